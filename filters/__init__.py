@@ -1,0 +1,1 @@
+"""What a page is: kernel knowledge and page rules. Imports ``formats`` only."""

@@ -1,0 +1,100 @@
+"""The errors of the three rooms: few, typed, and holding the facts.
+
+Libraries raise them and neither print nor exit; the command line turns one into one line and an exit status.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CorruptError",
+    "FormatError",
+    "KernelError",
+    "OutputError",
+    "ReadError",
+    "TruncatedError",
+    "UnsupportedError",
+    "UsageError",
+    "VmsieveError",
+]
+
+
+def _number(value: object) -> str:
+    return hex(value) if isinstance(value, int) and abs(value) > 9 else str(value)
+
+
+class VmsieveError(Exception):
+    """Something that ends the work or a part of it, said in one sentence.
+
+    Args:
+        message: What is wrong, in the user's words.
+        file: The file it was found in.
+        offset: Byte offset in that file, or a physical address where ``message`` says so.
+        expected: What should have been there.
+        found: What was there instead.
+        hint: What the user can do next.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        offset: int | None = None,
+        expected: object = None,
+        found: object = None,
+        hint: str | None = None,
+    ) -> None:
+        self.message = message
+        self.file = file
+        self.offset = offset
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.offset is not None:
+            parts.append(f"at {_number(self.offset)}")
+        if self.expected is not None:
+            parts.append(f"expected {_number(self.expected)}")
+        if self.found is not None:
+            parts.append(f"found {_number(self.found)}")
+        line = ", ".join(parts)
+        if self.file is not None:
+            line = f"{self.file}: {line}"
+        if self.hint is not None:
+            line = f"{line} ({self.hint})"
+        return line
+
+
+class FormatError(VmsieveError):
+    """The input is not what its format demands."""
+
+
+class TruncatedError(FormatError):
+    """The input ends before what its headers promise."""
+
+
+class CorruptError(FormatError):
+    """The input contradicts itself or its format."""
+
+
+class UnsupportedError(FormatError):
+    """The input is well known but nothing here reads it."""
+
+
+class ReadError(VmsieveError):
+    """A page that the input describes can't be had; ``offset`` is its physical address."""
+
+
+class KernelError(VmsieveError):
+    """What the dump says of its kernel is missing or not believable."""
+
+
+class OutputError(VmsieveError):
+    """The output can't be written."""
+
+
+class UsageError(VmsieveError):
+    """The request itself makes no sense."""

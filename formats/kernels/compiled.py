@@ -1,0 +1,132 @@
+"""numba's side of the kernels: the compiled primitives, the ``jit`` backend, and LLVM code for the build.
+
+Imported by developers' machines and by the build only: ``import numba`` costs 140 MiB.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import inspect
+from typing import TYPE_CHECKING, Any, Callable, Final, cast
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from vmsieve.formats.kernels import primitives
+from vmsieve.formats.kernels.dialect import rewrite
+
+if TYPE_CHECKING:
+    from vmsieve.formats.kernels import Kernel
+
+__all__ = ["bind", "llvm"]
+
+U64: Final = types.uint64
+_I64: Final = ir.IntType(64)
+_BYTE: Final = ir.IntType(8)
+
+
+def _byte_pointer(builder: Any, base: Any, offset: Any) -> Any:
+    """``base + offset``, formed so that the optimiser sees neighbouring accesses as neighbours."""
+    pointer = builder.inttoptr(base, _BYTE.as_pointer())
+    return builder.gep(pointer, [offset], source_etype=_BYTE)
+
+
+def _load(bits: int) -> Any:
+    @intrinsic
+    def load(context: Any, base: Any, offset: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.IntType(bits)
+            pointer = builder.bitcast(_byte_pointer(builder, *arguments), kind.as_pointer())
+            value = builder.load(pointer, align=1, typ=kind)
+            return value if bits == 64 else builder.zext(value, _I64)
+
+        return U64(U64, U64), generate
+
+    return load
+
+
+def _store(bits: int) -> Any:
+    @intrinsic
+    def store(context: Any, base: Any, offset: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.IntType(bits)
+            pointer = builder.bitcast(_byte_pointer(builder, *arguments[:2]), kind.as_pointer())
+            word = arguments[2] if bits == 64 else builder.trunc(arguments[2], kind)
+            builder.store(word, pointer, align=1)
+            return ir.Constant(_I64, 0)
+
+        return U64(U64, U64, U64), generate
+
+    return store
+
+
+def _swap(bits: int) -> Any:
+    @intrinsic
+    def swap(context: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.IntType(bits)
+            word = arguments[0] if bits == 64 else builder.trunc(arguments[0], kind)
+            word = builder.bswap(word)
+            return word if bits == 64 else builder.zext(word, _I64)
+
+        return U64(U64), generate
+
+    return swap
+
+
+def _call(count: int) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        prototype = ir.FunctionType(_I64, [_I64] * count)
+        return builder.call(builder.inttoptr(arguments[0], prototype.as_pointer()), arguments[1:])
+
+    def typing(context: Any, *arguments: Any) -> Any:
+        return U64(*[U64] * (count + 1)), generate
+
+    # numba reads the number of arguments off the signature.
+    names = ", ".join(["context", "function", *(f"a{i}" for i in range(count))])
+    given = ", ".join(["function", *(f"a{i}" for i in range(count))])
+    space: dict[str, Any] = {"typing": typing}
+    exec(f"def call{count}({names}):\n    return typing(context, {given})", space)  # noqa: S102
+    return intrinsic(space[f"call{count}"])
+
+
+_PRIMITIVES: Final[dict[str, Any]] = {
+    **{f"load{bits}": _load(bits) for bits in (8, 16, 32, 64)},
+    **{f"store{bits}": _store(bits) for bits in (8, 16, 32, 64)},
+    **{f"swap{bits}": _swap(bits) for bits in (16, 32, 64)},
+    **{f"call{count}": _call(count) for count in primitives.CALLS},
+    "u64": U64,
+}
+
+
+def _constant(value: int) -> ast.expr:
+    return ast.Call(ast.Name("u64", ast.Load()), [ast.Constant(value)], [])
+
+
+def _helper(function: Callable[..., int]) -> Callable[..., int]:
+    count = len(inspect.getfullargspec(function).args)
+    return cast("Callable[..., int]", numba.njit(U64(*[U64] * count), error_model="numpy")(function))
+
+
+def _compile(a_kernel: Kernel) -> Any:
+    function = rewrite(a_kernel.source, constant=_constant, wraps=False, names=_PRIMITIVES, helper=_helper)
+    signature = U64(*[U64] * a_kernel.arity)
+    return numba.cfunc(signature, nopython=True, error_model="numpy")(function)
+
+
+def llvm(a_kernel: Kernel) -> tuple[str, str]:
+    """Name of the entry function and LLVM assembly of ``a_kernel``, self-contained."""
+    compiled = _compile(a_kernel)
+    return compiled.native_name, compiled.inspect_llvm()
+
+
+def bind(a_kernel: Kernel) -> Callable[..., int]:
+    """``a_kernel`` compiled for this machine; called with the GIL released."""
+    compiled = _compile(a_kernel)
+    prototype = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * a_kernel.arity)
+    function = prototype(compiled.address)
+    function.compiled = compiled  # type: ignore[attr-defined]  # keeps the machine code alive
+    return cast("Callable[..., int]", function)

@@ -1,0 +1,188 @@
+"""Make a shared object of one object file: a linker for code that needs nothing from outside.
+
+The kernels' object files hold position-independent code, at most a few constants, and no reference to any other
+library, so "linking" is: place the sections one after another, resolve the few relocations among them, and wrap the
+result in the ELF structures that ``dlopen`` wants (a dynamic section, a symbol table, a hash table). Layouts are those
+of the System V ABI; ``elf.h`` has the numbers.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["LinkError", "shared_object"]
+
+_PAGE: Final = 0x10000  # the largest page size of the targets
+_EM_S390, _EM_PPC64 = 22, 21
+_SHT_PROGBITS, _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS = 1, 2, 4, 8
+_SHF_WRITE, _SHF_ALLOC = 1, 2
+_PT_LOAD, _PT_DYNAMIC, _PT_GNU_STACK = 1, 2, 0x6474E551
+_DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT = 4, 5, 6, 10, 11
+
+# Relocations, by (machine, type).
+_PC_RELATIVE_32: Final = {(62, 2), (62, 4), (22, 5), (22, 20)}  # R_X86_64_PC32, _PLT32, R_390_PC32, _PLT32
+_PPC_TOC: Final = {252: 16, 250: 0}  # R_PPC64_REL16_HA and _LO: halves of the distance to the table of contents
+
+
+class LinkError(ValueError):
+    """The object file needs something that a shared object without libraries can't have."""
+
+
+@dataclass(frozen=True)
+class _Section:
+    name: str
+    kind: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    align: int
+
+
+@dataclass(frozen=True)
+class _Symbol:
+    name: str
+    section: int
+    value: int
+    size: int
+    bound: int
+
+
+class _Object:
+    """The parsed object file. ``order`` is the struct module's sign of its byte order."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.order = "<" if data[5] == 1 else ">"
+        self.machine, self.flags = self.read("H", 18)[0], self.read("I", 48)[0]
+        table, count, names = self.read("Q", 40)[0], *self.read("HH", 60)
+        raw = [self.read("IIQQQQIIQQ", table + 64 * i) for i in range(count)]
+        base = raw[names][4]
+        self.sections = [
+            _Section(self.text(base + r[0]), r[1], r[2], r[4], r[5], r[6], r[7], max(r[8], 1)) for r in raw
+        ]
+        self.symbols = self._symbols()
+
+    def read(self, layout: str, offset: int) -> tuple[int, ...]:
+        return struct.unpack_from(self.order + layout, self.data, offset)
+
+    def text(self, offset: int) -> str:
+        return self.data[offset : self.data.index(b"\0", offset)].decode()
+
+    def _symbols(self) -> list[_Symbol]:
+        table = next(s for s in self.sections if s.kind == _SHT_SYMTAB)
+        strings = self.sections[table.link].offset
+        raw = [self.read("IBBHQQ", table.offset + 24 * i) for i in range(table.size // 24)]
+        return [_Symbol(self.text(strings + r[0]), r[3], r[4], r[5], r[1] >> 4) for r in raw]
+
+
+def shared_object(data: bytes, exports: list[str]) -> bytes:
+    """A shared object with the code of the object file ``data`` and the functions ``exports`` to be found by name.
+
+    Raises:
+        LinkError: The object refers to a symbol it does not define, or has data that would need relocating.
+    """
+    objekt = _Object(data)
+    code, bases = _place(objekt)
+    for section in objekt.sections:
+        if section.kind == _SHT_RELA and section.info in bases:
+            _relocate(objekt, section, code, bases)
+    functions = {s.name: s for s in objekt.symbols if s.bound == 1 and s.section in bases}
+    missing = [name for name in exports if name not in functions]
+    if missing:
+        raise LinkError(f"no code for {', '.join(missing)}")
+    places = [(name, bases[functions[name].section] + functions[name].value, functions[name].size) for name in exports]
+    return _wrap(objekt, bytes(code), places)
+
+
+def _place(objekt: _Object) -> tuple[bytearray, dict[int, int]]:
+    """The sections that are loaded, one after another, and where each begins."""
+    code, bases = bytearray(), {}
+    for i, section in enumerate(objekt.sections):
+        if not section.flags & _SHF_ALLOC or not section.size or section.name.startswith((".eh_frame", ".note")):
+            continue
+        if section.flags & _SHF_WRITE or section.kind == _SHT_NOBITS:
+            raise LinkError(f"the code has writable data ({section.name})")
+        code += bytes(-len(code) % max(section.align, 64))
+        bases[i] = len(code)
+        code += objekt.data[section.offset : section.offset + section.size]
+    return code, bases
+
+
+def _relocate(objekt: _Object, section: _Section, code: bytearray, bases: dict[int, int]) -> None:
+    for i in range(section.size // 24):
+        offset, info, addend = struct.unpack_from(objekt.order + "QQq", objekt.data, section.offset + 24 * i)
+        kind, symbol = info & 0xFFFFFFFF, objekt.symbols[info >> 32]
+        place = bases[section.info] + offset
+        if objekt.machine == _EM_PPC64 and kind in _PPC_TOC and symbol.name == ".TOC.":
+            # The code keeps a pointer to a table of contents that has no entries: any address serves.
+            _add_half(objekt, code, place, addend - place, _PPC_TOC[kind])
+            continue
+        if symbol.section not in bases:
+            raise LinkError(f"the code refers to {symbol.name or objekt.sections[symbol.section].name}")
+        target = bases[symbol.section] + symbol.value + addend
+        if (objekt.machine, kind) not in _PC_RELATIVE_32:
+            raise LinkError(f"relocation {kind} of machine {objekt.machine} against {symbol.name} is not known")
+        distance = target - place
+        if objekt.machine == _EM_S390:
+            distance >>= 1
+        struct.pack_into(objekt.order + "i", code, place, distance)
+
+
+def _add_half(objekt: _Object, code: bytearray, place: int, value: int, shift: int) -> None:
+    half = ((value + 0x8000) >> 16 if shift else value) & 0xFFFF
+    struct.pack_into(objekt.order + "H", code, place, half)
+
+
+def _wrap(objekt: _Object, code: bytes, exports: list[tuple[str, int, int]]) -> bytes:
+    """The file: headers, symbols, hash table and code in one read-only segment, the dynamic section in its own."""
+    order = objekt.order
+    strings, names = b"\0", []
+    for name, _, _ in exports:
+        names.append(len(strings))
+        strings += name.encode() + b"\0"
+    symbols_at = 64 + 56 * 4
+    strings_at = symbols_at + 24 * (len(exports) + 1)
+    hash_at = -(-(strings_at + len(strings)) // 8) * 8
+    hash_table = _hash_table(objekt, len(exports))
+    code_at = -(-(hash_at + len(hash_table)) // 64) * 64
+    read_only = code_at + len(code)
+    dynamic_at = -(-read_only // 16) * 16
+    dynamic = struct.pack(
+        order + "12Q", _DT_HASH, hash_at, _DT_STRTAB, strings_at, _DT_SYMTAB, symbols_at,
+        _DT_STRSZ, len(strings), _DT_SYMENT, 24, 0, 0,
+    )  # fmt: skip
+    moved = dynamic_at + _PAGE  # its own page in memory, congruent to its place in the file
+    segments = [
+        (_PT_LOAD, 5, 0, 0, 0, read_only, read_only, _PAGE),
+        (_PT_LOAD, 6, dynamic_at, moved, moved, len(dynamic), len(dynamic), _PAGE),
+        (_PT_DYNAMIC, 6, dynamic_at, moved, moved, len(dynamic), len(dynamic), 8),
+        (_PT_GNU_STACK, 6, 0, 0, 0, 0, 0, 16),
+    ]
+    identity = b"\x7fELF" + bytes([2, 1 if order == "<" else 2, 1]) + bytes(9)
+    header = identity + struct.pack(
+        order + "HHIQQQIHHHHHH", 3, objekt.machine, 1, 0, 64, 0, objekt.flags, 64, 56, len(segments), 64, 0, 0
+    )
+    out = bytearray(dynamic_at + len(dynamic))
+    out[: len(header)] = header
+    for i, segment in enumerate(segments):
+        struct.pack_into(order + "IIQQQQQQ", out, 64 + 56 * i, *segment)
+    for i, (_, value, size) in enumerate(exports):
+        # Global function; the section index only has to differ from "undefined".
+        entry = (names[i], 0x12, 0, 1, code_at + value, size)
+        struct.pack_into(order + "IBBHQQ", out, symbols_at + 24 * (i + 1), *entry)
+    out[strings_at : strings_at + len(strings)] = strings
+    out[hash_at : hash_at + len(hash_table)] = hash_table
+    out[code_at : code_at + len(code)] = code
+    out[dynamic_at:] = dynamic
+    return bytes(out)
+
+
+def _hash_table(objekt: _Object, count: int) -> bytes:
+    """A DT_HASH table with one bucket: a chain through all symbols. Its words are 64 bits wide on s390x alone."""
+    word = "Q" if objekt.machine == _EM_S390 else "I"
+    chain = [i + 1 if i < count else 0 for i in range(1, count + 1)]
+    return struct.pack(f"{objekt.order}{4 + count}{word}", 1, count + 1, 1 if count else 0, 0, *chain)

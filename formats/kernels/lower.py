@@ -1,0 +1,169 @@
+"""Lower every kernel to machine code for every machine: the build's part, needs numba and llvmlite.
+
+numba gives LLVM code for one kernel at a time; llvmlite joins them, optimises them for the target and emits an object
+file; :mod:`~vmsieve.formats.kernels.link` makes a shared object of it. Neither a C compiler nor a linker is needed, and
+one machine builds for all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import pkgutil
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vmsieve.formats.kernels import PACKAGES, Kernel, link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["TARGETS", "Target", "build", "find_kernels", "source_digest"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine that kernels are lowered for.
+
+    Attributes:
+        machine: ``os.uname().machine`` there.
+        triple: LLVM's name for it.
+        cpu: The oldest processor that the code runs on.
+        features: LLVM feature string on top of ``cpu``.
+        vector: Whether loops are vectorised. Vector constants need a data section; only where the linker knows its
+            relocations is that worth having.
+    """
+
+    machine: str
+    triple: str
+    cpu: str
+    features: str = ""
+    vector: bool = False
+
+
+TARGETS: Final = (
+    Target("x86_64", "x86_64-unknown-linux-gnu", "x86-64-v2", vector=True),
+    Target("aarch64", "aarch64-unknown-linux-gnu", "generic"),
+    Target("ppc64le", "powerpc64le-unknown-linux-gnu", "pwr8"),
+    Target("s390x", "s390x-unknown-linux-gnu", "z13"),
+    Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c"),
+    Target("loongarch64", "loongarch64-unknown-linux-gnu", "generic-la64"),
+)
+
+
+def find_kernels() -> list[Kernel]:
+    """Every kernel of the kernel rooms, by name.
+
+    Raises:
+        TypeError: Two kernels share a name.
+    """
+    found: dict[str, Kernel] = {}
+    for module in _modules():
+        for value in vars(module).values():
+            if not isinstance(value, Kernel) or value.source.__module__ != module.__name__:
+                continue
+            if value.name in found:
+                raise TypeError(f"two kernels are named {value.name}")
+            found[value.name] = value
+    return [found[name] for name in sorted(found)]
+
+
+def _modules() -> Iterator[Any]:
+    for package in PACKAGES:
+        room = importlib.import_module(package)
+        for info in pkgutil.iter_modules(room.__path__):
+            # The build's own modules hold no kernels, and numba need not be imported to look for them.
+            if info.name not in ("compiled", "lower", "link", "native", "dialect", "primitives"):
+                yield importlib.import_module(f"{package}.{info.name}")
+
+
+def source_digest() -> str:
+    """A digest of everything that the machine code is made of: it changes when the code must be built again."""
+    root = Path(importlib.import_module("vmsieve.formats").__path__[0]).parent
+    digest = hashlib.sha256()
+    for room in ("formats/kernels", "formats/codecs", "filters/kernels", "filters/rules"):
+        for path in sorted((root / room).glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
+    """Write ``<machine>.so`` for each target into ``folder``, and the digest they were made from; returns the paths."""
+    # numba would optimise for the machine that builds; the target's own passes come later, so hold it off.
+    os.environ["NUMBA_OPT"] = "0"
+    from vmsieve.formats.kernels.compiled import llvm
+
+    folder.mkdir(parents=True, exist_ok=True)
+    kernels = find_kernels()
+    texts = [(k.name, *llvm(k)) for k in kernels]
+    written = []
+    for target in targets:
+        image = link.shared_object(_emit(texts, target), [k.name for k in kernels])
+        path = folder / f"{target.machine}.so"
+        path.write_bytes(image)
+        written.append(path)
+    (folder / "digest").write_text(source_digest())
+    return written
+
+
+def _emit(texts: list[tuple[str, str, str]], target: Target) -> bytes:
+    """The object file of all kernels for one target."""
+    import llvmlite.binding as ll
+
+    ll.initialize_all_targets()
+    ll.initialize_all_asmprinters()
+    module = None
+    for name, native, text in texts:
+        one = ll.parse_assembly(_portable(text, target))
+        _hide_all_but(one, native)
+        one.get_function(native).name = name
+        if module is None:
+            module = one
+        else:
+            module.link_in(one)
+    assert module is not None
+    machine = ll.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="default", jit=False
+    )
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    tuning = ll.create_pipeline_tuning_options(speed_level=3)
+    tuning.loop_vectorization = target.vector
+    tuning.slp_vectorization = target.vector
+    passes = ll.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(module, passes)
+    emitted: bytes = machine.emit_object(module)
+    return emitted
+
+
+def _hide_all_but(module: Any, entry: str) -> None:
+    for thing in [*module.functions, *module.global_variables]:
+        if not thing.is_declaration and thing.name != entry:
+            thing.linkage = "internal"
+
+
+def _portable(text: str, target: Target) -> str:
+    """``text`` without what would tie it to a C library or to the building machine.
+
+    ``no-builtins`` keeps loops from becoming calls of memset and memcpy, ``no-jump-tables`` keeps data out of the code;
+    helpers are inlined, so that no call within the object needs a relocation.
+    """
+    attributes = '"no-builtins" "no-jump-tables"="true" nounwind'
+    out = []
+    for line in text.splitlines():
+        match = re.match(r"(define .*\))([^()]*)\{$", line)
+        if match and "@cfunc." not in line.split("(")[0]:
+            line = f"{match.group(1)} alwaysinline {attributes} {_plain(match.group(2))}{{"
+        elif match:
+            line = f"{match.group(1)} {attributes} {_plain(match.group(2))}{{"
+        out.append(line)
+    del target
+    return "\n".join(out)
+
+
+def _plain(attributes: str) -> str:
+    """Function attributes without the group references that name the building machine's processor."""
+    return re.sub(r"#\d+ ?|noinline ?", "", attributes)
