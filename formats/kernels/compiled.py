@@ -89,7 +89,7 @@ def _call(count: int) -> Any:
     names = ", ".join(["context", "function", *(f"a{i}" for i in range(count))])
     given = ", ".join(["function", *(f"a{i}" for i in range(count))])
     space: dict[str, Any] = {"typing": typing}
-    exec(f"def call{count}({names}):\n    return typing(context, {given})", space)  # noqa: S102
+    exec(f"def call{count}({names}):\n    return typing(context, {given})", space)
     return intrinsic(space[f"call{count}"])
 
 
@@ -114,7 +114,7 @@ def _helper(function: Callable[..., int]) -> Callable[..., int]:
 def _compile(a_kernel: Kernel) -> Any:
     function = rewrite(a_kernel.source, constant=_constant, wraps=False, names=_PRIMITIVES, helper=_helper)
     signature = U64(*[U64] * a_kernel.arity)
-    return numba.cfunc(signature, nopython=True, error_model="numpy")(function)
+    return numba.cfunc(signature, error_model="numpy")(function)
 
 
 def llvm(a_kernel: Kernel) -> tuple[str, str]:

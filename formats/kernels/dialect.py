@@ -5,8 +5,8 @@ are unbounded, numba makes a signed number of an unsigned one that meets a liter
 and module constant is an unsigned 64-bit value, every result that could leave that range wraps, and every function
 returns such a value.
 
-Allowed: ``if``, ``while``, ``for i in range(a)`` and ``range(a, b)``, ``break``, ``continue``, ``return``, assignment to
-names, integer arithmetic, comparisons, calls of primitives, of :func:`~vmsieve.formats.kernels.inline` helpers and of
+Allowed: ``if``, ``while``, ``for i in range(a)`` and ``range(a, b)``, ``break``, ``continue``, ``return``, assignment
+to names, integer arithmetic, comparisons, calls of primitives, of :func:`~vmsieve.formats.kernels.inline` helpers and of
 :class:`Plugins`. Anything else is a :class:`DialectError` when the kernel is built.
 """
 
@@ -89,7 +89,7 @@ class _Rewriter(ast.NodeTransformer):
     def fail(self, node: ast.AST, what: str) -> DialectError:
         return DialectError(f"{self.where}:{getattr(node, 'lineno', 0)}: {what} is not in the kernels' dialect")
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:  # noqa: N802 - named by ast
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         node.decorator_list = []
         node.returns = None
         self.locals = {a.arg for a in node.args.args}
@@ -146,12 +146,12 @@ class _Rewriter(ast.NodeTransformer):
             node = ast.copy_location(ast.IfExp(node, one, zero), node)
         return cast("ast.expr", self.visit(node))
 
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if isinstance(node.value, bool) or not isinstance(node.value, int) or not 0 <= node.value <= MASK:
             raise self.fail(node, f"the constant {node.value!r}")
         return ast.copy_location(self.constant(node.value), node)
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id in self.locals or node.id in ("range", "min", "max"):
             return node
         if node.id not in self.space:
@@ -161,14 +161,14 @@ class _Rewriter(ast.NodeTransformer):
             return self.visit_Constant(ast.copy_location(ast.Constant(int(value)), node))
         return node
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         if isinstance(node.op, (ast.Div, ast.Pow, ast.MatMult)):
             raise self.fail(node, type(node.op).__name__)
         node.left = self.visit(node.left)
         node.right = self.visit(node.right)
         return self.wrap(node) if isinstance(node.op, _WRAPPING) else node
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:  # noqa: N802
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         if isinstance(node.op, ast.Not):
             node.operand = self.visit(node.operand)
             return node
@@ -210,7 +210,9 @@ def rewrite(
         helper: Makes a rewritten inline function callable from a kernel on this backend.
     """
     text = textwrap.dedent(inspect.getsource(function))
-    return _rewrite_text(text, function.__name__, function.__module__, function.__globals__, constant, wraps, names, helper)
+    return _rewrite_text(
+        text, function.__name__, function.__module__, function.__globals__, constant, wraps, names, helper
+    )
 
 
 def _rewrite_text(
@@ -238,7 +240,7 @@ def _rewrite_text(
             namespace[used_name] = helper(inner)
         else:
             raise DialectError(f"{where}.{name}: {used_name} is neither a constant, a primitive nor an inline function")
-    exec(compile(ast.fix_missing_locations(tree), f"<kernel {where}.{name}>", "exec"), namespace)  # noqa: S102
+    exec(compile(ast.fix_missing_locations(tree), f"<kernel {where}.{name}>", "exec"), namespace)
     return cast("Callable[..., int]", namespace[name])
 
 

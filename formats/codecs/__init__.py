@@ -1,0 +1,95 @@
+"""Page codecs: how one page is packed in a kdump-compressed dump.
+
+A plugin is one file that ends in ``CODEC``, a :class:`Codec`. Packing and unpacking run inside compiled
+kernels (:mod:`vmsieve.formats.kernels.pack`), a batch at a time: a codec's ``compress`` and ``decompress`` are *inline* functions
+in the kernels' dialect that either do the work (lzo, snappy) or call a C library through an address. What they need
+(the address, a context, scratch memory) lies in a *state*: an array of 64-bit words that ``open_*`` prepares for one
+thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from vmsieve.formats.errors import UsageError
+
+__all__ = ["Codec", "State", "codec", "codecs"]
+
+
+@dataclass
+class State:
+    """What one thread needs to run a codec in one direction.
+
+    Attributes:
+        provider: Where the code comes from, for people: ``"isal 2.31 (wheel)"``, ``"built in"``, ``"python zlib"``.
+        words: The state that the inline function is given the address of; codec-specific. None if only ``page`` works.
+        page: The slow way, one page at a time: packed bytes of a page, or a page of packed bytes (raises ValueError
+            when they are damaged). Used when ``words`` is None.
+        keep: Objects whose memory ``words`` refers to.
+        close: Gives back C memory.
+    """
+
+    provider: str
+    words: ctypes.Array[ctypes.c_uint64] | None = None
+    page: Callable[[bytes, int], bytes] | None = None
+    keep: list[Any] = field(default_factory=list)
+    close: Callable[[], None] = lambda: None
+
+    @property
+    def address(self) -> int:
+        """Address of ``words``; 0 when there are none."""
+        return ctypes.addressof(self.words) if self.words is not None else 0
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A page codec.
+
+    Attributes:
+        name: Short and unique: what ``--codec`` takes.
+        title: For people.
+        flag: The bit in a page descriptor's flags and the main header's status (``diskdump_mod.h`` of crash,
+            DUMP_DH_COMPRESSED_*); 0 for no compression.
+        option: makedumpfile's option letter, such as ``"z"``, or None.
+        default_level: Level used when none is asked for.
+        levels: Lowest and highest level; equal when there is no choice.
+        compress: Inline function ``(state, source, size, out, room) -> packed size``, or 0 when it can't or the result
+            would not fit into ``room`` bytes; may use all of ``room``.
+        decompress: Inline function ``(state, source, size, out, room) -> bytes``, or 0 when the input is damaged. Never
+            writes beyond ``room`` nor reads beyond ``size``, whatever the input.
+        open_compressor: ``(level, page_size) -> State`` for one thread.
+        open_decompressor: ``(page_size) -> State`` for one thread.
+    """
+
+    name: str
+    title: str
+    flag: int
+    option: str | None
+    default_level: int
+    levels: tuple[int, int]
+    compress: Callable[[int, int, int, int, int], int]
+    decompress: Callable[[int, int, int, int, int], int]
+    open_compressor: Callable[[int, int], State]
+    open_decompressor: Callable[[int], State]
+
+
+def codecs() -> list[Codec]:
+    """All codecs, in order of their modules' names. A codec's index here is what kernels call it by."""
+    from vmsieve.formats import codecs as room
+    from vmsieve.formats.plugins import scan
+
+    return scan(room, "CODEC", Codec)
+
+
+def codec(name: str) -> Codec:
+    """The codec called ``name``.
+
+    Raises:
+        UsageError: There is none; the message names those there are.
+    """
+    found = {c.name: c for c in codecs()}
+    if name not in found:
+        raise UsageError(f"no codec is called {name!r}", expected=" or ".join(found))
+    return found[name]

@@ -1,0 +1,90 @@
+"""Random access to the bytes of an input, however they are stored.
+
+A format reads through :class:`ByteFile`, never through a path or a descriptor of its own, so that a container (a
+flattened file, a compressed frame) can stand in for a plain file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Protocol
+
+from vmsieve.formats.errors import FormatError, TruncatedError
+
+__all__ = ["ByteFile", "PlainFile", "read_exactly"]
+
+
+class ByteFile(Protocol):
+    """Bytes at offsets ``0 <= offset < size``. Safe to use from several threads at once."""
+
+    name: str
+    size: int
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        """Fill ``out`` from ``offset`` on; returns how many bytes there were: fewer only at the end of the file.
+
+        Raises:
+            ReadError: The medium fails.
+        """
+
+    def close(self) -> None:
+        """Give back what was opened."""
+
+
+class PlainFile:
+    """A regular file, block device or /proc file, read by position."""
+
+    def __init__(self, path: str) -> None:
+        """Open ``path``.
+
+        Raises:
+            FormatError: It can't be opened, or has no positions (a pipe, a terminal, a directory).
+        """
+        self.name = path
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise FormatError(f"can't open the input: {error.strerror}", file=path) from error
+        try:
+            mode = os.fstat(self._fd).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+                raise FormatError(
+                    "the input can't be read at random positions", file=path, hint="save it to a file first"
+                )
+            self.size = os.lseek(self._fd, 0, os.SEEK_END)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        """See :class:`ByteFile`."""
+        done = 0
+        while done < len(out):
+            try:
+                got = os.preadv(self._fd, [out[done:]], offset + done)
+            except OSError as error:
+                raise FormatError(
+                    f"can't read the input: {error.strerror}", file=self.name, offset=offset + done
+                ) from error
+            if got == 0:
+                break
+            done += got
+        return done
+
+    def close(self) -> None:
+        """See :class:`ByteFile`."""
+        os.close(self._fd)
+
+
+def read_exactly(file: ByteFile, offset: int, size: int) -> bytes:
+    """The ``size`` bytes at ``offset``; callers bound ``size`` first.
+
+    Raises:
+        TruncatedError: The file ends before.
+    """
+    out = bytearray(size)
+    got = file.read_into(offset, memoryview(out)) if 0 <= offset < file.size else 0
+    if got != size:
+        raise TruncatedError("the file ends too early", file=file.name, offset=offset, expected=size, found=got)
+    return bytes(out)

@@ -1,0 +1,218 @@
+"""Dump formats read: what a dump holds, whatever its format.
+
+A plugin is one file that ends in ``FORMAT``, an :class:`InputFormat` (a dump) or a :class:`Container` (another way to
+store a file, such as the flattened one). Inputs are told apart by content, never by name.
+
+Formats meet here and nowhere else: what comes out of :func:`open_source` is a :class:`Source`, which knows bytes (what
+physical memory there is, the notes, the byte order) and knows nothing of kernels or page classes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Callable
+
+from vmsieve.formats.errors import FormatError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.files import ByteFile
+
+__all__ = [
+    "Container", "Cpu", "InputFormat", "MemoryRange", "Source", "VirtualRange", "formats", "open_file", "open_source",
+]  # fmt: skip
+
+#: How much of a file a probe is shown.
+PROBE_SIZE = 65536
+
+
+@dataclass(frozen=True)
+class MemoryRange:
+    """Physical memory ``start <= paddr < end`` that the machine had; from ``stored_end`` on it is not in the dump."""
+
+    start: int
+    end: int
+    stored_end: int
+
+
+@dataclass(frozen=True)
+class VirtualRange:
+    """Kernel virtual memory ``vaddr .. vaddr + size`` that the dump's headers map to ``paddr``."""
+
+    vaddr: int
+    paddr: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """One processor's NT_PRSTATUS note.
+
+    Attributes:
+        index: Ordinal of the note, from 0.
+        pid: ``pr_pid``.
+        registers: ``pr_reg`` as stored: raw bytes in the dump's byte order; what they mean is the architecture's.
+    """
+
+    index: int
+    pid: int
+    registers: bytes
+
+
+@dataclass
+class Source(ABC):
+    """An open dump.
+
+    Attributes:
+        file: The bytes it is read from.
+        format: Name of the format, with its version where it has one, for people.
+        machine: The machine's name as ``uname -m`` says it, such as ``"x86_64"``; None when the format does not say.
+        byte_order: ``"little"`` or ``"big"``.
+        page_size: Bytes a page in this format, or None when the format does not say (ELF).
+        max_pfn: One above the highest page frame of any range, for pages of :meth:`unit` bytes.
+        notes: The ELF notes as stored (name, type, descriptor; 4-byte aligned).
+        vmcoreinfo: Text of the VMCOREINFO note as stored, or None.
+        virtual: Kernel mappings that the headers tell, in header order.
+        cpus: The processors' registers.
+        dump_level: What was left out when the dump was written, as makedumpfile's bit mask; 0 when nothing.
+        incomplete: The dump says or shows that it is not whole.
+        compressed: Pages are stored packed, so that reading a page that is not needed costs as much as one that is.
+        header: Facts of the format's own header, for people (``info``): name and value.
+        oddities: Sentences on what is unusual about the file.
+        utsname: sysname, nodename, release, version, machine, domainname, if the format's header has them.
+        crash_time: Seconds since 1970, if the format's header has it.
+    """
+
+    file: ByteFile
+    format: str = ""
+    machine: str | None = None
+    byte_order: str = "little"
+    page_size: int | None = None
+    notes: bytes = b""
+    vmcoreinfo: bytes | None = None
+    virtual: tuple[VirtualRange, ...] = ()
+    cpus: tuple[Cpu, ...] = ()
+    dump_level: int = 0
+    incomplete: bool = False
+    compressed: bool = False
+    header: dict[str, object] = field(default_factory=dict)
+    oddities: list[str] = field(default_factory=list)
+    utsname: tuple[str, ...] = ()
+    crash_time: int | None = None
+
+    @abstractmethod
+    def end(self) -> int:
+        """One above the highest physical address of any range, in bytes."""
+
+    @abstractmethod
+    def ranges(self) -> Iterator[MemoryRange]:
+        """The memory ranges: ascending, disjoint, each as long as possible. May be many; not held in memory."""
+
+    @abstractmethod
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        """Two bitmaps of the page frames ``first_pfn .. first_pfn + count``: which exist, and which are stored.
+
+        One bit a page, least significant first, ``count // 8`` bytes each; ``first_pfn`` and ``count`` are multiples
+        of 8. A page that a range holds in part exists; a page exists and is not stored when the dump left it out or
+        ends before it. Stored pages exist.
+        """
+
+    @abstractmethod
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """Fill all of ``out`` with physical memory from ``paddr`` on. May run in several threads at once.
+
+        A page within the span that exists but was left out reads as zeros when other pages are wanted (the caller
+        knows from :meth:`memory_bits`); bytes of a stored page past its range's end read as zeros.
+
+        Raises:
+            ReadError: A page of the span is not there, or is damaged; ``offset`` is its physical address.
+        """
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        self.file.close()
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """A dump format.
+
+    Attributes:
+        name: Short and unique.
+        title: For people.
+        order: Probes run in ascending order; a probe that takes anything comes last.
+        probe: Shown the file's first :data:`PROBE_SIZE` bytes (or fewer): is it this format at all?
+        open: Opens it.  Raises FormatError when it is this format but can't be used.
+    """
+
+    name: str
+    title: str
+    order: int
+    probe: Callable[[bytes], bool]
+    open: Callable[[ByteFile], Source]
+
+
+@dataclass(frozen=True)
+class Container:
+    """A way to store a file within a file. ``open`` gives the inner file, which is probed in turn.
+
+    Attributes as of :class:`InputFormat`; ``open`` returns the inner file and sentences on what is odd about the
+    container, and raises FormatError when it can't be used.
+    """
+
+    name: str
+    title: str
+    order: int
+    probe: Callable[[bytes], bool]
+    open: Callable[[ByteFile], tuple[ByteFile, list[str], bool]]
+
+
+def formats() -> list[InputFormat | Container]:
+    """All plugins of this room, in probing order."""
+    from vmsieve.formats import inputs
+    from vmsieve.formats.plugins import scan
+
+    found: list[InputFormat | Container] = scan(inputs, "FORMAT", InputFormat, Container)
+    return sorted(found, key=lambda f: f.order)
+
+
+def open_source(path: str) -> Source:
+    """Open the dump at ``path``.
+
+    Raises:
+        FormatError: It can't be opened, is of no known format, or its headers are not usable.
+    """
+    from vmsieve.formats.files import PlainFile
+
+    return open_file(PlainFile(path))
+
+
+def open_file(file: ByteFile) -> Source:
+    """Open the dump stored in ``file``; closes it on failure. Containers are unwrapped, four deep at the most."""
+    oddities: list[str] = []
+    torn = False
+    try:
+        for _ in range(4):
+            start = bytearray(min(PROBE_SIZE, max(file.size, 0)))
+            got = file.read_into(0, memoryview(start))
+            plugin = next((f for f in formats() if f.probe(bytes(start[:got]))), None)
+            if plugin is None:
+                raise UnsupportedError(
+                    "not a dump of a known format",
+                    file=file.name,
+                    found=bytes(start[:8]).hex(" ") or "an empty file",
+                )
+            if isinstance(plugin, InputFormat):
+                source = plugin.open(file)
+                source.oddities[:0] = oddities
+                source.incomplete |= torn
+                return source
+            file, odd, incomplete = plugin.open(file)
+            oddities += odd
+            torn |= incomplete
+        raise FormatError("too many containers within each other", file=file.name)
+    except BaseException:
+        file.close()
+        raise

@@ -1,0 +1,1 @@
+"""On-disk structures and constants, no logic: each file names the header that defines them."""

@@ -1,0 +1,189 @@
+"""Dump formats written.
+
+A plugin is one file that ends in ``FORMAT``, an :class:`OutputFormat`. A writer does no I/O of its own: it is handed
+``put``, which takes bytes for a place in the file, and decides what goes where. The same writer so serves a file, a
+flattened stream and a pipe.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, Protocol
+
+from vmsieve.formats.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vmsieve.formats.codecs import Codec
+    from vmsieve.formats.inputs import VirtualRange
+
+__all__ = ["Batch", "Description", "OutputFormat", "PageBits", "Place", "Writer", "output_format", "output_formats"]
+
+
+class Place(Protocol):
+    """Where a writer's bytes go: a file, a flattened stream, a pipe. :mod:`vmsieve.formats.places` has them.
+
+    No byte is put twice. The few bytes that tell a whole dump from a torn one are announced with :meth:`hold` where
+    they belong and settled when the last page is written.
+    """
+
+    def put(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Store ``data`` at ``offset``. What was never put reads as zeros.
+
+        Raises:
+            OutputError: No room, or the medium fails, or nobody reads the pipe any more.
+        """
+
+    def hold(self, offset: int, torn: bytes, whole: bytes) -> None:
+        """Set aside the bytes at ``offset``: ``torn`` if the dump ends before :meth:`settle`, else what that says.
+
+        A plain pipe can't go back: it takes ``whole`` at once, and its reader sees by the length that the dump is torn.
+        """
+
+    def settle(self, offset: int, data: bytes) -> None:
+        """The final value of bytes announced with :meth:`hold`."""
+
+    def extend(self, size: int) -> None:
+        """The file is at least ``size`` bytes long: zeros at its end need not be put."""
+
+
+class PageBits(Protocol):
+    """A bitmap of page frames, held small."""
+
+    #: Page frames a block covers; a multiple of 8.
+    block: int
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The blocks in order, ``block // 8`` bytes each, least significant bit first."""
+
+    def count(self) -> int:
+        """Bits set in all."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a writer has to know before the first page.
+
+    Attributes:
+        machine: As ``uname -m``.
+        byte_order: Of the machine that crashed: headers are written in it.
+        page_size: Bytes.
+        max_pfn: One above the highest page frame.
+        exists: Page frames that the machine had.
+        kept: Page frames that will be handed over, zero pages among them.
+        notes: ELF notes as stored in the input.
+        vmcoreinfo: Where in ``notes`` the VMCOREINFO text is: offset and size; None if it is not there.
+        utsname: Six strings.
+        crash_time: Seconds since 1970; 0 if unknown.
+        phys_base: Physical address that the kernel's text was loaded above (x86_64); 0 elsewhere.
+        dump_level: What was left out.
+        cpus: Number of NT_PRSTATUS notes.
+        codec: Of the pages; None for a format that stores them as they are.
+        virtual: Kernel mappings the input's headers told.
+    """
+
+    machine: str
+    byte_order: str
+    page_size: int
+    max_pfn: int
+    exists: PageBits
+    kept: PageBits
+    notes: bytes = b""
+    vmcoreinfo: tuple[int, int] | None = None
+    utsname: Sequence[str] = ("", "", "", "", "", "")
+    crash_time: int = 0
+    phys_base: int = 0
+    dump_level: int = 0
+    cpus: int = 0
+    codec: Codec | None = None
+    virtual: Sequence[VirtualRange] = ()
+
+
+@dataclass
+class Batch:
+    """Pages on their way out, in ascending order; valid until the writer returns.
+
+    Attributes:
+        count: Pages.
+        pfns: ``count`` page frame numbers, native 64-bit words.
+        sizes: ``count`` native 32-bit words: bytes of each page in ``data``; 0 for a zero page that is not stored (the
+            writer points at its shared block, or leaves a hole), and for a page that could not be read.
+        flags: ``count`` native 32-bit words: the codec's flag, 0 for a page stored as it is, :data:`UNREADABLE`.
+        data: The pages' bytes, one after another.
+    """
+
+    count: int
+    pfns: memoryview
+    sizes: memoryview
+    flags: memoryview
+    data: memoryview
+
+
+#: In :attr:`Batch.flags`: the page exists but could not be read; it is described as missing.
+UNREADABLE = 0x80000000
+
+
+class Writer(ABC):
+    """One dump being written. Calls come in order: ``begin``, ``pages`` for each batch, ``end``."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Write what comes before the first page, marked incomplete."""
+
+    @abstractmethod
+    def pages(self, batch: Batch) -> None:
+        """Write the next pages.
+
+        Raises:
+            OutputError: They can't be written.
+        """
+
+    @abstractmethod
+    def end(self, *, complete: bool) -> None:
+        """Write what comes last; ``complete`` is False when pages are missing from it.
+
+        Raises:
+            OutputError: It can't be written.
+            AssertionError: More or fewer pages came than were announced, and ``complete`` is True.
+        """
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """A dump format written.
+
+    Attributes:
+        name: Short and unique.
+        title: For people.
+        packed: Pages are compressed one by one; else they are wanted as they are (codec ``none``).
+        sequential: Everything is put in ascending order of offset, so a pipe can take it as it is.
+        writer: ``(description, place) -> Writer``.
+    """
+
+    name: str
+    title: str
+    packed: bool
+    sequential: bool
+    writer: Callable[[Description, Place], Writer]
+
+
+def output_formats() -> list[OutputFormat]:
+    """All output formats, in order of their modules' names."""
+    from vmsieve.formats import outputs as room
+    from vmsieve.formats.plugins import scan
+
+    return scan(room, "FORMAT", OutputFormat)
+
+
+def output_format(name: str) -> OutputFormat:
+    """The output format called ``name``.
+
+    Raises:
+        UsageError: There is none; the message names those there are.
+    """
+    found = {f.name: f for f in output_formats()}
+    if name not in found:
+        raise UsageError(f"no output format is called {name!r}", expected=" or ".join(found))
+    return found[name]

@@ -1,0 +1,41 @@
+"""How plugins are found: every module of a room that ends in one typed constant.
+
+A new plugin is one new file; nothing lists them. The constant's name and type belong to the room: ``FORMAT`` of
+``formats.inputs``, ``CODEC`` of ``formats.codecs`` and so on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["scan"]
+
+T = TypeVar("T")
+
+
+def scan(room: ModuleType, constant: str, *kinds: type[T]) -> list[T]:
+    """The plugins of package ``room``, in order of their modules' names.
+
+    Raises:
+        TypeError: A module lacks the constant, or it is of another type, or two plugins have one name.
+    """
+    found: dict[str, T] = {}
+    for info in sorted(pkgutil.iter_modules(room.__path__), key=lambda i: i.name):
+        if info.name.startswith("_"):
+            continue
+        module = importlib.import_module(f"{room.__name__}.{info.name}")
+        plugin: Any = getattr(module, constant, None)
+        if not isinstance(plugin, kinds):
+            raise TypeError(
+                f"{module.__name__} has no constant {constant} of type {' or '.join(k.__name__ for k in kinds)}"
+            )
+        name: str = getattr(plugin, "name")  # noqa: B009 - the room types it
+        if name in found:
+            raise TypeError(f"{module.__name__}: the name {name} is taken")
+        found[name] = plugin
+    return list(found.values())
