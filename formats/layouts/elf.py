@@ -25,8 +25,8 @@ ELFDATA2LSB: Final = 1
 ELFDATA2MSB: Final = 2
 EV_CURRENT: Final = 1
 
-#: Elf64_Ehdr: e_ident, e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags, e_ehsize, e_phentsize, e_phnum,
-#: e_shentsize, e_shnum, e_shstrndx.
+#: Elf64_Ehdr: e_ident, e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags, e_ehsize, e_phentsize,
+#: e_phnum, e_shentsize, e_shnum, e_shstrndx.
 EHDR: Final = "16sHHIQQQIHHHHHH"
 EHDR_SIZE: Final = 64
 #: Elf64_Phdr: p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align.
