@@ -1,0 +1,185 @@
+"""VMCOREINFO: what a kernel says of itself for the readers of its dumps.
+
+Text of lines ``KEY=VALUE``, written by the kernel at boot and at the crash (Linux kernel/vmcore_info.c, before v6.9
+kernel/crash_core.c; the keys are described in Documentation/admin-guide/kdump/vmcoreinfo.rst)::
+
+    OSRELEASE=6.1.0-56-cloud-amd64
+    SYMBOL(init_uts_ns)=ffffffffb35f9b60
+    OFFSET(page.mapping)=24
+    NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-129
+
+Symbols are hexadecimal; all else is decimal, or hexadecimal where it is no decimal number. Of two lines with one key
+the first counts. What is no such line is skipped and counted.
+"""
+
+from __future__ import annotations
+
+import re
+
+from vmsieve.formats.errors import KernelError
+
+__all__ = ["MAX_SIZE", "VmcoreInfo"]
+
+#: Bytes of text looked at. The kernel's is one page; files made by tools are not much longer.
+MAX_SIZE = 1 << 20
+
+_LINE = re.compile(rb"([!-<>-~][ -<>-~]*)=([ -~]*)")
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,20}")
+_HEX = re.compile(r"[+-]?(?:0[xX])?[0-9a-fA-F]{1,16}")
+_VERSION = re.compile(r"([0-9]{1,5})\.([0-9]{1,5})(?:\.([0-9]{1,5}))?")
+_WORD = (1 << 64) - 1
+
+
+class VmcoreInfo:
+    """The keys and values of one VMCOREINFO text.
+
+    Attributes:
+        text: The text as given, without what lies beyond :data:`MAX_SIZE` and without trailing NULs. Writing it to a
+            file makes a file that can be read back.
+        skipped: How many lines were no ``KEY=VALUE`` of printable ASCII.
+        used: The keys that were looked up and found, for reports.
+        unusable: The keys that were looked up, are there, and hold no number.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        self.text = bytes(text[:MAX_SIZE]).rstrip(b"\0")
+        self.skipped = 0
+        self.used: set[str] = set()
+        self.unusable: set[str] = set()
+        self._values: dict[str, str] = {}
+        for line in self.text.split(b"\n"):
+            match = _LINE.fullmatch(line.rstrip(b"\r"))
+            if match is not None:
+                self._values.setdefault(match[1].decode("ascii"), match[2].decode("ascii"))
+            elif line:
+                self.skipped += 1
+
+    @classmethod
+    def parse(cls, text: bytes) -> VmcoreInfo:
+        """Read ``text``, which may be damaged or empty; never fails."""
+        return cls(text)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys, in the order of the text."""
+        return tuple(self._values)
+
+    def looks_valid(self) -> bool:
+        """Is this the text of a kernel: does it name a release, and a symbol or the page size?"""
+        return bool(self._values.get("OSRELEASE")) and (
+            "PAGESIZE" in self._values or any(key.startswith("SYMBOL(") for key in self._values)
+        )
+
+    def value(self, key: str) -> str | None:
+        """The value of ``key`` (``"OSRELEASE"``, ``"OFFSET(page.flags)"``) as text; None where there is no such key."""
+        found = self._values.get(key)
+        if found is not None:
+            self.used.add(key)
+        return found
+
+    def lookup(self, kind: str, name: str) -> int | None:
+        """The number of the key ``KIND(name)``, ``kind`` being SYMBOL, OFFSET, SIZE, LENGTH or NUMBER.
+
+        None where the key is missing or holds no number that fits 64 bits.
+        """
+        return self._number(f"{kind}({name})", only_hex=kind == "SYMBOL")
+
+    def need(self, kind: str, name: str) -> int:
+        """As :meth:`lookup`, for what nothing works without.
+
+        Raises:
+            KernelError: The key is missing or holds no number.
+        """
+        found = self.lookup(kind, name)
+        if found is None:
+            key = f"{kind}({name})"
+            raise KernelError(f"VMCOREINFO has no usable {key}", found=self._values.get(key))
+        return found
+
+    def symbol(self, name: str) -> int | None:
+        """Virtual address of the symbol ``name`` (at run time: with the KASLR offset); never 0 or all ones."""
+        found = self.lookup("SYMBOL", name)
+        if found is not None and not 0 < found < _WORD:
+            self.unusable.add(f"SYMBOL({name})")
+            return None
+        return found
+
+    def offset(self, name: str) -> int | None:
+        """Byte offset of the member ``name`` (``"page.flags"``) in its structure."""
+        return self._unsigned("OFFSET", name)
+
+    def size(self, name: str) -> int | None:
+        """Size of the structure ``name`` in bytes."""
+        return self._unsigned("SIZE", name)
+
+    def length(self, name: str) -> int | None:
+        """Number of elements of the array ``name``."""
+        return self._unsigned("LENGTH", name)
+
+    def number(self, name: str) -> int | None:
+        """The constant or variable ``name``; may be negative."""
+        return self.lookup("NUMBER", name)
+
+    def number_unsigned(self, name: str) -> int | None:
+        """The variable ``name`` where it is an address or a mask: 64 bits, unsigned, however it was printed."""
+        found = self.lookup("NUMBER", name)
+        return None if found is None else found & _WORD
+
+    @property
+    def release(self) -> str | None:
+        """``uname -r`` of the kernel (OSRELEASE)."""
+        return self.value("OSRELEASE") or None
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """The release as numbers, (0, 0, 0) when unknown. Only for defaults of keys that are missing."""
+        match = _VERSION.match(self._values.get("OSRELEASE", ""))
+        return (0, 0, 0) if match is None else (int(match[1]), int(match[2]), int(match[3] or 0))
+
+    @property
+    def page_size(self) -> int | None:
+        """Bytes a page (PAGESIZE): a power of two of 4 KiB to 1 MiB, else None."""
+        found = self._number("PAGESIZE")
+        if found is None or not 4096 <= found <= 1 << 20 or found & (found - 1):
+            return None
+        return found
+
+    @property
+    def crash_time(self) -> int | None:
+        """Seconds since 1970 at the crash (CRASHTIME); None in a dump of a kernel that did not crash."""
+        found = self._number("CRASHTIME")
+        return found if found is not None and found > 0 else None
+
+    @property
+    def build_id(self) -> str | None:
+        """The kernel image's build id in hexadecimal (BUILD-ID, since v5.9)."""
+        return self.value("BUILD-ID") or None
+
+    @property
+    def kernel_offset(self) -> int | None:
+        """By how much KASLR moved the kernel's virtual addresses, in bytes (KERNELOFFSET); the symbols include it."""
+        return self._number("KERNELOFFSET", only_hex=True)
+
+    def _unsigned(self, kind: str, name: str) -> int | None:
+        """As :meth:`lookup`, for what can't be negative."""
+        found = self.lookup(kind, name)
+        if found is not None and found < 0:
+            self.unusable.add(f"{kind}({name})")
+            return None
+        return found
+
+    def _number(self, key: str, *, only_hex: bool = False) -> int | None:
+        text = self.value(key)
+        if text is None:
+            return None
+        if not only_hex and _DECIMAL.fullmatch(text):
+            found = int(text, 10)
+        elif _HEX.fullmatch(text):
+            found = int(text, 16)
+        else:
+            self.unusable.add(key)
+            return None
+        if -(1 << 63) <= found <= _WORD:
+            return found
+        self.unusable.add(key)
+        return None
