@@ -1,10 +1,11 @@
 """Page codecs: how one page is packed in a kdump-compressed dump.
 
-A plugin is one file that ends in ``CODEC``, a :class:`Codec`. Packing and unpacking run inside compiled
-kernels (:mod:`vmsieve.formats.kernels.pack`), a batch at a time: a codec's ``compress`` and ``decompress`` are *inline* functions
-in the kernels' dialect that either do the work (lzo, snappy) or call a C library through an address. What they need
-(the address, a context, scratch memory) lies in a *state*: an array of 64-bit words that ``open_*`` prepares for one
-thread.
+A plugin is one file that ends in ``CODEC``, a :class:`Codec`. Packing and unpacking run inside compiled kernels
+(:mod:`vmsieve.formats.kernels.pack`), a batch at a time: a codec's ``compress`` and ``decompress`` are *inline*
+functions in the kernels' dialect that either do the work (lzo, snappy) or call a C library through an address. What
+they need (the address, a context, scratch memory) lies in a *state*: an array of 64-bit words that ``open_*`` prepares
+for one thread. Where no C library is found, the address is that of a Python function (a ctypes callback), so that
+callers have one path whatever the machine offers.
 """
 
 from __future__ import annotations
@@ -23,24 +24,21 @@ class State:
     """What one thread needs to run a codec in one direction.
 
     Attributes:
-        provider: Where the code comes from, for people: ``"isal 2.31 (wheel)"``, ``"built in"``, ``"python zlib"``.
-        words: The state that the inline function is given the address of; codec-specific. None if only ``page`` works.
-        page: The slow way, one page at a time: packed bytes of a page, or a page of packed bytes (raises ValueError
-            when they are damaged). Used when ``words`` is None.
+        provider: Where the code comes from, for people: ``"isal (wheel)"``, ``"libz.so.1 1.2.13"``, ``"built in"``.
+        words: The state that the inline function is given the address of; codec-specific.
         keep: Objects whose memory ``words`` refers to.
-        close: Gives back C memory.
+        close: Gives back C memory; the state must not be used afterwards.
     """
 
     provider: str
-    words: ctypes.Array[ctypes.c_uint64] | None = None
-    page: Callable[[bytes, int], bytes] | None = None
+    words: ctypes.Array[ctypes.c_uint64]
     keep: list[Any] = field(default_factory=list)
     close: Callable[[], None] = lambda: None
 
     @property
     def address(self) -> int:
-        """Address of ``words``; 0 when there are none."""
-        return ctypes.addressof(self.words) if self.words is not None else 0
+        """Address of ``words``: what kernels are given."""
+        return ctypes.addressof(self.words)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import ctypes
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any, Callable, Final, cast
 
 import numba
@@ -21,11 +22,14 @@ from vmsieve.formats.kernels.dialect import rewrite
 if TYPE_CHECKING:
     from vmsieve.formats.kernels import Kernel
 
-__all__ = ["bind", "llvm"]
+__all__ = ["BIG_ENDIAN", "bind", "llvm"]
 
 U64: Final = types.uint64
 _I64: Final = ir.IntType(64)
 _BYTE: Final = ir.IntType(8)
+#: The global variable that says which byte order a module is for. numba lowers before the target is chosen, so it
+#: gets this machine's value; the build puts in the target's.
+BIG_ENDIAN: Final = "vmsieve.big_endian"
 
 
 def _byte_pointer(builder: Any, base: Any, offset: Any) -> Any:
@@ -77,6 +81,28 @@ def _swap(bits: int) -> Any:
     return swap
 
 
+@intrinsic
+def _ctz64(context: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return U64(U64), generate
+
+
+@intrinsic
+def _big_endian(context: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        known = builder.module.globals.get(BIG_ENDIAN)
+        if known is None:
+            known = ir.GlobalVariable(builder.module, _I64, BIG_ENDIAN)
+            known.linkage = "internal"
+            known.global_constant = True
+            known.initializer = ir.Constant(_I64, int(sys.byteorder == "big"))
+        return builder.load(known)
+
+    return U64(), generate
+
+
 def _call(count: int) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         prototype = ir.FunctionType(_I64, [_I64] * count)
@@ -97,6 +123,8 @@ _PRIMITIVES: Final[dict[str, Any]] = {
     **{f"load{bits}": _load(bits) for bits in (8, 16, 32, 64)},
     **{f"store{bits}": _store(bits) for bits in (8, 16, 32, 64)},
     **{f"swap{bits}": _swap(bits) for bits in (16, 32, 64)},
+    "ctz64": _ctz64,
+    "big_endian": _big_endian,
     **{f"call{count}": _call(count) for count in primitives.CALLS},
     "u64": U64,
 }

@@ -33,6 +33,7 @@ class Target:
         triple: LLVM's name for it.
         cpu: The oldest processor that the code runs on.
         features: LLVM feature string on top of ``cpu``.
+        big_endian: The machine's byte order.
         vector: Whether loops are vectorised. Vector constants need a data section; only where the linker knows its
             relocations is that worth having.
     """
@@ -41,6 +42,7 @@ class Target:
     triple: str
     cpu: str
     features: str = ""
+    big_endian: bool = False
     vector: bool = False
 
 
@@ -48,7 +50,7 @@ TARGETS: Final = (
     Target("x86_64", "x86_64-unknown-linux-gnu", "x86-64-v2", vector=True),
     Target("aarch64", "aarch64-unknown-linux-gnu", "generic"),
     Target("ppc64le", "powerpc64le-unknown-linux-gnu", "pwr8"),
-    Target("s390x", "s390x-unknown-linux-gnu", "z13"),
+    Target("s390x", "s390x-unknown-linux-gnu", "z13", big_endian=True),
     Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c"),
     Target("loongarch64", "loongarch64-unknown-linux-gnu", "generic-la64"),
 )
@@ -151,16 +153,22 @@ def _portable(text: str, target: Target) -> str:
     ``no-builtins`` keeps loops from becoming calls of memset and memcpy, ``no-jump-tables`` keeps data out of the code;
     helpers are inlined, so that no call within the object needs a relocation.
     """
+    from vmsieve.formats.kernels.compiled import BIG_ENDIAN
+
     attributes = '"no-builtins" "no-jump-tables"="true" nounwind'
     out = []
     for line in text.splitlines():
+        if f'"{BIG_ENDIAN}' in line and "constant i64" in line:
+            line = re.sub(r"constant i64 \d", f"constant i64 {int(target.big_endian)}", line)
+        if " call " in line:
+            # numba asks that the function itself is not inlined where the entry calls it.
+            line = re.sub(r" #\d+", "", line)
         match = re.match(r"(define .*\))([^()]*)\{$", line)
         if match and "@cfunc." not in line.split("(")[0]:
             line = f"{match.group(1)} alwaysinline {attributes} {_plain(match.group(2))}{{"
         elif match:
             line = f"{match.group(1)} {attributes} {_plain(match.group(2))}{{"
         out.append(line)
-    del target
     return "\n".join(out)
 
 

@@ -1,4 +1,4 @@
-"""What a kernel may do beyond arithmetic: reach memory, swap bytes, call a C function by address.
+"""What a kernel may do beyond arithmetic: reach memory, look at bits, swap bytes, call a C function by address.
 
 The functions here are the interpreter's versions; :mod:`~vmsieve.formats.kernels.compiled` has the compiled twins.
 Loads and stores take a base address and a byte offset, need no alignment and use the machine's own byte order.
@@ -11,17 +11,14 @@ import sys
 from typing import Callable, Final
 
 __all__ = [
-    "BIG_ENDIAN", "CALLS", "NAMES", "call1", "call3", "call4", "call5", "call6",
+    "CALLS", "NAMES", "big_endian", "call1", "call2", "call3", "call4", "call5", "call6", "ctz64",
     "load8", "load16", "load32", "load64", "store8", "store16", "store32", "store64",
     "swap16", "swap32", "swap64",
 ]  # fmt: skip
 
-#: What byte order the machine has, for kernels that read a foreign dump: 1 if big-endian.
-BIG_ENDIAN: Final = int(sys.byteorder == "big")
-
 _U64 = ctypes.c_uint64
 #: C functions that kernels may call, by number of arguments.
-CALLS: Final = (1, 3, 4, 5, 6)
+CALLS: Final = (1, 2, 3, 4, 5, 6)
 _PROTOTYPES: Final = {n: ctypes.CFUNCTYPE(_U64, *[_U64] * n) for n in CALLS}
 
 
@@ -84,9 +81,27 @@ def swap64(value: int) -> int:
     return int.from_bytes(value.to_bytes(8, "little"), "big")
 
 
+def ctz64(value: int) -> int:
+    """How many low bits of ``value`` are clear before the first set one; ``value`` must not be 0."""
+    return (value & -value).bit_length() - 1
+
+
+def big_endian() -> int:
+    """1 on a big-endian machine, else 0: the machine the kernel runs on, not the one that built it."""
+    return int(sys.byteorder == "big")
+
+
 def call1(function: int, a: int) -> int:
-    """Call the C function at address ``function``; arguments and result are passed as 64-bit integers."""
+    """Call the C function at address ``function``; arguments and result are passed as 64-bit integers.
+
+    Of a C function that returns an ``int``, only the low 32 bits of the result mean anything.
+    """
     return int(_PROTOTYPES[1](function)(a))
+
+
+def call2(function: int, a: int, b: int) -> int:
+    """As :func:`call1`, with two arguments."""
+    return int(_PROTOTYPES[2](function)(a, b))
 
 
 def call3(function: int, a: int, b: int, c: int) -> int:
@@ -113,6 +128,6 @@ NAMES: Final[dict[Callable[..., int], str]] = {
     f: f.__name__
     for f in (
         load8, load16, load32, load64, store8, store16, store32, store64,
-        swap16, swap32, swap64, call1, call3, call4, call5, call6,
+        swap16, swap32, swap64, ctz64, big_endian, call1, call2, call3, call4, call5, call6,
     )
 }  # fmt: skip

@@ -1,0 +1,92 @@
+"""Where C libraries come from: exported by a wheel that is installed, else the system's.
+
+That a wheel's extension module exports the C functions it was built with is an accident of packaging, so every library
+is asked for the functions wanted and left if it lacks one. A wheel's file is found without importing its package, which
+would cost memory in a crash kernel.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import os
+from typing import TYPE_CHECKING, Any, Callable, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["address", "call_back", "libraries", "words"]
+
+#: Prototype of a page codec in Python, callable from a kernel: source, size, out, room -> bytes written, or 0.
+_PROTOTYPE: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 4)
+
+
+def libraries(wheel: str, sonames: Iterable[str], symbols: Iterable[str]) -> Iterator[tuple[str, ctypes.CDLL]]:
+    """Libraries that have all of ``symbols``, each with a name for people.
+
+    Args:
+        wheel: Package and file pattern of an extension module, such as ``"zstandard/_cffi*.so"``; empty for none.
+        sonames: System libraries.
+        symbols: Functions wanted.
+    """
+    wanted = list(symbols)
+    for name, path in [*_in_wheel(wheel), *((soname, soname) for soname in sonames)]:
+        try:
+            library = ctypes.CDLL(path)
+        except OSError:
+            continue
+        if all(hasattr(library, symbol) for symbol in wanted):
+            yield name, library
+
+
+def _in_wheel(wheel: str) -> list[tuple[str, str]]:
+    package, _, pattern = wheel.partition("/")
+    if not package:
+        return []
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return []
+    folders = list(spec.submodule_search_locations or []) if spec is not None else []
+    return [
+        (f"{package} (wheel)", path)
+        for folder in folders
+        for path in sorted(glob.glob(os.path.join(glob.escape(folder), pattern)))
+    ]
+
+
+def address(library: ctypes.CDLL, symbol: str) -> int:
+    """Address of a function, for kernels to call."""
+    return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
+
+
+def words(*values: int) -> ctypes.Array[ctypes.c_uint64]:
+    """A codec's state of these 64-bit words."""
+    return (ctypes.c_uint64 * len(values))(*values)
+
+
+def call_back(function: Callable[[bytes, int], bytes]) -> tuple[int, Any]:
+    """A Python function as a C function that kernels can call, for where no library is found.
+
+    Args:
+        function: Takes the bytes and the room there is for the result; raises any error when it can't do it.
+
+    Returns:
+        The address of a C function ``(source, size, out, room)`` that returns how many bytes it wrote, 0 when it
+        failed; and the object to keep while it may be called.
+    """
+
+    def run(source: int, size: int, out: int, room: int) -> int:
+        try:
+            result = function(ctypes.string_at(source, size), room)
+        except Exception:  # the caller is machine code, which knows no exceptions
+            return 0
+        if len(result) > room:
+            return 0
+        ctypes.memmove(out, result, len(result))
+        return len(result)
+
+    bound = _PROTOTYPE(run)
+    return ctypes.cast(bound, ctypes.c_void_p).value or 0, bound

@@ -1,0 +1,158 @@
+"""zlib: one complete zlib stream a page (RFC 1950), which every reader of kdump files knows.
+
+Any provider's stream is as good as zlib's own; they differ in speed. Level 1 comes from ISA-L where there is one, else
+from libdeflate, else from zlib itself: the sizes are within some percent of each other, the times within a factor of
+four. Level 0 is ISA-L's fastest (larger by a fifth), not "stored". Higher levels come from libdeflate or zlib.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Final
+
+from vmsieve.formats.codecs import Codec, State, _isal
+from vmsieve.formats.codecs._isal import deflate, inflate
+from vmsieve.formats.codecs._libraries import address, call_back, libraries, words
+from vmsieve.formats.errors import UsageError
+from vmsieve.formats.kernels import inline
+from vmsieve.formats.kernels.primitives import call1, call2, call4, call5, call6, load32, load64, store32, store64
+
+__all__ = ["CODEC"]
+
+_MASK32: Final = 0xFFFFFFFF
+_LIBDEFLATE: Final = ("libdeflate.so.0",)
+_LIBZ: Final = ("libz.so.1",)
+_FINISH, _STREAM_END = 4, 1  # zlib.h: Z_FINISH, Z_STREAM_END
+_STREAM: Final = 112  # size of z_stream on a 64-bit machine
+
+# The state: which provider, then that provider's own words.
+_PYTHON, _ISAL, _DEFLATE, _ZLIB = 0, 1, 2, 3
+
+
+@inline
+def compress_zlib(state: int, source: int, size: int, out: int, room: int) -> int:
+    """One stream, from whichever provider there is."""
+    kind = load64(state, 0)
+    if kind == _ISAL:
+        return deflate(state + 8, source, size, out, room)
+    if kind == _DEFLATE:
+        return call5(load64(state, 8), load64(state, 16), source, size, out, room)
+    if kind == _ZLIB:
+        return _run_zlib(state + 8, source, size, out, room)
+    return call4(load64(state, 8), source, size, out, room)
+
+
+@inline
+def decompress_zlib(state: int, source: int, size: int, out: int, room: int) -> int:
+    """One stream, its checksum verified."""
+    kind = load64(state, 0)
+    if kind == _ISAL:
+        return inflate(state + 8, source, size, out, room)
+    if kind == _DEFLATE:
+        done = state + 24
+        if call6(load64(state, 8), load64(state, 16), source, size, out, room, done) & _MASK32 != 0:
+            return 0
+        return load64(done, 0)
+    if kind == _ZLIB:
+        return _run_zlib(state + 8, source, size, out, room)
+    return call4(load64(state, 8), source, size, out, room)
+
+
+@inline
+def _run_zlib(own: int, source: int, size: int, out: int, room: int) -> int:
+    """Reset one z_stream and run it from the first byte to the last. ``own``: stream, reset function, run function."""
+    stream = load64(own, 0)
+    call1(load64(own, 8), stream)
+    store64(stream, 0, source)
+    store32(stream, 8, size)
+    store64(stream, 24, out)
+    store32(stream, 32, room)
+    if call2(load64(own, 16), stream, _FINISH) & _MASK32 != _STREAM_END:
+        return 0
+    return room - load32(stream, 32)
+
+
+def _open_compressor(level: int, page_size: int) -> State:
+    fast = _isal.open_deflate(level) if level <= 1 else None
+    if fast is not None:
+        return State(fast.provider, words(_ISAL, *fast.words), fast.keep)
+    level = max(level, 1)
+    return _open_libdeflate(level) or _open_libz(level, page_size) or _open_python(level)
+
+
+def _open_decompressor(page_size: int) -> State:
+    del page_size
+    fast = _isal.open_inflate()
+    if fast is not None:
+        return State(fast.provider, words(_ISAL, *fast.words), fast.keep)
+    return _open_libdeflate(None) or _open_libz(None, 0) or _open_python(None)
+
+
+def _open_libdeflate(level: int | None) -> State | None:
+    """A compressor of libdeflate, of ``level``, or its decompressor for None."""
+    side = "decompress" if level is None else "compress"
+    symbols = (f"libdeflate_alloc_{side}or", f"libdeflate_free_{side}or", f"libdeflate_zlib_{side}")
+    for name, library in libraries("", _LIBDEFLATE, symbols):
+        allocate, release = getattr(library, symbols[0]), getattr(library, symbols[1])
+        allocate.restype = ctypes.c_void_p
+        release.argtypes = [ctypes.c_void_p]
+        context = allocate(*([] if level is None else [level]))
+        if context:
+            state = words(_DEFLATE, address(library, symbols[2]), context, 0)
+            return State(name, state, [library], lambda: release(context))  # noqa: B023 - the loop ends here
+    return None
+
+
+def _open_libz(level: int | None, page_size: int) -> State | None:
+    """A compressor of zlib, of ``level``, or its decompressor for None: one stream, used again for every page."""
+    side = "inflate" if level is None else "deflate"
+    init = "inflateInit_" if level is None else "deflateInit2_"
+    for name, library in libraries("", _LIBZ, ("zlibVersion", init, f"{side}Reset", side, f"{side}End")):
+        version, end = library.zlibVersion, getattr(library, f"{side}End")
+        version.restype = ctypes.c_char_p
+        end.argtypes = [ctypes.c_void_p]
+        stream = ctypes.create_string_buffer(_STREAM)
+        # Method 8 (deflate); a window, hash table and symbol buffer no larger than a page can use, for each is cleared
+        # or touched once a page.
+        bits = min(max(page_size.bit_length(), 9), 15)
+        choice = [] if level is None else [level, 8, bits, min(max(bits - 7, 1), 8), 0]
+        if getattr(library, init)(stream, *choice, version(), _STREAM) == 0:
+            functions = [address(library, f"{side}Reset"), address(library, side)]
+            state = words(_ZLIB, ctypes.addressof(stream), *functions)
+            # Whoever closes the state holds the stream.
+            return State(f"{name} {version().decode()}", state, [library, stream], lambda: end(stream))  # noqa: B023
+    return None
+
+
+def _open_python(level: int | None) -> State:
+    try:
+        import zlib
+    except ImportError as error:
+        raise UsageError("no zlib is installed", hint="choose another codec") from error
+    run: Any = _expand if level is None else lambda data, _: zlib.compress(data, level)
+    where, keep = call_back(run)
+    return State("python zlib", words(_PYTHON, where), [keep])
+
+
+def _expand(data: bytes, room: int) -> bytes:
+    import zlib
+
+    decoder = zlib.decompressobj()
+    content = decoder.decompress(data, room + 1)  # one more than wanted: it then reads on to the checksum
+    if not decoder.eof:
+        raise ValueError("the stream is cut off, or longer than a page")
+    return content
+
+
+CODEC = Codec(
+    name="zlib",
+    title="zlib streams",
+    flag=0x1,
+    option="c",
+    default_level=1,
+    levels=(0, 9),
+    compress=compress_zlib,
+    decompress=decompress_zlib,
+    open_compressor=_open_compressor,
+    open_decompressor=_open_decompressor,
+)
