@@ -43,10 +43,11 @@ class Plugins:
     Args:
         collect: Returns the functions; called when a kernel is built, so that a new plugin file needs no other edit.
         how: ``"pick"``: the first argument is an index and selects the function whose result is returned (0 for an
-            index out of range). ``"bits"``: the first argument is a mask; function *i* is called only if bit *i* of it
+            index out of range). ``"hits"``: the first argument is a mask; function *i* is called only if bit *i* of it
             is set, with the mask left out and, as the first argument, the address of its own parameters
-            (``second argument + i * stride``); bit *i* of the result says whether it returned non-zero.
-        stride: Bytes from one function's parameters to the next one's, for ``"bits"``.
+            (``second argument + i * stride``). Bit *i* of the result says whether it returned non-zero, and from bit 8
+            on stands what the first of those returned.
+        stride: Bytes from one function's parameters to the next one's, for ``"hits"``.
     """
 
     def __init__(self, collect: Callable[[], list[Callable[..., int]]], how: str, stride: int = 0) -> None:
@@ -68,11 +69,18 @@ class Plugins:
             lines.append("    return 0")
         else:
             own, *rest = arguments
-            lines = [f"def {name}(mask, {own}, {', '.join(rest)}):", "    bits = 0"]
+            lines = [f"def {name}(mask, {own}, {', '.join(rest)}):", "    bits = 0", "    first = 0"]
             for i in range(len(functions)):
                 call = f"{name}_{i}({', '.join([f'{own} + {i * self.stride}', *rest])})"
-                lines += [f"    if mask & {1 << i}:", f"        if {call}:", f"            bits |= {1 << i}"]
-            lines.append("    return bits")
+                lines += [
+                    f"    if mask & {1 << i}:",
+                    f"        hit = {call}",
+                    "        if hit != 0:",
+                    f"            bits |= {1 << i}",
+                    "            if first == 0:",
+                    "                first = hit",
+                ]
+            lines.append("    return bits | first << 8")
         return "\n".join(lines), space
 
 

@@ -1,0 +1,223 @@
+"""From struct pages to page classes, one call for a run of struct pages.
+
+A page's class is one byte: bit *i* says that rule *i* (:func:`vmsieve.filters.rules.struct_page_rules`) drops it. One
+look at a struct page so serves any dump level.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Final
+
+from vmsieve.filters.rules import RULE_STRIDE
+from vmsieve.formats.kernels import inline, kernel
+from vmsieve.formats.kernels.dialect import Plugins
+from vmsieve.formats.kernels.primitives import (
+    load8,
+    load16,
+    load32,
+    load64,
+    store8,
+    store64,
+    swap16,
+    swap32,
+    swap64,
+)
+
+__all__ = ["RULES_AT", "WORDS", "apply_classes", "classify_pages"]
+
+# The block of parameters: offsets of 64-bit words. The classifier fills it; the last ones carry over between calls.
+SIZE: Final = 0  # bytes of a struct page
+SWAP: Final = 8  # 1: the dump's byte order is not this machine's
+FLAGS: Final = 16  # offsets of fields in a struct page
+MAPPING: Final = 24
+KIND: Final = 32
+PRIVATE: Final = 40
+HEAD: Final = 48  # of the word whose bit 0 marks a tail; NOWHERE: there is none
+HEAD_MASK: Final = 56  # flag that marks the head of a compound page; 0: not known
+ORDER_AT: Final = 64  # of the order in the first tail
+ORDER_WIDTH: Final = 72  # bytes of it; 8: low byte of the word; 0: the order is not known
+HUGETLB_HOW: Final = 80  # 1: the head's type, 2: a flag of the first tail, 3: a number in the first tail, 0: never
+HUGETLB_VALUE: Final = 88
+HUGETLB_AT: Final = 96
+HUGETLB_MASK: Final = 104
+SLAB_TYPE: Final = 112
+SLAB_MASK: Final = 120  # 0: slab pages have no type
+SLAB_FLAG: Final = 128
+ACTIVE: Final = 136  # rules that count, as bits
+THOROUGH: Final = 144  # 1: look at every struct page, so that the classes serve every level
+POISON: Final = 152  # flag of poisoned memory, which counts for a tail too; 0: not known
+POISON_BIT: Final = 160  # the class bit for it
+BLOCK_END: Final = 168  # carried over: page frames below this one belong to a block that was dropped,
+BLOCK_CLASS: Final = 176  # as this class
+COMPOUND_END: Final = 184  # carried over: tails below this one belong to a compound page that was dropped,
+COMPOUND_CLASS: Final = 192  # as this class
+RULES_AT: Final = 256  # the rules' own parameters
+#: 64-bit words of the whole block.
+WORDS: Final = (RULES_AT + 8 * RULE_STRIDE) // 8
+
+_NOWHERE: Final = 0xFFFFFFFFFFFFFFFF
+
+
+def _rules() -> list[Callable[..., int]]:
+    from vmsieve.filters.rules import struct_page_rules
+
+    functions: list[Any] = [rule.matches for rule in struct_page_rules()]
+    return functions
+
+
+match_rules: Any = Plugins(_rules, "hits", RULE_STRIDE)
+
+
+@inline
+def word(page: int, offset: int, swap: int) -> int:
+    """A 64-bit field of a struct page."""
+    value = load64(page, offset)
+    return swap64(value) if swap else value
+
+
+@inline
+def half(page: int, offset: int, swap: int) -> int:
+    """A 32-bit field."""
+    value = load32(page, offset)
+    return swap32(value) if swap else value
+
+
+@inline
+def small(page: int, offset: int, width: int, swap: int) -> int:
+    """A field of one or two bytes, or, for ``width`` 8, the low byte of a word."""
+    if width == 8:
+        return word(page, offset, swap) & 0xFF
+    if width == 1:
+        return load8(page, offset)
+    value = load16(page, offset)
+    return swap16(value) if swap else value
+
+
+@inline
+def compound_pages(p: int, page: int, pfn: int, flags: int, swap: int) -> int:
+    """Page frames of the compound page that ``page`` heads; 1 if it heads none or its order can't be right."""
+    mask = load64(p, HEAD_MASK)
+    width = load64(p, ORDER_WIDTH)
+    if flags & mask == 0 or width == 0:
+        return 1
+    order = small(page + load64(p, SIZE), load64(p, ORDER_AT), width, swap)
+    if order >= 64:
+        return 1
+    pages = 1 << order
+    return 1 if pfn & (pages - 1) else pages
+
+
+@inline
+def is_hugetlb(p: int, page: int, flags: int, kind: int, swap: int) -> int:
+    """Whether a head belongs to hugetlbfs."""
+    how = load64(p, HUGETLB_HOW)
+    if how == 0 or flags & load64(p, HEAD_MASK) == 0:
+        return 0
+    value = load64(p, HUGETLB_VALUE)
+    if how == 1:
+        return kind & load64(p, HUGETLB_MASK) == value
+    tail = page + load64(p, SIZE)
+    if how == 2:
+        return word(tail, load64(p, FLAGS), swap) & value != 0
+    return small(tail, load64(p, HUGETLB_AT), load64(p, ORDER_WIDTH), swap) == value
+
+
+@kernel
+def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, out: int) -> int:
+    """Classify ``count`` struct pages at address ``pages``, of page frames from ``first_pfn`` on.
+
+    ``p``: the parameters. ``more``: 1 if one more struct page follows the last one in memory (the first tail of a
+    head). ``out``: address of ``count`` bytes, each set to its page's class. Returns how many got a class other than 0.
+
+    A page that heads a dropped compound page hands its class to the tails, as long as they are marked as tails; a block
+    of free memory hands it to all of its pages.
+    """
+    size = load64(p, SIZE)
+    swap = load64(p, SWAP)
+    active = load64(p, ACTIVE)
+    thorough = load64(p, THOROUGH)
+    head_at = load64(p, HEAD)
+    flags_at = load64(p, FLAGS)
+    poison = load64(p, POISON)
+    slab_mask = load64(p, SLAB_MASK)
+    block_end = load64(p, BLOCK_END)
+    block_class = load64(p, BLOCK_CLASS)
+    compound_end = load64(p, COMPOUND_END)
+    compound_class = load64(p, COMPOUND_CLASS)
+    marked = 0
+    i = 0
+    while i < count:
+        pfn = first_pfn + i
+        inherited = 0
+        if pfn < block_end:
+            inherited = block_class
+            if thorough == 0:
+                # Free pages need not be looked at: on to the end of the block.
+                end = min(block_end - first_pfn, count)
+                marked += end - i
+                while i < end:
+                    store8(out, i, inherited)
+                    i += 1
+                continue
+        page = pages + i * size
+        flags = word(page, flags_at, swap)
+        if head_at != _NOWHERE and word(page, head_at, swap) & 1:
+            if pfn < compound_end:
+                inherited |= compound_class
+            if flags & poison and (inherited == 0 or thorough):
+                inherited |= load64(p, POISON_BIT)
+        else:
+            mapping = word(page, load64(p, MAPPING), swap)
+            kind = half(page, load64(p, KIND), swap)
+            slab = 0
+            if slab_mask:
+                slab = kind & slab_mask == load64(p, SLAB_TYPE)
+            elif flags & load64(p, SLAB_FLAG):
+                slab = 1
+            hugetlb = 0
+            if more or i + 1 < count:
+                hugetlb = is_hugetlb(p, page, flags, kind, swap)
+            private = word(page, load64(p, PRIVATE), swap)
+            hits = match_rules(active, p + RULES_AT, pfn, flags, mapping, kind, private, slab, hugetlb)
+            if hits:
+                covers = hits >> 8
+                if covers > 1:
+                    block_end = pfn + covers
+                    block_class = hits & 0xFF
+                elif more or i + 1 < count:
+                    compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
+                    compound_class = hits & 0xFF
+                inherited |= hits & 0xFF
+            else:
+                compound_end = 0
+        store8(out, i, inherited)
+        if inherited:
+            marked += 1
+        i += 1
+    store64(p, BLOCK_END, block_end)
+    store64(p, BLOCK_CLASS, block_class)
+    store64(p, COMPOUND_END, compound_end)
+    store64(p, COMPOUND_CLASS, compound_class)
+    return marked
+
+
+@kernel
+def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, histogram: int) -> int:
+    """Drop pages from a bitmap by their class, and count them.
+
+    ``classes``: address of ``count`` classes; ``kept``: address of a bitmap, least significant bit first, whose bit
+    ``bit`` belongs to the first of them; ``drop``: the class bits that drop a page; ``histogram``: address of 256
+    64-bit counters: for each class, the pages that were in the bitmap. Returns how many bits were cleared.
+    """
+    cleared = 0
+    for i in range(count):
+        at = (bit + i) >> 3
+        mask = 1 << ((bit + i) & 7)
+        byte = load8(kept, at)
+        if byte & mask:
+            which = load8(classes, i)
+            store64(histogram, which * 8, load64(histogram, which * 8) + 1)
+            if which & drop:
+                store8(kept, at, byte ^ mask)
+                cleared += 1
+    return cleared

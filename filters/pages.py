@@ -1,0 +1,175 @@
+"""What a struct page looks like in one kernel: where its fields are and which values mean what, out of VMCOREINFO.
+
+Everything is decided by the keys that are present, never by the kernel's version. makedumpfile's rules, and which
+kernels have which keys, are described in its IMPLEMENTATION file; the fields in ``include/linux/mm_types.h`` and
+``include/linux/page-flags.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vmsieve.filters.rules import RuleOff
+from vmsieve.formats.errors import KernelError
+
+if TYPE_CHECKING:
+    from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+
+__all__ = ["NOWHERE", "Order", "PageLayout"]
+
+#: An offset that a kernel has no field for.
+NOWHERE = (1 << 64) - 1
+_U32 = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a compound page tells its size and whether it is a hugetlb page: all in the first tail's struct page.
+
+    Attributes:
+        offset: Of the order in the first tail's struct page, bytes.
+        width: Bytes of the field; 8: the low byte of a word (the flags of that struct page).
+        hugetlb: ``"type"``: the head's page type; ``"flag"``: a flag of the first tail; ``"dtor"``: a number of
+            ``dtor_width`` bytes at ``dtor_offset`` of the first tail; ``""``: can't be told.
+        value: The page type, flag mask or number that means hugetlb.
+        type_mask: Bits of the page type that count, for ``"type"``.
+    """
+
+    offset: int
+    width: int
+    hugetlb: str = ""
+    value: int = 0
+    type_mask: int = 0
+    dtor_offset: int = 0
+
+
+class PageLayout:
+    """The struct page of one kernel.
+
+    Attributes:
+        info: The kernel's VMCOREINFO.
+        size: Bytes of a struct page.
+        offset_flags, offset_mapping, offset_kind: Of the fields every rule reads; ``kind`` is the word that is
+            ``_mapcount`` for a mapped page and the page type for others.
+        offset_private: Of ``private``, or None.
+        offset_head: Of ``compound_head`` (``compound_info`` since v7.1), bit 0 of which marks a tail; or None.
+        head_mask: Mask of the flag that marks the head of a compound page; 0 if not known.
+        order: Where compound pages keep their order; None if not known.
+        slab_type, slab_mask: Page type of slab pages and the bits of it that count; mask 0 if they have no type.
+        slab_flag: Mask of the flag that marks slab pages; 0 if they have none.
+        notes: Sentences on what could not be found out.
+    """
+
+    def __init__(self, info: VmcoreInfo, struct_page_size: int) -> None:
+        """Read the layout.
+
+        Raises:
+            KernelError: A field that no rule can do without is missing or impossible.
+        """
+        self.info = info
+        self.size = struct_page_size
+        self.notes: list[str] = []
+        self.offset_flags = self._field("flags")
+        self.offset_mapping = self._field("mapping")
+        self.offset_kind = self._field("_mapcount")
+        self.offset_private = self._optional("private")
+        head = self._optional("compound_head")
+        self.offset_head = head if head is not None else self._optional("compound_info")
+        mask = info.number("PG_head_mask")
+        self.head_mask = mask if mask is not None and 0 < mask < 1 << 64 else 0
+        self.order = self._order()
+        if not self.head_mask or self.order is None:
+            self.notes.append(
+                "the size of compound pages is not known (PG_head_mask, or where the order is, is missing): "
+                "of huge pages only the first page frame is dropped"
+            )
+        slab = info.number("PAGE_SLAB_MAPCOUNT_VALUE")
+        self.slab_type, self.slab_mask = (slab & _U32, _type_mask(slab & _U32)) if slab is not None else (0, 0)
+        self.slab_flag = 0 if self.slab_mask else self.flag("PG_slab")
+
+    def _optional(self, name: str, width: int = 8) -> int | None:
+        offset = self.info.offset(f"page.{name}")
+        return offset if offset is not None and 0 <= offset <= self.size - width else None
+
+    def _field(self, name: str) -> int:
+        offset = self._optional(name, 4 if name == "_mapcount" else 8)
+        if offset is None:
+            raise KernelError(f"OFFSET(page.{name}) is missing from VMCOREINFO or lies outside of a struct page")
+        return offset
+
+    def _order(self) -> Order | None:
+        """Where the order is, newest kernels first: told by the keys that each of them exports.
+
+        The order moved to the low byte of the first tail's flags in v6.6, to ``folio._folio_order`` in v6.3, and was
+        ``page.compound_order`` before; hugetlb became a page type in v6.9 and was a flag of the first tail in v6.6.
+        """
+        info = self.info
+        hugetlb = info.number("PAGE_HUGETLB_MAPCOUNT_VALUE")
+        if hugetlb is not None:
+            value = hugetlb & _U32
+            return Order(self.offset_flags, 8, "type", value, _type_mask(value))
+        if self.flag("PG_hugetlb"):
+            return Order(self.offset_flags, 8, "flag", self.flag("PG_hugetlb"))
+        dtor = info.number("HUGETLB_PAGE_DTOR")
+        order_at, dtor_at, width = self._old_order()
+        if order_at is None:
+            return None
+        if dtor is None or dtor_at is None:
+            return Order(order_at, width)
+        return Order(order_at, width, "dtor", dtor, dtor_offset=dtor_at)
+
+    def _old_order(self) -> tuple[int | None, int | None, int]:
+        """Offsets of order and destructor number in the first tail, and the bytes each has (v4.4 to v6.5)."""
+        order, dtor = self.info.offset("folio._folio_order"), self.info.offset("folio._folio_dtor")
+        if order is not None:
+            # Offsets in the folio, whose second struct page is the first tail.
+            at = order - self.size
+            return self._inside(at), self._inside(dtor - self.size) if dtor is not None else None, 1
+        order, dtor = self.info.offset("page.compound_order"), self.info.offset("page.compound_dtor")
+        # The two lie side by side: one byte each since v4.16, two before.
+        width = 1 if order is not None and dtor is not None and abs(order - dtor) == 1 else 2
+        return self._inside(order), self._inside(dtor), width
+
+    def _inside(self, offset: int | None) -> int | None:
+        return offset if offset is not None and 0 <= offset <= self.size - 2 else None
+
+    def flag(self, name: str) -> int:
+        """Mask of the page flag whose bit ``NUMBER(name)`` tells; 0 if it is not told."""
+        bit = self.info.number(name)
+        return 1 << bit if bit is not None and 0 <= bit < 64 else 0
+
+    def page_type(self, key: str, otherwise: str) -> tuple[int, int]:
+        """Value of ``NUMBER(key)`` as the page type's 32-bit word, and the bits of it that count.
+
+        Raises:
+            RuleOff: The key is missing; ``otherwise`` says what follows.
+        """
+        value = self.info.number(key)
+        if value is None:
+            raise RuleOff(f"{otherwise}: NUMBER({key}) is missing")
+        return value & _U32, _type_mask(value & _U32)
+
+    def demand_tails(self, otherwise: str) -> None:
+        """Make sure that tails of compound pages can be told from other pages; their fields mean something else.
+
+        Raises:
+            RuleOff: They can't; ``otherwise`` says what follows.
+        """
+        # Before v4.4 the kernel exported none of these, and its tails' flags and mapping did no harm.
+        if self.offset_head is None and self.order is not None:
+            raise RuleOff(f"{otherwise}: OFFSET(page.compound_head) is missing")
+
+    @property
+    def slab_known(self) -> bool:
+        """Whether slab pages can be told from others."""
+        return bool(self.slab_mask or self.slab_flag)
+
+
+def _type_mask(value: int) -> int:
+    """Which bits of the page type count.
+
+    Since v6.12 types are small numbers from 0xf0 on in the top byte ("mm: support only one page_type per
+    page") and the other 24 bits are free for other uses; before, all 32 bits tell the type.
+    """
+    return 0xFF000000 if value >= 0xF0000000 and value & 0x00FFFFFF == 0 else _U32

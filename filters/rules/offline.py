@@ -1,0 +1,34 @@
+"""Offline pages: memory that the guest gave back to its host (balloon, Hyper-V, virtio-mem).
+
+The host may have unmapped them. Page type ``PG_offline``, Linux commit ca215086b14b ("mm: convert PG_balloon to
+PG_offline", v5.1). Dropped at every level.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.formats.kernels import inline
+from vmsieve.formats.kernels.primitives import load64
+
+if TYPE_CHECKING:
+    from vmsieve.filters.pages import PageLayout
+
+__all__ = ["RULE"]
+
+
+@inline
+def _matches(
+    own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int
+) -> int:
+    return slab == 0 and kind & load64(own, 8) == load64(own, 0)
+
+
+def _prepare(layout: PageLayout) -> list[int]:
+    if layout.info.number("PAGE_OFFLINE_MAPCOUNT_VALUE") is None:
+        raise RuleOff(None)
+    return list(layout.page_type("PAGE_OFFLINE_MAPCOUNT_VALUE", "offline pages can't be told from others"))
+
+
+RULE: Final = Rule("offline", "Offline pages", 70, 0, _matches, _prepare)

@@ -1,0 +1,67 @@
+"""Bitmaps of page frames, held compressed: their size does not follow the size of the machine.
+
+A block covers 2**18 page frames (1 GiB of 4 KiB pages, 32 KiB of bitmap). Most blocks of a real machine are all ones,
+all zeros, or compress to a tenth.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.kernels.bits import count_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["BLOCK", "BLOCK_BYTES", "Bitmap", "address_of"]
+
+#: Page frames that a block covers.
+BLOCK: Final = 1 << 18
+BLOCK_BYTES: Final = BLOCK // 8
+_ZEROS: Final = bytes(BLOCK_BYTES)
+_ONES: Final = b"\xff" * BLOCK_BYTES
+
+
+def address_of(buffer: bytearray | memoryview) -> int:
+    """Address of a writable buffer's first byte, for kernels; the caller keeps the buffer alive and its size fixed."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+class Bitmap:
+    """A bitmap that is written once, block by block, and read block by block any number of times."""
+
+    #: See :class:`vmsieve.formats.outputs.PageBits`.
+    block = BLOCK
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._count = 0
+
+    def append(self, block: bytearray) -> None:
+        """Add the next block, :data:`BLOCK_BYTES` bytes."""
+        assert len(block) == BLOCK_BYTES
+        ones = count_bits(address_of(block), BLOCK_BYTES)
+        self._count += ones
+        if ones == 0:
+            self._blocks.append(_ZEROS)
+        elif ones == BLOCK:
+            self._blocks.append(_ONES)
+        else:
+            self._blocks.append(zlib.compress(block, 1))
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, number: int) -> bytes:
+        """Block ``number``, uncompressed."""
+        stored = self._blocks[number]
+        return stored if len(stored) == BLOCK_BYTES else zlib.decompress(stored)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self[number] for number in range(len(self._blocks)))
+
+    def count(self) -> int:
+        """Bits set in all blocks."""
+        return self._count

@@ -1,0 +1,81 @@
+"""The command line: arguments to a command, errors to one line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from vmsieve import __version__
+from vmsieve.formats.errors import UsageError, VmsieveError
+from vmsieve.pipeline.commands import Command, commands
+from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_USAGE
+from vmsieve.pipeline.signals import Interrupted, interruptible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_EPILOG = """\
+exit status:
+  0  done as asked                    3  whole, but less was filtered than asked
+  1  failed, nothing usable           4  usable, but incomplete (truncated input, unreadable pages, disk full)
+  2  wrong usage
+
+'vmsieve COMMAND --help' has examples.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message} (try '{self.prog} --help')\n")
+
+
+def _parser(found: list[Command]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="vmsieve",
+        description="Filter and compress the memory of a crashed machine.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"vmsieve {__version__}")
+    choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for command in found:
+        one = choices.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.summary[0].upper() + command.summary[1:] + ".",
+            epilog=f"examples:\n{command.examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.configure(one)
+        one.set_defaults(command=command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    arguments = _parser(commands()).parse_args(argv)
+    command: Command = arguments.command
+    try:
+        with interruptible():
+            return command.run(arguments)
+    except UsageError as error:
+        return _fail(error, EXIT_USAGE)
+    except VmsieveError as error:
+        return _fail(error, EXIT_FAILED)
+    except Interrupted as error:
+        return _fail(error, EXIT_FAILED)
+    except BrokenPipeError:
+        # Whoever read our standard output has enough. Nothing more may be written to it, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except MemoryError:
+        return _fail("out of memory", EXIT_FAILED)
+
+
+def _fail(what: object, status: int) -> int:
+    print(f"vmsieve: {what}", file=sys.stderr)  # noqa: T201 - the command line's voice
+    return status

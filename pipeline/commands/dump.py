@@ -1,0 +1,114 @@
+"""``vmsieve dump``: the main job."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.codecs import codecs
+from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.pipeline.commands import Command
+from vmsieve.pipeline.plan import EXIT_OK, Plan
+from vmsieve.pipeline.progress import progress_for
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vmsieve.pipeline.report import Report
+
+__all__ = ["COMMAND"]
+
+_EXAMPLES = """\
+  vmsieve dump -d 31 /proc/vmcore /var/crash/vmcore        in the crash kernel: drop all that is not the kernel's
+  vmsieve dump -d 31 -l vmcore small.lzo                   as RHEL's kdump does (LZO)
+  vmsieve dump -d 31 -F /proc/vmcore - | ssh host 'cat > vmcore.flat'
+  vmsieve dump -d 17 --codec zstd:3 vmcore smaller         drop zero and free pages only, compress harder
+  vmsieve dump -d 31 -E vmcore core.elf                    an ELF core, for gdb
+"""
+
+
+def _level(text: str) -> int:
+    if not text.isdigit() or int(text) > 31:
+        raise ValueError
+    return int(text)
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="/proc/vmcore or a dump; - for standard input")
+    parser.add_argument("output", metavar="OUTPUT", help="file to write; - for standard output")
+    parser.add_argument(
+        "-d", dest="level", metavar="LEVEL", type=_level, default=0,
+        help="what to leave out, the sum of: 1 zero pages, 2 page cache, 4 page cache with private data (and 2), "
+        "8 user pages, 16 free pages; 31 leaves out all of them (default: 0)",
+    )  # fmt: skip
+    packing = parser.add_mutually_exclusive_group()
+    for codec in codecs():
+        if codec.option:
+            packing.add_argument(
+                f"-{codec.option}", dest="codec", action="store_const", const=codec.name, help=f"pack pages with {codec.title}"
+            )
+    packing.add_argument(
+        "--codec", dest="codec", metavar="NAME[:LEVEL]",
+        help=f"pack pages with {', '.join(c.name for c in codecs())} (default: zstd:1)",
+    )  # fmt: skip
+    parser.add_argument("-E", dest="elf", action="store_true", help="write an ELF core, pages as they are")
+    parser.add_argument("-F", dest="flattened", action="store_true", help="write makedumpfile's flattened format")
+    parser.add_argument("-f", dest="force", action="store_true", help="overwrite an existing OUTPUT")
+    parser.add_argument(
+        "--threads", metavar="N", type=int, default=1, help="threads that read and pack; 0: one a core (default: 1)"
+    )
+    parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the dump's")
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - for standard error")
+    voice = parser.add_mutually_exclusive_group()
+    voice.add_argument("-q", dest="quiet", action="store_true", help="say nothing but errors")
+    voice.add_argument("-v", dest="verbose", action="store_true", help="say more about what was found")
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    name, _, level = (arguments.codec or "zstd").partition(":")
+    if arguments.elf and arguments.codec:
+        raise UsageError("an ELF core (-E) holds its pages as they are: no codec goes with it")
+    if arguments.threads < 0 or arguments.threads > 1024:
+        raise UsageError("--threads takes a number from 0 to 1024", found=arguments.threads)
+    try:
+        codec_level = int(level) if level else None
+    except ValueError:
+        raise UsageError("a codec's level is a number", found=level) from None
+    return Plan(
+        arguments.input, arguments.output, arguments.level, name, codec_level,
+        "elf" if arguments.elf else "kdump", arguments.flattened, arguments.force,
+        arguments.threads, arguments.vmcoreinfo,
+    )  # fmt: skip
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from vmsieve.pipeline.dump import dump
+
+    progress = progress_for(quiet=arguments.quiet)
+    report = dump(_plan(arguments), progress)
+    status = report.exit_status()
+    if not arguments.quiet or status != EXIT_OK:
+        for line in dict.fromkeys(report.notes):
+            print(f"vmsieve: {line}", file=sys.stderr)
+    if not arguments.quiet:
+        for line in report.lines():
+            print(line, file=sys.stderr)
+    if arguments.json:
+        _write_json(report, arguments.json)
+    return status
+
+
+def _write_json(report: Report, path: str) -> None:
+    text = json.dumps(report.json(), indent=1) + "\n"
+    try:
+        if path == "-":
+            sys.stderr.write(text)
+            return
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OutputError(f"can't write the report: {error.strerror}", file=path) from error
+
+
+COMMAND: Final = Command("dump", 10, "make a small dump of a large one", _EXAMPLES, _configure, _run)

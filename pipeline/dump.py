@@ -1,0 +1,126 @@
+"""The main job: a dump in, a small dump out."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from vmsieve.filters.knowledge import Knowledge, learn
+from vmsieve.formats.codecs import codec as find_codec
+from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.formats.inputs import open_source
+from vmsieve.formats.outputs import Description, output_format
+from vmsieve.pipeline.copy import Copied, copy_pages
+from vmsieve.pipeline.pool import usable_cores
+from vmsieve.pipeline.report import Report
+from vmsieve.pipeline.scan import Scan, scan
+from vmsieve.pipeline.signals import Interrupted
+from vmsieve.pipeline.target import Target
+
+if TYPE_CHECKING:
+    from vmsieve.formats.codecs import Codec
+    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.outputs import OutputFormat, Writer
+    from vmsieve.pipeline.plan import Plan
+    from vmsieve.pipeline.progress import Progress
+
+__all__ = ["dump"]
+
+
+def dump(plan: Plan, progress: Progress) -> Report:
+    """Make the dump that ``plan`` asks for.
+
+    Raises:
+        VmsieveError: Nothing usable was written. What is left at the output, if anything, is marked incomplete.
+    """
+    report = Report(plan.input, plan.output)
+    form = output_format(plan.format)
+    codec = find_codec(plan.codec if form.packed else "none")
+    level = codec.default_level if plan.codec_level is None else plan.codec_level
+    if not codec.levels[0] <= level <= codec.levels[1]:
+        raise UsageError(f"codec {codec.name} has levels {codec.levels[0]} to {codec.levels[1]}", found=level)
+    with ExitStack() as stack:
+        with report.stage("open"):
+            source = open_source(plan.input)
+            stack.callback(source.close)
+            knowledge = learn(source, _read_vmcoreinfo(plan.vmcoreinfo))
+        report.notes += source.oddities + knowledge.notes
+        report.page_size = knowledge.page_size
+        report.level = plan.level | source.dump_level
+        target = stack.enter_context(Target(plan, form))
+        with report.stage("classify"):
+            scanned = scan(source, knowledge, plan.level, progress)
+        report.scanned(scanned)
+        report.incomplete = source.incomplete
+        description = _describe(source, knowledge, scanned, report.level, codec if form.packed else None)
+        writer = form.writer(description, target.place)
+        _write(plan, report, source, scanned, codec, level, writer, target, progress, form)
+    return report
+
+
+def _write(
+    plan: Plan, report: Report, source: Source, scanned: Scan, codec: Codec, level: int, writer: Writer,
+    target: Target, progress: Progress, form: OutputFormat,
+) -> None:  # fmt: skip
+    """Write the dump; whatever stops that, what is there is brought to an end that says so."""
+    copied = Copied()
+    try:
+        with report.stage("copy"):
+            writer.begin()
+            copy_pages(
+                source, scanned, report.page_size, codec, level, writer, progress, report.notes,
+                drop_zero=bool(plan.level & 1) or not form.packed, threads=plan.threads or usable_cores(), copied=copied,
+            )  # fmt: skip
+    except (OutputError, Interrupted) as stop:
+        report.incomplete = True
+        report.notes.append(f"the dump ends early: {stop}")
+        if not copied.pages:
+            raise
+    finally:
+        progress.close()
+        report.copied(copied)
+    with report.stage("finish"):
+        try:
+            report.incomplete |= bool(copied.unreadable)
+            writer.end(complete=not report.incomplete)
+            target.place.finish()
+        except OutputError as error:
+            # What is there stays marked as torn: the mark is only taken away by a write that succeeds.
+            report.incomplete = True
+            report.notes.append(f"the dump could not be finished: {error}")
+    report.bytes_out = target.size()
+
+
+def _read_vmcoreinfo(path: str | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20)
+    except OSError as error:
+        raise UsageError(f"can't read the VMCOREINFO file: {error.strerror}", file=path) from error
+
+
+def _describe(source: Source, knowledge: Knowledge, scanned: Scan, level: int, codec: Codec | None) -> Description:
+    identity = knowledge.identity
+    notes = source.notes
+    found = source.vmcoreinfo
+    at = notes.find(found) if found else -1
+    return Description(
+        machine=source.machine or identity.utsname[4] or os.uname().machine,
+        byte_order=source.byte_order,
+        page_size=knowledge.page_size,
+        max_pfn=scanned.max_pfn,
+        exists=scanned.exists,
+        kept=scanned.kept,
+        notes=notes,
+        vmcoreinfo=(at, len(found)) if found and at >= 0 else None,
+        utsname=identity.utsname,
+        crash_time=identity.crash_time or 0,
+        phys_base=knowledge.phys_base,
+        dump_level=level,
+        cpus=len(source.cpus),
+        codec=codec,
+        virtual=source.virtual,
+    )

@@ -1,0 +1,135 @@
+"""What was done: for people, in lines, and for machines, in JSON."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vmsieve.filters.rules import rules
+from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.pipeline.copy import Copied
+    from vmsieve.pipeline.scan import Scan
+
+__all__ = ["Report", "size_text"]
+
+
+def size_text(size: float) -> str:
+    """``size`` bytes for people, in decimal units."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+@dataclass
+class Report:
+    """One dump's report.
+
+    Attributes:
+        input, output: As asked for.
+        level: Dump level of the output: what was asked for and what the input lacked already.
+        page_size: Bytes.
+        total: Page frames from 0 to the highest.
+        existing: Page frames that the machine had.
+        absent: Of those, the ones that the input did not hold.
+        dropped: Page frames left out, by rule name; zero pages among them, though they keep their place.
+        kept: Page frames whose data is in the output.
+        unreadable: Page frames that should be, but could not be read.
+        bytes_in: Of page data read.
+        bytes_out: Written.
+        seconds: Wall time by stage.
+        notes: Sentences on what was not as it should be.
+        weaker, incomplete: Why the exit status is not 0.
+    """
+
+    input: str
+    output: str
+    level: int = 0
+    page_size: int = 4096
+    total: int = 0
+    existing: int = 0
+    absent: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    kept: int = 0
+    unreadable: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    weaker: bool = False
+    incomplete: bool = False
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time spent inside as stage ``name``, also when it is left by an exception."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+
+    def scanned(self, scan: Scan) -> None:
+        """Take over the first pass's counts."""
+        self.total = scan.max_pfn
+        self.existing = scan.exists.count()
+        self.absent = self.existing - scan.stored.count()
+        self.dropped = dict(scan.counts)
+        self.weaker |= scan.weaker
+        self.notes += scan.notes
+
+    def copied(self, copied: Copied) -> None:
+        """Take over the second pass's counts."""
+        self.dropped["zero"] = copied.zero
+        self.kept = copied.pages - copied.zero - copied.unreadable
+        self.unreadable = copied.unreadable
+        self.bytes_in = (copied.pages - copied.unreadable) * self.page_size
+
+    def exit_status(self) -> int:
+        """The exit status that says how it went."""
+        if self.incomplete:
+            return EXIT_INCOMPLETE
+        return EXIT_WEAKER if self.weaker else EXIT_OK
+
+    def json(self) -> dict[str, Any]:
+        """For machines. Keys stay; new ones may come."""
+        return {
+            "input": self.input,
+            "output": self.output,
+            "status": self.exit_status(),
+            "dump_level": self.level,
+            "page_size": self.page_size,
+            "pages": {
+                "total": self.total,
+                "holes": self.total - self.existing,
+                "absent": self.absent,
+                **{rule.name: self.dropped.get(rule.name, 0) for rule in rules()},
+                "unreadable": self.unreadable,
+                "kept": self.kept,
+            },
+            "bytes": {"in": self.bytes_in, "out": self.bytes_out},
+            "seconds": {name: round(seconds, 6) for name, seconds in self.seconds.items()},
+            "notes": self.notes,
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        rows = [("Page frames", self.total), ("Memory holes", self.total - self.existing)]
+        if self.absent:
+            rows.append(("Not in the input", self.absent))
+        rows += [(rule.title, self.dropped[rule.name]) for rule in rules() if rule.name in self.dropped]
+        if self.unreadable:
+            rows.append(("Unreadable pages", self.unreadable))
+        rows.append(("Pages with data", self.kept))
+        width = max(len(name) for name, _ in rows)
+        out = [f"{name:<{width}}  {count:>12,}" for name, count in rows]
+        share = f", {100 * self.bytes_out / self.bytes_in:.0f} %" if self.bytes_in else ""
+        out.append(f"Bytes: {size_text(self.bytes_in)} read, {size_text(self.bytes_out)} written{share}")
+        out.append("Seconds: " + ", ".join(f"{name} {seconds:.2f}" for name, seconds in self.seconds.items()))
+        return out

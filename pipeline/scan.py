@@ -1,0 +1,87 @@
+"""First pass: every page frame of the dump, block by block, into what exists and what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vmsieve.filters.classify import Classifier, Histogram, tally
+from vmsieve.formats.bitmap import BLOCK, Bitmap
+from vmsieve.formats.errors import VmsieveError
+
+if TYPE_CHECKING:
+    from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.progress import Progress
+
+__all__ = ["Scan", "open_classifier", "scan"]
+
+
+@dataclass
+class Scan:
+    """What the first pass found.
+
+    Attributes:
+        max_pfn: One above the highest page frame.
+        exists: Page frames that the machine had.
+        stored: Page frames that the input holds.
+        kept: Page frames that go into the output.
+        counts: Pages dropped, by rule name.
+        weaker: Less was dropped than the level asks for.
+        notes: Sentences on why, and on what else was odd.
+    """
+
+    max_pfn: int
+    exists: Bitmap = field(default_factory=Bitmap)
+    stored: Bitmap = field(default_factory=Bitmap)
+    kept: Bitmap = field(default_factory=Bitmap)
+    counts: dict[str, int] = field(default_factory=dict)
+    weaker: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def open_classifier(
+    knowledge: Knowledge, level: int, notes: list[str], *, thorough: bool = False
+) -> Classifier | None:
+    """A classifier for the kernel, or None when every page has to be kept; says why in ``notes``."""
+    if knowledge.memory is None or knowledge.memmap is None or knowledge.info is None:
+        if level & ~1:
+            notes.append(f"every page is kept: {knowledge.problem}")
+        return None
+    try:
+        classifier = Classifier(knowledge.memory, knowledge.memmap, knowledge.info, level, thorough=thorough)
+    except VmsieveError as error:
+        notes.append(f"every page is kept: {error}")
+        return None
+    for rule in classifier.rules:
+        if rule.name in classifier.off and (rule.levels & level or not rule.levels):
+            notes.append(classifier.off[rule.name])
+    return classifier
+
+
+def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress) -> Scan:
+    """Look at every page frame once, and at every struct page once.
+
+    A level that needs no struct page (0, 1) still drops what is dropped always: poisoned and offline pages.
+    """
+    max_pfn = -(-source.end() // knowledge.page_size)
+    result = Scan(max_pfn)
+    classifier = open_classifier(knowledge, level, result.notes)
+    histogram = Histogram()
+    progress.step("Classifying pages", max_pfn, knowledge.page_size)
+    for first in range(0, max_pfn, BLOCK):
+        exists, stored = source.memory_bits(first, BLOCK, knowledge.page_size)
+        result.exists.append(exists)
+        result.stored.append(stored)
+        if classifier is not None:
+            classifier.sieve(first, stored, histogram)
+        result.kept.append(stored)
+        progress.advance(min(BLOCK, max_pfn - first))
+    if classifier is None:
+        result.weaker = bool(level & ~1)
+        return result
+    result.counts = tally(histogram, classifier.rules, level)
+    del result.counts["kept"]
+    result.weaker = classifier.weaker
+    result.notes += classifier.notes
+    return result

@@ -1,0 +1,97 @@
+"""Where the output goes: a new file, a stream, a device; opened with care for what is already there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.errors import OutputError
+from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from vmsieve.formats.outputs import OutputFormat
+    from vmsieve.pipeline.plan import Plan
+
+__all__ = ["Target"]
+
+
+class Target:
+    """The opened output of a plan; a context that closes it.
+
+    What can't be written at chosen positions (a pipe, a terminal, standard output) gets a format that ascends as it is,
+    and any other format flattened.
+
+    Attributes:
+        place: What writers write to.
+        flattened: The flattened format is used.
+    """
+
+    def __init__(self, plan: Plan, form: OutputFormat) -> None:
+        """Open it.
+
+        Raises:
+            OutputError: It exists and overwriting was not asked for, or is the input, or can't be opened.
+        """
+        self._path = plan.output
+        self._stdout = plan.output == "-"
+        self._fd = sys.stdout.fileno() if self._stdout else self._open(plan)
+        mode = os.fstat(self._fd).st_mode
+        # Standard output may be a file that someone else appends to: it is a stream whatever it is connected to.
+        positions = not self._stdout and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
+        self.flattened = plan.flattened or not (positions or form.sequential)
+        self._sent = 0
+        name = "standard output" if self._stdout else self._path
+        self.place: FilePlace | FlattenedPlace | PipePlace
+        if self.flattened:
+            self.place = FlattenedPlace(self._send, name)
+        elif positions:
+            self.place = FilePlace(self._fd, name)
+        else:
+            self.place = PipePlace(self._send, name)
+        self._seekable = positions and not self.flattened
+
+    def _open(self, plan: Plan) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        try:
+            there = os.stat(plan.output)
+        except FileNotFoundError:
+            flags |= os.O_EXCL
+        except OSError as error:
+            raise OutputError(f"can't write the output: {error.strerror}", file=plan.output) from error
+        else:
+            if stat.S_ISREG(there.st_mode):
+                if not plan.force:
+                    raise OutputError("the output exists already", file=plan.output, hint="-f overwrites it")
+                if plan.input != "-" and os.path.exists(plan.input) and os.path.samefile(plan.input, plan.output):
+                    raise OutputError("the output is the input", file=plan.output)
+                flags |= os.O_TRUNC
+        try:
+            # A dump holds what was in memory: passwords, keys. Only its owner may read it.
+            return os.open(plan.output, flags, 0o600)
+        except OSError as error:
+            raise OutputError(f"can't write the output: {error.strerror}", file=plan.output) from error
+
+    def _send(self, data: memoryview) -> int:
+        taken = os.write(self._fd, data)
+        self._sent += taken
+        return taken
+
+    def size(self) -> int:
+        """Bytes written: of a file, those that take up room, so that holes do not count."""
+        if not self._seekable:
+            return self._sent
+        status = os.fstat(self._fd)
+        return min(status.st_size, status.st_blocks * 512) if stat.S_ISREG(status.st_mode) else 0
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._stdout:
+            os.close(self._fd)
