@@ -126,6 +126,8 @@ class VirtualMemory:
 
     def read(self, vaddr: int, size: int) -> bytes:
         """The ``size`` bytes at ``vaddr``, at most :data:`MAX_READ`; small reads are kept for the next ones."""
+        if not 0 <= vaddr < _END:
+            raise KernelError("not a virtual address", offset=vaddr)
         paddr, room = self.translator.translate(vaddr)
         if size <= room and size <= _BLOCK:
             return self.physical.read(paddr, size)

@@ -80,9 +80,15 @@ class VmcoreInfo:
     def lookup(self, kind: str, name: str) -> int | None:
         """The number of the key ``KIND(name)``, ``kind`` being SYMBOL, OFFSET, SIZE, LENGTH or NUMBER.
 
-        None where the key is missing or holds no number that fits 64 bits.
+        None where the key is missing or holds no number that such a key can have: 64 bits at most, only a NUMBER is
+        negative, and no symbol is 0 or all ones.
         """
-        return self._number(f"{kind}({name})", only_hex=kind == "SYMBOL")
+        key = f"{kind}({name})"
+        found = self._number(key, only_hex=kind == "SYMBOL")
+        if found is None or kind == "NUMBER" or (0 < found < _WORD if kind == "SYMBOL" else found >= 0):
+            return found
+        self.unusable.add(key)
+        return None
 
     def need(self, kind: str, name: str) -> int:
         """As :meth:`lookup`, for what nothing works without.
@@ -98,23 +104,19 @@ class VmcoreInfo:
 
     def symbol(self, name: str) -> int | None:
         """Virtual address of the symbol ``name`` (at run time: with the KASLR offset); never 0 or all ones."""
-        found = self.lookup("SYMBOL", name)
-        if found is not None and not 0 < found < _WORD:
-            self.unusable.add(f"SYMBOL({name})")
-            return None
-        return found
+        return self.lookup("SYMBOL", name)
 
     def offset(self, name: str) -> int | None:
         """Byte offset of the member ``name`` (``"page.flags"``) in its structure."""
-        return self._unsigned("OFFSET", name)
+        return self.lookup("OFFSET", name)
 
     def size(self, name: str) -> int | None:
         """Size of the structure ``name`` in bytes."""
-        return self._unsigned("SIZE", name)
+        return self.lookup("SIZE", name)
 
     def length(self, name: str) -> int | None:
         """Number of elements of the array ``name``."""
-        return self._unsigned("LENGTH", name)
+        return self.lookup("LENGTH", name)
 
     def number(self, name: str) -> int | None:
         """The constant or variable ``name``; may be negative."""
@@ -159,14 +161,6 @@ class VmcoreInfo:
     def kernel_offset(self) -> int | None:
         """By how much KASLR moved the kernel's virtual addresses, in bytes (KERNELOFFSET); the symbols include it."""
         return self._number("KERNELOFFSET", only_hex=True)
-
-    def _unsigned(self, kind: str, name: str) -> int | None:
-        """As :meth:`lookup`, for what can't be negative."""
-        found = self.lookup(kind, name)
-        if found is not None and found < 0:
-            self.unusable.add(f"{kind}({name})")
-            return None
-        return found
 
     def _number(self, key: str, *, only_hex: bool = False) -> int | None:
         text = self.value(key)
