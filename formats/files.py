@@ -10,7 +10,7 @@ import os
 import stat
 from typing import Protocol
 
-from vmsieve.formats.errors import FormatError, TruncatedError
+from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
 
 __all__ = ["ByteFile", "PlainFile", "read_exactly"]
 
@@ -25,7 +25,7 @@ class ByteFile(Protocol):
         """Fill ``out`` from ``offset`` on; returns how many bytes there were: fewer only at the end of the file.
 
         Raises:
-            ReadError: The medium fails.
+            ReadError: The medium fails; ``offset`` is the place in the file.
         """
 
     def close(self) -> None:
@@ -43,7 +43,8 @@ class PlainFile:
         """
         self.name = path
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # O_NONBLOCK: a named pipe that nobody writes to is refused below, not waited for.
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise FormatError(f"can't open the input: {error.strerror}", file=path) from error
         try:
@@ -53,18 +54,22 @@ class PlainFile:
                     "the input can't be read at random positions", file=path, hint="save it to a file first"
                 )
             self.size = os.lseek(self._fd, 0, os.SEEK_END)
-        except BaseException:
+        except OSError as error:
+            os.close(self._fd)
+            raise FormatError(f"can't tell the size of the input: {error.strerror}", file=path) from error
+        except FormatError:
             os.close(self._fd)
             raise
 
     def read_into(self, offset: int, out: memoryview) -> int:
         """See :class:`ByteFile`."""
+        size = min(len(out), self.size - offset)
         done = 0
-        while done < len(out):
+        while done < size:
             try:
-                got = os.preadv(self._fd, [out[done:]], offset + done)
+                got = os.preadv(self._fd, [out[done:size]], offset + done)
             except OSError as error:
-                raise FormatError(
+                raise ReadError(
                     f"can't read the input: {error.strerror}", file=self.name, offset=offset + done
                 ) from error
             if got == 0:
@@ -82,6 +87,7 @@ def read_exactly(file: ByteFile, offset: int, size: int) -> bytes:
 
     Raises:
         TruncatedError: The file ends before.
+        ReadError: The medium fails.
     """
     out = bytearray(size)
     got = file.read_into(offset, memoryview(out)) if 0 <= offset < file.size else 0

@@ -30,7 +30,10 @@ PROBE_SIZE = 65536
 
 @dataclass(frozen=True)
 class MemoryRange:
-    """Physical memory ``start <= paddr < end`` that the machine had; from ``stored_end`` on it is not in the dump."""
+    """Physical memory ``start <= paddr < end`` that the machine had.
+
+    All of it up to ``stored_end`` is in the dump, and nothing from there on.
+    """
 
     start: int
     end: int
@@ -71,7 +74,6 @@ class Source(ABC):
         machine: The machine's name as ``uname -m`` says it, such as ``"x86_64"``; None when the format does not say.
         byte_order: ``"little"`` or ``"big"``.
         page_size: Bytes a page in this format, or None when the format does not say (ELF).
-        max_pfn: One above the highest page frame of any range, for pages of :meth:`unit` bytes.
         notes: The ELF notes as stored (name, type, descriptor; 4-byte aligned).
         vmcoreinfo: Text of the VMCOREINFO note as stored, or None.
         virtual: Kernel mappings that the headers tell, in header order.
@@ -108,7 +110,10 @@ class Source(ABC):
 
     @abstractmethod
     def ranges(self) -> Iterator[MemoryRange]:
-        """The memory ranges: ascending, disjoint, each as long as possible. May be many; not held in memory."""
+        """The memory ranges: ascending, disjoint, each as long as possible. May be many; not held in memory.
+
+        Two ranges may touch: where stored memory follows memory that was left out.
+        """
 
     @abstractmethod
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:

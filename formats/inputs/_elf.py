@@ -1,0 +1,227 @@
+"""The headers of an ELF core: found, bounded and told apart from what is not a memory dump."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
+from vmsieve.formats.extents import EXTENTS_LIMIT, Extents
+from vmsieve.formats.files import read_exactly
+from vmsieve.formats.inputs import VirtualRange
+from vmsieve.formats.layouts import elf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.files import ByteFile
+
+__all__ = ["ElfHeader", "Segment", "Segments", "read_header", "read_segments"]
+
+#: Largest distance from one program header to the next that is believed.
+_ENTRY_LIMIT: Final = 4096
+#: Bytes of program headers read at a time.
+_TABLE_STEP: Final = 64 << 10
+#: One above the highest physical address of any 64-bit machine that Linux knows (riscv64, 56 bits).
+_ADDRESS_END: Final = 1 << 56
+#: Most virtual ranges, and note segments, that are remembered. No real file has so many.
+_VIRTUAL_LIMIT: Final = 1 << 16
+_NOTES_LIMIT: Final = 1 << 10
+#: Most distances from physical to virtual address that are told apart.
+_DISTANCES_LIMIT: Final = 64
+_TYPES: Final = {1: "an object file", 2: "a program or a kernel image", 3: "a program or a shared library"}
+_ORDER_NAMES: Final = {elf.ELFDATA2LSB: "little", elf.ELFDATA2MSB: "big"}
+
+
+class Segment(NamedTuple):
+    """A program header: Elf64_Phdr, in the order of its fields."""
+
+    type: int
+    flags: int
+    offset: int
+    vaddr: int
+    paddr: int
+    filesz: int
+    memsz: int
+    align: int
+
+
+@dataclass(frozen=True)
+class ElfHeader:
+    """What matters of Elf64_Ehdr.
+
+    Attributes:
+        byte_order: ``"little"`` or ``"big"``.
+        machine: As ``uname -m``; None for a machine unknown here.
+        machine_number: ``e_machine``.
+        flags: ``e_flags``.
+        table: Where the program headers are in the file.
+        entry_size: Bytes from one program header to the next.
+        count: Program headers, PN_XNUM resolved.
+    """
+
+    byte_order: str
+    machine: str | None
+    machine_number: int
+    flags: int
+    table: int
+    entry_size: int
+    count: int
+
+
+def read_header(file: ByteFile) -> ElfHeader:
+    """Read the ELF header of ``file``. Section headers, which QEMU leaves half filled, are used for PN_XNUM only.
+
+    Raises:
+        UnsupportedError: It is no core of a 64-bit machine.
+        FormatError: It is damaged.
+    """
+    ident = read_exactly(file, 0, 16)
+    if ident[elf.EI_CLASS] == elf.ELFCLASS32:
+        raise UnsupportedError("an ELF file of a 32-bit machine", file=file.name, hint="only 64-bit machines are known")
+    byte_order = _ORDER_NAMES.get(ident[elf.EI_DATA])
+    if ident[elf.EI_CLASS] != elf.ELFCLASS64 or byte_order is None:
+        raise CorruptError("the ELF header names no class or byte order", file=file.name, found=ident.hex(" "))
+    fields = struct.unpack(elf.ORDERS[byte_order] + elf.EHDR, read_exactly(file, 0, elf.EHDR_SIZE))
+    _, kind, number, _, _, table, sections, flags, _, entry_size, count, _, _, _ = fields
+    if kind != elf.ET_CORE:
+        what = _TYPES.get(kind, f"of type {kind}")
+        raise UnsupportedError(f"an ELF file, but not a core: it is {what}", file=file.name)
+    if count == elf.PN_XNUM:
+        count = _extended_count(file, byte_order, sections)
+    if count and not elf.PHDR_SIZE <= entry_size <= _ENTRY_LIMIT:
+        raise CorruptError(
+            "the size of a program header is wrong", file=file.name, expected=elf.PHDR_SIZE, found=entry_size
+        )
+    if count > EXTENTS_LIMIT:
+        raise UnsupportedError(
+            "too many program headers", file=file.name, expected=f"at most {EXTENTS_LIMIT}", found=str(count)
+        )
+    return ElfHeader(byte_order, _machine(number, byte_order), number, flags, table, entry_size, count)
+
+
+def _machine(number: int, byte_order: str) -> str | None:
+    if number == elf.MACHINES["ppc64"]:
+        return "ppc64le" if byte_order == "little" else "ppc64"
+    return next((name for name, known in elf.MACHINES.items() if known == number), None)
+
+
+def _extended_count(file: ByteFile, byte_order: str, sections: int) -> int:
+    """The number of program headers of a file that has more than fit in ``e_phnum``."""
+    try:
+        section = struct.unpack(elf.ORDERS[byte_order] + elf.SHDR, read_exactly(file, sections, elf.SHDR_SIZE))
+    except TruncatedError as error:
+        raise CorruptError(
+            "the number of program headers is in a section header that is not in the file",
+            file=file.name,
+            offset=sections,
+        ) from error
+    count: int = section[7]
+    return count
+
+
+def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Segment]:
+    """The program headers in order; ends early where the file does."""
+    layout = struct.Struct(elf.ORDERS[header.byte_order] + elf.PHDR)
+    buffer = bytearray(_TABLE_STEP // header.entry_size * header.entry_size)
+    done = 0
+    while done < header.count:
+        offset = header.table + done * header.entry_size
+        wanted = min(len(buffer) // header.entry_size, header.count - done)
+        with memoryview(buffer) as view:
+            got = file.read_into(offset, view[: wanted * header.entry_size]) if offset < file.size else 0
+        there = min(wanted, (got + header.entry_size - layout.size) // header.entry_size)
+        for i in range(there):
+            yield Segment._make(layout.unpack_from(buffer, i * header.entry_size))
+        if there < wanted:
+            return
+        done += wanted
+
+
+class Segments:
+    """Sorts program headers into what a source needs to know.
+
+    Attributes:
+        data: Which physical memory is stored where.
+        memory: Which physical memory there was; its places mean nothing.
+        notes: Offset and size of each note segment.
+        virtual: Kernel mappings in header order, neighbours joined.
+        cut_off: The file ends before what its headers promise.
+    """
+
+    def __init__(self, file: ByteFile) -> None:
+        self.data = Extents()
+        self.memory = Extents()
+        self.notes: list[tuple[int, int]] = []
+        self.virtual: list[VirtualRange] = []
+        self.cut_off = False
+        self._file = file
+        self._seen = self._loads = self._lacking = self._odd_sizes = self._impossible = 0
+        self._placed = False
+        # Bytes mapped, by distance from physical to virtual address.
+        self._mapped: dict[int, int] = {}
+
+    def take(self, segment: Segment) -> None:
+        """Take the next program header."""
+        self._seen += 1
+        if segment.type == elf.PT_NOTE and len(self.notes) < _NOTES_LIMIT:
+            self.notes.append((segment.offset, segment.filesz))
+        elif segment.type == elf.PT_LOAD and segment.paddr != elf.NO_PADDR:
+            self._load(segment)
+
+    def _load(self, segment: Segment) -> None:
+        self._odd_sizes += segment.filesz > segment.memsz
+        size = max(segment.filesz, segment.memsz)
+        if size == 0:
+            return
+        start, end = segment.paddr, segment.paddr + size
+        if end > _ADDRESS_END:
+            self._impossible += 1
+            return
+        self._loads += 1
+        self._placed |= start != 0
+        there = max(0, min(segment.filesz, self._file.size - segment.offset))
+        self._lacking += segment.filesz - there
+        self.memory.add(start, end, start)
+        self.data.add(start, start + there, segment.offset)
+        self._map(segment.vaddr, start, size)
+
+    def _map(self, vaddr: int, paddr: int, size: int) -> None:
+        if vaddr == 0 and paddr != 0:
+            return  # the writer did not know
+        distance = (vaddr - paddr) % (1 << 64)
+        if distance in self._mapped or len(self._mapped) < _DISTANCES_LIMIT:
+            self._mapped[distance] = self._mapped.get(distance, 0) + size
+        last = self.virtual[-1] if self.virtual else None
+        if last is not None and (vaddr, paddr) == (last.vaddr + last.size, last.paddr + last.size):
+            self.virtual[-1] = VirtualRange(last.vaddr, last.paddr, last.size + size)
+        elif len(self.virtual) < _VIRTUAL_LIMIT:
+            self.virtual.append(VirtualRange(vaddr, paddr, size))
+
+    def finish(self, count: int) -> None:
+        """All headers that are in the file were taken; ``count`` should have been."""
+        name = self._file.name
+        if self._seen < count and not self._loads:
+            raise TruncatedError("the program headers are not in the file", file=name, expected=count, found=self._seen)
+        if not self._loads:
+            raise CorruptError("the ELF core holds no memory", file=name)
+        if self._loads > 1 and not self._placed:
+            raise UnsupportedError("the core of a process, not of a machine: it has no physical addresses", file=name)
+        self.data.settle(last_wins=False)
+        self.memory.settle(last_wins=False)
+        self.cut_off = self._seen < count or self._lacking > 0
+
+    def oddities(self, count: int) -> Iterator[str]:
+        """What is unusual, in sentences; known after :meth:`finish`."""
+        if self._seen < count:
+            yield f"the file ends within the program headers: {self._seen} of {count} are there"
+        if self._lacking:
+            yield f"the file is cut off: {self._lacking} bytes of memory that the headers describe are not in it"
+        if self._impossible:
+            yield f"{self._impossible} segments lie beyond any physical address and are passed over"
+        if self._odd_sizes:
+            yield f"{self._odd_sizes} segments have more bytes in the file than in memory"
+        # A second mapping of the same memory (the kernel's text) is no oddity.
+        if self.data.repeated > sum(self._mapped.values()) - max(self._mapped.values(), default=0):
+            yield f"{self.data.repeated} bytes of memory are described more than once; the first description holds"

@@ -1,0 +1,187 @@
+"""ELF cores of 64-bit machines: /proc/vmcore, QEMU's dump-guest-memory, makedumpfile -E.
+
+Each PT_LOAD segment says where a piece of physical memory lies in the file. What is known of the writers:
+
+* The first segment of /proc/vmcore is often the kernel's text, whose memory a later segment holds too: the same bytes
+  at another virtual address (``kexec-tools``; Linux ``arch/*/kernel/crash.c``).
+* Memory beyond ``p_filesz`` exists and is not stored: makedumpfile leaves excluded pages out this way.
+* Segments need not begin or end at a page; what a page lacks reads as zeros.
+* QEMU (up to 8.0, ``dump/dump.c``) fills ``e_ehsize`` and the section fields with nonsense, and puts the program
+  headers where ``e_phoff`` says and not behind the header.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.files import read_exactly
+from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
+from vmsieve.formats.inputs._elf import Segments, read_header, read_segments
+from vmsieve.formats.layouts import elf
+from vmsieve.formats.notes import NOTES_LIMIT, cpus, readable_size, vmcoreinfo_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.extents import Extents
+    from vmsieve.formats.files import ByteFile
+
+__all__ = ["FORMAT", "ElfSource"]
+
+#: Largest page that Linux uses; what a partly stored page may lack when its size is not known.
+_LARGEST_PAGE: Final = 64 << 10
+_PAGE_SIZE_LINE: Final = re.compile(rb"^PAGESIZE=(\d{4,6})$", re.MULTILINE)
+
+
+class ElfSource(Source):
+    """An open ELF core."""
+
+    def __init__(self, file: ByteFile) -> None:
+        """Read the headers and notes of ``file``.
+
+        Raises:
+            FormatError: They can't be used.
+        """
+        header = read_header(file)
+        super().__init__(file, format="ELF core", machine=header.machine, byte_order=header.byte_order)
+        if header.machine is None:
+            self.oddities.append(f"machine number {header.machine_number} is unknown here")
+        segments = Segments(file)
+        for segment in read_segments(file, header):
+            segments.take(segment)
+        segments.finish(header.count)
+        self._data, self._memory = segments.data, segments.memory
+        self.virtual = tuple(segments.virtual)
+        self.incomplete = segments.cut_off or bool(header.flags & elf.FLAG_INCOMPLETE)
+        self.oddities += segments.oddities(header.count)
+        self._take_notes(segments.notes)
+        self.header = {
+            "machine number": header.machine_number,
+            "flags": header.flags,
+            "program headers": header.count,
+            "pieces of memory": len(self._data.starts),
+        }
+
+    def _take_notes(self, places: list[tuple[int, int]]) -> None:
+        area, stated, there = b"", 0, 0
+        for offset, size in places:
+            part = self._notes_at(offset, min(size, NOTES_LIMIT - len(area)))
+            good = part[: readable_size(part, self.byte_order)]
+            area += good.ljust(-(-len(good) // elf.NOTE_ALIGN) * elf.NOTE_ALIGN, b"\0")
+            stated, there = stated + size, there + len(good)
+        if there < stated:
+            self.oddities.append(f"{stated - there} of {stated} bytes of notes are damaged, missing or too many")
+        if not places:
+            self.oddities.append("there is no note segment: no registers and no VMCOREINFO")
+        self.notes = area
+        self.cpus = cpus(area, self.byte_order)
+        place = vmcoreinfo_place(area, self.byte_order)
+        self._granule = _LARGEST_PAGE
+        if place is not None:
+            self.vmcoreinfo = area[place[0] : sum(place)]
+            self._granule = _page_size(self.vmcoreinfo) or _LARGEST_PAGE
+
+    def _notes_at(self, offset: int, size: int) -> bytes:
+        there = min(size, self.file.size - offset)
+        return read_exactly(self.file, offset, there) if there > 0 else b""
+
+    def end(self) -> int:
+        """See :class:`Source`."""
+        return self._memory.ends[-1]
+
+    def ranges(self) -> Iterator[MemoryRange]:
+        """See :class:`Source`."""
+        data, i = self._data, 0
+        for start, end in zip(self._memory.starts, self._memory.ends):
+            while start < end:
+                stored = start
+                while i < len(data.starts) and data.starts[i] == stored:
+                    stored = data.ends[i]
+                    i += 1
+                following = data.starts[i] if i < len(data.starts) else end
+                yield MemoryRange(start, min(following, end), stored)
+                start = min(following, end)
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        """See :class:`Source`."""
+        return _page_bits(self._memory, first_pfn, count, page_size), _page_bits(
+            self._data, first_pfn, count, page_size
+        )
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`."""
+        data, at, end = self._data, paddr, paddr + len(out)
+        self._check_there(paddr, end)
+        i = data.find(paddr)
+        while at < end:
+            start = min(data.starts[i], end) if i < len(data.starts) else end
+            if at < start:
+                out[at - paddr : start - paddr] = bytes(start - at)
+                at = start
+                continue
+            stop = min(data.ends[i], end)
+            self._read_piece(data.places[i] + at - start, at, out[at - paddr : stop - paddr])
+            at, i = stop, i + 1
+
+    def _read_piece(self, place: int, paddr: int, out: memoryview) -> None:
+        try:
+            got = self.file.read_into(place, out)
+        except ReadError as error:
+            failed = paddr + (error.offset - place if error.offset is not None else 0)
+            raise ReadError(error.message, file=self.file.name, offset=failed) from error
+        if got < len(out):
+            raise ReadError("the file has become shorter", file=self.file.name, offset=paddr + got)
+
+    def _check_there(self, paddr: int, end: int) -> None:
+        """Raise ReadError when a page of ``paddr .. end`` is no memory, or none of it is stored."""
+        memory, page, at = self._memory, self._granule, paddr
+        i = memory.find(paddr // page * page)
+        while at < end:
+            if i >= len(memory.starts) or memory.starts[i] // page * page > at:
+                raise ReadError("no such physical memory", file=self.file.name, offset=at)
+            at = max(at, -(-memory.ends[i] // page) * page)
+            i += 1
+        i = self._data.find(paddr // page * page)
+        if i >= len(self._data.starts) or self._data.starts[i] >= -(-end // page) * page:
+            raise ReadError("this memory was left out of the dump", file=self.file.name, offset=paddr)
+
+
+def _page_size(vmcoreinfo: bytes) -> int | None:
+    """What the kernel says its page size is, if that can be."""
+    line = _PAGE_SIZE_LINE.search(vmcoreinfo)
+    size = int(line[1]) if line else 0
+    return size if 4096 <= size <= _LARGEST_PAGE and size & (size - 1) == 0 else None
+
+
+def _page_bits(extents: Extents, first_pfn: int, count: int, page_size: int) -> bytearray:
+    """A bitmap of the pages that ``extents`` hold in whole or in part."""
+    bits = bytearray(count // 8)
+    start, end = first_pfn * page_size, (first_pfn + count) * page_size
+    for i in range(extents.find(start), len(extents.starts)):
+        if extents.starts[i] >= end:
+            break
+        low = max(extents.starts[i] - start, 0) // page_size
+        high = -(-(min(extents.ends[i], end) - start) // page_size)
+        _set_bits(bits, low, high)
+    return bits
+
+
+def _set_bits(bits: bytearray, low: int, high: int) -> None:
+    """Set the bits ``low <= bit < high``, at least one."""
+    first, last = low >> 3, (high - 1) >> 3
+    head, tail = 0xFF << (low & 7) & 0xFF, 0xFF >> (-high & 7)
+    if first == last:
+        bits[first] |= head & tail
+        return
+    bits[first] |= head
+    bits[first + 1 : last] = b"\xff" * (last - first - 1)
+    bits[last] |= tail
+
+
+def _probe(start: bytes) -> bool:
+    return start.startswith(elf.MAGIC)
+
+
+FORMAT = InputFormat("elf", "ELF core", 30, _probe, ElfSource)
