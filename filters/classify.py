@@ -13,7 +13,7 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import VmsieveError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from vmsieve.filters.kernel.memmap import MemMap
     from vmsieve.filters.kernel.memory import VirtualMemory
@@ -47,8 +47,11 @@ def dropping(rules: list[Rule], level: int) -> int:
     return sum(1 << i for i, rule in enumerate(rules) if rule.levels & level or not rule.levels)
 
 
-def tally(histogram: Histogram, rules: list[Rule], level: int) -> dict[str, int]:
-    """Pages dropped at ``level`` by rule name, each counted for the first rule that drops it; and ``"kept"``."""
+def tally(histogram: Iterable[tuple[int, int]], rules: list[Rule], level: int) -> dict[str, int]:
+    """Pages dropped at ``level`` by rule name, each counted for the first rule that drops it; and ``"kept"``.
+
+    ``histogram``: pairs of a class and how many pages have it.
+    """
     counts = {rule.name: 0 for rule in rules}
     counts["kept"] = 0
     drop = dropping(rules, level)
@@ -141,7 +144,8 @@ class Classifier:
                 continue
             active |= 1 << i
             start = k.RULES_AT // 8 + i * PARAMETERS
-            self._words[start : start + len(parameters)] = parameters
+            for at, parameter in enumerate(parameters):
+                self._words[start + at] = parameter
             if rule.name == "hwpoison":
                 self._set(k.POISON, parameters[0])
                 self._set(k.POISON_BIT, 1 << i)

@@ -1,7 +1,7 @@
 """What can be known of the crashed kernel, as far as it goes.
 
-Nothing here raises for a kernel that can't be understood: each step that fails leaves a sentence, and what depends on it
-stays None. Whoever asks keeps every page then.
+Nothing here raises for a kernel that can't be understood: each step that fails leaves a sentence, and what depends on
+it stays None. Whoever asks keeps every page then.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.kernel.arch import open_translator
-from vmsieve.filters.kernel.identity import identify
+from vmsieve.filters.kernel.arch import find
+from vmsieve.filters.kernel.identity import Identity, identify
 from vmsieve.filters.kernel.memmap import open_memmap
 from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import VmsieveError
 
 if TYPE_CHECKING:
-    from vmsieve.filters.kernel.identity import Identity
     from vmsieve.filters.kernel.memmap import MemMap
     from vmsieve.formats.inputs import Source
 
@@ -39,6 +38,7 @@ class Knowledge:
         memmap: The struct pages, if they can be found.
         problem: Why ``memmap`` is None; None if it is not.
         notes: Sentences on what was found odd on the way.
+        phys_base: What a kdump sub-header calls so; 0 where there is none.
     """
 
     page_size: int
@@ -48,6 +48,18 @@ class Knowledge:
     memmap: MemMap | None = None
     problem: str | None = None
     notes: list[str] = field(default_factory=list)
+    phys_base: int = 0
+
+    def max_pfn(self, end: int) -> int:
+        """One above the highest page frame worth looking at, of memory that ends at physical address ``end``.
+
+        What lies above the kernel's last struct page is not its memory: left out by ``mem=``, or firmware and devices
+        that a hypervisor dumps too. makedumpfile leaves it out likewise.
+        """
+        top = -(-end // self.page_size)
+        if self.memmap is None or self.memmap.damaged or not self.memmap.end_pfn:
+            return top
+        return min(top, self.memmap.end_pfn)
 
 
 def learn(source: Source, text: bytes | None = None) -> Knowledge:
@@ -59,27 +71,39 @@ def learn(source: Source, text: bytes | None = None) -> Knowledge:
         notes.append("VMCOREINFO is garbled: no key in it is known")
         info = None
     page_size = _page_size(source, info, notes)
-    knowledge = Knowledge(page_size, identify(source, info, None), info, notes=notes)
+    knowledge = Knowledge(page_size, _identity(source, info, None), info, notes=notes)
     if info is None:
         knowledge.problem = "no VMCOREINFO tells about the kernel"
         return knowledge
     try:
-        translator = open_translator(source, info)
-        knowledge.memory = VirtualMemory(PhysicalMemory(source), translator)
-        knowledge.identity = identify(source, info, knowledge.memory)
-        max_pfn = -(-source.end() // page_size)
-        knowledge.memmap = open_memmap(knowledge.memory, info, translator, max_pfn)
+        physical = PhysicalMemory(source)
+        arch = find(source.machine)
+        translator = arch.open(physical, info)
+        knowledge.memory = VirtualMemory(physical, translator)
+        knowledge.phys_base = translator.phys_base or 0
+        knowledge.memmap = open_memmap(knowledge.memory, info, arch, -(-source.end() // page_size))
         notes.extend(knowledge.memmap.notes)
     except VmsieveError as error:
         knowledge.problem = str(error)
+    knowledge.identity = _identity(source, info, knowledge.memory)
     notes.extend(knowledge.identity.notes)
     return knowledge
 
 
+def _identity(source: Source, info: VmcoreInfo | None, memory: VirtualMemory | None) -> Identity:
+    """The kernel's name: from its memory, else from the dump's own header, else from VMCOREINFO."""
+    told = identify(memory, info if info is not None else VmcoreInfo.parse(b""), source.machine)
+    utsname = source.utsname if told.notes and any(source.utsname) else told.utsname
+    crash_time = told.crash_time if told.crash_time is not None else source.crash_time
+    return Identity(utsname, crash_time, () if memory is None else told.notes)
+
+
 def _page_size(source: Source, info: VmcoreInfo | None, notes: list[str]) -> int:
-    told = info.page_size() if info is not None else None
+    told = info.page_size if info is not None else None
     if source.page_size is not None:
         if told is not None and told != source.page_size:
-            notes.append(f"VMCOREINFO tells of pages of {told} bytes, the file of {source.page_size}: the file is right")
+            notes.append(
+                f"VMCOREINFO tells of pages of {told} bytes, the file of {source.page_size}: the file is right"
+            )
         return source.page_size
     return told if told is not None else DEFAULT_PAGE_SIZE

@@ -1,7 +1,7 @@
 """Work shared among threads, results in order, nothing unbounded.
 
-Each result is made in a *buffer* that the caller provides, and there are only so many buffers: a worker takes a free one
-before it claims work, so whoever claimed the next result in order already has the memory to finish it.
+Each result is made in a *buffer* that the caller provides, and there are only so many buffers: a worker takes a free
+one before it claims work, so whoever claimed the next result in order already has the memory to finish it.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def ordered(
 
 
 class _Pool(Generic[B]):
-    def __init__(
-        self, make_buffer: Callable[[], B], claim: Callable[[B], bool], work: Callable[[B], None]
-    ) -> None:
+    def __init__(self, make_buffer: Callable[[], B], claim: Callable[[B], bool], work: Callable[[B], None]) -> None:
         self._make_buffer, self._claim, self._work = make_buffer, claim, work
         self._free: queue.Queue[B | None] = queue.Queue()
         self._claiming = threading.Lock()
@@ -100,14 +98,14 @@ class _Pool(Generic[B]):
                         if not self._claim(buffer):
                             self._stop = True
                             return
-                    except BaseException as error:  # noqa: BLE001 - handed to the reader of the results
+                    except BaseException as error:  # handed to the reader of the results
                         result = error
                     self._claimed += 1
                     self._stop = result is not buffer
                 if result is buffer:
                     try:
                         self._work(buffer)
-                    except BaseException as error:  # noqa: BLE001
+                    except BaseException as error:
                         result = error
                 with self._changed:
                     self._finished[number] = result

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.progress import Progress
 
-__all__ = ["Scan", "open_classifier", "scan"]
+__all__ = ["Scan", "cut_bits", "open_classifier", "scan"]
 
 
 @dataclass
@@ -40,9 +40,7 @@ class Scan:
     notes: list[str] = field(default_factory=list)
 
 
-def open_classifier(
-    knowledge: Knowledge, level: int, notes: list[str], *, thorough: bool = False
-) -> Classifier | None:
+def open_classifier(knowledge: Knowledge, level: int, notes: list[str], *, thorough: bool = False) -> Classifier | None:
     """A classifier for the kernel, or None when every page has to be kept; says why in ``notes``."""
     if knowledge.memory is None or knowledge.memmap is None or knowledge.info is None:
         if level & ~1:
@@ -53,9 +51,8 @@ def open_classifier(
     except VmsieveError as error:
         notes.append(f"every page is kept: {error}")
         return None
-    for rule in classifier.rules:
-        if rule.name in classifier.off and (rule.levels & level or not rule.levels):
-            notes.append(classifier.off[rule.name])
+    wanted = [rule.name for rule in classifier.rules if rule.levels & level or not rule.levels]
+    notes.extend(classifier.off[name] for name in wanted if name in classifier.off)
     return classifier
 
 
@@ -64,13 +61,15 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress) -
 
     A level that needs no struct page (0, 1) still drops what is dropped always: poisoned and offline pages.
     """
-    max_pfn = -(-source.end() // knowledge.page_size)
+    max_pfn = knowledge.max_pfn(source.end())
     result = Scan(max_pfn)
     classifier = open_classifier(knowledge, level, result.notes)
     histogram = Histogram()
     progress.step("Classifying pages", max_pfn, knowledge.page_size)
     for first in range(0, max_pfn, BLOCK):
         exists, stored = source.memory_bits(first, BLOCK, knowledge.page_size)
+        cut_bits(exists, max_pfn - first)
+        cut_bits(stored, max_pfn - first)
         result.exists.append(exists)
         result.stored.append(stored)
         if classifier is not None:
@@ -82,6 +81,15 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress) -
         return result
     result.counts = tally(histogram, classifier.rules, level)
     del result.counts["kept"]
-    result.weaker = classifier.weaker
+    result.weaker = classifier.weaker or (bool(level & ~1) and bool(knowledge.memmap and knowledge.memmap.damaged))
     result.notes += classifier.notes
     return result
+
+
+def cut_bits(bits: bytearray, count: int) -> None:
+    """Clear all but the first ``count`` bits of a bitmap."""
+    at, rest = divmod(count, 8)
+    if at >= len(bits):
+        return
+    bits[at] &= (1 << rest) - 1
+    bits[at + 1 :] = bytes(len(bits) - at - 1)

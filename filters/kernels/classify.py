@@ -23,7 +23,7 @@ from vmsieve.formats.kernels.primitives import (
     swap64,
 )
 
-__all__ = ["RULES_AT", "WORDS", "apply_classes", "classify_pages"]
+__all__ = ["RULES_AT", "WORDS", "apply_classes", "census_pages", "classify_pages"]
 
 # The block of parameters: offsets of 64-bit words. The classifier fills it; the last ones carry over between calls.
 SIZE: Final = 0  # bytes of a struct page
@@ -221,3 +221,26 @@ def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, hist
                 store8(kept, at, byte ^ mask)
                 cleared += 1
     return cleared
+
+
+@kernel
+def census_pages(classes: int, base: int, pfns: int, zeros: int, sizes: int, count: int, table: int) -> int:
+    """Count ``count`` pages by class.
+
+    ``classes``: address of the classes of page frames from ``base`` on; ``pfns``: address of 64-bit page frame numbers;
+    ``zeros``: address of a byte a page, 1 for a zero page; ``sizes``: address of a 32-bit word a page, what it packs
+    into, or 0: not known. ``table``: address of 4 x 256 64-bit counters by class: pages with content, zero pages, pages
+    with content whose size is known, and the bytes those pack into. Returns how many pages are zero.
+    """
+    found = 0
+    for i in range(count):
+        which = load8(classes, load64(pfns, i * 8) - base) * 8
+        if load8(zeros, i):
+            found += 1
+            store64(table, which + 2048, load64(table, which + 2048) + 1)
+        else:
+            store64(table, which, load64(table, which) + 1)
+            if sizes:
+                store64(table, which + 4096, load64(table, which + 4096) + 1)
+                store64(table, which + 6144, load64(table, which + 6144) + load32(sizes, i * 4))
+    return found

@@ -1,8 +1,8 @@
 """Page cache without private data: pages of files, tmpfs and the swap cache that can be read again or are not needed.
 
 A page on an LRU list (``PG_lru``) or in the swap cache that is not anonymous. ``PG_swapcache`` became an alias of
-another flag (Linux commit 6326fec1122c, "mm: Use owner_priv bit for PageSwapCache, valid when PageSwapBacked", v4.10), so
-it counts only together with ``PG_swapbacked`` where that is known.
+another flag (Linux commit 6326fec1122c, "mm: Use owner_priv bit for PageSwapCache, valid when PageSwapBacked", v4.10),
+so it counts only together with ``PG_swapbacked`` where that is known.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ def is_cache(own: int, flags: int, mapping: int, slab: int) -> int:
 
 
 @inline
-def _matches(
-    own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int
-) -> int:
+def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
     return flags & load64(own, 16) == 0 and is_cache(own, flags, mapping, slab) != 0
 
 

@@ -18,9 +18,7 @@ __all__ = ["RULE"]
 
 
 @inline
-def _matches(
-    own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int
-) -> int:
+def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
     return is_cache(own, flags, mapping, slab)
 
 

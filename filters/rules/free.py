@@ -21,9 +21,7 @@ __all__ = ["RULE"]
 
 
 @inline
-def _matches(
-    own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int
-) -> int:
+def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
     if kind & load64(own, 8) != load64(own, 0):
         return 0
     if slab or private >= load64(own, 16):

@@ -19,9 +19,7 @@ __all__ = ["RULE"]
 
 
 @inline
-def _matches(
-    own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int
-) -> int:
+def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
     return slab == 0 and kind & load64(own, 8) == load64(own, 0)
 
 

@@ -20,9 +20,7 @@ __all__ = ["RULE"]
 
 
 @inline
-def _matches(
-    own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int
-) -> int:
+def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
     if kind & load64(own, 8) != load64(own, 0):
         return 0
     pages = load64(own, 16)
@@ -35,7 +33,9 @@ def _prepare(layout: PageLayout) -> list[int]:
     value, mask = layout.page_type("PAGE_UNACCEPTED_MAPCOUNT_VALUE", "unaccepted memory can't be told from other")
     orders = layout.info.length("zone.free_area")
     if orders is None or not 0 < orders <= 32:
-        raise RuleOff("unaccepted memory is kept: LENGTH(zone.free_area) is missing, so the size of a block is not known")
+        raise RuleOff(
+            "unaccepted memory is kept: LENGTH(zone.free_area) is missing, so the size of a block is not known"
+        )
     return [value, mask, 1 << (orders - 1)]
 
 

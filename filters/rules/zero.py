@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["RULE"]
 
 
-def _prepare(layout: PageLayout) -> list[int]:  # noqa: ARG001 - needs to know nothing
+def _prepare(layout: PageLayout) -> list[int]:
     return []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmsieve.formats.kernels import inline, kernel
-from vmsieve.formats.kernels.primitives import load64, store8
+from vmsieve.formats.kernels.primitives import load32, load64, store8
 
 __all__ = ["is_zero", "zero_pages"]
 
@@ -26,14 +26,16 @@ def is_zero(page: int, size: int) -> int:
 
 
 @kernel
-def zero_pages(pages: int, count: int, size: int, out: int) -> int:
-    """Mark the zero pages among ``count`` pages of ``size`` bytes at address ``pages``.
+def zero_pages(pages: int, index: int, count: int, size: int, out: int) -> int:
+    """Mark the zero pages among ``count`` pages of ``size`` bytes.
 
-    ``out``: address of ``count`` bytes, each set to 1 for a zero page and to 0 for another. Returns how many are zero.
+    ``pages``: address of the memory they lie in; ``index``: address of ``count`` 32-bit words: which page of that
+    memory each one is. ``out``: address of ``count`` bytes, each set to 1 for a zero page and to 0 for another. Returns
+    how many are zero.
     """
     found = 0
     for i in range(count):
-        zero = is_zero(pages + i * size, size)
+        zero = is_zero(pages + load32(index, i * 4) * size, size)
         store8(out, i, zero)
         found += zero
     return found

@@ -46,7 +46,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     for codec in codecs():
         if codec.option:
             packing.add_argument(
-                f"-{codec.option}", dest="codec", action="store_const", const=codec.name, help=f"pack pages with {codec.title}"
+                f"-{codec.option}",
+                dest="codec",
+                action="store_const",
+                const=codec.name,
+                help=f"pack pages with {codec.title}",
             )
     packing.add_argument(
         "--codec", dest="codec", metavar="NAME[:LEVEL]",

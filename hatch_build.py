@@ -1,0 +1,41 @@
+"""Build hook: lower the kernels to machine code for every machine, whichever machine builds."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).parent
+OBJECTS = ROOT / "formats" / "kernels" / "objects"
+
+
+class KernelsHook(BuildHookInterface[Any]):
+    """Writes ``formats/kernels/objects/<machine>.so``, which the wheel takes along."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called before the wheel (or, for ``pip install -e``, the link to this folder) is made."""
+        del version
+        lower = _import_lower()
+        if not (OBJECTS / "digest").exists() or (OBJECTS / "digest").read_text() != lower.source_digest():
+            for path in lower.build(OBJECTS):
+                print(f"kernels: {path.name}, {path.stat().st_size} bytes")
+        for target in lower.TARGETS:
+            name = f"{target.machine}.so"
+            build_data["force_include"][str(OBJECTS / name)] = f"vmsieve/formats/kernels/objects/{name}"
+
+
+def _import_lower() -> Any:
+    """``vmsieve.formats.kernels.lower`` of this source tree, installed or not, with the links of ``src`` or without."""
+    package = types.ModuleType("vmsieve")
+    package.__path__ = [str(ROOT / "src" / "vmsieve"), str(ROOT)]
+    package.__dict__["__version__"] = "0"
+    sys.modules["vmsieve"] = package
+    from vmsieve.formats.kernels import lower
+
+    return lower

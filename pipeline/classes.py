@@ -1,0 +1,170 @@
+"""How many pages are of which class, and what each dump level would keep."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vmsieve.filters.classify import Classifier, tally
+from vmsieve.filters.kernels.classify import census_pages
+from vmsieve.filters.rules import rules
+from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of
+from vmsieve.formats.codecs import codec, codecs
+from vmsieve.formats.kernels.pack import pack_pages
+from vmsieve.formats.kernels.zero import zero_pages
+from vmsieve.pipeline.pages import Gatherer, Pages
+from vmsieve.pipeline.scan import cut_bits, open_classifier
+
+if TYPE_CHECKING:
+    from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.filters.rules import Rule
+    from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.progress import Progress
+
+__all__ = ["Census", "take_census"]
+
+_SAMPLES = 64  # megabytes of pages, spread over the dump, that are packed to learn how well they pack
+_CODEC = "zstd"
+_DESCRIPTOR = 24  # bytes a page costs in a kdump-compressed file besides its data
+
+
+@dataclass
+class Census:
+    """Page frames by class.
+
+    Attributes:
+        page_size: Bytes.
+        total: Page frames from 0 to the highest.
+        existing: Those that the machine had.
+        stored: Those that the input holds.
+        nonzero, zero: Histograms of the classes of pages with content and of zero pages.
+        packed: By class: pages sampled, and bytes they packed into.
+        rules: The rules that class bits stand for.
+        notes: Sentences on what was odd.
+        weaker: The classes are not all there are.
+    """
+
+    page_size: int
+    total: int = 0
+    existing: int = 0
+    stored: int = 0
+    nonzero: dict[int, int] = field(default_factory=dict)
+    zero: dict[int, int] = field(default_factory=dict)
+    packed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    rules: list[Rule] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    weaker: bool = False
+
+    def pages(self, level: int = 31) -> dict[str, int]:
+        """Pages by rule name as makedumpfile counts them at ``level``, ``"kept"`` being those whose data is kept."""
+        nonzero, zero = tally(self.nonzero.items(), self.rules, level), tally(self.zero.items(), self.rules, level)
+        counts = {rule.name: 0 for rule in rules()}
+        counts |= {name: nonzero[name] + zero[name] for name in nonzero}
+        if level & 1:
+            counts["zero"] = zero["kept"]
+            counts["kept"] = nonzero["kept"]
+        return counts
+
+    def level(self, level: int) -> dict[str, int]:
+        """Pages that a dump of this level holds, zero pages among them, and its estimated size in bytes."""
+        counts = self.pages(level)
+        pages = counts["kept"] + (counts["zero"] if level & 1 else 0)
+        data = sum(count * self._packed_size(which, level) for which, count in self.nonzero.items())
+        if not level & 1:
+            data += tally(self.zero.items(), self.rules, level)["kept"] * 32
+        bitmaps = 2 * -(-self.total // (8 * self.page_size)) * self.page_size
+        size = 2 * self.page_size + bitmaps + _DESCRIPTOR * pages + round(data)
+        return {"level": level, "pages": pages, "bytes": size}
+
+    def _packed_size(self, which: int, level: int) -> float:
+        """Mean packed size of a kept page of class ``which``; 0 if ``level`` drops it."""
+        if tally([(which, 1)], self.rules, level)["kept"] == 0:
+            return 0.0
+        sampled, size = self.packed.get(which, (0, 0))
+        return size / sampled if sampled else float(self.page_size)
+
+
+def take_census(source: Source, knowledge: Knowledge, progress: Progress) -> Census:
+    """Classify every page for all levels at once, and read every page to see which are zero."""
+    census = Census(knowledge.page_size, knowledge.max_pfn(source.end()))
+    classifier = open_classifier(knowledge, 31, census.notes, thorough=True)
+    census.rules = classifier.rules if classifier is not None else []
+    census.weaker = classifier is None
+    counter = _Counter(source, census, classifier)
+    progress.step("Counting pages", census.total, knowledge.page_size)
+    for first in range(0, census.total, BLOCK):
+        counter.count_block(first)
+        progress.advance(min(BLOCK, census.total - first))
+    progress.close()
+    counter.finish()
+    if classifier is not None:
+        census.weaker |= classifier.weaker
+        census.notes += classifier.notes
+    return census
+
+
+class _Counter:
+    """Counts one block of page frames after the other."""
+
+    def __init__(self, source: Source, census: Census, classifier: Classifier | None) -> None:
+        self._source, self._census, self._classifier = source, census, classifier
+        self._pages = Pages(census.page_size)
+        self._classes = bytearray(BLOCK)
+        self._zeros = bytearray(self._pages.room)
+        self._table = (ctypes.c_uint64 * (4 * 256))()
+        self._sizes = (ctypes.c_uint32 * self._pages.room)()
+        self._flags = (ctypes.c_uint32 * self._pages.room)()
+        self._out = bytearray(len(self._pages.raw) + census.page_size)
+        self._which = [c.name for c in codecs()].index(_CODEC)
+        packer = codec(_CODEC)
+        self._state = packer.open_compressor(packer.default_level, census.page_size)
+        self._chunks = 0
+        self._every = max(1, census.total // (self._pages.room * _SAMPLES))
+
+    def count_block(self, first: int) -> None:
+        """Classify, read and count the page frames from ``first`` on."""
+        census = self._census
+        exists, stored = self._source.memory_bits(first, BLOCK, census.page_size)
+        cut_bits(exists, census.total - first)
+        cut_bits(stored, census.total - first)
+        for bits, name in ((exists, "existing"), (stored, "stored")):
+            one = Bitmap()
+            one.append(bits)
+            setattr(census, name, getattr(census, name) + one.count())
+        self._classes[:] = bytes(BLOCK)
+        if self._classifier is not None:
+            for pfn, classes, count in self._classifier.classify(first, first + BLOCK):
+                self._classes[pfn - first : pfn - first + count] = classes[:count]
+        gatherer = Gatherer([bytes(stored)], [bytes(stored)], self._source)
+        while gatherer.claim(self._pages):
+            self._count(first)
+
+    def _count(self, first: int) -> None:
+        pages = self._pages
+        pages.read(self._source)
+        if pages.bad:
+            self._census.notes.append(
+                f"{len(pages.bad)} pages near {pages.pfns[0] * pages.page_size:#x} are unreadable"
+            )
+            pages.leave_out_bad()
+        index, raw = ctypes.addressof(pages.index), address_of(pages.raw)
+        zero_pages(raw, index, pages.count, pages.page_size, address_of(self._zeros))
+        sampled = self._chunks % self._every == 0
+        if sampled:
+            pack_pages(
+                self._which, self._state.address, pages.count, raw, index, pages.page_size, 0, 0,
+                ctypes.addressof(self._sizes), ctypes.addressof(self._flags), address_of(self._out),
+            )  # fmt: skip
+        self._chunks += 1
+        census_pages(
+            address_of(self._classes), first, ctypes.addressof(pages.pfns), address_of(self._zeros),
+            ctypes.addressof(self._sizes) if sampled else 0, pages.count, ctypes.addressof(self._table),
+        )  # fmt: skip
+
+    def finish(self) -> None:
+        """Move the counts to where they are asked for."""
+        nonzero, zero, sampled, size = (self._table[at : at + 256] for at in range(0, 1024, 256))
+        self._census.nonzero = {which: count for which, count in enumerate(nonzero) if count}
+        self._census.zero = {which: count for which, count in enumerate(zero) if count}
+        self._census.packed = {which: (n, size[which]) for which, n in enumerate(sampled) if n}

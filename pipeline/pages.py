@@ -1,0 +1,128 @@
+"""Pages of the input, a megabyte at a time, gathered from wherever they lie."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.kernels import bits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmsieve.formats.bitmap import Bitmap
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["Gatherer", "Pages"]
+
+_BYTES = 1 << 20  # of pages that are read at a time: large enough to make Python's share vanish
+_MOST_SPANS = 512
+_BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
+
+
+class Pages:
+    """A buffer of pages, filled by :meth:`Gatherer.claim` (which ones) and :meth:`read` (what is in them).
+
+    Attributes:
+        room: Pages it has room for.
+        raw: The pages' bytes; page *k* is at ``index[k] * page_size``.
+        count: Pages in it.
+        index: Where each is in ``raw``, in pages.
+        pfns: Page frame number of each.
+        bad: Numbers *k* of the pages that can't be read.
+    """
+
+    def __init__(self, page_size: int) -> None:
+        self.page_size = page_size
+        self.room = max(1, _BYTES // page_size)
+        self.raw = bytearray(self.room * page_size)
+        self.index = (ctypes.c_uint32 * self.room)()
+        self.pfns = (ctypes.c_uint64 * self.room)()
+        self.count = 0
+        self.bad: list[int] = []
+        self._spans = (ctypes.c_uint64 * (2 * _MOST_SPANS))()
+        self._result = (ctypes.c_uint64 * bits.GATHER_WORDS)()
+        self._base = 0
+
+    def gather(self, kept: int, stored: int, bit: int, base: int, bridge: int) -> int:
+        """Choose the next pages of a block of bitmaps; returns the bit to go on from.
+
+        Args:
+            kept: Address of a bitmap block: pages that are wanted.
+            stored: Address of another: pages that the input has.
+            bit: Where to go on in them.
+            base: Page frame of their first bit.
+            bridge: Pages worth reading over.
+        """
+        self._base = base
+        self.count = bits.gather_pages(
+            kept, stored, bit, BLOCK, self.room, self.room, bridge, ctypes.addressof(self._spans), _MOST_SPANS,
+            ctypes.addressof(self.index), ctypes.addressof(self.pfns), base, ctypes.addressof(self._result),
+        )  # fmt: skip
+        return int(self._result[0])
+
+    def read(self, source: Source) -> None:
+        """Read the chosen pages; those that can't be read are listed in ``bad``."""
+        self.bad = []
+        view, size = memoryview(self.raw), self.page_size
+        done = 0
+        for i in range(self._result[2]):
+            first, pages = self._spans[2 * i], self._spans[2 * i + 1]
+            paddr = (self._base + first) * size
+            try:
+                source.read_into(paddr, view[done * size : (done + pages) * size])
+            except ReadError:
+                self._read_singly(source, paddr, done, pages)
+            done += pages
+
+    def _read_singly(self, source: Source, paddr: int, done: int, pages: int) -> None:
+        """Read a span page by page: what is readable of it is not given up."""
+        view, size = memoryview(self.raw), self.page_size
+        for k in range(self.count):
+            place = self.index[k]
+            if not done <= place < done + pages:
+                continue
+            try:
+                source.read_into(paddr + (place - done) * size, view[place * size : (place + 1) * size])
+            except ReadError:
+                self.bad.append(k)
+
+    def leave_out_bad(self) -> None:
+        """Take the pages that can't be read out of ``index`` and ``pfns``; the others move up."""
+        bad = set(self.bad)
+        for place, k in enumerate(k for k in range(self.count) if k not in bad):
+            self.index[place] = self.index[k]
+            self.pfns[place] = self.pfns[k]
+        self.count -= len(bad)
+        self.bad = []
+
+
+class Gatherer:
+    """Hands out wanted pages, a buffer at a time, in ascending order."""
+
+    def __init__(self, kept: Sequence[bytes] | Bitmap, stored: Sequence[bytes] | Bitmap, source: Source) -> None:
+        """``kept``, ``stored``: blocks of bitmaps, of :data:`~vmsieve.formats.bitmap.BLOCK` pages each."""
+        self._kept, self._stored = kept, stored
+        # A page of a compressed dump costs as much to read over as to read.
+        self._bridge = 0 if source.compressed else _BRIDGE
+        self._number = 0
+        self._bit = BLOCK
+        self._kept_block = bytearray(BLOCK_BYTES)
+        self._stored_block = bytearray(BLOCK_BYTES)
+        self._addresses = address_of(self._kept_block), address_of(self._stored_block)
+
+    def claim(self, pages: Pages) -> bool:
+        """Choose the next pages for a buffer; False when there are no more."""
+        while True:
+            if self._bit >= BLOCK:
+                if self._number == len(self._kept):
+                    return False
+                self._kept_block[:] = self._kept[self._number]
+                self._stored_block[:] = self._stored[self._number]
+                self._number += 1
+                self._bit = 0
+            self._bit = pages.gather(*self._addresses, self._bit, (self._number - 1) * BLOCK, self._bridge)
+            if pages.count:
+                return True
