@@ -93,7 +93,13 @@ class KernelError(VmsieveError):
 
 
 class OutputError(VmsieveError):
-    """The output can't be written."""
+    """The output can't be written.
+
+    Attributes:
+        errno: What the system said, such as ``errno.ENOSPC``; None when it was not asked.
+    """
+
+    errno: int | None = None
 
 
 class UsageError(VmsieveError):

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from vmsieve.formats.codecs import Codec
     from vmsieve.formats.inputs import VirtualRange
 
-__all__ = ["Batch", "Description", "OutputFormat", "PageBits", "Place", "Writer", "output_format", "output_formats"]
+__all__ = [
+    "UNREADABLE", "Batch", "Description", "OutputFormat", "PageBits", "Place", "Writer", "output_format",
+    "output_formats",
+]  # fmt: skip
 
 
 class Place(Protocol):
@@ -29,8 +32,11 @@ class Place(Protocol):
     they belong and settled when the last page is written.
     """
 
-    def put(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+    def put(self, offset: int, data: bytes | bytearray | memoryview, unit: int = 1) -> None:
         """Store ``data`` at ``offset``. What was never put reads as zeros.
+
+        ``data`` is a row of things of ``unit`` bytes each. Where the medium allows, one that only a part of could be
+        stored is taken back, so that it reads as zeros too.
 
         Raises:
             OutputError: No room, or the medium fails, or nobody reads the pipe any more.
@@ -47,6 +53,20 @@ class Place(Protocol):
 
     def extend(self, size: int) -> None:
         """The file is at least ``size`` bytes long: zeros at its end need not be put."""
+
+    def flush(self) -> None:
+        """Hand on what was gathered so far, so that it outlives this process.
+
+        Raises:
+            OutputError: As :meth:`put`.
+        """
+
+    def finish(self) -> None:
+        """The writer has ended: hand on everything, and whatever marks the end.
+
+        Raises:
+            OutputError: As :meth:`put`.
+        """
 
 
 class PageBits(Protocol):
@@ -143,6 +163,8 @@ class Writer(ABC):
     @abstractmethod
     def end(self, *, complete: bool) -> None:
         """Write what comes last; ``complete`` is False when pages are missing from it.
+
+        When an earlier call failed, this one with ``complete`` False still leaves the best that is to be had.
 
         Raises:
             OutputError: It can't be written.

@@ -1,0 +1,182 @@
+"""ELF64 core files, as makedumpfile -E writes them: memory that was dropped is told but not stored.
+
+The file is the ELF header, the program headers (the notes, then memory), with more than 65534 of them one section
+header, the notes, and from the next page boundary on the pages. Zero pages and short rows of dropped ones are holes.
+See :mod:`vmsieve.formats.layouts.elf` for sources.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import OutputError
+from vmsieve.formats.kernels.describe import page_runs
+from vmsieve.formats.layouts import elf
+from vmsieve.formats.outputs import OutputFormat, Writer
+from vmsieve.formats.outputs._segments import AddressMap, Segment, segments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.outputs import Batch, Description, Place
+
+#: Byte offset of ``e_flags`` in the ELF header.
+_FLAGS_OFFSET: Final = 48
+_FLAGS_SIZE: Final = 4
+#: sh_info, which counts the program headers, has 32 bits.
+_MOST_HEADERS: Final = 0xFFFFFFFF
+_MASK: Final = (1 << 64) - 1
+
+
+class ElfWriter(Writer):
+    """Writes one ELF core file. Pages come as they are, zero pages without bytes."""
+
+    def __init__(self, description: Description, place: Place) -> None:
+        self._it = description
+        self._place = place
+        self._order = elf.ORDERS[description.byte_order]
+        self._map = AddressMap(description.virtual, description.page_size)
+        self._walk = self._placed()
+        self._current = (Segment(0, 0, 0), 0)
+        self._pages = 0
+        self._missing = 0
+        self._data = 0
+        self._end = 0
+
+    def begin(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        count, size = self._measure()
+        notes_offset = elf.EHDR_SIZE + count * elf.PHDR_SIZE + (elf.SHDR_SIZE if count >= elf.PN_XNUM else 0)
+        page_size = self._it.page_size
+        self._data = -(-(notes_offset + len(self._it.notes)) // page_size) * page_size
+        self._end = self._data + size
+        self._put_ehdr(count)
+        self._put_phdrs(notes_offset)
+        if count >= elf.PN_XNUM:
+            # As fill_extnum_info() of Linux's fs/binfmt_elf.c: the only section header holds the number.
+            shdr = struct.pack(self._order + elf.SHDR, 0, 0, 0, 0, 0, 1, 0, count, 0, 0)
+            self._place.put(notes_offset - elf.SHDR_SIZE, shdr)
+        self._place.put(notes_offset, self._it.notes)
+        self._place.flush()
+
+    def _segments(self) -> Iterator[Segment]:
+        return segments(self._it.exists, self._it.kept, self._map.breaks)
+
+    def _placed(self) -> Iterator[tuple[Segment, int]]:
+        """The segments, each with its offset in the file."""
+        offset = self._data
+        for segment in self._segments():
+            yield segment, offset
+            offset += segment.stored * self._it.page_size
+
+    def _measure(self) -> tuple[int, int]:
+        """Number of program headers and bytes of pages."""
+        count = 1
+        pages = 0
+        for segment in self._segments():
+            count += 1 + sum(1 for _ in self._aliases(segment, 0))
+            pages += segment.stored
+        if count > _MOST_HEADERS:
+            raise OutputError("memory is in too many pieces for an ELF file", found=count)
+        return count, pages * self._it.page_size
+
+    def _put_ehdr(self, count: int) -> None:
+        many = count >= elf.PN_XNUM
+        shoff = elf.EHDR_SIZE + count * elf.PHDR_SIZE if many else 0
+        data = elf.ELFDATA2LSB if self._it.byte_order == "little" else elf.ELFDATA2MSB
+        ident = elf.MAGIC + bytes((elf.ELFCLASS64, data, elf.EV_CURRENT))
+        machine = elf.MACHINES.get(self._it.machine, 0)
+        header = struct.pack(
+            self._order + elf.EHDR, ident, elf.ET_CORE, machine, elf.EV_CURRENT, 0, elf.EHDR_SIZE, shoff, 0,
+            elf.EHDR_SIZE, elf.PHDR_SIZE, min(count, elf.PN_XNUM), elf.SHDR_SIZE if many else 0, int(many), 0,
+        )  # fmt: skip
+        self._place.put(0, header[:_FLAGS_OFFSET])
+        self._place.hold(_FLAGS_OFFSET, self._flags(whole=False), self._flags(whole=True))
+        self._place.put(_FLAGS_OFFSET + _FLAGS_SIZE, header[_FLAGS_OFFSET + _FLAGS_SIZE :])
+
+    def _flags(self, *, whole: bool) -> bytes:
+        return struct.pack(self._order + "I", 0 if whole else elf.FLAG_INCOMPLETE)
+
+    def _put_phdrs(self, notes_offset: int) -> None:
+        packer = struct.Struct(self._order + elf.PHDR)
+        notes_size = len(self._it.notes)
+        at = elf.EHDR_SIZE
+        self._place.put(at, packer.pack(elf.PT_NOTE, 0, notes_offset, 0, 0, notes_size, notes_size, 0))
+        for load in self._loads():
+            at += elf.PHDR_SIZE
+            offset, vaddr, paddr, stored, size = load
+            self._place.put(at, packer.pack(elf.PT_LOAD, elf.PF_RWX, offset, vaddr & _MASK, paddr, stored, size, 0))
+
+    def _loads(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """Offset, virtual and physical address, bytes in the file and in memory of each PT_LOAD."""
+        page_size = self._it.page_size
+        shifts = self._map.shifts()
+        end, shift = 0, 0
+        for segment, offset in self._placed():
+            while segment.first >= end:
+                end, shift = next(shifts)
+            paddr = segment.first * page_size
+            yield offset, paddr + shift, paddr, segment.stored * page_size, segment.pages * page_size
+            yield from self._aliases(segment, offset)
+
+    def _aliases(self, segment: Segment, offset: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """More PT_LOADs of what lies in ``segment``, for its other addresses; they share its bytes in the file."""
+        start = segment.first * self._it.page_size
+        stored_end = start + segment.stored * self._it.page_size
+        end = start + segment.pages * self._it.page_size
+        for alias in self._map.aliases:
+            low, high = max(start, alias.paddr), min(end, alias.paddr + alias.size)
+            if low < high:
+                stored = max(min(stored_end, high) - low, 0)
+                yield offset + low - start, alias.vaddr + low - alias.paddr, low, stored, high - low
+
+    def pages(self, batch: Batch) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        if batch.count == 0:
+            return
+        runs = memoryview(bytearray(batch.count * 24)).cast("Q")
+        tally = memoryview(bytearray(16)).cast("Q")
+        found = page_runs(
+            batch.count, address_of(batch.pfns), address_of(batch.sizes), address_of(batch.flags),
+            address_of(runs), address_of(tally),
+        )  # fmt: skip
+        stored, missing = tally
+        page_size = self._it.page_size
+        if stored * page_size != len(batch.data):
+            raise AssertionError(f"{stored} pages with {len(batch.data)} bytes")
+        for i in range(found):
+            pfn, pages, at = runs[3 * i : 3 * i + 3]
+            self._put_run(pfn, batch.data[at * page_size : (at + pages) * page_size])
+        self._missing += missing
+        self._pages += batch.count
+
+    def _put_run(self, pfn: int, data: memoryview) -> None:
+        page_size = self._it.page_size
+        while len(data):
+            segment, offset = self._find(pfn)
+            fitting = min(segment.first + segment.stored - pfn, len(data) // page_size)
+            self._place.put(offset + (pfn - segment.first) * page_size, data[: fitting * page_size])
+            data = data[fitting * page_size :]
+            pfn += fitting
+
+    def _find(self, pfn: int) -> tuple[Segment, int]:
+        while pfn >= self._current[0].first + self._current[0].pages:
+            self._current = next(self._walk, (Segment(pfn + 1, 0, 0), 0))
+        segment, offset = self._current
+        if not segment.first <= pfn < segment.first + segment.stored:
+            raise AssertionError(f"page frame {pfn} was not announced")
+        return segment, offset
+
+    def end(self, *, complete: bool) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        whole = complete and self._missing == 0
+        if complete:
+            if self._pages != self._it.kept.count():
+                raise AssertionError(f"{self._pages} pages came, {self._it.kept.count()} were announced")
+            self._place.extend(self._end)
+        self._place.settle(_FLAGS_OFFSET, self._flags(whole=whole))
+
+
+FORMAT = OutputFormat("elf", "ELF core file", packed=False, sequential=True, writer=ElfWriter)

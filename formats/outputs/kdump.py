@@ -1,0 +1,136 @@
+"""kdump-compressed files, version 6, laid out as makedumpfile lays them out.
+
+See :mod:`vmsieve.formats.layouts.kdump` for the parts and their sources. What makedumpfile's own layout adds: the notes
+follow the sub-header, the VMCOREINFO text is told as a place within the notes, the data begin right after the
+descriptors, and when zero pages are left out (dump level 1) the data begin with the one block of zeros they share.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import OutputError
+from vmsieve.formats.kernels.describe import describe_pages
+from vmsieve.formats.layouts import kdump
+from vmsieve.formats.outputs import OutputFormat, Writer
+
+if TYPE_CHECKING:
+    from vmsieve.formats.outputs import Batch, Description, PageBits, Place
+
+_STATUS_SIZE: Final = 4
+#: Dump level bit: zero pages are not stored.
+_LEAVE_ZERO: Final = 1
+_MASK: Final = (1 << 64) - 1
+
+
+class KdumpWriter(Writer):
+    """Writes one kdump-compressed file. Pages come packed, zero pages without bytes."""
+
+    def __init__(self, description: Description, place: Place) -> None:
+        self._it = description
+        self._place = place
+        self._order = kdump.ORDERS[description.byte_order]
+        block = description.page_size
+        self._sub_blocks = -(-(kdump.SUB_HEADER_SIZE + len(description.notes)) // block)
+        self._bitmap_size = -(-description.max_pfn // (8 * block)) * block
+        self._bitmaps = (1 + self._sub_blocks) * block
+        self._descriptors = self._bitmaps + 2 * self._bitmap_size
+        self._announced = description.kept.count()
+        self._at = self._descriptors + kdump.DESCRIPTOR_SIZE * self._announced
+        self._zero = 0
+        self._pages = 0
+        self._missing = 0
+
+    def begin(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        if 2 * self._bitmap_size // self._it.page_size > kdump.MAX_MAPNR_32:
+            raise OutputError("too much memory for a kdump-compressed file", found=self._it.max_pfn)
+        self._put_header()
+        self._put_sub_header()
+        self._put_bitmap(self._bitmaps, self._it.exists)
+        self._put_bitmap(self._bitmaps + self._bitmap_size, self._it.kept)
+        if self._it.dump_level & _LEAVE_ZERO:
+            self._zero = self._at
+            self._place.put(self._at, bytes(self._it.page_size))
+            self._at += self._it.page_size
+        self._place.flush()
+
+    def _put_header(self) -> None:
+        it = self._it
+        names = b"".join(
+            name.encode(errors="replace")[: kdump.UTSNAME_FIELD - 1].ljust(kdump.UTSNAME_FIELD, b"\0")
+            for name in it.utsname
+        )
+        header = struct.pack(
+            self._order + kdump.HEADER, kdump.SIGNATURE, kdump.VERSION, names, min(it.crash_time, _MASK >> 1), 0, 0,
+            it.page_size, self._sub_blocks, 2 * self._bitmap_size // it.page_size,
+            min(it.max_pfn, kdump.MAX_MAPNR_32), 0, 0, 0, 0, it.cpus,
+        )  # fmt: skip
+        status_end = kdump.STATUS_OFFSET + _STATUS_SIZE
+        self._place.put(0, header[: kdump.STATUS_OFFSET])
+        self._place.hold(kdump.STATUS_OFFSET, self._status(whole=False), self._status(whole=True))
+        self._place.put(status_end, header[status_end:])
+
+    def _status(self, *, whole: bool) -> bytes:
+        flag = self._it.codec.flag if self._it.codec is not None else 0
+        return struct.pack(self._order + "I", flag if whole else flag | kdump.INCOMPLETE)
+
+    def _put_sub_header(self) -> None:
+        it = self._it
+        notes = it.page_size + kdump.SUB_HEADER_SIZE
+        vmcoreinfo, vmcoreinfo_size = (0, 0) if it.vmcoreinfo is None else it.vmcoreinfo
+        header = struct.pack(
+            self._order + kdump.SUB_HEADER, it.phys_base & _MASK, it.dump_level, 0, 0, 0,
+            notes + vmcoreinfo if vmcoreinfo_size else 0, vmcoreinfo_size, notes if it.notes else 0, len(it.notes),
+            0, 0, 0, 0, it.max_pfn,
+        )  # fmt: skip
+        self._place.put(it.page_size, header)
+        self._place.put(notes, it.notes)
+
+    def _put_bitmap(self, offset: int, bits: PageBits) -> None:
+        left = self._bitmap_size
+        for block in bits:
+            block = block[:left]
+            # Blocks without memory are left as holes: a machine's memory may lie far apart.
+            if block.count(0) != len(block):
+                self._place.put(offset, block)
+            offset += len(block)
+            left -= len(block)
+
+    def pages(self, batch: Batch) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        if batch.count == 0:
+            return
+        if self._pages + batch.count > self._announced:
+            raise AssertionError(f"more pages came than the {self._announced} announced")
+        table = bytearray(batch.count * kdump.DESCRIPTOR_SIZE)
+        tally = memoryview(bytearray(16)).cast("Q")
+        stored = describe_pages(
+            batch.count, address_of(batch.sizes), address_of(batch.flags), self._at, self._zero, self._it.page_size,
+            int(self._it.byte_order != sys.byteorder), address_of(table), address_of(tally),
+        )  # fmt: skip
+        zeros, missing = tally
+        if stored != len(batch.data) or (zeros and not self._zero):
+            raise AssertionError(f"{stored} bytes of pages in {len(batch.data)}, {zeros} zero pages")
+        self._place.put(self._at, batch.data)
+        place = self._descriptors + self._pages * kdump.DESCRIPTOR_SIZE
+        self._place.put(place, table, unit=kdump.DESCRIPTOR_SIZE)
+        self._at += stored
+        self._pages += batch.count
+        self._missing += missing
+
+    def end(self, *, complete: bool) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        if complete and self._pages != self._announced:
+            raise AssertionError(f"{self._pages} pages came, {self._announced} were announced")
+        # Descriptors that never came read as zeros even when no data lie behind them.
+        self._place.extend(self._at)
+        self._place.settle(kdump.STATUS_OFFSET, self._status(whole=complete and self._missing == 0))
+
+
+FORMAT = OutputFormat(
+    "kdump", "kdump-compressed, for crash, drgn and libkdumpfile", packed=True, sequential=False, writer=KdumpWriter
+)

@@ -1,0 +1,281 @@
+"""Where a dump is written: a file, a flattened stream, a pipe. Each is a :class:`vmsieve.formats.outputs.Place`.
+
+Writers put descriptors and data alternately, in small pieces; the places gather neighbours into big writes. What is
+gathered is handed on from the highest offset down, because what lies in front (headers, descriptors) points at what
+lies behind: a dump that is torn never points at bytes that are not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import struct
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Callable
+
+from vmsieve.formats.errors import OutputError
+from vmsieve.formats.layouts import flattened
+
+if TYPE_CHECKING:
+    from typing import Union
+
+    Bytes = Union[bytes, bytearray, memoryview]
+
+__all__ = ["FilePlace", "FlattenedPlace", "PipePlace"]
+
+#: Bytes gathered before they are handed on. Larger writes gained nothing on disks, network file systems or pipes.
+GATHERED = 256 * 1024
+#: Stretches gathered side by side: descriptors and data.
+STRETCHES = 2
+
+_ZEROS = bytes(64 * 1024)
+
+
+def _refused(error: OSError, name: str, offset: int) -> OutputError:
+    if error.errno == errno.EPIPE:
+        message = "nobody reads the output any more"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        message = "no room for the output"
+    else:
+        message = f"can't write the output: {error.strerror}"
+    refusal = OutputError(message, file=name, offset=offset)
+    refusal.errno = error.errno
+    return refusal
+
+
+class _Gathering(ABC):
+    """Makes big writes of small neighbouring ones."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stretches: list[tuple[int, bytearray, int]] = []
+        self._gathered = 0
+        self._size = 0
+
+    @abstractmethod
+    def _emit(self, offset: int, data: memoryview, unit: int) -> None:
+        """Hand on one stretch."""
+
+    def put(self, offset: int, data: Bytes, unit: int = 1) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        view = memoryview(data).cast("B")
+        if len(view) >= GATHERED:
+            self.flush()
+            self._emit(offset, view, unit)
+        elif view:
+            self._gather(offset, view, unit)
+            if self._gathered >= GATHERED:
+                self.flush()
+
+    def _gather(self, offset: int, data: memoryview, unit: int) -> None:
+        for start, stretch, its_unit in self._stretches:
+            if start + len(stretch) == offset and its_unit == unit:
+                stretch += data
+                break
+        else:
+            if len(self._stretches) == STRETCHES:
+                self.flush()
+            self._stretches.append((offset, bytearray(data), unit))
+        self._gathered += len(data)
+
+    def flush(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`.
+
+        When a stretch can't be written, what would have been written after it is dropped, as it may point there.
+        """
+        stretches, self._stretches, self._gathered = self._stretches, [], 0
+        for offset, stretch, unit in sorted(stretches, key=lambda s: s[0], reverse=True):
+            self._emit(offset, memoryview(stretch), unit)
+
+    def extend(self, size: int) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self._size = max(self._size, size)
+
+
+class FilePlace(_Gathering):
+    """A regular file, or a block device.
+
+    Args:
+        fd: Open for writing; stays open.
+        name: For messages.
+        durable: Before the dump is marked whole, wait until everything else is on the medium: only so are all errors of
+            the medium seen.
+    """
+
+    def __init__(self, fd: int, name: str, *, durable: bool = False) -> None:
+        super().__init__(name)
+        self._fd = fd
+        self._durable = durable
+
+    def _emit(self, offset: int, data: memoryview, unit: int) -> None:
+        done = 0
+        try:
+            while done < len(data):
+                done += os.pwrite(self._fd, data[done:], offset + done)
+        except OSError as error:
+            # The part is there, so overwriting it needs no room.
+            with contextlib.suppress(OSError):
+                os.pwrite(self._fd, bytes(done % unit), offset + done - done % unit)
+            raise _refused(error, self._name, offset + done) from error
+
+    def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.put(offset, torn)
+
+    def settle(self, offset: int, data: bytes) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.flush()
+        try:
+            if self._durable:
+                os.fsync(self._fd)
+        except OSError as error:
+            raise _refused(error, self._name, offset) from error
+        self._emit(offset, memoryview(data), 1)
+
+    def finish(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.flush()
+        try:
+            status = os.fstat(self._fd)
+            if stat.S_ISREG(status.st_mode) and status.st_size < self._size:
+                os.ftruncate(self._fd, self._size)
+        except OSError as error:
+            raise _refused(error, self._name, self._size) from error
+
+
+class _Sender:
+    """Bytes handed to ``write``, which returns how many it took, or None when it took all."""
+
+    def __init__(self, write: Callable[[memoryview], int | None], name: str) -> None:
+        self._write = write
+        self._name = name
+        self.sent = 0
+
+    def send(self, data: Bytes) -> None:
+        """Hand on all of ``data``."""
+        view = memoryview(data)
+        try:
+            while view:
+                taken = self._write(view)
+                taken = len(view) if taken is None else taken
+                self.sent += taken
+                view = view[taken:]
+        except OSError as error:
+            raise _refused(error, self._name, self.sent) from error
+
+
+class FlattenedPlace(_Gathering):
+    """A stream of pieces that say where they belong, as ``makedumpfile -F`` writes it.
+
+    Each byte is sent once, and no pieces overlap: not all readers let a later piece replace an earlier one. So what was
+    held is sent when it is settled.
+
+    Args:
+        write: Takes bytes; returns how many, or None for all.
+        name: For messages.
+    """
+
+    def __init__(self, write: Callable[[memoryview], int | None], name: str) -> None:
+        super().__init__(name)
+        self._sender = _Sender(write, name)
+        self._held: dict[int, bytes] = {}
+        self._top = 0
+
+    def _emit(self, offset: int, data: memoryview, unit: int) -> None:  # noqa: ARG002 - a stream can't take back
+        self._begin()
+        self._sender.send(struct.pack(flattened.PIECE, offset, len(data)))
+        self._sender.send(data)
+        self._top = max(self._top, offset + len(data))
+
+    def _begin(self) -> None:
+        if self._sender.sent == 0:
+            header = struct.pack(flattened.HEADER, flattened.SIGNATURE, flattened.TYPE, flattened.VERSION)
+            self._sender.send(header.ljust(flattened.HEADER_SIZE, b"\0"))
+
+    def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self._held[offset] = torn
+
+    def settle(self, offset: int, data: bytes) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self._held[offset] = data
+
+    def finish(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.flush()
+        for offset, data in self._held.items():
+            self._emit(offset, memoryview(data), 1)
+        if self._top < self._size:
+            self._emit(self._size - 1, memoryview(b"\0"), 1)
+        self._begin()
+        self._sender.send(struct.pack(flattened.PIECE, *flattened.END))
+
+
+class PipePlace:
+    """A plain stream, for formats that are written in ascending order of offset.
+
+    It can't go back to mark a dump as torn. So it keeps the last byte in hand, and a torn dump ends without it.
+
+    Args:
+        write: Takes bytes; returns how many, or None for all.
+        name: For messages.
+    """
+
+    def __init__(self, write: Callable[[memoryview], int | None], name: str) -> None:
+        self._sender = _Sender(write, name)
+        self._hand = bytearray()
+        self._at = 0
+        self._size = 0
+        self._torn = False
+        self._held: dict[int, bytes] = {}
+
+    def put(self, offset: int, data: Bytes, unit: int = 1) -> None:  # noqa: ARG002 - a stream can't take back
+        """See :class:`vmsieve.formats.outputs.Place`.
+
+        Raises:
+            ValueError: ``offset`` was passed already: the format can't be written to a pipe.
+        """
+        if offset < self._at:
+            raise ValueError(f"offset {offset} of a pipe that is at {self._at}")
+        self._fill(offset)
+        self._take(memoryview(data).cast("B"))
+
+    def _fill(self, offset: int) -> None:
+        while self._at < offset:
+            self._take(memoryview(_ZEROS)[: offset - self._at])
+
+    def _take(self, data: memoryview) -> None:
+        if self._hand and len(self._hand) + len(data) > GATHERED:
+            hand, self._hand = self._hand, bytearray()
+            self._sender.send(hand)
+        self._hand += data
+        self._at += len(data)
+
+    def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.put(offset, whole)
+        self._held[offset] = whole
+
+    def settle(self, offset: int, data: bytes) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self._torn |= data != self._held.pop(offset, None)
+
+    def extend(self, size: int) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self._size = max(self._size, size)
+
+    def flush(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`; the last byte stays in hand."""
+        hand, self._hand = self._hand, self._hand[-1:]
+        self._sender.send(memoryview(hand)[: len(hand) - len(self._hand)])
+
+    def finish(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        if self._torn or self._held:
+            del self._hand[-1:]
+        else:
+            self._fill(self._size)
+        hand, self._hand = self._hand, bytearray()
+        self._sender.send(hand)
