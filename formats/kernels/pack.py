@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vmsieve.formats.kernels import inline, kernel
+from vmsieve.formats.kernels import kernel
+from vmsieve.formats.kernels.copies import copy
 from vmsieve.formats.kernels.dialect import Plugins
-from vmsieve.formats.kernels.primitives import load8, load32, load64, store8, store32, store64
+from vmsieve.formats.kernels.primitives import load32, load64, store32
 from vmsieve.formats.kernels.zero import is_zero
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["copy", "pack_pages", "unpack_pages"]
+__all__ = ["pack_pages", "unpack_pages"]
 
 
 def _compressors() -> list[Callable[..., int]]:
@@ -29,19 +30,6 @@ def _decompressors() -> list[Callable[..., int]]:
 
 _compress: Any = Plugins(_compressors, how="pick")
 _decompress: Any = Plugins(_decompressors, how="pick")
-
-
-@inline
-def copy(out: int, source: int, size: int) -> int:
-    """Copy ``size`` bytes; the two places do not overlap."""
-    at = 0
-    while at + 8 <= size:
-        store64(out, at, load64(source, at))
-        at += 8
-    while at < size:
-        store8(out, at, load8(source, at))
-        at += 1
-    return 0
 
 
 @kernel

@@ -1,0 +1,50 @@
+"""LZO1X-1 streams, built in: what RHEL's kdump writes by default, without a library that the user has to find."""
+
+from __future__ import annotations
+
+import ctypes
+
+from vmsieve.formats.codecs import Codec, State
+from vmsieve.formats.codecs._libraries import words
+from vmsieve.formats.kernels import inline
+from vmsieve.formats.kernels.lzo import TABLE_SIZE, lzo_pack, lzo_unpack
+from vmsieve.formats.kernels.primitives import load64
+
+__all__ = ["CODEC"]
+
+
+@inline
+def compress_lzo(state: int, source: int, size: int, out: int, room: int) -> int:
+    """One stream; the state holds the address of scratch memory."""
+    return lzo_pack(load64(state, 0), source, size, out, room)
+
+
+@inline
+def decompress_lzo(state: int, source: int, size: int, out: int, room: int) -> int:  # noqa: ARG001 - nothing to keep
+    """One stream."""
+    return lzo_unpack(source, size, out, room)
+
+
+def _open_compressor(level: int, page_size: int) -> State:
+    del level, page_size
+    table = ctypes.create_string_buffer(TABLE_SIZE)
+    return State("built in", words(ctypes.addressof(table)), [table])
+
+
+def _open_decompressor(page_size: int) -> State:
+    del page_size
+    return State("built in", words(0))
+
+
+CODEC = Codec(
+    name="lzo",
+    title="LZO1X-1 streams",
+    flag=0x2,
+    option="l",
+    default_level=1,
+    levels=(1, 1),
+    compress=compress_lzo,
+    decompress=decompress_lzo,
+    open_compressor=_open_compressor,
+    open_decompressor=_open_decompressor,
+)

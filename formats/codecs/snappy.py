@@ -1,0 +1,50 @@
+"""Raw snappy blocks, built in: an option of SUSE's kdump."""
+
+from __future__ import annotations
+
+import ctypes
+
+from vmsieve.formats.codecs import Codec, State
+from vmsieve.formats.codecs._libraries import words
+from vmsieve.formats.kernels import inline
+from vmsieve.formats.kernels.primitives import load64
+from vmsieve.formats.kernels.snappy import TABLE_SIZE, snappy_pack, snappy_unpack
+
+__all__ = ["CODEC"]
+
+
+@inline
+def compress_snappy(state: int, source: int, size: int, out: int, room: int) -> int:
+    """One block; the state holds the address of scratch memory."""
+    return snappy_pack(load64(state, 0), source, size, out, room)
+
+
+@inline
+def decompress_snappy(state: int, source: int, size: int, out: int, room: int) -> int:  # noqa: ARG001 - nothing to keep
+    """One block."""
+    return snappy_unpack(source, size, out, room)
+
+
+def _open_compressor(level: int, page_size: int) -> State:
+    del level, page_size
+    table = ctypes.create_string_buffer(TABLE_SIZE)
+    return State("built in", words(ctypes.addressof(table)), [table])
+
+
+def _open_decompressor(page_size: int) -> State:
+    del page_size
+    return State("built in", words(0))
+
+
+CODEC = Codec(
+    name="snappy",
+    title="snappy blocks",
+    flag=0x4,
+    option="p",
+    default_level=1,
+    levels=(1, 1),
+    compress=compress_snappy,
+    decompress=decompress_snappy,
+    open_compressor=_open_compressor,
+    open_decompressor=_open_decompressor,
+)
