@@ -23,6 +23,7 @@ _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT = 4, 5, 6, 10, 11
 
 # Relocations, by (machine, type).
 _PC_RELATIVE_32: Final = {(62, 2), (62, 4), (22, 5), (22, 20)}  # R_X86_64_PC32, _PLT32, R_390_PC32, _PLT32
+_RISCV_UPPER, _RISCV_LOWER = (243, 23), (243, 24)  # R_RISCV_PCREL_HI20 and _LO12_I
 _PPC_TOC: Final = {252: 16, 250: 0}  # R_PPC64_REL16_HA and _LO: halves of the distance to the table of contents
 
 
@@ -113,6 +114,8 @@ def _place(objekt: _Object) -> tuple[bytearray, dict[int, int]]:
 
 
 def _relocate(objekt: _Object, section: _Section, code: bytearray, bases: dict[int, int]) -> None:
+    upper: dict[int, int] = {}  # RISC-V: distances by the place of the instruction that takes their upper part
+    lower: list[tuple[int, int]] = []
     for i in range(section.size // 24):
         offset, info, addend = struct.unpack_from(objekt.order + "QQq", objekt.data, section.offset + 24 * i)
         kind, symbol = info & 0xFFFFFFFF, objekt.symbols[info >> 32]
@@ -123,13 +126,25 @@ def _relocate(objekt: _Object, section: _Section, code: bytearray, bases: dict[i
             continue
         if symbol.section not in bases:
             raise LinkError(f"the code refers to {symbol.name or objekt.sections[symbol.section].name}")
-        target = bases[symbol.section] + symbol.value + addend
-        if (objekt.machine, kind) not in _PC_RELATIVE_32:
+        distance = bases[symbol.section] + symbol.value + addend - place
+        if (objekt.machine, kind) in _PC_RELATIVE_32:
+            struct.pack_into(objekt.order + "i", code, place, distance >> (objekt.machine == _EM_S390))
+        elif (objekt.machine, kind) == _RISCV_UPPER:
+            upper[place] = distance
+        elif (objekt.machine, kind) == _RISCV_LOWER:
+            # Its symbol is the instruction that has the upper part of the same distance.
+            lower.append((place, place + distance))
+        else:
             raise LinkError(f"relocation {kind} of machine {objekt.machine} against {symbol.name} is not known")
-        distance = target - place
-        if objekt.machine == _EM_S390:
-            distance >>= 1
-        struct.pack_into(objekt.order + "i", code, place, distance)
+    for place, distance in upper.items():
+        _set_bits(code, place, (distance + 0x800) & 0xFFFFF000, 0xFFFFF000)
+    for place, partner in lower:
+        _set_bits(code, place, (upper[partner] & 0xFFF) << 20, 0xFFF00000)
+
+
+def _set_bits(code: bytearray, place: int, value: int, mask: int) -> None:
+    (word,) = struct.unpack_from("<I", code, place)
+    struct.pack_into("<I", code, place, word & ~mask | value)
 
 
 def _add_half(objekt: _Object, code: bytearray, place: int, value: int, shift: int) -> None:
