@@ -22,7 +22,7 @@ _PT_LOAD, _PT_DYNAMIC, _PT_GNU_STACK = 1, 2, 0x6474E551
 _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT = 4, 5, 6, 10, 11
 
 # Relocations, by (machine, type).
-_PC_RELATIVE_32: Final = {(62, 2), (62, 4), (22, 5), (22, 20)}  # R_X86_64_PC32, _PLT32, R_390_PC32, _PLT32
+_PC_RELATIVE_32: Final = {(62, 2), (62, 4), (22, 19), (22, 20)}  # R_X86_64_PC32, _PLT32, R_390_PC32DBL, _PLT32DBL
 _RISCV_UPPER, _RISCV_LOWER = (243, 23), (243, 24)  # R_RISCV_PCREL_HI20 and _LO12_I
 _PPC_TOC: Final = {252: 16, 250: 0}  # R_PPC64_REL16_HA and _LO: halves of the distance to the table of contents
 

@@ -101,14 +101,19 @@ def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     kernels = find_kernels()
     texts = [(k.name, *llvm(k)) for k in kernels]
-    written = []
-    for target in targets:
-        image = link.shared_object(_emit(texts, target), [k.name for k in kernels])
-        path = folder / f"{target.machine}.so"
-        path.write_bytes(image)
-        written.append(path)
-    (folder / "digest").write_text(source_digest())
-    return written
+    names = [k.name for k in kernels]
+    images = {folder / f"{t.machine}.so": link.shared_object(_emit(texts, t), names) for t in targets}
+    for path, image in images.items():
+        _replace(path, image)
+    _replace(folder / "digest", source_digest().encode())
+    return list(images)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file as a new one: the old one may be mapped by a process that runs its code."""
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_bytes(data)
+    new.replace(path)
 
 
 def _emit(texts: list[tuple[str, str, str]], target: Target) -> bytes:
