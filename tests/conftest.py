@@ -1,0 +1,28 @@
+"""Machine code that fits the source, and folders that last for the session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.dumps import ROOT
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Lower the kernels again when their source changed: a stale object would be tested otherwise."""
+    import vmsieve.formats.kernels as kernels
+    from vmsieve.formats.kernels import lower
+
+    objects = Path(kernels.__path__[0]) / "objects"
+    if not objects.resolve().is_relative_to(ROOT):
+        return  # the installed package is under test
+    digest = objects / "digest"
+    if not digest.exists() or digest.read_text() != lower.source_digest():
+        lower.build(objects)
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for unpacked dumps, shared by all tests."""
+    return tmp_path_factory.mktemp("dumps")
