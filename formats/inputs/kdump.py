@@ -1,0 +1,215 @@
+"""kdump-compressed files: what makedumpfile writes, and within a flattened file QEMU's ``dump-guest-memory -z``.
+
+See :mod:`vmsieve.formats.layouts.kdump` for the structures. Read are header versions 1 to 6 (and later ones as if they
+were 6) of 64-bit machines of either byte order. QEMU (``dump/dump.c``) gives no place of the VMCOREINFO text but stores
+the note, and its ``phys_base`` is wrong when the kernel gave a decimal number, so nothing here relies on it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import UsageError
+from vmsieve.formats.files import read_exactly
+from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
+from vmsieve.formats.inputs._kdump import read_header
+from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
+from vmsieve.formats.kernels.descriptors import find_bit
+from vmsieve.formats.layouts import kdump
+from vmsieve.formats.notes import NOTES_LIMIT, cpus, readable_size, vmcoreinfo_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.files import ByteFile
+
+__all__ = ["FORMAT", "KdumpSource"]
+
+#: Largest VMCOREINFO text that is read; the kernel gives it one page.
+_VMCOREINFO_LIMIT: Final = 1 << 20
+_LEVELS: Final = 31
+#: Page descriptors at the end that are looked at when the file is opened.
+_LAST_PAGES: Final = 4096
+
+
+class KdumpSource(Source):
+    """An open kdump-compressed file. Memory: 8 bytes for 32768 pages, and about 1 MiB for each thread that reads."""
+
+    def __init__(self, file: ByteFile) -> None:
+        """Read the headers of ``file`` and count its pages.
+
+        Raises:
+            FormatError: They can't be used.
+            ReadError: The medium fails.
+        """
+        header = self._header = read_header(file)
+        super().__init__(
+            file,
+            format=f"kdump-compressed, version {header.version}",
+            machine=header.utsname[4] or None,
+            byte_order=header.byte_order,
+            page_size=header.page_size,
+            compressed=True,
+            utsname=header.utsname if any(header.utsname) else (),
+            crash_time=header.crash_time or None,
+        )
+        if header.version > kdump.VERSION:
+            self.oddities.append(f"header version {header.version} is newer than {kdump.VERSION}: read as that one")
+        self._pages = PageMap(file, header)
+        self._idle: list[PageReader] = []
+        self._size = header.page_size
+        self._end: int | None = None
+        self._take_sub_header()
+        self._take_notes()
+        self._judge()
+
+    def _take_sub_header(self) -> None:
+        header, sub = self._header, self._header.sub
+        self.dump_level = sub["dump_level"]
+        if not 0 <= self.dump_level <= _LEVELS:
+            self.oddities.append(f"dump level {self.dump_level} is none that can be")
+            self.dump_level = 0
+        self.header = {
+            "header version": header.version,
+            "status": header.status,
+            "block size": header.page_size,
+            "page frames": header.pages,
+            "stored pages": self._pages.count,
+            "processors": header.cpus,
+            "phys_base": sub["phys_base"],
+            "bytes of erase info": sub["size_eraseinfo"],
+        }
+
+    def _take_notes(self) -> None:
+        sub = self._header.sub
+        area = self._text("notes", sub["offset_note"], sub["size_note"], NOTES_LIMIT)
+        self.notes = area[: readable_size(area, self.byte_order)]
+        if len(self.notes) < len(area):
+            self.oddities.append(f"the notes are damaged: {len(area) - len(self.notes)} bytes are passed over")
+        self.cpus = cpus(self.notes, self.byte_order)
+        text = self._text("VMCOREINFO", sub["offset_vmcoreinfo"], sub["size_vmcoreinfo"], _VMCOREINFO_LIMIT)
+        place = vmcoreinfo_place(self.notes, self.byte_order)
+        if not text and place is not None:
+            text = self.notes[place[0] : sum(place)]
+        self.vmcoreinfo = text or None
+
+    def _text(self, what: str, offset: int, size: int, limit: int) -> bytes:
+        """What the sub-header points at; nothing, and an oddity, when that can't be."""
+        if size == 0 or offset == 0:
+            return b""
+        if size > limit or not 0 < offset <= self.file.size - size:
+            self.oddities.append(f"the {what} are said to be {size} bytes at {offset:#x}: passed over")
+            return b""
+        return read_exactly(self.file, offset, size)
+
+    def _judge(self) -> None:
+        """Whether the dump is whole, and what is odd about it."""
+        header = self._header
+        if header.status & kdump.INCOMPLETE:
+            self.incomplete = True
+            self.oddities.append("the dump is marked incomplete: its writer could not finish")
+        if header.status & kdump.EXCLUDED_VMEMMAP:
+            self.oddities.append("the memory map of left out pages was left out too (makedumpfile -e)")
+        lacking = header.descriptors + self._pages.count * kdump.DESCRIPTOR_SIZE - self.file.size
+        if lacking > 0:
+            self.incomplete = True
+            self.oddities.append(f"the file is cut off: {lacking} bytes of page descriptors and all data are missing")
+        else:
+            self._judge_data()
+        if header.exists == header.stored:
+            self.oddities.append("there is one bitmap only: pages that were left out can't be told from holes")
+
+    def _judge_data(self) -> None:
+        """Whether the data of the last pages are in the file, for they come last in it."""
+        number = min(self._pages.count, _LAST_PAGES)
+        place = self._header.descriptors + (self._pages.count - number) * kdump.DESCRIPTOR_SIZE
+        last = read_exactly(self.file, place, number * kdump.DESCRIPTOR_SIZE) if number else b""
+        layout = kdump.ORDERS[self.byte_order] + kdump.DESCRIPTOR
+        ends = [offset + size for offset, size, _, _ in struct.iter_unpack(layout, last) if offset > 0]
+        lacking = max(ends, default=0) - self.file.size
+        if lacking > 0:
+            self.oddities.append(f"the file is cut off: at least {lacking} bytes of page data are missing")
+        if len(ends) < number and not self.incomplete:
+            self.oddities.append(f"at least {number - len(ends)} pages were not written any more")
+        self.incomplete |= lacking > 0 or len(ends) < number
+
+    def end(self) -> int:
+        """See :class:`Source`."""
+        if self._end is None:
+            self._end = self._find_end() * self._size
+        return self._end
+
+    def _find_end(self) -> int:
+        """One above the highest page frame that exists."""
+        for first in range((self._header.pages - 1) // BLOCK * BLOCK, -1, -BLOCK):
+            exists = int.from_bytes(self._pages.both(first, BLOCK)[0], "little")
+            if exists:
+                return first + exists.bit_length()
+        return 0
+
+    def ranges(self) -> Iterator[MemoryRange]:
+        """See :class:`Source`."""
+        start = stored_end = end = 0
+        for stored, first, last in self._runs():
+            if first == end and (not stored or stored_end == end):
+                end = last
+                stored_end = last if stored else stored_end
+                continue
+            if end > start:
+                yield MemoryRange(start * self._size, end * self._size, stored_end * self._size)
+            start, end = first, last
+            stored_end = last if stored else first
+        if end > start:
+            yield MemoryRange(start * self._size, end * self._size, stored_end * self._size)
+
+    def _runs(self) -> Iterator[tuple[bool, int, int]]:
+        """Runs of existing pages of one block: whether they are stored, the first page, one above the last."""
+        for base in range(0, self._header.pages, BLOCK):
+            both = self._pages.both(base, BLOCK)
+            exists, stored = (address_of(bits) for bits in both)
+            at = find_bit(exists, 0, BLOCK, 1)
+            while at < BLOCK:
+                last = find_bit(stored, at, BLOCK, 0)
+                if last > at:
+                    yield True, base + at, base + last
+                    at = last
+                last = find_bit(stored, at, find_bit(exists, at, BLOCK, 0), 1)
+                if last > at:
+                    yield False, base + at, base + last
+                at = find_bit(exists, last, BLOCK, 1)
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        """See :class:`Source`.
+
+        Raises:
+            UsageError: ``page_size`` is not the dump's.
+        """
+        if page_size != self._size:
+            raise UsageError("a dump has pages of one size", file=self.file.name, expected=self._size, found=page_size)
+        return self._pages.both(first_pfn, count)
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`."""
+        try:
+            reader = self._idle.pop()
+        except IndexError:
+            reader = PageReader(self.file, self._header, self._pages)
+        try:
+            reader.read(paddr, out)
+        finally:
+            self._idle.append(reader)
+
+    def close(self) -> None:
+        """See :class:`Source`."""
+        while self._idle:
+            self._idle.pop().close()
+        super().close()
+
+
+def _probe(start: bytes) -> bool:
+    return start.startswith((kdump.SIGNATURE, kdump.OLD_SIGNATURE))
+
+
+FORMAT = InputFormat("kdump", "kdump-compressed", 20, _probe, KdumpSource)
