@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Census", "take_census"]
 
-_SAMPLES = 64  # megabytes of pages, spread over the dump, that are packed to learn how well they pack
+_SAMPLES = 256  # megabytes of pages, spread over the dump, that are packed to learn how well they pack
 _CODEC = "zstd"
 _DESCRIPTOR = 24  # bytes a page costs in a kdump-compressed file besides its data
 
@@ -43,6 +43,7 @@ class Census:
         rules: The rules that class bits stand for.
         notes: Sentences on what was odd.
         weaker: The classes are not all there are.
+        unreadable: Stored page frames that could not be read; they are counted nowhere else.
     """
 
     page_size: int
@@ -55,6 +56,7 @@ class Census:
     rules: list[Rule] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     weaker: bool = False
+    unreadable: int = 0
 
     def pages(self, level: int = 31) -> dict[str, int]:
         """Pages by rule name as makedumpfile counts them at ``level``, ``"kept"`` being those whose data is kept."""
@@ -144,6 +146,7 @@ class _Counter:
         pages = self._pages
         pages.read(self._source)
         if pages.bad:
+            self._census.unreadable += len(pages.bad)
             self._census.notes.append(
                 f"{len(pages.bad)} pages near {pages.pfns[0] * pages.page_size:#x} are unreadable"
             )

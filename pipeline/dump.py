@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["dump"]
 
 
-def dump(plan: Plan, progress: Progress) -> Report:
-    """Make the dump that ``plan`` asks for.
+def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Report:
+    """Make the dump that ``plan`` asks for; ``vmcoreinfo``: text to use instead of the dump's.
 
     Raises:
         VmsieveError: Nothing usable was written. What is left at the output, if anything, is marked incomplete.
@@ -44,7 +44,7 @@ def dump(plan: Plan, progress: Progress) -> Report:
         with report.stage("open"):
             source = open_source(plan.input)
             stack.callback(source.close)
-            knowledge = learn(source, _read_vmcoreinfo(plan.vmcoreinfo))
+            knowledge = learn(source, vmcoreinfo)
         report.notes += source.oddities + knowledge.notes
         report.page_size = knowledge.page_size
         report.level = plan.level | source.dump_level
@@ -91,16 +91,6 @@ def _write(
             report.incomplete = True
             report.notes.append(f"the dump could not be finished: {error}")
     report.bytes_out = target.size()
-
-
-def _read_vmcoreinfo(path: str | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        with open(path, "rb") as file:
-            return file.read(1 << 20)
-    except OSError as error:
-        raise UsageError(f"can't read the VMCOREINFO file: {error.strerror}", file=path) from error
 
 
 def _describe(source: Source, knowledge: Knowledge, scanned: Scan, level: int, codec: Codec | None) -> Description:

@@ -102,11 +102,17 @@ class Pages:
 class Gatherer:
     """Hands out wanted pages, a buffer at a time, in ascending order."""
 
-    def __init__(self, kept: Sequence[bytes] | Bitmap, stored: Sequence[bytes] | Bitmap, source: Source) -> None:
-        """``kept``, ``stored``: blocks of bitmaps, of :data:`~vmsieve.formats.bitmap.BLOCK` pages each."""
+    def __init__(self, kept: Sequence[bytes] | Bitmap, stored: Sequence[bytes] | Bitmap, *sources: Source) -> None:
+        """Get ready to choose.
+
+        Args:
+            kept: Blocks of a bitmap, of :data:`~vmsieve.formats.bitmap.BLOCK` pages each: pages that are wanted.
+            stored: Likewise: pages that can be read.
+            sources: What they will be read from.
+        """
         self._kept, self._stored = kept, stored
         # A page of a compressed dump costs as much to read over as to read.
-        self._bridge = 0 if source.compressed else _BRIDGE
+        self._bridge = 0 if any(source.compressed for source in sources) else _BRIDGE
         self._number = 0
         self._bit = BLOCK
         self._kept_block = bytearray(BLOCK_BYTES)

@@ -27,7 +27,6 @@ class Plan:
         flattened: Wrap the output in makedumpfile's flattened format.
         force: Overwrite an existing output.
         threads: Workers that read and pack; 0: as many as there are cores.
-        vmcoreinfo: Path of a VMCOREINFO text to use instead of the dump's.
     """
 
     input: str
@@ -39,4 +38,3 @@ class Plan:
     flattened: bool = False
     force: bool = False
     threads: int = 1
-    vmcoreinfo: str | None = None

@@ -1,14 +1,14 @@
 """Real dumps that tests may use, wherever they are.
 
-``VMSIEVE_DUMPS`` names folders with dumps (separated by ``:``); beside the project, ``../shared/dumps`` is looked at too. A
-dump is ``NAME``, or ``NAME.zst``, with makedumpfile's answers in ``STEM.answers.json``.
+``VMSIEVE_DUMPS`` names folders with dumps (separated by ``:``); beside the project, ``../shared/dumps`` is looked at too.
+A dump is ``NAME``, or ``NAME.zst``, with makedumpfile's answers in ``STEM.answers.json``.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def folders() -> list[Path]:
     return [p for p in [*named, ROOT.parent / "shared" / "dumps"] if p.is_dir()]
 
 
-@lru_cache(maxsize=None)
+@cache
 def answers(stem: str) -> dict[str, Any]:
     for folder in folders():
         path = folder / f"{stem}.answers.json"

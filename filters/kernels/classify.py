@@ -23,7 +23,7 @@ from vmsieve.formats.kernels.primitives import (
     swap64,
 )
 
-__all__ = ["RULES_AT", "WORDS", "apply_classes", "census_pages", "classify_pages"]
+__all__ = ["RULES_AT", "WORDS", "apply_classes", "census_pages", "classify_pages", "count_missing"]
 
 # The block of parameters: offsets of 64-bit words. The classifier fills it; the last ones carry over between calls.
 SIZE: Final = 0  # bytes of a struct page
@@ -243,4 +243,23 @@ def census_pages(classes: int, base: int, pfns: int, zeros: int, sizes: int, cou
             if sizes:
                 store64(table, which + 4096, load64(table, which + 4096) + 1)
                 store64(table, which + 6144, load64(table, which + 6144) + load32(sizes, i * 4))
+    return found
+
+
+@kernel
+def count_missing(classes: int, there: int, here: int, count: int, histogram: int) -> int:
+    """Count by class the pages that are in one bitmap and not in another.
+
+    ``classes``: address of ``count`` classes; ``there``, ``here``: addresses of bitmaps of ``count`` bits (a multiple
+    of 8); ``histogram``: address of 256 64-bit counters. Returns how many pages are in ``there`` and not in ``here``.
+    """
+    found = 0
+    for byte in range(count >> 3):
+        gone = load8(there, byte) & (load8(here, byte) ^ 0xFF)
+        if gone:
+            for bit in range(8):
+                if gone & (1 << bit):
+                    which = load8(classes, byte * 8 + bit) * 8
+                    store64(histogram, which, load64(histogram, which) + 1)
+                    found += 1
     return found

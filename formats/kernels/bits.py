@@ -7,7 +7,7 @@ from typing import Final
 from vmsieve.formats.kernels import inline, kernel
 from vmsieve.formats.kernels.primitives import load8, load32, load64, store32, store64
 
-__all__ = ["GATHER_WORDS", "count_bits", "count_words", "gather_pages"]
+__all__ = ["GATHER_WORDS", "and_bits", "count_bits", "count_words", "gather_pages"]
 
 #: 64-bit words of the result of :func:`gather_pages`.
 GATHER_WORDS: Final = 4
@@ -41,14 +41,15 @@ def gather_pages(
 ) -> int:  # fmt: skip
     """Choose the next pages to read: kept ones, in spans that one read can serve.
 
-    Takes kept pages from bit ``first`` on, up to ``pages`` of them, in at most ``most_spans`` spans. Two kept pages share
-    a span when no more than ``bridge`` pages lie between them and all of those are stored in the input (reading over
-    them is cheaper than another read); all spans together hold at most ``room`` pages. Both bitmaps end at bit ``end``.
+    Takes kept pages from bit ``first`` on, up to ``pages`` of them, in at most ``most_spans`` spans. Two kept pages
+    share a span when no more than ``bridge`` pages lie between them and all of those are stored in the input (reading
+    over them is cheaper than another read); all spans together hold at most ``room`` pages. Both bitmaps end at bit ``end``.
 
     ``spans``: address of 64-bit pairs, each set to the first bit and the number of pages of a span. ``index``: address
-    of 32-bit words, for each kept page its place, in pages, when the spans are read one after another. ``pfns``: address
-    of 64-bit words, for each kept page its bit plus ``base``. ``result``: address of :data:`GATHER_WORDS` words: the bit to go on from, kept pages, spans, pages in all spans. Returns the
-    number of kept pages; 0 when there are no more.
+    of 32-bit words, for each kept page its place, in pages, when the spans are read one after another. ``pfns``:
+    address of 64-bit words, for each kept page its bit plus ``base``. ``result``: address of :data:`GATHER_WORDS`
+    words: the bit to go on from, kept pages, spans, pages in all spans. Returns the number of kept pages; 0 when there
+    are no more.
     """
     found = 0
     used = 0
@@ -99,3 +100,11 @@ def count_words(words: int, count: int, value: int) -> int:
         if load32(words, i * 4) == value:
             found += 1
     return found
+
+
+@kernel
+def and_bits(one: int, other: int, size: int, out: int) -> int:
+    """Store what two bitmaps of ``size`` bytes (a multiple of 8) have in common at address ``out``; returns 0."""
+    for i in range(size >> 3):
+        store64(out, i * 8, load64(one, i * 8) & load64(other, i * 8))
+    return 0

@@ -6,10 +6,9 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from vmsieve.filters.kernel.printk import kernel_log
-from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import KernelError, OutputError, VmsieveError
-from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.commands import Command
+from vmsieve.pipeline.commands._shared import add_input, opened
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK
 
 if TYPE_CHECKING:
@@ -24,25 +23,23 @@ _EXAMPLES = """\
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="INPUT", help="/proc/vmcore or a dump")
+    add_input(parser)
     parser.add_argument("output", metavar="OUTPUT", nargs="?", help="file to write (default: standard output)")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
-        return _write(arguments.input, sys.stdout.buffer)
+        return _write(arguments.input, arguments.vmcoreinfo, sys.stdout.buffer)
     try:
         with open(arguments.output, "wb") as out:
-            return _write(arguments.input, out)
+            return _write(arguments.input, arguments.vmcoreinfo, out)
     except OSError as error:
         raise OutputError(f"can't write the log: {error.strerror}", file=arguments.output) from error
 
 
-def _write(path: str, out: BinaryIO) -> int:
+def _write(path: str, vmcoreinfo: str | None, out: BinaryIO) -> int:
     """Write the log; a log that breaks off is written as far as it goes."""
-    source = open_source(path)
-    try:
-        knowledge = learn(source)
+    with opened(path, vmcoreinfo) as (_, knowledge):
         if knowledge.memory is None or knowledge.info is None:
             raise KernelError(f"the kernel log can't be found: {knowledge.problem}", file=path)
         written = 0
@@ -57,8 +54,6 @@ def _write(path: str, out: BinaryIO) -> int:
             print(f"vmsieve: the kernel log breaks off: {error}", file=sys.stderr)
             return EXIT_INCOMPLETE
         out.flush()
-    finally:
-        source.close()
     return EXIT_OK
 
 

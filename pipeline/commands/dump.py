@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.pipeline.commands import Command
+from vmsieve.pipeline.commands._shared import read_vmcoreinfo, tell
 from vmsieve.pipeline.plan import EXIT_OK, Plan
 from vmsieve.pipeline.progress import progress_for
 
@@ -82,7 +83,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         arguments.input, arguments.output, arguments.level, name, codec_level,
         "elf" if arguments.elf else "kdump", arguments.flattened, arguments.force,
-        arguments.threads, arguments.vmcoreinfo,
+        arguments.threads,
     )  # fmt: skip
 
 
@@ -90,11 +91,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from vmsieve.pipeline.dump import dump
 
     progress = progress_for(quiet=arguments.quiet)
-    report = dump(_plan(arguments), progress)
+    report = dump(_plan(arguments), progress, read_vmcoreinfo(arguments.vmcoreinfo))
     status = report.exit_status()
     if not arguments.quiet or status != EXIT_OK:
-        for line in dict.fromkeys(report.notes):
-            print(f"vmsieve: {line}", file=sys.stderr)
+        tell(report.notes)
     if not arguments.quiet:
         for line in report.lines():
             print(line, file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +13,9 @@ from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.classes import take_census
 from vmsieve.pipeline.progress import Silent
 from vmsieve.pipeline.scan import scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DUMPS = ["x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf"]
 

@@ -1,0 +1,65 @@
+"""What several commands do alike."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.errors import UsageError
+from vmsieve.formats.inputs import open_source
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+    from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["add_input", "opened", "print_json", "read_vmcoreinfo", "tell"]
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a command that looks at one dump."""
+    parser.add_argument("input", metavar="INPUT", help="/proc/vmcore or a dump")
+    parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the dump's")
+
+
+@contextmanager
+def opened(path: str, vmcoreinfo: str | None = None) -> Iterator[tuple[Source, Knowledge]]:
+    """The dump at ``path`` and what is known of its kernel."""
+    text = read_vmcoreinfo(vmcoreinfo)
+    source = open_source(path)
+    try:
+        yield source, learn(source, text)
+    finally:
+        source.close()
+
+
+def read_vmcoreinfo(path: str | None) -> bytes | None:
+    """The text that ``--vmcoreinfo`` names; None if it names none.
+
+    Raises:
+        UsageError: It can't be read.
+    """
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20)
+    except OSError as error:
+        raise UsageError(f"can't read the VMCOREINFO file: {error.strerror}", file=path) from error
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print ``value`` for machines."""
+    json.dump(value, sys.stdout, indent=1)
+    print(flush=True)
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Say each line once, on standard error."""
+    for line in dict.fromkeys(lines):
+        print(f"vmsieve: {line}", file=sys.stderr)

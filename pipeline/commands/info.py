@@ -1,0 +1,119 @@
+"""``vmsieve info``: what a dump is, before anything is done with it."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from vmsieve.pipeline.commands import Command
+from vmsieve.pipeline.commands._shared import add_input, opened, print_json
+from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK
+from vmsieve.pipeline.report import size_text
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["COMMAND"]
+
+_EXAMPLES = """\
+  vmsieve info vmcore
+  vmsieve info --json vmcore | jq .kernel.release
+"""
+
+_MOST_RANGES = 64  # shown; a filtered dump can have millions
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add_input(parser)
+    voice = parser.add_mutually_exclusive_group()
+    voice.add_argument("--json", action="store_true", help="print JSON")
+    voice.add_argument("-v", dest="verbose", action="store_true", help="print VMCOREINFO too")
+
+
+def _facts(source: Source, knowledge: Knowledge) -> dict[str, Any]:
+    names = dict(
+        zip(("sysname", "nodename", "release", "version", "machine", "domainname"), knowledge.identity.utsname)
+    )
+    ranges = list(islice(source.ranges(), _MOST_RANGES + 1))
+    info = knowledge.info
+    return {
+        "format": source.format,
+        "size": source.file.size,
+        "header": source.header,
+        "machine": source.machine,
+        "byte_order": source.byte_order,
+        "page_size": knowledge.page_size,
+        "dump_level": source.dump_level,
+        "incomplete": source.incomplete,
+        "kernel": names,
+        "crash_time": knowledge.identity.crash_time,
+        "cpus": len(source.cpus),
+        "memory": {
+            "end": source.end(),
+            "ranges": [
+                {"start": r.start, "end": r.end, "stored": max(0, r.stored_end - r.start)}
+                for r in ranges[:_MOST_RANGES]
+            ],
+            "more_ranges": len(ranges) > _MOST_RANGES,
+        },
+        "memory_model": knowledge.memmap.model if knowledge.memmap is not None else None,
+        "translation": knowledge.memory.translator.describe() if knowledge.memory is not None else [],
+        "vmcoreinfo": info.text.decode("ascii", "replace").splitlines() if info is not None else None,
+        "problem": knowledge.problem,
+        "odd": source.oddities + knowledge.notes,
+    }
+
+
+def _print(facts: dict[str, Any], verbose: bool) -> None:
+    kernel = facts["kernel"]
+    when = facts["crash_time"]
+    rows = [
+        ("Format", facts["format"]),
+        ("File size", size_text(facts["size"])),
+        ("Machine", f"{facts['machine']}, {facts['byte_order']}-endian, pages of {facts['page_size']} bytes"),
+        ("Kernel", f"{kernel['sysname']} {kernel['release']} {kernel['version']}".strip() or "unknown"),
+        ("Host name", kernel["nodename"] or "unknown"),
+        ("Crash time", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when)) if when else "unknown"),
+        ("CPUs", str(facts["cpus"])),
+        ("Dump level", str(facts["dump_level"])),
+        ("Complete", "no" if facts["incomplete"] else "yes"),
+        ("Memory model", facts["memory_model"] or f"not found: {facts['problem']}"),
+        ("Translation", "; ".join(facts["translation"]) or "none"),
+        ("VMCOREINFO", f"{len(facts['vmcoreinfo'])} lines" if facts["vmcoreinfo"] is not None else "none"),
+    ]
+    for name, value in [*rows, *((n.replace("_", " "), str(v)) for n, v in facts["header"].items())]:
+        print(f"{name + ':':<16} {value}")
+    print("Memory:")
+    for one in facts["memory"]["ranges"]:
+        absent = one["end"] - one["start"] - one["stored"]
+        print(
+            f"  {one['start']:#018x} - {one['end'] - 1:#018x}  {size_text(one['end'] - one['start']):>10}"
+            + (f", {size_text(absent)} of it not stored" if absent else "")
+        )
+    if facts["memory"]["more_ranges"]:
+        print("  and more")
+    for line in facts["odd"]:
+        print(f"Odd: {line}")
+    if verbose and facts["vmcoreinfo"] is not None:
+        print("VMCOREINFO:")
+        for line in facts["vmcoreinfo"]:
+            print(f"  {line}")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    with opened(arguments.input, arguments.vmcoreinfo) as (source, knowledge):
+        facts = _facts(source, knowledge)
+        if arguments.json:
+            print_json(facts)
+        else:
+            _print(facts, arguments.verbose)
+        return EXIT_INCOMPLETE if source.incomplete else EXIT_OK
+
+
+COMMAND: Final = Command(
+    "info", 20, "say what a dump is: format, machine, kernel, crash time, memory", _EXAMPLES, _configure, _run
+)

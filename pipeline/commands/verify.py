@@ -1,0 +1,69 @@
+"""``vmsieve verify``: is this dump that source's, page by page?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.rules import rules
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.commands import Command
+from vmsieve.pipeline.commands._shared import opened, print_json, tell
+from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK
+from vmsieve.pipeline.progress import progress_for
+from vmsieve.pipeline.verify import Verdict, verify
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["COMMAND"]
+
+_EXAMPLES = """\
+  vmsieve verify /proc/vmcore dump       every page of dump against /proc/vmcore; what dump lacks, by class
+"""
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="what the dump was made from")
+    parser.add_argument("dump", metavar="DUMP", help="the dump")
+    parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the source's")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _print(verdict: Verdict, incomplete: bool) -> None:
+    titles = {rule.name: rule.title for rule in rules()} | {"kept": "Kernel data and others"}
+    print(f"{verdict.equal:,} pages are equal")
+    if verdict.filler:
+        print(f"{verdict.filler:,} left-out pages are filled with zeros")
+    for name, count in verdict.missing.items():
+        print(f"{count:,} pages are not in the dump: {titles[name]}")
+    if verdict.extra:
+        print(f"{verdict.extra:,} pages are in the dump and not in the source")
+    if verdict.different:
+        print(f"{verdict.different:,} pages DIFFER")
+    if verdict.lost:
+        print(f"{verdict.lost:,} pages are LOST: no dump of level {verdict.level} leaves them out")
+    print(
+        "The dump is right." if verdict.right else "The dump is NOT right." if not incomplete else "The dump is torn."
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    with opened(arguments.source, arguments.vmcoreinfo) as (source, knowledge):
+        dump = open_source(arguments.dump)
+        try:
+            verdict = verify(source, knowledge, dump, progress_for(quiet=arguments.json))
+            tell(source.oddities + dump.oddities + knowledge.notes + verdict.notes)
+            if arguments.json:
+                print_json({**vars(verdict), "right": verdict.right, "incomplete": dump.incomplete})
+            else:
+                _print(verdict, dump.incomplete)
+            if verdict.different or verdict.extra or (verdict.lost and not dump.incomplete):
+                return EXIT_FAILED
+            return EXIT_INCOMPLETE if dump.incomplete else EXIT_OK
+        finally:
+            dump.close()
+
+
+COMMAND: Final = Command(
+    "verify", 50, "compare a dump with what it was made from, page by page", _EXAMPLES, _configure, _run
+)
