@@ -127,6 +127,7 @@ class FilePlace(_Gathering):
     def settle(self, offset: int, data: bytes) -> None:
         """See :class:`vmsieve.formats.outputs.Place`."""
         self.flush()
+        self._lengthen()
         try:
             if self._durable:
                 os.fsync(self._fd)
@@ -137,6 +138,9 @@ class FilePlace(_Gathering):
     def finish(self) -> None:
         """See :class:`vmsieve.formats.outputs.Place`."""
         self.flush()
+        self._lengthen()
+
+    def _lengthen(self) -> None:
         try:
             status = os.fstat(self._fd)
             if stat.S_ISREG(status.st_mode) and status.st_size < self._size:

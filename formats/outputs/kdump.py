@@ -41,6 +41,7 @@ class KdumpWriter(Writer):
         self._announced = description.kept.count()
         self._at = self._descriptors + kdump.DESCRIPTOR_SIZE * self._announced
         self._zero = 0
+        self._begun = False
         self._pages = 0
         self._missing = 0
 
@@ -57,6 +58,7 @@ class KdumpWriter(Writer):
             self._place.put(self._at, bytes(self._it.page_size))
             self._at += self._it.page_size
         self._place.flush()
+        self._begun = True
 
     def _put_header(self) -> None:
         it = self._it
@@ -126,8 +128,9 @@ class KdumpWriter(Writer):
         """See :class:`vmsieve.formats.outputs.Writer`."""
         if complete and self._pages != self._announced:
             raise AssertionError(f"{self._pages} pages came, {self._announced} were announced")
-        # Descriptors that never came read as zeros even when no data lie behind them.
-        self._place.extend(self._at)
+        if self._begun:
+            # Descriptors that never came read as zeros even when no data lie behind them.
+            self._place.extend(self._at)
         self._place.settle(kdump.STATUS_OFFSET, self._status(whole=complete and self._missing == 0))
 
 
