@@ -70,6 +70,7 @@ class MemMap:
         model: ``"flatmem"``, ``"sparsemem"`` or ``"sparsemem-extreme"``.
         struct_page_size: Bytes of a struct page.
         end_pfn: One above the last page frame that has a struct page; the kernel used no memory beyond.
+        present: Sections with a map that can be believed; 1 where the model is flat.
         absent: Sections without a map: holes, and memory that was taken out.
         damaged: Entries, of one section or of a whole root of sections, that can't be read or believed; pages that
             have their struct pages there can't be judged.
@@ -79,6 +80,7 @@ class MemMap:
     def __init__(self, model: str, struct_page_size: int) -> None:
         self.model = model
         self.struct_page_size = struct_page_size
+        self.present = 0
         self.absent = 0
         self.damaged = 0
         self.notes: list[str] = []
@@ -108,6 +110,7 @@ class MemMap:
         Raises:
             KernelError: There are too many pieces to be true.
         """
+        self.present += 1
         if self._first:
             last = self._count[-1]
             beside = first_pfn == self._first[-1] + last and vaddr == self._vaddr[-1] + last * self.struct_page_size
@@ -152,14 +155,9 @@ class _Sections:
     per_root: int
     struct_page_size: int
 
-    def decode(self, table: bytes, first: int, into: MemMap) -> int:
-        """Add the sections whose structs are ``table``, of which section ``first`` is the first.
-
-        Returns:
-            How many had a believable map.
-        """
+    def decode(self, table: bytes, first: int, into: MemMap) -> None:
+        """Add the sections whose structs are ``table``, of which section ``first`` is the first."""
         words = _words(table, self.memory.physical.byte_order)
-        found = 0
         at, step = self.offset // 8, self.size // 8
         for section, raw in enumerate(words[at::step], first):
             if section >= self.count:
@@ -174,25 +172,21 @@ class _Sections:
                 into.skip(section, f"its map can't be at {vaddr:#x}")
                 continue
             into.add(pfn, min(self.pages, self.max_pfn - pfn), vaddr)
-            found += 1
-        return found
 
-    def collect_static(self, table: int, into: MemMap) -> int:
-        """Add all sections of the array at ``table``; returns how many had a believable map."""
+    def collect_static(self, table: int, into: MemMap) -> None:
+        """Add all sections of the array at ``table``."""
         chunk = 4096 // self.size
-        found = 0
         for first in range(0, self.count, chunk):
             size = min(chunk, self.count - first) * self.size
             try:
-                found += self.decode(self.memory.read(table + first * self.size, size), first, into)
+                self.decode(self.memory.read(table + first * self.size, size), first, into)
             except (KernelError, ReadError) as error:
                 into.skip(first, f"the array of sections is not readable from there on ({error})")
-        return found
 
-    def collect_roots(self, table: int, into: MemMap) -> int:
-        """Add all sections of the roots at ``table``; returns how many had a believable map."""
+    def collect_roots(self, table: int, into: MemMap) -> None:
+        """Add all sections of the roots at ``table``."""
         roots = _words(self.memory.read(table, -(-self.count // self.per_root) * 8), self.memory.physical.byte_order)
-        found = visited = 0
+        visited = 0
         for number, root in enumerate(roots):
             first = number * self.per_root
             if root == 0:
@@ -204,10 +198,9 @@ class _Sections:
             try:
                 if not self.memory.translator.is_kernel(root):
                     raise KernelError("not an address of the kernel", found=root)
-                found += self.decode(self.memory.read(root, self.per_root * self.size), first, into)
+                self.decode(self.memory.read(root, self.per_root * self.size), first, into)
             except (KernelError, ReadError) as error:
                 into.skip(first, f"the root it and the following ones hang off is not readable ({error})")
-        return found
 
 
 def open_memmap(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int) -> MemMap:
@@ -257,33 +250,29 @@ def _sparsemem(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int
     symbol = info.need("SYMBOL", "mem_section")
     if not sections.per_root:
         memmap = MemMap("sparsemem", struct_page_size)
-        if not sections.collect_static(symbol, memmap):
-            raise KernelError("mem_section holds no believable section", offset=symbol)
-        return memmap
-    # VMCOREINFO tells where the array is. What a tool took from a kernel's symbols is, since v4.15, where the *pointer*
-    # to the array is (Linux commit 83e3c48729d9, "mm/sparsemem: Allocate mem_section at runtime for
-    # CONFIG_SPARSEMEM_EXTREME=y"). Both are tried, and the one that fits better is taken.
-    direct, found = _try_roots(sections, symbol)
-    if found and not direct.damaged:
-        return direct
-    try:
-        pointed, found_there = _try_roots(sections, memory.u64(symbol))
-    except (KernelError, ReadError):
-        pointed, found_there = direct, 0
-    best, found = (pointed, found_there) if found_there - pointed.damaged > found - direct.damaged else (direct, found)
-    if not found:
-        raise KernelError(
-            "mem_section holds no believable section, neither as an array nor as a pointer", offset=symbol
-        )
-    return best
+        sections.collect_static(symbol, memmap)
+    else:
+        # VMCOREINFO tells where the array is. What a tool took from a kernel's symbols is, since v4.15, where the
+        # *pointer* to the array is (Linux commit 83e3c48729d9, "mm/sparsemem: Allocate mem_section at runtime for
+        # CONFIG_SPARSEMEM_EXTREME=y"). Where the first reading has faults, the one that finds more is taken.
+        memmap = _try_roots(sections, symbol)
+        if memmap.damaged or not memmap.present:
+            pointed = _try_roots(sections, None, symbol)
+            if (pointed.present, -pointed.damaged) > (memmap.present, -memmap.damaged):
+                memmap = pointed
+    if not memmap.present:
+        raise KernelError("SYMBOL(mem_section) leads to no believable memory section", offset=symbol)
+    return memmap
 
 
-def _try_roots(sections: _Sections, table: int) -> tuple[MemMap, int]:
+def _try_roots(sections: _Sections, table: int | None, pointer: int = 0) -> MemMap:
+    """The sections of the roots at ``table``, or where ``pointer`` points; none where that can't be read."""
     memmap = MemMap("sparsemem-extreme", sections.struct_page_size)
     try:
-        return memmap, sections.collect_roots(table, memmap)
-    except (KernelError, ReadError):
-        return memmap, 0
+        sections.collect_roots(sections.memory.u64(pointer) if table is None else table, memmap)
+    except (KernelError, ReadError) as error:
+        memmap.skip(0, str(error))
+    return memmap
 
 
 def _sections(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int, struct_page_size: int) -> _Sections:

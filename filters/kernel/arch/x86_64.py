@@ -52,13 +52,14 @@ class X86Tables:
         self._root = root
         self._levels = levels
         self._mask = _ADDRESS & ~ignored
+        #: The lowest address of the kernel's half of the address space.
+        self.upper_half = (1 << 64) - (1 << levels * 9 + 11)
         # Walks of neighbours, such as of struct pages, differ in the last level only.
         self._directory = lru_cache(maxsize=256)(self._walk)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :meth:`Translator.translate`."""
-        sign = vaddr >> (self._levels * 9 + 11)
-        if sign not in (0, (1 << (53 - self._levels * 9)) - 1):
+        if not (self.upper_half <= vaddr < 1 << 64 or 0 <= vaddr < (1 << 64) - self.upper_half):
             raise KernelError("not a canonical address", offset=vaddr)
         large, paddr = self._directory(vaddr >> 21)
         if large:
@@ -99,6 +100,10 @@ class X86Translator(Translator):
         self._tables = tables
         self._image_end = KERNEL_MAP + image_size
         self._to_physical = phys_base - KERNEL_MAP
+
+    def is_kernel(self, vaddr: int) -> bool:
+        """See :class:`Translator`: the canonical upper half."""
+        return self._tables.upper_half <= vaddr < 1 << 64
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :class:`Translator`."""
