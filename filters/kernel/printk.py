@@ -73,7 +73,8 @@ def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = F
             "VMCOREINFO does not tell where the kernel's log is", expected="SYMBOL(prb) or SYMBOL(log_buf)"
         )
     if damage.count:
-        raise KernelError(f"the kernel's log is damaged in {damage.count} places or more; first: {damage.first}")
+        places = "a place" if damage.count == 1 else f"{damage.count} places"
+        raise KernelError(f"the kernel's log is damaged in {places}: {damage.first}")
 
 
 @dataclass
@@ -188,7 +189,7 @@ class _Ring:
                 damage.note(error)
                 unreadable += 1
                 if unreadable == _GIVE_UP:
-                    return
+                    return  # what is left is no log any more
 
     def _word(self, vaddr: int) -> int:
         return self.memory.u64(vaddr & _WORD)
