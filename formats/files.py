@@ -12,7 +12,7 @@ from typing import Protocol
 
 from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
 
-__all__ = ["ByteFile", "PlainFile", "read_exactly"]
+__all__ = ["ByteFile", "PlainFile", "read_exactly", "seekable"]
 
 
 class ByteFile(Protocol):
@@ -36,20 +36,19 @@ class PlainFile:
     """A regular file, block device or /proc file, read by position."""
 
     def __init__(self, path: str) -> None:
-        """Open ``path``.
+        """Open ``path``; ``-``: standard input, which a file must be connected to.
 
         Raises:
             FormatError: It can't be opened, or has no positions (a pipe, a terminal, a directory).
         """
-        self.name = path
+        self.name = path if path != "-" else "standard input"
         try:
             # O_NONBLOCK: a named pipe that nobody writes to is refused below, not waited for.
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if path != "-" else os.dup(0)
         except OSError as error:
             raise FormatError(f"can't open the input: {error.strerror}", file=path) from error
         try:
-            mode = os.fstat(self._fd).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            if not seekable(self._fd):
                 raise FormatError(
                     "the input can't be read at random positions", file=path, hint="save it to a file first"
                 )
@@ -80,6 +79,12 @@ class PlainFile:
     def close(self) -> None:
         """See :class:`ByteFile`."""
         os.close(self._fd)
+
+
+def seekable(fd: int) -> bool:
+    """Whether ``fd`` is something that can be read at random positions: a regular file or a block device."""
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
 
 
 def read_exactly(file: ByteFile, offset: int, size: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vmsieve import __version__
 from vmsieve.formats.errors import UsageError, VmsieveError
-from vmsieve.pipeline.commands import Command, commands
+from vmsieve.pipeline.commands import Command, commands, only
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_USAGE
 from vmsieve.pipeline.signals import Interrupted, interruptible
 
@@ -57,7 +57,8 @@ def _parser(found: list[Command]) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    arguments = _parser(commands()).parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser(only(words[0]) if words else commands()).parse_args(words)
     command: Command = arguments.command
     try:
         with interruptible():

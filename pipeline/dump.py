@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["dump"]
 
+_DEFAULT_CODEC = "zstd"
+
 
 def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Report:
     """Make the dump that ``plan`` asks for; ``vmcoreinfo``: text to use instead of the dump's.
@@ -36,7 +38,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Rep
     """
     report = Report(plan.input, plan.output)
     form = output_format(plan.format)
-    codec = find_codec(plan.codec if form.packed else "none")
+    codec = find_codec((plan.codec or _DEFAULT_CODEC) if form.packed else "none")
     level = codec.default_level if plan.codec_level is None else plan.codec_level
     if not codec.levels[0] <= level <= codec.levels[1]:
         raise UsageError(f"codec {codec.name} has levels {codec.levels[0]} to {codec.levels[1]}", found=level)

@@ -21,7 +21,7 @@ class Plan:
         input: Path of the dump or memory to read; ``-``: standard input.
         output: Path to write; ``-``: standard output.
         level: makedumpfile's dump level, 0 to 31: what to leave out.
-        codec: Name of the page codec.
+        codec: Name of the page codec; None: zstd.
         codec_level: Its level; None: its default.
         format: Name of the output format.
         flattened: Wrap the output in makedumpfile's flattened format.
@@ -32,7 +32,7 @@ class Plan:
     input: str
     output: str
     level: int = 0
-    codec: str = "zstd"
+    codec: str | None = None
     codec_level: int | None = None
     format: str = "kdump"
     flattened: bool = False

@@ -16,7 +16,6 @@ from vmsieve.pipeline.pages import Gatherer, Pages
 from vmsieve.pipeline.scan import open_classifier
 
 if TYPE_CHECKING:
-
     from vmsieve.filters.classify import Classifier
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source

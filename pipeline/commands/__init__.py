@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Callable
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["Command", "commands"]
+__all__ = ["Command", "commands", "only"]
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,14 @@ def commands() -> list[Command]:
     from vmsieve.pipeline import commands as room
 
     return sorted(scan(room, "COMMAND", Command), key=lambda c: c.order)
+
+
+def only(name: str) -> list[Command]:
+    """The command ``name`` without importing the others, which costs memory and time; all of them if there is none."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    module = f"{__name__}.{name.replace('-', '_')}"
+    if not name.replace("-", "").isalpha() or find_spec(module) is None:
+        return commands()
+    return [import_module(module).COMMAND]

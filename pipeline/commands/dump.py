@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.formats.files import seekable
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import read_vmcoreinfo, tell
-from vmsieve.pipeline.plan import EXIT_OK, Plan
+from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, Plan
 from vmsieve.pipeline.progress import progress_for
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
-    name, _, level = (arguments.codec or "zstd").partition(":")
+    name, _, level = (arguments.codec or "").partition(":")
     if arguments.elf and arguments.codec:
         raise UsageError("an ELF core (-E) holds its pages as they are: no codec goes with it")
     if arguments.threads < 0 or arguments.threads > 1024:
@@ -81,7 +82,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     except ValueError:
         raise UsageError("a codec's level is a number", found=level) from None
     return Plan(
-        arguments.input, arguments.output, arguments.level, name, codec_level,
+        arguments.input, arguments.output, arguments.level, name or None, codec_level,
         "elf" if arguments.elf else "kdump", arguments.flattened, arguments.force,
         arguments.threads,
     )  # fmt: skip
@@ -91,7 +92,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from vmsieve.pipeline.dump import dump
 
     progress = progress_for(quiet=arguments.quiet)
-    report = dump(_plan(arguments), progress, read_vmcoreinfo(arguments.vmcoreinfo))
+    plan = _plan(arguments)
+    if plan.input == "-" and not seekable(0):
+        return _rebuild(plan)
+    report = dump(plan, progress, read_vmcoreinfo(arguments.vmcoreinfo))
     status = report.exit_status()
     if not arguments.quiet or status != EXIT_OK:
         tell(report.notes)
@@ -101,6 +105,16 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _write_json(report, arguments.json)
     return status
+
+
+def _rebuild(plan: Plan) -> int:
+    """A flattened dump from a pipe, written as the dump it stands for: all that one pass is enough for."""
+    from vmsieve.pipeline.rebuild import rebuild_from_pipe
+
+    if rebuild_from_pipe(plan):
+        return EXIT_OK
+    tell(["the flattened stream ends before its end mark: the dump is incomplete"])
+    return EXIT_INCOMPLETE
 
 
 def _write_json(report: Report, path: str) -> None:
