@@ -72,7 +72,7 @@ def _write(
             writer.begin()
             copy_pages(
                 source, scanned, report.page_size, codec, level, writer, progress, report.notes,
-                drop_zero=bool(plan.level & 1) or not form.packed,
+                drop_zero=bool(report.level & 1) or not form.packed,
                 threads=plan.threads or usable_cores(), copied=copied,
             )  # fmt: skip
     except (OutputError, Interrupted) as stop:

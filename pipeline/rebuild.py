@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs.flattened import rebuild
-from vmsieve.formats.outputs import output_format
+from vmsieve.formats.outputs import MARK_SIZE, output_format, output_formats
 from vmsieve.formats.places import FilePlace
 from vmsieve.pipeline.target import Target
 
@@ -35,6 +35,18 @@ def rebuild_from_pipe(plan: Plan) -> bool:
     with Target(plan, output_format(plan.format)) as target:
         if not isinstance(target.place, FilePlace):
             raise UsageError("a dump that is rebuilt needs a file to be written to")
-        whole = rebuild(lambda size: os.read(0, size), target.place.put)
+        start = bytearray(MARK_SIZE)
+
+        def put(offset: int, data: bytes) -> None:
+            target.place.put(offset, data)
+            if offset < MARK_SIZE:
+                part = data[: MARK_SIZE - offset]
+                start[offset : offset + len(part)] = part
+
+        whole = rebuild(lambda size: os.read(0, size), put)
+        if not whole:
+            # Its header may well say that all is there: it was sent before the stream broke.
+            for offset, mark in filter(None, (form.torn_mark(bytes(start)) for form in output_formats())):
+                target.place.settle(offset, mark)
         target.place.finish()
     return whole

@@ -56,10 +56,12 @@ class Target:
 
     def _open(self, plan: Plan) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        self._created = False
         try:
             there = os.stat(plan.output)
         except FileNotFoundError:
             flags |= os.O_EXCL
+            self._created = True
         except OSError as error:
             raise OutputError(f"can't write the output: {error.strerror}", file=plan.output) from error
         else:
@@ -93,5 +95,9 @@ class Target:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not self._stdout:
-            os.close(self._fd)
+        if self._stdout:
+            return
+        empty = os.fstat(self._fd).st_size == 0
+        os.close(self._fd)
+        if error is not None and self._created and empty:
+            os.unlink(self._path)

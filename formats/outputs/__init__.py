@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import VirtualRange
 
 __all__ = [
-    "UNREADABLE", "Batch", "Description", "OutputFormat", "PageBits", "Place", "Writer", "output_format",
+    "MARK_SIZE",
+    "UNREADABLE",
+    "Batch",
+    "Description",
+    "OutputFormat",
+    "PageBits",
+    "Place",
+    "Writer",
+    "output_format",
     "output_formats",
 ]  # fmt: skip
 
@@ -172,6 +180,10 @@ class Writer(ABC):
         """
 
 
+#: What :attr:`OutputFormat.torn_mark` is shown of a file.
+MARK_SIZE = 512
+
+
 @dataclass(frozen=True)
 class OutputFormat:
     """A dump format written.
@@ -182,6 +194,8 @@ class OutputFormat:
         packed: Pages are compressed one by one; else they are wanted as they are (codec ``none``).
         sequential: Everything is put in ascending order of offset, so a pipe can take it as it is.
         writer: ``(description, place) -> Writer``.
+        torn_mark: Shown the first :data:`MARK_SIZE` bytes of a file: if it is of this format, the bytes that mark it
+            as incomplete, and where they belong; else None.
     """
 
     name: str
@@ -189,6 +203,7 @@ class OutputFormat:
     packed: bool
     sequential: bool
     writer: Callable[[Description, Place], Writer]
+    torn_mark: Callable[[bytes], tuple[int, bytes] | None]
 
 
 def output_formats() -> list[OutputFormat]:

@@ -179,4 +179,12 @@ class ElfWriter(Writer):
         self._place.settle(_FLAGS_OFFSET, self._flags(whole=whole))
 
 
-FORMAT = OutputFormat("elf", "ELF core file", packed=False, sequential=True, writer=ElfWriter)
+def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
+    if not start.startswith(b"\x7fELF") or len(start) < _FLAGS_OFFSET + _FLAGS_SIZE:
+        return None
+    order = "<" if start[5] == 1 else ">"
+    (flags,) = struct.unpack_from(order + "I", start, _FLAGS_OFFSET)
+    return _FLAGS_OFFSET, struct.pack(order + "I", flags | elf.FLAG_INCOMPLETE)
+
+
+FORMAT = OutputFormat("elf", "ELF core file", packed=False, sequential=True, writer=ElfWriter, torn_mark=_torn_mark)

@@ -134,6 +134,20 @@ class KdumpWriter(Writer):
         self._place.settle(kdump.STATUS_OFFSET, self._status(whole=complete and self._missing == 0))
 
 
+def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
+    if not start.startswith(kdump.SIGNATURE) or len(start) < kdump.HEADER_SIZE:
+        return None
+    # The version is a small number in the file's own byte order.
+    order = "<" if struct.unpack_from("<i", start, len(kdump.SIGNATURE))[0] < 1 << 16 else ">"
+    (status,) = struct.unpack_from(order + "i", start, kdump.STATUS_OFFSET)
+    return kdump.STATUS_OFFSET, struct.pack(order + "i", status | kdump.INCOMPLETE)
+
+
 FORMAT = OutputFormat(
-    "kdump", "kdump-compressed, for crash, drgn and libkdumpfile", packed=True, sequential=False, writer=KdumpWriter
+    "kdump",
+    "kdump-compressed, for crash, drgn and libkdumpfile",
+    packed=True,
+    sequential=False,
+    writer=KdumpWriter,
+    torn_mark=_torn_mark,
 )
