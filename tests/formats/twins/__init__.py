@@ -1,0 +1,1 @@
+"""Slow and obvious twins of the codecs, written from the formats' descriptions."""
