@@ -236,6 +236,34 @@ def test_an_unknown_machine_is_a_kernel_error_that_names_the_known(machine: str 
         open_kernel(dataclasses.replace(kernel.source, machine=machine), kernel.info())
 
 
+@pytest.mark.parametrize(
+    ("told", "format_size", "size"), [("65536", 4096, 65536), (None, 8192, 8192), ("x", None, 4096)]
+)
+def test_the_page_size_is_vmcoreinfos_else_the_formats_else_the_usual(
+    told: str | None, format_size: int | None, size: int
+) -> None:
+    kernel = FakeKernel()
+    kernel.source.page_size = format_size
+    del kernel.keys["PAGESIZE"]
+    if told is not None:
+        kernel.keys["PAGESIZE"] = told
+    opened = open_kernel(kernel.source, kernel.info())
+    assert (opened.page_size, opened.arch) == (size, ARCH)
+
+
+def test_kernel_addresses_are_those_of_the_upper_half() -> None:
+    four, five = (FakeKernel(levels=levels).memory().translator for levels in (4, 5))
+    assert [four.is_kernel(vaddr) for vaddr in (0, 1 << 47, DIRECT, (1 << 64) - 1, 1 << 64)] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert [t.is_kernel(0xFF11000000000000) for t in (four, five)] == [False, True]
+    assert not five.is_kernel(0x8000000000000000)
+
+
 def _walk(kernel: FakeKernel, vaddr: int) -> int | None:
     """Page tables in plain words: a slow twin that knows nothing of the code under test."""
     table = kernel.root

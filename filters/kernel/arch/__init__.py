@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Arch", "Translator", "arches", "find"]
 
 
-@dataclass
+@dataclass(eq=False)
 class Translator(ABC):
     """Virtual to physical addresses of one crashed kernel.
 
