@@ -1,0 +1,125 @@
+"""kdump-compressed files made by hand, of any header version and either byte order."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+from tests.build.notes import ORDERS
+from tests.build.packing import FLAGS, pack
+from tests.build.pages import PAGE, Page, parse
+
+
+@dataclass
+class Kdump:
+    """A kdump-compressed file.
+
+    Attributes:
+        pages: Its pages.
+        version: Of the header; fields that came later are filled with ones, which a reader must not look at.
+        order: Byte order.
+        page_size: Bytes.
+        notes: ELF notes, stored from version 4 on.
+        vmcoreinfo: Text with a place of its own, from version 3 on.
+        max_mapnr: One above the highest page frame; worked out if None.
+        status: Status bits besides those of the codecs.
+        single_bitmap: One bitmap only, as the oldest writers made them.
+        fields: Sub-header fields that are not as they should be, by name.
+        main: Main header fields that are not as they should be, by name.
+        sub_blocks: Blocks of the sub-header; worked out if None.
+    """
+
+    pages: list[Page]
+    version: int = 6
+    order: str = "little"
+    page_size: int = PAGE
+    notes: bytes = b""
+    vmcoreinfo: bytes = b""
+    max_mapnr: int | None = None
+    status: int = 0
+    dump_level: int = 0
+    machine: bytes = b"x86_64"
+    single_bitmap: bool = False
+    fields: dict[str, int] = field(default_factory=dict)
+    main: dict[str, int] = field(default_factory=dict)
+    sub_blocks: int | None = None
+    #: Where each stored page's descriptor and data were put: offset of the descriptor, offset and size of the data.
+    places: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+
+    def build(self) -> bytes:
+        """The file."""
+        size = self.page_size
+        limit = max((p.pfn for p in self.pages), default=0) + 1 if self.max_mapnr is None else self.max_mapnr
+        extra = self._extra()
+        sub_blocks = -(-(104 + len(extra)) // size) if self.sub_blocks is None else self.sub_blocks
+        bitmap = -(-limit // (8 * size)) * size
+        exists, stored = bytearray(bitmap), bytearray(bitmap)
+        for page in self.pages:
+            exists[page.pfn // 8] |= 1 << page.pfn % 8
+            if page.kind != "exclude":
+                stored[page.pfn // 8] |= 1 << page.pfn % 8
+        maps = bytes(stored) if self.single_bitmap else bytes(exists + stored)
+        start = (1 + sub_blocks) * size
+        table, data = self._data(start + len(maps))
+        head = self._main(sub_blocks, len(maps) // size, limit).ljust(size, b"\0")
+        sub = (self._sub(limit) + extra).ljust(sub_blocks * size, b"\0")
+        return head + sub + maps + table + data
+
+    def _extra(self) -> bytes:
+        """What follows the sub-header: notes, then the VMCOREINFO text."""
+        return self.notes + self.vmcoreinfo
+
+    def _main(self, sub_blocks: int, bitmap_blocks: int, limit: int) -> bytes:
+        status = self.status
+        for page in self.pages:
+            status |= FLAGS[page.codec]
+        values = {
+            "version": self.version, "seconds": 1_700_000_000, "microseconds": 5, "status": status,
+            "block_size": self.page_size, "sub_hdr_size": sub_blocks, "bitmap_blocks": bitmap_blocks,
+            "max_mapnr": min(limit, 0xFFFFFFFF), "total_ram_blocks": 0, "device_blocks": 0, "written_blocks": 0,
+            "current_cpu": 0, "nr_cpus": 2,
+        } | self.main  # fmt: skip
+        names = (b"Linux", b"node", b"6.1.0", b"#1 SMP", self.machine, b"(none)")
+        utsname = b"".join(name.ljust(65, b"\0") for name in names)
+        version, *rest = values.values()
+        return struct.pack(ORDERS[self.order] + "8si390s6xqqIiiIIIIIIi", b"KDUMP   ", version, utsname, *rest)
+
+    def _sub(self, limit: int) -> bytes:
+        after = self.page_size + 104
+        has_notes = bool(self.notes)
+        has_text = bool(self.vmcoreinfo)
+        values = {
+            "phys_base": 0x1000000, "dump_level": self.dump_level, "split": 0, "start_pfn": 0, "end_pfn": 0,
+            "offset_vmcoreinfo": (after + len(self.notes)) * has_text, "size_vmcoreinfo": len(self.vmcoreinfo),
+            "offset_note": after * has_notes, "size_note": len(self.notes),
+            "offset_eraseinfo": 0, "size_eraseinfo": 0, "start_pfn_64": 0, "end_pfn_64": 0, "max_mapnr_64": limit,
+        } | self.fields  # fmt: skip
+        since = (0, 1, 2, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 6)
+        raw = bytearray()
+        for (_, value), code, first in zip(values.items(), "QiiQQqQqQqQQQQ", since):
+            packed = struct.pack(ORDERS[self.order] + code, value)
+            raw += packed if self.version >= first else b"\xff" * len(packed)
+        return bytes(raw)
+
+    def _data(self, start: int) -> tuple[bytes, bytes]:
+        """Descriptors and data, the block of zeros that zero pages share first."""
+        stored = [page for page in self.pages if page.kind != "exclude"]
+        table, data = bytearray(), bytearray(self.page_size)
+        base = start + 24 * len(stored)
+        for page in stored:
+            packed = pack(page.codec, page.data)
+            offset, size, flags = base + len(data), len(packed), FLAGS[page.codec]
+            if page.kind == "missing":
+                offset = size = flags = 0
+            elif not page.codec and not any(page.data):
+                offset = base
+            else:
+                data += packed
+            self.places[page.pfn] = (start + len(table), offset, size)
+            table += struct.pack(ORDERS[self.order] + "qIIQ", offset, size, flags, 0)
+        return bytes(table), bytes(data)
+
+
+def kdump(recipe: str, **options: object) -> bytes:
+    """The kdump-compressed file of a recipe."""
+    return Kdump(parse(recipe), **options).build()  # type: ignore[arg-type]

@@ -1,0 +1,452 @@
+"""ELF cores: the memory that odd ones describe, and the errors that unusable ones give."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.build.elf_core import DIRECT, Core, Load, core, loads
+from tests.build.memory_file import MemoryFile, page_sets, pages_in, read, source
+from tests.build.notes import note, prstatus, vmcoreinfo
+from tests.build.pages import PAGE, memory, parse
+from tests.dumps import answers, dump
+from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError, UnsupportedError
+from vmsieve.formats.inputs import Cpu, MemoryRange, VirtualRange, open_file, open_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmsieve.formats.inputs import Source
+
+NONE = (1 << 64) - 1
+RECIPE = """
+    @0x1000 fill 01020304
+    @0x2000 fill 05 x3
+    @0x8000 noise 1 x2
+    @0xa000 exclude x2
+    @0xc000 noise 2
+"""
+NOTES = prstatus(7, b"\x11" * 216) + vmcoreinfo(b"OSRELEASE=6.1\nPAGESIZE=4096\n") + prstatus(-2, b"\x22" * 216)
+BIG_NOTES = prstatus(7, b"\x11" * 216, "big") + vmcoreinfo(b"OSRELEASE=6.1\nPAGESIZE=4096\n", "big")
+
+
+def ranges(opened: Source) -> list[tuple[int, int, int]]:
+    return [(r.start, r.stored_end, r.end) for r in opened.ranges()]
+
+
+@pytest.mark.parametrize(("order", "notes"), [("little", NOTES), ("big", BIG_NOTES)])
+def test_both_byte_orders_give_the_same_memory(order: str, notes: bytes) -> None:
+    """Ranges, bitmaps and every byte of a plain core are what its recipe says."""
+    opened = source(core(RECIPE, notes, order, 22))
+    pages = memory(parse(RECIPE))
+    assert (opened.machine, opened.byte_order, opened.page_size) == ("s390x", order, None)
+    assert not opened.incomplete
+    assert not opened.oddities
+    assert ranges(opened) == [(0x1000, 0x5000, 0x5000), (0x8000, 0xA000, 0xC000), (0xC000, 0xD000, 0xD000)]
+    assert opened.end() == 0xD000
+    assert page_sets(opened, PAGE, 16) == (set(pages), {pfn for pfn, data in pages.items() if data is not None})
+    for pfn, data in pages.items():
+        if data is not None:
+            assert read(opened, pfn * PAGE, PAGE) == data
+
+
+@pytest.mark.parametrize(
+    ("number", "order", "name"),
+    [
+        (62, "little", "x86_64"), (183, "little", "aarch64"), (21, "little", "ppc64le"), (21, "big", "ppc64"),
+        (22, "big", "s390x"), (243, "little", "riscv64"), (258, "little", "loongarch64"),
+    ],
+)  # fmt: skip
+def test_machines_are_named_as_uname_does(number: int, order: str, name: str) -> None:
+    """e_machine and the byte order give the machine."""
+    assert source(core(RECIPE, order=order, machine=number)).machine == name
+
+
+def test_an_unknown_machine_is_an_oddity() -> None:
+    """A core of another machine opens, so that its bytes can be had."""
+    opened = source(core(RECIPE, machine=8))
+    assert opened.machine is None
+    assert opened.oddities == ["machine number 8 is unknown here"]
+
+
+def test_notes_give_processors_and_vmcoreinfo() -> None:
+    """Registers are raw, processors count from 0, pids are signed."""
+    opened = source(core(RECIPE, NOTES))
+    assert opened.cpus == (Cpu(0, 7, b"\x11" * 216), Cpu(1, -2, b"\x22" * 216))
+    assert opened.vmcoreinfo == b"OSRELEASE=6.1\nPAGESIZE=4096\n"
+    assert opened.notes == NOTES
+
+
+def test_several_note_segments_are_joined() -> None:
+    """/proc/vmcore has one; other writers one a processor, not padded at its end."""
+    parts = (prstatus(1, b"a" * 8), vmcoreinfo(b"X=1")[:-1], prstatus(2, b"b" * 8))
+    opened = source(Core([Load(0, b"x" * PAGE)], parts).build())
+    assert [cpu.pid for cpu in opened.cpus] == [1, 2]
+    assert opened.vmcoreinfo == b"X=1"
+    assert not opened.oddities
+
+
+def test_zeros_between_notes_are_passed_over() -> None:
+    """Room that a processor did not use does not hide the notes after it."""
+    notes = prstatus(1, b"a" * 8) + bytes(400) + prstatus(2, b"b" * 8) + bytes(100)
+    opened = source(core(RECIPE, notes))
+    assert [cpu.pid for cpu in opened.cpus] == [1, 2]
+    assert not opened.oddities
+
+
+def test_notes_damaged_half_way_keep_their_first_half() -> None:
+    """What can be read is used, and the loss is said."""
+    broken = bytearray(NOTES)
+    struct.pack_into("<I", broken, len(prstatus(7, bytes(216))) + 4, 1 << 30)
+    opened = source(core(RECIPE, bytes(broken)))
+    assert [cpu.pid for cpu in opened.cpus] == [7]
+    assert opened.vmcoreinfo is None
+    lost = len(NOTES) - len(prstatus(7, bytes(216)))
+    assert opened.oddities == [f"{lost} of {len(NOTES)} bytes of notes are damaged, missing or too many"]
+
+
+def test_a_cut_vmcoreinfo_is_not_used() -> None:
+    """Half of the keys would make pages be judged by the wrong rules."""
+    opened = source(core(RECIPE, NOTES[: len(prstatus(7, bytes(216))) + 40]))
+    assert opened.vmcoreinfo is None
+    assert opened.oddities
+
+
+def test_a_missing_note_segment_is_an_oddity() -> None:
+    """Another tool refuses such a core; its pages are all there."""
+    opened = source(Core([Load(0x1000, b"x" * PAGE)]).build())
+    assert opened.oddities == ["there is no note segment: no registers and no VMCOREINFO"]
+    assert read(opened, 0x1000, 4) == b"xxxx"
+
+
+def test_notes_outside_the_file_are_an_oddity() -> None:
+    """A note segment that points past the end of the file costs the notes and nothing else."""
+    data = bytearray(Core([Load(0x1000, b"x" * PAGE)], (NOTES,)).build())
+    struct.pack_into("<Q", data, 64 + 8, 1 << 60)
+    opened = source(bytes(data))
+    assert opened.notes == b""
+    assert opened.oddities == [f"{len(NOTES)} of {len(NOTES)} bytes of notes are damaged, missing or too many"]
+
+
+def test_kernel_text_that_overlaps_is_no_oddity() -> None:
+    """Both kexec loaders describe the kernel's text twice: ranges are disjoint, both mappings are kept."""
+    whole = b"".join(page.data for page in parse("@0 noise 3 x16"))
+    text = Load(0x4000, whole[0x4000:0x8000], vaddr=0xFFFFFFFF81000000)
+    for segments in ([text, Load(0, whole)], [Load(0, whole), text]):
+        opened = source(Core(segments, (NOTES,)).build())
+        assert ranges(opened) == [(0, 0x10000, 0x10000)]
+        assert set(opened.virtual) == {
+            VirtualRange(0xFFFFFFFF81000000, 0x4000, 0x4000), VirtualRange(DIRECT, 0, 0x10000),
+        }  # fmt: skip
+        assert not opened.oddities
+        assert read(opened, 0, 0x10000) == whole
+
+
+def test_of_contradicting_segments_the_first_holds() -> None:
+    """As makedumpfile reads them; it is said, since no known writer makes them."""
+    segments = [Load(0x2000, b"a" * 0x2000), Load(0, b"b" * 0x8000), Load(0x1000, b"c" * 0x1000)]
+    opened = source(Core(segments, (NOTES,)).build())
+    assert read(opened, 0, 0x8000) == b"b" * 0x2000 + b"a" * 0x2000 + b"b" * 0x4000
+    assert opened.oddities == ["12288 bytes of memory are described more than once; the first description holds"]
+
+
+def test_virtual_neighbours_are_joined() -> None:
+    """Header order is kept; a virtual address of 0 says that the writer knew none."""
+    segments = [
+        Load(0x9000, b"a" * PAGE, vaddr=0x7000), Load(0x1000, b"a" * PAGE, vaddr=0x5000),
+        Load(0x2000, b"a" * PAGE, vaddr=0x6000), Load(0x4000, b"a" * PAGE, vaddr=0),
+    ]  # fmt: skip
+    opened = source(Core(segments, (NOTES,)).build())
+    assert opened.virtual == (VirtualRange(0x7000, 0x9000, PAGE), VirtualRange(0x5000, 0x1000, 2 * PAGE))
+
+
+def test_qemus_header_is_read_by_what_it_says_of_program_headers() -> None:
+    """QEMU up to 8.0: e_ehsize 8, program headers at 192, section fields that mean nothing."""
+    parts = Core(loads(parse(RECIPE)), (NOTES,), ehsize=8, phoff=192, sections=(64, 2, 1), shoff=64)
+    opened = source(parts.build())
+    assert ranges(opened) == ranges(source(core(RECIPE, NOTES)))
+    assert not opened.oddities
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_more_segments_than_the_header_can_count(order: str) -> None:
+    """PN_XNUM: 70,000 segments, counted in section header 0."""
+    segments = [Load(i * 0x2000, bytes([i & 0xFF]) * 16, PAGE) for i in range(70_000)]
+    opened = source(Core(segments, order=order, extended=True).build())
+    assert sum(1 for _ in opened.ranges()) == 70_000
+    assert read(opened, 69_999 * 0x2000, 17) == bytes([69_999 & 0xFF]) * 16 + b"\0"
+
+
+def test_few_segments_may_be_counted_in_a_section_header_too() -> None:
+    """PN_XNUM does not depend on the number itself."""
+    assert ranges(source(Core([Load(0, b"x" * PAGE)], extended=True).build())) == [(0, PAGE, PAGE)]
+
+
+def test_larger_program_headers_are_stepped_over() -> None:
+    """e_phentsize is the distance, not the size of what is known."""
+    assert ranges(source(Core(loads(parse(RECIPE)), phentsize=72).build())) == ranges(source(core(RECIPE)))
+
+
+def test_segments_without_a_physical_address_are_passed_over() -> None:
+    """p_paddr of all ones: a virtual mapping only."""
+    opened = source(Core([Load(NONE, b"v" * PAGE, vaddr=1 << 47), Load(0x1000, b"p" * PAGE)], (NOTES,)).build())
+    assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
+    assert opened.virtual == (VirtualRange(DIRECT + 0x1000, 0x1000, PAGE),)
+    assert not opened.oddities
+
+
+@pytest.mark.parametrize("paddr", [NONE - 0x2000, NONE - 1, 1 << 63, (1 << 56) - PAGE + 1])
+def test_segments_beyond_any_address_are_passed_over(paddr: int) -> None:
+    """Also when address and size wrap around."""
+    opened = source(Core([Load(paddr, b"v" * PAGE, 0x8000), Load(0x1000, b"p" * PAGE)], (NOTES,)).build())
+    assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
+    assert opened.oddities == ["1 segments lie beyond any physical address and are passed over"]
+
+
+def test_more_bytes_in_the_file_than_in_memory_are_kept() -> None:
+    """Against the rules, but the bytes are there."""
+    opened = source(Core([Load(0x1000, b"p" * PAGE, 0x10)], (NOTES,)).build())
+    assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
+    assert opened.oddities == ["1 segments have more bytes in the file than in memory"]
+
+
+def test_pages_held_in_part_are_left_out_and_read_as_zeros_beyond() -> None:
+    """As in makedumpfile's first bitmap: the kernel uses no page frame that is memory only in part."""
+    opened = source(Core([Load(0x1C00, b"a" * 0x1000), Load(0x5000, b"b" * 0x1400, 0x2800)], (NOTES,)).build())
+    assert page_sets(opened, PAGE, 16) == ({5, 6}, {5})
+    assert read(opened, 0x1000, 0x2000) == bytes(0xC00) + b"a" * 0x1000 + bytes(0x400)
+    assert read(opened, 0x6000, 0x1000) == b"b" * 0x400 + bytes(0xC00)
+    assert read(opened, 0x6800, 8) == bytes(8)
+    assert list(opened.ranges())[1] == MemoryRange(0x5000, 0x7800, 0x6400)
+
+
+def test_the_kernels_page_size_says_what_a_page_may_lack() -> None:
+    """Of a 64 KiB page the stored part is given; the next 64 KiB are no memory."""
+    opened = source(Core([Load(0x11000, b"a" * 0x1000)], (vmcoreinfo(b"PAGESIZE=65536\n"),)).build())
+    assert read(opened, 0x10000, 0x10000) == bytes(0x1000) + b"a" * 0x1000 + bytes(0xE000)
+    with pytest.raises(ReadError) as caught:
+        read(opened, 0x10000, 0x10001)
+    assert caught.value.offset == 0x20000
+
+
+def test_left_out_memory_among_stored_memory_reads_as_zeros() -> None:
+    """A reader may ask for a span that has pages it does not want."""
+    opened = source(core(RECIPE, NOTES))
+    pages = memory(parse(RECIPE))
+    assert read(opened, 0x8000, 0x5000) == b"".join(pages[pfn] or bytes(PAGE) for pfn in range(8, 13))
+
+
+@pytest.mark.parametrize(
+    ("paddr", "size", "at", "why"),
+    [
+        (0xA000, 0x2000, 0xA000, "left out"),
+        (0xAFF8, 16, 0xAFF8, "left out"),
+        (0x0, 8, 0x0, "no such"),
+        (0x4000, 0x1001, 0x5000, "no such"),
+        (0x4000, 0x5000, 0x5000, "no such"),
+        (0xCFFF, 2, 0xD000, "no such"),
+        (1 << 60, 8, 1 << 60, "no such"),
+        (NONE - 7, 8, NONE - 7, "no such"),
+    ],
+)
+def test_memory_that_is_not_there_is_an_error_with_its_address(paddr: int, size: int, at: int, why: str) -> None:
+    """Left out as a whole, or no memory at all."""
+    with pytest.raises(ReadError, match=why) as caught:
+        read(source(core(RECIPE, NOTES)), paddr, size)
+    assert caught.value.offset == at
+
+
+def test_a_cut_off_file_gives_what_is_there_and_says_what_lacks() -> None:
+    """The rest of the memory exists and is not stored."""
+    data = Core([Load(0x1000, b"a" * 0x3000), Load(0x8000, b"b" * 0x1000)], (NOTES,)).build()
+    opened = source(data[: -0x1000 - 0x1800])
+    assert opened.incomplete
+    assert opened.oddities == [
+        "the file is cut off: 10240 bytes of memory that the headers describe are not in it"
+    ]  # fmt: skip
+    assert ranges(opened) == [(0x1000, 0x2800, 0x4000), (0x8000, 0x8000, 0x9000)]
+    assert page_sets(opened, PAGE, 16) == ({1, 2, 3, 8}, {1, 2})
+    assert read(opened, 0x1000, 0x2000) == b"a" * 0x1800 + bytes(0x800)
+    with pytest.raises(ReadError, match="left out"):
+        read(opened, 0x8000, 8)
+
+
+def test_a_file_cut_off_within_its_program_headers() -> None:
+    """The headers that are there are used."""
+    segments = [Load(0x1000 * i, b"", PAGE) for i in range(1, 9)]
+    data = Core(segments, phnum=8).build()
+    opened = source(data[: 64 + 56 * 3 + 10])
+    assert opened.incomplete
+    assert "the file ends within the program headers: 3 of 8 are there" in opened.oddities
+    assert ranges(opened) == [(0x1000, 0x1000, 0x4000)]
+    with pytest.raises(TruncatedError, match="program headers"):
+        source(data[: 64 + 55])
+
+
+def test_the_file_getting_shorter_is_a_read_error() -> None:
+    """Opened whole, then cut: the address says where the file ends now."""
+    file = MemoryFile(Core([Load(0x1000, b"a" * 0x3000)], (NOTES,)).build())
+    opened = open_file(file)
+    file.data = file.data[:-0x1800]
+    with pytest.raises(ReadError, match="shorter") as caught:
+        read(opened, 0x1000, 0x3000)
+    assert caught.value.offset == 0x2800
+
+
+def test_a_failing_medium_is_a_read_error_at_the_physical_address() -> None:
+    """The file's error names a place in the file; the source's names memory."""
+
+    class Failing(MemoryFile):
+        def read_into(self, offset: int, out: memoryview) -> int:
+            if len(out) == 0x3000:
+                raise ReadError("input/output error", file=self.name, offset=offset + 0x1000)
+            return super().read_into(offset, out)
+
+    opened = open_file(Failing(Core([Load(0x5000, b"a" * 0x3000)], (NOTES,)).build()))
+    with pytest.raises(ReadError, match="input/output error") as caught:
+        read(opened, 0x5000, 0x3000)
+    assert caught.value.offset == 0x6000
+
+
+def test_makedumpfiles_mark_of_an_incomplete_core() -> None:
+    """e_flags bit 0."""
+    assert source(Core(loads(parse(RECIPE)), (NOTES,), flags=1).build()).incomplete
+    assert not source(Core(loads(parse(RECIPE)), (NOTES,), flags=2).build()).incomplete
+
+
+def broken(**changes: object) -> bytes:
+    return Core(loads(parse(RECIPE)), (NOTES,), **changes).build()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "words"),
+    [
+        (b"\x7fELF\x01\x01\x01" + bytes(60), UnsupportedError, "32-bit"),
+        (b"\x7fELF\x07\x01\x01" + bytes(60), CorruptError, "class or byte order"),
+        (b"\x7fELF\x02\x03\x01" + bytes(60), CorruptError, "class or byte order"),
+        (b"\x7fELF\x02\x01\x01", TruncatedError, "too early"),
+        (broken()[:63], TruncatedError, "too early"),
+        (broken(kind=2), UnsupportedError, "a program or a kernel image"),
+        (broken(kind=77), UnsupportedError, "of type 77"),
+        (broken(phentsize=56, phnum=0), CorruptError, "no memory"),
+        (broken(phoff=1 << 12)[:4096], TruncatedError, "program headers"),
+        (broken(extended=True, phnum=1 << 31), UnsupportedError, "too many program headers"),
+        (broken(phnum=0xFFFF, shoff=1 << 50), CorruptError, "section header"),
+        (Core([], (NOTES,)).build(), CorruptError, "no memory"),
+        (Core([Load(NONE, b"x" * 8)]).build(), CorruptError, "no memory"),
+        (
+            Core([Load(0, b"x", vaddr=0x400000), Load(0, b"y", vaddr=0x7F0000000000)]).build(),
+            UnsupportedError,
+            "process",
+        ),
+    ],
+)
+def test_unusable_cores_say_why(data: bytes, error: type[FormatError], words: str) -> None:
+    """Each with its own kind of error, so that callers can tell damage from what is merely not supported."""
+    with pytest.raises(error, match=words):
+        source(data)
+
+
+def test_a_wrong_distance_between_program_headers_is_damage() -> None:
+    """Too small to hold one, or absurd."""
+    for size in (0, 55, 5000):
+        data = bytearray(broken())
+        struct.pack_into("<H", data, 54, size)
+        with pytest.raises(CorruptError, match="size of a program header"):
+            source(bytes(data))
+
+
+def test_absurd_note_sizes_do_not_allocate() -> None:
+    """Names and descriptors of 4 GiB end the notes."""
+    for sizes in ((0xFFFFFFFF, 8), (8, 0xFFFFFFFF), (0, 8)):
+        notes = struct.pack("<III", *sizes, 1) + bytes(64)
+        assert source(core(RECIPE, prstatus(3, b"r" * 8) + notes)).cpus == (Cpu(0, 3, b"r" * 8),)
+
+
+def test_notes_of_other_kinds_are_kept_but_not_understood() -> None:
+    """A processor's floating point registers, QEMU's own state, an NT_PRSTATUS too short to be one."""
+    notes = note(b"CORE\0", 2, b"f" * 512) + note(b"QEMU\0", 0, b"q" * 40) + note(b"CORE\0", 1, b"s" * 120)
+    opened = source(core(RECIPE, notes))
+    assert opened.cpus == ()
+    assert opened.notes == notes
+
+
+UNIT = 0x400
+SEGMENTS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20), st.integers(0, 12)), min_size=1, max_size=8)
+
+
+@settings(deadline=None, max_examples=300)
+@given(SEGMENTS, st.integers(0, 4))
+def test_any_segments_against_a_map_of_bytes(shape: list[tuple[int, int, int]], lacking: int) -> None:
+    """Ranges, bitmaps and bytes of overlapping, unaligned and cut segments are those of a slow byte by byte model."""
+    segments = [
+        Load(first * UNIT, bytes([i + 1]) * (stored * UNIT), (stored + tail) * UNIT, vaddr=0)
+        for i, (first, stored, tail) in enumerate(shape)
+    ]
+    whole = Core(segments, (vmcoreinfo(b"PAGESIZE=4096\n"),)).build()
+    offset = len(whole) - sum(len(s.data) for s in segments)
+    data = whole[: max(offset, len(whole) - lacking * UNIT)]
+    exists: set[int] = set()
+    content: dict[int, int] = {}
+    for i, segment in enumerate(segments):
+        base = segment.paddr // UNIT
+        exists |= set(range(base, base + (segment.memsz or 0) // UNIT))
+        there = max(0, min(len(segment.data), len(data) - offset)) // UNIT
+        offset += len(segment.data)
+        for unit in range(base, base + there):
+            content.setdefault(unit, i + 1)
+    try:
+        opened = source(data)
+    except FormatError:
+        assert not any(s.paddr for s in segments if s.memsz)  # no memory, or that of a process
+        return
+    found = list(opened.ranges())
+    assert {u for r in found for u in range(r.start // UNIT, r.end // UNIT)} == exists
+    assert {u for r in found for u in range(r.start // UNIT, r.stored_end // UNIT)} == set(content)
+    assert all(a.end < b.start or (a.end == b.start and a.stored_end < a.end) for a, b in zip(found, found[1:]))
+    assert opened.end() == (max(exists) + 1) * UNIT
+    spans = [(r.start, r.end) for r in found]
+    stored = [(r.start, r.stored_end) for r in found if r.stored_end > r.start]
+    for page_size in (PAGE, 4 * PAGE):
+        assert page_sets(opened, page_size, 128) == (pages_in(spans, page_size), pages_in(stored, page_size))
+    for pfn in range(28):
+        units = range(pfn * 4, pfn * 4 + 4)
+        if any(u in content for u in units):
+            assert read(opened, pfn * PAGE, PAGE) == b"".join(bytes([content.get(u, 0)]) * UNIT for u in units)
+        else:
+            with pytest.raises(ReadError) as caught:
+                read(opened, pfn * PAGE, PAGE)
+            assert caught.value.offset == pfn * PAGE
+            assert ("left out" in str(caught.value)) == any(u in exists for u in units)
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("aarch64-6.1-live", NONE), ("ppc64le-6.1-kdump", NONE), ("x86_64-6.1-kdump", NONE),
+        ("x86_64-7.2-live", 1 << 29),
+    ],
+)  # fmt: skip
+def test_the_memory_of_real_dumps_is_what_makedumpfile_sees(name: str, end: int, scratch: Path) -> None:
+    """Bitmap 1 of each real dump, bit for bit; and everything that exists is stored.
+
+    makedumpfile leaves out what the kernel has no struct page for: firmware above ``end``.
+    """
+    expected = answers(name)
+    opened = open_source(str(dump(f"{name}.elf", scratch)))
+    size = expected["page_size"]
+    pages = -(-min(opened.end(), end) // size)
+    exists, stored = opened.memory_bits(0, -(-pages // 8) * 8, size)
+    assert hashlib.sha256(bytes(exists).rstrip(b"\0")).hexdigest() == expected["levels"]["0"]["bitmap1_sha256"]
+    assert exists == stored
+    assert opened.machine == name.split("-", maxsplit=1)[0]
+    assert opened.cpus
+    assert opened.vmcoreinfo is not None
+    assert opened.vmcoreinfo.startswith(b"OSRELEASE=")
+    assert not opened.oddities
+    opened.close()
