@@ -223,6 +223,22 @@ def test_impossible_keys_are_kernel_errors(key: str, value: str | None) -> None:
         opened(kernel)
 
 
+@pytest.mark.parametrize("length", [None, 1 << 40])
+def test_more_sections_than_any_machine_has_are_an_error_before_memory_is_taken(length: int | None) -> None:
+    kernel = with_sections(0)
+    kernel.keys.update({"NUMBER(MAX_PHYSMEM_BITS)": "63", "NUMBER(SECTION_SIZE_BITS)": "13"})
+    del kernel.keys["LENGTH(mem_section)"]
+    if length is not None:
+        kernel.keys["LENGTH(mem_section)"] = str(length)
+    with pytest.raises(KernelError, match="too many memory sections"):
+        opened(kernel, 1 << 50)
+
+
+def test_tables_of_a_big_endian_machine_are_read_as_such() -> None:
+    assert list(module._words(bytes(range(16)), "big")) == [0x0001020304050607, 0x08090A0B0C0D0E0F]
+    assert list(module._words(bytes(range(16)), "little")) == [0x0706050403020100, 0x0F0E0D0C0B0A0908]
+
+
 def test_flatmem_is_one_run() -> None:
     kernel = FakeKernel()
     kernel.static("mem_map", struct.pack("<Q", DIRECT + 0x4000000))

@@ -287,6 +287,14 @@ def test_characters_since_the_log_was_cleared() -> None:
     assert log(kernel, since_clear=True) == b"new\n"
 
 
+def test_a_line_without_end_is_handed_on_in_pieces() -> None:
+    kernel = FakeKernel(release="2.6.32")
+    add_characters(kernel, b"x" * (1 << 19), size=1 << 19)
+    pieces = list(kernel_log(kernel.memory(), kernel.info()))
+    assert b"".join(pieces) == b"x" * (1 << 19)
+    assert max(map(len, pieces)) <= 1 << 17
+
+
 def test_characters_that_are_not_text_are_escaped() -> None:
     kernel = FakeKernel(release="2.6.32")
     add_characters(kernel, b"a\x1b\0b\n\xff")

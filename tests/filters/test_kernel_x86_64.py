@@ -145,6 +145,13 @@ def test_the_kernel_image_is_where_its_tables_say(levels: int) -> None:
         assert memory.translate(vaddr)[0] == tables.translate(vaddr)[0] == kernel.image_physical(vaddr)
 
 
+def test_an_address_before_the_image_that_would_be_below_zero_is_an_error() -> None:
+    memory = FakeKernel(phys_base=-0x800000).memory()
+    with pytest.raises(KernelError, match="not in memory"):
+        memory.translate(KERNEL_MAP)
+    assert memory.translate(KERNEL_MAP + 0x800000)[0] == 0
+
+
 def test_modules_are_not_part_of_the_image() -> None:
     kernel = FakeKernel()
     kernel.map(0xFFFFFFFFC0000000, 0x5000)
