@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.build import notes
+from tests.build.elf_core import Core, Load
 from vmsieve.filters.kernel import open_kernel
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import ReadError
@@ -178,23 +180,16 @@ class FakeKernel:
         return open_kernel(self.source, self.info()).memory
 
     def elf_core(self) -> bytes:
-        """The machine as an ELF core, for other tools."""
-        note = struct.pack("<3I", 11, len(self.vmcoreinfo()), 0) + b"VMCOREINFO\0\0" + self.vmcoreinfo()
-        note += bytes(-len(note) % 4)
+        """The machine as an ELF core, for other tools: its image and its direct map."""
         image = self.image_physical(IMAGE)
         for pfn in range(image // PAGE, (image + (4 << 20)) // PAGE):
             self.source.pages.setdefault(pfn, bytearray(PAGE))
-        loads = [(IMAGE, image, 4 << 20), *((DIRECT + start, start, length) for start, length in _pieces(self.source))]
-        offset = 64 + 56 * (len(loads) + 1)
-        head = struct.pack(
-            "<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 4, 62, 1, 0, 64, 0, 0, 64, 56, len(loads) + 1, 0, 0, 0
-        )
-        table = struct.pack("<IIQQQQQQ", 4, 0, offset, 0, 0, len(note), len(note), 4)
-        body = note + bytes(-(offset + len(note)) % PAGE)
-        for vaddr, paddr, length in loads:
-            table += struct.pack("<IIQQQQQQ", 1, 7, offset + len(body), vaddr, paddr, length, length, PAGE)
-            body += b"".join(bytes(self.source.pages[pfn]) for pfn in range(paddr // PAGE, (paddr + length) // PAGE))
-        return head + table + body
+        pieces = [(image, 4 << 20, IMAGE), *((start, size, DIRECT + start) for start, size in _pieces(self.source))]
+        loads = [
+            Load(start, b"".join(self.source.pages[start // PAGE + i] for i in range(size // PAGE)), vaddr=vaddr)
+            for start, size, vaddr in pieces
+        ]
+        return Core(loads, (notes.vmcoreinfo(self.vmcoreinfo()),)).build()
 
 
 def _pieces(source: FakeSource) -> list[tuple[int, int]]:
