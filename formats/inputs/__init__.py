@@ -120,8 +120,8 @@ class Source(ABC):
         """Two bitmaps of the page frames ``first_pfn .. first_pfn + count``: which exist, and which are stored.
 
         One bit a page, least significant first, ``count // 8`` bytes each; ``first_pfn`` and ``count`` are multiples
-        of 8. A page that a range holds in part exists; a page exists and is not stored when the dump left it out or
-        ends before it. Stored pages exist.
+        of 8. A page that ranges hold only in part does not exist; a page exists and is not stored when the dump left
+        it out or ends before it. Stored pages exist.
         """
 
     @abstractmethod

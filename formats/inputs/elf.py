@@ -156,15 +156,23 @@ def _page_size(vmcoreinfo: bytes) -> int | None:
 
 
 def _page_bits(extents: Extents, first_pfn: int, count: int, page_size: int) -> bytearray:
-    """A bitmap of the pages that ``extents`` hold in whole or in part."""
+    """A bitmap of the pages that ``extents`` hold in whole.
+
+    Linux uses no page frame that is memory only in part (``for_each_mem_pfn_range``, mm/memblock.c), and makedumpfile
+    leaves such a one out; the odd end of conventional memory on a PC (0x9fc00) is the usual case.
+    """
     bits = bytearray(count // 8)
     start, end = first_pfn * page_size, (first_pfn + count) * page_size
-    for i in range(extents.find(start), len(extents.starts)):
-        if extents.starts[i] >= end:
-            break
-        low = max(extents.starts[i] - start, 0) // page_size
-        high = -(-(min(extents.ends[i], end) - start) // page_size)
-        _set_bits(bits, low, high)
+    i = extents.find(start)
+    while i < len(extents.starts) and extents.starts[i] < end:
+        low, high = extents.starts[i], extents.ends[i]
+        i += 1
+        while i < len(extents.starts) and extents.starts[i] == high < end:
+            high = extents.ends[i]
+            i += 1
+        first, last = -(-max(low - start, 0) // page_size), (min(high, end) - start) // page_size
+        if first < last:
+            _set_bits(bits, first, last)
     return bits
 
 
