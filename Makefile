@@ -1,0 +1,72 @@
+# make demo    installs vmsieve into .venv and makes a small dump of a real one
+# make test    installs it for development into .venv-dev: lint, types, tests
+# make wheel   builds dist/vmsieve-*.whl, with machine code for six architectures
+#
+# PY names the Python to start from: make test PY=python3.12
+
+PY ?= python3
+
+RUN := .venv/bin
+DEV := .venv-dev/bin
+DEMO := .demo
+
+SOURCES := $(shell find pipeline filters formats src/vmsieve/*.py -name '*.py') pyproject.toml hatch_build.py
+
+.PHONY: demo test lint types pytest dev wheel clean
+
+demo: .venv/installed $(DEMO)/vmcore
+	@printf '\n== What is this dump? ==\n'
+	$(RUN)/vmsieve info $(DEMO)/vmcore
+	@printf '\n== Leave out all that is not the kernel'"'"'s, and pack the rest ==\n'
+	$(RUN)/vmsieve dump -d 31 -f $(DEMO)/vmcore $(DEMO)/dump
+	@printf '\n== Is every page that was kept the same as before? ==\n'
+	$(RUN)/vmsieve verify $(DEMO)/vmcore $(DEMO)/dump
+	@printf '\nThe dump is $(DEMO)/dump.\n'
+
+test: lint types pytest
+
+lint: .venv-dev/installed
+	$(DEV)/ruff check
+	$(DEV)/ruff format --check
+
+types: .venv-dev/installed
+	$(DEV)/mypy
+
+pytest: .venv-dev/installed
+	$(DEV)/python -m pytest -q $(PYTEST)
+
+dev: .venv-dev/installed
+
+wheel: .venv-dev/installed
+	$(DEV)/python -m hatchling build -t wheel -d dist
+
+clean:
+	rm -rf .venv .venv-dev $(DEMO) dist build formats/kernels/objects .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A Python without ensurepip (Debian's, without python3-venv) may have virtualenv, or a pip that installs pip.
+.venv/made .venv-dev/made:
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "make: building needs Python 3.10 or later (the built wheel runs on 3.9): make PY=python3.12" >&2; exit 1; }
+	@rm -rf $(@D)
+	@$(PY) -m venv $(@D) >/dev/null 2>&1 \
+	  || $(PY) -m virtualenv -q $(@D) >/dev/null 2>&1 \
+	  || { $(PY) -m venv --clear --without-pip $(@D) && $(PY) -m pip --python $(@D)/bin/python install -q pip; } \
+	    >/dev/null 2>&1 \
+	  || { rm -rf $(@D); \
+	    echo "make: $(PY) can't make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@touch $@
+
+.venv/installed: .venv/made $(SOURCES)
+	$(RUN)/python -m pip install -q .
+	@touch $@
+
+.venv-dev/installed: .venv-dev/made pyproject.toml hatch_build.py
+	$(DEV)/python -m pip install -q -e '.[dev]'
+	@touch $@
+
+$(DEMO)/vmcore: tests/demo/demo.elf.zst .venv/installed
+	@mkdir -p $(DEMO)
+	$(RUN)/python -c 'import sys, zstandard; zstandard.ZstdDecompressor().copy_stream(*map(open, sys.argv[1:], ("rb", "wb")))' \
+	  $< $@.part
+	@mv $@.part $@
