@@ -1,0 +1,530 @@
+"""kdump-compressed files: every header version, byte order and codec, and what damage to each part costs."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.build.kdump_file import Kdump, kdump
+from tests.build.memory_file import MemoryFile, page_sets, read, source
+from tests.build.notes import ORDERS, note, prstatus, vmcoreinfo
+from tests.build.packing import FLAGS
+from tests.build.pages import PAGE, Page, memory, parse, repeat
+from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError, UnsupportedError, UsageError
+from vmsieve.formats.inputs import MemoryRange, open_file
+
+if TYPE_CHECKING:
+    from vmsieve.formats.inputs import Source
+
+CODECS = ("", "zlib", "lzo", "snappy", "zstd")
+RECIPE = """
+    @0x1000 fill 01020304 {codec}
+    @0x2000 fill 0506 {codec} x3
+    @0x5000 exclude x2
+    @0x7000 zero
+    @0x8000 noise 1 x2
+    @0xa000 fill 0708090a {codec}
+    @0x10000 zero {packed}
+    @0x11000 fill ff {codec} x40
+    @0x39000 exclude
+"""
+
+
+def recipe(codec: str) -> str:
+    # zlib and zstd pack zeros too; the packers made by hand want bytes that differ.
+    return RECIPE.format(codec=codec, packed=codec if codec in ("zlib", "zstd") else "")
+
+
+def check_pages(opened: Source, pages: list[Page], size: int = PAGE) -> None:
+    """Every stored page by itself, then each row of existing pages at once."""
+    content = memory(pages)
+    for pfn, data in content.items():
+        if data is not None:
+            assert read(opened, pfn * size, size) == data
+    for found in opened.ranges():
+        if found.stored_end > found.start:
+            expected = b"".join(content[pfn] or bytes(size) for pfn in range(found.start // size, found.end // size))
+            assert read(opened, found.start, found.end - found.start) == expected
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
+def test_every_version_order_and_codec_gives_the_same_memory(version: int, order: str, codec: str) -> None:
+    """Packed, plain, zero and left out pages, whatever the header."""
+    pages = parse(recipe(codec))
+    opened = source(Kdump(pages, version, order, dump_level=17).build())
+    assert opened.format == f"kdump-compressed, version {version}"
+    assert (opened.byte_order, opened.page_size, opened.dump_level) == (order, PAGE, 17)
+    assert opened.compressed
+    assert not opened.incomplete
+    assert not opened.oddities
+    stored = {page.pfn for page in pages if page.kind == "stored"}
+    assert page_sets(opened, PAGE, 64) == (set(memory(pages)), stored)
+    assert list(opened.ranges()) == [
+        MemoryRange(0x1000, 0x7000, 0x5000), MemoryRange(0x7000, 0xB000, 0xB000),
+        MemoryRange(0x10000, 0x3A000, 0x39000),
+    ]  # fmt: skip
+    assert opened.end() == 0x3A000
+    check_pages(opened, pages)
+    opened.close()
+
+
+@pytest.mark.parametrize("size", [4096, 8192, 16384, 65536, 1 << 20])
+def test_pages_of_every_size(size: int) -> None:
+    """Up to one that is a batch by itself; spans that begin and end within pages."""
+    pages = [Page(pfn, "stored", repeat(bytes([pfn, 1, 2, 3]), size), "snappy") for pfn in range(2, 7)]
+    opened = source(Kdump(pages, page_size=size).build())
+    whole = b"".join(page.data for page in pages)
+    check_pages(opened, pages, size)
+    for start, length in ((5, 8), (size - 4, 8), (size // 2, 3 * size), (size, 2 * size - 1), (0, 5 * size)):
+        assert read(opened, 2 * size + start, length) == whole[start : start + length]
+
+
+def test_facts_of_the_headers() -> None:
+    """Names, time, processors and notes come out as they are."""
+    notes = prstatus(5, b"r" * 216) + vmcoreinfo(b"OSRELEASE=6.1\n")
+    opened = source(kdump(recipe("zlib"), notes=notes, vmcoreinfo=b"OSRELEASE=6.1\nX=1\n"))
+    assert opened.utsname == ("Linux", "node", "6.1.0", "#1 SMP", "x86_64", "(none)")
+    assert (opened.machine, opened.crash_time) == ("x86_64", 1_700_000_000)
+    assert opened.notes == notes
+    assert opened.vmcoreinfo == b"OSRELEASE=6.1\nX=1\n"
+    assert [cpu.pid for cpu in opened.cpus] == [5]
+    assert opened.header["processors"] == 2
+    assert opened.header["phys_base"] == 0x1000000
+    assert opened.header["status"] == 1
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_qemus_vmcoreinfo_is_found_among_the_notes(order: str) -> None:
+    """QEMU stores the note and leaves the place of its text empty."""
+    notes = prstatus(1, b"r" * 216, order) + note(b"QEMU\0", 0, b"q" * 40, order) + vmcoreinfo(b"X=1\n", order)
+    assert source(kdump(recipe(""), notes=notes, order=order)).vmcoreinfo == b"X=1\n"
+
+
+def test_old_versions_have_no_notes_and_their_fields_are_not_looked_at() -> None:
+    """What a later version keeps there is all ones in these files."""
+    for version in (1, 2):
+        opened = source(kdump(recipe(""), version=version, notes=prstatus(1, b"r"), vmcoreinfo=b"X=1\n"))
+        assert (opened.notes, opened.vmcoreinfo) == (b"", None)
+        assert not opened.oddities
+    third = source(kdump(recipe(""), version=3, notes=prstatus(1, b"r"), vmcoreinfo=b"X=1\n"))
+    assert (third.notes, third.vmcoreinfo) == (b"", b"X=1\n")
+
+
+def test_empty_names_and_time_are_unknown() -> None:
+    """QEMU fills in the machine alone."""
+    data = bytearray(kdump(recipe("")))
+    data[12:402] = bytes(390)
+    struct.pack_into("<q", data, 408, 0)
+    opened = source(bytes(data))
+    assert (opened.machine, opened.utsname, opened.crash_time) == (None, (), None)
+
+
+def test_names_that_are_no_text_do_no_harm() -> None:
+    """Bytes beyond ASCII are spelled out, and 65 bytes without an end are a name."""
+    data = bytearray(kdump(recipe("")))
+    data[12 : 12 + 65] = b"\xff" * 65
+    assert source(bytes(data)).utsname[0] == "\\xff" * 65
+
+
+def test_many_pages_across_blocks_and_batches() -> None:
+    """Ranks stay right beyond the first 32768 page frames, at block borders and across holes of many blocks."""
+    rows = [(0, 700), (32_760, 32_780), (65_535, 65_537), (98_304, 98_310), (400_000, 400_600)]
+    pages = [
+        Page(pfn, "exclude" if pfn % 7 == 3 else "stored", repeat(pfn.to_bytes(4, "big"), PAGE), "snappy")
+        for first, end in rows
+        for pfn in range(first, end)
+    ]
+    opened = source(Kdump(pages, max_mapnr=400_601).build())
+    content = memory(pages)
+    for first, end in rows:
+        expected = b"".join(content[pfn] or bytes(PAGE) for pfn in range(first, end))
+        assert read(opened, first * PAGE, len(expected)) == expected
+        for pfn in range(first, end, 37):
+            data = content[pfn]
+            if data is not None:
+                assert read(opened, pfn * PAGE + 5, 6) == data[5:11]
+    exists, stored = opened.memory_bits(0, 400_608, PAGE)
+    assert sum(bin(byte).count("1") for byte in exists) == len(content)
+    assert sum(bin(byte).count("1") for byte in stored) == sum(data is not None for data in content.values())
+    found = [pfn for r in opened.ranges() for pfn in range(r.start // PAGE, r.stored_end // PAGE)]
+    assert found == [pfn for pfn, data in content.items() if data is not None]
+    assert opened.end() == 400_600 * PAGE
+
+
+def test_zero_pages_share_one_block_wherever_it_is() -> None:
+    """Thousands of descriptors point at one place; the pages between them are still read in order."""
+    pages = parse("@0 fill 0102030405 x600")
+    pages = [Page(p.pfn, "stored", bytes(PAGE) if p.pfn % 3 else p.data) for p in pages]
+    file = Kdump(pages)
+    data = file.build()
+
+    class Counting(MemoryFile):
+        reads = 0
+
+        def read_into(self, offset: int, out: memoryview) -> int:
+            self.reads += offset >= len(data) - 201 * PAGE
+            return super().read_into(offset, out)
+
+    counting = Counting(data)
+    opened = open_file(counting)
+    assert read(opened, 0, 600 * PAGE) == b"".join(page.data for page in pages)
+    # Three batches: one row of data each, and the shared block twice at the most.
+    assert counting.reads <= 6
+    check_pages(opened, pages)
+
+
+def test_bits_beyond_the_last_page_frame_mean_nothing() -> None:
+    """max_mapnr ends within a byte of the bitmaps."""
+    file = Kdump(parse("@0x1000 fill 01020304 x8"), max_mapnr=7)
+    opened = source(file.build())
+    assert page_sets(opened, PAGE, 64) == (set(range(1, 7)), set(range(1, 7)))
+    assert opened.end() == 7 * PAGE
+    assert opened.header["stored pages"] == 6
+    with pytest.raises(ReadError, match="no such"):
+        read(opened, 7 * PAGE, 8)
+
+
+def test_a_stored_page_exists_whatever_the_first_bitmap_says() -> None:
+    """A contradiction between the bitmaps loses nothing."""
+    data = bytearray(kdump("@0x1000 fill 01020304 x3"))
+    data[2 * PAGE] = 0b0000_0100
+    opened = source(bytes(data))
+    assert page_sets(opened, PAGE, 8) == ({1, 2, 3}, {1, 2, 3})
+    assert read(opened, 0x3000, 4) == (3).to_bytes(8, "little")[:4]
+
+
+def test_a_single_bitmap_serves_as_both() -> None:
+    """Files of the oldest writers: what was left out can't be told from holes."""
+    opened = source(kdump(recipe("lzo"), single_bitmap=True, version=1))
+    exists, stored = page_sets(opened, PAGE, 64)
+    assert exists == stored == {p.pfn for p in parse(recipe("lzo")) if p.kind == "stored"}
+    assert opened.oddities == ["there is one bitmap only: pages that were left out can't be told from holes"]
+    assert read(opened, 0x1000, 4) == b"\1\2\3\4"
+
+
+def test_page_frames_beyond_32_bits_of_the_header() -> None:
+    """From version 6 on the wide field counts, and the narrow one where it is empty."""
+    pages = parse(recipe(""))
+    assert source(Kdump(pages, main={"max_mapnr": 1}).build()).end() == 0x3A000
+    assert source(Kdump(pages, fields={"max_mapnr_64": 0}).build()).end() == 0x3A000
+
+
+@pytest.mark.parametrize(
+    ("paddr", "size", "at", "why"),
+    [
+        (0x5000, 0x2000, 0x5000, "left out"),
+        (0x6FF8, 8, 0x6000, "left out"),
+        (0x0, 8, 0x0, "no such"),
+        (0xA000, 0x2000, 0xB000, "no such"),
+        (0xAFFF, 2, 0xB000, "no such"),
+        (0x39000, 0x1001, 0x3A000, "no such"),
+        ((1 << 64) - 16, 8, (1 << 64) - 4096, "no such"),
+    ],
+)
+def test_memory_that_is_not_there_is_an_error_with_its_address(paddr: int, size: int, at: int, why: str) -> None:
+    """Left out as a whole, a hole within a span, beyond the end."""
+    with pytest.raises(ReadError, match=why) as caught:
+        read(source(kdump(recipe("zlib"))), paddr, size)
+    assert caught.value.offset == at
+
+
+def test_nothing_asked_is_nothing_read() -> None:
+    """An empty span is no error, even where there is no memory."""
+    assert read(source(kdump(recipe(""))), 0, 0) == b""
+
+
+def test_bitmaps_are_of_one_page_size() -> None:
+    """A dump knows its page size; another one is the caller's mistake."""
+    with pytest.raises(UsageError, match="pages of one size"):
+        source(kdump(recipe(""))).memory_bits(0, 8, 65536)
+
+
+def test_a_page_that_was_not_written_any_more() -> None:
+    """A descriptor without data: the page is said to be stored, and reading it says why it can't be had."""
+    pages = "@0x1000 fill 01020304\n@0x2000 missing\n@0x3000 fill 05060708"
+    opened = source(kdump(pages, status=8))
+    assert opened.incomplete
+    assert page_sets(opened, PAGE, 8) == ({1, 2, 3}, {1, 2, 3})
+    with pytest.raises(ReadError, match="incomplete") as caught:
+        read(opened, 0x1000, 0x3000)
+    assert caught.value.offset == 0x2000
+    assert read(opened, 0x3000, 4) == b"\5\6\7\x08"
+
+
+def test_missing_pages_are_noticed_without_the_mark() -> None:
+    """A writer that was killed could not set it."""
+    opened = source(kdump("@0x1000 fill 01020304 x5\n@0x6000 missing x2"))
+    assert opened.incomplete
+    assert opened.oddities == ["at least 2 pages were not written any more"]
+
+
+def test_status_bits() -> None:
+    """INCOMPLETE and EXCLUDED_VMEMMAP are told apart."""
+    assert source(kdump(recipe(""), status=8)).oddities == [
+        "the dump is marked incomplete: its writer could not finish"
+    ]
+    opened = source(kdump(recipe(""), status=0x10))
+    assert not opened.incomplete
+    assert "makedumpfile -e" in opened.oddities[0]
+
+
+def test_a_newer_version_is_read_as_the_newest_known() -> None:
+    """A later version adds fields; it is said that they are not understood."""
+    opened = source(kdump(recipe("zlib"), version=7))
+    assert opened.oddities == ["header version 7 is newer than 6: read as that one"]
+    check_pages(opened, parse(recipe("zlib")))
+
+
+def test_a_dump_level_that_can_not_be_is_an_oddity() -> None:
+    """It would be or-ed to another."""
+    opened = source(kdump(recipe(""), dump_level=-5))
+    assert opened.dump_level == 0
+    assert opened.oddities == ["dump level -5 is none that can be"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"offset_note": 1 << 40}, {"size_note": 1 << 40}, {"offset_note": -8}, {"offset_vmcoreinfo": 1 << 40},
+        {"size_vmcoreinfo": (1 << 64) - 1}, {"size_vmcoreinfo": 1 << 30},
+    ],
+)  # fmt: skip
+def test_notes_that_are_not_in_the_file_are_passed_over(fields: dict[str, int]) -> None:
+    """The pages are all there; what lacks is said."""
+    notes = prstatus(1, b"r" * 216)
+    opened = source(kdump(recipe(""), notes=notes, vmcoreinfo=b"X=1\n", fields=fields))
+    assert len(opened.oddities) == 1
+    assert "passed over" in opened.oddities[0]
+    assert (opened.notes == b"") == ("note" in next(iter(fields)))
+    assert (opened.vmcoreinfo is None) == ("vmcoreinfo" in next(iter(fields)))
+
+
+def changed(data: bytes, at: int, layout: str, value: int) -> bytes:
+    out = bytearray(data)
+    struct.pack_into(layout, out, at, value)
+    return bytes(out)
+
+
+WHOLE = kdump("@0x1000 fill 01020304 zlib x3")
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "words"),
+    [
+        (b"DISKDUMP" + WHOLE[8:], UnsupportedError, "time before kdump"),
+        (WHOLE[:463], TruncatedError, "too early"),
+        (WHOLE[:4199], TruncatedError, "too early"),
+        (WHOLE[: 4 * PAGE - 1], TruncatedError, "end of its bitmaps"),
+        (changed(WHOLE, 8, "<i", 0), CorruptError, "header version"),
+        (changed(WHOLE, 8, "<i", 0x12345678), CorruptError, "header version"),
+        (changed(WHOLE, 428, "<i", 2048), CorruptError, "block size"),
+        (changed(WHOLE, 428, "<i", 5000), CorruptError, "block size"),
+        (changed(WHOLE, 428, "<i", -4096), CorruptError, "block size"),
+        (changed(changed(WHOLE, 428, "<i", 3), 416, "<i", 4096), UnsupportedError, "32-bit"),
+        (changed(WHOLE, 432, "<i", 0), CorruptError, "zero or negative"),
+        (changed(WHOLE, 432, "<i", -1), CorruptError, "zero or negative"),
+        (changed(WHOLE, 432, "<i", 1 << 30), TruncatedError, "end of its bitmaps"),
+        (changed(WHOLE, 436, "<i", 0), CorruptError, "zero or negative"),
+        (changed(WHOLE, 436, "<I", 1 << 31), TruncatedError, "end of its bitmaps"),
+        (changed(WHOLE, 4096 + 96, "<Q", 1 << 30), CorruptError, "smaller than the page frames"),
+        (changed(WHOLE, 4096 + 96, "<Q", 1 << 60), UnsupportedError, "more page frames"),
+        (changed(changed(WHOLE, 4096 + 96, "<Q", 0), 440, "<I", 0), CorruptError, "zero or negative"),
+    ],
+)  # fmt: skip
+def test_headers_that_can_not_be_right_say_why(data: bytes, error: type[FormatError], words: str) -> None:
+    """Each with its own kind of error; nothing is allocated by what they say."""
+    with pytest.raises(error, match=words):
+        source(data)
+
+
+def test_a_part_of_a_split_dump_is_refused() -> None:
+    """Its bitmaps speak of pages that are in other files."""
+    fields = {"split": 1, "start_pfn_64": 0x10, "end_pfn_64": 0x80}
+    with pytest.raises(UnsupportedError, match=r"0x10 to 0x80\), which can't be read alone"):
+        source(kdump(recipe(""), fields=fields))
+    with pytest.raises(UnsupportedError, match="one part of a split dump"):
+        source(kdump(recipe(""), version=2, fields={"split": 1, "end_pfn": 0x80}))
+
+
+#: What is wrong with a descriptor: fields that are other than they should be, or the size that is off by so much.
+DAMAGE: list[tuple[str, dict[str, int], str]] = [
+    ("too long", {"size": PAGE + 1}, "more bytes than a page"),
+    ("enormous", {"size": 0xFFFFFFFF}, "more bytes than a page"),
+    ("empty", {"size": 0}, "too few bytes"),
+    ("plain, not a page", {"flags": 0}, "too few bytes"),
+    ("beyond the file", {"place": 1 << 40}, "not in the file"),
+    ("negative", {"place": -(1 << 40)}, "not in the file"),
+    ("without end", {"place": (1 << 63) - 1}, "not in the file"),
+    ("unknown flag", {"flags": 0x40}, "method that is unknown"),
+    ("other codec", {"flags": 2}, "data are damaged"),
+    ("shorter", {"off": -3}, "data are damaged"),
+    ("not the page's", {"place": 464}, "data are damaged"),
+]
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize(("change", "words"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE])
+def test_a_damaged_descriptor_costs_its_page_alone(change: dict[str, int], words: str, order: str) -> None:
+    """The error holds the page's address; its neighbours are read, also by the same reader afterwards."""
+    file = Kdump(parse("@0x1000 fill 01020304 zlib x5"), order=order)
+    data = bytearray(file.build())
+    at, place, size = file.places[3]
+    right = {"place": place, "size": size + change.get("off", 0), "flags": FLAGS["zlib"]}
+    values = [change.get(name, value) for name, value in right.items()]
+    struct.pack_into(ORDERS[order] + "qII", data, at, *values)
+    opened = source(bytes(data))
+    with pytest.raises(ReadError, match=words) as caught:
+        read(opened, 0x3000, PAGE)
+    assert caught.value.offset == 0x3000
+    with pytest.raises(ReadError, match=words):
+        read(opened, 0x1000, 5 * PAGE)
+    for pfn in (1, 2, 4, 5):
+        assert read(opened, pfn * PAGE, 8) == pfn.to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("codec", CODECS[1:])
+def test_damaged_data_never_pass_for_a_page_of_another_length(codec: str) -> None:
+    """Packed data that give fewer or more bytes than a page are refused."""
+    for size in (PAGE - 8, PAGE + 8, 2 * PAGE):
+        page = Page(1, "stored", repeat(b"\1\2\3\4", size), codec)
+        with pytest.raises(ReadError, match="damaged") as caught:
+            read(source(Kdump([page]).build()), 0x1000, PAGE)
+        assert caught.value.offset == 0x1000
+
+
+def test_a_file_cut_off_in_its_data_or_descriptors() -> None:
+    """It opens, is known to be incomplete, and gives the pages that came through."""
+    file = Kdump(parse("@0x1000 noise 1 x6"))
+    data = file.build()
+    cut = source(data[: -2 * PAGE - 100])
+    assert cut.incomplete
+    assert cut.oddities == [f"the file is cut off: at least {2 * PAGE + 100} bytes of page data are missing"]
+    assert read(cut, 0x1000, 3 * PAGE) == b"".join(page.data for page in file.pages[:3])
+    with pytest.raises(ReadError, match="not in the file") as caught:
+        read(cut, 0x1000, 6 * PAGE)
+    assert caught.value.offset == 0x4000
+    torn = source(data[: file.places[3][0] + 10])
+    assert torn.incomplete
+    assert "page descriptors and all data are missing" in torn.oddities[0]
+    with pytest.raises(ReadError, match="not in the file"):
+        read(torn, 0x1000, 8)
+    with pytest.raises(ReadError, match="not written any more"):
+        read(torn, 0x5000, 8)
+
+
+def test_a_failing_medium_is_a_read_error_at_the_physical_address() -> None:
+    """And the next read, of the same pages, succeeds when the medium does."""
+    data = kdump("@0x1000 zero\n@0x2000 fill 01020304 zlib x3\n@0x5000 zero")
+
+    class Failing(MemoryFile):
+        failing = True
+
+        def read_into(self, offset: int, out: memoryview) -> int:
+            if self.failing and offset >= 4 * PAGE + 24 * 5:
+                raise ReadError("input/output error", file=self.name, offset=offset)
+            return super().read_into(offset, out)
+
+    file = Failing(data)
+    opened = open_file(file)
+    for _ in range(2):
+        with pytest.raises(ReadError, match="input/output error") as caught:
+            read(opened, 0x1000, 5 * PAGE)
+        assert caught.value.offset == 0x1000
+    file.failing = False
+    assert read(opened, 0x1000, 5 * PAGE)[PAGE : PAGE + 8] == (2).to_bytes(8, "little")
+
+
+def test_several_threads_read_at_once() -> None:
+    """Buffers and codec states are not shared: every thread gets its own pages, right to the byte."""
+    pages = [Page(pfn, "stored", repeat(pfn.to_bytes(4, "big"), PAGE), CODECS[pfn % 5]) for pfn in range(1, 900)]
+    opened = source(Kdump(pages).build())
+    wrong: list[int] = []
+
+    def work(first: int) -> None:
+        for pfn in range(first, 890, 4):
+            right = b"".join(page.data for page in pages[pfn - 1 : pfn + 2])
+            wrong.extend([pfn] if read(opened, pfn * PAGE, 3 * PAGE) != right else [])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    opened.close()
+
+
+def test_small_reads_of_one_page_unpack_it_once() -> None:
+    """Page tables and lists are read eight bytes at a time."""
+    data = kdump("@0x1000 fill 01020304 zlib x3")
+    reads = []
+
+    class Counting(MemoryFile):
+        def read_into(self, offset: int, out: memoryview) -> int:
+            reads.append(offset)
+            return super().read_into(offset, out)
+
+    opened = open_file(Counting(data))
+    read(opened, 0x2000, 8)
+    done = len(reads)
+    for at in range(8, PAGE, 8):
+        assert read(opened, 0x2000 + at, 4) != b"\xa5" * 4
+    assert len(reads) == done
+
+
+KINDS = st.sampled_from(["hole", "exclude", "zero", "", "zlib", "lzo", "snappy", "zstd", "noise"])
+
+
+@settings(deadline=None, max_examples=120)
+@given(
+    st.lists(st.tuples(KINDS, st.integers(1, 40)), min_size=1, max_size=30),
+    st.sampled_from(["little", "big"]),
+    st.integers(0, 3),
+    st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 1 << 17)), max_size=6),
+)
+def test_any_pages_against_a_dictionary(
+    rows: list[tuple[str, int]], order: str, base: int, spans: list[tuple[int, int]]
+) -> None:
+    """Bitmaps, ranges, pages and unaligned spans of any mixture are those of a dictionary of pages."""
+    pages: list[Page] = []
+    pfn = base * 32_760
+    for kind, count in rows:
+        for i in range(count):
+            data = repeat(bytes([i + 1, *pfn.to_bytes(4, "big")]), PAGE)
+            if kind == "exclude":
+                pages.append(Page(pfn, "exclude", bytes(PAGE)))
+            elif kind == "zero":
+                pages.append(Page(pfn, "stored", bytes(PAGE)))
+            elif kind != "hole":
+                pages.append(Page(pfn, "stored", data, "" if kind == "noise" else kind))
+            pfn += 1
+    opened = source(Kdump(pages, order=order, max_mapnr=pfn).build())
+    content = memory(pages)
+    limit = -(-pfn // 8) * 8
+    stored = {n for n, data in content.items() if data is not None}
+    assert page_sets(opened, PAGE, limit) == (set(content), stored)
+    ranges = list(opened.ranges())
+    assert [n for r in ranges for n in range(r.start // PAGE, r.end // PAGE)] == sorted(content)
+    assert [n for r in ranges for n in range(r.start // PAGE, r.stored_end // PAGE)] == sorted(stored)
+    assert all(a.end < b.start or (a.end == b.start and a.stored_end < a.end) for a, b in zip(ranges, ranges[1:]))
+    assert opened.end() == max(content, default=-1) * PAGE + PAGE
+    check_pages(opened, pages)
+    for start, size in spans:
+        start += base * 32_760 * PAGE
+        wanted = range(start // PAGE, (start + size - 1) // PAGE + 1)
+        hole = next((n for n in wanted if n not in content), None)
+        if hole is None and any(n in stored for n in wanted):
+            expected = b"".join(content[n] or bytes(PAGE) for n in wanted)[start % PAGE :][:size]
+            assert read(opened, start, size) == expected
+        else:
+            with pytest.raises(ReadError) as caught:
+                read(opened, start, size)
+            assert caught.value.offset == (wanted[0] if hole is None else hole) * PAGE
+    opened.close()
