@@ -213,6 +213,9 @@ def open_memmap(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: in
     size = info.need("SIZE", "page")
     if not 16 <= size <= _MAX_STRUCT_PAGE or size % 4:
         raise KernelError("SIZE(page) is not believable", found=size)
+    stored = memory.physical.source.page_size
+    if stored is not None and info.page_size not in (None, stored):
+        raise KernelError("the kernel's pages are not of the size of the dump's", expected=info.page_size, found=stored)
     if _is_discontigmem(info):
         raise KernelError("the memory model DISCONTIGMEM is not supported")
     if (
@@ -281,7 +284,7 @@ def _sections(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int,
     physical_bits = _bits(info, "MAX_PHYSMEM_BITS", arch.max_physmem_bits(info))
     size, offset = info.need("SIZE", "mem_section"), info.need("OFFSET", "mem_section.section_mem_map")
     # A power of two, since the kernel finds a section in its root with a mask.
-    if not 8 <= size <= page_size or size & (size - 1) or not 0 <= offset <= size - 8 or offset % 8:
+    if not 8 <= size <= 4096 or size & (size - 1) or not 0 <= offset <= size - 8 or offset % 8:
         raise KernelError("SIZE or OFFSET of mem_section is not believable", found=f"{size} and {offset}")
     if not page_size < 1 << section_bits <= 1 << physical_bits:
         raise KernelError(

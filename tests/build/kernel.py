@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 from tests.build import notes
 from tests.build.elf_core import Core, Load
-from vmsieve.filters.kernel import open_kernel
+from vmsieve.filters.kernel.arch import find
+from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import MemoryRange, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from vmsieve.filters.kernel.memory import VirtualMemory
 
 PAGE = 4096
 IMAGE = 0xFFFFFFFF81000000
@@ -177,7 +176,7 @@ class FakeKernel:
 
     def memory(self) -> VirtualMemory:
         """Its memory, as the code under test sees it."""
-        return open_kernel(self.source, self.info()).memory
+        return virtual_memory(self.source, self.info())
 
     def elf_core(self) -> bytes:
         """The machine as an ELF core, for other tools: its image and its direct map."""
@@ -190,6 +189,12 @@ class FakeKernel:
             for start, size, vaddr in pieces
         ]
         return Core(loads, (notes.vmcoreinfo(self.vmcoreinfo()),)).build()
+
+
+def virtual_memory(source: Source, info: VmcoreInfo) -> VirtualMemory:
+    """The virtual memory of the kernel in ``source``."""
+    physical = PhysicalMemory(source)
+    return VirtualMemory(physical, find(source.machine).open(physical, info))
 
 
 def _pieces(source: FakeSource) -> list[tuple[int, int]]:

@@ -223,6 +223,14 @@ def test_impossible_keys_are_kernel_errors(key: str, value: str | None) -> None:
         opened(kernel)
 
 
+def test_a_section_larger_than_a_small_page_is_an_error_on_machines_with_large_pages_too() -> None:
+    kernel = with_sections(0, extreme=False)
+    kernel.keys.update({"PAGESIZE": "65536", "SIZE(mem_section)": "8192"})
+    kernel.source.page_size = None
+    with pytest.raises(KernelError, match="mem_section is not believable"):
+        opened(kernel)
+
+
 @pytest.mark.parametrize("length", [None, 1 << 40])
 def test_more_sections_than_any_machine_has_are_an_error_before_memory_is_taken(length: int | None) -> None:
     kernel = with_sections(0)
@@ -267,6 +275,18 @@ def test_a_flat_map_that_is_nowhere_is_an_error() -> None:
     kernel.keys["SYMBOL(mem_map)"] = f"{DIRECT + (1 << 29):x}"
     with pytest.raises(ReadError):
         opened(kernel)
+
+
+def test_pages_of_another_size_in_the_dump_than_in_the_kernel_are_an_error() -> None:
+    kernel = with_sections(0)
+    kernel.source.page_size = 65536
+    with pytest.raises(KernelError, match="not of the size"):
+        opened(kernel)
+    del kernel.keys["PAGESIZE"]
+    kernel.source.page_size = 4096
+    assert opened(kernel).end_pfn == P
+    kernel.source.page_size = None
+    assert opened(kernel).end_pfn == P
 
 
 def test_discontigmem_is_said_to_be_unsupported() -> None:

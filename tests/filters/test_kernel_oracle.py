@@ -14,10 +14,9 @@ from typing import Callable
 
 import pytest
 
-from tests.build.kernel import FakeKernel, add_sections, coded, vmemmap
+from tests.build.kernel import FakeKernel, add_sections, coded, virtual_memory, vmemmap
 from tests.build.log import Record, add_characters, add_records, add_ring
 from tests.build.tools import tool
-from vmsieve.filters.kernel import open_kernel
 from vmsieve.filters.kernel.identity import identify
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
@@ -43,8 +42,8 @@ def theirs(dump: Path, out: Path, partial: bool = False) -> bytes:
 def ours(dump: Path, partial: bool = False) -> bytes:
     source = open_source(str(dump))
     try:
-        kernel = open_kernel(source, VmcoreInfo.parse(source.vmcoreinfo or b""))
-        return b"".join(kernel_log(kernel.memory, kernel.info, since_clear=partial))
+        info = VmcoreInfo.parse(source.vmcoreinfo or b"")
+        return b"".join(kernel_log(virtual_memory(source, info), info, since_clear=partial))
     finally:
         source.close()
 
@@ -92,8 +91,8 @@ def test_logs_and_names_of_real_dumps(dump: Path | None, tmp_path: Path) -> None
     assert ours(dump) == expected
     source = open_source(str(dump))
     try:
-        kernel = open_kernel(source, VmcoreInfo.parse(source.vmcoreinfo or b""))
-        who = identify(kernel.memory, kernel.info, source.machine)
+        info = VmcoreInfo.parse(source.vmcoreinfo or b"")
+        who = identify(virtual_memory(source, info), info, source.machine)
     finally:
         source.close()
     assert who.notes == ()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.build.kernel import DIRECT, IMAGE, LARGE, PAGE, PRESENT, FakeKernel
-from vmsieve.filters.kernel import open_kernel
 from vmsieve.filters.kernel.arch import Arch, arches, find
 from vmsieve.filters.kernel.arch.x86_64 import ARCH, KERNEL_MAP, X86Tables
 from vmsieve.filters.kernel.memory import PhysicalMemory
@@ -238,24 +235,8 @@ def test_architectures_are_found_by_all_their_names() -> None:
 
 @pytest.mark.parametrize("machine", [None, "", "pdp11"])
 def test_an_unknown_machine_is_a_kernel_error_that_names_the_known(machine: str | None) -> None:
-    kernel = FakeKernel()
     with pytest.raises(KernelError, match="x86_64"):
-        open_kernel(dataclasses.replace(kernel.source, machine=machine), kernel.info())
-
-
-@pytest.mark.parametrize(
-    ("told", "format_size", "size"), [("65536", 4096, 65536), (None, 8192, 8192), ("x", None, 4096)]
-)
-def test_the_page_size_is_vmcoreinfos_else_the_formats_else_the_usual(
-    told: str | None, format_size: int | None, size: int
-) -> None:
-    kernel = FakeKernel()
-    kernel.source.page_size = format_size
-    del kernel.keys["PAGESIZE"]
-    if told is not None:
-        kernel.keys["PAGESIZE"] = told
-    opened = open_kernel(kernel.source, kernel.info())
-    assert (opened.page_size, opened.arch) == (size, ARCH)
+        find(machine)
 
 
 def test_kernel_addresses_are_those_of_the_upper_half() -> None:
