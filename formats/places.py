@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FilePlace", "FlattenedPlace", "PipePlace"]
 
-#: Bytes gathered before they are handed on: in all, not each stretch. A batch of pages that is larger goes out as it is.
+#: Bytes gathered before they are handed on, all stretches together. A batch of pages that is larger goes out as it is.
 GATHERED = 256 * 1024
 #: Stretches gathered side by side: descriptors and data.
 STRETCHES = 2
