@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.build.kernel import DIRECT
+from vmsieve.filters.kernel.printk import kernel_log
+from vmsieve.formats.errors import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -139,3 +141,30 @@ def add_characters(kernel: FakeKernel, text: bytes, *, size: int = 256, cleared:
     kernel.static("log_end", struct.pack("<I", len(text)))
     kernel.static("logged_chars", struct.pack("<I", len(text) - cleared))
     return where
+
+
+def log(kernel: FakeKernel, **options: bool) -> bytes:
+    """The log as the code under test reads it."""
+    return b"".join(kernel_log(kernel.memory(), kernel.info(), **options))
+
+
+def damaged(kernel: FakeKernel) -> tuple[bytes, str]:
+    """What can be read of a damaged log, and what is said of it."""
+    shown: list[bytes] = []
+    try:
+        for line in kernel_log(kernel.memory(), kernel.info()):
+            shown.append(line)  # noqa: PERF402 - what came before the error counts
+    except KernelError as error:
+        return b"".join(shown), str(error)
+    raise AssertionError("the damage was not noticed")
+
+
+def some(count: int) -> list[Record]:
+    """Records that tell their number."""
+    return [Record(b"message %d" % i, i * 1_000_000_000 + i * 1000, i) for i in range(count)]
+
+
+def lines(count: int, first: int = 0, caller: bool = True) -> bytes:
+    """What the records ``first .. count`` of :func:`some` look like."""
+    who = "[{:>8}] " if caller else ""
+    return "".join(f"[{i:5}.{i:06}] {who.format(f'T{i}')}message {i}\n" for i in range(first, count)).encode()
