@@ -6,8 +6,10 @@ and module constant is an unsigned 64-bit value, every result that could leave t
 returns such a value.
 
 Allowed: ``if``, ``while``, ``for i in range(a)`` and ``range(a, b)``, ``break``, ``continue``, ``return``, assignment
-to names, integer arithmetic, comparisons, calls of primitives, of :func:`~vmsieve.formats.kernels.inline` helpers and of
-:class:`Plugins`. Anything else is a :class:`DialectError` when the kernel is built.
+to names, integer arithmetic, comparisons, ``min`` and ``max``, calls of primitives, of
+:func:`~vmsieve.formats.kernels.inline` helpers and of :class:`Plugins`. Anything else is a :class:`DialectError` when
+the kernel is built. A comparison used as a value is 1 or 0. No kernel shifts by 64 or more or divides by 0: machines
+differ in what comes of it.
 """
 
 from __future__ import annotations
@@ -98,6 +100,9 @@ class _Rewriter(ast.NodeTransformer):
         return DialectError(f"{self.where}:{getattr(node, 'lineno', 0)}: {what} is not in the kernels' dialect")
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        more = (node.args.defaults, node.args.kwonlyargs, node.args.posonlyargs, node.args.vararg, node.args.kwarg)
+        if any(more):
+            raise self.fail(node, "any but plain arguments")
         node.decorator_list = []
         node.returns = None
         self.locals = {a.arg for a in node.args.args}
@@ -106,16 +111,18 @@ class _Rewriter(ast.NodeTransformer):
             argument.annotation = None
         if ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-        node.body = [self.statement(s) for s in node.body]
-        if not isinstance(node.body[-1], (ast.Return, ast.While)):
+        if not isinstance(node.body[-1], ast.Return):
             raise self.fail(node, "a function that does not end with return")
+        node.body = [self.statement(s) for s in node.body]
         return node
 
     def statement(self, node: ast.stmt) -> ast.stmt:
         if not isinstance(node, _STATEMENTS):
             raise self.fail(node, type(node).__name__)
         if isinstance(node, ast.AugAssign):
-            left = ast.copy_location(ast.Name(cast("ast.Name", node.target).id, ast.Load()), node)
+            if not isinstance(node.target, ast.Name):
+                raise self.fail(node, "assignment to anything but one name")
+            left = ast.copy_location(ast.Name(node.target.id, ast.Load()), node)
             binary = ast.copy_location(ast.BinOp(left, node.op, node.value), node)
             node = ast.copy_location(ast.Assign([node.target], binary), node)
         if isinstance(node, ast.Assign):
@@ -141,7 +148,7 @@ class _Rewriter(ast.NodeTransformer):
     def check_loop(self, node: ast.For) -> None:
         call = node.iter
         ranged = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range"
-        if not ranged or len(cast("ast.Call", call).args) > 2:
+        if not isinstance(node.target, ast.Name) or not ranged or len(cast("ast.Call", call).args) > 2:
             raise self.fail(node, "a for loop over anything but range(a) or range(a, b)")
 
     def integer(self, node: ast.expr) -> ast.expr:
@@ -172,16 +179,35 @@ class _Rewriter(ast.NodeTransformer):
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         if isinstance(node.op, (ast.Div, ast.Pow, ast.MatMult)):
             raise self.fail(node, type(node.op).__name__)
-        node.left = self.visit(node.left)
-        node.right = self.visit(node.right)
+        node.left = self.integer(node.left)
+        node.right = self.integer(node.right)
         return self.wrap(node) if isinstance(node.op, _WRAPPING) else node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        if any(isinstance(op, (ast.Is, ast.IsNot, ast.In, ast.NotIn)) for op in node.ops):
+            raise self.fail(node, "is or in")
+        node.left = self.integer(node.left)
+        node.comparators = [self.integer(c) for c in node.comparators]
+        return node
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        node.test = self.visit(node.test)
+        node.body, node.orelse = self.integer(node.body), self.integer(node.orelse)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        if node.keywords or not isinstance(node.func, ast.Name):
+            raise self.fail(node, "a call with keywords, or of anything but a name")
+        node.func = self.visit(node.func)
+        node.args = [self.integer(argument) for argument in node.args]
+        return node
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         if isinstance(node.op, ast.Not):
             node.operand = self.visit(node.operand)
             return node
         if isinstance(node.op, ast.Invert):
-            flipped = ast.BinOp(self.visit(node.operand), ast.BitXor(), self.constant(MASK))
+            flipped = ast.BinOp(self.integer(node.operand), ast.BitXor(), self.constant(MASK))
             return ast.copy_location(flipped, node)
         raise self.fail(node, type(node.op).__name__)
 
@@ -191,11 +217,7 @@ class _Rewriter(ast.NodeTransformer):
         return ast.copy_location(ast.BinOp(node, ast.BitAnd(), ast.Constant(MASK)), node)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        allowed = (
-            ast.Compare, ast.BoolOp, ast.IfExp, ast.Call, ast.And, ast.Or, ast.Load, ast.Store,
-            ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE,
-        )  # fmt: skip
-        if not isinstance(node, allowed) or (isinstance(node, ast.Call) and node.keywords):
+        if not isinstance(node, (ast.BoolOp, ast.And, ast.Or)):
             raise self.fail(node, type(node).__name__)
         return super().generic_visit(node)
 
