@@ -1,0 +1,168 @@
+"""Opening an input: told by content, closed on failure, and one sentence for what can't be opened."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.build.elf_core import core
+from tests.build.flattened_file import flattened
+from tests.build.kdump_file import kdump
+from tests.build.memory_file import MemoryFile, read
+from vmsieve.formats.errors import FormatError, ReadError, TruncatedError, UnsupportedError
+from vmsieve.formats.extents import Extents
+from vmsieve.formats.files import PlainFile, read_exactly
+from vmsieve.formats.inputs import formats, open_file, open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+RECIPE = "@0x1000 fill 01020304 x3"
+
+
+def test_formats_have_an_order_of_their_own() -> None:
+    """Probing does not depend on the names of files."""
+    found = formats()
+    assert len({f.order for f in found}) == len(found)
+    assert [f.order for f in found] == sorted(f.order for f in found)
+    assert {"elf", "kdump", "flattened"} <= {f.name for f in found}
+
+
+@pytest.mark.parametrize("data", [core(RECIPE), kdump(RECIPE), flattened([(0, core(RECIPE))])])
+def test_a_file_is_told_by_its_content(data: bytes, tmp_path: Path) -> None:
+    """Whatever its name."""
+    path = tmp_path / "vmcore.elf"
+    path.write_bytes(data)
+    opened = open_source(str(path))
+    assert read(opened, 0x2000, 8) == (2).to_bytes(8, "little")
+    assert opened.file.name == str(path)
+    opened.close()
+
+
+def test_only_one_format_claims_each_file() -> None:
+    """Otherwise the order of probing would decide."""
+    for data in (
+        core(RECIPE),
+        core(RECIPE, order="big"),
+        kdump(RECIPE),
+        flattened([(0, b"x")]),
+        b"DISKDUMP" + bytes(99),
+    ):
+        assert len([f for f in formats() if f.probe(data)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "found"), [(b"", "an empty file"), (b"hello", "68 65 6c 6c 6f"), (bytes(70_000), "00 00 00")]
+)
+def test_unknown_files_are_refused_and_closed(data: bytes, found: str) -> None:
+    """The message shows how the file begins."""
+    file = MemoryFile(data)
+    with pytest.raises(UnsupportedError, match=found):
+        open_file(file)
+    assert file.closed == 1
+
+
+def test_a_dump_that_can_not_be_used_is_closed() -> None:
+    """Whichever layer found the damage."""
+    for data in (core(RECIPE)[:70], kdump(RECIPE)[:5000], flattened([(0, core(RECIPE)[:70])]), flattened([])):
+        file = MemoryFile(data)
+        with pytest.raises(FormatError):
+            open_file(file)
+        assert file.closed == 1
+
+
+def test_paths_that_can_not_be_opened(tmp_path: Path) -> None:
+    """Absent, a directory, a pipe that nobody writes to, a device without positions."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(FormatError, match="No such file") as caught:
+        open_source(str(tmp_path / "absent"))
+    assert caught.value.file == str(tmp_path / "absent")
+    for path in (tmp_path, pipe, "/dev/null"):
+        with pytest.raises(FormatError, match="random positions"):
+            open_source(str(path))
+
+
+def test_plain_files_end_where_they_end(tmp_path: Path) -> None:
+    """Reads past the end are short; positions beyond any file are no error."""
+    path = tmp_path / "x"
+    path.write_bytes(b"0123456789")
+    file = PlainFile(str(path))
+    out = bytearray(8)
+    assert file.read_into(4, memoryview(out)) == 6
+    assert out == b"456789\0\0"
+    for offset in (10, 11, 1 << 63, 1 << 70):
+        assert file.read_into(offset, memoryview(out)) == 0
+        with pytest.raises(TruncatedError):
+            read_exactly(file, offset, 1)
+    assert read_exactly(file, 2, 3) == b"234"
+    with pytest.raises(TruncatedError):
+        read_exactly(file, -1, 3)
+    os.truncate(path, 5)
+    assert file.read_into(4, memoryview(out)) == 1
+    file.close()
+
+
+def test_a_failing_medium_is_a_read_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the place in the file, after what could still be read."""
+    path = tmp_path / "x"
+    path.write_bytes(bytes(10_000))
+    file = PlainFile(str(path))
+    real = os.preadv
+
+    def failing(fd: int, buffers: list[memoryview], offset: int) -> int:
+        if offset >= 4096:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, [buffers[0][: 4096 - offset]], offset)
+
+    monkeypatch.setattr(os, "preadv", failing)
+    with pytest.raises(ReadError, match="Input/output error") as caught:
+        file.read_into(0, memoryview(bytearray(10_000)))
+    assert caught.value.offset == 4096
+    file.close()
+
+
+def test_files_are_given_back(tmp_path: Path) -> None:
+    """Neither an opened nor a refused file leaves a descriptor behind."""
+    before = len(os.listdir("/proc/self/fd"))
+    for name, data in (("good", core(RECIPE)), ("flat", flattened([(0, kdump(RECIPE))])), ("bad", b"?" * 99)):
+        path = tmp_path / name
+        path.write_bytes(data)
+        try:
+            open_source(str(path)).close()
+        except FormatError:
+            assert name == "bad"
+    with pytest.raises(FormatError):
+        open_source(str(tmp_path))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def fill(table: Extents, pieces: Iterable[tuple[int, int]]) -> Extents:
+    for start, end in pieces:
+        table.add(start, end, start * 7)
+    return table
+
+
+def test_a_table_of_pieces_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many pieces, too great a disorder, too many over each other."""
+    monkeypatch.setattr("vmsieve.formats.extents.EXTENTS_LIMIT", 100)
+    with pytest.raises(UnsupportedError, match="too many pieces"):
+        fill(Extents(), ((i * 10, i * 10 + 5) for i in range(200)))
+    monkeypatch.setattr("vmsieve.formats.extents._DISORDER_LIMIT", 10)
+    with pytest.raises(UnsupportedError, match="too many pieces"):
+        fill(Extents(), ((i * 10, i * 10 + 5) for i in range(20, 0, -1)))
+    table = fill(Extents(), ((i, 1000) for i in range(20)))
+    with pytest.raises(UnsupportedError, match="over each other"):
+        table.settle(last_wins=True)
+
+
+def test_pieces_that_are_hidden_as_a_whole_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One large piece that comes first hides any number of small ones."""
+    monkeypatch.setattr("vmsieve.formats.extents._DISORDER_LIMIT", 10)
+    table = fill(Extents(), ((i, 1000) for i in range(20)))
+    table.settle(last_wins=False)
+    assert (list(table.starts), list(table.ends), table.repeated) == ([0], [1000], sum(1000 - i for i in range(1, 20)))
