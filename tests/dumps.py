@@ -1,7 +1,8 @@
 """Real dumps that tests may use, wherever they are.
 
-``VMSIEVE_DUMPS`` names folders with dumps (separated by ``:``); beside the project, ``../shared/dumps`` is looked at too.
-A dump is ``NAME``, or ``NAME.zst``, with makedumpfile's answers in ``STEM.answers.json``.
+``tests/demo`` has one that is always there. ``VMSIEVE_DUMPS`` names folders with more (separated by ``:``); beside the
+project, ``../shared/dumps`` is looked at too. A dump is ``NAME``, or ``NAME.zst``, with makedumpfile's answers in
+``STEM.answers.json``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 def folders() -> list[Path]:
     named = [Path(p) for p in os.environ.get("VMSIEVE_DUMPS", "").split(":") if p]
-    return [p for p in [*named, ROOT.parent / "shared" / "dumps"] if p.is_dir()]
+    return [p for p in [ROOT / "tests" / "demo", *named, ROOT.parent / "shared" / "dumps"] if p.is_dir()]
 
 
 @cache
