@@ -137,13 +137,26 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     active = load64(p, ACTIVE)
     thorough = load64(p, THOROUGH)
     head_at = load64(p, HEAD)
+    head_mask = load64(p, HEAD_MASK)
     flags_at = load64(p, FLAGS)
+    mapping_at = load64(p, MAPPING)
+    kind_at = load64(p, KIND)
+    private_at = load64(p, PRIVATE)
     poison = load64(p, POISON)
+    slab_type = load64(p, SLAB_TYPE)
     slab_mask = load64(p, SLAB_MASK)
+    slab_flag = load64(p, SLAB_FLAG)
     block_end = load64(p, BLOCK_END)
     block_class = load64(p, BLOCK_CLASS)
     compound_end = load64(p, COMPOUND_END)
     compound_class = load64(p, COMPOUND_CLASS)
+    # Neighbours are mostly alike: of the last page that is no head, what the rules saw and what they said.
+    seen_flags = 0
+    seen_mapping = 0
+    seen_kind = 0
+    seen_private = 0
+    seen_class = 0
+    seen = 0
     marked = 0
     i = 0
     while i < count:
@@ -167,29 +180,43 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
             if flags & poison and (inherited == 0 or thorough):
                 inherited |= load64(p, POISON_BIT)
         else:
-            mapping = word(page, load64(p, MAPPING), swap)
-            kind = half(page, load64(p, KIND), swap)
-            slab = 0
-            if slab_mask:
-                slab = kind & slab_mask == load64(p, SLAB_TYPE)
-            elif flags & load64(p, SLAB_FLAG):
-                slab = 1
-            hugetlb = 0
-            if more or i + 1 < count:
-                hugetlb = is_hugetlb(p, page, flags, kind, swap)
-            private = word(page, load64(p, PRIVATE), swap)
-            hits = match_rules(active, p + RULES_AT, pfn, flags, mapping, kind, private, slab, hugetlb)
-            if hits:
+            mapping = word(page, mapping_at, swap)
+            kind = half(page, kind_at, swap)
+            private = word(page, private_at, swap)
+            if (
+                seen
+                and flags == seen_flags
+                and kind == seen_kind
+                and mapping == seen_mapping
+                and private == seen_private
+            ):
+                compound_end = 0
+                inherited |= seen_class
+            else:
+                slab = 0
+                if slab_mask:
+                    slab = kind & slab_mask == slab_type
+                elif flags & slab_flag:
+                    slab = 1
+                hugetlb = 0
+                if flags & head_mask and (more or i + 1 < count):
+                    hugetlb = is_hugetlb(p, page, flags, kind, swap)
+                hits = match_rules(active, p + RULES_AT, pfn, flags, mapping, kind, private, slab, hugetlb)
                 covers = hits >> 8
+                compound_end = 0
                 if covers > 1:
                     block_end = pfn + covers
                     block_class = hits & 0xFF
-                elif more or i + 1 < count:
+                elif covers and flags & head_mask and (more or i + 1 < count):
                     compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
                     compound_class = hits & 0xFF
                 inherited |= hits & 0xFF
-            else:
-                compound_end = 0
+                seen = covers <= 1 and flags & head_mask == 0
+                seen_flags = flags
+                seen_mapping = mapping
+                seen_kind = kind
+                seen_private = private
+                seen_class = hits & 0xFF
         store8(out, i, inherited)
         if inherited:
             marked += 1
