@@ -52,7 +52,7 @@ TARGETS: Final = (
     Target("ppc64le", "powerpc64le-unknown-linux-gnu", "pwr8"),
     Target("s390x", "s390x-unknown-linux-gnu", "z13", big_endian=True),
     Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c"),
-    Target("loongarch64", "loongarch64-unknown-linux-gnu", "generic-la64"),
+    Target("loongarch64", "loongarch64-unknown-linux-gnu", "generic-la64", "-lsx"),  # no vectors: loops are scalar
 )
 
 
@@ -78,7 +78,7 @@ def _modules() -> Iterator[Any]:
         room = importlib.import_module(package)
         for info in pkgutil.iter_modules(room.__path__):
             # The build's own modules hold no kernels, and numba need not be imported to look for them.
-            if info.name not in ("compiled", "lower", "link", "native", "dialect", "primitives"):
+            if info.name not in ("compiled", "lower", "link", "native", "dialect", "families", "primitives"):
                 yield importlib.import_module(f"{package}.{info.name}")
 
 
@@ -163,8 +163,8 @@ def _portable(text: str, target: Target) -> str:
     attributes = '"no-builtins" "no-jump-tables"="true" nounwind'
     out = []
     for line in text.splitlines():
-        if f'"{BIG_ENDIAN}' in line and "constant i64" in line:
-            line = re.sub(r"constant i64 \d", f"constant i64 {int(target.big_endian)}", line)
+        if line.startswith(f"@{BIG_ENDIAN}"):  # one a helper, numbered
+            line = re.sub(r"i64 \d", f"i64 {int(target.big_endian)}", line)
         if " call " in line:
             # numba asks that the function itself is not inlined where the entry calls it.
             line = re.sub(r" #\d+", "", line)

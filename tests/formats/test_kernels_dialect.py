@@ -161,6 +161,15 @@ def memory(base: int, value: int) -> int:
     return found ^ swap16(value) ^ swap32(value) << 1 ^ swap64(value) << 2 ^ ctz64(value | 1 << 60) ^ big_endian() << 9
 
 
+def _memory(value: int, order: str) -> int:
+    parts = [value % (1 << 8 * n) for n in (1, 2, 4, 8)]
+    total = sum(part * factor for part, factor in zip(parts, (1, 3, 5, 7))) & MASK
+    for n, shift in ((2, 0), (4, 1), (8, 2)):
+        total ^= int.from_bytes((value % (1 << 8 * n)).to_bytes(n, "little"), "big") << shift
+    low = value | 1 << 60
+    return (total ^ (low & -low).bit_length() - 1 ^ (order == "big") << 9) & MASK
+
+
 @kernel
 def calls(functions: int, a: int, b: int) -> int:
     one = call1(load64(functions, 0), a) + call2(load64(functions, 8), a, b)
@@ -252,14 +261,7 @@ def test_memory_is_reached_at_any_alignment(run: dict[str, Callable[..., int]], 
     order: Any = sys.byteorder
     expected = b"".join((value % (1 << 8 * n)).to_bytes(n, order) for n in (1, 2, 4, 8))
     assert room.raw == b"\0" + expected + bytes(16)
-    parts = [value % (1 << 8 * n) for n in (1, 2, 4, 8)]
-    total = sum(part * factor for part, factor in zip(parts, (1, 3, 5, 7)))
-    for n, shift in ((2, 0), (4, 1), (8, 2)):
-        total ^= int.from_bytes((value % (1 << 8 * n)).to_bytes(n, "little"), "big") << shift
-    low = value | 1 << 60
-    total ^= (low & -low).bit_length() - 1
-    total ^= (order == "big") << 9
-    assert found == total & MASK
+    assert found == _memory(value, order)
 
 
 def test_c_functions_get_their_arguments(run: dict[str, Callable[..., int]]) -> None:

@@ -1,0 +1,158 @@
+"""The machine code of the other machines does there what the twins do."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.formats import codec_kit as kit
+from tests.formats import test_kernels_dialect as dialect
+from tests.formats.foreign import MACHINES, Program, Result, emulator
+from tests.formats.twins import lzo, snappy
+from vmsieve.formats.codecs import codec
+from vmsieve.formats.kernels import native
+from vmsieve.formats.kernels.dialect import MASK
+
+TWINS: dict[str, Any] = {"lzo": lzo, "snappy": snappy}
+PAGE = 4096
+
+
+@pytest.fixture(params=MACHINES)
+def program(request: pytest.FixtureRequest) -> Program:
+    """A program for a machine, with the code that the package ships for it."""
+    emulator(request.param)
+    path = Path(native.object_path()).with_name(f"{request.param}.so")
+    if not path.exists():
+        pytest.skip(f"no machine code was built for {request.param}")
+    return Program(request.param, path.read_bytes())
+
+
+def _words(program: Program, layout: str, *words: int) -> int:
+    return program.place(struct.pack(program.order + layout, *words))
+
+
+def _pages(chance: random.Random, size: int) -> list[bytes]:
+    """Pages that pack well, badly, not at all, and a zero page."""
+    noise = chance.randbytes(size)
+    pointers = b"".join(struct.pack("<Q", 0xFFFF888000000000 + chance.randrange(1 << 24)) for _ in range(size // 8))
+    text = (b"the same thing, again and again; " * (size // 30))[:size]
+    runs = b"".join(bytes([chance.randrange(4)]) * chance.randrange(1, 400) for _ in range(size))[:size]
+    far = noise[: size // 4] + text[: size // 2] + noise[: size // 4]
+    return [noise, pointers, bytes(size), text, runs, far]
+
+
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("size", [4096, 65536])
+def test_pages_are_packed(program: Program, name: str, size: int, tmp_path: Path) -> None:
+    pages = _pages(random.Random(size), size)
+    count = len(pages)
+    state = _words(program, "Q", program.place(bytes(1 << 15)))
+    memory, index = program.place(b"".join(pages)), _words(program, f"{count}I", *range(count))
+    sizes, flags, out = (
+        program.place(bytes(4 * count)),
+        program.place(bytes(4 * count)),
+        program.place(bytes(sum(map(len, pages)))),
+    )
+    program.call(
+        "pack_pages", kit.number(name), state, count, memory, index, size, 1, 7, sizes, flags, out
+    )  # fmt: skip
+    done = program.run(tmp_path)
+    found = struct.unpack(f"{program.order}{count}I", done.at(sizes, 4 * count))
+    marks = struct.unpack(f"{program.order}{count}I", done.at(flags, 4 * count))
+    assert done.results == [sum(found)]
+    assert marks == (0, 7, 0, 7, 7, 7)
+    at = out
+    for page, length, mark in zip(pages, found, marks):
+        packed = done.at(at, length)
+        at += length
+        assert (TWINS[name].unpack(packed, size) if mark else packed) == (page if any(page) else b"")
+    if program.order == "<":
+        here = kit.pack("aot", name, codec(name).open_compressor(1, size), pages)
+        assert [data for _, data in here] == _cut(done, out, found)
+
+
+def _cut(done: Result, at: int, sizes: tuple[int, ...]) -> list[bytes]:
+    pieces = []
+    for size in sizes:
+        pieces.append(done.at(at, size))
+        at += size
+    return pieces
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_pages_are_unpacked_and_damaged_ones_refused(program: Program, name: str, tmp_path: Path) -> None:
+    chance, expected, outs = random.Random(name), [], []
+    for _ in range(150):
+        packed, plain = TWINS[name].write(chance, chance.choice([40, 500, 5000, 65536]))
+        if chance.random() < 0.5:
+            broken = bytearray(packed)
+            broken[chance.randrange(len(broken))] = chance.randrange(256)
+            packed = bytes(broken)
+        try:
+            content = TWINS[name].unpack(packed, len(plain))
+        except ValueError:
+            content = b""
+        source = program.place(packed)
+        table = _words(program, "QII", 0, len(packed), 1)
+        out = program.place(bytes(len(plain)))
+        after = program.place(b"\xa5" * 8)
+        program.call("unpack_pages", kit.number(name), 0, 1, table, source, len(plain), out)
+        expected.append(content if len(content) == len(plain) else None)
+        outs.append((out, len(plain), after))
+    done = program.run(tmp_path)
+    for result, content, (out, size, after) in zip(done.results, expected, outs):
+        assert result == (content is not None)
+        assert done.at(after, 8) == b"\xa5" * 8
+        if content is not None:
+            assert done.at(out, size) == content
+
+
+def test_zero_pages_are_found(program: Program, tmp_path: Path) -> None:
+    middle = bytes(2000) + b"\x80" + bytes(2095)
+    pages = [bytes(PAGE), bytes(PAGE - 1) + b"\1", b"\1" + bytes(PAGE - 1), middle, bytes(PAGE)]
+    memory, out = program.place(b"".join(pages)), program.place(b"\xff" * 8)
+    program.call("zero_pages", memory, _words(program, "5I", 4, 3, 2, 1, 0), len(pages), PAGE, out)
+    done = program.run(tmp_path)
+    assert done.results == [2]
+    assert done.at(out, 8) == b"\1\0\0\0\1\xff\xff\xff"
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_arithmetic_memory_and_loops_mean_the_same(machine: str, tmp_path: Path) -> None:
+    emulator(machine)
+    pytest.importorskip("numba")
+    os.environ["NUMBA_OPT"] = "0"
+    from vmsieve.formats.kernels import link, lower
+    from vmsieve.formats.kernels.compiled import llvm
+
+    kernels: list[Any] = [dialect.arithmetic, dialect.loops, dialect.memory]
+    target = next(t for t in lower.TARGETS if t.machine == machine)
+    code = lower._emit([(k.name, *llvm(k)) for k in kernels], target)
+    program, chance, expected = (
+        Program(machine, link.shared_object(code, [k.name for k in kernels])),
+        random.Random(1),
+        [],
+    )
+    words = [0, 1, 63, 255, 1 << 31, 1 << 32, 1 << 63, MASK - 1, MASK]
+    for i in range(300):
+        a, b = chance.choice([*words, chance.getrandbits(64)]), chance.choice([*words, chance.getrandbits(64)])
+        program.call("arithmetic", i % 17, a, b)
+        expected.append(dialect._arithmetic(i % 17, a, b))
+    for _ in range(50):
+        first = chance.choice([0, dialect.HUGE, MASK - 40])
+        end, most = first + chance.randrange(20), chance.randrange(12)
+        program.call("loops", first, end, most)
+        expected.append(dialect._loops(first, end, most))
+    room, value = program.place(bytes(32)), 0x8182838485868788
+    order: Any = "big" if program.order == ">" else "little"
+    program.call("memory", room + 1, value)
+    expected.append(dialect._memory(value, order))
+    done = program.run(tmp_path)
+    assert done.results == expected
+    parts = [(value % (1 << 8 * n)).to_bytes(n, order) for n in (1, 2, 4, 8)]
+    assert done.at(room, 16) == b"\0" + b"".join(parts)
