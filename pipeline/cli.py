@@ -28,6 +28,15 @@ exit status:
 """
 
 
+def _help(prog: str) -> argparse.RawDescriptionHelpFormatter:
+    """Help as wide as the terminal. A formatter that is not told the width imports modules that cost half a MiB."""
+    try:
+        width = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        width = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=max(40, width - 2))
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"{self.prog}: {message} (try '{self.prog} --help')\n")
@@ -38,7 +47,7 @@ def _parser(found: list[Command]) -> argparse.ArgumentParser:
         prog="vmsieve",
         description="Filter and compress the memory of a crashed machine.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_help,
     )
     parser.add_argument("--version", action="version", version=f"vmsieve {__version__}")
     choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
@@ -48,7 +57,7 @@ def _parser(found: list[Command]) -> argparse.ArgumentParser:
             help=command.summary,
             description=command.summary[0].upper() + command.summary[1:] + ".",
             epilog=f"examples:\n{command.examples}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_help,
         )
         command.configure(one)
         one.set_defaults(command=command)

@@ -10,7 +10,7 @@ from typing import Any, Callable, Final
 
 from vmsieve.filters.rules import RULE_STRIDE
 from vmsieve.formats.kernels import inline, kernel
-from vmsieve.formats.kernels.dialect import Plugins
+from vmsieve.formats.kernels.families import Plugins
 from vmsieve.formats.kernels.primitives import (
     load8,
     load16,

@@ -3,8 +3,8 @@
 A *kernel* is a plain Python function, marked with :func:`kernel`, whose arguments, variables and result are all
 unsigned 64-bit integers. Addresses are integers too; memory is reached through the primitives of
 :mod:`~vmsieve.formats.kernels.primitives` (``load32(base, offset)`` and the like). Arithmetic wraps at 2**64, shifts
-and divisions are unsigned, and an int literal is an unsigned 64-bit constant: :mod:`~vmsieve.formats.kernels.dialect` sees
-to it, so that one source means the same on every backend:
+and divisions are unsigned, and an int literal is an unsigned 64-bit constant:
+:mod:`~vmsieve.formats.kernels.dialect` sees to it, so that one source means the same on every backend:
 
 ``aot``
     The machine code built with the package for this machine, called through ctypes with the GIL released. The default;

@@ -43,7 +43,8 @@ def gather_pages(
 
     Takes kept pages from bit ``first`` on, up to ``pages`` of them, in at most ``most_spans`` spans. Two kept pages
     share a span when no more than ``bridge`` pages lie between them and all of those are stored in the input (reading
-    over them is cheaper than another read); all spans together hold at most ``room`` pages. Both bitmaps end at bit ``end``.
+    over them is cheaper than another read); all spans together hold at most ``room`` pages. Both bitmaps end at bit
+    ``end``.
 
     ``spans``: address of 64-bit pairs, each set to the first bit and the number of pages of a span. ``index``: address
     of 32-bit words, for each kept page its place, in pages, when the spans are read one after another. ``pfns``:

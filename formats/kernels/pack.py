@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.kernels import kernel
 from vmsieve.formats.kernels.copies import copy
-from vmsieve.formats.kernels.dialect import Plugins
+from vmsieve.formats.kernels.families import Plugins
 from vmsieve.formats.kernels.primitives import load32, load64, store32
 from vmsieve.formats.kernels.zero import is_zero
 

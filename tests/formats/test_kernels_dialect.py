@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.kernels import Kernel, bind, inline, kernel
-from vmsieve.formats.kernels.dialect import MASK, DialectError, Plugins
+from vmsieve.formats.kernels.dialect import MASK, DialectError
+from vmsieve.formats.kernels.families import Plugins
 from vmsieve.formats.kernels.primitives import (
     big_endian,
     call1,

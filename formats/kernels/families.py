@@ -1,0 +1,58 @@
+"""Plugins called by kernels: a family of inline functions that becomes one function when a kernel is built."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+__all__ = ["DialectError", "Plugins"]
+
+
+class DialectError(TypeError):
+    """A kernel uses something that the dialect does not have."""
+
+
+class Plugins:
+    """A family of inline functions, one from each plugin of a room, called by a kernel as if it were one function.
+
+    Args:
+        collect: Returns the functions; called when a kernel is built, so that a new plugin file needs no other edit.
+        how: ``"pick"``: the first argument is an index and selects the function whose result is returned (0 for an
+            index out of range). ``"hits"``: the first argument is a mask; function *i* is called only if bit *i* of it
+            is set, with the mask left out and, as the first argument, the address of its own parameters
+            (``second argument + i * stride``). Bit *i* of the result says whether it returned non-zero, and from bit 8
+            on stands what the first of those returned.
+        stride: Bytes from one function's parameters to the next one's, for ``"hits"``.
+    """
+
+    def __init__(self, collect: Callable[[], list[Callable[..., int]]], how: str, stride: int = 0) -> None:
+        self.collect = collect
+        self.how = how
+        self.stride = stride
+
+    def source(self, name: str) -> tuple[str, dict[str, Any]]:
+        """Dialect source of the combined function, and the names it uses."""
+        functions = self.collect()
+        if not functions:
+            raise DialectError(f"{name}: the room has no plugin for it")
+        arguments = functions[0].__code__.co_varnames[: functions[0].__code__.co_argcount]
+        space = {f"{name}_{i}": function for i, function in enumerate(functions)}
+        if self.how == "pick":
+            lines = [f"def {name}(which, {', '.join(arguments)}):"]
+            for i in range(len(functions)):
+                lines += [f"    if which == {i}:", f"        return {name}_{i}({', '.join(arguments)})"]
+            lines.append("    return 0")
+        else:
+            own, *rest = arguments
+            lines = [f"def {name}(mask, {own}, {', '.join(rest)}):", "    bits = 0", "    first = 0"]
+            for i in range(len(functions)):
+                call = f"{name}_{i}({', '.join([f'{own} + {i * self.stride}', *rest])})"
+                lines += [
+                    f"    if mask & {1 << i}:",
+                    f"        hit = {call}",
+                    "        if hit != 0:",
+                    f"            bits |= {1 << i}",
+                    "            if first == 0:",
+                    "                first = hit",
+                ]
+            lines.append("    return bits | first << 8")
+        return "\n".join(lines), space
