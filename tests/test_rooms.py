@@ -1,0 +1,243 @@
+"""The rooms keep to their plan: who imports whom, what the capture path loads, how large things get."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+import vmsieve
+from tests.dumps import ROOT, dump
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sized
+    from pathlib import Path
+
+ROOMS = ("formats", "filters", "pipeline")
+#: What each room may import of the others.
+MAY_IMPORT = {
+    "formats": {"formats"},
+    "filters": {"formats", "filters"},
+    "pipeline": {"formats", "filters", "pipeline"},
+}
+#: Packages from outside, and the only modules that import them.
+OUTSIDE = {
+    "numba": {"formats/kernels/compiled.py", "formats/kernels/lower.py"},
+    "llvmlite": {"formats/kernels/compiled.py", "formats/kernels/lower.py"},
+    "tqdm": {"pipeline/progress.py"},
+    "zstandard": {"formats/codecs/zstd.py", "formats/codecs/_libraries.py"},
+    "isal": {"formats/codecs/zlib.py", "formats/codecs/_isal.py", "formats/codecs/_libraries.py"},
+}
+#: Modules that the capture path has no memory for.
+HEAVY = ("numba", "llvmlite", "numpy", "elftools", "tqdm", "hypothesis", "multiprocessing", "asyncio")
+#: MiB that a dump of the demo may take at its peak; the interpreter alone takes 9.
+MEMORY_BUDGET = 24
+
+FILE_LINES = 350
+FUNCTION_LINES = 45
+#: Everything is inlined into a kernel, its constants and its contract among them.
+KERNEL_LINES = 100
+
+
+def modules() -> list[Path]:
+    """Every Python file that is installed."""
+    found = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    assert len(found) > 60
+    return sorted(found) + sorted((ROOT / "src" / "vmsieve").glob("*.py"))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(node: ast.AST) -> Iterator[tuple[str, ast.stmt]]:
+    """Dotted names that are imported anywhere below ``node``, in functions and for type checkers too."""
+    for one in ast.walk(node):
+        if isinstance(one, ast.Import):
+            for alias in one.names:
+                yield alias.name, one
+        elif isinstance(one, ast.ImportFrom):
+            assert not one.level, "imports name the package: they read the same everywhere"
+            for alias in one.names:
+                yield f"{one.module}.{alias.name}", one
+
+
+def shipped(room: str) -> list[Path]:
+    return [path for path in modules() if name(path).startswith(f"{room}/")]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_go_one_way(room: str) -> None:
+    """pipeline, filters, formats: each knows the later ones and never the earlier, not even for type checkers."""
+    wrong = [
+        f"{name(path)} imports {dotted}"
+        for path in shipped(room)
+        for dotted, _ in imports(tree(path))
+        if dotted.startswith("vmsieve.")
+        and dotted.split(".")[1] in ROOMS
+        and dotted.split(".")[1] not in MAY_IMPORT[room]
+    ]
+    assert not wrong
+
+
+def test_the_rooms_reach_each_other_by_the_package_only() -> None:
+    """``import formats`` would work in a checkout and fail where the package is installed."""
+    wrong = [
+        f"{name(path)} imports {dotted}"
+        for path in modules()
+        for dotted, _ in imports(tree(path))
+        if dotted.split(".")[0] in (*ROOMS, "tests", "perf", "src")
+    ]
+    assert not wrong
+
+
+def test_only_named_modules_import_packages_from_outside() -> None:
+    """The standard library will do, but for the compiler, the codecs' wheels and the progress bar."""
+    wrong = []
+    for path in modules():
+        for dotted, _ in imports(tree(path)):
+            top = dotted.split(".")[0]
+            if top in sys.stdlib_module_names or top == "vmsieve":
+                continue
+            if name(path) not in OUTSIDE.get(top, ()):
+                wrong.append(f"{name(path)} imports {dotted}")
+    assert not wrong
+
+
+def test_packages_from_outside_are_imported_when_they_are_needed() -> None:
+    """Importing a module must not load numba, nor demand zstandard of a machine that has none."""
+    compiler = OUTSIDE["numba"]
+    wrong = [
+        f"{name(path)} imports {dotted}"
+        for path in modules()
+        if name(path) not in compiler
+        for statement in tree(path).body
+        if not isinstance(statement, (ast.FunctionDef, ast.ClassDef))
+        for dotted, _ in imports(statement)
+        if dotted.split(".")[0] in OUTSIDE
+    ]
+    assert not wrong
+
+
+def test_every_plugin_room_can_be_scanned() -> None:
+    """Each module of a plugin room ends in its room's constant; an empty room would be a scan that finds nothing."""
+    from vmsieve.filters.kernel.arch import arches
+    from vmsieve.filters.rules import rules
+    from vmsieve.formats.codecs import codecs
+    from vmsieve.formats.inputs import formats
+    from vmsieve.formats.outputs import output_formats
+    from vmsieve.pipeline.commands import commands
+
+    scans: dict[str, Sized] = {
+        "formats/inputs": formats(),
+        "formats/outputs": output_formats(),
+        "formats/codecs": codecs(),
+        "filters/kernel/arch": arches(),
+        "filters/rules": rules(),
+        "pipeline/commands": commands(),
+    }
+    for room, found in scans.items():
+        files = [path for path in (ROOT / room).glob("*.py") if not path.name.startswith("_")]
+        assert len(found) == len(files) > 0, room
+
+
+def test_a_plugin_without_its_constant_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new file that forgets ``CODEC`` is an error that names it, not a plugin that is silently missing."""
+    from vmsieve.formats.codecs import Codec
+    from vmsieve.formats.plugins import scan
+
+    (tmp_path / "made_up_room").mkdir()
+    (tmp_path / "made_up_room" / "__init__.py").touch()
+    (tmp_path / "made_up_room" / "forgetful.py").write_text("CODEK = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    room = importlib.import_module("made_up_room")
+    with pytest.raises(TypeError, match=r"made_up_room\.forgetful has no constant CODEC"):
+        scan(room, "CODEC", Codec)
+
+
+def kernels_in_tests() -> set[str]:
+    """Names that tests take from the kernel rooms: imported from a module there, or as an attribute of one."""
+    found: set[str] = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        imported = [
+            alias
+            for one in ast.walk(tree(path))
+            if isinstance(one, ast.ImportFrom) and re.match(r"vmsieve\.\w+\.kernels\b", one.module or "")
+            for alias in one.names
+        ]
+        called = {alias.asname or alias.name for alias in imported}
+        found |= {alias.name for alias in imported}
+        found |= {
+            one.attr
+            for one in ast.walk(tree(path))
+            if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id in called
+        }
+    return found
+
+
+def test_every_kernel_says_what_it_does_and_is_tested_by_itself() -> None:
+    """A kernel has a docstring, and a test that calls it directly, beside a twin in plain Python."""
+    from vmsieve.formats.kernels import lower
+
+    kernels = lower.find_kernels()
+    tested = kernels_in_tests()
+    assert len(kernels) > 10
+    assert not [k.name for k in kernels if not k.__doc__]
+    assert not [k.name for k in kernels if k.name not in tested]
+
+
+def is_kernel(function: ast.FunctionDef) -> bool:
+    return any(isinstance(d, ast.Name) and d.id in ("kernel", "inline") for d in function.decorator_list)
+
+
+def test_files_and_functions_stay_small() -> None:
+    """What grows beyond these sizes does more than one thing."""
+    large = []
+    for path in modules():
+        lines = path.read_text().count("\n")
+        if lines > FILE_LINES:
+            large.append(f"{name(path)}: {lines} lines")
+        for one in ast.walk(tree(path)):
+            if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                length = (one.end_lineno or 0) - one.lineno + 1
+                cap = KERNEL_LINES if isinstance(one, ast.FunctionDef) and is_kernel(one) else FUNCTION_LINES
+                if length > cap:
+                    large.append(f"{name(path)}: {one.name} has {length} lines")
+    assert not large
+
+
+CAPTURE = """
+import json, sys
+from vmsieve.pipeline.cli import main
+status = main(sys.argv[1:])
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+print(json.dumps({"status": status, "peak": peak, "modules": sorted(sys.modules)}))
+"""
+
+
+@pytest.mark.parametrize("packing", ["-c", "-l", "-p", "-z", "-E"])
+def test_a_capture_loads_little_and_needs_little(packing: str, scratch: Path, tmp_path: Path) -> None:
+    """As in a crash kernel: no compiler, no numpy, no progress bar; and within the memory budget."""
+    source = dump("demo.elf", scratch)
+    command = [sys.executable, "-c", CAPTURE, "dump", "-q", "-d", "31", packing, str(source), str(tmp_path / "out")]
+    ran = subprocess.run(
+        command, env={"PYTHONPATH": str(next(iter(vmsieve.__path__)) + "/.."), "VMSIEVE_KERNELS": "aot"},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    told = json.loads(ran.stdout)
+    assert told["status"] == 0
+    assert not [m for m in told["modules"] if m.split(".")[0] in HEAVY]
+    assert told["peak"] < MEMORY_BUDGET * 1024
+    assert (tmp_path / "out").stat().st_size > 1 << 20
