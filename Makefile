@@ -12,7 +12,7 @@ DEMO := .demo
 
 SOURCES := $(shell find pipeline filters formats src/vmsieve/*.py -name '*.py') pyproject.toml hatch_build.py
 
-.PHONY: demo test lint types pytest dev wheel clean
+.PHONY: demo test lint types pytest dev kernels wheel clean
 
 demo: .venv/installed $(DEMO)/vmcore
 	@printf '\n== What is this dump? ==\n'
@@ -36,6 +36,9 @@ pytest: .venv-dev/installed
 	$(DEV)/python -m pytest -q $(PYTEST)
 
 dev: .venv-dev/installed
+
+kernels: .venv-dev/installed
+	$(DEV)/python -c 'import pathlib, vmsieve.formats.kernels.lower as lower; lower.build(pathlib.Path("formats/kernels/objects"))'
 
 wheel: .venv-dev/installed
 	$(DEV)/python -m hatchling build -t wheel -d dist
