@@ -14,7 +14,7 @@ OBJECTS = ROOT / "formats" / "kernels" / "objects"
 
 
 class KernelsHook(BuildHookInterface[Any]):
-    """Writes ``formats/kernels/objects/<machine>.so``, which the wheel takes along."""
+    """Writes ``formats/kernels/objects/<name>.so``, which the wheel takes along."""
 
     PLUGIN_NAME = "custom"
 
@@ -26,7 +26,7 @@ class KernelsHook(BuildHookInterface[Any]):
             for path in lower.build(OBJECTS):
                 print(f"kernels: {path.name}, {path.stat().st_size} bytes")
         for target in lower.TARGETS:
-            name = f"{target.machine}.so"
+            name = f"{target.name}.so"
             build_data["force_include"][str(OBJECTS / name)] = f"vmsieve/formats/kernels/objects/{name}"
 
 

@@ -24,7 +24,7 @@ from tests.dumps import ROOT, dump
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MACHINES = ("aarch64", "loongarch64", "ppc64le", "riscv64", "s390x", "x86_64")
+MACHINES = ("aarch64", "loongarch64", "ppc64le", "riscv64", "s390x", "x86_64", "x86_64-v1")
 ROOMS = ("filters", "formats", "pipeline")
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from vmsieve.formats.kernels import inline
 from vmsieve.formats.kernels.primitives import big_endian, ctz64, load8, load64, store8, store64, swap64
 
-__all__ = ["copy", "copy_match", "copy_run", "match_length"]
+__all__ = ["copy", "copy_match", "copy_run", "copy_short", "match_length"]
 
 #: For each distance below 8, a nibble: its smallest multiple that is at least 8.
 _MULTIPLES: Final = 0xECA89880
@@ -61,10 +61,20 @@ def copy_run(at: int, here: int, run: int, limit: int, end: int) -> int:
 
 
 @inline
+def copy_short(at: int, here: int, run: int) -> int:
+    """Copy ``run`` literals, most often few; both sides have room for 16 or, beyond that, for 7 more than ``run``."""
+    store64(at, 0, load64(here, 0))
+    store64(at, 8, load64(here, 8))
+    for i in range(2, (run + 7) >> 3):
+        store64(at, i * 8, load64(here, i * 8))
+    return at + run
+
+
+@inline
 def match_length(here: int, match: int, end: int) -> int:
-    """How many bytes at ``here`` and ``match`` are equal; the first four are."""
-    length = 4
-    bits = 0
+    """How many bytes at ``here`` and ``match`` are equal; the first four are, and there are twelve before ``end``."""
+    bits = load64(here, 4) ^ load64(match, 4)
+    length = 12
     while bits == 0 and here + length + 8 <= end:
         bits = load64(here, length) ^ load64(match, length)
         length += 8

@@ -29,7 +29,8 @@ class Target:
     """A machine that kernels are lowered for.
 
     Attributes:
-        machine: ``os.uname().machine`` there.
+        name: Of the object file: ``os.uname().machine`` there, and what :mod:`~vmsieve.formats.kernels.native` appends
+            for older processors.
         triple: LLVM's name for it.
         cpu: The oldest processor that the code runs on.
         features: LLVM feature string on top of ``cpu``.
@@ -38,7 +39,7 @@ class Target:
             relocations is that worth having.
     """
 
-    machine: str
+    name: str
     triple: str
     cpu: str
     features: str = ""
@@ -48,6 +49,7 @@ class Target:
 
 TARGETS: Final = (
     Target("x86_64", "x86_64-unknown-linux-gnu", "x86-64-v2", vector=True),
+    Target("x86_64-v1", "x86_64-unknown-linux-gnu", "x86-64", vector=True),  # also QEMU's default processor
     Target("aarch64", "aarch64-unknown-linux-gnu", "generic"),
     Target("ppc64le", "powerpc64le-unknown-linux-gnu", "pwr8"),
     Target("s390x", "s390x-unknown-linux-gnu", "z13", big_endian=True),
@@ -93,7 +95,7 @@ def source_digest() -> str:
 
 
 def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
-    """Write ``<machine>.so`` for each target into ``folder``, and the digest they were made from; returns the paths."""
+    """Write ``<name>.so`` for each target into ``folder``, and the digest they were made from; returns the paths."""
     # numba would optimise for the machine that builds; the target's own passes come later, so hold it off.
     os.environ["NUMBA_OPT"] = "0"
     from vmsieve.formats.kernels.compiled import llvm
@@ -102,7 +104,7 @@ def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
     kernels = find_kernels()
     texts = [(k.name, *llvm(k)) for k in kernels]
     names = [k.name for k in kernels]
-    images = {folder / f"{t.machine}.so": link.shared_object(_emit(texts, t), names) for t in targets}
+    images = {folder / f"{t.name}.so": link.shared_object(_emit(texts, t), names) for t in targets}
     for path, image in images.items():
         _replace(path, image)
     _replace(folder / "digest", source_digest().encode())

@@ -10,15 +10,13 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.kernels import inline
-from vmsieve.formats.kernels.copies import copy_match, copy_run, match_length
-from vmsieve.formats.kernels.primitives import load8, load16, load32, load64, store8, store16, store64
+from vmsieve.formats.kernels.copies import copy_match, copy_run, copy_short, match_length
+from vmsieve.formats.kernels.primitives import load8, load16, load32, store8, store16, store64
 
 __all__ = ["TABLE_SIZE", "snappy_pack", "snappy_unpack"]
 
-_BITS: Final = 13
-#: Bytes of scratch memory that packing needs.
-TABLE_SIZE: Final = 2 << _BITS
-_SHIFT: Final = 64 - _BITS
+#: Bytes of scratch memory that packing needs: a table of 16-bit places, 12 bits of hash for pages of 4 KiB, else 13.
+TABLE_SIZE: Final = 2 << 13
 _MIX: Final = 0x9E3779B97F4A7C15
 #: No match begins in the last bytes, so that eight bytes can be read from wherever one does.
 _TAIL: Final = 16
@@ -33,10 +31,12 @@ def snappy_pack(table: int, source: int, size: int, out: int, room: int) -> int:
     ``table``: address of :data:`TABLE_SIZE` bytes, which maps a hash of four bytes to where they were last seen. What
     it holds before does not matter, so that equal pages make equal blocks.
     """
-    for i in range(TABLE_SIZE >> 3):
-        store64(table, i * 8, 0)
     if size > 65536 or room < _SLACK:
         return 0
+    bits = 12 if size <= 4096 else 13
+    shift = 64 - bits
+    for i in range(1 << (bits - 2)):
+        store64(table, i * 8, 0)
     end = source + size
     limit = out + room - _SLACK
     at = _put_size(out, size)
@@ -44,7 +44,7 @@ def snappy_pack(table: int, source: int, size: int, out: int, room: int) -> int:
     here = source + 1
     while here + _TAIL < end:
         word = load32(here, 0)
-        slot = table + ((word * _MIX) >> _SHIFT) * 2
+        slot = table + ((word * _MIX) >> shift) * 2
         match = source + load16(slot, 0)
         store16(slot, 0, here - source)
         if load32(match, 0) != word:
@@ -55,13 +55,11 @@ def snappy_pack(table: int, source: int, size: int, out: int, room: int) -> int:
         if at + run + (length >> 4) > limit:
             return 0
         if run != 0:
-            at = _put_run(at, run)
-            for i in range((run + 7) >> 3):
-                store64(at, i * 8, load64(anchor, i * 8))
-            at += run
+            at = copy_short(_put_run(at, run), anchor, run)
         at = _put_copy(at, here - match, length)
         here += length
         anchor = here
+        store16(table + ((load32(here - 1, 0) * _MIX) >> shift) * 2, 0, here - 1 - source)
     run = end - anchor
     if at + run > limit:
         return 0

@@ -147,7 +147,7 @@ def _stub(machine: str, size: int) -> bytes:
 
     ll.initialize_all_targets()
     ll.initialize_all_asmprinters()
-    target = next(t for t in lower.TARGETS if t.machine == machine)
+    target = next(t for t in lower.TARGETS if t.name == machine)
     made = ll.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=1, reloc="pic", codemodel="default", jit=False
     )

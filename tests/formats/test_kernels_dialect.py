@@ -208,7 +208,7 @@ def _lowered(kernels: list[Any], folder: Path) -> dict[str, Callable[..., int]]:
     from vmsieve.formats.kernels import link, lower
     from vmsieve.formats.kernels.compiled import llvm
 
-    target = next((t for t in lower.TARGETS if t.machine == os.uname().machine), None)
+    target = next((t for t in lower.TARGETS if t.name == os.uname().machine), None)
     if target is None:
         pytest.skip("kernels are not lowered for this machine")
     names = [k.name for k in kernels]

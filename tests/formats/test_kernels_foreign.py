@@ -131,7 +131,7 @@ def test_arithmetic_memory_and_loops_mean_the_same(machine: str, tmp_path: Path)
     from vmsieve.formats.kernels.compiled import llvm
 
     kernels: list[Any] = [dialect.arithmetic, dialect.loops, dialect.memory]
-    target = next(t for t in lower.TARGETS if t.machine == machine)
+    target = next(t for t in lower.TARGETS if t.name == machine)
     code = lower._emit([(k.name, *llvm(k)) for k in kernels], target)
     program, chance, expected = (
         Program(machine, link.shared_object(code, [k.name for k in kernels])),
