@@ -20,7 +20,7 @@ TABLE_SIZE: Final = 2 << 13
 _MIX: Final = 0x9E3779B97F4A7C15
 #: No match begins in the last bytes, so that eight bytes can be read from wherever one does.
 _TAIL: Final = 16
-#: Room that one round of packing may need beyond its literals: copies in steps of eight, a length, the last copy.
+#: Room that one round of packing may need beyond its literals: copies of 16 and then 8 bytes, a length, the last copy.
 _SLACK: Final = 32
 
 
@@ -42,14 +42,18 @@ def snappy_pack(table: int, source: int, size: int, out: int, room: int) -> int:
     at = _put_size(out, size)
     anchor = source
     here = source + 1
+    skip = 32
     while here + _TAIL < end:
         word = load32(here, 0)
         slot = table + ((word * _MIX) >> shift) * 2
         match = source + load16(slot, 0)
         store16(slot, 0, here - source)
         if load32(match, 0) != word:
-            here += 1 + ((here - anchor) >> 5)
+            # The longer nothing is found, the larger the steps.
+            here += skip >> 5
+            skip += 1
             continue
+        skip = 32
         length = match_length(here, match, end)
         run = here - anchor
         if at + run + (length >> 4) > limit:
@@ -59,7 +63,6 @@ def snappy_pack(table: int, source: int, size: int, out: int, room: int) -> int:
         at = _put_copy(at, here - match, length)
         here += length
         anchor = here
-        store16(table + ((load32(here - 1, 0) * _MIX) >> shift) * 2, 0, here - 1 - source)
     run = end - anchor
     if at + run > limit:
         return 0
