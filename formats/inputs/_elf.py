@@ -123,6 +123,8 @@ def _extended_count(file: ByteFile, byte_order: str, sections: int) -> int:
 
 def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Segment]:
     """The program headers in order; ends early where the file does."""
+    if header.count == 0:
+        return
     layout = struct.Struct(elf.ORDERS[header.byte_order] + elf.PHDR)
     buffer = bytearray(_TABLE_STEP // header.entry_size * header.entry_size)
     done = 0
