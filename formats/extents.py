@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXTENTS_LIMIT", "Extents"]
 
-#: Most pieces that a table takes: 96 MiB of it.
+#: Most pieces that a table takes unless it is told otherwise: 96 MiB of it, and as much again while it is sorted.
 EXTENTS_LIMIT: Final = 4 << 20
 #: Most rows of pieces in ascending order that a table sorts into one, and most pieces that lie over each other in one
 #: place. A real file has a handful of the former and two of the latter.
@@ -34,11 +34,13 @@ class Extents:
         repeated: Bytes that were in more than one piece, once for each repetition; known after :meth:`settle`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = EXTENTS_LIMIT) -> None:
+        """An empty table for up to ``limit`` pieces."""
         self.starts = array("Q")
         self.ends = array("Q")
         self.places = array("Q")
         self.repeated = 0
+        self._limit = limit
         self._rows = [0]
         self._disjoint = True
 
@@ -58,8 +60,8 @@ class Extents:
             if start < self.starts[-1]:
                 self._rows.append(len(self.starts))
             self._disjoint &= start >= last
-        if len(self.starts) >= EXTENTS_LIMIT or len(self._rows) > _DISORDER_LIMIT:
-            raise UnsupportedError("the input is in too many pieces", expected=f"at most {EXTENTS_LIMIT}")
+        if len(self.starts) >= self._limit or len(self._rows) > _DISORDER_LIMIT:
+            raise UnsupportedError("the input is in too many pieces", expected=f"at most {self._limit}")
         self.starts.append(start)
         self.ends.append(end)
         self.places.append(place)
@@ -82,7 +84,7 @@ class Extents:
 
     def _lay_out(self, order: Iterable[int], sign: int) -> Extents:
         """The pieces, taken by ascending start, without what lower ranks hide; ``sign`` times its number is a rank."""
-        out = Extents()
+        out = Extents(self._limit)
         # What lies over each other at the moment, best rank first: rank, end, distance from address to place.
         open_pieces: list[tuple[int, int, int]] = []
         at = 0

@@ -25,6 +25,8 @@ _ENTRY_LIMIT: Final = 4096
 _TABLE_STEP: Final = 64 << 10
 #: One above the highest physical address of any 64-bit machine that Linux knows (riscv64, 56 bits).
 _ADDRESS_END: Final = 1 << 56
+#: Most ranges of memory with holes between them. Segments may be many more: memory that was left out is no hole.
+_RANGES_LIMIT: Final = 1 << 20
 #: Most virtual ranges, and note segments, that are remembered. No real file has so many.
 _VIRTUAL_LIMIT: Final = 1 << 16
 _NOTES_LIMIT: Final = 1 << 10
@@ -154,7 +156,7 @@ class Segments:
 
     def __init__(self, file: ByteFile) -> None:
         self.data = Extents()
-        self.memory = Extents()
+        self.memory = Extents(_RANGES_LIMIT)
         self.notes: list[tuple[int, int]] = []
         self.virtual: list[VirtualRange] = []
         self.cut_off = False

@@ -149,9 +149,9 @@ def fill(table: Extents, pieces: Iterable[tuple[int, int]]) -> Extents:
 
 def test_a_table_of_pieces_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many pieces, too great a disorder, too many over each other."""
-    monkeypatch.setattr("vmsieve.formats.extents.EXTENTS_LIMIT", 100)
+    fill(Extents(100), ((i * 10, i * 10 + 5) for i in range(100)))
     with pytest.raises(UnsupportedError, match="too many pieces"):
-        fill(Extents(), ((i * 10, i * 10 + 5) for i in range(200)))
+        fill(Extents(100), ((i * 10, i * 10 + 5) for i in range(101)))
     monkeypatch.setattr("vmsieve.formats.extents._DISORDER_LIMIT", 10)
     with pytest.raises(UnsupportedError, match="too many pieces"):
         fill(Extents(), ((i * 10, i * 10 + 5) for i in range(20, 0, -1)))
