@@ -73,11 +73,12 @@ def _run_zlib(own: int, source: int, size: int, out: int, room: int) -> int:
 
 
 def _open_compressor(level: int, page_size: int) -> State:
+    del page_size
     fast = _isal.open_deflate(level) if level <= 1 else None
     if fast is not None:
         return State(fast.provider, words(_ISAL, *fast.words), fast.keep)
     level = max(level, 1)
-    return _open_libdeflate(level) or _open_libz(level, page_size) or _open_python(level)
+    return _open_libdeflate(level) or _open_libz(level) or _open_python(level)
 
 
 def _open_decompressor(page_size: int) -> State:
@@ -85,7 +86,7 @@ def _open_decompressor(page_size: int) -> State:
     fast = _isal.open_inflate()
     if fast is not None:
         return State(fast.provider, words(_ISAL, *fast.words), fast.keep)
-    return _open_libdeflate(None) or _open_libz(None, 0) or _open_python(None)
+    return _open_libdeflate(None) or _open_libz(None) or _open_python(None)
 
 
 def _open_libdeflate(level: int | None) -> State | None:
@@ -103,23 +104,17 @@ def _open_libdeflate(level: int | None) -> State | None:
     return None
 
 
-def _open_libz(level: int | None, page_size: int) -> State | None:
+def _open_libz(level: int | None) -> State | None:
     """A compressor of zlib, of ``level``, or its decompressor for None: one stream, used again for every page."""
     side = "inflate" if level is None else "deflate"
-    init = "inflateInit_" if level is None else "deflateInit2_"
-    for name, library in libraries("", _LIBZ, ("zlibVersion", init, f"{side}Reset", side, f"{side}End")):
+    for name, library in libraries("", _LIBZ, ("zlibVersion", f"{side}Init_", f"{side}Reset", side, f"{side}End")):
         version, end = library.zlibVersion, getattr(library, f"{side}End")
         version.restype = ctypes.c_char_p
         end.argtypes = [ctypes.c_void_p]
         stream = ctypes.create_string_buffer(_STREAM)
-        # Method 8 (deflate); a window, hash table and symbol buffer no larger than a page can use, for each is cleared
-        # or touched once a page.
-        bits = min(max(page_size.bit_length(), 9), 15)
-        choice = [] if level is None else [level, 8, bits, min(max(bits - 7, 1), 8), 0]
-        if getattr(library, init)(stream, *choice, version(), _STREAM) == 0:
+        if getattr(library, f"{side}Init_")(stream, *([] if level is None else [level]), version(), _STREAM) == 0:
             functions = [address(library, f"{side}Reset"), address(library, side)]
             state = words(_ZLIB, ctypes.addressof(stream), *functions)
-            # Whoever closes the state holds the stream.
             return State(f"{name} {version().decode()}", state, [library, stream], lambda: end(stream))  # noqa: B023
     return None
 
