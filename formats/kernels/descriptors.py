@@ -69,6 +69,29 @@ def find_bit(bitmap: int, first: int, end: int, value: int) -> int:
     return end
 
 
+@inline
+def fault(offset: int, size: int, flags: int, page_size: int, file_size: int) -> int:
+    """Why a page with this descriptor can't be read; :data:`DONE` if it can."""
+    if offset == 0:
+        return MISSING
+    if size > page_size:
+        return TOO_LONG
+    if size == 0 or (flags == 0 and size != page_size):
+        return EMPTY
+    if offset >= file_size or file_size - offset < size:
+        return BEYOND
+    return DONE
+
+
+@inline
+def enter(table: int, page: int, place: int, size: int, packed: int) -> int:
+    """Fill in an entry for :func:`vmsieve.formats.kernels.pack.unpack_pages`."""
+    store64(table, page * 16, place)
+    store32(table, page * 16 + 8, size)
+    store32(table, page * 16 + 12, packed)
+    return 0
+
+
 @kernel
 def plan_pages(
     bitmap: int, first: int, count: int, descriptors: int, swap: int, page_size: int, file_size: int,
@@ -111,9 +134,7 @@ def plan_pages(
     done = 0
     while done < count:
         if bit(bitmap, first + done) == 0:
-            store64(table, done * 16, 0)
-            store32(table, done * 16 + 8, page_size)
-            store32(table, done * 16 + 12, 0)
+            enter(table, done, 0, page_size, 0)
             done += 1
             continue
         offset = load64(descriptors, used * 24)
@@ -123,15 +144,8 @@ def plan_pages(
             offset = swap64(offset)
             size = swap32(size)
             flags = swap32(flags)
-        if offset == 0:
-            why = MISSING
-        elif size > page_size:
-            why = TOO_LONG
-        elif size == 0 or (flags == 0 and size != page_size):
-            why = EMPTY
-        elif offset >= file_size or file_size - offset < size:
-            why = BEYOND
-        elif flags != 0 and packed != 0 and flags != packed:
+        why = fault(offset, size, flags, page_size, file_size)
+        if why == DONE and flags != 0 and packed != 0 and flags != packed:
             why = CHANGED
         if why != DONE:
             break
@@ -151,12 +165,9 @@ def plan_pages(
         if place == at:
             at += size
             following = offset + size
-        kind = min(flags, 1)
-        if kind:
+        if flags != 0:
             packed = flags
-        store64(table, done * 16, place)
-        store32(table, done * 16 + 8, size)
-        store32(table, done * 16 + 12, kind)
+        enter(table, done, place, size, min(flags, 1))
         used += 1
         done += 1
     store64(result, 0, shared)

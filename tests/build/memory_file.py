@@ -41,6 +41,11 @@ def read(dump: Source, paddr: int, size: int) -> bytes:
     return bytes(out)
 
 
+def ranges(dump: Source) -> list[tuple[int, int, int]]:
+    """The ranges of memory: start, end of what is stored, end."""
+    return [(r.start, r.stored_end, r.end) for r in dump.ranges()]
+
+
 def bits(bitmap: bytes | bytearray) -> set[int]:
     """The bits that are set, least significant first."""
     return {i * 8 + j for i, byte in enumerate(bitmap) for j in range(8) if byte >> j & 1}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,17 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.build.elf_core import DIRECT, Core, Load, core, loads
-from tests.build.memory_file import MemoryFile, page_sets, pages_in, read, source
+from tests.build.memory_file import page_sets, pages_in, ranges, read, source
 from tests.build.notes import note, prstatus, vmcoreinfo
 from tests.build.pages import PAGE, memory, parse
 from tests.dumps import answers, dump
-from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError, UnsupportedError
-from vmsieve.formats.inputs import Cpu, MemoryRange, VirtualRange, open_file, open_source
+from vmsieve.formats.errors import FormatError, ReadError
+from vmsieve.formats.inputs import Cpu, MemoryRange, VirtualRange, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vmsieve.formats.inputs import Source
 
 NONE = (1 << 64) - 1
 RECIPE = """
@@ -33,10 +31,6 @@ RECIPE = """
 """
 NOTES = prstatus(7, b"\x11" * 216) + vmcoreinfo(b"OSRELEASE=6.1\nPAGESIZE=4096\n") + prstatus(-2, b"\x22" * 216)
 BIG_NOTES = prstatus(7, b"\x11" * 216, "big") + vmcoreinfo(b"OSRELEASE=6.1\nPAGESIZE=4096\n", "big")
-
-
-def ranges(opened: Source) -> list[tuple[int, int, int]]:
-    return [(r.start, r.stored_end, r.end) for r in opened.ranges()]
 
 
 @pytest.mark.parametrize(("order", "notes"), [("little", NOTES), ("big", BIG_NOTES)])
@@ -97,40 +91,6 @@ def test_zeros_between_notes_are_passed_over() -> None:
     opened = source(core(RECIPE, notes))
     assert [cpu.pid for cpu in opened.cpus] == [1, 2]
     assert not opened.oddities
-
-
-def test_notes_damaged_half_way_keep_their_first_half() -> None:
-    """What can be read is used, and the loss is said."""
-    broken = bytearray(NOTES)
-    struct.pack_into("<I", broken, len(prstatus(7, bytes(216))) + 4, 1 << 30)
-    opened = source(core(RECIPE, bytes(broken)))
-    assert [cpu.pid for cpu in opened.cpus] == [7]
-    assert opened.vmcoreinfo is None
-    lost = len(NOTES) - len(prstatus(7, bytes(216)))
-    assert opened.oddities == [f"{lost} of {len(NOTES)} bytes of notes are damaged, missing or too many"]
-
-
-def test_a_cut_vmcoreinfo_is_not_used() -> None:
-    """Half of the keys would make pages be judged by the wrong rules."""
-    opened = source(core(RECIPE, NOTES[: len(prstatus(7, bytes(216))) + 40]))
-    assert opened.vmcoreinfo is None
-    assert opened.oddities
-
-
-def test_a_missing_note_segment_is_an_oddity() -> None:
-    """Another tool refuses such a core; its pages are all there."""
-    opened = source(Core([Load(0x1000, b"x" * PAGE)]).build())
-    assert opened.oddities == ["there is no note segment: no registers and no VMCOREINFO"]
-    assert read(opened, 0x1000, 4) == b"xxxx"
-
-
-def test_notes_outside_the_file_are_an_oddity() -> None:
-    """A note segment that points past the end of the file costs the notes and nothing else."""
-    data = bytearray(Core([Load(0x1000, b"x" * PAGE)], (NOTES,)).build())
-    struct.pack_into("<Q", data, 64 + 8, 1 << 60)
-    opened = source(bytes(data))
-    assert opened.notes == b""
-    assert opened.oddities == [f"{len(NOTES)} of {len(NOTES)} bytes of notes are damaged, missing or too many"]
 
 
 def test_kernel_text_that_overlaps_is_no_oddity() -> None:
@@ -200,21 +160,6 @@ def test_segments_without_a_physical_address_are_passed_over() -> None:
     assert not opened.oddities
 
 
-@pytest.mark.parametrize("paddr", [NONE - 0x2000, NONE - 1, 1 << 63, (1 << 56) - PAGE + 1])
-def test_segments_beyond_any_address_are_passed_over(paddr: int) -> None:
-    """Also when address and size wrap around."""
-    opened = source(Core([Load(paddr, b"v" * PAGE, 0x8000), Load(0x1000, b"p" * PAGE)], (NOTES,)).build())
-    assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
-    assert opened.oddities == ["1 segments lie beyond any physical address and are passed over"]
-
-
-def test_more_bytes_in_the_file_than_in_memory_are_kept() -> None:
-    """Against the rules, but the bytes are there."""
-    opened = source(Core([Load(0x1000, b"p" * PAGE, 0x10)], (NOTES,)).build())
-    assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
-    assert opened.oddities == ["1 segments have more bytes in the file than in memory"]
-
-
 def test_pages_held_in_part_are_left_out_and_read_as_zeros_beyond() -> None:
     """As in makedumpfile's first bitmap: the kernel uses no page frame that is memory only in part."""
     opened = source(Core([Load(0x1C00, b"a" * 0x1000), Load(0x5000, b"b" * 0x1400, 0x2800)], (NOTES,)).build())
@@ -261,112 +206,10 @@ def test_memory_that_is_not_there_is_an_error_with_its_address(paddr: int, size:
     assert caught.value.offset == at
 
 
-def test_a_cut_off_file_gives_what_is_there_and_says_what_lacks() -> None:
-    """The rest of the memory exists and is not stored."""
-    data = Core([Load(0x1000, b"a" * 0x3000), Load(0x8000, b"b" * 0x1000)], (NOTES,)).build()
-    opened = source(data[: -0x1000 - 0x1800])
-    assert opened.incomplete
-    assert opened.oddities == [
-        "the file is cut off: 10240 bytes of memory that the headers describe are not in it"
-    ]  # fmt: skip
-    assert ranges(opened) == [(0x1000, 0x2800, 0x4000), (0x8000, 0x8000, 0x9000)]
-    assert page_sets(opened, PAGE, 16) == ({1, 2, 3, 8}, {1})
-    assert read(opened, 0x1000, 0x2000) == b"a" * 0x1800 + bytes(0x800)
-    with pytest.raises(ReadError, match="left out"):
-        read(opened, 0x8000, 8)
-
-
-def test_a_file_cut_off_within_its_program_headers() -> None:
-    """The headers that are there are used."""
-    segments = [Load(0x1000 * i, b"", PAGE) for i in range(1, 9)]
-    data = Core(segments, phnum=8).build()
-    opened = source(data[: 64 + 56 * 3 + 10])
-    assert opened.incomplete
-    assert "the file ends within the program headers: 3 of 8 are there" in opened.oddities
-    assert ranges(opened) == [(0x1000, 0x1000, 0x4000)]
-    with pytest.raises(TruncatedError, match="program headers"):
-        source(data[: 64 + 55])
-
-
-def test_the_file_getting_shorter_is_a_read_error() -> None:
-    """Opened whole, then cut: the address says where the file ends now."""
-    file = MemoryFile(Core([Load(0x1000, b"a" * 0x3000)], (NOTES,)).build())
-    opened = open_file(file)
-    file.data = file.data[:-0x1800]
-    with pytest.raises(ReadError, match="shorter") as caught:
-        read(opened, 0x1000, 0x3000)
-    assert caught.value.offset == 0x2800
-
-
-def test_a_failing_medium_is_a_read_error_at_the_physical_address() -> None:
-    """The file's error names a place in the file; the source's names memory."""
-
-    class Failing(MemoryFile):
-        def read_into(self, offset: int, out: memoryview) -> int:
-            if len(out) == 0x3000:
-                raise ReadError("input/output error", file=self.name, offset=offset + 0x1000)
-            return super().read_into(offset, out)
-
-    opened = open_file(Failing(Core([Load(0x5000, b"a" * 0x3000)], (NOTES,)).build()))
-    with pytest.raises(ReadError, match="input/output error") as caught:
-        read(opened, 0x5000, 0x3000)
-    assert caught.value.offset == 0x6000
-
-
 def test_makedumpfiles_mark_of_an_incomplete_core() -> None:
     """e_flags bit 0."""
     assert source(Core(loads(parse(RECIPE)), (NOTES,), flags=1).build()).incomplete
     assert not source(Core(loads(parse(RECIPE)), (NOTES,), flags=2).build()).incomplete
-
-
-def broken(**changes: object) -> bytes:
-    return Core(loads(parse(RECIPE)), (NOTES,), **changes).build()  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("data", "error", "words"),
-    [
-        (b"\x7fELF\x01\x01\x01" + bytes(60), UnsupportedError, "32-bit"),
-        (b"\x7fELF\x07\x01\x01" + bytes(60), CorruptError, "class or byte order"),
-        (b"\x7fELF\x02\x03\x01" + bytes(60), CorruptError, "class or byte order"),
-        (b"\x7fELF\x02\x01\x01", TruncatedError, "too early"),
-        (broken()[:63], TruncatedError, "too early"),
-        (broken(kind=2), UnsupportedError, "a program or a kernel image"),
-        (broken(kind=77), UnsupportedError, "of type 77"),
-        (broken(phnum=0), CorruptError, "no memory"),
-        (Core([], phentsize=0).build(), CorruptError, "no memory"),
-        (broken(phoff=1 << 12)[:4096], TruncatedError, "program headers"),
-        (broken(extended=True, phnum=1 << 31), UnsupportedError, "too many program headers"),
-        (broken(phnum=0xFFFF, shoff=1 << 50), CorruptError, "section header"),
-        (Core([], (NOTES,)).build(), CorruptError, "no memory"),
-        (Core([Load(NONE, b"x" * 8)]).build(), CorruptError, "no memory"),
-        (
-            Core([Load(0, b"x", vaddr=0x400000), Load(0, b"y", vaddr=0x7F0000000000)]).build(),
-            UnsupportedError,
-            "process",
-        ),
-    ],
-)
-def test_unusable_cores_say_why(data: bytes, error: type[FormatError], words: str) -> None:
-    """Each with its own kind of error, so that callers can tell damage from what is merely not supported."""
-    with pytest.raises(error, match=words):
-        source(data)
-
-
-def test_a_wrong_distance_between_program_headers_is_damage() -> None:
-    """Too small to hold one, or absurd."""
-    for size in (0, 55, 5000):
-        data = bytearray(broken())
-        struct.pack_into("<H", data, 54, size)
-        with pytest.raises(CorruptError, match="size of a program header"):
-            source(bytes(data))
-
-
-def test_absurd_note_sizes_do_not_allocate() -> None:
-    """Names and descriptors of 4 GiB end the notes."""
-    for sizes in ((0xFFFFFFFF, 8), (8, 0xFFFFFFFF), (0, 8)):
-        notes = struct.pack("<III", *sizes, 1) + bytes(64)
-        assert source(core(RECIPE, prstatus(3, b"r" * 8) + notes)).cpus == (Cpu(0, 3, b"r" * 8),)
 
 
 def test_notes_of_other_kinds_are_kept_but_not_understood() -> None:

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from tests.build.kdump_file import Kdump, kdump
 from tests.build.memory_file import MemoryFile, page_sets, read, source
-from tests.build.notes import ORDERS, note, prstatus, vmcoreinfo
-from tests.build.packing import FLAGS
+from tests.build.notes import note, prstatus, vmcoreinfo
 from tests.build.pages import PAGE, Page, memory, parse, repeat
-from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError, UnsupportedError, UsageError
+from vmsieve.formats.errors import ReadError, UsageError
 from vmsieve.formats.inputs import MemoryRange, open_file
 
 if TYPE_CHECKING:
@@ -246,199 +245,11 @@ def test_bitmaps_are_of_one_page_size() -> None:
         source(kdump(recipe(""))).memory_bits(0, 8, 65536)
 
 
-def test_a_page_that_was_not_written_any_more() -> None:
-    """A descriptor without data: the page is said to be stored, and reading it says why it can't be had."""
-    pages = "@0x1000 fill 01020304\n@0x2000 missing\n@0x3000 fill 05060708"
-    opened = source(kdump(pages, status=8))
-    assert opened.incomplete
-    assert page_sets(opened, PAGE, 8) == ({1, 2, 3}, {1, 2, 3})
-    with pytest.raises(ReadError, match="incomplete") as caught:
-        read(opened, 0x1000, 0x3000)
-    assert caught.value.offset == 0x2000
-    assert read(opened, 0x3000, 4) == b"\5\6\7\x08"
-
-
-def test_missing_pages_are_noticed_without_the_mark() -> None:
-    """A writer that was killed could not set it."""
-    opened = source(kdump("@0x1000 fill 01020304 x5\n@0x6000 missing x2"))
-    assert opened.incomplete
-    assert opened.oddities == ["at least 2 pages were not written any more"]
-
-
-def test_status_bits() -> None:
-    """INCOMPLETE and EXCLUDED_VMEMMAP are told apart."""
-    assert source(kdump(recipe(""), status=8)).oddities == [
-        "the dump is marked incomplete: its writer could not finish"
-    ]
-    opened = source(kdump(recipe(""), status=0x10))
-    assert not opened.incomplete
-    assert "makedumpfile -e" in opened.oddities[0]
-
-
 def test_a_newer_version_is_read_as_the_newest_known() -> None:
     """A later version adds fields; it is said that they are not understood."""
     opened = source(kdump(recipe("zlib"), version=7))
     assert opened.oddities == ["header version 7 is newer than 6: read as that one"]
     check_pages(opened, parse(recipe("zlib")))
-
-
-def test_a_dump_level_that_can_not_be_is_an_oddity() -> None:
-    """It would be or-ed to another."""
-    opened = source(kdump(recipe(""), dump_level=-5))
-    assert opened.dump_level == 0
-    assert opened.oddities == ["dump level -5 is none that can be"]
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"offset_note": 1 << 40}, {"size_note": 1 << 40}, {"offset_note": -8}, {"offset_vmcoreinfo": 1 << 40},
-        {"size_vmcoreinfo": (1 << 64) - 1}, {"size_vmcoreinfo": 1 << 30},
-    ],
-)  # fmt: skip
-def test_notes_that_are_not_in_the_file_are_passed_over(fields: dict[str, int]) -> None:
-    """The pages are all there; what lacks is said."""
-    notes = prstatus(1, b"r" * 216)
-    opened = source(kdump(recipe(""), notes=notes, vmcoreinfo=b"X=1\n", fields=fields))
-    assert len(opened.oddities) == 1
-    assert "passed over" in opened.oddities[0]
-    assert (opened.notes == b"") == ("note" in next(iter(fields)))
-    assert (opened.vmcoreinfo is None) == ("vmcoreinfo" in next(iter(fields)))
-
-
-def changed(data: bytes, at: int, layout: str, value: int) -> bytes:
-    out = bytearray(data)
-    struct.pack_into(layout, out, at, value)
-    return bytes(out)
-
-
-WHOLE = kdump("@0x1000 fill 01020304 zlib x3")
-
-
-@pytest.mark.parametrize(
-    ("data", "error", "words"),
-    [
-        (b"DISKDUMP" + WHOLE[8:], UnsupportedError, "time before kdump"),
-        (WHOLE[:463], TruncatedError, "too early"),
-        (WHOLE[:4199], TruncatedError, "too early"),
-        (WHOLE[: 4 * PAGE - 1], TruncatedError, "end of its bitmaps"),
-        (changed(WHOLE, 8, "<i", 0), CorruptError, "header version"),
-        (changed(WHOLE, 8, "<i", 0x12345678), CorruptError, "header version"),
-        (changed(WHOLE, 428, "<i", 2048), CorruptError, "block size"),
-        (changed(WHOLE, 428, "<i", 5000), CorruptError, "block size"),
-        (changed(WHOLE, 428, "<i", -4096), CorruptError, "block size"),
-        (changed(changed(WHOLE, 428, "<i", 3), 416, "<i", 4096), UnsupportedError, "32-bit"),
-        (changed(WHOLE, 432, "<i", 0), CorruptError, "zero or negative"),
-        (changed(WHOLE, 432, "<i", -1), CorruptError, "zero or negative"),
-        (changed(WHOLE, 432, "<i", 1 << 30), TruncatedError, "end of its bitmaps"),
-        (changed(WHOLE, 436, "<i", 0), CorruptError, "zero or negative"),
-        (changed(WHOLE, 436, "<I", 1 << 31), TruncatedError, "end of its bitmaps"),
-        (changed(WHOLE, 4096 + 96, "<Q", 1 << 30), CorruptError, "smaller than the page frames"),
-        (changed(WHOLE, 4096 + 96, "<Q", 1 << 60), UnsupportedError, "more page frames"),
-        (changed(changed(WHOLE, 4096 + 96, "<Q", 0), 440, "<I", 0), CorruptError, "zero or negative"),
-    ],
-)  # fmt: skip
-def test_headers_that_can_not_be_right_say_why(data: bytes, error: type[FormatError], words: str) -> None:
-    """Each with its own kind of error; nothing is allocated by what they say."""
-    with pytest.raises(error, match=words):
-        source(data)
-
-
-def test_a_part_of_a_split_dump_is_refused() -> None:
-    """Its bitmaps speak of pages that are in other files."""
-    fields = {"split": 1, "start_pfn_64": 0x10, "end_pfn_64": 0x80}
-    with pytest.raises(UnsupportedError, match=r"0x10 to 0x80\), which can't be read alone"):
-        source(kdump(recipe(""), fields=fields))
-    with pytest.raises(UnsupportedError, match="one part of a split dump"):
-        source(kdump(recipe(""), version=2, fields={"split": 1, "end_pfn": 0x80}))
-
-
-#: What is wrong with a descriptor: fields that are other than they should be, or the size that is off by so much.
-DAMAGE: list[tuple[str, dict[str, int], str]] = [
-    ("too long", {"size": PAGE + 1}, "more bytes than a page"),
-    ("enormous", {"size": 0xFFFFFFFF}, "more bytes than a page"),
-    ("empty", {"size": 0}, "too few bytes"),
-    ("plain, not a page", {"flags": 0}, "too few bytes"),
-    ("beyond the file", {"place": 1 << 40}, "not in the file"),
-    ("negative", {"place": -(1 << 40)}, "not in the file"),
-    ("without end", {"place": (1 << 63) - 1}, "not in the file"),
-    ("unknown flag", {"flags": 0x40}, "method that is unknown"),
-    ("other codec", {"flags": 2}, "data are damaged"),
-    ("shorter", {"off": -3}, "data are damaged"),
-    ("not the page's", {"place": 464}, "data are damaged"),
-]
-
-
-@pytest.mark.parametrize("order", ["little", "big"])
-@pytest.mark.parametrize(("change", "words"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE])
-def test_a_damaged_descriptor_costs_its_page_alone(change: dict[str, int], words: str, order: str) -> None:
-    """The error holds the page's address; its neighbours are read, also by the same reader afterwards."""
-    file = Kdump(parse("@0x1000 fill 01020304 zlib x5"), order=order)
-    data = bytearray(file.build())
-    at, place, size = file.places[3]
-    right = {"place": place, "size": size + change.get("off", 0), "flags": FLAGS["zlib"]}
-    values = [change.get(name, value) for name, value in right.items()]
-    struct.pack_into(ORDERS[order] + "qII", data, at, *values)
-    opened = source(bytes(data))
-    with pytest.raises(ReadError, match=words) as caught:
-        read(opened, 0x3000, PAGE)
-    assert caught.value.offset == 0x3000
-    with pytest.raises(ReadError, match=words):
-        read(opened, 0x1000, 5 * PAGE)
-    for pfn in (1, 2, 4, 5):
-        assert read(opened, pfn * PAGE, 8) == pfn.to_bytes(8, "little")
-
-
-@pytest.mark.parametrize("codec", CODECS[1:])
-def test_damaged_data_never_pass_for_a_page_of_another_length(codec: str) -> None:
-    """Packed data that give fewer or more bytes than a page are refused."""
-    for size in (PAGE - 8, PAGE + 8, 2 * PAGE):
-        page = Page(1, "stored", repeat(b"\1\2\3\4", size), codec)
-        with pytest.raises(ReadError, match="damaged") as caught:
-            read(source(Kdump([page]).build()), 0x1000, PAGE)
-        assert caught.value.offset == 0x1000
-
-
-def test_a_file_cut_off_in_its_data_or_descriptors() -> None:
-    """It opens, is known to be incomplete, and gives the pages that came through."""
-    file = Kdump(parse("@0x1000 noise 1 x6"))
-    data = file.build()
-    cut = source(data[: -2 * PAGE - 100])
-    assert cut.incomplete
-    assert cut.oddities == [f"the file is cut off: at least {2 * PAGE + 100} bytes of page data are missing"]
-    assert read(cut, 0x1000, 3 * PAGE) == b"".join(page.data for page in file.pages[:3])
-    with pytest.raises(ReadError, match="not in the file") as caught:
-        read(cut, 0x1000, 6 * PAGE)
-    assert caught.value.offset == 0x4000
-    torn = source(data[: file.places[3][0] + 10])
-    assert torn.incomplete
-    assert "page descriptors and all data are missing" in torn.oddities[0]
-    with pytest.raises(ReadError, match="not in the file"):
-        read(torn, 0x1000, 8)
-    with pytest.raises(ReadError, match="not written any more"):
-        read(torn, 0x5000, 8)
-
-
-def test_a_failing_medium_is_a_read_error_at_the_physical_address() -> None:
-    """And the next read, of the same pages, succeeds when the medium does."""
-    data = kdump("@0x1000 zero\n@0x2000 fill 01020304 zlib x3\n@0x5000 zero")
-
-    class Failing(MemoryFile):
-        failing = True
-
-        def read_into(self, offset: int, out: memoryview) -> int:
-            if self.failing and offset >= 4 * PAGE + 24 * 5:
-                raise ReadError("input/output error", file=self.name, offset=offset)
-            return super().read_into(offset, out)
-
-    file = Failing(data)
-    opened = open_file(file)
-    for _ in range(2):
-        with pytest.raises(ReadError, match="input/output error") as caught:
-            read(opened, 0x1000, 5 * PAGE)
-        assert caught.value.offset == 0x1000
-    file.failing = False
-    assert read(opened, 0x1000, 5 * PAGE)[PAGE : PAGE + 8] == (2).to_bytes(8, "little")
 
 
 def test_several_threads_read_at_once() -> None:
