@@ -91,10 +91,9 @@ class Classifier:
         self._words = (ctypes.c_uint64 * k.WORDS)()
         self._parameters = ctypes.addressof(self._words)
         self._layout = PageLayout(info, memmap.struct_page_size)
-        self.notes += self._layout.notes
         self._prepare(memory, thorough)
-        self.weaker = bool(self._layout.notes) and bool(level & 14)
-        self.weaker |= any(rule.levels & level for rule in self.rules if rule.name in self.off)
+        self.notes += dict.fromkeys(text for levels, text in self._layout.notes if levels & level)
+        self.weaker = bool(self.notes) or any(rule.levels & level for rule in self.rules if rule.name in self.off)
         self._pages = bytearray((_PIECE + 1) * self._layout.size)
         self._address = address_of(self._pages)
 

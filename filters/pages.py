@@ -58,7 +58,7 @@ class PageLayout:
         order: Where compound pages keep their order; None if not known.
         slab_type, slab_mask: Page type of slab pages and the bits of it that count; mask 0 if they have no type.
         slab_flag: Mask of the flag that marks slab pages; 0 if they have none.
-        notes: Sentences on what could not be found out.
+        notes: What could not be found out: the dump level bits that it matters for, and a sentence. Rules add theirs.
     """
 
     def __init__(self, info: VmcoreInfo, struct_page_size: int) -> None:
@@ -69,24 +69,42 @@ class PageLayout:
         """
         self.info = info
         self.size = struct_page_size
-        self.notes: list[str] = []
+        self.notes: list[tuple[int, str]] = []
         self.offset_flags = self._field("flags")
         self.offset_mapping = self._field("mapping")
         self.offset_kind = self._field("_mapcount")
         self.offset_private = self._optional("private")
-        head = self._optional("compound_head")
-        self.offset_head = head if head is not None else self._optional("compound_info")
         mask = info.number("PG_head_mask")
         self.head_mask = mask if mask is not None and 0 < mask < 1 << 64 else 0
         self.order = self._order()
-        if not self.head_mask or self.order is None:
-            self.notes.append(
-                "the size of compound pages is not known (PG_head_mask, or where the order is, is missing): "
-                "of huge pages only the first page frame is dropped"
-            )
+        self.offset_head = self._tail_mark()
+        self._note_compound()
         slab = info.number("PAGE_SLAB_MAPCOUNT_VALUE")
         self.slab_type, self.slab_mask = (slab & _U32, _type_mask(slab & _U32)) if slab is not None else (0, 0)
         self.slab_flag = 0 if self.slab_mask else self.flag("PG_slab")
+
+    def _tail_mark(self) -> int | None:
+        """Offset of the word that marks a tail: ``compound_head``, since v7.1 ``compound_info``.
+
+        v4.4 did not export it yet; since then it has been the first word of ``lru``.
+        """
+        for name in ("compound_head", "compound_info"):
+            offset = self._optional(name)
+            if offset is not None:
+                return offset
+        return self._optional("lru") if self.order is not None else None
+
+    def _note_compound(self) -> None:
+        if not self.head_mask or self.order is None:
+            self.notes.append((
+                14,
+                "the size of compound pages is not known (PG_head_mask, or where the order is, is missing): "
+                "of huge pages only the first page frame is dropped",
+            ))  # fmt: skip
+        elif not self.order.hugetlb:
+            self.notes.append((
+                8, "huge pages of hugetlbfs can't be told from others and are kept: no key says what marks them"
+            ))  # fmt: skip
 
     def _optional(self, name: str, width: int = 8) -> int | None:
         offset = self.info.offset(f"page.{name}")
@@ -111,6 +129,9 @@ class PageLayout:
             return Order(self.offset_flags, 8, "type", value, _type_mask(value))
         if self.flag("PG_hugetlb"):
             return Order(self.offset_flags, 8, "flag", self.flag("PG_hugetlb"))
+        if info.number("PAGE_SLAB_MAPCOUNT_VALUE") is not None:
+            # v6.10 or later, without hugetlbfs.
+            return Order(self.offset_flags, 8)
         dtor = info.number("HUGETLB_PAGE_DTOR")
         order_at, dtor_at, width = self._old_order()
         if order_at is None:
@@ -127,12 +148,16 @@ class PageLayout:
             at = order - self.size
             return self._inside(at), self._inside(dtor - self.size) if dtor is not None else None, 1
         order, dtor = self.info.offset("page.compound_order"), self.info.offset("page.compound_dtor")
-        # The two lie side by side: one byte each since v4.16, two before.
-        width = 1 if order is not None and dtor is not None and abs(order - dtor) == 1 else 2
-        return self._inside(order), self._inside(dtor), width
+        # The two lie side by side, and how far apart tells their size: one byte each since v4.16 ("mm: store
+        # compound_dtor / compound_order as bytes"), before that four, and two in v4.4 (Linux commit f1e61557f023, "mm:
+        # pack compound_dtor and compound_order into one word in struct page").
+        width = abs(order - dtor) if order is not None and dtor is not None else 0
+        if order is None or dtor is None or width not in (1, 2, 4):
+            return None, None, 0
+        return self._inside(order, width), self._inside(dtor, width), width
 
-    def _inside(self, offset: int | None) -> int | None:
-        return offset if offset is not None and 0 <= offset <= self.size - 2 else None
+    def _inside(self, offset: int, width: int = 1) -> int | None:
+        return offset if 0 <= offset <= self.size - width else None
 
     def flag(self, name: str) -> int:
         """Mask of the page flag whose bit ``NUMBER(name)`` tells; 0 if it is not told."""
@@ -156,9 +181,9 @@ class PageLayout:
         Raises:
             RuleOff: They can't; ``otherwise`` says what follows.
         """
-        # Before v4.4 the kernel exported none of these, and its tails' flags and mapping did no harm.
+        # Before v4.4 the kernel exported neither, and its tails' flags and mapping did no harm.
         if self.offset_head is None and self.order is not None:
-            raise RuleOff(f"{otherwise}: OFFSET(page.compound_head) is missing")
+            raise RuleOff(f"{otherwise}: neither OFFSET(page.compound_head) nor OFFSET(page.lru) is there")
 
     @property
     def slab_known(self) -> bool:

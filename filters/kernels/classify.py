@@ -84,9 +84,11 @@ def half(page: int, offset: int, swap: int) -> int:
 
 @inline
 def small(page: int, offset: int, width: int, swap: int) -> int:
-    """A field of one or two bytes, or, for ``width`` 8, the low byte of a word."""
+    """A field of one, two or four bytes, or, for ``width`` 8, the low byte of a word."""
     if width == 8:
         return word(page, offset, swap) & 0xFF
+    if width == 4:
+        return half(page, offset, swap)
     if width == 1:
         return load8(page, offset)
     value = load16(page, offset)
@@ -122,6 +124,15 @@ def is_hugetlb(p: int, page: int, flags: int, kind: int, swap: int) -> int:
     return small(tail, load64(p, HUGETLB_AT), load64(p, ORDER_WIDTH), swap) == value
 
 
+@inline
+def is_slab(p: int, flags: int, kind: int) -> int:
+    """Whether a page that is not a tail belongs to the slab allocator: by its type, or by a flag before v6.10."""
+    mask = load64(p, SLAB_MASK)
+    if mask:
+        return kind & mask == load64(p, SLAB_TYPE)
+    return flags & load64(p, SLAB_FLAG) != 0
+
+
 @kernel
 def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, out: int) -> int:
     """Classify ``count`` struct pages at address ``pages``, of page frames from ``first_pfn`` on.
@@ -130,7 +141,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     head). ``out``: address of ``count`` bytes, each set to its page's class. Returns how many got a class other than 0.
 
     A page that heads a dropped compound page hands its class to the tails, as long as they are marked as tails; a block
-    of free memory hands it to all of its pages.
+    of free memory hands it to all of its pages. A block that is not aligned to its size is damage and none.
     """
     size = load64(p, SIZE)
     swap = load64(p, SWAP)
@@ -143,9 +154,6 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     kind_at = load64(p, KIND)
     private_at = load64(p, PRIVATE)
     poison = load64(p, POISON)
-    slab_type = load64(p, SLAB_TYPE)
-    slab_mask = load64(p, SLAB_MASK)
-    slab_flag = load64(p, SLAB_FLAG)
     block_end = load64(p, BLOCK_END)
     block_class = load64(p, BLOCK_CLASS)
     compound_end = load64(p, COMPOUND_END)
@@ -164,7 +172,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         inherited = 0
         if pfn < block_end:
             inherited = block_class
-            if thorough == 0:
+            if thorough == 0 and compound_end <= block_end:
                 # Free pages need not be looked at: on to the end of the block.
                 end = min(block_end - first_pfn, count)
                 marked += end - i
@@ -177,46 +185,44 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         if head_at != _NOWHERE and word(page, head_at, swap) & 1:
             if pfn < compound_end:
                 inherited |= compound_class
-            if flags & poison and (inherited == 0 or thorough):
+            if flags & poison:
                 inherited |= load64(p, POISON_BIT)
         else:
             mapping = word(page, mapping_at, swap)
             kind = half(page, kind_at, swap)
             private = word(page, private_at, swap)
-            if (
-                seen
-                and flags == seen_flags
-                and kind == seen_kind
-                and mapping == seen_mapping
-                and private == seen_private
-            ):
+            other = (flags ^ seen_flags) | (mapping ^ seen_mapping) | (kind ^ seen_kind) | (private ^ seen_private)
+            if seen and other == 0:
                 compound_end = 0
                 inherited |= seen_class
             else:
-                slab = 0
-                if slab_mask:
-                    slab = kind & slab_mask == slab_type
-                elif flags & slab_flag:
-                    slab = 1
+                slab = is_slab(p, flags, kind)
                 hugetlb = 0
                 if flags & head_mask and (more or i + 1 < count):
                     hugetlb = is_hugetlb(p, page, flags, kind, swap)
                 hits = match_rules(active, p + RULES_AT, pfn, flags, mapping, kind, private, slab, hugetlb)
                 covers = hits >> 8
+                own = hits & 0xFF
                 compound_end = 0
                 if covers > 1:
-                    block_end = pfn + covers
-                    block_class = hits & 0xFF
-                elif covers and flags & head_mask and (more or i + 1 < count):
+                    # The rule with the lowest bit said so; the others speak of this page alone.
+                    first = own & (0 - own)
+                    own ^= first
+                    if pfn & (covers - 1) == 0:
+                        inherited |= first
+                        if pfn + covers > block_end:
+                            block_end = pfn + covers
+                            block_class = first
+                if own and flags & head_mask and (more or i + 1 < count):
                     compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
-                    compound_class = hits & 0xFF
-                inherited |= hits & 0xFF
+                    compound_class = own
+                inherited |= own
                 seen = covers <= 1 and flags & head_mask == 0
                 seen_flags = flags
                 seen_mapping = mapping
                 seen_kind = kind
                 seen_private = private
-                seen_class = hits & 0xFF
+                seen_class = own
         store8(out, i, inherited)
         if inherited:
             marked += 1

@@ -47,9 +47,9 @@ class Rule:
         matches: Inline function ``(own, pfn, flags, mapping, kind, private, slab, hugetlb)``; ``own`` is the address of
             the words that ``prepare`` returned, the rest the decoded columns of one struct page that is not a tail
             (:mod:`vmsieve.filters.kernels.classify` says what they hold). Returns 0 for no match, 1 for a match that
-            covers the page, or all of a compound page that it heads (then ``pfn`` must not matter), and *n* > 1 for a
-            match that covers *n* page frames from this one on, whatever their struct pages say. None:
-            decided by the page's content.
+            covers the page, or all of a compound page that it heads, and *n* > 1, a power of two, for a match that
+            covers *n* page frames from this one on, whatever their struct pages say; it does not count where the page
+            frame is no multiple of *n*. Nothing else may depend on ``pfn``. None: decided by the page's content.
         prepare: The rule's parameters for a kernel, at most :data:`PARAMETERS` words. Raises RuleOff.
     """
 

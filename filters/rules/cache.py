@@ -41,8 +41,19 @@ def cache_parameters(layout: PageLayout) -> list[int]:
     lru = layout.flag("PG_lru")
     if not lru:
         raise RuleOff("page cache is kept: NUMBER(PG_lru) is missing")
-    swap = layout.flag("PG_swapcache")
-    return [lru, swap | layout.flag("PG_swapbacked") if swap else 0]
+    return [lru, _swap_cache(layout)]
+
+
+def _swap_cache(layout: PageLayout) -> int:
+    """The flags that together mean swap cache; 0 if that can't be told."""
+    swap, backed, private = (layout.flag(name) for name in ("PG_swapcache", "PG_swapbacked", "PG_private"))
+    # A flag of its own came after PG_private; the one that it became an alias of comes before.
+    if swap and (backed or swap > private > 0):
+        return swap | backed
+    layout.notes.append((
+        6, "swap cache on no LRU list is kept: NUMBER(PG_swapcache) or NUMBER(PG_swapbacked) is missing"
+    ))  # fmt: skip
+    return 0
 
 
 def _prepare(layout: PageLayout) -> list[int]:

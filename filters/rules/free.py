@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RULE"]
 
+#: MAX_PAGE_ORDER + 1 of most kernels (``include/linux/mmzone.h``), and of those that have other values the least.
+_ORDERS: Final = 11
+
 
 @inline
 def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
@@ -26,18 +29,22 @@ def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: i
         return 0
     if slab or private >= load64(own, 16):
         return 0
-    pages = 1 << private
-    # The allocator aligns its blocks; one that is not is not one.
-    return 0 if pfn & (pages - 1) else pages
+    return 1 << private
 
 
 def _prepare(layout: PageLayout) -> list[int]:
     value, mask = layout.page_type("PAGE_BUDDY_MAPCOUNT_VALUE", "free pages can't be told from others")
     if layout.offset_private is None:
         raise RuleOff("free pages are kept: OFFSET(page.private) is missing, so the size of a free block is not known")
-    # 32: no kernel has blocks of 2**32 pages; a larger value is damage even where the limit is not exported.
     orders = layout.info.length("zone.free_area")
-    return [value, mask, orders if orders is not None and 0 < orders <= 32 else 32]
+    if orders is None or not 0 < orders <= 32:
+        orders = _ORDERS
+        layout.notes.append((
+            16,
+            f"free blocks of more than {1 << _ORDERS - 1} pages are kept: LENGTH(zone.free_area) is missing, "
+            "so they can't be told from damaged ones",
+        ))  # fmt: skip
+    return [value, mask, orders]
 
 
 RULE: Final = Rule("free", "Free pages", 10, 16, _matches, _prepare)

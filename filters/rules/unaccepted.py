@@ -21,10 +21,7 @@ __all__ = ["RULE"]
 
 @inline
 def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
-    if kind & load64(own, 8) != load64(own, 0):
-        return 0
-    pages = load64(own, 16)
-    return 0 if pfn & (pages - 1) else pages
+    return load64(own, 16) if kind & load64(own, 8) == load64(own, 0) else 0
 
 
 def _prepare(layout: PageLayout) -> list[int]:

@@ -1,0 +1,144 @@
+"""What the tests of the page rules share: machines opened as dumps, and the kernel called by hand."""
+
+from __future__ import annotations
+
+import random
+import re
+import struct
+from functools import cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from tests.build.layouts import STRUCT_PAGE, Layout
+from tests.filters.classify_twin import LEVELS
+from vmsieve.filters.classify import Classifier
+from vmsieve.filters.kernel.memmap import MemMap
+from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.kernels import classify as k
+from vmsieve.filters.knowledge import Knowledge, learn
+from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
+from vmsieve.formats.inputs import Source, open_source
+from vmsieve.formats.kernels import bind
+from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.scan import Scan, scan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from tests.build.machine import Machine
+
+BACKENDS = ("python", "aot", "jit")
+
+
+@cache
+def kernel(which: Any, backend: str) -> Callable[..., int]:
+    """A kernel on a backend, compiled once."""
+    return bind(which, backend)
+
+
+def opened(machine: Machine, folder: Path, text: bytes | None = None) -> tuple[Source, Knowledge]:
+    """The machine as a dump, and its kernel; ``text``: VMCOREINFO instead of its own."""
+    source = open_source(str(machine.write(folder / "machine.elf", text)))
+    return source, learn(source)
+
+
+def run(source: Source, knowledge: Knowledge, level: int) -> Scan:
+    return scan(source, knowledge, level, Silent())
+
+
+def bitmap(pfns: Iterable[int], max_pfn: int = 0x10800) -> list[bytes]:
+    """Page frames as the blocks of a bitmap."""
+    blocks = [bytearray(BLOCK_BYTES) for _ in range(-(-max_pfn // BLOCK))]
+    for pfn in pfns:
+        blocks[pfn // BLOCK][pfn % BLOCK // 8] |= 1 << pfn % 8
+    return [bytes(block) for block in blocks]
+
+
+def bits(blocks: Iterable[bytes]) -> set[int]:
+    """Page frames that are set in a bitmap."""
+    found = set()
+    for number, data in enumerate(blocks):
+        for match in re.finditer(rb"[^\0]+", data):
+            for at, byte in enumerate(match[0], match.start()):
+                found |= {number * BLOCK + at * 8 + bit for bit in range(8) if byte >> bit & 1}
+    return found
+
+
+def struct_pages(machine: Machine) -> dict[int, bytes]:
+    """The struct pages of the page frames that exist and have one."""
+    return {pfn: machine.struct_page(pfn) for pfn in machine.frames() if pfn >> 15 not in machine.nomap}
+
+
+def classifier(
+    layout: Layout,
+    level: int,
+    *,
+    thorough: bool = False,
+    byte_order: str = "little",
+    keys: Mapping[str, str] | None = None,
+) -> Classifier:
+    """A classifier of kernels with ``layout`` that is fed by hand; ``keys`` replace its own."""
+    told = {**layout.keys(), **(keys or {})}
+    text = "".join(f"{key}={value}\n" for key, value in told.items())
+    memory: Any = SimpleNamespace(physical=SimpleNamespace(byte_order=byte_order))
+    return Classifier(memory, MemMap("flatmem", STRUCT_PAGE), VmcoreInfo.parse(text.encode()), level, thorough=thorough)
+
+
+def classify(
+    judge: Classifier, first_pfn: int, pages: bytes, backend: str = "aot", cuts: Iterable[int] = ()
+) -> dict[int, set[str]]:
+    """Names of the rules that each page frame's class holds. ``cuts``: page numbers where one call ends."""
+    call = kernel(k.classify_pages, backend)
+    names = [rule.name for rule in judge.rules]
+    count = len(pages) // STRUCT_PAGE
+    memory, out = bytearray(pages), bytearray(count)
+    at = 0
+    marked = 0
+    for end in [*sorted({cut for cut in cuts if 0 < cut < count}), count]:
+        marked += call(
+            judge._parameters, address_of(memory) + at * STRUCT_PAGE, first_pfn + at, end - at, int(end < count),
+            address_of(out) + at,
+        )  # fmt: skip
+        at = end
+    assert marked == sum(1 for which in out if which)
+    return {first_pfn + i: {names[bit] for bit in range(8) if which >> bit & 1} for i, which in enumerate(out)}
+
+
+def at_level(names: set[str], level: int) -> set[str]:
+    """Those of the rules that drop a page at ``level``."""
+    return {name for name in names if LEVELS[name] & level or not LEVELS[name]}
+
+
+def random_pages(layout: Layout, seed: int, count: int, byte_order: str = "little") -> bytes:
+    """Struct pages with anything in them: likely values, values of other pages, and plain noise."""
+    dice = random.Random(seed)
+    order = "<" if byte_order == "little" else ">"
+    masks = [layout.mask(name) for name in layout.bits]
+    kinds = [*layout.types.values(), 0xFFFFFFFF, 0, 0xF0000007, 0xF5ABCDEF, 0xFFFFFF80]
+    out = bytearray()
+    tails = 0
+    for _ in range(count):
+        page = bytearray(dice.randbytes(STRUCT_PAGE)) if dice.random() < 0.1 else bytearray(STRUCT_PAGE)
+        flags = sum({dice.choice([0, *masks]) for _ in range(dice.choice([0, 1, 2, 4]))})
+        flags = dice.choice([flags, flags, flags | dice.randrange(8), dice.getrandbits(64)])
+        tail = tails > 0 and dice.random() < 0.95
+        tails -= 1
+        if dice.random() < 0.2:
+            tails = dice.choice([1, 3, 7, 31])
+        numbers = {
+            layout.flags: flags,
+            layout.mapping: dice.choice([0, 0, 0xFFFF888000001000, 0xFFFF888000001001, dice.getrandbits(64)]),
+            layout.private: dice.choice([0, 1, 2, 3, 4, 5, 10, 11, 12, 31, 32, 63, 64, 1 << 63, dice.getrandbits(64)]),
+            layout.head: 0xFFFFEA0000000001 if tail else dice.choice([0, 0, 0, 1 << 63, 0xFFFFEA0000000000]),
+        }
+        for at, number in numbers.items():
+            struct.pack_into(order + "Q", page, at, number)
+        struct.pack_into(order + "I", page, layout.kind, dice.choice([*kinds, *kinds, dice.getrandbits(32)]))
+        if layout.order == "dtor":
+            code = {1: "B", 2: "H", 4: "I"}[layout.width]
+            orders = [0, 1, 2, 3, 4, 9, 17, 63, 64, 255]
+            struct.pack_into(order + code, page, layout.order_at, dice.choice(orders))
+            struct.pack_into(order + code, page, layout.dtor_at, dice.choice([0, 1, 2, 2, 3]))
+        out += page
+    return bytes(out)

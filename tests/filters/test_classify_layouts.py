@@ -1,0 +1,181 @@
+"""Page selection on made-up machines with the struct pages of kernels 4.4 to 7.2, beside a slow twin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.build.layouts import LAYOUTS, Layout
+from tests.build.machine import EVERYTHING, Machine
+from tests.filters.classify_kit import bitmap, bits, opened, run, struct_pages
+from tests.filters.classify_twin import dropped, everything
+from vmsieve.filters.classify import Classifier, Histogram, dropping, tally
+from vmsieve.filters.kernels.classify import apply_classes
+from vmsieve.formats.bitmap import BLOCK, address_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmsieve.filters.knowledge import Knowledge
+
+MORE = """
+0x900-0x97f free order=7
+0x980-0x9ff free order=0
+0xa00-0xa0f free order=2 private=11
+0xa10-0xa1f free order=1 private=6
+0xa20-0xa2f user mapping=0xffff888000000001
+0xa30-0xa3f swapcache mapping=0x1
+0xa40-0xa7f kernel order=6
+0xa45-0xa46 hwpoison
+0xa80-0xabf thp order=6
+0xa91 hwpoison
+0x1000-0x11ff hugetlb order=9
+"""
+UNACCEPTED = "0xc00-0xfff unaccepted\n"
+for_each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+
+
+def machine(layout: Layout) -> Machine:
+    built = Machine(layout, EVERYTHING + MORE)
+    if "unaccepted" in layout.types:
+        built.set(0xC00, kind=layout.types["unaccepted"])
+    # Not marked as a tail, in the middle of what its head says is one compound page: the page is not its own.
+    built.set(0x680, head=0)
+    return built
+
+
+@for_each_layout
+def test_every_level_selects_what_the_twin_selects(layout: Layout, tmp_path: Path) -> None:
+    """Kept pages and the count of each class, at all 32 levels."""
+    built = machine(layout)
+    truth = everything(layout, struct_pages(built))
+    source, knowledge = opened(built, tmp_path)
+    assert knowledge.problem is None
+    for level in range(32):
+        found, expected = run(source, knowledge, level), dropped(truth, level)
+        assert list(found.kept) == bitmap(set(built.frames()) - set(expected)), level
+        names = list(expected.values())
+        assert found.counts == {name: names.count(name) for name in found.counts}, level
+        assert (found.notes, found.weaker) == ([], False)
+        assert found.max_pfn == 0x10800
+    source.close()
+
+
+def _thorough(knowledge: Knowledge) -> Classifier:
+    assert knowledge.memory is not None
+    assert knowledge.memmap is not None
+    assert knowledge.info is not None
+    return Classifier(knowledge.memory, knowledge.memmap, knowledge.info, 31, thorough=True)
+
+
+@for_each_layout
+def test_one_thorough_look_serves_every_level(layout: Layout, tmp_path: Path) -> None:
+    """The classes of a single scan give each level the pages and counts that a scan for that level gives."""
+    source, knowledge = opened(machine(layout), tmp_path)
+    judge = _thorough(knowledge)
+    runs = [(pfn, bytes(classes[:count])) for pfn, classes, count in judge.classify(0, 0x10800)]
+    exists, _ = source.memory_bits(0, BLOCK, 4096)
+    for level in range(32):
+        kept, histogram = bytearray(exists), Histogram()
+        for pfn, classes in runs:
+            row = bytearray(classes)
+            drop = dropping(judge.rules, level)
+            apply_classes(address_of(row), len(row), address_of(kept), pfn, drop, histogram.address)
+        single = run(source, knowledge, level)
+        assert [bytes(kept)] == list(single.kept), level
+        assert {**single.counts, "kept": single.kept.count()} == tally(histogram, judge.rules, level), level
+    source.close()
+
+
+def test_a_page_named_by_no_line_is_kept(tmp_path: Path) -> None:
+    """A machine of plain kernel pages loses none of them."""
+    built = Machine(LAYOUTS["6.12"])
+    source, knowledge = opened(built, tmp_path)
+    assert bits(run(source, knowledge, 31).kept) == set(built.frames())
+    source.close()
+
+
+def test_poisoned_tail_of_a_kept_compound_page_is_dropped(tmp_path: Path) -> None:
+    """Reading a broken page may kill the crash kernel, so it goes; the rest of the compound page stays.
+
+    makedumpfile keeps such a page: it looks no further once it sees a tail, whose head decides.
+    """
+    built = Machine(LAYOUTS["6.12"], "0x840-0x847 kernel order=3\n0x843 hwpoison")
+    source, knowledge = opened(built, tmp_path)
+    for level in (0, 1, 31):
+        assert bits(run(source, knowledge, level).kept) == set(built.frames()) - {0x843}
+    source.close()
+
+
+@pytest.mark.parametrize("order", [11, 12, 31, 32, 63, 64, 1 << 20, 1 << 63, (1 << 64) - 1])
+def test_a_free_block_of_impossible_order_is_kept(order: int, tmp_path: Path) -> None:
+    built = Machine(LAYOUTS["6.12"], f"0x0 free private={order}\n0x400 free private=3")
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert bits(found.kept) == set(built.frames()) - set(range(0x400, 0x408))
+    source.close()
+
+
+def test_a_free_block_that_is_not_aligned_to_its_size_is_kept(tmp_path: Path) -> None:
+    """The buddy allocator has no such blocks: whatever it is, what follows it may be in use."""
+    built = Machine(LAYOUTS["6.12"], "0x404 free private=3\n0x501 free private=1\n0x408 free private=3")
+    source, knowledge = opened(built, tmp_path)
+    assert bits(run(source, knowledge, 31).kept) == set(built.frames()) - set(range(0x408, 0x410))
+    source.close()
+
+
+@pytest.mark.parametrize("order", [1, 64, 255])
+def test_a_compound_page_of_impossible_order_loses_its_head_only(order: int, tmp_path: Path) -> None:
+    """An order that can't be, or that the head is not aligned to, says nothing about the pages that follow."""
+    built = Machine(LAYOUTS["6.12"], "0x600-0x603 thp order=2")
+    first = 0x601 if order == 1 else 0x600
+    if order == 1:
+        built = Machine(LAYOUTS["6.12"], "0x600-0x607 thp order=0")
+        for pfn in range(0x602, 0x608):
+            built.set(pfn, head=1, mapping=0)
+        built.set(0x600, mapping=0, flags=0)
+        built.set(0x601, flags=built.get(0x601, "flags") | built.layout.mask("head"))
+    built.set(first + 1, flags=order)
+    source, knowledge = opened(built, tmp_path)
+    assert bits(run(source, knowledge, 31).kept) == set(built.frames()) - {first}
+    source.close()
+
+
+def test_a_page_in_between_that_is_no_tail_ends_a_compound_page(tmp_path: Path) -> None:
+    """Pages behind it are kept although they are marked as tails: whose they are is not known."""
+    built = Machine(LAYOUTS["6.12"], "0x600-0x63f thp order=6")
+    built.set(0x620, head=0, mapping=0, flags=0)
+    source, knowledge = opened(built, tmp_path)
+    assert bits(run(source, knowledge, 31).kept) == set(built.frames()) - set(range(0x600, 0x620))
+    source.close()
+
+
+def test_a_free_block_in_between_ends_a_compound_page(tmp_path: Path) -> None:
+    """Likewise when that page is free: it is no tail either."""
+    built = Machine(LAYOUTS["6.12"], "0x600-0x63f thp order=6\n0x620-0x627 free order=3")
+    for pfn in range(0x620, 0x628):
+        built.set(pfn, head=0, mapping=0)
+    source, knowledge = opened(built, tmp_path)
+    assert bits(run(source, knowledge, 31).kept) == set(built.frames()) - set(range(0x600, 0x628))
+    assert bits(run(source, knowledge, 8).kept) == set(built.frames()) - set(range(0x600, 0x620))
+    source.close()
+
+
+def test_types_in_the_top_byte_leave_the_other_bits_to_others(tmp_path: Path) -> None:
+    """Since v6.12 the low 24 bits of the type's word may hold anything."""
+    built = Machine(LAYOUTS["6.12"], "0x300-0x3ff free order=8 kind=0xf0123456\n0x820 offline kind=0xf1000001")
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert (found.counts["free"], found.counts["offline"]) == (256, 1)
+    source.close()
+
+
+def test_a_section_without_struct_pages_is_kept(tmp_path: Path) -> None:
+    """Nothing tells what its pages are; those of the other section are filtered as ever."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING + "section 2 nomap\n")
+    truth = dropped(everything(built.layout, struct_pages(built)), 31)
+    source, knowledge = opened(built, tmp_path)
+    kept = bits(run(source, knowledge, 31).kept)
+    assert {pfn for pfn in kept if pfn < 0x8000} == {pfn for pfn in built.frames() if pfn < 0x8000} - set(truth)
+    source.close()
