@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["dump"]
 
 _DEFAULT_CODEC = "zstd"
+#: Within a compressed frame: packed pages don't pack again.
+_DEFAULT_FRAMED = "none"
 
 
 def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Report:
@@ -38,7 +40,8 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Rep
     """
     report = Report(plan.input, plan.output)
     form = output_format(plan.format)
-    codec = find_codec((plan.codec or _DEFAULT_CODEC) if form.packed else "none")
+    default = _DEFAULT_FRAMED if plan.frame else _DEFAULT_CODEC
+    codec = find_codec((plan.codec or default) if form.packed else "none")
     level = codec.default_level if plan.codec_level is None else plan.codec_level
     if not codec.levels[0] <= level <= codec.levels[1]:
         raise UsageError(f"codec {codec.name} has levels {codec.levels[0]} to {codec.levels[1]}", found=level)
@@ -86,8 +89,11 @@ def _write(
     with report.stage("finish"):
         try:
             report.incomplete |= bool(copied.unreadable)
-            writer.end(complete=not report.incomplete)
-            target.place.finish()
+            try:
+                writer.end(complete=not report.incomplete)
+                target.place.finish()
+            finally:
+                target.finish()
         except OutputError as error:
             # What is there stays marked as torn: the mark is only taken away by a write that succeeds.
             report.incomplete = True

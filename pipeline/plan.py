@@ -21,12 +21,14 @@ class Plan:
         input: Path of the dump or memory to read; ``-``: standard input.
         output: Path to write; ``-``: standard output.
         level: makedumpfile's dump level, 0 to 31: what to leave out.
-        codec: Name of the page codec; None: zstd.
+        codec: Name of the page codec; None: zstd, or none within a frame.
         codec_level: Its level; None: its default.
         format: Name of the output format.
         flattened: Wrap the output in makedumpfile's flattened format.
         force: Overwrite an existing output.
         threads: Workers that read and pack; 0: as many as there are cores.
+        frame: Name of the compressed frame that the output is put in; None: none.
+        frame_level: Its level; None: its default.
     """
 
     input: str
@@ -38,3 +40,5 @@ class Plan:
     flattened: bool = False
     force: bool = False
     threads: int = 1
+    frame: str | None = None
+    frame_level: int | None = None

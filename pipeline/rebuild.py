@@ -27,9 +27,9 @@ def rebuild_from_pipe(plan: Plan) -> bool:
         FormatError: Standard input is not a flattened stream.
         OutputError: The output can't be written, or not at chosen positions.
     """
-    if plan.level or plan.codec or plan.flattened or plan.format != "kdump":
+    if plan.level or plan.codec or plan.flattened or plan.frame or plan.format != "kdump":
         raise UsageError(
-            "a pipe can be read only once: what comes from it can be rebuilt as it is (no -d, codec, -E or -F)",
+            "a pipe can be read only once: what comes from it is rebuilt as it is (no -d, codec, -E, -F, --frame)",
             hint="save it to a file, then filter that",
         )
     with Target(plan, output_format(plan.format)) as target:

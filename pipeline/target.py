@@ -8,7 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import OutputError
-from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace
+from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
+from vmsieve.pipeline.framing import FramedStream, chosen_frame
+from vmsieve.pipeline.pool import usable_cores
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,8 +24,8 @@ __all__ = ["Target"]
 class Target:
     """The opened output of a plan; a context that closes it.
 
-    What can't be written at chosen positions (a pipe, a terminal, standard output) gets a format that ascends as it is,
-    and any other format flattened.
+    What can't be written at chosen positions (a pipe, a terminal, standard output, a compressed frame) gets a format
+    that ascends as it is, and any other format flattened.
 
     Attributes:
         place: What writers write to.
@@ -35,23 +37,30 @@ class Target:
 
         Raises:
             OutputError: It exists and overwriting was not asked for, or is the input, or can't be opened.
+            UsageError: The frame asked for makes no sense.
+            UnsupportedError: A package that it needs is missing.
         """
+        name = "standard output" if plan.output == "-" else plan.output
+        chosen = chosen_frame(plan)
+        self._stream = (
+            FramedStream(*chosen, plan.threads or usable_cores(), Sender(self._send, name)) if chosen else None
+        )
         self._path = plan.output
         self._stdout = plan.output == "-"
         self._fd = sys.stdout.fileno() if self._stdout else self._open(plan)
         mode = os.fstat(self._fd).st_mode
         # Standard output may be a file that someone else appends to: it is a stream whatever it is connected to.
-        positions = not self._stdout and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
+        positions = not (self._stdout or chosen) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
         self.flattened = plan.flattened or not (positions or form.sequential)
         self._sent = 0
-        name = "standard output" if self._stdout else self._path
+        send = self._send if self._stream is None else self._stream.write
         self.place: FilePlace | FlattenedPlace | PipePlace
         if self.flattened:
-            self.place = FlattenedPlace(self._send, name)
+            self.place = FlattenedPlace(send, name)
         elif positions:
             self.place = FilePlace(self._fd, name)
         else:
-            self.place = PipePlace(self._send, name)
+            self.place = PipePlace(send, name)
         self._seekable = positions and not self.flattened
 
     def _open(self, plan: Plan) -> int:
@@ -82,6 +91,15 @@ class Target:
         self._sent += taken
         return taken
 
+    def finish(self) -> None:
+        """The place has taken its last byte: bring the frame, if there is one, to its end.
+
+        Raises:
+            OutputError: It can't be written.
+        """
+        if self._stream is not None:
+            self._stream.finish()
+
     def size(self) -> int:
         """Bytes written: of a file, those that take up room, so that holes do not count."""
         if not self._seekable:
@@ -95,6 +113,8 @@ class Target:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._stream is not None:
+            self._stream.close()
         if self._stdout:
             return
         empty = os.fstat(self._fd).st_size == 0

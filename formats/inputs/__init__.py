@@ -197,6 +197,7 @@ def open_source(path: str) -> Source:
 def open_file(file: ByteFile) -> Source:
     """Open the dump stored in ``file``; closes it on failure. Containers are unwrapped, four deep at the most."""
     oddities: list[str] = []
+    containers: list[str] = []
     torn = False
     try:
         for _ in range(4):
@@ -213,9 +214,12 @@ def open_file(file: ByteFile) -> Source:
                 source = plugin.open(file)
                 source.oddities[:0] = oddities
                 source.incomplete |= torn
+                if containers:
+                    source.header = {"within": ", ".join(containers), **source.header}
                 return source
             file, odd, incomplete = plugin.open(file)
             oddities += odd
+            containers.append(plugin.title)
             torn |= incomplete
         raise FormatError("too many containers within each other", file=file.name)
     except BaseException:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.files import seekable
+from vmsieve.formats.frames import frames
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import read_vmcoreinfo, tell
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, Plan
@@ -27,6 +28,7 @@ _EXAMPLES = """\
   vmsieve dump -d 31 -F /proc/vmcore - | ssh host 'cat > vmcore.flat'
   vmsieve dump -d 17 --codec zstd:3 vmcore smaller         drop zero and free pages only, compress harder
   vmsieve dump -d 31 -E vmcore core.elf                    an ELF core, for gdb
+  vmsieve dump -d 31 -E --frame zstd vmcore core.elf.zst   the same, packed as a whole; zstd -d unpacks it
 """
 
 
@@ -60,6 +62,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("-E", dest="elf", action="store_true", help="write an ELF core, pages as they are")
     parser.add_argument("-F", dest="flattened", action="store_true", help="write makedumpfile's flattened format")
+    parser.add_argument(
+        "--frame", metavar="NAME[:LEVEL]",
+        help=f"put an ELF core or a flattened dump in a compressed frame: {', '.join(f.name for f in frames())}",
+    )  # fmt: skip
     parser.add_argument("-f", dest="force", action="store_true", help="overwrite an existing OUTPUT")
     parser.add_argument(
         "--threads", metavar="N", type=int, default=1, help="threads that read and pack; 0: one a core (default: 1)"
@@ -71,20 +77,28 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     voice.add_argument("-v", dest="verbose", action="store_true", help="say more about what was found")
 
 
+def _name_and_level(text: str | None, what: str) -> tuple[str | None, int | None]:
+    """Take ``NAME[:LEVEL]`` apart; None for what is not said."""
+    name, _, level = (text or "").partition(":")
+    try:
+        return name or None, int(level) if level else None
+    except ValueError:
+        raise UsageError(f"a {what}'s level is a number", found=level) from None
+
+
 def _plan(arguments: argparse.Namespace) -> Plan:
-    name, _, level = (arguments.codec or "").partition(":")
+    codec, codec_level = _name_and_level(arguments.codec, "codec")
+    frame, frame_level = _name_and_level(arguments.frame, "frame")
     if arguments.elf and arguments.codec:
         raise UsageError("an ELF core (-E) holds its pages as they are: no codec goes with it")
     if arguments.threads < 0 or arguments.threads > 1024:
         raise UsageError("--threads takes a number from 0 to 1024", found=arguments.threads)
-    try:
-        codec_level = int(level) if level else None
-    except ValueError:
-        raise UsageError("a codec's level is a number", found=level) from None
+    if frame and not (arguments.elf or arguments.flattened or arguments.output == "-"):
+        raise UsageError("-F or -E goes with --frame: a frame is written from start to end, which kdump files are not")
     return Plan(
-        arguments.input, arguments.output, arguments.level, name or None, codec_level,
+        arguments.input, arguments.output, arguments.level, codec, codec_level,
         "elf" if arguments.elf else "kdump", arguments.flattened, arguments.force,
-        arguments.threads,
+        arguments.threads, frame, frame_level,
     )  # fmt: skip
 
 

@@ -1,0 +1,118 @@
+"""A framed file that can't be read at random: unpacked once, into a file that has no name and ends with the process."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import IO, TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError
+
+if TYPE_CHECKING:
+    from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.frames import Frame
+
+__all__ = ["UnpackedFile"]
+
+#: Room that is left to others in the file system.
+_LEAVE: Final = 256 << 20
+#: Zeros of this length are left out of the file: dumps, and bombs, are full of them.
+_HOLE: Final = 16 << 10
+_ZEROS: Final = bytes(_HOLE)
+
+
+class UnpackedFile:
+    """The file within a framed one; see :class:`vmsieve.formats.files.ByteFile`.
+
+    Attributes:
+        torn: The framed file ends early, or is damaged.
+        oddities: Sentences on that, and on the place where the content is.
+    """
+
+    def __init__(self, outer: ByteFile, frame: Frame) -> None:
+        """Unpack ``outer``.
+
+        Raises:
+            FormatError: There is no room for it, or nothing in it.
+        """
+        self.name = outer.name
+        self.size = 0
+        self.torn = False
+        self._outer, self._frame = outer, frame
+        self._folder = _folder()
+        self._file = self._temporary()
+        try:
+            self._fill()
+        except BaseException:
+            self._file.close()
+            raise
+        self.oddities.insert(0, f"it can't be read at random, so {self.size} bytes were unpacked into {self._folder}")
+
+    def _temporary(self) -> IO[bytes]:
+        import tempfile
+
+        try:
+            return tempfile.TemporaryFile(dir=self._folder, buffering=0)
+        except OSError as error:
+            raise self._refused(error.strerror) from error
+
+    def _refused(self, why: str | None) -> FormatError:
+        return FormatError(
+            f"the {self._frame.title} file can't be unpacked into {self._folder}: {why}",
+            file=self.name,
+            hint="set TMPDIR to a folder with room, or unpack it by hand",
+        )
+
+    def _fill(self) -> None:
+        self.oddities: list[str] = []
+        try:
+            for portion in self._frame.stream(self._outer):
+                self._append(portion)
+            os.ftruncate(self._file.fileno(), self.size)
+        except (CorruptError, TruncatedError, ReadError) as error:
+            if not self.size:
+                raise
+            os.ftruncate(self._file.fileno(), self.size)
+            where = f" at {error.offset:#x}" if error.offset is not None else ""
+            self.oddities.append(f"{error.message}{where}: what should follow is missing")
+            self.torn = True
+        except OSError as error:
+            raise self._refused("no room" if error.errno == errno.ENOSPC else error.strerror) from error
+        if not self.size:
+            raise TruncatedError(f"the {self._frame.title} file holds nothing", file=self.name)
+
+    def _append(self, portion: bytes) -> None:
+        fd = self._file.fileno()
+        room = os.statvfs(self._folder)
+        if room.f_bavail * room.f_frsize < _LEAVE + len(portion):
+            raise OSError(errno.ENOSPC, "no room")
+        for at in range(0, len(portion), _HOLE):
+            part = portion[at : at + _HOLE]
+            while part and not _ZEROS.startswith(part):
+                written = os.pwrite(fd, part, self.size)
+                part = part[written:]
+                self.size += written
+            self.size += len(part)
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        """See :class:`vmsieve.formats.files.ByteFile`."""
+        done = 0
+        try:
+            while done < len(out) and (got := os.preadv(self._file.fileno(), [out[done:]], offset + done)):
+                done += got
+        except OSError as error:
+            raise ReadError(
+                f"can't read the unpacked file: {error.strerror}", file=self.name, offset=offset + done
+            ) from error
+        return done
+
+    def close(self) -> None:
+        """Close the framed file too."""
+        self._file.close()
+        self._outer.close()
+
+
+def _folder() -> str:
+    """Where large temporary files go: ``TMPDIR``, else /var/tmp, for /tmp is often memory."""
+    named = os.environ.get("TMPDIR")
+    return named or next((path for path in ("/var/tmp", "/tmp") if os.path.isdir(path)), ".")
