@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Bytes = Union[bytes, bytearray, memoryview]
 
-__all__ = ["FilePlace", "FlattenedPlace", "PipePlace"]
+__all__ = ["FilePlace", "FlattenedPlace", "PipePlace", "Sender"]
 
 #: Bytes gathered before they are handed on, all stretches together. A batch of pages that is larger goes out as it is.
 GATHERED = 256 * 1024
@@ -149,25 +149,41 @@ class FilePlace(_Gathering):
             raise _refused(error, self._name, self._size) from error
 
 
-class _Sender:
-    """Bytes handed to ``write``, which returns how many it took, or None when it took all."""
+class Sender:
+    """Bytes handed to ``write``, which returns how many it took, or None when it took all.
+
+    When that is broken off (an error, a signal), nobody knows how many bytes went out. Whatever followed would be read
+    as something else, so nothing may follow.
+    """
 
     def __init__(self, write: Callable[[memoryview], int | None], name: str) -> None:
         self._write = write
         self._name = name
+        self._broken = False
         self.sent = 0
 
-    def send(self, data: Bytes) -> None:
-        """Hand on all of ``data``."""
-        view = memoryview(data)
+    def send(self, *parts: Bytes) -> None:
+        """Hand on all of ``parts``, which belong together.
+
+        Raises:
+            OutputError: It can't be done, or something before was broken off.
+        """
+        if not any(parts):
+            return
+        if self._broken:
+            raise OutputError("the output was broken off before", file=self._name, offset=self.sent)
+        self._broken = True
         try:
-            while view:
-                taken = self._write(view)
-                taken = len(view) if taken is None else taken
-                self.sent += taken
-                view = view[taken:]
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    taken = self._write(view)
+                    taken = len(view) if taken is None else taken
+                    self.sent += taken
+                    view = view[taken:]
         except OSError as error:
             raise _refused(error, self._name, self.sent) from error
+        self._broken = False
 
 
 class FlattenedPlace(_Gathering):
@@ -183,14 +199,13 @@ class FlattenedPlace(_Gathering):
 
     def __init__(self, write: Callable[[memoryview], int | None], name: str) -> None:
         super().__init__(name)
-        self._sender = _Sender(write, name)
+        self._sender = Sender(write, name)
         self._held: dict[int, bytes] = {}
         self._top = 0
 
     def _emit(self, offset: int, data: memoryview, unit: int) -> None:  # noqa: ARG002 - a stream can't take back
         self._begin()
-        self._sender.send(struct.pack(flattened.PIECE, offset, len(data)))
-        self._sender.send(data)
+        self._sender.send(struct.pack(flattened.PIECE, offset, len(data)), data)
         self._top = max(self._top, offset + len(data))
 
     def _begin(self) -> None:
@@ -228,7 +243,7 @@ class PipePlace:
     """
 
     def __init__(self, write: Callable[[memoryview], int | None], name: str) -> None:
-        self._sender = _Sender(write, name)
+        self._sender = Sender(write, name)
         self._hand = bytearray()
         self._at = 0
         self._size = 0
