@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Callable, Final
 
-from vmsieve.formats.errors import FormatError, TruncatedError, UnsupportedError
+from vmsieve.formats.errors import FormatError, ReadError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import Container
@@ -97,7 +97,11 @@ class FlattenedFile:
                 continue
             stop = min(pieces.ends[i], end)
             place = pieces.places[i] + at - start
-            got = self._outer.read_into(place, out[at - offset : stop - offset])
+            try:
+                got = self._outer.read_into(place, out[at - offset : stop - offset])
+            except ReadError as error:
+                failed = at + (error.offset - place if error.offset is not None else 0)
+                raise ReadError(error.message, file=self.name, offset=failed) from error
             if got < stop - at:
                 return at + got - offset
             at, i = stop, i + 1
