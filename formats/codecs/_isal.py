@@ -22,8 +22,8 @@ _MASK32: Final = 0xFFFFFFFF
 _ZLIB_FORMAT: Final = 3  # IGZIP_ZLIB and ISAL_ZLIB: header and checksum are written, or read and verified
 _CRC_FLAG: Final = 21172  # of inflate_state
 # More than either structure has in any release: isal_zstream 82384, inflate_state about 87000.
-_STRUCTURE: Final = 256 << 10
-_LEVEL_BUFFER: Final = 282624  # ISAL_DEF_LVL1_DEFAULT
+_STRUCTURE: Final = 128 << 10
+_SMALL, _LARGE = 86016, 282624  # ISAL_DEF_LVL1_SMALL and _LARGE: room for 16384 and 65536 symbols
 
 # The state, in words: structure, function that prepares it, function that runs it, level, level buffer, its size.
 
@@ -63,12 +63,13 @@ def inflate(state: int, source: int, size: int, out: int, room: int) -> int:
     return load32(stream, 12)
 
 
-def open_deflate(level: int) -> State | None:
+def open_deflate(level: int, page_size: int) -> State | None:
     """A compressor of level 0 or 1; None if there is no library, or none that can be believed."""
     symbols = ("isal_deflate_stateless_init", "isal_deflate_stateless")
     for name, library in libraries(_WHEEL, _SONAMES, symbols):
-        buffer = ctypes.create_string_buffer(_LEVEL_BUFFER if level else 8)
-        state = _state(name, library, symbols, (level, ctypes.addressof(buffer), _LEVEL_BUFFER if level else 0))
+        size = 0 if level == 0 else _SMALL if page_size <= 16384 else _LARGE
+        buffer = ctypes.create_string_buffer(size)
+        state = _state(name, library, symbols, (level, ctypes.addressof(buffer), size))
         state.keep.append(buffer)
         if _trusted_deflate(state):
             return state

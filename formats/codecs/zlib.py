@@ -2,7 +2,8 @@
 
 Any provider's stream is as good as zlib's own; they differ in speed. Level 1 comes from ISA-L where there is one, else
 from libdeflate, else from zlib itself: the sizes are within some percent of each other, the times within a factor of
-four. Level 0 is ISA-L's fastest (larger by a fifth), not "stored". Higher levels come from libdeflate or zlib.
+four. Level 0 is ISA-L's fastest (larger by a fifth), not "stored". Higher levels come from libdeflate or zlib. Pages
+are unpacked by libdeflate, ISA-L or zlib, the fastest first.
 """
 
 from __future__ import annotations
@@ -73,20 +74,18 @@ def _run_zlib(own: int, source: int, size: int, out: int, room: int) -> int:
 
 
 def _open_compressor(level: int, page_size: int) -> State:
-    del page_size
-    fast = _isal.open_deflate(level) if level <= 1 else None
-    if fast is not None:
-        return State(fast.provider, words(_ISAL, *fast.words), fast.keep)
+    fast = _open_isal(_isal.open_deflate(level, page_size)) if level <= 1 else None
     level = max(level, 1)
-    return _open_libdeflate(level) or _open_libz(level) or _open_python(level)
+    return fast or _open_libdeflate(level) or _open_libz(level) or _open_python(level)
 
 
 def _open_decompressor(page_size: int) -> State:
     del page_size
-    fast = _isal.open_inflate()
-    if fast is not None:
-        return State(fast.provider, words(_ISAL, *fast.words), fast.keep)
-    return _open_libdeflate(None) or _open_libz(None) or _open_python(None)
+    return _open_libdeflate(None) or _open_isal(_isal.open_inflate()) or _open_libz(None) or _open_python(None)
+
+
+def _open_isal(state: State | None) -> State | None:
+    return None if state is None else State(state.provider, words(_ISAL, *state.words), state.keep)
 
 
 def _open_libdeflate(level: int | None) -> State | None:
