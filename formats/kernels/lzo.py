@@ -167,37 +167,29 @@ def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
     while end - here >= 3:
         first = load8(here, 0)
         here += 1
-        if first < 16 and state == 0:
-            run = first + 3
-            if first == 0:
-                zeros = _zeros(here, end)
-                here += zeros
-                if here >= end:
-                    return 0
-                run = 18 + zeros * 255 + load8(here, 0)
-                here += 1
-            if run > limit - at or run > end - here:
-                return 0
-            at = copy_run(at, here, run, limit, end)
-            here += run
-            state = 4
-            continue
         if first >= 64:
             length = (first >> 5) + 1
             distance = (load8(here, 0) << 3) + ((first >> 2) & 7) + 1
             here += 1
-        elif first >= 16:
-            most = 31
-            if first < 32:
-                most = 7
-            length = (first & most) + 2
-            if length == 2:
+        elif first >= 16 or state == 0:
+            most = 31 if first >= 32 else 7 if first >= 16 else 15
+            length = first & most
+            if length == 0:
                 zeros = _zeros(here, end)
                 here += zeros
                 if end - here < 3:
                     return 0
-                length = 2 + most + zeros * 255 + load8(here, 0)
+                length = most + zeros * 255 + load8(here, 0)
                 here += 1
+            if first < 16:
+                run = length + 3
+                if run > limit - at or run > end - here:
+                    return 0
+                at = copy_run(at, here, run, limit, end)
+                here += run
+                state = 4
+                continue
+            length += 2
             distance = (load8(here, 1) << 6) + (load8(here, 0) >> 2) + 1
             if first < 32:
                 distance += 16383 + ((first & 8) << 11)
@@ -206,11 +198,8 @@ def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
             first = load8(here, 0)
             here += 2
         else:
-            distance = (load8(here, 0) << 2) + (first >> 2) + 1
-            length = 2
-            if state == 4:
-                distance += 2048
-                length = 3
+            distance = (load8(here, 0) << 2) + (first >> 2) + (2049 if state == 4 else 1)
+            length = 3 if state == 4 else 2
             here += 1
         state = first & 3
         if distance > at - out or length + state > limit - at or state > end - here:
