@@ -57,7 +57,8 @@ class Bitmap:
     def __getitem__(self, number: int) -> bytes:
         """Block ``number``, uncompressed."""
         stored = self._blocks[number]
-        return stored if len(stored) == BLOCK_BYTES else zlib.decompress(stored)
+        # Not by its length: a packed block may be as long as one that is not.
+        return stored if stored is _ZEROS or stored is _ONES else zlib.decompress(stored)
 
     def __iter__(self) -> Iterator[bytes]:
         return (self[number] for number in range(len(self._blocks)))

@@ -88,11 +88,9 @@ def _top(**numbers: int) -> dict[str, int]:
     return {name: number << 24 for name, number in numbers.items()}
 
 
-_OLD = {
-    "lru": 5, "private": 11, "swapcache": 15, "swapbacked": 18, "slab": 7, "hwpoison": 22, "head": 14,
-}  # fmt: skip
-# PG_swapcache is PG_owner_priv_1 since v4.10.
-_ALIASED = {**_OLD, "lru": 5, "slab": 8, "swapcache": 9, "private": 12, "swapbacked": 19, "head": 15, "hwpoison": 23}
+_OLD = {"lru": 5, "private": 11, "swapcache": 15, "slab": 7, "hwpoison": 22, "head": 14}
+# PG_swapcache is PG_owner_priv_1 since v4.10 and needs PG_swapbacked, exported since v4.13, to mean something.
+_ALIASED = {"lru": 5, "slab": 8, "swapcache": 9, "private": 12, "swapbacked": 19, "head": 15, "hwpoison": 23}
 _NEW = {
     "lru": 5, "private": 15, "swapcache": 12, "swapbacked": 19, "slab": 11, "hwpoison": 22, "head": 6,
 }  # fmt: skip

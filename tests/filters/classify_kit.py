@@ -23,7 +23,7 @@ from vmsieve.pipeline.progress import Silent
 from vmsieve.pipeline.scan import Scan, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from tests.build.machine import Machine
@@ -76,11 +76,10 @@ def classifier(
     *,
     thorough: bool = False,
     byte_order: str = "little",
-    keys: Mapping[str, str] | None = None,
+    told: dict[str, str] | None = None,
 ) -> Classifier:
-    """A classifier of kernels with ``layout`` that is fed by hand; ``keys`` replace its own."""
-    told = {**layout.keys(), **(keys or {})}
-    text = "".join(f"{key}={value}\n" for key, value in told.items())
+    """A classifier of kernels with ``layout`` that is fed by hand; ``told``: keys instead of the layout's own."""
+    text = "".join(f"{key}={value}\n" for key, value in (layout.keys() if told is None else told).items())
     memory: Any = SimpleNamespace(physical=SimpleNamespace(byte_order=byte_order))
     return Classifier(memory, MemMap("flatmem", STRUCT_PAGE), VmcoreInfo.parse(text.encode()), level, thorough=thorough)
 

@@ -86,6 +86,8 @@ def _block(pfn: int, page: Fields) -> tuple[str, int]:
 def _is_cache(page: Fields) -> bool:
     if page.mapping & 1 and not page.slab:
         return False
+    if "swapbacked" not in page.layout.bits:
+        return page.has("lru") or page.has("swapcache")
     return page.has("lru") or page.has("swapcache", "swapbacked")
 
 

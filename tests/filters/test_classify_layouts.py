@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.build.layouts import LAYOUTS, Layout
-from tests.build.machine import EVERYTHING, Machine
+from tests.build.layouts import LAYOUTS, STRUCT_PAGE, Layout
+from tests.build.machine import EVERYTHING, MIB, Machine
 from tests.filters.classify_kit import bitmap, bits, opened, run, struct_pages
 from tests.filters.classify_twin import dropped, everything
 from vmsieve.filters.classify import Classifier, Histogram, dropping, tally
@@ -178,4 +178,23 @@ def test_a_section_without_struct_pages_is_kept(tmp_path: Path) -> None:
     source, knowledge = opened(built, tmp_path)
     kept = bits(run(source, knowledge, 31).kept)
     assert {pfn for pfn in kept if pfn < 0x8000} == {pfn for pfn in built.frames() if pfn < 0x8000} - set(truth)
+    source.close()
+
+
+def test_blocks_that_cross_sections(tmp_path: Path) -> None:
+    """A free block and a huge page of 256 MiB each: two sections, and many reads of struct pages."""
+    built = Machine(LAYOUTS["6.12"], ram=((0, 24 * MIB), (256 * MIB, 768 * MIB)))
+    built.keys["LENGTH(zone.free_area)"] = "17"
+    built.set(0x10000, kind=built.layout.types["buddy"], private=16)
+    built.set(0x20001, head=1, flags=16)
+    built.set(0x20002, head=1)
+    for section in (4, 5):
+        first = 3 if section == 4 else 0
+        built.maps[section][first * STRUCT_PAGE :] = built.struct_page(0x20002) * ((1 << 15) - first)
+    built.set(0x20000, kind=built.layout.types["hugetlb"], flags=built.layout.mask("head"))
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert (found.counts["free"], found.counts["user"]) == (1 << 16, 1 << 16)
+    assert bits(found.kept) == set(range(24 * MIB // 4096))
+    assert run(source, knowledge, 8).kept.count() == 24 * MIB // 4096 + (1 << 16)
     source.close()

@@ -119,7 +119,7 @@ def test_blocks_across_calls_and_far_apart() -> None:
     data[head * STRUCT_PAGE] = layout.mask("head")
     data[(head + 1) * STRUCT_PAGE] = 10
     for first in (0, 1 << 45):
-        judge = classifier(layout, 31, keys={"LENGTH(zone.free_area)": "14"})
+        judge = classifier(layout, 31, told={**layout.keys(), "LENGTH(zone.free_area)": "14"})
         found = classify(judge, first, bytes(data), cuts=range(0, count, 4096))
         expected = {first + i: {"free"} for i in range(8192)} | {first + head + i: {"user"} for i in range(1024)}
         assert {pfn: names for pfn, names in found.items() if names} == expected
