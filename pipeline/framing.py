@@ -114,7 +114,8 @@ class FramedStream:
             data = data[room:]
             if len(block.content) == self._frame.block:
                 self._blocks.append(_Block())
-                self._work.put(block)
+                if self._workers:
+                    self._work.put(block)
                 while len(self._blocks) > self._most:
                     self._send()
 

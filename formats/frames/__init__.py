@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
 
 __all__ = [
-    "PIECES_LIMIT", "PIECE_LIMIT", "STEP", "Frame", "NotSeekableError", "Piece", "frame", "frames", "missing", "some",
+    "PIECES_LIMIT", "PIECE_LIMIT", "ROWS_LIMIT", "STEP", "Frame", "NotSeekableError", "Piece", "frame", "frames",
+    "missing", "some",
 ]  # fmt: skip
 
 #: Most bytes that a piece read at random unpacks to. Files of larger ones are unpacked as a whole.
 PIECE_LIMIT: Final = 8 << 20
 #: Most pieces of a file: an index of 96 MiB.
 PIECES_LIMIT: Final = 4 << 20
+#: Most frames that are walked over to find them, empty ones among them.
+ROWS_LIMIT: Final = 1 << 23
 #: Bytes unpacked at a time where a file is unpacked as a whole.
 STEP: Final = 256 << 10
 
@@ -70,8 +73,8 @@ class Frame:
         pieces: The pieces of a file in order, those without content left out. Raises :class:`NotSeekableError`;
             UnsupportedError; or, where the sense ends, CorruptError or TruncatedError: what came before is good. A last
             piece that is cut off is given without ``content`` first.
-        unpack: ``(packed, room) -> content`` of one piece, ``room`` bytes at the most, fewer when it is cut off. Raises
-            CorruptError, also for content that does not fit its checksum.
+        unpack: ``(packed, room) -> content`` of one piece, ``room`` bytes at the most, less of a piece that is cut off.
+            With more room than it needs, a whole piece is held against its checksum. Raises CorruptError.
         stream: The content of a file from its start on, portion by portion; errors as of ``pieces``.
     """
 

@@ -155,11 +155,11 @@ class FramedFile:
         if len(data) < packed:
             raise ReadError("the file has become shorter")
         try:
-            content = self._frame.unpack(data, size)
+            content = self._frame.unpack(data, size + 1)
         except CorruptError as error:
             raise ReadError(error.message) from error
         if len(content) != size:
-            raise ReadError(f"damaged {self._frame.title} frame: it holds less than it should")
+            raise ReadError(f"damaged {self._frame.title} frame: it holds more or less than it should")
         return content
 
     def close(self) -> None:

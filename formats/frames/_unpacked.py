@@ -46,7 +46,10 @@ class UnpackedFile:
         except BaseException:
             self._file.close()
             raise
-        self.oddities.insert(0, f"it can't be read at random, so {self.size} bytes were unpacked into {self._folder}")
+        self.oddities.insert(
+            0,
+            f"the {frame.title} file can't be read at random: it was unpacked into {self._folder} ({self.size} bytes)",
+        )
 
     def _temporary(self) -> IO[bytes]:
         import tempfile

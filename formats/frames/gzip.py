@@ -118,11 +118,10 @@ def _cut_off(file: ByteFile, at: int) -> TruncatedError:
 def _unpack(packed: bytes, room: int) -> bytes:
     package = _package()
     try:
-        # One more than wanted: it then reads on to the checksum.
-        content: bytes = package.decompressobj(_GZIP).decompress(packed, room + 1)
+        content: bytes = package.decompressobj(_GZIP).decompress(packed, room)
     except package.error as error:
         raise CorruptError(f"damaged gzip member: {error}") from error
-    return content[:room]
+    return content
 
 
 def _stream(file: ByteFile) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
-from vmsieve.formats.frames import PIECES_LIMIT, STEP, Frame, NotSeekableError, Piece, missing, some
+from vmsieve.formats.frames import PIECES_LIMIT, ROWS_LIMIT, STEP, Frame, NotSeekableError, Piece, missing, some
 
 if TYPE_CHECKING:
     from array import array
@@ -75,8 +75,11 @@ def _probe(start: bytes) -> bool:
 
 
 def _pieces(file: ByteFile) -> Iterator[Piece]:
-    at = 0
+    at = rows = 0
     while at < file.size:
+        rows += 1
+        if rows > ROWS_LIMIT:
+            raise NotSeekableError
         head = some(file, at, _HEADER_LIMIT)
         magic = int.from_bytes(head[:4], "little")
         if magic & ~0xF == _SKIPPABLE and len(head) >= 8:
@@ -161,11 +164,10 @@ def _unpack(packed: bytes, room: int) -> bytes:
         size = int.from_bytes(packed[:4], "little") & ~_STORED
         packed = _block_frame(package, checksum=len(packed) > 4 + size) + packed + _END
     try:
-        # One more than wanted: it then reads on to the checksum.
-        content: bytes = package.LZ4FrameDecompressor().decompress(packed, max_length=room + 1)
+        content: bytes = package.LZ4FrameDecompressor().decompress(packed, max_length=room)
     except RuntimeError as error:
         raise CorruptError(f"damaged lz4 frame: {error}") from error
-    return content[:room]
+    return content
 
 
 def _block_frame(package: Any, *, checksum: bool) -> bytes:

@@ -12,7 +12,17 @@ import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
-from vmsieve.formats.frames import PIECE_LIMIT, PIECES_LIMIT, STEP, Frame, NotSeekableError, Piece, missing, some
+from vmsieve.formats.frames import (
+    PIECE_LIMIT,
+    PIECES_LIMIT,
+    ROWS_LIMIT,
+    STEP,
+    Frame,
+    NotSeekableError,
+    Piece,
+    missing,
+    some,
+)
 
 if TYPE_CHECKING:
     from array import array
@@ -37,6 +47,8 @@ _ENTRIES: Final = 8192
 _HEADER_LIMIT: Final = 18
 #: Largest window, which is held in memory: what the zstd tool takes unless told otherwise.
 _WINDOW_LIMIT: Final = 1 << 27
+#: Most blocks of a frame that is read at random; real blocks hold 1 KiB or more.
+_BLOCKS_LIMIT: Final = 1 << 14
 #: Skippable frames that a probe looks behind.
 _PROBED: Final = 8
 
@@ -156,10 +168,12 @@ def _walk(file: ByteFile, limit: int | None = None) -> Iterator[tuple[int, int, 
     A last one that is cut off ends beyond the file, and TruncatedError follows.
 
     Raises:
-        NotSeekableError: A frame is, or may be, larger than ``limit``.
+        NotSeekableError: A frame is, or may be, larger than ``limit``; or there are too many.
     """
-    at = 0
+    at = rows = 0
     while at < file.size:
+        if limit is not None and (rows := rows + 1) > ROWS_LIMIT:
+            raise NotSeekableError
         head = some(file, at, _HEADER_LIMIT)
         magic = int.from_bytes(head[:4], "little")
         if magic & ~0xF == _SKIPPABLE and len(head) >= _SKIPPABLE_HEAD.size:
@@ -202,10 +216,10 @@ def _end_of_frame(file: ByteFile, at: int, header: _Header, limit: int | None) -
     if limit is not None:
         if (header.window if header.content is None else header.content) > limit:
             raise NotSeekableError
-        # A block that is not packed costs 3 bytes more than it holds; real ones hold 1 KiB or more.
-        most = at + limit + (limit >> 8) + _HEADER_LIMIT
+        # A block that is not packed costs 3 bytes more than it holds.
+        most = at + limit + 3 * _BLOCKS_LIMIT + _HEADER_LIMIT
     at += header.size
-    last = 0
+    last = blocks = 0
     while not last:
         head = some(file, at, 3)
         if len(head) < 3:
@@ -215,20 +229,21 @@ def _end_of_frame(file: ByteFile, at: int, header: _Header, limit: int | None) -
         if kind == 3:
             raise CorruptError("a block of a zstd frame can't be", file=file.name, offset=at)
         at += 3 + (1 if kind == 1 else size)
-        if most is not None and at > most:
+        blocks += 1
+        if most is not None and (at > most or blocks > _BLOCKS_LIMIT):
             raise NotSeekableError
     return at + header.checksum
 
 
 def _unpack(packed: bytes, room: int) -> memoryview:
     zstandard = _package()
-    out = bytearray(room + 1)  # one more than wanted: it then reads on to the checksum
+    out = bytearray(room)
     try:
         with zstandard.ZstdDecompressor(max_window_size=_WINDOW_LIMIT).stream_reader(packed) as reader:
             got = reader.readinto(out)
     except zstandard.ZstdError as error:
         raise CorruptError(f"damaged zstd frame: {error}") from error
-    return memoryview(out)[: min(got, room)]
+    return memoryview(out)[:got]
 
 
 class _Sequential:

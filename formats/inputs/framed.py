@@ -5,10 +5,12 @@ Which frames there are is the business of :mod:`vmsieve.formats.frames`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.frames import NotSeekableError, frames, some
-from vmsieve.formats.inputs import PROBE_SIZE, Container
+from vmsieve.formats.inputs import PROBE_SIZE, Container, formats
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
@@ -34,9 +36,30 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
     try:
         index = Index(frame, outer)
     except NotSeekableError:
+        _check_content(outer, frame)
         unpacked = UnpackedFile(outer, frame)
         return unpacked, unpacked.oddities, unpacked.torn
     return FramedFile(outer, frame, index), index.oddities, index.torn
+
+
+def _check_content(outer: ByteFile, frame: Frame) -> None:
+    """Look into a file before all of it is unpacked, which may take long.
+
+    Raises:
+        FormatError: It begins with nothing that is known here.
+    """
+    start = b""
+    with suppress(CorruptError, TruncatedError):  # what comes before may do
+        for portion in frame.stream(outer):
+            start += portion
+            if len(start) >= PROBE_SIZE:
+                break
+    if not any(plugin.probe(start[:PROBE_SIZE]) for plugin in formats()):
+        raise UnsupportedError(
+            f"the {frame.title} file holds no dump of a known format",
+            file=outer.name,
+            found=start[:8].hex(" ") or "nothing",
+        )
 
 
 FORMAT = Container("framed", "compressed frame", 40, _probe, _open)
