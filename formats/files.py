@@ -6,11 +6,13 @@ flattened file, a compressed frame) can stand in for a plain file.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Protocol
 
 from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
+from vmsieve.formats.mapping import map_file
 
 __all__ = ["ByteFile", "PlainFile", "read_exactly", "seekable"]
 
@@ -42,6 +44,9 @@ class PlainFile:
             FormatError: It can't be opened, or has no positions (a pipe, a terminal, a directory).
         """
         self.name = path if path != "-" else "standard input"
+        self._mappable = True
+        # Its pages are always there; they can't be populated, and need not be.
+        self._populate = os.path.realpath(path) != "/proc/vmcore"
         try:
             # O_NONBLOCK: a named pipe that nobody writes to is refused below, not waited for.
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if path != "-" else os.dup(0)
@@ -75,6 +80,18 @@ class PlainFile:
                 break
             done += got
         return done
+
+    def map_at(self, address: int, offset: int, size: int) -> bool:
+        """Map ``size`` bytes from ``offset`` on to ``address``, over memory of :func:`mapping.anonymous`.
+
+        Returns False where that can't be done or a page can't be read: read instead, which says why.
+        """
+        if not self._mappable or offset + size > self.size:
+            return False
+        failed = map_file(self._fd, offset, size, address, populate=self._populate)
+        # EINVAL: a file at odd offsets, or a kernel before 5.14. What fails once is not tried again for each batch.
+        self._mappable = failed in (0, errno.EFAULT, errno.EIO)
+        return failed == 0
 
     def close(self) -> None:
         """See :class:`ByteFile`."""

@@ -111,7 +111,7 @@ class _Counter:
 
     def __init__(self, source: Source, census: Census, classifier: Classifier | None) -> None:
         self._source, self._census, self._classifier = source, census, classifier
-        self._pages = Pages(census.page_size)
+        self._pages = Pages(census.page_size, mapped=True)
         self._classes = bytearray(BLOCK)
         self._zeros = bytearray(self._pages.room)
         self._table = (ctypes.c_uint64 * (4 * 256))()
@@ -151,7 +151,7 @@ class _Counter:
                 f"{len(pages.bad)} pages near {pages.pfns[0] * pages.page_size:#x} are unreadable"
             )
             pages.leave_out_bad()
-        index, raw = ctypes.addressof(pages.index), address_of(pages.raw)
+        index, raw = ctypes.addressof(pages.index), pages.address
         zero_pages(raw, index, pages.count, pages.page_size, address_of(self._zeros))
         sampled = self._chunks % self._every == 0
         if sampled:

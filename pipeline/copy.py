@@ -10,6 +10,7 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.kernels import bits
 from vmsieve.formats.kernels.pack import pack_pages
+from vmsieve.formats.mapping import anonymous
 from vmsieve.formats.outputs import UNREADABLE, Batch
 from vmsieve.pipeline.pages import Gatherer, Pages
 from vmsieve.pipeline.pool import ordered
@@ -40,8 +41,8 @@ class _Chunk(Pages):
     """Pages on their way, and room for what they pack into."""
 
     def __init__(self, page_size: int, codec: Codec, level: int) -> None:
-        super().__init__(page_size)
-        self.out = bytearray((self.room + 1) * page_size)
+        super().__init__(page_size, mapped=True)
+        self.out = memoryview(anonymous((self.room + 1) * page_size))
         self.sizes = (ctypes.c_uint32 * self.room)()
         self.flags = (ctypes.c_uint32 * self.room)()
         self.state: State = codec.open_compressor(level, page_size)
@@ -53,7 +54,7 @@ class _Chunk(Pages):
             memoryview(self.pfns).cast("B").cast("Q"),
             memoryview(self.sizes).cast("B").cast("I"),
             memoryview(self.flags).cast("B").cast("I"),
-            memoryview(self.out)[: self.packed],
+            self.out[: self.packed],
         )
 
 
@@ -72,7 +73,7 @@ class _Packer:
             self._leave_out(chunk)
         count = chunk.count - len(chunk.bad)
         chunk.packed = pack_pages(
-            self._number, chunk.state.address, count, address_of(chunk.raw), ctypes.addressof(chunk.index),
+            self._number, chunk.state.address, count, chunk.address, ctypes.addressof(chunk.index),
             chunk.page_size, int(self._drop_zero), self._codec.flag, ctypes.addressof(chunk.sizes),
             ctypes.addressof(chunk.flags), address_of(chunk.out),
         )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.kernels import bits
+from vmsieve.formats.mapping import anonymous
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Gatherer", "Pages"]
 
 _BYTES = 1 << 20  # of pages that are read at a time: large enough to make Python's share vanish
+_MAPPED = 16  # pages a span, in the mean, from which on mapping costs less than copying
 _MOST_SPANS = 512
 _BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
 
@@ -27,17 +29,23 @@ class Pages:
 
     Attributes:
         room: Pages it has room for.
-        raw: The pages' bytes; page *k* is at ``index[k] * page_size``.
+        raw: Memory that pages are copied to.
+        address: Of the pages' bytes: those of ``raw``, or of the input itself where that could be mapped; page *k* is
+            at ``index[k] * page_size``. To be read only.
         count: Pages in it.
         index: Where each is in ``raw``, in pages.
         pfns: Page frame number of each.
         bad: Numbers *k* of the pages that can't be read.
     """
 
-    def __init__(self, page_size: int) -> None:
+    def __init__(self, page_size: int, *, mapped: bool = False) -> None:
+        """Make an empty buffer; ``mapped``: the input may be mapped instead of copied."""
         self.page_size = page_size
         self.room = max(1, _BYTES // page_size)
-        self.raw = bytearray(self.room * page_size)
+        self.raw = memoryview(anonymous(self.room * page_size))
+        self.address = self._copied = address_of(self.raw)
+        # Kept for as long as there are pages at its address.
+        self._window = memoryview(anonymous(self.room * page_size)) if mapped else None
         self.index = (ctypes.c_uint32 * self.room)()
         self.pfns = (ctypes.c_uint64 * self.room)()
         self.count = 0
@@ -66,7 +74,12 @@ class Pages:
     def read(self, source: Source) -> None:
         """Read the chosen pages; those that can't be read are listed in ``bad``."""
         self.bad = []
-        view, size = memoryview(self.raw), self.page_size
+        if self._window is not None and self._result[3] >= self._result[2] * _MAPPED:
+            self.address = address_of(self._window)
+            if self._map(source):
+                return
+        self.address = self._copied
+        view, size = self.raw, self.page_size
         done = 0
         for i in range(self._result[2]):
             first, pages = self._spans[2 * i], self._spans[2 * i + 1]
@@ -75,11 +88,21 @@ class Pages:
                 source.read_into(paddr, view[done * size : (done + pages) * size])
             except ReadError:
                 self._read_singly(source, paddr, done, pages)
+    def _map(self, source: Source) -> bool:
+        """Map all spans, one behind the other; False where one can't be."""
+        at, size = self.address, self.page_size
+        for i in range(self._result[2]):
+            first, pages = self._spans[2 * i], self._spans[2 * i + 1]
+            if not source.map_at(at, (self._base + first) * size, pages * size):
+                return False
+            at += pages * size
+        return True
+
             done += pages
 
     def _read_singly(self, source: Source, paddr: int, done: int, pages: int) -> None:
         """Read a span page by page: what is readable of it is not given up."""
-        view, size = memoryview(self.raw), self.page_size
+        view, size = self.raw, self.page_size
         for k in range(self.count):
             place = self.index[k]
             if not done <= place < done + pages:

@@ -90,7 +90,7 @@ class _Check:
         self._source, self._dump, self._verdict = source, dump, verdict
         self._classifier = classifier
         self._pages = Pages(page_size)
-        self._other = bytearray(len(self._pages.raw))
+        self._other = memoryview(bytearray(len(self._pages.raw)))
         self._results = bytearray(self._pages.room)
         self._classes = bytearray(BLOCK)
         self._missing = Histogram()

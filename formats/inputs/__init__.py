@@ -142,6 +142,14 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class InputFormat:
+    def map_at(self, address: int, paddr: int, size: int) -> bool:  # noqa: ARG002 - most formats can't
+        """Map ``size`` bytes of physical memory to ``address``, to be read only; False where that can't be done.
+
+        ``address`` is that of memory from :func:`vmsieve.formats.mapping.anonymous`, which is replaced. May run in
+        several threads at once. A caller who is told False reads, and learns why if there is a reason.
+        """
+        return False
+
     """A dump format.
 
     Attributes:

@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
-from vmsieve.formats.files import read_exactly
+from vmsieve.formats.files import PlainFile, read_exactly
 from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
 from vmsieve.formats.inputs._elf import Segments, read_header, read_segments
 from vmsieve.formats.layouts import elf
@@ -130,6 +130,14 @@ class ElfSource(Source):
             got = self.file.read_into(place, out)
         except ReadError as error:
             failed = paddr + (error.offset - place if error.offset is not None else 0)
+    def map_at(self, address: int, paddr: int, size: int) -> bool:
+        """See :class:`Source`."""
+        data, i = self._data, self._data.find(paddr)
+        whole = i < len(data.starts) and data.starts[i] <= paddr and paddr + size <= data.ends[i]
+        if not whole or not isinstance(self.file, PlainFile):
+            return False
+        return self.file.map_at(address, data.places[i] + paddr - data.starts[i], size)
+
             raise ReadError(error.message, file=self.file.name, offset=failed) from error
         if got < len(out):
             raise ReadError("the file has become shorter", file=self.file.name, offset=paddr + got)

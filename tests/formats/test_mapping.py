@@ -1,0 +1,101 @@
+"""Files mapped into memory: the bytes that reading gives, and a refusal instead of a signal where there are none."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.build.elf_core import Core, Load
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.files import PlainFile
+from vmsieve.formats.inputs import open_source
+from vmsieve.formats.mapping import anonymous, map_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PAGE = mmap.PAGESIZE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def populating(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Linux 5.14 or later, else nothing is mapped."""
+    path = tmp_path_factory.mktemp("mapping") / "file"
+    path.write_bytes(bytes(PAGE))
+    room = memoryview(anonymous(PAGE))
+    with path.open("rb") as file:
+        if map_file(file.fileno(), 0, PAGE, address_of(room), populate=True):
+            pytest.skip("this kernel does not know MADV_POPULATE_READ")
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Iterator[tuple[PlainFile, bytes]]:
+    content = os.urandom(8 * PAGE)
+    path = tmp_path / "noise"
+    path.write_bytes(content)
+    file = PlainFile(str(path))
+    yield file, content
+    file.close()
+
+
+def test_mapped_pieces_lie_side_by_side(noise: tuple[PlainFile, bytes]) -> None:
+    """Two pieces of a file, mapped one behind the other, read as their bytes."""
+    file, content = noise
+    room = memoryview(anonymous(3 * PAGE))
+    assert file.map_at(address_of(room), 5 * PAGE, PAGE)
+    assert file.map_at(address_of(room) + PAGE, 2 * PAGE, 2 * PAGE)
+    assert room == content[5 * PAGE : 6 * PAGE] + content[2 * PAGE : 4 * PAGE]
+
+
+def test_a_mapping_replaces_the_one_before(noise: tuple[PlainFile, bytes]) -> None:
+    """The same memory serves batch after batch."""
+    file, content = noise
+    room = memoryview(anonymous(PAGE))
+    for page in (3, 0, 7):
+        assert file.map_at(address_of(room), page * PAGE, PAGE)
+        assert room == content[page * PAGE : (page + 1) * PAGE]
+
+
+def test_bytes_past_the_end_are_refused(noise: tuple[PlainFile, bytes]) -> None:
+    """Also when the end was further away as the file was opened: touching them would be a SIGBUS."""
+    file, _ = noise
+    room = memoryview(anonymous(4 * PAGE))
+    assert not file.map_at(address_of(room), 7 * PAGE, 2 * PAGE)
+    os.truncate(file.name, 5 * PAGE)
+    assert not file.map_at(address_of(room), 4 * PAGE, 2 * PAGE)
+    assert file.map_at(address_of(room), 4 * PAGE, PAGE)
+
+
+def test_odd_offsets_are_refused_and_not_tried_again(noise: tuple[PlainFile, bytes]) -> None:
+    """Memory is mapped in whole pages: QEMU's dumps, whose pages lie at odd offsets, are read."""
+    file, _ = noise
+    room = memoryview(anonymous(PAGE))
+    fd = os.open(file.name, os.O_RDONLY)
+    assert map_file(fd, 1, PAGE, address_of(room), populate=True) == errno.EINVAL
+    os.close(fd)
+    assert not file.map_at(address_of(room), 1, PAGE)
+    assert not file.map_at(address_of(room), 0, PAGE)
+
+
+def test_a_core_maps_what_it_stores_in_one_piece(tmp_path: Path) -> None:
+    """Memory is mapped where all of it lies side by side in the file, else refused; and reading tells why."""
+    content = os.urandom(4 * PAGE)
+    offset = 4 * PAGE  # beyond the headers
+    path = tmp_path / "core"
+    low, high = Load(0x100000, content, offset=offset), Load(0x400000, b"", memsz=1 << 16)
+    path.write_bytes(Core([low, high]).build()[:offset].ljust(offset, b"\0") + content)
+    source = open_source(str(path))
+    room = memoryview(anonymous(4 * PAGE))
+    assert source.map_at(address_of(room), 0x100000 + PAGE, 2 * PAGE)
+    assert room[: 2 * PAGE] == content[PAGE : 3 * PAGE]
+    for paddr in (0x100000 + 3 * PAGE, 0x400000, 0):
+        assert not source.map_at(address_of(room), paddr, 2 * PAGE)
+    with pytest.raises(ReadError):
+        source.read_into(0x400000, memoryview(bytearray(PAGE)))
+    source.close()
