@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Gatherer", "Pages"]
 
 _BYTES = 1 << 20  # of pages that are read at a time: large enough to make Python's share vanish
-_MAPPED = 16  # pages a span, in the mean, from which on mapping costs less than copying
 _MOST_SPANS = 512
 _BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
+_MAPPED = 16  # pages a span, in the mean, from which on mapping costs less than copying
 
 
 class Pages:
@@ -88,6 +88,8 @@ class Pages:
                 source.read_into(paddr, view[done * size : (done + pages) * size])
             except ReadError:
                 self._read_singly(source, paddr, done, pages)
+            done += pages
+
     def _map(self, source: Source) -> bool:
         """Map all spans, one behind the other; False where one can't be."""
         at, size = self.address, self.page_size
@@ -97,8 +99,6 @@ class Pages:
                 return False
             at += pages * size
         return True
-
-            done += pages
 
     def _read_singly(self, source: Source, paddr: int, done: int, pages: int) -> None:
         """Read a span page by page: what is readable of it is not given up."""

@@ -135,13 +135,6 @@ class Source(ABC):
             ReadError: A page of the span is not there, or is damaged; ``offset`` is its physical address.
         """
 
-    def close(self) -> None:
-        """Give back what was opened."""
-        self.file.close()
-
-
-@dataclass(frozen=True)
-class InputFormat:
     def map_at(self, address: int, paddr: int, size: int) -> bool:  # noqa: ARG002 - most formats can't
         """Map ``size`` bytes of physical memory to ``address``, to be read only; False where that can't be done.
 
@@ -150,6 +143,13 @@ class InputFormat:
         """
         return False
 
+    def close(self) -> None:
+        """Give back what was opened."""
+        self.file.close()
+
+
+@dataclass(frozen=True)
+class InputFormat:
     """A dump format.
 
     Attributes:

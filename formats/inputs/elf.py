@@ -125,11 +125,6 @@ class ElfSource(Source):
             self._read_piece(data.places[i] + at - start, at, out[at - paddr : stop - paddr])
             at, i = stop, i + 1
 
-    def _read_piece(self, place: int, paddr: int, out: memoryview) -> None:
-        try:
-            got = self.file.read_into(place, out)
-        except ReadError as error:
-            failed = paddr + (error.offset - place if error.offset is not None else 0)
     def map_at(self, address: int, paddr: int, size: int) -> bool:
         """See :class:`Source`."""
         data, i = self._data, self._data.find(paddr)
@@ -138,6 +133,11 @@ class ElfSource(Source):
             return False
         return self.file.map_at(address, data.places[i] + paddr - data.starts[i], size)
 
+    def _read_piece(self, place: int, paddr: int, out: memoryview) -> None:
+        try:
+            got = self.file.read_into(place, out)
+        except ReadError as error:
+            failed = paddr + (error.offset - place if error.offset is not None else 0)
             raise ReadError(error.message, file=self.file.name, offset=failed) from error
         if got < len(out):
             raise ReadError("the file has become shorter", file=self.file.name, offset=paddr + got)
