@@ -1,0 +1,166 @@
+"""What the measurements share: run a command and count what it used, interleave, take medians, describe the machine.
+
+CPU seconds are the figures to trust on a machine that others use too; wall time counts only where nothing else runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "CommandError", "Usage", "as_row", "environment", "find_makedumpfile", "interleave", "machine", "median", "run", "table",
+    "vmsieve_command", "write_json",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+_RESULTS = Path(__file__).parent / "results"
+
+
+class CommandError(RuntimeError):
+    """A command that was to be measured ended with an error."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one process used.
+
+    Attributes:
+        user, system: CPU seconds.
+        wall: Seconds from start to end.
+        rss: Most resident memory in MiB. Mapped pages of files count: makedumpfile's includes its windows on the input.
+        size: Bytes of the file it wrote; 0 if none.
+    """
+
+    user: float
+    system: float
+    wall: float
+    rss: float
+    size: int = 0
+
+    @property
+    def cpu(self) -> float:
+        """User and system seconds."""
+        return self.user + self.system
+
+
+def environment() -> dict[str, str]:
+    """The environment to measure in: compiled Python files are kept, as in an installation."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
+def run(command: Sequence[str], output: Path | None = None, log: Path | None = None) -> Usage:
+    """Run ``command`` to its end. ``output``: a file it writes, removed before; ``log``: where its own output goes.
+
+    Raises:
+        CommandError: Its exit status is not 0.
+    """
+    if output is not None:
+        output.unlink(missing_ok=True)
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 1, str(log or os.devnull), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    program = shutil.which(command[0]) or command[0]
+    began = time.monotonic()
+    child = os.posix_spawn(program, list(command), environment(), file_actions=actions)
+    _, status, used = os.wait4(child, 0)
+    wall = time.monotonic() - began
+    if status:
+        raise CommandError(f"{' '.join(command)}: exit status {os.waitstatus_to_exitcode(status)}")
+    size = output.stat().st_size if output is not None else 0
+    return Usage(used.ru_utime, used.ru_stime, wall, used.ru_maxrss / 1024, size)
+
+
+def interleave(cases: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
+    """Each case ``runs`` times, one after the other, in turning order: what disturbs one disturbs all."""
+    found: dict[str, list[T]] = {name: [] for name in cases}
+    for number in range(runs):
+        names = list(cases)
+        for name in names if number % 2 == 0 else reversed(names):
+            found[name].append(cases[name]())
+    return found
+
+
+def median(usages: Sequence[Usage]) -> Usage:
+    """The median of each figure by itself; of user and system, those of the run with the median CPU time."""
+    by_cpu = sorted(usages, key=lambda u: u.cpu)[(len(usages) - 1) // 2]
+    return Usage(
+        by_cpu.user, by_cpu.system, statistics.median(u.wall for u in usages),
+        statistics.median(u.rss for u in usages), usages[-1].size,
+    )  # fmt: skip
+
+
+def as_row(usages: Sequence[Usage]) -> dict[str, Any]:
+    """The median and all runs, for JSON."""
+    middle = median(usages)
+    rounded = {name: round(value, 4) for name, value in asdict(middle).items()}
+    return {**rounded, "cpu": round(middle.cpu, 4), "cpu_runs": [round(u.cpu, 3) for u in usages]}
+
+
+def vmsieve_command(words: str | None) -> list[str]:
+    """The vmsieve to measure: ``words``, or that of this Python."""
+    return words.split() if words else [sys.executable, "-m", "vmsieve"]
+
+
+def find_makedumpfile(path: str | None) -> str | None:
+    """makedumpfile: ``path``, or the environment's VMSIEVE_MAKEDUMPFILE, or that in PATH; None if there is none."""
+    return path or os.environ.get("VMSIEVE_MAKEDUMPFILE") or shutil.which("makedumpfile")
+
+
+def machine(tools: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Where it was measured. ``tools``: commands that print a tool's version in their first line."""
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30), 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load": [round(load, 2) for load in os.getloadavg()],
+        "versions": {name: _first_line(command) for name, command in tools.items()},
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "cpu\t", "uarch")))
+    return next(names, platform.machine())
+
+
+def _first_line(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+    return next(iter((done.stdout + done.stderr).splitlines()), "unknown")
+
+
+def table(rows: Sequence[Sequence[object]]) -> str:
+    """Rows of cells in columns, the first row as the head; numbers to the right."""
+    cells = [[f"{c:.3f}" if isinstance(c, float) else str(c) for c in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    right = [all(not isinstance(row[i], str) for row in rows[1:]) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right)).rstrip() for row in cells
+    )
+
+
+def write_json(value: dict[str, Any], path: str | None, name: str) -> Path:
+    """Write a result to ``path``, or to ``name`` among the results that the project keeps; returns where."""
+    where = Path(path) if path else _RESULTS / f"{name}.json"
+    where.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    return where

@@ -1,0 +1,177 @@
+"""vmsieve and makedumpfile on the same dump: CPU seconds, wall time, memory and size, in interleaved runs.
+
+    python -m perf.side_by_side VMCORE --runs 5 --scratch /dev/shm
+
+Each case is one codec at one dump level. Within a case, vmsieve and makedumpfile run in turn, with one thread and with
+more, on the same input, which is read once before so that it is in the page cache if it fits. Medians are printed and
+written as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from perf.measure import (
+    CommandError,
+    Usage,
+    as_row,
+    find_makedumpfile,
+    interleave,
+    machine,
+    run,
+    table,
+    vmsieve_command,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["CASES", "Case", "main", "measure"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is compared: options of vmsieve, and of makedumpfile for the same format of pages."""
+
+    name: str
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+
+
+CASES: Final = (
+    Case("lzo", ("-l",), ("-l",)),
+    Case("snappy", ("-p",), ("-p",)),
+    Case("zstd", ("-z",), ("-z",)),
+    Case("zlib", ("-c",), ("-c",)),
+    Case("zlib fastest", ("--codec", "zlib:0"), ("-c",)),
+    Case("none", ("--codec", "none"), ()),
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same for all cases."""
+
+    dump: Path
+    scratch: Path
+    vmsieve: list[str]
+    makedumpfile: str | None
+    runs: int
+
+
+def measure(setting: Setting, case: Case, level: int, threads: Sequence[int]) -> list[dict[str, Any]]:
+    """One case: a row for each tool and number of threads."""
+    output = setting.scratch / "perf-output"
+    commands = {}
+    for count in threads:
+        ours = [*setting.vmsieve, "dump", "-q", "-f", "-d", str(level), *case.ours, "--threads", str(count)]
+        commands["vmsieve", count] = [*ours, str(setting.dump), str(output)]
+        if setting.makedumpfile is not None:
+            theirs = [setting.makedumpfile, "-d", str(level), *case.theirs]
+            # Its threads only read and pack: one more process writes. Without the option, one does it all.
+            theirs += ["--num-threads", str(count)] if count > 1 else []
+            commands["makedumpfile", count] = [*theirs, str(setting.dump), str(output)]
+    jobs: dict[str, Callable[[], Usage]] = {
+        f"{tool} {count}": partial(run, command, output) for (tool, count), command in commands.items()
+    }
+    try:
+        found = interleave(jobs, setting.runs)
+    finally:
+        output.unlink(missing_ok=True)
+    return [
+        {"codec": case.name, "level": level, "tool": tool, "threads": count, **as_row(found[f"{tool} {count}"])}
+        for tool, count in commands
+    ]
+
+
+def compared(rows: list[dict[str, Any]]) -> list[list[object]]:
+    """Rows for people; ratios are against makedumpfile without threads, walls against the better of its two."""
+    out: list[list[object]] = [
+        [
+            "codec",
+            "-d",
+            "tool",
+            "threads",
+            "user s",
+            "system s",
+            "wall s",
+            "MiB",
+            "MB out",
+            "CPU/its",
+            "wall/its",
+            "size/its",
+        ]
+    ]
+    for row in rows:
+        same = [r for r in rows if (r["codec"], r["level"], r["tool"]) == (row["codec"], row["level"], "makedumpfile")]
+        alone = next((r for r in same if r["threads"] == 1), None)
+        ratios: list[object] = ["", "", ""]
+        if alone is not None and row["tool"] == "vmsieve":
+            best = min(r["wall"] for r in same)
+            ratios = [row["cpu"] / alone["cpu"], row["wall"] / best, row["size"] / alone["size"]]
+        figures = [row["user"], row["system"], row["wall"], round(row["rss"], 1), round(row["size"] / 1e6, 1)]
+        out.append([row["codec"], row["level"], row["tool"], row["threads"], *figures, *ratios])
+    return out
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m perf.side_by_side", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("dump", type=Path, help="an ELF core")
+    parser.add_argument("--runs", type=int, default=5, help="of each tool and case (default: 5)")
+    parser.add_argument("--only", metavar="CODEC", action="append", choices=[c.name for c in CASES], help="repeatable")
+    parser.add_argument("--levels", type=_numbers, default=[1, 31], help="dump levels (default: 1,31)")
+    parser.add_argument("--threads", type=_numbers, default=[1, 2], help="default: 1,2")
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="folder for what is written")
+    parser.add_argument("--makedumpfile", help="its path (default: VMSIEVE_MAKEDUMPFILE, or that in PATH)")
+    parser.add_argument("--vmsieve", help="the command (default: python -m vmsieve)")
+    parser.add_argument("--json", help="where to write the result (default: among perf/results)")
+    parser.add_argument("--name", help="of the result (default: side_by_side-<folder of the dump>)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; 1 if a tool failed."""
+    arguments = _arguments(argv)
+    vmsieve, makedumpfile = vmsieve_command(arguments.vmsieve), find_makedumpfile(arguments.makedumpfile)
+    setting = Setting(arguments.dump, arguments.scratch, vmsieve, makedumpfile, arguments.runs)
+    tools = {"vmsieve": [*vmsieve, "--version"]}
+    if makedumpfile is None:
+        print("makedumpfile is not installed: vmsieve alone is measured", file=sys.stderr)
+    else:
+        tools["makedumpfile"] = [makedumpfile, "-v"]
+    result: dict[str, Any] = {
+        "what": "side by side", "machine": machine(tools), "runs": arguments.runs,
+        "dump": {"name": "/".join(arguments.dump.parts[-2:]), "bytes": arguments.dump.stat().st_size}, "rows": [],
+    }  # fmt: skip
+    status = 0
+    run(["cat", str(arguments.dump)])
+    for level in arguments.levels:
+        for case in CASES:
+            if arguments.only and case.name not in arguments.only:
+                continue
+            try:
+                rows = measure(setting, case, level, arguments.threads)
+            except CommandError as error:
+                print(error, file=sys.stderr)
+                status = 1
+                continue
+            result["rows"] += rows
+            print(table(compared(rows)), end="\n\n", flush=True)
+    name = arguments.name or f"side_by_side-{arguments.dump.resolve().parent.name}"
+    print(f"written: {write_json(result, arguments.json, name)}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
