@@ -36,7 +36,8 @@ class Bitmap:
     block = BLOCK
 
     def __init__(self) -> None:
-        self._blocks: list[bytes] = []
+        self._blocks: dict[int, bytes] = {}
+        self._length = 0
         self._count = 0
 
     def append(self, block: bytearray) -> None:
@@ -44,24 +45,31 @@ class Bitmap:
         assert len(block) == BLOCK_BYTES
         ones = count_bits(address_of(block), BLOCK_BYTES)
         self._count += ones
-        if ones == 0:
-            self._blocks.append(_ZEROS)
-        elif ones == BLOCK:
-            self._blocks.append(_ONES)
-        else:
-            self._blocks.append(zlib.compress(block, 1))
+        if ones:
+            self._blocks[self._length] = _ONES if ones == BLOCK else zlib.compress(block, 1)
+        self._length += 1
+
+    def skip(self, blocks: int) -> None:
+        """Add ``blocks`` blocks of zeros."""
+        self._length += blocks
 
     def __len__(self) -> int:
-        return len(self._blocks)
+        return self._length
+
+    def filled(self) -> Iterator[int]:
+        """Numbers of the blocks that have a bit set, ascending."""
+        return iter(self._blocks)
 
     def __getitem__(self, number: int) -> bytes:
         """Block ``number``, uncompressed."""
-        stored = self._blocks[number]
+        if not 0 <= number < self._length:
+            raise IndexError(number)
+        stored = self._blocks.get(number, _ZEROS)
         # Not by its length: a packed block may be as long as one that is not.
         return stored if stored is _ZEROS or stored is _ONES else zlib.decompress(stored)
 
     def __iter__(self) -> Iterator[bytes]:
-        return (self[number] for number in range(len(self._blocks)))
+        return (self[number] for number in range(self._length))
 
     def count(self) -> int:
         """Bits set in all blocks."""

@@ -11,10 +11,11 @@ from vmsieve.filters.kernels.classify import census_pages
 from vmsieve.filters.rules import rules
 from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of
 from vmsieve.formats.codecs import codec, codecs
+from vmsieve.formats.kernels.bits import count_bits
 from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.formats.kernels.zero import zero_pages
 from vmsieve.pipeline.pages import Gatherer, Pages
-from vmsieve.pipeline.scan import cut_bits, open_classifier
+from vmsieve.pipeline.scan import blocks_with_memory, cut_bits, open_classifier
 
 if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
@@ -95,9 +96,11 @@ def take_census(source: Source, knowledge: Knowledge, progress: Progress) -> Cen
     census.weaker = classifier is None
     counter = _Counter(source, census, classifier)
     progress.step("Counting pages", census.total, knowledge.page_size)
-    for first in range(0, census.total, BLOCK):
+    done = 0
+    for first in blocks_with_memory(census.total, census.page_size, source):
         counter.count_block(first)
-        progress.advance(min(BLOCK, census.total - first))
+        progress.advance(min(first + BLOCK, census.total) - done)
+        done = min(first + BLOCK, census.total)
     progress.close()
     counter.finish()
     if classifier is not None:
@@ -130,15 +133,16 @@ class _Counter:
         exists, stored = self._source.memory_bits(first, BLOCK, census.page_size)
         cut_bits(exists, census.total - first)
         cut_bits(stored, census.total - first)
-        for bits, name in ((exists, "existing"), (stored, "stored")):
-            one = Bitmap()
-            one.append(bits)
-            setattr(census, name, getattr(census, name) + one.count())
+        wanted = Bitmap()
+        wanted.skip(first // BLOCK)
+        wanted.append(stored)
+        census.stored += wanted.count()
+        census.existing += count_bits(address_of(exists), len(exists))
         self._classes[:] = bytes(BLOCK)
         if self._classifier is not None:
             for pfn, classes, count in self._classifier.classify(first, first + BLOCK):
                 self._classes[pfn - first : pfn - first + count] = classes[:count]
-        gatherer = Gatherer([bytes(stored)], [bytes(stored)], self._source)
+        gatherer = Gatherer(wanted, wanted, self._source)
         while gatherer.claim(self._pages):
             self._count(first)
 

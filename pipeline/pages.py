@@ -11,8 +11,6 @@ from vmsieve.formats.kernels import bits
 from vmsieve.formats.mapping import anonymous
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from vmsieve.formats.bitmap import Bitmap
     from vmsieve.formats.inputs import Source
 
@@ -72,7 +70,7 @@ class Pages:
         return int(self._result[0])
 
     def read(self, source: Source) -> None:
-        """Read the chosen pages; those that can't be read are listed in ``bad``."""
+        """Get the chosen pages; those that can't be read are listed in ``bad``."""
         self.bad = []
         if self._window is not None and self._result[3] >= self._result[2] * _MAPPED:
             self.address = address_of(self._window)
@@ -125,17 +123,18 @@ class Pages:
 class Gatherer:
     """Hands out wanted pages, a buffer at a time, in ascending order."""
 
-    def __init__(self, kept: Sequence[bytes] | Bitmap, stored: Sequence[bytes] | Bitmap, *sources: Source) -> None:
+    def __init__(self, kept: Bitmap, stored: Bitmap, *sources: Source) -> None:
         """Get ready to choose.
 
         Args:
-            kept: Blocks of a bitmap, of :data:`~vmsieve.formats.bitmap.BLOCK` pages each: pages that are wanted.
-            stored: Likewise: pages that can be read.
+            kept: Pages that are wanted.
+            stored: Pages that can be read.
             sources: What they will be read from.
         """
         self._kept, self._stored = kept, stored
         # A page of a compressed dump costs as much to read over as to read.
         self._bridge = 0 if any(source.compressed for source in sources) else _BRIDGE
+        self._numbers = kept.filled()
         self._number = 0
         self._bit = BLOCK
         self._kept_block = bytearray(BLOCK_BYTES)
@@ -146,12 +145,12 @@ class Gatherer:
         """Choose the next pages for a buffer; False when there are no more."""
         while True:
             if self._bit >= BLOCK:
-                if self._number == len(self._kept):
+                self._number = next(self._numbers, -1)
+                if self._number < 0:
                     return False
                 self._kept_block[:] = self._kept[self._number]
                 self._stored_block[:] = self._stored[self._number]
-                self._number += 1
                 self._bit = 0
-            self._bit = pages.gather(*self._addresses, self._bit, (self._number - 1) * BLOCK, self._bridge)
+            self._bit = pages.gather(*self._addresses, self._bit, self._number * BLOCK, self._bridge)
             if pages.count:
                 return True

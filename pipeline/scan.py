@@ -10,11 +10,13 @@ from vmsieve.formats.bitmap import BLOCK, Bitmap
 from vmsieve.formats.errors import VmsieveError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.progress import Progress
 
-__all__ = ["Scan", "cut_bits", "open_classifier", "scan"]
+__all__ = ["Scan", "blocks_with_memory", "cut_bits", "open_classifier", "scan"]
 
 
 @dataclass
@@ -66,7 +68,10 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress) -
     classifier = open_classifier(knowledge, level, result.notes)
     histogram = Histogram()
     progress.step("Classifying pages", max_pfn, knowledge.page_size)
-    for first in range(0, max_pfn, BLOCK):
+    done = 0
+    for first in blocks_with_memory(max_pfn, knowledge.page_size, source):
+        for bitmap in (result.exists, result.stored, result.kept):
+            bitmap.skip(first // BLOCK - len(bitmap))
         exists, stored = source.memory_bits(first, BLOCK, knowledge.page_size)
         cut_bits(exists, max_pfn - first)
         cut_bits(stored, max_pfn - first)
@@ -75,7 +80,8 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress) -
         if classifier is not None:
             classifier.sieve(first, stored, histogram)
         result.kept.append(stored)
-        progress.advance(min(BLOCK, max_pfn - first))
+        progress.advance(min(first + BLOCK, max_pfn) - done)
+        done = min(first + BLOCK, max_pfn)
     if classifier is None:
         result.weaker = bool(level & ~1)
         return result
@@ -84,6 +90,18 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress) -
     result.weaker = classifier.weaker or (bool(level & ~1) and bool(knowledge.memmap and knowledge.memmap.damaged))
     result.notes += classifier.notes
     return result
+
+
+def blocks_with_memory(max_pfn: int, page_size: int, *sources: Source) -> Iterator[int]:
+    """First page frames of the blocks where any source may have memory, ascending: holes can be millions of blocks."""
+    first = 0
+    while first < max_pfn:
+        pfn = min(source.next_memory(first * page_size) for source in sources) // page_size
+        if pfn >= max_pfn:
+            return
+        first = pfn // BLOCK * BLOCK
+        yield first
+        first += BLOCK
 
 
 def cut_bits(bits: bytearray, count: int) -> None:

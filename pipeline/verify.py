@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from vmsieve.filters.classify import Histogram, dropping, tally
 from vmsieve.filters.kernels.classify import count_missing
-from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
+from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.errors import FormatError
 from vmsieve.formats.kernels.bits import and_bits, count_bits
 from vmsieve.formats.kernels.compare import compare_pages
 from vmsieve.pipeline.pages import Gatherer, Pages
-from vmsieve.pipeline.scan import open_classifier
+from vmsieve.pipeline.scan import blocks_with_memory, open_classifier
 
 if TYPE_CHECKING:
     from vmsieve.filters.classify import Classifier
@@ -73,9 +73,11 @@ def verify(source: Source, knowledge: Knowledge, dump: Source, progress: Progres
     check = _Check(source, dump, knowledge.page_size, classifier, verdict)
     end = max(knowledge.max_pfn(source.end()), -(-dump.end() // knowledge.page_size))
     progress.step("Comparing pages", end, knowledge.page_size)
-    for first in range(0, end, BLOCK):
+    done = 0
+    for first in blocks_with_memory(end, knowledge.page_size, source, dump):
         check.block(first)
-        progress.advance(min(BLOCK, end - first))
+        progress.advance(min(first + BLOCK, end) - done)
+        done = min(first + BLOCK, end)
     progress.close()
     check.finish()
     return verdict
@@ -110,7 +112,10 @@ class _Check:
         and_bits(address_of(here), address_of(there), BLOCK_BYTES, address_of(both))
         self._verdict.extra += count_bits(address_of(here), BLOCK_BYTES) - count_bits(address_of(both), BLOCK_BYTES)
         count_missing(address_of(self._classes), address_of(there), address_of(both), BLOCK, self._missing.address)
-        gatherer = Gatherer([bytes(both)], [bytes(both)], self._source, self._dump)
+        common = Bitmap()
+        common.skip(first // BLOCK)
+        common.append(both)
+        gatherer = Gatherer(common, common, self._source, self._dump)
         while gatherer.claim(self._pages):
             self._compare(first)
 

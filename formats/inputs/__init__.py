@@ -115,6 +115,13 @@ class Source(ABC):
         Two ranges may touch: where stored memory follows memory that was left out.
         """
 
+    def next_memory(self, paddr: int) -> int:
+        """Where memory begins or goes on at or above ``paddr``, or a lower bound of that; at most :meth:`end`.
+
+        For those who look at all memory: a range may lie millions of gibibytes above the one before.
+        """
+        return paddr
+
     @abstractmethod
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
         """Two bitmaps of the page frames ``first_pfn .. first_pfn + count``: which exist, and which are stored.

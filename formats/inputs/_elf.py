@@ -23,8 +23,9 @@ __all__ = ["ElfHeader", "Segment", "Segments", "read_header", "read_segments"]
 _ENTRY_LIMIT: Final = 4096
 #: Bytes of program headers read at a time.
 _TABLE_STEP: Final = 64 << 10
-#: One above the highest physical address of any 64-bit machine that Linux knows (riscv64, 56 bits).
-_ADDRESS_END: Final = 1 << 56
+#: One above the highest physical address that is believed: 512 TiB, eight times the largest x86_64 machine of four
+#: levels of page tables. A damaged header that claims more would cost hours of looking at bitmaps of nothing.
+_ADDRESS_END: Final = 1 << 49
 #: Most ranges of memory with holes between them. Segments may be many more: memory that was left out is no hole.
 _RANGES_LIMIT: Final = 1 << 20
 #: Most virtual ranges, and note segments, that are remembered. No real file has so many.

@@ -91,6 +91,11 @@ class ElfSource(Source):
         """See :class:`Source`."""
         return self._memory.ends[-1]
 
+    def next_memory(self, paddr: int) -> int:
+        """See :class:`Source`."""
+        i = self._memory.find(paddr)
+        return max(paddr, self._memory.starts[i]) if i < len(self._memory.starts) else self.end()
+
     def ranges(self) -> Iterator[MemoryRange]:
         """See :class:`Source`."""
         data, i = self._data, 0

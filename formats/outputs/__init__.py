@@ -83,8 +83,11 @@ class PageBits(Protocol):
     #: Page frames a block covers; a multiple of 8.
     block: int
 
-    def __iter__(self) -> Iterator[bytes]:
-        """The blocks in order, ``block // 8`` bytes each, least significant bit first."""
+    def filled(self) -> Iterator[int]:
+        """Numbers of the blocks that have a bit set, ascending: memory may lie far apart."""
+
+    def __getitem__(self, number: int) -> bytes:
+        """Block ``number``, ``block // 8`` bytes, least significant bit first."""
 
     def count(self) -> int:
         """Bits set in all."""

@@ -99,8 +99,12 @@ def segments(exists: PageBits, kept: PageBits, breaks: Sequence[int]) -> Iterato
     cutter = _Cutter(exists.block)
     waiting = iter(breaks)
     pause = next(waiting, _MASK)
-    for number, (present, wanted) in enumerate(zip(exists, kept)):
-        cutter.load(number * exists.block, present, wanted)
+    following = 0
+    for number in exists.filled():
+        if number != following:
+            yield from cutter.close()
+        following = number + 1
+        cutter.load(number * exists.block, exists[number], kept[number])
         while pause < (number + 1) * exists.block:
             yield from cutter.cut(pause)
             yield from cutter.close()

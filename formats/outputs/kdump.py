@@ -93,14 +93,9 @@ class KdumpWriter(Writer):
         self._place.put(notes, it.notes)
 
     def _put_bitmap(self, offset: int, bits: PageBits) -> None:
-        left = self._bitmap_size
-        for block in bits:
-            block = block[:left]
-            # Blocks without memory are left as holes: a machine's memory may lie far apart.
-            if block.count(0) != len(block):
-                self._place.put(offset, block)
-            offset += len(block)
-            left -= len(block)
+        for number in bits.filled():
+            at = number * (bits.block // 8)
+            self._place.put(offset + at, bits[number][: self._bitmap_size - at])
 
     def pages(self, batch: Batch) -> None:
         """See :class:`vmsieve.formats.outputs.Writer`."""

@@ -41,9 +41,11 @@ class Bits:
             filled[pfn % block // 8] |= 1 << (pfn % 8)
             self._count += 1
 
-    def __iter__(self) -> Iterator[bytes]:
-        empty = bytes(self.block // 8)
-        return (bytes(self._filled.get(number, empty)) for number in range(self._blocks))
+    def filled(self) -> Iterator[int]:
+        return iter(sorted(self._filled))
+
+    def __getitem__(self, number: int) -> bytes:
+        return bytes(self._filled.get(number, bytes(self.block // 8)))
 
     def count(self) -> int:
         return self._count
