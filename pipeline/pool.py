@@ -101,7 +101,8 @@ class _Pool(Generic[B]):
                     except BaseException as error:  # handed to the reader of the results
                         result = error
                     self._claimed += 1
-                    self._stop = result is not buffer
+                    if result is not buffer:
+                        self._stop = True
                 if result is buffer:
                     try:
                         self._work(buffer)
@@ -116,9 +117,9 @@ class _Pool(Generic[B]):
                 self._changed.notify()
 
     def results(self, threads: int) -> Iterator[B]:
-        for _ in range(self._running + 2):
-            self._free.put(self._make_buffer())
         try:
+            for _ in range(self._running + 2):
+                self._free.put(self._make_buffer())
             number = 0
             while True:
                 with self._changed:
