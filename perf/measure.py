@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = [
-    "CommandError", "Usage", "as_row", "environment", "find_makedumpfile", "interleave", "machine", "median", "run", "table",
-    "vmsieve_command", "write_json",
+    "CommandError", "Usage", "as_row", "environment", "find_makedumpfile", "interleave", "machine", "median", "run",
+    "table", "vmsieve_command", "write_json",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -43,6 +43,7 @@ class Usage:
         wall: Seconds from start to end.
         rss: Most resident memory in MiB. Mapped pages of files count: makedumpfile's includes its windows on the input.
         size: Bytes of the file it wrote; 0 if none.
+        others: Cores that other processes, and other guests of the host, kept busy meanwhile.
     """
 
     user: float
@@ -50,6 +51,7 @@ class Usage:
     wall: float
     rss: float
     size: int = 0
+    others: float = 0.0
 
     @property
     def cpu(self) -> float:
@@ -75,14 +77,24 @@ def run(command: Sequence[str], output: Path | None = None, log: Path | None = N
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     program = shutil.which(command[0]) or command[0]
-    began = time.monotonic()
+    busy, began = _busy(), time.monotonic()
     child = os.posix_spawn(program, list(command), environment(), file_actions=actions)
     _, status, used = os.wait4(child, 0)
     wall = time.monotonic() - began
     if status:
         raise CommandError(f"{' '.join(command)}: exit status {os.waitstatus_to_exitcode(status)}")
     size = output.stat().st_size if output is not None else 0
-    return Usage(used.ru_utime, used.ru_stime, wall, used.ru_maxrss / 1024, size)
+    others = max(0.0, _busy() - busy - used.ru_utime - used.ru_stime) / wall
+    return Usage(used.ru_utime, used.ru_stime, wall, used.ru_maxrss / 1024, size, others)
+
+
+def _busy() -> float:
+    """Seconds that all cores together were not idle, stolen time included (``cpu`` of proc_stat(5))."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="ascii").split(maxsplit=9)
+        return (sum(map(int, fields[1:9])) - int(fields[4]) - int(fields[5])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return 0.0
 
 
 def interleave(cases: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
@@ -96,11 +108,15 @@ def interleave(cases: Mapping[str, Callable[[], T]], runs: int) -> dict[str, lis
 
 
 def median(usages: Sequence[Usage]) -> Usage:
-    """The median of each figure by itself; of user and system, those of the run with the median CPU time."""
+    """The median of each figure by itself; of user and system, those of the run with the median CPU time.
+
+    Wall time, and how busy others were, are medians of the half of the runs in which others were busy least.
+    """
     by_cpu = sorted(usages, key=lambda u: u.cpu)[(len(usages) - 1) // 2]
+    quiet = sorted(usages, key=lambda u: u.others)[: (len(usages) + 1) // 2]
     return Usage(
-        by_cpu.user, by_cpu.system, statistics.median(u.wall for u in usages),
-        statistics.median(u.rss for u in usages), usages[-1].size,
+        by_cpu.user, by_cpu.system, statistics.median(u.wall for u in quiet),
+        statistics.median(u.rss for u in usages), usages[-1].size, statistics.median(u.others for u in quiet),
     )  # fmt: skip
 
 
@@ -108,12 +124,18 @@ def as_row(usages: Sequence[Usage]) -> dict[str, Any]:
     """The median and all runs, for JSON."""
     middle = median(usages)
     rounded = {name: round(value, 4) for name, value in asdict(middle).items()}
-    return {**rounded, "cpu": round(middle.cpu, 4), "cpu_runs": [round(u.cpu, 3) for u in usages]}
+    return {
+        **rounded, "cpu": round(middle.cpu, 4), "cpu_runs": [round(u.cpu, 3) for u in usages],
+        "wall_runs": [round(u.wall, 3) for u in usages],
+    }  # fmt: skip
 
 
 def vmsieve_command(words: str | None) -> list[str]:
     """The vmsieve to measure: ``words``, or that of this Python."""
-    return words.split() if words else [sys.executable, "-m", "vmsieve"]
+    if words:
+        return words.split()
+    script = Path(sys.executable).with_name("vmsieve")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "vmsieve"]
 
 
 def find_makedumpfile(path: str | None) -> str | None:

@@ -93,22 +93,8 @@ def measure(setting: Setting, case: Case, level: int, threads: Sequence[int]) ->
 
 def compared(rows: list[dict[str, Any]]) -> list[list[object]]:
     """Rows for people; ratios are against makedumpfile without threads, walls against the better of its two."""
-    out: list[list[object]] = [
-        [
-            "codec",
-            "-d",
-            "tool",
-            "threads",
-            "user s",
-            "system s",
-            "wall s",
-            "MiB",
-            "MB out",
-            "CPU/its",
-            "wall/its",
-            "size/its",
-        ]
-    ]
+    head = "codec -d tool threads user_s system_s wall_s MiB MB_out others CPU/its wall/its size/its"
+    out: list[list[object]] = [[word.replace("_", " ") for word in head.split()]]
     for row in rows:
         same = [r for r in rows if (r["codec"], r["level"], r["tool"]) == (row["codec"], row["level"], "makedumpfile")]
         alone = next((r for r in same if r["threads"] == 1), None)
@@ -116,7 +102,10 @@ def compared(rows: list[dict[str, Any]]) -> list[list[object]]:
         if alone is not None and row["tool"] == "vmsieve":
             best = min(r["wall"] for r in same)
             ratios = [row["cpu"] / alone["cpu"], row["wall"] / best, row["size"] / alone["size"]]
-        figures = [row["user"], row["system"], row["wall"], round(row["rss"], 1), round(row["size"] / 1e6, 1)]
+        memory, size, others = (
+            round(row[name] * unit, 1) for name, unit in (("rss", 1), ("size", 1e-6), ("others", 1))
+        )
+        figures = [row["user"], row["system"], row["wall"], memory, size, others]
         out.append([row["codec"], row["level"], row["tool"], row["threads"], *figures, *ratios])
     return out
 
@@ -134,7 +123,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=_numbers, default=[1, 2], help="default: 1,2")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="folder for what is written")
     parser.add_argument("--makedumpfile", help="its path (default: VMSIEVE_MAKEDUMPFILE, or that in PATH)")
-    parser.add_argument("--vmsieve", help="the command (default: python -m vmsieve)")
+    parser.add_argument("--vmsieve", help="the command (default: that of this Python)")
     parser.add_argument("--json", help="where to write the result (default: among perf/results)")
     parser.add_argument("--name", help="of the result (default: side_by_side-<folder of the dump>)")
     return parser.parse_args(argv)
