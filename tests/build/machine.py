@@ -151,9 +151,10 @@ class Machine:
         """The page frames that exist."""
         return [pfn for start, end in self.ram for pfn in range(start // PAGE, end // PAGE)]
 
-    def content(self, pfn: int) -> bytes:
-        """What a page holds."""
-        return self._physical().get(pfn, b"").ljust(PAGE, b"\0")
+    def contents(self) -> dict[int, bytes]:
+        """What each page frame holds."""
+        filled = self._physical()
+        return {pfn: filled.get(pfn, b"").ljust(PAGE, b"\0") for pfn in self.frames()}
 
     def map_at(self, section: int) -> int:
         """Physical address of a section's struct pages."""

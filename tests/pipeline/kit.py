@@ -1,0 +1,104 @@
+"""What the tests of the pipeline share: made-up machines dumped, and dumps looked into."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from tests.build.layouts import LAYOUTS
+from tests.build.machine import EVERYTHING, PAGE, Machine
+from tests.build.memory_file import bits
+from tests.filters.classify_twin import dropped, everything
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.inputs import MemoryRange, Source, open_source
+from vmsieve.pipeline.dump import dump
+from vmsieve.pipeline.plan import Plan
+from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.verify import Verdict, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from vmsieve.pipeline.report import Report
+
+MAX_PFN = 0x10800
+
+
+def machine(name: str = "6.12") -> Machine:
+    """A machine with something of everything."""
+    return Machine(LAYOUTS[name], EVERYTHING)
+
+
+@cache
+def _truth(built: Machine) -> dict[int, set[str]]:
+    return everything(built.layout, {pfn: built.struct_page(pfn) for pfn in built.frames()})
+
+
+def expected(built: Machine, level: int) -> set[int]:
+    """The page frames that ``level`` keeps, zero pages among them. The machine must not change any more."""
+    return set(built.frames()) - set(dropped(_truth(built), level))
+
+
+def make(source: Path, out: Path, level: int = 31, **more: Any) -> Report:
+    """``out``: a dump of ``source``."""
+    return dump(Plan(str(source), str(out), level=level, **more), Silent())
+
+
+def pages(source: Source) -> tuple[set[int], set[int]]:
+    """Page frames that exist, and that are stored."""
+    exists, stored = source.memory_bits(0, 1 << 17, PAGE)
+    return bits(exists), bits(stored)
+
+
+def read(source: Source, pfn: int) -> bytes:
+    out = bytearray(PAGE)
+    source.read_into(pfn * PAGE, memoryview(out))
+    return bytes(out)
+
+
+def contents(path: Path) -> dict[int, bytes]:
+    """Every stored page of a dump."""
+    source = open_source(str(path))
+    try:
+        return {pfn: read(source, pfn) for pfn in sorted(pages(source)[1])}
+    finally:
+        source.close()
+
+
+def compared(source: Path, made: Path) -> Verdict:
+    """What ``vmsieve verify`` finds."""
+    one, two = open_source(str(source)), open_source(str(made))
+    try:
+        return verify(one, learn(one), two, Silent())
+    finally:
+        one.close()
+        two.close()
+
+
+class Damaged(Source):
+    """A dump some pages of which can't be read."""
+
+    def __init__(self, inner: Source, bad: set[int]) -> None:
+        self.__dict__.update(inner.__dict__)
+        self._inner, self._bad = inner, bad
+
+    def end(self) -> int:
+        return self._inner.end()
+
+    def ranges(self) -> Iterator[MemoryRange]:
+        return self._inner.ranges()
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        return self._inner.memory_bits(first_pfn, count, page_size)
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        for pfn in range(paddr // PAGE, -(-(paddr + len(out)) // PAGE)):
+            if pfn in self._bad:
+                out[: len(out) // 2] = b"\xbd" * (len(out) // 2)
+                raise ReadError("the disk is broken", offset=pfn * PAGE)
+        self._inner.read_into(paddr, out)
+
+    def close(self) -> None:
+        self._inner.close()

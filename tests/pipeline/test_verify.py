@@ -1,0 +1,158 @@
+"""``verify``: a right dump is found right, and each way of being wrong is found out."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.build.layouts import LAYOUTS
+from tests.build.machine import EVERYTHING, MIB, PAGE, Machine
+from tests.formats.output_kit import Kdump
+from tests.pipeline.kit import Damaged, compared, expected, machine, make
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.errors import FormatError
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.verify import verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def built() -> Machine:
+    return machine()
+
+
+@pytest.fixture(scope="module")
+def core(built: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built.write(tmp_path_factory.mktemp("machine") / "core")
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 4, 8, 16, 31])
+def test_right_dumps_of_every_level(level: int, core: Path, built: Machine, tmp_path: Path) -> None:
+    """Nothing is lost, and what is missing is told by class, as the dump's own report counted it."""
+    report = make(core, tmp_path / "out", level)
+    verdict = compared(core, tmp_path / "out")
+    assert verdict.right
+    assert verdict.equal == len(expected(built, level))
+    assert (verdict.level, verdict.different, verdict.extra, verdict.lost, verdict.notes) == (level, 0, 0, 0, [])
+    assert sum(verdict.missing.values()) == len(built.frames()) - verdict.equal
+    counted = {name: count for name, count in report.dropped.items() if count and name != "zero"}
+    if level == 31:
+        assert verdict.missing == counted
+
+
+def test_a_dump_is_right_for_itself_and_the_core_for_the_core(core: Path, tmp_path: Path) -> None:
+    make(core, tmp_path / "out", 31)
+    assert compared(tmp_path / "out", tmp_path / "out").right
+    verdict = compared(core, core)
+    assert (verdict.right, verdict.missing) == (True, {})
+
+
+@pytest.mark.parametrize("pfn", [0x101, 0x180, 0x1400, 0x10100])
+def test_a_page_that_differs(pfn: int, built: Machine, core: Path, tmp_path: Path) -> None:
+    """One bit of one page, be it data, zeros or a page table."""
+    make(core, tmp_path / "out", 31)
+    before = built.contents()[pfn]
+    flipped = bytes([before[0], before[1], before[2] ^ 1]) + before[3:]
+    other = machine()
+    other.edits[pfn] = flipped
+    verdict = compared(other.write(tmp_path / "other"), tmp_path / "out")
+    assert (verdict.right, verdict.different) == (False, 1)
+    assert verdict.equal == len(expected(built, 31)) - 1
+    assert any(f"{pfn * PAGE:#x}" in note for note in verdict.notes)
+
+
+def test_pages_that_a_level_does_not_leave_out(core: Path, tmp_path: Path) -> None:
+    """A dump that says level 1 and lacks user pages has lost them."""
+    out = tmp_path / "out"
+    report = make(core, out, 31)
+    data = bytearray(out.read_bytes())
+    struct.pack_into("<i", data, PAGE + 8, 1)
+    out.write_bytes(data)
+    verdict = compared(core, out)
+    assert verdict.level == 1
+    names = ("free", "cache", "cache_private", "user")
+    # One of the user pages is poisoned: no level has that one.
+    assert verdict.lost == sum(report.dropped[name] for name in names) - 1
+    assert not verdict.right
+
+
+def test_kernel_pages_missing_from_a_dump_are_lost(core: Path, built: Machine, tmp_path: Path) -> None:
+    """A dump made by a wrong VMCOREINFO: slab pages taken for user pages."""
+    wrong = machine()
+    wrong.keys["NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)"] = str(0xFE000000 - (1 << 32))
+    make(wrong.write(tmp_path / "wrong"), tmp_path / "out", 31)
+    verdict = compared(core, tmp_path / "out")
+    assert (verdict.lost, verdict.right) == (0x20 + 0x10, False)
+    assert verdict.missing["kept"] == verdict.lost
+
+
+def test_pages_that_the_source_does_not_have(core: Path, tmp_path: Path) -> None:
+    """A dump of another, larger machine."""
+    larger = Machine(LAYOUTS["6.12"], EVERYTHING, ram=((0, 24 * MIB), (256 * MIB, 272 * MIB)))
+    make(larger.write(tmp_path / "larger"), tmp_path / "out", 31)
+    verdict = compared(core, tmp_path / "out")
+    assert (verdict.extra, verdict.right) == (8 * MIB // PAGE, False)
+
+
+def test_an_elf_core_fills_gaps_with_zeros(core: Path, built: Machine, tmp_path: Path) -> None:
+    """These are no differences; a page of kernel data that is zeros in the dump is one."""
+    make(core, tmp_path / "out", 31, format="elf")
+    verdict = compared(core, tmp_path / "out")
+    assert verdict.right
+    assert verdict.filler > 0
+    assert verdict.different == 0
+    other = machine()
+    other.memory[0x190] = b"not zero"
+    verdict = compared(other.write(tmp_path / "other"), tmp_path / "out")
+    assert (verdict.right, verdict.different) == (False, 1)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.999])
+def test_a_torn_dump_is_not_right(share: float, core: Path, tmp_path: Path) -> None:
+    """Cut anywhere in its data: what is there is equal, the rest is found missing, nothing differs in content."""
+    out = tmp_path / "out"
+    make(core, out, 31, codec="none")
+    whole = out.read_bytes()
+    start = Kdump(whole).descriptors
+    out.write_bytes(whole[: start + int((len(whole) - start) * share)])
+    dump = open_source(str(out))
+    assert dump.incomplete
+    dump.close()
+    verdict = compared(core, out)
+    assert not verdict.right
+    assert all("differs" not in note for note in verdict.notes)
+
+
+@pytest.mark.parametrize("side", ["source", "dump"])
+def test_pages_that_can_not_be_read(side: str, core: Path, tmp_path: Path) -> None:
+    """In the source they can't be judged, in the dump they are wrong; their neighbours are equal either way."""
+    make(core, tmp_path / "out", 31)
+    source, dump = open_source(str(core)), open_source(str(tmp_path / "out"))
+    knowledge = learn(source)
+    bad = {0x102, 0x104, 0x185}
+    if side == "source":
+        verdict = verify(Damaged(source, bad), knowledge, dump, Silent())
+        assert (verdict.different, verdict.right) == (0, True)
+    else:
+        verdict = verify(source, knowledge, Damaged(dump, bad), Silent())
+        assert (verdict.different, verdict.right) == (3, False)
+    assert verdict.equal == len(expected(machine(), 31)) - 3
+    assert len(verdict.notes) == 3
+    source.close()
+    dump.close()
+
+
+def test_dumps_with_pages_of_another_size(core: Path, tmp_path: Path) -> None:
+    """They can't be compared, which is said instead of a list of wrong pages."""
+    make(core, tmp_path / "out", 31)
+    source, dump = open_source(str(core)), open_source(str(tmp_path / "out"))
+    dump.page_size = 65536
+    with pytest.raises(FormatError, match="different sizes"):
+        verify(source, learn(source), dump, Silent())
+    source.close()
+    dump.close()
