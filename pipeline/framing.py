@@ -38,10 +38,13 @@ def chosen_frame(plan: Plan) -> tuple[Frame, int] | None:
 
 
 class _Block:
-    """Content, until it is packed. The lock is held by whoever packs it."""
+    """Content, until it is packed.
+
+    The lock is held by whoever packs it; a thread that a signal tore out of it can take it again.
+    """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.content = bytearray()
         self.size = 0
         self.packed: bytes | None = None
@@ -128,6 +131,7 @@ class FramedStream:
         self._blocks.popleft()
         self._packed.append(len(packed))
         self._content.append(block.size)
+        block.packed = b""  # it may still wait for a thread
         self._sending = False
 
     def finish(self) -> None:
