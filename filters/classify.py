@@ -23,6 +23,7 @@ __all__ = ["Classifier", "Histogram", "dropping", "tally"]
 
 _PIECE = 4096  # struct pages that are read and classified at a time
 _RETRY = 64  # struct pages that are given up together when they can't be read
+_WITNESSED = 32768  # struct pages that are believed together: 2 MiB of them, mapped by one entry as a rule
 _HUGETLB = {"": 0, "type": 1, "flag": 2, "dtor": 3}
 
 
@@ -69,7 +70,7 @@ class Classifier:
         rules: The rules of struct pages; bit *i* of a page's class is rule *i*.
         off: Rules that can't be applied to this kernel and why; those that the kernel has no pages for are left out.
         notes: Sentences on what else limits the scan.
-        unread: Page frames kept because their struct pages could not be read.
+        unread: Page frames kept because their struct pages could not be read or believed.
         weaker: Something that the level asks for was not done.
     """
 
@@ -90,6 +91,7 @@ class Classifier:
         self.unread = 0
         self._words = (ctypes.c_uint64 * k.WORDS)()
         self._parameters = ctypes.addressof(self._words)
+        self._page_size = info.page_size or memory.physical.source.page_size or 4096
         self._layout = PageLayout(info, memmap.struct_page_size)
         self._prepare(memory, thorough)
         self.notes += dict.fromkeys(text for levels, text in self._layout.notes if levels & level)
@@ -128,8 +130,8 @@ class Classifier:
             }
         for offset, value in fields.items():
             self._set(offset, value)
-        active = self._prepare_rules()
-        self._set(k.ACTIVE, active if thorough else active & self.drop)
+        self._known = self._prepare_rules()
+        self._set(k.ACTIVE, self._known if thorough else self._known & self.drop)
 
     def _prepare_rules(self) -> int:
         """Store the rules' parameters; returns the bits of those that can be applied."""
@@ -159,11 +161,46 @@ class Classifier:
         classes = bytearray(_PIECE)
         out = address_of(classes)
         for run in self._memmap.runs(first_pfn, end_pfn):
-            done = 0
-            while done < run.count:
-                count = min(_PIECE, run.count - done)
-                yield from self._piece(run.first_pfn + done, count, run.vaddr + done * self._layout.size, classes, out)
-                done += count
+            for at in range(0, run.count, _WITNESSED):
+                count = min(_WITNESSED, run.count - at)
+                pfn, vaddr = run.first_pfn + at, run.vaddr + at * self._layout.size
+                if self._believable(vaddr, count):
+                    yield from self._stretch(pfn, count, vaddr, classes, out)
+                else:
+                    self._give_up(count, "struct pages can't be those of this kernel: they call their own memory free")
+
+    def _believable(self, vaddr: int, count: int) -> bool:
+        """Whether ``count`` struct pages from ``vaddr`` on are in memory that belongs to the kernel, by their own word.
+
+        It does in any kernel. Where damaged page tables lead elsewhere, what is found there hardly says so twice.
+        """
+        return all(self._is_kernels(at) for at in (vaddr, vaddr + (count - 1) * self._layout.size))
+
+    def _is_kernels(self, vaddr: int) -> bool:
+        layout = self._layout
+        try:
+            pfn = self._memory.translate(vaddr)[0] // self._page_size
+            run = next(self._memmap.runs(pfn, pfn + 1), None)
+            if run is None:
+                return True
+            page = bytearray(self._memory.read(run.vaddr, layout.size))
+        except VmsieveError:
+            return True  # said when its turn comes
+        if layout.offset_head is not None:
+            head = page[layout.offset_head : layout.offset_head + 8]
+            if int.from_bytes(head, "little" if self._memory.physical.byte_order == "little" else "big") & 1:
+                return False
+        words, which = type(self._words).from_buffer_copy(self._words), bytearray(1)
+        for offset, value in ((k.ACTIVE, self._known), (k.BLOCK_END, 0), (k.COMPOUND_END, 0)):
+            words[offset // 8] = value
+        k.classify_pages(ctypes.addressof(words), address_of(page), pfn, 1, 0, address_of(which))
+        return which[0] == 0
+
+    def _stretch(
+        self, pfn: int, count: int, vaddr: int, classes: bytearray, out: int
+    ) -> Iterator[tuple[int, bytearray, int]]:
+        for at in range(0, count, _PIECE):
+            yield from self._piece(pfn + at, min(_PIECE, count - at), vaddr + at * self._layout.size, classes, out)
 
     def _piece(
         self, pfn: int, count: int, vaddr: int, classes: bytearray, out: int
@@ -176,13 +213,17 @@ class Classifier:
                 for at in range(0, count, _RETRY):
                     yield from self._piece(pfn + at, min(_RETRY, count - at), vaddr + at * size, classes, out)
                 return
-            if not self.unread:
-                self.notes.append(f"struct pages can't be read ({error}); their page frames are kept")
-            self.unread += count
-            self.weaker = True
+            self._give_up(count, f"struct pages can't be read ({error})")
             return
         k.classify_pages(self._parameters, self._address, pfn, count, 0, out)
         yield pfn, classes, count
+
+    def _give_up(self, count: int, reason: str) -> None:
+        """Keep page frames that can't be judged."""
+        if not self.unread:
+            self.notes.append(f"{reason}; their page frames are kept")
+        self.unread += count
+        self.weaker = True
 
     def sieve(self, first_pfn: int, kept: bytearray, histogram: Histogram) -> None:
         """Clear the bits of dropped page frames in ``kept``, whose first bit is ``first_pfn``.

@@ -44,7 +44,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Rep
     codec = find_codec((plan.codec or default) if form.packed else "none")
     level = codec.default_level if plan.codec_level is None else plan.codec_level
     if not codec.levels[0] <= level <= codec.levels[1]:
-        raise UsageError(f"codec {codec.name} has levels {codec.levels[0]} to {codec.levels[1]}", found=level)
+        raise UsageError(f"codec {codec.name} has levels {codec.levels[0]} to {codec.levels[1]}", found=str(level))
     with ExitStack() as stack:
         with report.stage("open"):
             source = open_source(plan.input)

@@ -49,8 +49,8 @@ POISON: Final = 152  # flag of poisoned memory, which counts for a tail too; 0: 
 POISON_BIT: Final = 160  # the class bit for it
 BLOCK_END: Final = 168  # carried over: page frames below this one belong to a block that was dropped,
 BLOCK_CLASS: Final = 176  # as this class
-COMPOUND_END: Final = 184  # carried over: tails below this one belong to a compound page that was dropped,
-COMPOUND_CLASS: Final = 192  # as this class
+COMPOUND_END: Final = 184  # carried over: tails below this one belong to a compound page
+COMPOUND_CLASS: Final = 192  # of this class
 RULES_AT: Final = 256  # the rules' own parameters
 #: 64-bit words of the whole block.
 WORDS: Final = (RULES_AT + 8 * RULE_STRIDE) // 8
@@ -140,8 +140,8 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     ``p``: the parameters. ``more``: 1 if one more struct page follows the last one in memory (the first tail of a
     head). ``out``: address of ``count`` bytes, each set to its page's class. Returns how many got a class other than 0.
 
-    A page that heads a dropped compound page hands its class to the tails, as long as they are marked as tails; a block
-    of free memory hands it to all of its pages. A block that is not aligned to its size is damage and none.
+    A page that heads a compound page hands its class to the tails, as long as they are marked as tails; a block of free
+    memory hands it to all of its pages. A block that is not aligned to its size is damage and none.
     """
     size = load64(p, SIZE)
     swap = load64(p, SWAP)
@@ -185,8 +185,8 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         if head_at != _NOWHERE and word(page, head_at, swap) & 1:
             if pfn < compound_end:
                 inherited |= compound_class
-            if flags & poison:
-                inherited |= load64(p, POISON_BIT)
+                if flags & poison:
+                    inherited |= load64(p, POISON_BIT)
         else:
             mapping = word(page, mapping_at, swap)
             kind = half(page, kind_at, swap)
@@ -213,7 +213,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
                         if pfn + covers > block_end:
                             block_end = pfn + covers
                             block_class = first
-                if own and flags & head_mask and (more or i + 1 < count):
+                if flags & head_mask and (more or i + 1 < count):
                     compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
                     compound_class = own
                 inherited |= own

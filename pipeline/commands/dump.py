@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.codecs import codecs
@@ -34,7 +35,7 @@ _EXAMPLES = """\
 
 def _level(text: str) -> int:
     if not text.isdigit() or int(text) > 31:
-        raise ValueError
+        raise ArgumentTypeError("a dump level is a number from 0 to 31")
     return int(text)
 
 

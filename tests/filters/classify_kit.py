@@ -80,7 +80,8 @@ def classifier(
 ) -> Classifier:
     """A classifier of kernels with ``layout`` that is fed by hand; ``told``: keys instead of the layout's own."""
     text = "".join(f"{key}={value}\n" for key, value in (layout.keys() if told is None else told).items())
-    memory: Any = SimpleNamespace(physical=SimpleNamespace(byte_order=byte_order))
+    physical = SimpleNamespace(byte_order=byte_order, source=SimpleNamespace(page_size=4096))
+    memory: Any = SimpleNamespace(physical=physical)
     return Classifier(memory, MemMap("flatmem", STRUCT_PAGE), VmcoreInfo.parse(text.encode()), level, thorough=thorough)
 
 

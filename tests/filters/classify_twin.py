@@ -6,7 +6,7 @@ all towards keeping a page that may be needed, or leaving one alone that must no
 
 * A block of free pages that is not aligned to its size is no such block.
 * A tail belongs to the compound page before it only as far as all pages in between are marked as tails.
-* A poisoned page is left out although it is a tail.
+* A poisoned page is left out although it is a tail, if the compound page that it belongs to is known.
 """
 
 from __future__ import annotations
@@ -137,9 +137,7 @@ def everything(layout: Layout, pages: Mapping[int, bytes], byte_order: str = "li
         names = set(block[1]) if pfn < block[0] else set()
         if page.tail:
             if pfn < compound[0]:
-                names |= compound[1]
-            if page.has("hwpoison"):
-                names.add("hwpoison")
+                names |= compound[1] | ({"hwpoison"} if page.has("hwpoison") else set())
         else:
             tail = Fields(layout, pages[pfn + 1], byte_order) if pfn + 1 in pages else None
             own = _own(page, tail)

@@ -182,19 +182,49 @@ def test_a_section_without_struct_pages_is_kept(tmp_path: Path) -> None:
 
 
 def test_blocks_that_cross_sections(tmp_path: Path) -> None:
-    """A free block and a huge page of 256 MiB each: two sections, and many reads of struct pages."""
-    built = Machine(LAYOUTS["6.12"], ram=((0, 24 * MIB), (256 * MIB, 768 * MIB)))
+    """A huge page and a free block of 256 MiB each: two sections, and many reads of struct pages."""
+    built = Machine(LAYOUTS["6.12"], ram=((0, 24 * MIB), (256 * MIB, 1024 * MIB)))
     built.keys["LENGTH(zone.free_area)"] = "17"
-    built.set(0x10000, kind=built.layout.types["buddy"], private=16)
     built.set(0x20001, head=1, flags=16)
     built.set(0x20002, head=1)
-    for section in (4, 5):
-        first = 3 if section == 4 else 0
+    for section, first in ((4, 3), (5, 0)):
         built.maps[section][first * STRUCT_PAGE :] = built.struct_page(0x20002) * ((1 << 15) - first)
     built.set(0x20000, kind=built.layout.types["hugetlb"], flags=built.layout.mask("head"))
+    built.set(0x30000, kind=built.layout.types["buddy"], private=16)
     source, knowledge = opened(built, tmp_path)
     found = run(source, knowledge, 31)
     assert (found.counts["free"], found.counts["user"]) == (1 << 16, 1 << 16)
-    assert bits(found.kept) == set(range(24 * MIB // 4096))
-    assert run(source, knowledge, 8).kept.count() == 24 * MIB // 4096 + (1 << 16)
+    others = set(range(24 * MIB // 4096)) | set(range(0x10000, 0x20000))
+    assert bits(found.kept) == others
+    assert run(source, knowledge, 8).kept.count() == len(others) + (1 << 16)
+    source.close()
+
+
+CLAIMS = {
+    "user": "user", "cache": "cache", "free": "free order=9", "free, in a block": "free order=9",
+    "hwpoison": "hwpoison", "offline": "offline", "a tail": "thp order=9",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("level", [0, 31])
+def test_struct_pages_that_disown_their_own_memory(claim: str, level: int, tmp_path: Path) -> None:
+    """The memory of struct pages is the kernel's; those that say otherwise are not struct pages: nothing is dropped.
+
+    The struct pages of the first section are at page frames 0x1600 to 0x17ff.
+    """
+    place = {"free, in a block": 0x1400, "a tail": 0x1400}.get(claim, 0x1600)
+    built = Machine(LAYOUTS["6.12"], f"{EVERYTHING}{place:#x}-{place + 0x1FF:#x} {CLAIMS[claim]}")
+    if claim == "a tail":
+        for pfn in range(0x1600, 0x1800):
+            built.set(pfn, head=1)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, level)
+    if claim == "free, in a block":
+        assert found.counts["free"] == (0x700 if level else 0), "what is in a block is not looked at"
+    else:
+        assert found.weaker
+        assert any("can't be those of this kernel" in note for note in found.notes)
+        # The first section's struct pages tell of all memory below 128 MiB, and of the struct pages' own.
+        assert {pfn for pfn in built.frames() if pfn < 0x8000} <= bits(found.kept)
     source.close()

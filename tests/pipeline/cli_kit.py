@@ -1,0 +1,96 @@
+"""``vmsieve`` as its users run it, and what holds whatever it is given."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+from tests.dumps import ROOT
+
+#: Peak memory that no run may exceed, MiB, and seconds that none may take.
+MEMORY, PATIENCE = 48, 60.0
+
+
+@dataclass
+class Run:
+    """What a run left behind: exit status, both streams, peak memory in MiB."""
+
+    status: int
+    out: str
+    err: str
+    memory: float
+
+    @property
+    def lines(self) -> list[str]:
+        return self.err.splitlines()
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}", "PYTHONWARNINGS": "error"}
+
+
+def wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
+    """Exit status and peak memory (MiB) of a process, which is killed when it takes too long.
+
+    The peak is the last one seen before the end: what the system tells afterwards counts the memory of the tests too.
+    """
+    end, peak = time.monotonic() + PATIENCE, 0
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        with contextlib.suppress(OSError):
+            found = re.search(r"-m\0vmsieve.*VmHWM:\s+(\d+) kB", _command(process.pid) + status.read_text(), re.DOTALL)
+            peak = int(found[1]) if found else peak
+        if time.monotonic() > end:
+            process.kill()
+            process.wait()
+            raise AssertionError("it does not come to an end")
+        time.sleep(0.002)
+    return process.returncode, peak / 1024
+
+
+def _command(pid: int) -> str:
+    """Its command line: that of the tests until it runs its own program."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+
+
+def vmsieve(*arguments: object, limit: Callable[[], object] | None = None, **more: Any) -> Run:
+    """Run the command line; checks what holds for every run: it ends, in bounded memory, without a traceback."""
+    command = [sys.executable, "-m", "vmsieve", *map(str, arguments)]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            command, stdin=more.pop("stdin", subprocess.DEVNULL), stdout=more.pop("stdout", out), stderr=err,
+            env=environment(), preexec_fn=limit, **more,  # noqa: PLW1509 - no threads here
+        )  # fmt: skip
+        status, memory = wait(process)
+        out.seek(0)
+        err.seek(0)
+        run = Run(status, out.read().decode(), err.read().decode(), memory)
+    check(run)
+    return run
+
+
+def check(run: Run) -> None:
+    """What holds for every run."""
+    assert "Traceback" not in run.err, run.err
+    assert "Exception" not in run.err, run.err
+    assert run.status in range(5), run
+    assert run.memory < MEMORY, run
+    if run.status in (1, 2) and not run.out:  # verify says what is wrong, page by page
+        assert len(run.lines) == 1, run.err
+        assert run.err.startswith("vmsieve"), run.err
+    if run.status in (3, 4):
+        assert run.lines or "Odd: " in run.out or "odd" in run.out, "a status without a reason"
+
+
+def failed(run: Run, *words: str) -> None:
+    """Nothing usable came of it, and one line says why, in these words."""
+    assert run.status == 1, run
+    assert all(word in run.err for word in words), run.err
