@@ -11,6 +11,7 @@ from vmsieve.filters.pages import NOWHERE, PageLayout
 from vmsieve.filters.rules import PARAMETERS, Rule, RuleOff, struct_page_rules
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.mapping import anonymous
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -98,6 +99,8 @@ class Classifier:
         self.weaker = bool(self.notes) or any(rule.levels & level for rule in self.rules if rule.name in self.off)
         self._pages = bytearray((_PIECE + 1) * self._layout.size)
         self._address = address_of(self._pages)
+        self._mapped = memoryview(anonymous(_WITNESSED * self._layout.size))
+        self._window = address_of(self._mapped)
 
     def _set(self, offset: int, value: int) -> None:
         self._words[offset // 8] = value
@@ -158,7 +161,7 @@ class Classifier:
         Calls go through memory in ascending order. Yields the first page frame of a run, a buffer of classes (valid
         until the next step) and how many of its bytes count. Page frames that no run covers have no class: keep them.
         """
-        classes = bytearray(_PIECE)
+        classes = bytearray(_WITNESSED)
         out = address_of(classes)
         for run in self._memmap.runs(first_pfn, end_pfn):
             for at in range(0, run.count, _WITNESSED):
@@ -199,6 +202,11 @@ class Classifier:
     def _stretch(
         self, pfn: int, count: int, vaddr: int, classes: bytearray, out: int
     ) -> Iterator[tuple[int, bytearray, int]]:
+        size = self._layout.size
+        if self._memory.map_at(self._window, vaddr, count * size):
+            k.classify_pages(self._parameters, self._window, pfn, count, 0, out)
+            yield pfn, classes, count
+            return
         for at in range(0, count, _PIECE):
             yield from self._piece(pfn + at, min(_PIECE, count - at), vaddr + at * self._layout.size, classes, out)
 

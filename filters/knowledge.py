@@ -6,7 +6,6 @@ it stays None. Whoever asks keeps every page then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.kernel.arch import find
@@ -15,6 +14,7 @@ from vmsieve.filters.kernel.memmap import open_memmap
 from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
     from vmsieve.filters.kernel.memmap import MemMap
@@ -26,7 +26,7 @@ __all__ = ["DEFAULT_PAGE_SIZE", "Knowledge", "learn"]
 DEFAULT_PAGE_SIZE = 4096
 
 
-@dataclass
+@record
 class Knowledge:
     """A kernel, as far as it is known.
 

@@ -7,11 +7,11 @@ kernels have which keys, are described in its IMPLEMENTATION file; the fields in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.rules import RuleOff
 from vmsieve.formats.errors import KernelError
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
@@ -23,7 +23,7 @@ NOWHERE = (1 << 64) - 1
 _U32 = 0xFFFFFFFF
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Order:
     """How a compound page tells its size and whether it is a hugetlb page: all in the first tail's struct page.
 

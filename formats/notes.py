@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.inputs import Cpu
 from vmsieve.formats.layouts import elf
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ NOTES_LIMIT = 16 << 20
 _FILLED = re.compile(rb"[^\0]")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Note:
     """One note within an area of notes.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.classify import Classifier, tally
@@ -14,6 +13,7 @@ from vmsieve.formats.codecs import codec, codecs
 from vmsieve.formats.kernels.bits import count_bits
 from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.formats.kernels.zero import zero_pages
+from vmsieve.formats.records import field, record
 from vmsieve.pipeline.pages import Gatherer, Pages
 from vmsieve.pipeline.scan import blocks_with_memory, cut_bits, open_classifier
 
@@ -30,7 +30,7 @@ _CODEC = "zstd"
 _DESCRIPTOR = 24  # bytes a page costs in a kdump-compressed file besides its data
 
 
-@dataclass
+@record
 class Census:
     """Page frames by class.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import address_of
@@ -12,6 +11,7 @@ from vmsieve.formats.kernels import bits
 from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.formats.mapping import anonymous
 from vmsieve.formats.outputs import UNREADABLE, Batch
+from vmsieve.formats.records import record
 from vmsieve.pipeline.pages import Gatherer, Pages
 from vmsieve.pipeline.pool import ordered
 
@@ -27,7 +27,7 @@ __all__ = ["Copied", "copy_pages"]
 _NAMED = 8  # unreadable pages that are told one by one
 
 
-@dataclass
+@record
 class Copied:
     """What the second pass did: page counts, and bytes of page data."""
 

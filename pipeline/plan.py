@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from vmsieve.formats.records import record
 
 __all__ = ["EXIT_FAILED", "EXIT_INCOMPLETE", "EXIT_OK", "EXIT_USAGE", "EXIT_WEAKER", "Plan"]
 
@@ -13,7 +13,7 @@ EXIT_WEAKER = 3  # whole, but less was filtered than asked
 EXIT_INCOMPLETE = 4  # usable, but not whole
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Plan:
     """A dump to be made.
 

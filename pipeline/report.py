@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.rules import rules
+from vmsieve.formats.records import field, record
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def size_text(size: float) -> str:
     raise AssertionError
 
 
-@dataclass
+@record
 class Report:
     """One dump's report.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.classify import Classifier, Histogram, tally
 from vmsieve.formats.bitmap import BLOCK, Bitmap
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Scan", "blocks_with_memory", "cut_bits", "open_classifier", "scan"]
 
 
-@dataclass
+@record
 class Scan:
     """What the first pass found.
 

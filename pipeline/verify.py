@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.classify import Histogram, dropping, tally
@@ -12,6 +11,7 @@ from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.errors import FormatError
 from vmsieve.formats.kernels.bits import and_bits, count_bits
 from vmsieve.formats.kernels.compare import compare_pages
+from vmsieve.formats.records import field, record
 from vmsieve.pipeline.pages import Gatherer, Pages
 from vmsieve.pipeline.scan import blocks_with_memory, open_classifier
 
@@ -27,7 +27,7 @@ _NAMED = 8  # pages told one by one
 _EQUAL, _FILLER = 0, 1  # what compare_pages says of a page; anything else: different
 
 
-@dataclass
+@record
 class Verdict:
     """What comparing a dump with its source showed.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from vmsieve.filters.kernel.memory import VirtualMemory
@@ -18,7 +18,7 @@ _FIELDS = 6
 _FIELD_SIZE = 65
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Identity:
     """Who the kernel is.
 

@@ -19,10 +19,10 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ _MAX_NOTES = 20
 _MAX_STRUCT_PAGE = 4096
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Run:
     """Page frames whose struct pages lie side by side.
 
@@ -130,7 +130,7 @@ class MemMap:
             self.notes.append(f"memory section {section}: {reason}; its pages are kept")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Sections:
     """How this kernel cuts its memory into sections.
 

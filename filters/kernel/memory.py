@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError
@@ -19,6 +20,7 @@ __all__ = ["MAX_READ", "PhysicalMemory", "VirtualMemory"]
 #: Most bytes that one call of a ``read`` allocates; more is asked for only by damaged lengths.
 MAX_READ = 16 << 20
 
+_PIECES_MAPPED = 4
 _BLOCK = 4096
 _BLOCKS_KEPT = 64
 _END = 1 << 64
@@ -123,6 +125,20 @@ class VirtualMemory:
         for paddr, length in self.segments(vaddr, len(out)):
             self.physical.source.read_into(paddr, out[done : done + length])
             done += length
+
+    def map_at(self, address: int, vaddr: int, size: int) -> bool:
+        """Map memory as :meth:`Source.map_at` does; False where that can't be done, or it lies in many pieces."""
+        try:
+            pieces = list(islice(self.segments(vaddr, size), _PIECES_MAPPED + 1))
+        except KernelError:
+            return False
+        if len(pieces) > _PIECES_MAPPED:
+            return False
+        for paddr, length in pieces:
+            if not self.physical.source.map_at(address, paddr, length):
+                return False
+            address += length
+        return True
 
     def read(self, vaddr: int, size: int) -> bytes:
         """The ``size`` bytes at ``vaddr``, at most :data:`MAX_READ`; small reads are kept for the next ones."""

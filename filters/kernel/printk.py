@@ -16,10 +16,10 @@ white space are shown as ``\xNN``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = F
         raise KernelError(f"the kernel's log is damaged in {places}: {damage.first}")
 
 
-@dataclass
+@record
 class _Damage:
     """What was wrong with a log, while it goes on being read."""
 
@@ -106,7 +106,7 @@ def _format(ts_nsec: int, caller: int | None, text: bytes) -> Iterator[bytes]:
         prefix = b" " * len(prefix)
 
 
-@dataclass
+@record
 class _Ring:
     """The log of v5.10 and later.
 
@@ -235,7 +235,7 @@ def _clear_seq(memory: VirtualMemory, info: VmcoreInfo) -> int:
     return memory.u64(symbol + info.need("OFFSET", "latched_seq.val") + (memory.u32(symbol) & 1) * 8)
 
 
-@dataclass
+@record
 class _Records:
     """The log of v3.5 to v5.9: records in a buffer, each with its own length; a length of 0 sends back to the start."""
 

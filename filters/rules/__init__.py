@@ -10,8 +10,9 @@ says so; the dump is then larger, never wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
+
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from vmsieve.filters.pages import PageLayout
@@ -35,7 +36,7 @@ class RuleOff(Exception):  # noqa: N818 - an answer rather than an error
         super().__init__(reason or "")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Rule:
     """A page class.
 

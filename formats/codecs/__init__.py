@@ -11,15 +11,15 @@ callers have one path whatever the machine offers.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.records import field, record
 
 __all__ = ["Codec", "State", "codec", "codecs"]
 
 
-@dataclass
+@record
 class State:
     """What one thread needs to run a codec in one direction.
 
@@ -41,7 +41,7 @@ class State:
         return ctypes.addressof(self.words)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Codec:
     """A page codec.
 

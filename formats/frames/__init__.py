@@ -10,10 +10,10 @@ Packages from outside are imported when a frame is opened, not before: a capture
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Final, NamedTuple
 
 from vmsieve.formats.errors import UnsupportedError, UsageError
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from array import array
@@ -56,7 +56,7 @@ class Piece(NamedTuple):
     guess: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Frame:
     """A compressed frame.
 

@@ -10,10 +10,10 @@ physical memory there is, the notes, the byte order) and knows nothing of kernel
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable
 
 from vmsieve.formats.errors import FormatError, UnsupportedError
+from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ __all__ = [
 PROBE_SIZE = 65536
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class MemoryRange:
     """Physical memory ``start <= paddr < end`` that the machine had.
 
@@ -40,7 +40,7 @@ class MemoryRange:
     stored_end: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class VirtualRange:
     """Kernel virtual memory ``vaddr .. vaddr + size`` that the dump's headers map to ``paddr``."""
 
@@ -49,7 +49,7 @@ class VirtualRange:
     size: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Cpu:
     """One processor's NT_PRSTATUS note.
 
@@ -64,7 +64,7 @@ class Cpu:
     registers: bytes
 
 
-@dataclass
+@record
 class Source(ABC):
     """An open dump.
 
@@ -155,7 +155,7 @@ class Source(ABC):
         self.file.close()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class InputFormat:
     """A dump format.
 
@@ -174,7 +174,7 @@ class InputFormat:
     open: Callable[[ByteFile], Source]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Container:
     """A way to store a file within a file. ``open`` gives the inner file, which is probed in turn.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
@@ -11,6 +10,7 @@ from vmsieve.formats.extents import EXTENTS_LIMIT, Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import VirtualRange
 from vmsieve.formats.layouts import elf
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ class Segment(NamedTuple):
     align: int
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ElfHeader:
     """What matters of Elf64_Ehdr.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.layouts import kdump
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
@@ -38,7 +38,7 @@ _SUB_HEADER_FIELDS: Final = (
 )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class KdumpHeader:
     """What the main header and the sub-header say, and where everything is.
 

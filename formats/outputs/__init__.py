@@ -8,10 +8,10 @@ flattened stream and a pipe.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Protocol
 
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,7 +93,7 @@ class PageBits(Protocol):
         """Bits set in all."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Description:
     """What a writer has to know before the first page.
 
@@ -132,7 +132,7 @@ class Description:
     virtual: Sequence[VirtualRange] = ()
 
 
-@dataclass
+@record
 class Batch:
     """Pages on their way out, in ascending order; valid until the writer returns.
 
@@ -187,7 +187,7 @@ class Writer(ABC):
 MARK_SIZE = 512
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class OutputFormat:
     """A dump format written.
 

@@ -5,12 +5,12 @@ Nothing here grows with the number of segments: they are found anew, from the bi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.inputs import VirtualRange
 from vmsieve.formats.kernels.describe import cut_segments
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ _ROOM: Final = 512
 _MASK: Final = (1 << 64) - 1
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Segment:
     """A stretch of memory that exists.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
+
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     import argparse
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Command", "commands", "only"]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Command:
     """A command.
 

@@ -7,7 +7,6 @@ is mapped at the usual place, all of its memory at :data:`DIRECT`, and whatever 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.build import notes
@@ -17,6 +16,7 @@ from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import MemoryRange, Source
+from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ class NoFile:
         pass
 
 
-@dataclass
+@record
 class FakeSource(Source):
     """Physical memory as a dict of pages of 4 KiB by page frame; counts what is read."""
 

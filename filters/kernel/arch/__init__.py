@@ -8,10 +8,10 @@ what is known of its version only as a default.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable
 
 from vmsieve.formats.errors import KernelError
+from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
     from vmsieve.filters.kernel.memory import PhysicalMemory
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Arch", "Translator", "arches", "find"]
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Translator(ABC):
     """Virtual to physical addresses of one crashed kernel.
 
@@ -57,7 +57,7 @@ class Translator(ABC):
         return list(self.notes)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Arch:
     """An architecture.
 
