@@ -172,10 +172,8 @@ def _unpack(packed: bytes, room: int) -> bytes:
 
 def _block_frame(package: Any, *, checksum: bool) -> bytes:
     """The header of a frame that any block can be the only one of."""
-    empty: bytes = package.compress(
-        b"", block_size=_LARGEST, block_linked=False, block_checksum=checksum, store_size=False
-    )
-    return empty[: -len(_END)]
+    header: bytes = package.LZ4FrameCompressor(block_size=_LARGEST, block_linked=False, block_checksum=checksum).begin()
+    return header
 
 
 def _stream(file: ByteFile) -> Iterator[bytes]:

@@ -58,6 +58,15 @@ def zstd_rows(content: bytes) -> bytes:
     return b"".join(out)
 
 
+def zstd_bomb(size: int, *, told: bool = False) -> bytes:
+    """A zstd frame of ``size`` zeros in blocks that say: so many zeros."""
+    header = b"\x28\xb5\x2f\xfd" + (b"\xc0\x40" + size.to_bytes(8, "little") if told else b"\x00\x40")
+    block = ((131072 << 3) | 2).to_bytes(3, "little") + b"\0"
+    return (
+        header + block * (size // 131072 - 1) + (int.from_bytes(block[:3], "little") | 1).to_bytes(3, "little") + b"\0"
+    )
+
+
 def lz4_rows(content: bytes) -> bytes:
     """One frame a block."""
     return b"".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from tests.build import frame_files as made
 from tests.build.memory_file import MemoryFile
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.frames import Frame, NotSeekableError, frames
@@ -61,3 +62,16 @@ def text(size: int, seed: int = 1) -> bytes:
     while len(out) < size:
         out += chance.choice(words)
     return bytes(out[:size])
+
+
+CONTENT = text(200_000)
+LONG = text(2_000_000)
+
+_FILES: dict[str, bytes] = {}
+
+
+def of_kind(kind: str) -> bytes:
+    """:data:`CONTENT` in a file of that kind, made once."""
+    if kind not in _FILES:
+        _FILES[kind] = made.EVERY[kind](CONTENT)
+    return _FILES[kind]
