@@ -47,7 +47,8 @@ class Piece(NamedTuple):
         place: Where it is in the file, in bytes.
         packed: Bytes it takes there.
         content: Bytes it unpacks to; None when only unpacking tells.
-        guess: Where that can't tell because the piece is damaged: what it very likely unpacks to; 0 for no idea.
+        guess: The most that it unpacks to, and what it very likely does when damage keeps it from telling; 0 for no
+            idea.
     """
 
     place: int

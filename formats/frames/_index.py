@@ -73,7 +73,8 @@ class Index:
         if piece.packed > 2 * PIECE_LIMIT:
             raise NotSeekableError
         try:
-            return len(self._frame.unpack(some(self._file, piece.place, piece.packed), PIECE_LIMIT + 1))
+            packed = some(self._file, piece.place, piece.packed)
+            return len(self._frame.unpack(packed, piece.guess or PIECE_LIMIT + 1))
         except CorruptError as error:
             if not piece.guess:
                 raise CorruptError(error.message, file=self._file.name, offset=piece.place) from error
