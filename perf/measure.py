@@ -27,6 +27,19 @@ __all__ = [
 
 T = TypeVar("T")
 
+#: A process's most resident memory is that of its parent if that was larger. So a small process starts it.
+_LAUNCHER = """
+import os, sys, time
+log, *command = sys.argv[1:]
+out = os.dup(1)
+os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 1)
+os.dup2(1, 2)
+began = time.monotonic()
+child = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_CLOSE, out)])
+_, status, used = os.wait4(child, 0)
+wall = time.monotonic() - began
+os.write(out, f"{status} {used.ru_utime} {used.ru_stime} {wall} {used.ru_maxrss}".encode())
+"""
 _RESULTS = Path(__file__).parent / "results"
 
 
@@ -72,20 +85,16 @@ def run(command: Sequence[str], output: Path | None = None, log: Path | None = N
     """
     if output is not None:
         output.unlink(missing_ok=True)
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 1, str(log or os.devnull), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    ]
     program = shutil.which(command[0]) or command[0]
-    busy, began = _busy(), time.monotonic()
-    child = os.posix_spawn(program, list(command), environment(), file_actions=actions)
-    _, status, used = os.wait4(child, 0)
-    wall = time.monotonic() - began
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log or os.devnull), program, *command[1:]]
+    busy = _busy()
+    done = subprocess.run(launcher, stdout=subprocess.PIPE, text=True, check=True, env=environment())
+    status, user, system, wall, rss = (float(word) for word in done.stdout.split())
     if status:
-        raise CommandError(f"{' '.join(command)}: exit status {os.waitstatus_to_exitcode(status)}")
+        raise CommandError(f"{' '.join(command)}: exit status {os.waitstatus_to_exitcode(int(status))}")
     size = output.stat().st_size if output is not None else 0
-    others = max(0.0, _busy() - busy - used.ru_utime - used.ru_stime) / wall
-    return Usage(used.ru_utime, used.ru_stime, wall, used.ru_maxrss / 1024, size, others)
+    others = max(0.0, _busy() - busy - user - system) / wall
+    return Usage(user, system, wall, rss / 1024, size, others)
 
 
 def _busy() -> float:
