@@ -12,6 +12,7 @@ from vmsieve.formats.errors import UsageError, VmsieveError
 from vmsieve.pipeline.commands import Command, commands, only
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_USAGE
 from vmsieve.pipeline.signals import Interrupted, interruptible
+from vmsieve.pipeline.streams import give_up_stdout, steady
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +67,15 @@ def _parser(found: list[Command]) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    steady()
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = _parser(only(words[0]) if words else commands()).parse_args(words)
     command: Command = arguments.command
     try:
         with interruptible():
-            return command.run(arguments)
+            status = command.run(arguments)
+            sys.stdout.flush()
+            return status
     except UsageError as error:
         return _fail(error, EXIT_USAGE)
     except VmsieveError as error:
@@ -79,9 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         return _fail(error, EXIT_FAILED)
     except BrokenPipeError:
-        # Whoever read our standard output has enough. Nothing more may be written to it, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our standard output has enough.
+        give_up_stdout()
         return EXIT_FAILED
+    except OSError as error:
+        # Of all other files the rooms speak themselves.
+        give_up_stdout()
+        return _fail(f"can't write to standard output: {error.strerror}", EXIT_FAILED)
     except MemoryError:
         return _fail("out of memory", EXIT_FAILED)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
 from vmsieve.pipeline.framing import FramedStream, chosen_frame
 from vmsieve.pipeline.pool import usable_cores
+from vmsieve.pipeline.streams import stdout_fd
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -47,7 +47,7 @@ class Target:
         )
         self._path = plan.output
         self._stdout = plan.output == "-"
-        self._fd = sys.stdout.fileno() if self._stdout else self._open(plan)
+        self._fd = stdout_fd() if self._stdout else self._open(plan)
         mode = os.fstat(self._fd).st_mode
         # Standard output may be a file that someone else appends to: it is a stream whatever it is connected to.
         positions = not (self._stdout or chosen) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))

@@ -56,6 +56,8 @@ class ElfSource(Source):
         self.virtual = tuple(segments.virtual)
         self.incomplete = segments.cut_off or bool(header.flags & elf.FLAG_INCOMPLETE)
         self.oddities += segments.oddities(header.count)
+        if header.flags & elf.FLAG_INCOMPLETE:
+            self.oddities.append("the dump is marked incomplete: its writer could not finish")
         self._take_notes(segments.notes)
         self.header = {
             "machine number": header.machine_number,
