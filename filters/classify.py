@@ -233,12 +233,18 @@ class Classifier:
         self.unread += count
         self.weaker = True
 
-    def sieve(self, first_pfn: int, kept: bytearray, histogram: Histogram) -> None:
+    def sieve(self, first_pfn: int, kept: bytearray, histogram: Histogram, readable: bytearray | None = None) -> None:
         """Clear the bits of dropped page frames in ``kept``, whose first bit is ``first_pfn``.
 
-        ``histogram`` counts the page frames that were set and have a class, 0 included.
+        ``histogram`` counts the page frames that were set and have a class, 0 included. ``readable``: a bitmap in which
+        only what every level drops is cleared; right if the classifier is thorough.
         """
-        address = address_of(kept)
+        address, scrap = address_of(kept), Histogram()
+        always = dropping(self.rules, 0)
         end_pfn = first_pfn + len(kept) * 8
         for pfn, classes, count in self.classify(first_pfn, end_pfn):
             k.apply_classes(address_of(classes), count, address, pfn - first_pfn, self.drop, histogram.address)
+            if readable is not None:
+                k.apply_classes(
+                    address_of(classes), count, address_of(readable), pfn - first_pfn, always, scrap.address
+                )

@@ -10,6 +10,7 @@ from vmsieve.filters.knowledge import Knowledge, learn
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.inputs import open_source
+from vmsieve.formats.notes import build_note
 from vmsieve.formats.outputs import Description, output_format
 from vmsieve.pipeline.copy import Copied, copy_pages
 from vmsieve.pipeline.pool import usable_cores
@@ -51,14 +52,15 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Rep
             stack.callback(source.close)
             knowledge = learn(source, vmcoreinfo)
         report.notes += source.oddities + knowledge.notes
+        report.details += _details(source, knowledge, codec, level)
         report.page_size = knowledge.page_size
         report.level = plan.level | source.dump_level
         target = stack.enter_context(Target(plan, form))
         with report.stage("classify"):
-            scanned = scan(source, knowledge, plan.level, progress)
+            scanned = scan(source, knowledge, plan.level, progress, form.bridge)
         report.scanned(scanned)
         report.incomplete = source.incomplete
-        description = _describe(source, knowledge, scanned, report.level, codec if form.packed else None)
+        description = _describe(source, knowledge, scanned, report.level, codec if form.packed else None, vmcoreinfo)
         writer = form.writer(description, target.place)
         _write(plan, report, source, scanned, codec, level, writer, target, progress, form)
     return report
@@ -101,10 +103,29 @@ def _write(
     report.bytes_out = target.size()
 
 
-def _describe(source: Source, knowledge: Knowledge, scanned: Scan, level: int, codec: Codec | None) -> Description:
+def _details(source: Source, knowledge: Knowledge, codec: Codec, level: int) -> list[str]:
+    """What was found and is used."""
+    lines = [f"the input is a dump in the format {source.format}"]
+    if knowledge.memory is not None:
+        lines += [f"addresses: {line}" for line in knowledge.memory.translator.describe()]
+    if knowledge.memmap is not None:
+        lines.append(f"memory model: {knowledge.memmap.model}, {knowledge.memmap.struct_page_size} bytes a struct page")
+    if knowledge.info is not None:
+        lines.append(f"VMCOREINFO keys used: {', '.join(sorted(knowledge.info.used))}")
+    state = codec.open_compressor(level, knowledge.page_size)
+    lines.append(f"pages are packed with {codec.name} level {level}, from {state.provider}")
+    state.close()
+    return lines
+
+
+def _describe(
+    source: Source, knowledge: Knowledge, scanned: Scan, level: int, codec: Codec | None, given: bytes | None
+) -> Description:
     identity = knowledge.identity
-    notes = source.notes
-    found = source.vmcoreinfo
+    notes, found = source.notes, source.vmcoreinfo
+    if given is not None:
+        # Whoever reads the dump later needs it as much.
+        notes, found = build_note(b"VMCOREINFO", 0, given, source.byte_order) + notes, given
     at = notes.find(found) if found else -1
     return Description(
         machine=source.machine or identity.utsname[4] or os.uname().machine,

@@ -40,12 +40,14 @@ class Report:
         existing: Page frames that the machine had.
         absent: Of those, the ones that the input did not hold.
         dropped: Page frames left out, by rule name; zero pages among them, though they keep their place.
+        bridged: Page frames counted as left out that are in the output all the same, to fill short gaps (ELF).
         kept: Page frames whose data is in the output.
         unreadable: Page frames that should be, but could not be read.
         bytes_in: Of page data read.
         bytes_out: Written.
         seconds: Wall time by stage.
         notes: Sentences on what was not as it should be.
+        details: Sentences on what was found and used, for those who want to know.
         weaker, incomplete: Why the exit status is not 0.
     """
 
@@ -57,12 +59,14 @@ class Report:
     existing: int = 0
     absent: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    bridged: int = 0
     kept: int = 0
     unreadable: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
     weaker: bool = False
     incomplete: bool = False
 
@@ -81,6 +85,7 @@ class Report:
         self.existing = scan.exists.count()
         self.absent = self.existing - scan.stored.count()
         self.dropped = dict(scan.counts)
+        self.bridged = scan.bridged
         self.weaker |= scan.weaker
         self.notes += scan.notes
 
@@ -113,9 +118,11 @@ class Report:
                 "unreadable": self.unreadable,
                 "kept": self.kept,
             },
+            "bridged": self.bridged,
             "bytes": {"in": self.bytes_in, "out": self.bytes_out},
             "seconds": {name: round(seconds, 6) for name, seconds in self.seconds.items()},
             "notes": self.notes,
+            "details": self.details,
         }
 
     def lines(self) -> list[str]:
@@ -124,6 +131,8 @@ class Report:
         if self.absent:
             rows.append(("Not in the input", self.absent))
         rows += [(rule.title, self.dropped[rule.name]) for rule in rules() if rule.name in self.dropped]
+        if self.bridged:
+            rows.append(("Left in, between others", self.bridged))
         if self.unreadable:
             rows.append(("Unreadable pages", self.unreadable))
         rows.append(("Pages with data", self.kept))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.classify import Classifier, Histogram, tally
-from vmsieve.formats.bitmap import BLOCK, Bitmap
+from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.kernels.bits import bridge_gaps
 from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Scan:
         stored: Page frames that the input holds.
         kept: Page frames that go into the output.
         counts: Pages dropped, by rule name.
+        bridged: Dropped page frames that go into the output all the same, to fill short gaps.
         weaker: Less was dropped than the level asks for.
         notes: Sentences on why, and on what else was odd.
     """
@@ -38,6 +40,7 @@ class Scan:
     stored: Bitmap = field(default_factory=Bitmap)
     kept: Bitmap = field(default_factory=Bitmap)
     counts: dict[str, int] = field(default_factory=dict)
+    bridged: int = 0
     weaker: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -58,14 +61,15 @@ def open_classifier(knowledge: Knowledge, level: int, notes: list[str], *, thoro
     return classifier
 
 
-def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress) -> Scan:
+def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int = 0) -> Scan:
     """Look at every page frame once, and at every struct page once.
 
-    A level that needs no struct page (0, 1) still drops what is dropped always: poisoned and offline pages.
+    A level that needs no struct page (0, 1) still drops what is dropped always: poisoned and offline pages. ``bridge``:
+    fewer dropped pages than that in a row are kept, unless reading them could do harm.
     """
     max_pfn = knowledge.max_pfn(source.end())
     result = Scan(max_pfn)
-    classifier = open_classifier(knowledge, level, result.notes)
+    classifier = open_classifier(knowledge, level, result.notes, thorough=bridge > 0)
     histogram = Histogram()
     progress.step("Classifying pages", max_pfn, knowledge.page_size)
     done = 0
@@ -77,9 +81,12 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress) -
         cut_bits(stored, max_pfn - first)
         result.exists.append(exists)
         result.stored.append(stored)
+        kept, readable = stored, bytearray(stored) if bridge else None
         if classifier is not None:
-            classifier.sieve(first, stored, histogram)
-        result.kept.append(stored)
+            classifier.sieve(first, kept, histogram, readable)
+        if readable is not None:
+            result.bridged += bridge_gaps(address_of(kept), address_of(readable), BLOCK, bridge)
+        result.kept.append(kept)
         progress.advance(min(first + BLOCK, max_pfn) - done)
         done = min(first + BLOCK, max_pfn)
     if classifier is None:

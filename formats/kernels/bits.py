@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.kernels import inline, kernel
-from vmsieve.formats.kernels.primitives import load8, load32, load64, store32, store64
+from vmsieve.formats.kernels.primitives import load8, load32, load64, store8, store32, store64
 
-__all__ = ["GATHER_WORDS", "and_bits", "count_bits", "count_words", "gather_pages"]
+__all__ = ["GATHER_WORDS", "and_bits", "bridge_gaps", "count_bits", "count_words", "gather_pages"]
 
 #: 64-bit words of the result of :func:`gather_pages`.
 GATHER_WORDS: Final = 4
@@ -109,3 +109,34 @@ def and_bits(one: int, other: int, size: int, out: int) -> int:
     for i in range(size >> 3):
         store64(out, i * 8, load64(one, i * 8) & load64(other, i * 8))
     return 0
+
+
+@kernel
+def bridge_gaps(kept: int, readable: int, count: int, gap: int) -> int:
+    """Set the bits between two that are set, where fewer than ``gap`` lie between them and all of them are readable.
+
+    ``kept``, ``readable``: addresses of bitmaps of ``count`` bits. Returns how many bits were set.
+    """
+    found = 0
+    last = 0
+    seen = 0
+    bit = 0
+    while bit < count:
+        if bit & 7 == 0 and load8(kept, bit >> 3) == 0:
+            bit += 8
+            continue
+        if load8(kept, bit >> 3) & (1 << (bit & 7)):
+            if seen and bit - last > 1 and bit - last <= gap:
+                whole = 1
+                for between in range(last + 1, bit):
+                    if load8(readable, between >> 3) & (1 << (between & 7)) == 0:
+                        whole = 0
+                if whole:
+                    found += bit - last - 1
+                    for between in range(last + 1, bit):
+                        byte = between >> 3
+                        store8(kept, byte, load8(kept, byte) | 1 << (between & 7))
+            seen = 1
+            last = bit
+        bit += 1
+    return found

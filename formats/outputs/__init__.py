@@ -196,6 +196,8 @@ class OutputFormat:
         title: For people.
         packed: Pages are compressed one by one; else they are wanted as they are (codec ``none``).
         sequential: Everything is put in ascending order of offset, so a pipe can take it as it is.
+        bridge: Dropped pages in a row that are stored nevertheless when fewer, because leaving them out costs more than
+            they do; 0 where every page stands for itself.
         writer: ``(description, place) -> Writer``.
         torn_mark: Shown the first :data:`MARK_SIZE` bytes of a file: if it is of this format, the bytes that mark it
             as incomplete, and where they belong; else None.
@@ -205,6 +207,7 @@ class OutputFormat:
     title: str
     packed: bool
     sequential: bool
+    bridge: int
     writer: Callable[[Description, Place], Writer]
     torn_mark: Callable[[bytes], tuple[int, bytes] | None]
 

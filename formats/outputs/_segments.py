@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AddressMap", "Segment", "segments"]
 
-#: Dropped pages in a row that end a segment: makedumpfile's number (PFN_EXCLUDED of ``makedumpfile.h``).
-GAP: Final = 256
+#: Dropped pages in a row that end a segment. What lies in a segment's stored part reads as what it was: rows too short
+#: to be worth a segment are stored (:attr:`vmsieve.formats.outputs.OutputFormat.bridge`), not filled with zeros.
+GAP: Final = 1
 #: Second mappings that are told. A kernel has one, of its text; QEMU's ``paging`` dumps have any number.
 ALIASES: Final = 16
 

@@ -1,7 +1,8 @@
 """ELF64 core files, as makedumpfile -E writes them: memory that was dropped is told but not stored.
 
 The file is the ELF header, the program headers (the notes, then memory), with more than 65534 of them one section
-header, the notes, and from the next page boundary on the pages. Zero pages and short rows of dropped ones are holes.
+header, the notes, and from the next page boundary on the pages. Zero pages are holes; short rows of
+dropped ones are stored, since a reader can't tell a page that was left out within a segment from one of zeros.
 See :mod:`vmsieve.formats.layouts.elf` for sources.
 """
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.outputs import Batch, Description, Place
 
+#: Rows of fewer dropped pages are stored: makedumpfile's number (PFN_EXCLUDED of its ``makedumpfile.h``).
+_BRIDGE: Final = 256
 #: Byte offset of ``e_flags`` in the ELF header.
 _FLAGS_OFFSET: Final = 48
 _FLAGS_SIZE: Final = 4
@@ -187,4 +190,12 @@ def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
     return _FLAGS_OFFSET, struct.pack(order + "I", flags | elf.FLAG_INCOMPLETE)
 
 
-FORMAT = OutputFormat("elf", "ELF core file", packed=False, sequential=True, writer=ElfWriter, torn_mark=_torn_mark)
+FORMAT = OutputFormat(
+    "elf",
+    "ELF core file",
+    packed=False,
+    sequential=True,
+    bridge=_BRIDGE,
+    writer=ElfWriter,
+    torn_mark=_torn_mark,
+)

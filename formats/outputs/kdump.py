@@ -143,6 +143,7 @@ FORMAT = OutputFormat(
     "kdump-compressed, for crash, drgn and libkdumpfile",
     packed=True,
     sequential=False,
+    bridge=0,
     writer=KdumpWriter,
     torn_mark=_torn_mark,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -55,6 +54,8 @@ def read_vmcoreinfo(path: str | None) -> bytes | None:
 
 def print_json(value: dict[str, Any]) -> None:
     """Print ``value`` for machines."""
+    import json
+
     json.dump(value, sys.stdout, indent=1)
     print(flush=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Final
@@ -41,7 +40,9 @@ def _level(text: str) -> int:
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="INPUT", help="/proc/vmcore or a dump; - for standard input")
-    parser.add_argument("output", metavar="OUTPUT", help="file to write; - for standard output")
+    parser.add_argument(
+        "output", metavar="OUTPUT", nargs="?", help="file to write; - for standard output, which -F takes for granted"
+    )
     parser.add_argument(
         "-d", dest="level", metavar="LEVEL", type=_level, default=0,
         help="what to leave out, the sum of: 1 zero pages, 2 page cache, 4 page cache with private data (and 2), "
@@ -94,6 +95,10 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         raise UsageError("an ELF core (-E) holds its pages as they are: no codec goes with it")
     if arguments.threads < 0 or arguments.threads > 1024:
         raise UsageError("--threads takes a number from 0 to 1024", found=arguments.threads)
+    if arguments.output is None:
+        if not arguments.flattened:
+            raise UsageError("OUTPUT is missing: a file to write, or - for standard output")
+        arguments.output = "-"
     if frame and not (arguments.elf or arguments.flattened or arguments.output == "-"):
         raise UsageError("-F or -E goes with --frame: a frame is written from start to end, which kdump files are not")
     return Plan(
@@ -114,6 +119,8 @@ def _run(arguments: argparse.Namespace) -> int:
     status = report.exit_status()
     if not arguments.quiet or status != EXIT_OK:
         tell(report.notes)
+    if arguments.verbose:
+        tell(report.details)
     if not arguments.quiet:
         for line in report.lines():
             print(line, file=sys.stderr)
@@ -133,6 +140,8 @@ def _rebuild(plan: Plan) -> int:
 
 
 def _write_json(report: Report, path: str) -> None:
+    import json
+
     text = json.dumps(report.json(), indent=1) + "\n"
     try:
         if path == "-":

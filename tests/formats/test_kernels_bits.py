@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vmsieve.filters.kernels.classify import apply_classes, census_pages, count_missing
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.kernels import bind
-from vmsieve.formats.kernels.bits import GATHER_WORDS, and_bits, count_bits, count_words, gather_pages
+from vmsieve.formats.kernels.bits import GATHER_WORDS, and_bits, bridge_gaps, count_bits, count_words, gather_pages
 from vmsieve.formats.kernels.compare import compare_pages
 from vmsieve.formats.kernels.zero import zero_pages
 
@@ -64,6 +64,24 @@ def test_and_bits(backend: str, seed: int, size: int) -> None:
     one, other, out = dice.randbytes(size * 8), dice.randbytes(size * 8), bytearray(size * 8)
     assert call(and_bits, backend, one, other, size * 8, out) == 0
     assert out == bytes(a & b for a, b in zip(one, other))
+
+
+@for_each_backend
+@settings(deadline=None, max_examples=50)
+@given(kept=bitmaps, seed=st.integers(0, 1 << 32), share=st.sampled_from([0, 10, 90, 100]), gap=st.integers(0, 40))
+def test_bridge_gaps(backend: str, kept: bytes, seed: int, share: int, gap: int) -> None:
+    """Short rows between two bits are filled, unless one of them is not readable; nothing else changes."""
+    dice = random.Random(seed)
+    readable = bytearray(sum((dice.randrange(100) < share) << j for j in range(8)) for _ in kept)
+    was, can = bits(kept), set(bits(readable))
+    wanted = set(was)
+    for low, high in zip(was, was[1:]):
+        row = set(range(low + 1, high))
+        if len(row) < gap and row <= can:
+            wanted |= row
+    out = bytearray(kept)
+    assert call(bridge_gaps, backend, out, readable, len(kept) * 8, gap) == len(wanted) - len(was)
+    assert bits(out) == sorted(wanted)
 
 
 @for_each_backend
