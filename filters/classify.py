@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Classifier", "Histogram", "dropping", "tally"]
 
-_PIECE = 4096  # struct pages that are read and classified at a time
+_BYTES = 1 << 20  # of struct pages that are classified at a time
 _RETRY = 64  # struct pages that are given up together when they can't be read
 _WITNESSED = 32768  # struct pages that are believed together: 2 MiB of them, mapped by one entry as a rule
 _HUGETLB = {"": 0, "type": 1, "flag": 2, "dtor": 3}
@@ -97,10 +97,10 @@ class Classifier:
         self._prepare(memory, thorough)
         self.notes += dict.fromkeys(text for levels, text in self._layout.notes if levels & level)
         self.weaker = bool(self.notes) or any(rule.levels & level for rule in self.rules if rule.name in self.off)
-        self._pages = bytearray((_PIECE + 1) * self._layout.size)
-        self._address = address_of(self._pages)
-        self._mapped = memoryview(anonymous(_WITNESSED * self._layout.size))
-        self._window = address_of(self._mapped)
+        # Where struct pages are mapped, or else copied to; neither takes room before it is used.
+        self._mapped, self._pages = (memoryview(anonymous(_BYTES)) for _ in range(2))
+        self._at_once = _BYTES // self._layout.size
+        self._window, self._address = address_of(self._mapped), address_of(self._pages)
 
     def _set(self, offset: int, value: int) -> None:
         self._words[offset // 8] = value
@@ -161,7 +161,7 @@ class Classifier:
         Calls go through memory in ascending order. Yields the first page frame of a run, a buffer of classes (valid
         until the next step) and how many of its bytes count. Page frames that no run covers have no class: keep them.
         """
-        classes = bytearray(_WITNESSED)
+        classes = bytearray(self._at_once)
         out = address_of(classes)
         for run in self._memmap.runs(first_pfn, end_pfn):
             for at in range(0, run.count, _WITNESSED):
@@ -202,28 +202,26 @@ class Classifier:
     def _stretch(
         self, pfn: int, count: int, vaddr: int, classes: bytearray, out: int
     ) -> Iterator[tuple[int, bytearray, int]]:
-        size = self._layout.size
-        if self._memory.map_at(self._window, vaddr, count * size):
-            k.classify_pages(self._parameters, self._window, pfn, count, 0, out)
-            yield pfn, classes, count
-            return
-        for at in range(0, count, _PIECE):
-            yield from self._piece(pfn + at, min(_PIECE, count - at), vaddr + at * self._layout.size, classes, out)
+        step = self._at_once
+        for at in range(0, count, step):
+            yield from self._piece(pfn + at, min(step, count - at), vaddr + at * self._layout.size, classes, out)
 
     def _piece(
         self, pfn: int, count: int, vaddr: int, classes: bytearray, out: int
     ) -> Iterator[tuple[int, bytearray, int]]:
-        size = self._layout.size
-        try:
-            self._memory.read_into(vaddr, memoryview(self._pages)[: count * size])
-        except VmsieveError as error:
-            if count > _RETRY:
-                for at in range(0, count, _RETRY):
-                    yield from self._piece(pfn + at, min(_RETRY, count - at), vaddr + at * size, classes, out)
+        address, size = self._window, self._layout.size
+        if count <= _RETRY or not self._memory.map_at(address, vaddr, count * size):
+            address = self._address
+            try:
+                self._memory.read_into(vaddr, self._pages[: count * size])
+            except VmsieveError as error:
+                if count > _RETRY:
+                    for at in range(0, count, _RETRY):
+                        yield from self._piece(pfn + at, min(_RETRY, count - at), vaddr + at * size, classes, out)
+                    return
+                self._give_up(count, f"struct pages can't be read ({error})")
                 return
-            self._give_up(count, f"struct pages can't be read ({error})")
-            return
-        k.classify_pages(self._parameters, self._address, pfn, count, 0, out)
+        k.classify_pages(self._parameters, address, pfn, count, 0, out)
         yield pfn, classes, count
 
     def _give_up(self, count: int, reason: str) -> None:

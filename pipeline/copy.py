@@ -47,15 +47,13 @@ class _Chunk(Pages):
         self.flags = (ctypes.c_uint32 * self.room)()
         self.state: State = codec.open_compressor(level, page_size)
         self.packed = 0
+        pfns, sizes, flags = (memoryview(row).cast("B") for row in (self.pfns, self.sizes, self.flags))
+        self._batch = Batch(0, pfns.cast("Q"), sizes.cast("I"), flags.cast("I"), self.out)
 
     def batch(self) -> Batch:
-        return Batch(
-            self.count,
-            memoryview(self.pfns).cast("B").cast("Q"),
-            memoryview(self.sizes).cast("B").cast("I"),
-            memoryview(self.flags).cast("B").cast("I"),
-            self.out[: self.packed],
-        )
+        """What is in it, for a writer."""
+        self._batch.count, self._batch.data = self.count, self.out[: self.packed]
+        return self._batch
 
 
 class _Packer:

@@ -1,4 +1,4 @@
-"""Pages of the input, a megabyte at a time, gathered from wherever they lie."""
+"""Pages of the input, half a megabyte at a time, gathered from wherever they lie."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gatherer", "Pages"]
 
-_BYTES = 1 << 20  # of pages that are read at a time: large enough to make Python's share vanish
+_BYTES = 512 << 10  # of pages that are read at a time: twice as many cost a hundredth less time and a megabyte more
 _MOST_SPANS = 512
 _BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
 _MAPPED = 16  # pages a span, in the mean, from which on mapping costs less than copying
