@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
-from vmsieve.pipeline.framing import FramedStream, chosen_frame
 from vmsieve.pipeline.pool import usable_cores
 from vmsieve.pipeline.streams import stdout_fd
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from vmsieve.formats.outputs import OutputFormat
+    from vmsieve.pipeline.framing import FramedStream
     from vmsieve.pipeline.plan import Plan
 
 __all__ = ["Target"]
@@ -41,16 +41,13 @@ class Target:
             UnsupportedError: A package that it needs is missing.
         """
         name = "standard output" if plan.output == "-" else plan.output
-        chosen = chosen_frame(plan)
-        self._stream = (
-            FramedStream(*chosen, plan.threads or usable_cores(), Sender(self._send, name)) if chosen else None
-        )
+        self._stream = self._framed(plan, name) if plan.frame is not None else None
         self._path = plan.output
         self._stdout = plan.output == "-"
         self._fd = stdout_fd() if self._stdout else self._open(plan)
         mode = os.fstat(self._fd).st_mode
         # Standard output may be a file that someone else appends to: it is a stream whatever it is connected to.
-        positions = not (self._stdout or chosen) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
+        positions = not (self._stdout or self._stream) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
         self.flattened = plan.flattened or not (positions or form.sequential)
         self._sent = 0
         send = self._send if self._stream is None else self._stream.write
@@ -62,6 +59,13 @@ class Target:
         else:
             self.place = PipePlace(send, name)
         self._seekable = positions and not self.flattened
+
+    def _framed(self, plan: Plan, name: str) -> FramedStream | None:
+        # Not before it is asked for: threads and frames take half a megabyte.
+        from vmsieve.pipeline.framing import FramedStream, chosen_frame
+
+        chosen = chosen_frame(plan)
+        return FramedStream(*chosen, plan.threads or usable_cores(), Sender(self._send, name)) if chosen else None
 
     def _open(self, plan: Plan) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
