@@ -85,20 +85,23 @@ def salvaged(path: Path, truth: dict[int, bytes]) -> tuple[bool, set[int]]:
         source.close()
 
 
-def never_whole(core: Path, out: Path, truth: dict[int, bytes], all_pages: set[int] | None = None) -> set[int]:
+def never_whole(
+    core: Path, out: Path, truth: dict[int, bytes], all_pages: set[int] | None = None, *, commands: bool = True
+) -> set[int]:
     """Check that what is left of a dump is not taken for a whole one, unless it is; returns its good pages."""
     if not out.exists() or out.stat().st_size == 0:
         return set()
     try:
         whole, good = salvaged(out, truth)
     except FormatError:
-        assert vmsieve("info", out).status == 1
+        assert not commands or vmsieve("info", out).status == 1
         return set()
     if whole and good == all_pages:
         return good  # the last byte that matters was written
     assert not whole
-    assert vmsieve("info", out).status == 4
-    assert vmsieve("verify", core, out).status in (1, 4)
+    if commands:
+        assert vmsieve("info", out).status == 4
+        assert vmsieve("verify", core, out).status in (1, 4)
     return good
 
 
@@ -121,7 +124,7 @@ def test_an_output_that_is_there_or_the_input(core: Path, small: Path, tmp_path:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("limit", [1000, 9000, 50_000, 300_000, 2_000_000, 4_000_000])
+@pytest.mark.parametrize("limit", [1000, 50_000, 300_000, 3_000_000])
 def test_no_room(
     form: str, limit: int, core: Path, truth: dict[int, bytes], wholes: dict[str, set[int]], tmp_path: Path
 ) -> None:
@@ -134,7 +137,7 @@ def test_no_room(
     assert run.status in (1, 4)
     assert "no room" in run.err
     good = never_whole(core, out, truth)
-    if run.status == 4 and limit >= 2_000_000:
+    if limit == 3_000_000:
         assert good
         assert good < wholes[form]
 
@@ -254,20 +257,24 @@ def test_killed_at_any_write(
 ) -> None:
     """No time for last words: what is there is never taken for a whole dump, and its readable pages are right."""
     function = "os.write" if form == "flattened" else "os.pwrite"
+    # A stream is written in very many pieces: not each of them is tried.
+    numbers = [*range(1, 6), *range(6, 400, 9 if form == "flattened" else 1)]
     most = 0
-    for number in range(1, 100):
+    for number in numbers:
         out = tmp_path / f"out{number}"
         words = ["dump", "-q", "-d", "31", *FORMATS[form], str(core), str(out)]
-        script = DIES.format(function=function)
         run = subprocess.run(
-            [sys.executable, "-c", script, str(number), *words], env=environment(), capture_output=True, check=False,
+            [sys.executable, "-c", DIES.format(function=function), str(number), *words],
+            env=environment(), capture_output=True, check=False,
         )  # fmt: skip
         if run.returncode == 0:
             assert salvaged(out, truth)[0]
             break
         assert run.returncode == -signal.SIGKILL, run.stderr
-        most = max(most, len(never_whole(core, out, truth, wholes[form])))
+        most = max(most, len(never_whole(core, out, truth, wholes[form], commands=number % 4 == 1)))
         out.unlink()
+    else:
+        pytest.fail("it never got to the end")
     assert number > 5
     assert most > 100
 
