@@ -28,6 +28,7 @@ class Workers(Generic[B]):
         self._stop = False
 
     def start(self, threads: int) -> int:
+        """Start so many threads; returns how many there are, which may be fewer."""
         for _ in range(threads):
             thread = threading.Thread(target=self._run, daemon=True)
             try:
@@ -74,6 +75,7 @@ class Workers(Generic[B]):
                 self._changed.notify()
 
     def results(self, threads: int) -> Iterator[B]:
+        """Filled buffers in the order of their claims; ``threads``: how many were asked for."""
         try:
             for _ in range(self._running + 2):
                 self._free.put(self._make_buffer())
