@@ -15,11 +15,12 @@ import mmap
 from functools import lru_cache
 from typing import Any, Final
 
-__all__ = ["anonymous", "map_file"]
+__all__ = ["anonymous", "map_file", "map_nothing"]
 
 # The same on all machines that kernels are lowered for: asm-generic/mman-common.h.
 _READ: Final = 1
-_PRIVATE, _FIXED = 2, 16
+_WRITE: Final = 2
+_PRIVATE, _FIXED, _ANONYMOUS = 2, 16, 32
 _POPULATE_READ: Final = 22
 _FAILED: Final = (1 << 64) - 1
 
@@ -59,3 +60,14 @@ def map_file(fd: int, offset: int, size: int, address: int, *, populate: bool) -
     if populate and advise(address, size, _POPULATE_READ):
         return ctypes.get_errno()
     return 0
+
+
+def map_nothing(size: int, address: int) -> None:
+    """Take back what :func:`map_file` did at ``address``: there are ``size`` bytes of zeros again.
+
+    Raises:
+        MemoryError: There is no memory for that. Then nothing must be touched at ``address``.
+    """
+    map_, _ = _library()
+    if map_(address, size, _READ | _WRITE, _PRIVATE | _FIXED | _ANONYMOUS, -1, 0) == _FAILED:
+        raise MemoryError("mmap")

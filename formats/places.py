@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FilePlace", "FlattenedPlace", "PipePlace", "Sender"]
 
 #: Bytes gathered before they are handed on, all stretches together. A batch of pages that is larger goes out as it is.
-GATHERED = 256 * 1024
+GATHERED = 64 * 1024
 #: Stretches gathered side by side: descriptors and data.
 STRETCHES = 2
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.kernels import bits
-from vmsieve.formats.mapping import anonymous
+from vmsieve.formats.mapping import anonymous, map_nothing
 
 if TYPE_CHECKING:
     from vmsieve.formats.bitmap import Bitmap
@@ -19,7 +19,7 @@ __all__ = ["Gatherer", "Pages"]
 _BYTES = 512 << 10  # of pages that are read at a time: twice as many cost a hundredth less time and a megabyte more
 _MOST_SPANS = 512
 _BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
-_MAPPED = 16  # pages a span, in the mean, from which on mapping costs less than copying
+_MAPPED = 4  # pages a span, in the mean, from which on mapping costs less than copying: two calls more a span
 
 
 class Pages:
@@ -27,9 +27,9 @@ class Pages:
 
     Attributes:
         room: Pages it has room for.
-        raw: Memory that pages are copied to.
-        address: Of the pages' bytes: those of ``raw``, or of the input itself where that could be mapped; page *k* is
-            at ``index[k] * page_size``. To be read only.
+        raw: Memory for the pages: copies, or the input itself mapped there; page *k* is at ``index[k] * page_size``. To
+            be read only.
+        address: Of ``raw``.
         count: Pages in it.
         index: Where each is in ``raw``, in pages.
         pfns: Page frame number of each.
@@ -41,9 +41,9 @@ class Pages:
         self.page_size = page_size
         self.room = max(1, _BYTES // page_size)
         self.raw = memoryview(anonymous(self.room * page_size))
-        self.address = self._copied = address_of(self.raw)
-        # Kept for as long as there are pages at its address.
-        self._window = memoryview(anonymous(self.room * page_size)) if mapped else None
+        self.address = address_of(self.raw)
+        self._may_map = mapped
+        self._mapped = False
         self.index = (ctypes.c_uint32 * self.room)()
         self.pfns = (ctypes.c_uint64 * self.room)()
         self.count = 0
@@ -72,11 +72,13 @@ class Pages:
     def read(self, source: Source) -> None:
         """Get the chosen pages; those that can't be read are listed in ``bad``."""
         self.bad = []
-        if self._window is not None and self._result[3] >= self._result[2] * _MAPPED:
-            self.address = address_of(self._window)
+        if self._may_map and self._result[3] >= self._result[2] * _MAPPED:
+            self._mapped = True
             if self._map(source):
                 return
-        self.address = self._copied
+        if self._mapped:
+            map_nothing(len(self.raw), self.address)
+            self._mapped = False
         view, size = self.raw, self.page_size
         done = 0
         for i in range(self._result[2]):

@@ -22,14 +22,14 @@ MAX_READ = 16 << 20
 
 _PIECES_MAPPED = 4
 _BLOCK = 4096
-_BLOCKS_KEPT = 64
+_BLOCKS_KEPT = 32
 _END = 1 << 64
 
 
 class PhysicalMemory:
     """Physical memory in small pieces: page tables, list heads, strings.
 
-    Reads whole blocks of 4 KiB and keeps the last 64 of them (256 KiB). Safe to use from several threads.
+    Reads whole blocks of 4 KiB and keeps the last 32 of them (128 KiB). Safe to use from several threads.
 
     Attributes:
         source: The dump.

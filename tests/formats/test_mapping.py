@@ -14,7 +14,7 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.mapping import anonymous, map_file
+from vmsieve.formats.mapping import anonymous, map_file, map_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +60,18 @@ def test_a_mapping_replaces_the_one_before(noise: tuple[PlainFile, bytes]) -> No
     for page in (3, 0, 7):
         assert file.map_at(address_of(room), page * PAGE, PAGE)
         assert room == content[page * PAGE : (page + 1) * PAGE]
+
+
+def test_memory_is_memory_again(noise: tuple[PlainFile, bytes]) -> None:
+    """What was mapped can be taken back: there are zeros, to be written over, and the file keeps its bytes."""
+    file, content = noise
+    room = memoryview(anonymous(2 * PAGE))
+    assert file.map_at(address_of(room), 0, 2 * PAGE)
+    map_nothing(2 * PAGE, address_of(room))
+    assert not any(room)
+    room[:4] = b"mine"
+    assert file.read_into(0, room) == 2 * PAGE
+    assert room == content[: 2 * PAGE]
 
 
 def test_bytes_past_the_end_are_refused(noise: tuple[PlainFile, bytes]) -> None:

@@ -58,8 +58,13 @@ def batches(source: Source, wanted: set[int], *, mapped: bool) -> list[tuple[int
 
 @pytest.mark.parametrize(
     "wanted",
-    [set(range(COUNT)), set(range(0, COUNT, 40)), {*range(100), *range(200, 300), 450, 599}],
-    ids=["all", "scattered", "rows"],
+    [
+        set(range(COUNT)),
+        set(range(0, COUNT, 40)),
+        {*range(100), *range(200, 300), 450, 599},
+        {*range(128), *range(150, 400, 20), *range(400, 560)},
+    ],
+    ids=["all", "scattered", "rows", "rows, scattered, rows"],
 )
 def test_mapped_pages_are_the_pages_read(core: Path, wanted: set[int]) -> None:
     """Long rows, which are mapped, and scattered pages, which are not."""
