@@ -1,4 +1,4 @@
-"""Zstandard frames of 1 MiB each with a seek table: the *seekable format*, which ``zstd -d`` reads as it is.
+"""Zstandard frames of 4 MiB each with a seek table: the *seekable format*, which ``zstd -d`` reads as it is.
 
 Sources: ``contrib/seekable_format/zstd_seekable_compression_format.md`` 0.1.0 and
 ``doc/zstd_compression_format.md`` (RFC 8878) of zstd. All numbers are little-endian. The seek table is a skippable
@@ -277,7 +277,7 @@ FRAME = Frame(
     title="Zstandard",
     default_level=3,
     levels=(-7, 22),
-    block=1 << 20,
+    block=4 << 20,
     packer=_packer,
     ending=_ending,
     probe=_probe,
