@@ -1,5 +1,6 @@
 # make demo    installs vmsieve into .venv and makes a small dump of a real one
 # make test    installs it for development into .venv-dev: lint, types, tests
+# make fuzz    random damage to each parser, a minute each
 # make wheel   builds dist/vmsieve-*.whl, with machine code for six architectures
 #
 # PY names the Python to start from: make test PY=python3.12
@@ -12,7 +13,7 @@ DEMO := .demo
 
 SOURCES := $(shell find pipeline filters formats src/vmsieve/*.py -name '*.py') pyproject.toml hatch_build.py
 
-.PHONY: demo test lint types pytest dev kernels wheel clean
+.PHONY: demo test lint types pytest fuzz dev kernels wheel clean
 
 demo: .venv/installed $(DEMO)/vmcore
 	@printf '\n== What is this dump? ==\n'
@@ -34,6 +35,11 @@ types: .venv-dev/installed
 
 pytest: .venv-dev/installed
 	$(DEV)/python -m pytest -q $(PYTEST)
+
+# Random damage to each parser, for so many seconds each.
+SECONDS_EACH ?= 60
+fuzz: .venv-dev/installed
+	VMSIEVE_FUZZ_SECONDS=$(SECONDS_EACH) $(DEV)/python -m pytest -q tests/fuzz
 
 dev: .venv-dev/installed
 
