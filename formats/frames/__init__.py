@@ -19,11 +19,22 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator
 
+    from vmsieve.formats.errors import VmsieveError
     from vmsieve.formats.files import ByteFile
 
 __all__ = [
-    "PIECES_LIMIT", "PIECE_LIMIT", "ROWS_LIMIT", "STEP", "Frame", "NotSeekableError", "Piece", "frame", "frames",
-    "missing", "some",
+    "PIECES_LIMIT",
+    "PIECE_LIMIT",
+    "ROWS_LIMIT",
+    "STEP",
+    "Frame",
+    "NotSeekableError",
+    "Piece",
+    "ends_early",
+    "frame",
+    "frames",
+    "missing",
+    "some",
 ]  # fmt: skip
 
 #: Most bytes that a piece read at random unpacks to. Files of larger ones are unpacked as a whole.
@@ -117,6 +128,12 @@ def some(file: ByteFile, offset: int, size: int) -> bytes:
     out = bytearray(min(size, max(0, file.size - offset)))
     got = file.read_into(offset, memoryview(out)) if out else 0
     return bytes(out[:got])
+
+
+def ends_early(error: VmsieveError) -> str:
+    """What is odd about a file whose content ends with ``error``."""
+    where = f" at {error.offset:#x}" if error.offset is not None else ""
+    return f"{error.message}{where}: what should follow is missing"
 
 
 def missing(name: str, package: str) -> UnsupportedError:

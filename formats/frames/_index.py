@@ -7,8 +7,8 @@ from array import array
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.errors import CorruptError, ReadError, TruncatedError, VmsieveError
-from vmsieve.formats.frames import PIECE_LIMIT, PIECES_LIMIT, NotSeekableError, some
+from vmsieve.formats.errors import CorruptError, ReadError, TruncatedError
+from vmsieve.formats.frames import PIECE_LIMIT, PIECES_LIMIT, NotSeekableError, ends_early, some
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
@@ -48,14 +48,10 @@ class Index:
             for piece in frame.pieces(file):
                 self._add(piece)
         except (CorruptError, TruncatedError, ReadError) as error:
-            self._stop(error)
+            self.oddities.append(ends_early(error))
+            self.torn = True
         if not self.sizes:
             raise TruncatedError(f"the {frame.title} file holds nothing that can be read", file=file.name)
-
-    def _stop(self, error: VmsieveError) -> None:
-        where = f" at {error.offset:#x}" if error.offset is not None else ""
-        self.oddities.append(f"{error.message}{where}: what should follow is missing")
-        self.torn = True
 
     def _add(self, piece: Piece) -> None:
         content = self._measured(piece) if piece.content is None else piece.content

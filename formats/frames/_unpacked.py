@@ -7,6 +7,7 @@ import os
 from typing import IO, TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError
+from vmsieve.formats.frames import ends_early
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
@@ -38,6 +39,7 @@ class UnpackedFile:
         self.name = outer.name
         self.size = 0
         self.torn = False
+        self.oddities: list[str] = []
         self._outer, self._frame = outer, frame
         self._folder = _folder()
         self._file = self._temporary()
@@ -67,28 +69,33 @@ class UnpackedFile:
         )
 
     def _fill(self) -> None:
-        self.oddities: list[str] = []
         try:
-            for portion in self._frame.stream(self._outer):
-                self._append(portion)
+            self._check_room(self._outer.size)  # at the very least
+            self._take_all()
             os.ftruncate(self._file.fileno(), self.size)
-        except (CorruptError, TruncatedError, ReadError) as error:
-            if not self.size:
-                raise
-            os.ftruncate(self._file.fileno(), self.size)
-            where = f" at {error.offset:#x}" if error.offset is not None else ""
-            self.oddities.append(f"{error.message}{where}: what should follow is missing")
-            self.torn = True
         except OSError as error:
             raise self._refused("no room" if error.errno == errno.ENOSPC else error.strerror) from error
         if not self.size:
             raise TruncatedError(f"the {self._frame.title} file holds nothing", file=self.name)
 
+    def _take_all(self) -> None:
+        try:
+            for portion in self._frame.stream(self._outer):
+                self._check_room(len(portion))
+                self._append(portion)
+        except (CorruptError, TruncatedError, ReadError) as error:
+            if not self.size:
+                raise
+            self.oddities.append(ends_early(error))
+            self.torn = True
+
+    def _check_room(self, size: int) -> None:
+        room = os.statvfs(self._folder)
+        if room.f_bavail * room.f_frsize < _LEAVE + size:
+            raise OSError(errno.ENOSPC, "no room")
+
     def _append(self, portion: bytes) -> None:
         fd = self._file.fileno()
-        room = os.statvfs(self._folder)
-        if room.f_bavail * room.f_frsize < _LEAVE + len(portion):
-            raise OSError(errno.ENOSPC, "no room")
         for at in range(0, len(portion), _HOLE):
             part = portion[at : at + _HOLE]
             while part and not _ZEROS.startswith(part):
