@@ -12,7 +12,7 @@ from tests.build import frame_files as made
 from tests.build.memory_file import MemoryFile, source
 from tests.formats.frame_kit import CONTENT, close_all, frame_of, opened
 from vmsieve.formats.errors import FormatError, UnsupportedError
-from vmsieve.formats.frames import PIECE_LIMIT, NotSeekableError
+from vmsieve.formats.frames import PIECE_LIMIT, NotSeekableError, _unpacked
 from vmsieve.formats.frames._index import Index
 from vmsieve.formats.inputs import open_file
 
@@ -117,3 +117,17 @@ def test_windows_that_take_too_much_memory_are_refused() -> None:
     data = b"\x28\xb5\x2f\xfd\x00\x90" + made.zstd_bomb(1 << 24)[6:]  # a window of 256 MiB
     with pytest.raises(FormatError):
         source(data)
+
+
+def test_room_is_looked_for_before_anything_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content takes more than the packed file does: where not even that fits, nothing is begun."""
+    data = made.gzip_named(CONTENT)
+    monkeypatch.setattr(_unpacked, "_LEAVE", 0)
+
+    class Room:
+        f_bavail, f_frsize = len(data) - 1, 1
+
+    monkeypatch.setattr(os, "statvfs", lambda path: Room)
+    monkeypatch.setattr(os, "pwrite", lambda *_: pytest.fail("something was unpacked"))
+    with pytest.raises(FormatError, match="no room"):
+        opened(data)
