@@ -16,7 +16,7 @@ from typing import Any, Callable
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.records import field, record
 
-__all__ = ["Codec", "State", "codec", "codecs"]
+__all__ = ["Codec", "State", "codec", "codecs", "passed_over"]
 
 
 @record
@@ -91,3 +91,12 @@ def codec(name: str) -> Codec:
     if name not in found:
         raise UsageError(f"no codec is called {name!r}", expected=" or ".join(found))
     return found[name]
+
+
+def passed_over() -> dict[str, str]:
+    """Libraries that were looked at and not taken since the last call, each with the reason."""
+    from vmsieve.formats.codecs._libraries import PASSED
+
+    found = dict(PASSED)
+    PASSED.clear()
+    return found

@@ -10,7 +10,7 @@ import ctypes
 from typing import Final
 
 from vmsieve.formats.codecs import State
-from vmsieve.formats.codecs._libraries import address, libraries, words
+from vmsieve.formats.codecs._libraries import PASSED, address, libraries, words
 from vmsieve.formats.kernels import inline
 from vmsieve.formats.kernels.primitives import call1, load32, load64, store16, store32, store64
 
@@ -18,6 +18,7 @@ __all__ = ["deflate", "inflate", "open_deflate", "open_inflate"]
 
 _WHEEL: Final = "isal/isal_zlib*.so"
 _SONAMES: Final = ("libisal.so.2",)
+_ODD: Final = "a page that it was tried on came out wrong: its structures are not those of ISA-L 2.31"
 _MASK32: Final = 0xFFFFFFFF
 _ZLIB_FORMAT: Final = 3  # IGZIP_ZLIB and ISAL_ZLIB: header and checksum are written, or read and verified
 _CRC_FLAG: Final = 21172  # of inflate_state
@@ -73,6 +74,7 @@ def open_deflate(level: int, page_size: int) -> State | None:
         state.keep.append(buffer)
         if _trusted_deflate(state):
             return state
+        PASSED[name] = _ODD
     return None
 
 
@@ -83,6 +85,7 @@ def open_inflate() -> State | None:
         state = _state(name, library, symbols, ())
         if _trusted_inflate(state):
             return state
+        PASSED[name] = _ODD
     return None
 
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Callable, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["address", "call_back", "libraries", "words"]
+__all__ = ["PASSED", "address", "call_back", "libraries", "words"]
 
+#: Libraries that were looked at and not taken, each with the reason.
+PASSED: Final[dict[str, str]] = {}
 #: Prototype of a page codec in Python, callable from a kernel: source, size, out, room -> bytes written, or 0.
 _PROTOTYPE: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 4)
 
@@ -33,9 +35,13 @@ def libraries(wheel: str, sonames: Iterable[str], symbols: Iterable[str]) -> Ite
     for name, path in [*_in_wheel(wheel), *((soname, soname) for soname in sonames)]:
         try:
             library = ctypes.CDLL(path)
-        except OSError:
+        except OSError as error:
+            PASSED[name] = str(error).removeprefix(f"{path}: ")
             continue
-        if all(hasattr(library, symbol) for symbol in wanted):
+        missing = [symbol for symbol in wanted if not hasattr(library, symbol)]
+        if missing:
+            PASSED[name] = f"it lacks {', '.join(missing)}"
+        else:
             yield name, library
 
 
@@ -43,6 +49,13 @@ def _in_wheel(wheel: str) -> list[tuple[str, str]]:
     package, _, pattern = wheel.partition("/")
     if not package:
         return []
+    found = _wheel_files(package, pattern)
+    if not found:
+        PASSED[f"{package} (wheel)"] = f"there is no {wheel}"
+    return found
+
+
+def _wheel_files(package: str, pattern: str) -> list[tuple[str, str]]:
     from importlib.util import find_spec
 
     try:

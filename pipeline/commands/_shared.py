@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["add_input", "opened", "print_json", "read_vmcoreinfo", "tell"]
 
 
-def add_input(parser: argparse.ArgumentParser) -> None:
+def add_input(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The arguments of a command that looks at one dump."""
-    parser.add_argument("input", metavar="INPUT", help="/proc/vmcore or a dump")
+    parser.add_argument("input", metavar="INPUT", nargs="?" if optional else None, help="/proc/vmcore or a dump")
     parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the dump's")
 
 

@@ -6,6 +6,7 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import add_input, opened, print_json
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK
@@ -22,13 +23,15 @@ __all__ = ["COMMAND"]
 _EXAMPLES = """\
   vmsieve info vmcore
   vmsieve info --json vmcore | jq .kernel.release
+  vmsieve info --codecs                                which library packs what on this machine
 """
 
 _MOST_RANGES = 64  # shown; a filtered dump can have millions
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    add_input(parser)
+    add_input(parser, optional=True)
+    parser.add_argument("--codecs", action="store_true", help="tell which library each codec runs on; needs no INPUT")
     voice = parser.add_mutually_exclusive_group()
     voice.add_argument("--json", action="store_true", help="print JSON")
     voice.add_argument("-v", dest="verbose", action="store_true", help="print VMCOREINFO too")
@@ -68,6 +71,13 @@ def _facts(source: Source, knowledge: Knowledge) -> dict[str, Any]:
     }
 
 
+def _date(seconds: int) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} seconds since 1970, which no calendar has"
+
+
 def _print(facts: dict[str, Any], verbose: bool) -> None:
     kernel = facts["kernel"]
     when = facts["crash_time"]
@@ -77,7 +87,7 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
         ("Machine", f"{facts['machine']}, {facts['byte_order']}-endian, pages of {facts['page_size']} bytes"),
         ("Kernel", f"{kernel['sysname']} {kernel['release']} {kernel['version']}".strip() or "unknown"),
         ("Host name", kernel["nodename"] or "unknown"),
-        ("Crash time", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when)) if when else "unknown"),
+        ("Crash time", _date(when) if when else "unknown"),
         ("CPUs", str(facts["cpus"])),
         ("Dump level", str(facts["dump_level"])),
         ("Complete", "no" if facts["incomplete"] else "yes"),
@@ -105,10 +115,28 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    here = None
+    if arguments.codecs:
+        from vmsieve.pipeline.commands._codecs import codec_facts, print_codecs
+
+        here = codec_facts()
+        if not arguments.json:
+            print_codecs(here)
+    if arguments.input is not None:
+        return _tell(arguments, {"here": here} if here else {})
+    if here is None:
+        raise UsageError("info of what? Name an INPUT, or ask for --codecs")
+    if arguments.json:
+        print_json({"here": here})
+    return EXIT_OK
+
+
+def _tell(arguments: argparse.Namespace, more: dict[str, Any]) -> int:
+    """About the input; ``more``: what JSON says besides."""
     with opened(arguments.input, arguments.vmcoreinfo) as (source, knowledge):
         facts = _facts(source, knowledge)
         if arguments.json:
-            print_json(facts)
+            print_json({**facts, **more})
         else:
             _print(facts, arguments.verbose)
         return EXIT_INCOMPLETE if source.incomplete else EXIT_OK
