@@ -399,3 +399,18 @@ def test_wrong_usage_is_told_in_one_line(core: Path, tmp_path: Path) -> None:
         assert said in run.err, run.err
         assert "_level" not in run.err
         assert not out.exists(), words
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 1 << 31, 1 << 62, (1 << 64) - 1])
+def test_a_crash_at_any_time(seconds: int, tmp_path: Path) -> None:
+    """Told as a date where the calendar has one; kept through a dump as far as its header has room."""
+    built = machine()
+    built.keys["CRASHTIME"] = str(seconds)
+    core = built.write(tmp_path / "core")
+    run = vmsieve("info", core)
+    assert run.status == 0
+    said = next(line for line in run.out.splitlines() if line.startswith("Crash time"))
+    expected_text = "unknown" if seconds <= 0 else "2038-01-19" if seconds == 1 << 31 else str(seconds)
+    assert expected_text in said
+    assert vmsieve("dump", "-q", "-d", 31, core, tmp_path / "out").status == 0
+    assert vmsieve("info", tmp_path / "out").status == 0
