@@ -276,6 +276,24 @@ def test_random_kdump_headers(
         quietly("dmesg", path, capsys=capsys)
 
 
+@pytest.mark.fuzz
+@pytest.mark.parametrize("seed", range(4))
+def test_random_vmcoreinfo(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Keys of a kernel with values that are anything, or gone: less may be known, nothing escapes and nothing hangs."""
+    dice = random.Random(seed)
+    odd = ["", "-1", "0x10", "abc", "1e9", "9" * 23, "-9223372036854775808", "ffff888001407000", "ffffea0000000000"]
+    for _ in range(12):
+        built = Machine(LAYOUTS[dice.choice(sorted(LAYOUTS))], EVERYTHING)
+        for key in dice.sample(sorted(built.keys), dice.choice([1, 1, 2, 6])):
+            built.keys[key] = dice.choice([*odd, *map(str, ODD), str(dice.getrandbits(dice.choice([4, 8, 16, 32])))])
+        core = built.write(tmp_path / "core")
+        level = dice.randrange(32)
+        assert quietly("dump", "-f", "-q", "-d", level, core, tmp_path / "out", capsys=capsys) in (0, 3)
+        assert quietly("classes", core, capsys=capsys) in (0, 3)
+        assert quietly("info", core, capsys=capsys) == 0
+        assert quietly("dmesg", core, tmp_path / "log", capsys=capsys) == 1
+
+
 def descriptors(data: bytes | bytearray) -> dict[int, int]:
     """Where the descriptor of each stored page is."""
     parts = Kdump(bytes(data))
