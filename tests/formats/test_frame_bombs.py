@@ -127,7 +127,7 @@ def test_room_is_looked_for_before_anything_is_unpacked(monkeypatch: pytest.Monk
     class Room:
         f_bavail, f_frsize = len(data) - 1, 1
 
-    monkeypatch.setattr(os, "statvfs", lambda path: Room)
+    monkeypatch.setattr(os, "statvfs", lambda _: Room)
     monkeypatch.setattr(os, "pwrite", lambda *_: pytest.fail("something was unpacked"))
     with pytest.raises(FormatError, match="no room"):
         opened(data)
