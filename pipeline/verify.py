@@ -38,6 +38,7 @@ class Verdict:
         extra: Pages of the dump that the source does not have.
         missing: Pages of the source that the dump lacks, by class.
         lost: Of these, pages that no level may leave out, or that the dump's level does not.
+        unwritten: Pages that an incomplete dump describes and does not hold, or not whole.
         filler: Pages of a droppable class that are zeros in the dump: an ELF core fills short gaps so.
         notes: Sentences on what was odd, the first different pages among them.
     """
@@ -48,13 +49,14 @@ class Verdict:
     extra: int = 0
     missing: dict[str, int] = field(default_factory=dict)
     lost: int = 0
+    unwritten: int = 0
     filler: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> bool:
         """No page is wrong or lost."""
-        return not (self.different or self.extra or self.lost)
+        return not (self.different or self.extra or self.lost or self.unwritten)
 
 
 def verify(source: Source, knowledge: Knowledge, dump: Source, progress: Progress) -> Verdict:
@@ -149,7 +151,11 @@ class _Check:
                 if pfn in unreadable:
                     verdict.notes.append(f"the source's page at {pfn * pages.page_size:#x} can't be read")
                     continue
-                self._wrong(pfn, "can't be read from the dump")
+                if self._dump.incomplete:
+                    # Described, and never written.
+                    verdict.unwritten += 1
+                else:
+                    self._wrong(pfn, "can't be read from the dump")
             elif result == _FILLER and self._classes[pfn - first] & self._droppable:
                 verdict.filler += 1
             elif result != _EQUAL:

@@ -36,6 +36,8 @@ def _print(verdict: Verdict, incomplete: bool) -> None:
         print(f"{verdict.filler:,} left-out pages are filled with zeros")
     for name, count in verdict.missing.items():
         print(f"{count:,} pages are not in the dump: {titles[name]}")
+    if verdict.unwritten:
+        print(f"{verdict.unwritten:,} pages are described and were not written")
     if verdict.extra:
         print(f"{verdict.extra:,} pages are in the dump and not in the source")
     if verdict.different:
