@@ -38,6 +38,8 @@ def cuts(seed: int, count: int) -> list[int]:
 @given(name=names, seed=seeds, first=st.sampled_from(FIRST), order=st.sampled_from(["little", "big"]))
 def test_thorough_classes_equal_the_twins(backend: str, name: str, seed: int, first: int, order: str) -> None:
     """All rules at once, in pieces cut anywhere, in either byte order."""
+    if backend == "jit":
+        pytest.importorskip("numba")
     layout, count = LAYOUTS[name], 96
     data = random_pages(layout, seed, count, order)
     judge = classifier(layout, 31, thorough=True, byte_order=order)

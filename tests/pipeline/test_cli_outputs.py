@@ -294,7 +294,7 @@ def shell(text: str, **words: object) -> tuple[list[int], bytes, str]:
     "command", ["dump -q -d 31 -F {core} -", "dump -q -E {core} -", "dump -q --codec none {core} -"]
 )
 def test_a_reader_that_has_enough(command: str, core: Path) -> None:
-    """The pipe is closed after 100 bytes: that is said, in one line if nothing usable came out, and the status tells."""
+    """The pipe is closed after 100 bytes: that is said, in one line if nothing usable came out; the status tells."""
     statuses, _, said = shell("{V} " + command + " | head -c 100 > /dev/null", core=core)
     assert statuses[0] == 4 or (statuses[0], said.count("\n")) == (1, 0)
     assert "nobody reads" in said
