@@ -2,7 +2,7 @@
 
 Good inputs are damaged at random, mostly where headers are, and used in full. Anything but a result or a typed error
 ends the process with a traceback and the input's seed; a time limit on each input tells a hang. Prints how many inputs
-were tried.
+were tried, and the most memory that was used.
 """
 
 from __future__ import annotations
@@ -202,4 +202,5 @@ def _run(name: str, seconds: float, seed: int) -> Iterator[int]:
 
 if __name__ == "__main__":
     tried = sum(1 for _ in _run(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])))
-    sys.stdout.write(f"{tried} inputs\n")
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    sys.stdout.write(f"{tried} inputs, {peak.split()[1]} KiB\n")
