@@ -103,6 +103,19 @@ def _big_endian(context: Any) -> Any:
     return U64(), generate
 
 
+@intrinsic
+def _prefetch(context: Any, base: Any, offset: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        name, small = "llvm.prefetch.p0", ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), small, small, small])
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        # To be read, used again soon, data.
+        builder.call(function, [_byte_pointer(builder, *arguments), small(0), small(3), small(1)])
+        return ir.Constant(_I64, 0)
+
+    return U64(U64, U64), generate
+
+
 def _call(count: int) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         prototype = ir.FunctionType(_I64, [_I64] * count)
@@ -125,6 +138,7 @@ _PRIMITIVES: Final[dict[str, Any]] = {
     **{f"swap{bits}": _swap(bits) for bits in (16, 32, 64)},
     "ctz64": _ctz64,
     "big_endian": _big_endian,
+    "prefetch": _prefetch,
     **{f"call{count}": _call(count) for count in primitives.CALLS},
     "u64": U64,
 }

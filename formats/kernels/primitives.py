@@ -12,7 +12,7 @@ from typing import Callable, Final
 
 __all__ = [
     "CALLS", "NAMES", "big_endian", "call1", "call2", "call3", "call4", "call5", "call6", "ctz64",
-    "load8", "load16", "load32", "load64", "store8", "store16", "store32", "store64",
+    "load8", "load16", "load32", "load64", "prefetch", "store8", "store16", "store32", "store64",
     "swap16", "swap32", "swap64",
 ]  # fmt: skip
 
@@ -91,6 +91,15 @@ def big_endian() -> int:
     return int(sys.byteorder == "big")
 
 
+def prefetch(base: int, offset: int) -> int:  # noqa: ARG001 - the interpreter has nothing to hurry
+    """Say that the memory at ``base + offset`` will be read soon; it need not exist. Returns 0.
+
+    Worth it where reading goes on in a page of memory that was not touched for long: processors that fetch ahead by
+    themselves stop at the end of each page.
+    """
+    return 0
+
+
 def call1(function: int, a: int) -> int:
     """Call the C function at address ``function``; arguments and result are passed as 64-bit integers.
 
@@ -128,6 +137,6 @@ NAMES: Final[dict[Callable[..., int], str]] = {
     f: f.__name__
     for f in (
         load8, load16, load32, load64, store8, store16, store32, store64,
-        swap16, swap32, swap64, ctz64, big_endian, call1, call2, call3, call4, call5, call6,
+        swap16, swap32, swap64, ctz64, big_endian, prefetch, call1, call2, call3, call4, call5, call6,
     )
 }  # fmt: skip

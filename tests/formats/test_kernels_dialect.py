@@ -30,6 +30,7 @@ from vmsieve.formats.kernels.primitives import (
     load16,
     load32,
     load64,
+    prefetch,
     store8,
     store16,
     store32,
@@ -178,6 +179,11 @@ def calls(functions: int, a: int, b: int) -> int:
     return one + two + call5(load64(functions, 32), a, b, 1, 2, 3) + call6(load64(functions, 40), a, b, 1, 2, 3, 4)
 
 
+@kernel
+def hurried(address: int, offset: int) -> int:
+    return address + prefetch(address, offset)
+
+
 @inline
 def plus(parameters: int, a: int) -> int:
     return a + load64(parameters, 0)
@@ -227,7 +233,7 @@ def _lowered(kernels: list[Any], folder: Path) -> dict[str, Callable[..., int]]:
 )
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[..., int]]:
     """The kernels of this file on a backend, by name."""
-    kernels: list[Any] = [arithmetic, loops, memory, calls, picking, hitting]
+    kernels: list[Any] = [arithmetic, loops, memory, calls, hurried, picking, hitting]
     if request.param == "lowered":
         return _lowered(kernels, tmp_path_factory.mktemp("lowered"))
     return {k.name: bind(k, request.param) for k in kernels}
@@ -272,6 +278,13 @@ def test_c_functions_get_their_arguments(run: dict[str, Callable[..., int]]) -> 
     callbacks = [ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * n)(digits) for n in range(1, 7)]
     table = (ctypes.c_uint64 * 6)(*(ctypes.cast(c, ctypes.c_void_p).value or 0 for c in callbacks))
     assert run["calls"](ctypes.addressof(table), 8, 9) == 8 + 89 + 891 + 8912 + 89123 + 891234
+
+
+@settings(deadline=None, max_examples=50)
+@given(address=WORDS, offset=WORDS)
+def test_memory_asked_for_need_not_exist(run: dict[str, Callable[..., int]], address: int, offset: int) -> None:
+    """A hint does nothing that could be seen, at any address."""
+    assert run["hurried"](address, offset) == address
 
 
 @settings(deadline=None, max_examples=50)
