@@ -100,6 +100,7 @@ class Classifier:
         # Where struct pages are mapped, or else copied to; neither takes room before it is used.
         self._mapped, self._pages = (memoryview(anonymous(_BYTES)) for _ in range(2))
         self._at_once = _BYTES // self._layout.size
+        self._believed: int | None = None  # physical address that follows the last struct pages that were believed
         self._window, self._address = address_of(self._mapped), address_of(self._pages)
 
     def _set(self, offset: int, value: int) -> None:
@@ -176,8 +177,17 @@ class Classifier:
         """Whether ``count`` struct pages from ``vaddr`` on are in memory that belongs to the kernel, by their own word.
 
         It does in any kernel. Where damaged page tables lead elsewhere, what is found there hardly says so twice.
+        What goes on where the last ones ended, in physical memory too, is believed with them.
         """
-        return all(self._is_kernels(at) for at in (vaddr, vaddr + (count - 1) * self._layout.size))
+        try:
+            start, together = self._memory.translate(vaddr)
+        except VmsieveError:
+            start, together = -1, 0
+        size = count * self._layout.size
+        believed = start == self._believed
+        believed = believed or all(self._is_kernels(at) for at in (vaddr, vaddr + size - self._layout.size))
+        self._believed = start + size if believed and together >= size else None
+        return believed
 
     def _is_kernels(self, vaddr: int) -> bool:
         layout = self._layout
