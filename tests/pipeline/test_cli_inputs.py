@@ -350,9 +350,9 @@ def test_packed_pages_that_are_damaged(codec: str, core: Path, built: Machine, t
     assert all(f"{pfn * PAGE:#x} can't be read" in run.err for pfn in bad)
     assert "Unreadable pages" in run.err
     run = vmsieve("verify", core, tmp_path / "out")
-    assert run.status == 1
-    assert "2 pages DIFFER" in run.out
-    assert "0x105000 can't be read from the dump" in run.err
+    assert run.status == 4
+    assert "\n2 pages" in run.out
+    assert "DIFFER" not in run.out
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.99, 1.0])
