@@ -3,7 +3,7 @@
     python -m perf.tiled SMALL BIG --gib 256
 
 The small dump (an ELF core of x86_64 with four levels of page tables and a vmemmap) is copied. Behind its memory comes
-more: its struct pages are copies of the small machine's, section after section, every one of them in the file; its
+more: its struct pages are copies of the small machine's, 16 MiB after 16 MiB, every one of them in the file; its
 pages are a hole in the file and read as zeros. Page tables and memory sections are edited so that both vmsieve and
 makedumpfile find the new struct pages where the kernel would have had them. What the editing needs room for takes the
 place of free pages.
@@ -38,6 +38,8 @@ _SECTION: Final = 1 << 27  # SECTION_SIZE_BITS of x86_64
 _SECTION_PAGES: Final = _SECTION // _PAGE
 _LARGE: Final = 1 << 21
 _STRUCT_PAGE: Final = 64
+#: Page frames whose struct pages are copied together: more than the largest free block, which no copy may cut.
+_TILE: Final = 4096
 # Page table entries: present, writable, accessed, dirty; and for 2 MiB at once.
 _TABLE, _LARGE_PAGE = 0x063, 0x0E3
 _ADDRESS: Final = (1 << 52) - (1 << 12)
@@ -118,18 +120,19 @@ class _Small:
         struct.pack_into("<Q", self.page(place // _PAGE * _PAGE), place % _PAGE, coded)
 
     def tiles(self) -> list[int]:
-        """First page frames of the sections that are all memory, of which all struct pages can be read."""
+        """First page frames of the tiles: aligned rows of page frames that are all memory."""
         found = []
-        for section in range(self.source.end() // _SECTION):
-            first = section * _SECTION_PAGES
-            _, stored = self.source.memory_bits(first, _SECTION_PAGES, _PAGE)
+        for first in range(0, self.source.end() // _PAGE - _TILE + 1, _TILE):
+            _, stored = self.source.memory_bits(first, _TILE, _PAGE)
             if stored.count(0xFF) == len(stored):
                 found.append(first)
+        if not found:
+            raise ValueError("the dump has no 16 MiB of memory without a hole")
         return found
 
     def struct_pages(self, first_pfn: int) -> bytes:
-        """The struct pages of one section: 2 MiB."""
-        out = bytearray(_SECTION_PAGES * _STRUCT_PAGE)
+        """The struct pages of one tile."""
+        out = bytearray(_TILE * _STRUCT_PAGE)
         self.memory.read_into(self.vmemmap + first_pfn * _STRUCT_PAGE, memoryview(out))
         return bytes(out)
 
@@ -153,8 +156,8 @@ def make(small: Path, big: Path, gib: int) -> int:
     with big.open("wb") as out:
         behind = _write_small(out.fileno(), source, dump, start, sections * _SECTION)
         # The struct pages of the new memory lie at its beginning.
-        for i in range(sections):
-            os.pwrite(out.fileno(), dump.struct_pages(tiles[i % len(tiles)]), behind + i * _LARGE)
+        for i in range(sections * _SECTION_PAGES // _TILE):
+            os.pwrite(out.fileno(), dump.struct_pages(tiles[i % len(tiles)]), behind + i * _TILE * _STRUCT_PAGE)
         # Memory that holds struct pages is the kernel's own, as it is on the small machine.
         own = dump.memory.translate(dump.vmemmap + tiles[0] * _STRUCT_PAGE)[0] // _PAGE
         one = dump.memory.read(dump.vmemmap + own * _STRUCT_PAGE, _STRUCT_PAGE)
