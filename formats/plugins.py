@@ -10,11 +10,13 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vmsieve.formats.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-__all__ = ["scan"]
+__all__ = ["named", "scan"]
 
 T = TypeVar("T")
 
@@ -53,3 +55,15 @@ def _modules(folders: Iterable[str]) -> set[str]:
 
             found.update(info.name for info in pkgutil.iter_modules([folder]))
     return found
+
+
+def named(name: str, found: list[T], what: str) -> T:
+    """The plugin called ``name`` among ``found``, each of which is a ``what``.
+
+    Raises:
+        UsageError: There is none; the message names those there are.
+    """
+    known: dict[str, T] = {getattr(one, "name"): one for one in found}  # noqa: B009 - the room types it
+    if name not in known:
+        raise UsageError(f"no {what} is called {name!r}", expected=" or ".join(known))
+    return known[name]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 from typing import Any, Callable
 
-from vmsieve.formats.errors import UsageError
 from vmsieve.formats.records import field, record
 
 __all__ = ["Codec", "State", "codec", "codecs", "passed_over"]
@@ -87,10 +86,9 @@ def codec(name: str) -> Codec:
     Raises:
         UsageError: There is none; the message names those there are.
     """
-    found = {c.name: c for c in codecs()}
-    if name not in found:
-        raise UsageError(f"no codec is called {name!r}", expected=" or ".join(found))
-    return found[name]
+    from vmsieve.formats.plugins import named
+
+    return named(name, codecs(), "codec")
 
 
 def passed_over() -> dict[str, str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-
-from vmsieve.formats.codecs import Codec, State
-from vmsieve.formats.codecs._libraries import words
+from vmsieve.formats.codecs import Codec
+from vmsieve.formats.codecs._built_in import open_decompressor, opener
 from vmsieve.formats.kernels import inline
 from vmsieve.formats.kernels.lzo import TABLE_SIZE, lzo_pack, lzo_unpack
 from vmsieve.formats.kernels.primitives import load64
@@ -25,17 +23,6 @@ def decompress_lzo(state: int, source: int, size: int, out: int, room: int) -> i
     return lzo_unpack(source, size, out, room)
 
 
-def _open_compressor(level: int, page_size: int) -> State:
-    del level, page_size
-    table = ctypes.create_string_buffer(TABLE_SIZE)
-    return State("built in", words(ctypes.addressof(table)), [table])
-
-
-def _open_decompressor(page_size: int) -> State:
-    del page_size
-    return State("built in", words(0))
-
-
 CODEC = Codec(
     name="lzo",
     title="LZO1X-1 streams",
@@ -45,6 +32,6 @@ CODEC = Codec(
     levels=(1, 1),
     compress=compress_lzo,
     decompress=decompress_lzo,
-    open_compressor=_open_compressor,
-    open_decompressor=_open_decompressor,
+    open_compressor=opener(TABLE_SIZE),
+    open_decompressor=open_decompressor,
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, Final, NamedTuple
 
-from vmsieve.formats.errors import UnsupportedError, UsageError
+from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
@@ -117,10 +117,9 @@ def frame(name: str) -> Frame:
     Raises:
         UsageError: There is none; the message names those there are.
     """
-    found = {f.name: f for f in frames()}
-    if name not in found:
-        raise UsageError(f"no frame is called {name!r}", expected=" or ".join(found))
-    return found[name]
+    from vmsieve.formats.plugins import named
+
+    return named(name, frames(), "frame")
 
 
 def some(file: ByteFile, offset: int, size: int) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Callable, Protocol
 
-from vmsieve.formats.errors import UsageError
 from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
@@ -226,7 +225,6 @@ def output_format(name: str) -> OutputFormat:
     Raises:
         UsageError: There is none; the message names those there are.
     """
-    found = {f.name: f for f in output_formats()}
-    if name not in found:
-        raise UsageError(f"no output format is called {name!r}", expected=" or ".join(found))
-    return found[name]
+    from vmsieve.formats.plugins import named
+
+    return named(name, output_formats(), "output format")

@@ -1,0 +1,28 @@
+"""What the codecs that are kernels of our own need: scratch memory to pack, nothing to unpack."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Callable
+
+from vmsieve.formats.codecs import State
+from vmsieve.formats.codecs._libraries import words
+
+__all__ = ["open_decompressor", "opener"]
+
+
+def opener(scratch: int) -> Callable[[int, int], State]:
+    """An ``open_compressor`` whose state holds the address of ``scratch`` bytes."""
+
+    def open_compressor(level: int, page_size: int) -> State:
+        del level, page_size
+        table = ctypes.create_string_buffer(scratch)
+        return State("built in", words(ctypes.addressof(table)), [table])
+
+    return open_compressor
+
+
+def open_decompressor(page_size: int) -> State:
+    """A state that holds nothing."""
+    del page_size
+    return State("built in", words(0))
