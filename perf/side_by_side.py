@@ -10,6 +10,7 @@ written as JSON.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Setting:
 
 def measure(setting: Setting, case: Case, level: int, threads: Sequence[int]) -> list[dict[str, Any]]:
     """One case: a row for each tool and number of threads."""
-    output = setting.scratch / "perf-output"
+    output = setting.scratch / f"perf-output-{os.getpid()}"
     commands = {}
     for count in threads:
         ours = [*setting.vmsieve, "dump", "-q", "-f", "-d", str(level), *case.ours, "--threads", str(count)]
