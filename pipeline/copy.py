@@ -12,7 +12,7 @@ from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.formats.mapping import anonymous
 from vmsieve.formats.outputs import UNREADABLE, Batch
 from vmsieve.formats.records import record
-from vmsieve.pipeline.pages import Gatherer, Pages
+from vmsieve.pipeline.pages import Gatherer, Pages, size_for
 from vmsieve.pipeline.pool import ordered
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Copied:
 class _Chunk(Pages):
     """Pages on their way, and room for what they pack into."""
 
-    def __init__(self, page_size: int, codec: Codec, level: int) -> None:
-        super().__init__(page_size, mapped=True)
+    def __init__(self, page_size: int, codec: Codec, level: int, size: int) -> None:
+        super().__init__(page_size, mapped=True, size=size)
         self.out = memoryview(anonymous((self.room + 1) * page_size))
         self.sizes = (ctypes.c_uint32 * self.room)()
         self.flags = (ctypes.c_uint32 * self.room)()
@@ -99,7 +99,9 @@ def copy_pages(
     gatherer = Gatherer(scan.kept, scan.stored, source)
     packer = _Packer(source, codec, drop_zero=drop_zero)
     progress.step("Copying pages", scan.kept.count(), page_size)
-    chunks = ordered(threads, lambda: _Chunk(page_size, codec, level), gatherer.claim, packer.work, notes.append)
+    chunks = ordered(
+        threads, lambda: _Chunk(page_size, codec, level, size_for(threads)), gatherer.claim, packer.work, notes.append
+    )
     for chunk in chunks:
         writer.pages(chunk.batch())
         for k in chunk.bad:

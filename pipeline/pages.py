@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from vmsieve.formats.bitmap import Bitmap
     from vmsieve.formats.inputs import Source
 
-__all__ = ["Gatherer", "Pages"]
+__all__ = ["Gatherer", "Pages", "size_for"]
 
 _BYTES = 512 << 10  # of pages that are read at a time: twice as many cost a hundredth less time and a megabyte more
+_BYTES_SHARED = 2 << 20  # the same where threads share the work: handing it over is paid for by the piece
+_BYTES_OF_ALL = 16 << 20  # and of all threads together, until each has no more than one alone
 _MOST_SPANS = 512
 _BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
 _MAPPED = 4  # pages a span, in the mean, from which on mapping costs less than copying: two calls more a span
+
+
+def size_for(threads: int) -> int:
+    """Bytes of a buffer of pages when so many threads work, each with one of its own."""
+    return _BYTES if threads == 1 else min(_BYTES_SHARED, max(_BYTES, _BYTES_OF_ALL // threads))
 
 
 class Pages:
@@ -36,10 +43,10 @@ class Pages:
         bad: Numbers *k* of the pages that can't be read.
     """
 
-    def __init__(self, page_size: int, *, mapped: bool = False) -> None:
-        """Make an empty buffer; ``mapped``: the input may be mapped instead of copied."""
+    def __init__(self, page_size: int, *, mapped: bool = False, size: int = _BYTES) -> None:
+        """Make an empty buffer of ``size`` bytes; ``mapped``: the input may be mapped instead of copied."""
         self.page_size = page_size
-        self.room = max(1, _BYTES // page_size)
+        self.room = max(1, size // page_size)
         self.raw = memoryview(anonymous(self.room * page_size))
         self.address = address_of(self.raw)
         self._may_map = mapped

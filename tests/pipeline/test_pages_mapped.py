@@ -13,7 +13,7 @@ from tests.build.elf_core import Core, Load
 from vmsieve.formats.bitmap import BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.mapping import anonymous
-from vmsieve.pipeline.pages import Gatherer, Pages
+from vmsieve.pipeline.pages import Gatherer, Pages, size_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,3 +94,10 @@ def test_a_file_that_shrinks_costs_pages_not_the_process(core: Path) -> None:
     assert [pfn for pfn, _, bad in found if bad] == list(range(300, COUNT))
     assert all(content == pfn.to_bytes(8, "little") * (PAGE // 8) for pfn, content, bad in found if not bad)
     source.close()
+
+
+def test_many_threads_share_little_memory() -> None:
+    """Buffers are larger for a few threads, and no larger for very many than for one."""
+    assert size_for(1) < size_for(2) == size_for(8)
+    assert size_for(1) == size_for(1000)
+    assert all(size_for(threads) * threads <= 16 << 20 for threads in range(2, 33))
