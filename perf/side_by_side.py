@@ -2,7 +2,7 @@
 
     python -m perf.side_by_side VMCORE --runs 5 --scratch /dev/shm
 
-Each case is one codec at one dump level. Within a case, vmsieve and makedumpfile run in turn, with one thread and with
+Each case is one codec at one dump level. Within a case, vmsieve and makedumpfile run in turn, with one thread or with
 more, on the same input, which is read once before so that it is in the page cache if it fits. Medians are printed and
 written as JSON.
 """
@@ -67,18 +67,18 @@ class Setting:
     runs: int
 
 
-def measure(setting: Setting, case: Case, level: int, threads: Sequence[int]) -> list[dict[str, Any]]:
-    """One case: a row for each tool and number of threads."""
+def measure(
+    setting: Setting, case: Case, level: int, threads: Sequence[int], theirs: Sequence[int]
+) -> list[dict[str, Any]]:
+    """One case: a row for each tool and number of threads, ``theirs`` being makedumpfile's."""
     output = setting.scratch / f"perf-output-{os.getpid()}"
     commands = {}
     for count in threads:
-        ours = [*setting.vmsieve, "dump", "-q", "-f", "-d", str(level), *case.ours, "--threads", str(count)]
-        commands["vmsieve", count] = [*ours, str(setting.dump), str(output)]
-        if setting.makedumpfile is not None:
-            theirs = [setting.makedumpfile, "-d", str(level), *case.theirs]
-            # Its threads only read and pack: one more process writes. Without the option, one does it all.
-            theirs += ["--num-threads", str(count)] if count > 1 else []
-            commands["makedumpfile", count] = [*theirs, str(setting.dump), str(output)]
+        options = ["-q", "-f", "-d", str(level), *case.ours, "--threads", str(count)]
+        commands["vmsieve", count] = [*setting.vmsieve, "dump", *options, str(setting.dump), str(output)]
+    for count in theirs if setting.makedumpfile is not None else ():
+        options = ["-d", str(level), *case.theirs, *(["--num-threads", str(count)] if count > 1 else [])]
+        commands["makedumpfile", count] = [setting.makedumpfile or "", *options, str(setting.dump), str(output)]
     jobs: dict[str, Callable[[], Usage]] = {
         f"{tool} {count}": partial(run, command, output) for (tool, count), command in commands.items()
     }
@@ -121,7 +121,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5, help="of each tool and case (default: 5)")
     parser.add_argument("--only", metavar="CODEC", action="append", choices=[c.name for c in CASES], help="repeatable")
     parser.add_argument("--levels", type=_numbers, default=[1, 31], help="dump levels (default: 1,31)")
-    parser.add_argument("--threads", type=_numbers, default=[1, 2], help="default: 1,2")
+    parser.add_argument("--threads", type=_numbers, default=[1, 2], help="of vmsieve (default: 1,2)")
+    parser.add_argument(
+        "--their-threads", type=_numbers, default=[1],
+        help="of makedumpfile; more than 1: --num-threads, which spins while it waits (default: 1)",
+    )  # fmt: skip
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="folder for what is written")
     parser.add_argument("--makedumpfile", help="its path (default: VMSIEVE_MAKEDUMPFILE, or that in PATH)")
     parser.add_argument("--vmsieve", help="the command (default: that of this Python)")
@@ -151,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.only and case.name not in arguments.only:
                 continue
             try:
-                rows = measure(setting, case, level, arguments.threads)
+                rows = measure(setting, case, level, arguments.threads, arguments.their_threads)
             except CommandError as error:
                 print(error, file=sys.stderr)
                 status = 1
