@@ -1,0 +1,152 @@
+"""What a dump of an s390x machine has in its memory rather than in headers: registers, os_info, VMCOREINFO.
+
+Stand-alone dumps have nothing else; others (QEMU's ELF cores) have registers and no VMCOREINFO.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.inputs._s390_registers import Registers, notes, parse_notes, read_registers
+from vmsieve.formats.layouts import elf, lowcore
+from vmsieve.formats.notes import build_note, cpus, vmcoreinfo_place
+from vmsieve.formats.os_info import lowcore_vmcoreinfo, read_os_info, vmcoreinfo_note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.os_info import OsInfo
+
+__all__ = ["Registers", "complete", "notes", "parse_notes", "read_registers"]
+
+#: Memory that is searched for VMCOREINFO at most, and at a time. Only damaged dumps come to that.
+_SEARCHED: Final = 16 << 30
+_SEARCHED_PACKED: Final = 1 << 30
+_CHUNK: Final = 4 << 20
+_MOST_TRIES: Final = 64
+_MARK: Final = elf.NOTE_VMCOREINFO[0] + b"\0\0"
+#: Most processors that are looked at, and that are complained of one by one.
+_MOST_CPUS: Final = 4096
+_MOST_COMPLAINTS: Final = 8
+
+
+def complete(source: Source, prefixes: Sequence[int] = ()) -> None:
+    """Find in the memory of ``source`` what its headers lack: sets ``notes``, ``cpus``, ``vmcoreinfo``.
+
+    Notes that are there already are kept. Also sets ``machine``, adds to ``header``, and says in ``oddities`` what
+    could not be found. Reads a few pages, unless VMCOREINFO has to be searched for.
+
+    Args:
+        source: An open dump of an s390x machine.
+        prefixes: Where the processors' lowcores are, physical addresses; those without saved registers are said.
+    """
+    source.machine, source.byte_order = "s390x", "big"
+    found = _processors(source, prefixes)
+    if not source.notes:
+        source.notes = notes(found, source.vmcoreinfo)
+    if prefixes:
+        source.header["processors"] = f"{len(prefixes)}, registers of {len(found)}"
+    info = read_os_info(source)
+    _tell_os_info(source, info)
+    if source.vmcoreinfo is None:
+        text = _vmcoreinfo(source, info)
+        if text is not None:
+            name, kind = elf.NOTE_VMCOREINFO
+            source.notes += build_note(name, kind, text, "big")
+            place = vmcoreinfo_place(source.notes, "big")
+            source.vmcoreinfo = text if place is None else source.notes[place[0] : sum(place)]
+    source.cpus = cpus(source.notes, "big")
+
+
+def _processors(source: Source, prefixes: Sequence[int]) -> list[Registers]:
+    found, failed = [], []
+    for prefix in prefixes[:_MOST_CPUS]:
+        try:
+            if prefix % lowcore.PREFIX_ALIGN:
+                raise ReadError("no such prefix", offset=prefix)
+            found.append(read_registers(source, prefix))
+        except ReadError as error:
+            failed.append(f"the registers of the processor with prefix {prefix:#x} are not known: {error.message}")
+    source.oddities += failed[:_MOST_COMPLAINTS]
+    if len(failed) > _MOST_COMPLAINTS:
+        source.oddities.append(f"the same holds for {len(failed) - _MOST_COMPLAINTS} more processors")
+    return found
+
+
+def _tell_os_info(source: Source, info: OsInfo | None) -> None:
+    """Facts for people."""
+    if info is None:
+        source.header["os_info"] = "none"
+        return
+    if info.problem is not None:
+        source.header["os_info"] = f"BAD at {info.address:#x}: {info.problem}"
+        source.oddities.append(f"the kernel's os_info page can't be used: {info.problem}")
+        return
+    source.header["os_info"] = f"OK at {info.address:#x}, version {info.version[0]}.{info.version[1]}"
+    base, size = info.crashkernel
+    source.header["crash_kernel_memory"] = f"{base:#x} - {base + size - 1:#x}" if size else "none"
+    for entry in info.entries:
+        if entry.state == "value":
+            text = f"{entry.value:#x}"
+        else:
+            text = f"{entry.state}, {entry.size} bytes at {entry.value:#x}" if entry.value else entry.state
+        source.header[f"os_info_{entry.name}"] = text
+        if entry.state in ("BAD", "missing"):
+            source.oddities.append(f"the os_info entry {entry.name} can't be used: {text}")
+
+
+def _vmcoreinfo(source: Source, info: OsInfo | None) -> bytes | None:
+    entry = info.entry("VMCOREINFO") if info is not None else None
+    if entry is not None and entry.data:
+        source.header["VMCOREINFO_from"] = "os_info"
+        return entry.data
+    text = lowcore_vmcoreinfo(source)
+    if text is not None:
+        source.header["VMCOREINFO_from"] = "the lowcore"
+        return text
+    text = _search(source)
+    if text is not None:
+        source.oddities.append("neither os_info nor the lowcore leads to VMCOREINFO: memory was searched for it")
+        source.header["VMCOREINFO_from"] = "a search of memory"
+    else:
+        source.oddities.append("there is no VMCOREINFO: not by way of os_info or the lowcore, nor found in memory")
+    return text
+
+
+def _search(source: Source) -> bytes | None:
+    """The first VMCOREINFO note in stored memory, within the bounds above."""
+    left = _SEARCHED_PACKED if source.compressed else _SEARCHED
+    tries = _MOST_TRIES
+    buffer = bytearray(_CHUNK)
+    for area in source.ranges():
+        for at in range(area.start, area.stored_end, _CHUNK):
+            size = min(_CHUNK, area.stored_end - at)
+            left -= size
+            if left < 0:
+                source.oddities.append("not all of memory was searched for VMCOREINFO: there is too much of it")
+                return None
+            try:
+                source.read_into(at, memoryview(buffer)[:size])
+            except ReadError:
+                continue
+            for head in _heads(buffer, size):
+                tries -= 1
+                text = vmcoreinfo_note(source, at + head)
+                if text is not None or tries == 0:
+                    return text
+    return None
+
+
+def _heads(buffer: bytearray, size: int) -> Iterator[int]:
+    """Where in ``buffer`` a VMCOREINFO note seems to begin. The kernel's is at the start of a page."""
+    at = buffer.find(_MARK, 0, size)
+    while at >= 0:
+        head = at - elf.NHDR_SIZE
+        if at % elf.NOTE_ALIGN == 0 and head >= 0:
+            name_size, length, kind = struct.unpack_from(">" + elf.NHDR, buffer, head)
+            if name_size == len(_MARK) - 1 and kind == 0 and length:
+                yield head
+        at = buffer.find(_MARK, at + 1, size)
