@@ -1,0 +1,143 @@
+"""Dumps of all memory from address 0 on, of which a file may leave out what is zero."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import CorruptError, ReadError, UsageError
+from vmsieve.formats.extents import Extents
+from vmsieve.formats.files import PlainFile
+from vmsieve.formats.inputs import MemoryRange, Source
+from vmsieve.formats.mapping import map_nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.files import ByteFile
+
+__all__ = ["ADDRESS_END", "PAGE", "FilledSource"]
+
+#: Pages of s390x have one size.
+PAGE: Final = 4096
+#: One above the highest physical address that is believed: 64 TiB, what Linux can use (MAX_PHYSMEM_BITS).
+ADDRESS_END: Final = 1 << 46
+
+
+class FilledSource(Source):
+    """An s390x machine's memory. Pieces of it lie in the file; what lies between them is zero.
+
+    Subclasses that store pieces in another way than as they are have a ``_read_piece`` of their own.
+    """
+
+    def __init__(self, file: ByteFile, kind: str, size: int) -> None:
+        """A dump of ``size`` bytes of memory, nothing of which is stored before :meth:`hold`.
+
+        Raises:
+            CorruptError: There can't be so much, or there is none.
+        """
+        super().__init__(file, format=kind, machine="s390x", byte_order="big", page_size=PAGE)
+        if not PAGE <= size <= ADDRESS_END:
+            raise CorruptError(
+                "the size of memory is not believable", file=file.name, expected=f"at most {ADDRESS_END:#x}", found=size
+            )
+        self._end = size // PAGE * PAGE
+        self._stored_end = 0
+        self._data = Extents(0)
+
+    def hold(self, data: Extents, stored_end: int) -> None:
+        """Take the table of pieces; memory below ``stored_end`` that none has is zero, what follows is missing."""
+        self._data = data
+        self._stored_end = min(stored_end // PAGE * PAGE, self._end)
+        if self._stored_end < self._end:
+            self.incomplete = True
+            self.oddities.append(f"{self._end - self._stored_end} bytes of memory are missing at its end")
+
+    def end(self) -> int:
+        """See :class:`Source`."""
+        return self._end
+
+    def ranges(self) -> Iterator[MemoryRange]:
+        """See :class:`Source`."""
+        yield MemoryRange(0, self._end, self._stored_end)
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        """See :class:`Source`.
+
+        Raises:
+            UsageError: ``page_size`` is not that of s390x.
+        """
+        if page_size != PAGE:
+            raise UsageError("a dump has pages of one size", file=self.file.name, expected=PAGE, found=page_size)
+        return _first_bits(self._end // PAGE - first_pfn, count), _first_bits(
+            self._stored_end // PAGE - first_pfn, count
+        )
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`."""
+        end = paddr + len(out)
+        if end > self._end:
+            raise ReadError("no such physical memory", file=self.file.name, offset=max(paddr, self._end))
+        if out and paddr >= self._stored_end:
+            raise ReadError("the dump ends before this memory", file=self.file.name, offset=paddr)
+        at = paddr
+        for start, stop, place in self._pieces(paddr, min(end, self._stored_end)):
+            _clear(out[at - paddr : start - paddr])
+            self._read_piece(place, start, out[start - paddr : stop - paddr])
+            at = stop
+        _clear(out[at - paddr :])
+
+    def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """What is not zero of ``start .. end``, ascending: from, to, and the place in the file."""
+        data = self._data
+        i = data.find(start)
+        while i < len(data.starts) and data.starts[i] < end:
+            low = max(start, data.starts[i])
+            yield low, min(end, data.ends[i]), data.places[i] + low - data.starts[i]
+            i += 1
+
+    def _read_piece(self, place: int, paddr: int, out: memoryview) -> None:
+        try:
+            got = self.file.read_into(place, out)
+        except ReadError as error:
+            failed = paddr + (error.offset - place if error.offset is not None else 0)
+            raise ReadError(error.message, file=self.file.name, offset=failed) from error
+        if got < len(out):
+            raise ReadError("the file has become shorter", file=self.file.name, offset=paddr + got)
+
+    def map_at(self, address: int, paddr: int, size: int) -> bool:
+        """See :class:`Source`."""
+        if not isinstance(self.file, PlainFile) or self.compressed or paddr + size > self._stored_end:
+            return False
+        at = paddr
+        for start, stop, place in self._pieces(paddr, paddr + size):
+            if not _map_zeros(address + at - paddr, start - at):
+                return False
+            if not self.file.map_at(address + start - paddr, place, stop - start):
+                return False
+            at = stop
+        return _map_zeros(address + at - paddr, paddr + size - at)
+
+
+def _map_zeros(address: int, size: int) -> bool:
+    if (address | size) % mmap.PAGESIZE:
+        return False
+    if size:
+        map_nothing(size, address)
+    return True
+
+
+def _clear(out: memoryview) -> None:
+    if out:
+        ctypes.memset(address_of(out), 0, len(out))
+
+
+def _first_bits(set_bits: int, count: int) -> bytearray:
+    """A bitmap of ``count`` bits, the first ``set_bits`` of them set; that may be less than none or more than all."""
+    whole, rest = divmod(min(max(set_bits, 0), count), 8)
+    bits = bytearray(b"\xff" * whole)
+    if rest:
+        bits.append((1 << rest) - 1)
+    return bits.ljust(count // 8, b"\0")
