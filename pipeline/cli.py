@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -17,7 +18,7 @@ from vmsieve.pipeline.streams import give_up_stdout, steady
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 _EPILOG = """\
 exit status:
@@ -92,6 +93,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"can't write to standard output: {error.strerror}", EXIT_FAILED)
     except MemoryError:
         return _fail("out of memory", EXIT_FAILED)
+
+
+def run() -> NoReturn:
+    """The program: :func:`main`, and the end of the process.
+
+    The interpreter would take itself apart first, object by object: a twentieth of the time of a small dump. Files are
+    closed by then.
+    """
+    status = main()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(status)
 
 
 def _fail(what: object, status: int) -> int:
