@@ -115,9 +115,9 @@ def end_marker(file: ByteFile, offset: int, header: Header) -> tuple[int | None,
     data = bytearray(s390.END_SIZE)
     got = file.read_into(offset, memoryview(data)) if offset < file.size else 0
     text, tod = struct.unpack(s390.END, data)
-    if text != s390.END_TEXT:
-        return None, "the dump is not complete: its end marker is missing"
     # A tape's marker may be a record of the text alone.
+    if text != s390.END_TEXT or got not in (len(text), s390.END_SIZE):
+        return None, "the dump is not complete: its end marker is missing"
     if got == s390.END_SIZE and tod < header.tod:
         return None, "the dump is not complete: the end marker is an older dump's"
     return tod, ""
