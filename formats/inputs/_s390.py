@@ -89,10 +89,11 @@ def _tell_os_info(source: Source, info: OsInfo | None) -> None:
     base, size = info.crashkernel
     source.header["crash_kernel_memory"] = f"{base:#x} - {base + size - 1:#x}" if size else "none"
     for entry in info.entries:
-        if entry.state == "value":
-            text = f"{entry.value:#x}"
-        else:
-            text = f"{entry.state}, {entry.size} bytes at {entry.value:#x}" if entry.value else entry.state
+        if entry.state == "empty":
+            continue
+        text = f"{entry.value:#x}"
+        if entry.state != "value":
+            text = f"{entry.state}, {entry.size} bytes at {text}"
         source.header[f"os_info_{entry.name}"] = text
         if entry.state in ("BAD", "missing"):
             source.oddities.append(f"the os_info entry {entry.name} can't be used: {text}")

@@ -207,4 +207,13 @@ def _probe(start: bytes) -> bool:
     return start.startswith(elf.MAGIC)
 
 
-FORMAT = InputFormat("elf", "ELF core", 30, _probe, ElfSource)
+def _open(file: ByteFile) -> ElfSource:
+    source = ElfSource(file)
+    if (source.machine, source.byte_order) == ("s390x", "big"):
+        from vmsieve.formats.inputs._s390 import complete
+
+        complete(source)  # QEMU's cores lack VMCOREINFO; memory has it
+    return source
+
+
+FORMAT = InputFormat("elf", "ELF core", 30, _probe, _open)

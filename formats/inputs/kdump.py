@@ -212,4 +212,13 @@ def _probe(start: bytes) -> bool:
     return start.startswith((kdump.SIGNATURE, kdump.OLD_SIGNATURE))
 
 
-FORMAT = InputFormat("kdump", "kdump-compressed", 20, _probe, KdumpSource)
+def _open(file: ByteFile) -> KdumpSource:
+    source = KdumpSource(file)
+    if source.machine in ("s390x", "S390X") and source.byte_order == "big":  # as the kernel and as QEMU call it
+        from vmsieve.formats.inputs._s390 import complete
+
+        complete(source)
+    return source
+
+
+FORMAT = InputFormat("kdump", "kdump-compressed", 20, _probe, _open)

@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.build.elf_core import Core, Load
+from tests.build.kdump_file import Kdump
+from tests.build.memory_file import MemoryFile
 from tests.build.notes import note, vmcoreinfo
+from tests.build.pages import Page
 from tests.build.s390x import NOTE, OS_INFO, PREFIXES, REIPL, VX, FakeS390, cksm, lowcore, os_info
 from vmsieve.formats.errors import ReadError
+from vmsieve.formats.inputs import open_file
 from vmsieve.formats.inputs._s390 import complete, notes, parse_notes, read_registers
 from vmsieve.formats.inputs._s390_registers import Registers
 from vmsieve.formats.notes import each_note
@@ -273,3 +278,23 @@ def test_damage_gives_results_and_no_errors(garbage: bytes, pokes: list[tuple[in
     complete(found.source, PREFIXES)
     lowcore_vmcoreinfo(found.source)
     assert len(found.source.cpus) == 2
+
+
+@pytest.mark.parametrize("name", ["elf", "kdump"])
+def test_a_dump_of_qemus_that_lacks_vmcoreinfo_gets_it_from_memory(name: str) -> None:
+    """Its notes have the registers; the machine's name may be in capital letters."""
+    found = machine()
+    found.add_note()
+    found.add_os_info()
+    before = notes([Registers(prefix=PREFIXES[0])], None)
+    pages = found.source.pages
+    if name == "elf":
+        data = Core([Load(0, b"".join(pages[pfn] for pfn in sorted(pages)))], (before,), "big", 22).build()
+    else:
+        stored = [Page(pfn, "stored", bytes(page)) for pfn, page in sorted(pages.items())]
+        data = Kdump(stored, order="big", notes=before, machine=b"S390X").build()
+    source = open_file(MemoryFile(data))
+    assert (source.machine, source.byte_order, len(source.cpus)) == ("s390x", "big", 1)
+    assert source.vmcoreinfo == found.vmcoreinfo()
+    assert source.notes.startswith(before)
+    assert source.header["os_info"] == f"OK at {OS_INFO:#x}, version 1.1"
