@@ -35,8 +35,9 @@ def ordered(
     """Yield filled buffers in the order they were claimed.
 
     Args:
-        threads: Workers; with one, everything happens in the calling thread.
-        make_buffer: Makes a buffer; ``threads + 2`` are made at the most.
+        threads: That work, side by side. The calling one is among them: it works when no result is there to be yielded,
+            so that there are no more threads than cores. With one, everything happens there.
+        make_buffer: Makes a buffer; ``2 * threads`` are made at the most.
         claim: Fills in what the next piece of work is, one call at a time; False when there is none left.
         work: Does it; calls run side by side, each with its own buffer.
         warn: Told when fewer threads than asked for can be had.
@@ -51,8 +52,8 @@ def ordered(
         started = pool.start(threads)
         if started < threads:
             warn(f"only {started} of {threads} threads can be had")
-        if started:
-            yield from pool.results(threads)
+        if started > 1:
+            yield from pool.results(started)
             return
     buffer = make_buffer()
     while claim(buffer):

@@ -28,8 +28,8 @@ class Workers(Generic[B]):
         self._stop = False
 
     def start(self, threads: int) -> int:
-        """Start so many threads; returns how many there are, which may be fewer."""
-        for _ in range(threads):
+        """Start ``threads - 1`` threads; returns how many work then, the calling one included."""
+        for _ in range(threads - 1):
             thread = threading.Thread(target=self._run, daemon=True)
             try:
                 with self._changed:
@@ -39,56 +39,77 @@ class Workers(Generic[B]):
                 with self._changed:
                     self._running -= 1
                 break
-        return self._running
+        return self._running + 1
 
     def _run(self) -> None:
         try:
             while True:
                 buffer = self._free.get()
-                if buffer is None:
+                if buffer is None or not self._do_one(buffer):
                     return
-                with self._claiming:
-                    if self._stop:
-                        return
-                    number = self._claimed
-                    result: B | BaseException = buffer
-                    try:
-                        if not self._claim(buffer):
-                            self._stop = True
-                            return
-                    except BaseException as error:  # handed to the reader of the results
-                        result = error
-                    self._claimed += 1
-                    if result is not buffer:
-                        self._stop = True
-                if result is buffer:
-                    try:
-                        self._work(buffer)
-                    except BaseException as error:
-                        result = error
-                with self._changed:
-                    self._finished[number] = result
-                    self._changed.notify()
         finally:
             with self._changed:
                 self._running -= 1
                 self._changed.notify()
 
+    def _do_one(self, buffer: B) -> bool:
+        """Claim a piece of work and do it; False when there is none left."""
+        with self._claiming:
+            if self._stop:
+                return False
+            number = self._claimed
+            result: B | BaseException = buffer
+            try:
+                if not self._claim(buffer):
+                    self._stop = True
+                    return False
+            except BaseException as error:  # handed to the reader of the results
+                result = error
+            self._claimed += 1
+            if result is not buffer:
+                self._stop = True
+        if result is buffer:
+            try:
+                self._work(buffer)
+            except BaseException as error:
+                result = error
+        with self._changed:
+            self._finished[number] = result
+            self._changed.notify()
+        return True
+
+    def _help(self) -> bool:
+        """Do a piece of work in the calling thread, rather than wait; False when there is none, or no buffer."""
+        try:
+            buffer = self._free.get_nowait()
+        except queue.Empty:
+            return False
+        return buffer is not None and self._do_one(buffer)
+
+    def _is_over(self, number: int) -> bool:
+        """No result of this number will come."""
+        return self._stop and number >= self._claimed
+
+    def _wait_for(self, number: int) -> B | BaseException | None:
+        """The result of this number; None when there are no more."""
+        while number not in self._finished and not self._is_over(number):
+            if self._help():
+                continue
+            with self._changed:
+                while number not in self._finished and not self._is_over(number) and self._free.empty():
+                    self._changed.wait()
+        return self._finished.pop(number, None)
+
     def results(self, threads: int) -> Iterator[B]:
         """Filled buffers in the order of their claims; ``threads``: how many were asked for."""
         try:
-            for _ in range(self._running + 2):
+            for _ in range(2 * threads):
                 self._free.put(self._make_buffer())
             number = 0
             while True:
-                with self._changed:
-                    while number not in self._finished and (self._running or number < self._claimed):
-                        if self._stop and number >= self._claimed:
-                            return
-                        self._changed.wait()
-                    if number not in self._finished:
-                        return
-                    result = self._finished.pop(number)
+                result = self._wait_for(number)
+                if result is None:
+                    return
                 if isinstance(result, BaseException):
                     raise result
                 yield result
