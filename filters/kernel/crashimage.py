@@ -1,0 +1,108 @@
+"""What the regions of a loaded crash kernel are, as far as their first bytes tell: a best guess, for people.
+
+Sources: arch/x86/boot.rst, arch/arm64/booting.rst, arch/riscv/boot-image-header.rst and
+driver-api/early-userspace/buffer-format.rst of Documentation, arch/s390/boot/head.S.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.kernel.packed import ARCHIVES, MAGICS, archive_right, stream_right
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.layouts import elf
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmsieve.filters.kernel.crashkernel import Region
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["INITRD", "KERNEL", "own_checksum", "recognised", "what_regions_are"]
+
+KERNEL: Final = "kernel"
+INITRD: Final = "initrd"
+BOOT_PARAMETERS: Final = "boot parameters"
+UNKNOWN: Final = "unknown"
+#: Bytes of a region that are looked at.
+_START: Final = 0x11000
+#: A kernel is no smaller.
+_KERNEL_LEAST: Final = 1 << 20
+
+_ELF_KINDS: Final = {elf.ET_CORE: "ELF core header", 2: KERNEL, 3: KERNEL}
+#: Fixed marks: offset, bytes, what it is. Of an s390x kernel the first 64 KiB may be a region of their own.
+_MARKS: Final = (
+    (0x202, b"HdrS", BOOT_PARAMETERS),
+    (0x38, b"ARM\x64", KERNEL),
+    (0x38, b"RSC\x05", KERNEL),
+    (0x10008, b"S390EP", KERNEL),
+    (0x8, b"S390EP", KERNEL),
+    (0, b"\xd0\x0d\xfe\xed", "device tree"),
+    *((0, magic, INITRD) for magic in (*ARCHIVES, *MAGICS)),
+    (0, b"MZ", KERNEL),
+)
+#: The x86 boot protocol: version, and where the compressed kernel is in what follows the real-mode part.
+_VERSION_AT: Final = 0x206
+_PAYLOAD_VERSION: Final = 0x208
+_PAYLOAD_AT: Final = 0x248
+
+
+def what_regions_are(source: Source, regions: Sequence[Region]) -> list[str]:
+    """A name for each of the regions; "unknown" where nothing is known."""
+    names = [_name(_start(source, region)) for region in regions]
+    rest = [i for i, name in enumerate(names) if name == UNKNOWN and regions[i].size >= _KERNEL_LEAST]
+    if rest and KERNEL not in names:
+        # The part of an x86 kernel that is loaded begins with code.
+        names[max(rest, key=lambda i: regions[i].size)] = KERNEL
+    return names
+
+
+def recognised(names: Sequence[str]) -> bool:
+    """Do ``names`` have one that memory does not get by chance?"""
+    return any(name in (KERNEL, INITRD, BOOT_PARAMETERS, "ELF core header") for name in names)
+
+
+def _start(source: Source, region: Region) -> bytes:
+    out = bytearray(min(region.size, _START))
+    try:
+        source.read_into(region.start, memoryview(out))
+    except ReadError:
+        return b""
+    return bytes(out)
+
+
+def _name(start: bytes) -> str:
+    if start.startswith(elf.MAGIC) and len(start) >= 20:
+        kind = min(start[16], start[17]) or max(start[16], start[17])  # in either byte order
+        return _ELF_KINDS.get(kind, UNKNOWN)
+    for at, mark, name in _MARKS:
+        if start[at : at + len(mark)] == mark:
+            return name
+    return UNKNOWN if any(start) else "zeros"
+
+
+def own_checksum(source: Source, regions: Sequence[Region], names: Sequence[str], number: int) -> bool | None:
+    """Does region ``number`` agree with a checksum that it carries itself? None: it carries none, or not of all parts.
+
+    Initial RAM disks are compressed, and so is most of an x86 kernel; gzip, xz, bzip2 and zstd streams hold checksums.
+    """
+    region = regions[number]
+    if names[number] == INITRD:
+        return archive_right(source, region.start, region.end)
+    if names[number] == KERNEL:
+        payload = _payload(source, regions, names)
+        if payload is not None and payload[0] + payload[1] <= region.size:
+            at = region.start + payload[0]
+            return stream_right(source, at, at + payload[1])
+    return None
+
+
+def _payload(source: Source, regions: Sequence[Region], names: Sequence[str]) -> tuple[int, int] | None:
+    """Offset and size of the compressed kernel within the kernel, as the boot parameters tell it."""
+    if BOOT_PARAMETERS not in names:
+        return None
+    start = _start(source, regions[names.index(BOOT_PARAMETERS)])
+    (version,) = struct.unpack_from("<H", start, _VERSION_AT)
+    offset, size = struct.unpack_from("<II", start, _PAYLOAD_AT)
+    return (offset, size) if version >= _PAYLOAD_VERSION and size else None

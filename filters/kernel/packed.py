@@ -1,0 +1,193 @@
+"""Compressed data in physical memory, held against the checksums that they carry.
+
+Streams: RFC 1952 (gzip), the .xz file format, bzip2, RFC 8878 (Zstandard). Archives: cpio's newc, of
+Documentation/driver-api/early-userspace/buffer-format.rst: archives and compressed ones in any order, zeros between.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from vmsieve.formats.errors import ReadError
+
+if TYPE_CHECKING:
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["ARCHIVES", "MAGICS", "archive_right", "stream_right"]
+
+#: Beginnings of cpio archives.
+ARCHIVES: Final = (b"070701", b"070702")
+_GZIP, _XZ, _BZIP2, _ZSTD = b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd"
+#: Beginnings of compressed ones; the last ones, lz4's, lzop's and lzma's, carry no checksum or are not looked into.
+MAGICS: Final = (
+    _GZIP, _XZ, _BZIP2, _ZSTD, b"\x02\x21\x4c\x18", b"\x04\x22\x4d\x18", b"\x89LZO\0", b"\x5d\0\0",
+)  # fmt: skip
+_PIECE: Final = 64 << 10
+_UNPACKED_AT_ONCE: Final = 1 << 20
+#: Of zstd, whose package bounds no output: four bytes can be 128 KiB of content.
+_ZSTD_PIECE: Final = 512
+_ZSTD_CHECKSUM: Final = 4
+#: Memory that unpacking may take: what zstd -22 and xz -9 ask for.
+_WINDOW: Final = 128 << 20
+#: Members of a file system; there are two or three.
+_MEMBERS: Final = 64
+_CPIO_HEADER: Final = 110
+_CPIO_NAME_MOST: Final = 4096
+_TRAILER: Final = b"TRAILER!!!\0"
+
+
+class _Memory:
+    """Physical memory read like a file, from ``at`` up to ``end``."""
+
+    def __init__(self, source: Source, at: int, end: int) -> None:
+        self._source = source
+        self.at = at
+        self._end = end
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; fewer at the end."""
+        out = bytearray(min(size, self._end - self.at))
+        self._source.read_into(self.at, memoryview(out))
+        self.at += len(out)
+        return bytes(out)
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, which stay."""
+        at = self.at
+        out = self.read(size)
+        self.at = at
+        return out
+
+    def skip_zeros(self) -> bool:
+        """Go to the next byte that is not zero; False if there is none."""
+        while self.at < self._end:
+            piece = self.peek(_PIECE)
+            rest = piece.lstrip(b"\0")
+            self.at += len(piece) - len(rest)
+            if rest:
+                return True
+        return False
+
+
+def stream_right(source: Source, start: int, end: int) -> bool | None:
+    """Is the compressed stream at ``start`` right by its own checksum? None: it has none, or nothing unpacks it."""
+    try:
+        return _stream(_Memory(source, start, end))
+    except ReadError:
+        return None
+
+
+def archive_right(source: Source, start: int, end: int) -> bool | None:
+    """Is the initial RAM disk right by its own checksums? None: a part of it has none, or nothing here unpacks it.
+
+    Of archives that are not compressed, only the headers can be looked at.
+    """
+    memory = _Memory(source, start, end)
+    right: bool | None = None
+    try:
+        for _ in range(_MEMBERS):
+            if not memory.skip_zeros():
+                break
+            if memory.peek(6) in ARCHIVES:
+                if not _archive(memory):
+                    return False
+                continue
+            right = _stream(memory)
+            if right is not True:
+                break
+    except ReadError:
+        return None
+    return right
+
+
+def _archive(memory: _Memory) -> bool:
+    """Walk through a cpio archive; False where it is damaged."""
+    start = memory.at
+    while True:
+        header = memory.read(_CPIO_HEADER)
+        try:
+            size, name_size = int(header[54:62], 16), int(header[94:102], 16)
+        except ValueError:
+            return False
+        if header[:6] not in ARCHIVES or len(header) < _CPIO_HEADER or not 0 < name_size <= _CPIO_NAME_MOST:
+            return False
+        name = memory.read(name_size)
+        memory.at += -(memory.at - start) % 4
+        if name == _TRAILER:
+            return True
+        memory.at += size + -size % 4
+        if not memory.peek(1):
+            return False
+
+
+def _stream(memory: _Memory) -> bool | None:
+    """Unpack the stream that begins here, and go behind it; True and None only for a whole one."""
+    magic = memory.peek(6)
+    for begin, run in ((_GZIP, _gzip), (_XZ, _xz), (_BZIP2, _bzip2), (_ZSTD, _zstd)):
+        if magic.startswith(begin):
+            return run(memory)
+    return None
+
+
+def _gzip(memory: _Memory) -> bool:
+    import zlib
+
+    unpacker = zlib.decompressobj(31)
+    data = b""
+    try:
+        while not unpacker.eof:
+            data = data or memory.read(_PIECE)
+            if not data:
+                return False
+            unpacker.decompress(data, _UNPACKED_AT_ONCE)
+            data = unpacker.unconsumed_tail
+    except zlib.error:
+        return False
+    memory.at -= len(unpacker.unused_data)
+    return True
+
+
+def _xz(memory: _Memory) -> bool | None:
+    import lzma
+
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_WINDOW)
+    right = _fed(memory, unpacker, lzma.LZMAError)
+    return None if right and unpacker.check == lzma.CHECK_NONE else right
+
+
+def _bzip2(memory: _Memory) -> bool:
+    import bz2
+
+    return _fed(memory, bz2.BZ2Decompressor(), OSError)
+
+
+def _fed(memory: _Memory, unpacker: Any, error: type[Exception]) -> bool:
+    try:
+        while not unpacker.eof:
+            data = memory.read(_PIECE) if unpacker.needs_input else b""
+            if unpacker.needs_input and not data:
+                return False
+            unpacker.decompress(data, _UNPACKED_AT_ONCE)
+    except error:
+        return False
+    memory.at -= len(unpacker.unused_data)
+    return True
+
+
+def _zstd(memory: _Memory) -> bool | None:
+    try:
+        import zstandard
+    except ImportError:
+        return None
+    has_checksum = memory.peek(5)[4] & _ZSTD_CHECKSUM
+    unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+    try:
+        while not unpacker.eof:
+            data = memory.read(_ZSTD_PIECE)
+            if not data:
+                return False
+            unpacker.decompress(data)
+    except zstandard.ZstdError:
+        return False
+    memory.at -= len(unpacker.unused_data)
+    return True if has_checksum else None

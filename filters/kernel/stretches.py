@@ -1,0 +1,109 @@
+"""Physical memory read from one end to the other, whatever of it a dump lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Final
+
+from vmsieve.formats.errors import ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["holds_any", "left_out", "stretches"]
+
+_SIZE: Final = 1 << 20
+#: Of a dump that does not tell; any will do that divides the real one.
+_PAGE: Final = 4096
+
+
+def stretches(
+    source: Source, start: int, end: int, *, keep: int = 0, advance: Callable[[int], None] = lambda _: None
+) -> Iterator[tuple[int, bytearray]]:
+    """The memory ``start .. end`` of a dump in pieces of about a megabyte, ascending; what is absent is zeros.
+
+    Args:
+        source: The dump.
+        start: Physical address, rounded down to a multiple of the pieces' size.
+        end: Physical address, rounded up.
+        keep: Bytes at the end of a piece that are handed out again at the beginning of the next one if that follows
+            at once; else zeros are.
+        advance: Told of addresses, in bytes, that are done.
+
+    Yields:
+        Physical address of the first byte, and the bytes, which hold until the next piece is asked for.
+    """
+    page, size = _units(source)
+    buffer = bytearray(keep + size)
+    behind = -1
+    with memoryview(buffer) as view:
+        for at in _addresses(source, start // size * size, min(end, source.end()), advance):
+            buffer[:keep] = buffer[size:] if at == behind else bytes(keep)
+            behind = at + size
+            _read(source, at, view[keep:], page)
+            yield at - keep, buffer
+            advance(size)
+
+
+def _units(source: Source) -> tuple[int, int]:
+    """Bytes of a page, and of a piece: eight pages at least."""
+    page = source.page_size or _PAGE
+    return page, max(_SIZE, page * 8)
+
+
+def _stored(source: Source, at: int) -> bytearray:
+    page, size = _units(source)
+    return source.memory_bits(at // page, size // page, page)[1]
+
+
+def _addresses(source: Source, at: int, end: int, advance: Callable[[int], None]) -> Iterator[int]:
+    """Addresses of the pieces of which the dump has something."""
+    _, size = _units(source)
+    while at < end:
+        there = max(source.next_memory(at) // size * size, at)
+        advance(there - at)
+        at = there
+        if at < end:
+            if any(_stored(source, at)):
+                yield at
+            else:
+                advance(size)
+        at += size
+
+
+def _read(source: Source, at: int, out: memoryview, page: int) -> None:
+    """Fill ``out``; page by page where a page of it can't be had."""
+    try:
+        source.read_into(at, out)
+        return
+    except ReadError:
+        stored = _stored(source, at)
+    for number in range(len(out) // page):
+        part = out[number * page : (number + 1) * page]
+        try:
+            if stored[number >> 3] >> (number & 7) & 1:
+                source.read_into(at + number * page, part)
+                continue
+        except ReadError:
+            pass
+        part[:] = bytes(page)
+
+
+def left_out(source: Source, start: int, end: int) -> int:
+    """Bytes in pages of ``start .. end`` that the machine had and that are not in the dump; multiples of pages."""
+    page, size = _units(source)
+    found = 0
+    for at in range(start // size * size, end, size):
+        exists, stored = source.memory_bits(at // page, size // page, page)
+        first, last = max(start - at, 0) // page, min(end - at, size) // page
+        mask = (1 << last) - (1 << first)
+        absent = int.from_bytes(exists, "little") & ~int.from_bytes(stored, "little") & mask
+        found += bin(absent).count("1") * page
+    return found
+
+
+def holds_any(source: Source, start: int, end: int) -> bool:
+    """Is any page of the pieces from ``start`` to ``end`` in the dump?"""
+    _, size = _units(source)
+    return any(True for _ in _addresses(source, start // size * size, min(end, source.end()), lambda _: None))

@@ -1,0 +1,142 @@
+"""Memory of the running machine, as far as its kernel shows it: ``/proc/kcore``, else ``/dev/mem``.
+
+What of it is memory, and which part is reserved for a crash kernel, ``/proc/iomem`` tells (kernel/resource.c), to the
+superuser alone. Kernels that are locked down show neither; most show ``/dev/mem`` only for devices
+(CONFIG_STRICT_DEVMEM).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import FormatError, ReadError, VmsieveError
+from vmsieve.formats.inputs import MemoryRange, Source, open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["CRASH_KERNEL", "DevMemSource", "iomem_ranges", "open_live"]
+
+CRASH_KERNEL: Final = "Crash kernel"
+_SYSTEM_RAM: Final = "System RAM"
+_LINE: Final = re.compile(r" *([0-9a-f]{8,16})-([0-9a-f]{8,16}) : (.*)")
+#: Lines of /proc/iomem that are looked at; large machines have a few thousand.
+_LINES_MOST: Final = 1 << 20
+
+
+def iomem_ranges(name: str, path: str = "/proc/iomem") -> list[tuple[int, int]]:
+    """Physical memory called ``name``: first address and one above the last, ascending.
+
+    Raises:
+        FormatError: The file can't be read, or hides addresses from this user.
+    """
+    found = []
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            for line, _ in zip(file, range(_LINES_MOST)):
+                match = _LINE.fullmatch(line.rstrip("\n"))
+                if match is not None and match[3] == name:
+                    found.append((int(match[1], 16), int(match[2], 16) + 1))
+    except OSError as error:
+        raise FormatError(f"can't be read: {error.strerror}", file=path) from error
+    if found and not any(start for start, _ in found):
+        raise FormatError("addresses are hidden from this user", file=path, hint="only root sees them")
+    return sorted(found)
+
+
+class _Device:
+    """``/dev/mem`` as a file; see :class:`vmsieve.formats.files.ByteFile`."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self.name, self.size = path, size
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise FormatError(f"can't open it: {error.strerror}", file=path) from error
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        """See :class:`vmsieve.formats.files.ByteFile`."""
+        done = 0
+        while done < len(out):
+            try:
+                got = os.preadv(self._fd, [out[done:]], offset + done)
+            except (OSError, OverflowError) as error:
+                why = getattr(error, "strerror", None) or "there is no such address"
+                raise ReadError(
+                    f"the kernel does not show this memory: {why}", file=self.name, offset=offset
+                ) from error
+            if got == 0:
+                break
+            done += got
+        return done
+
+    def close(self) -> None:
+        """See :class:`vmsieve.formats.files.ByteFile`."""
+        os.close(self._fd)
+
+
+class DevMemSource(Source):
+    """The running machine's memory through ``/dev/mem``: an offset in the file is a physical address."""
+
+    def __init__(self, path: str = "/dev/mem", iomem: str = "/proc/iomem") -> None:
+        """Open it.
+
+        Raises:
+            FormatError: The kernel refuses, or hides what is memory.
+        """
+        self._ranges = iomem_ranges(_SYSTEM_RAM, iomem)
+        if not self._ranges:
+            raise FormatError("no memory is listed", file=iomem)
+        super().__init__(
+            _Device(path, self._ranges[-1][1]), format="memory", machine=os.uname().machine, byte_order=sys.byteorder
+        )
+
+    def end(self) -> int:
+        """See :class:`Source`."""
+        return self._ranges[-1][1]
+
+    def ranges(self) -> Iterator[MemoryRange]:
+        """See :class:`Source`."""
+        for start, end in self._ranges:
+            yield MemoryRange(start, end, end)
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        """See :class:`Source`."""
+        bits = 0
+        for start, end in self._ranges:
+            first = min(max(-(-start // page_size) - first_pfn, 0), count)
+            last = min(max(end // page_size - first_pfn, first), count)
+            bits |= (1 << last) - (1 << first)
+        found = bits.to_bytes(count // 8, "little")
+        return bytearray(found), bytearray(found)
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`."""
+        if self.file.read_into(paddr, out) < len(out):
+            raise ReadError("no such physical memory", file=self.file.name, offset=paddr)
+
+
+def open_live(wanted: int) -> Source:
+    """The running machine's memory, of which the page at physical address ``wanted`` can be read.
+
+    Raises:
+        ReadError: The kernel shows it nowhere; the message says what was tried.
+    """
+    reasons = []
+    for path in ("/proc/kcore", "/dev/mem"):
+        try:
+            source = DevMemSource(path) if path == "/dev/mem" else open_source(path)
+        except VmsieveError as error:
+            reasons.append(str(error))
+            continue
+        try:
+            source.read_into(wanted, memoryview(bytearray(4096)))
+        except ReadError as error:
+            source.close()
+            reasons.append(str(error))
+        else:
+            return source
+    raise ReadError("this kernel does not show its memory: " + "; ".join(reasons), hint="needs root")
