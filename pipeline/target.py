@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import OutputError
+from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
 from vmsieve.pipeline.pool import usable_cores
 from vmsieve.pipeline.streams import stdout_fd
@@ -81,7 +82,7 @@ class Target:
             if stat.S_ISREG(there.st_mode):
                 if not plan.force:
                     raise OutputError("the output exists already", file=plan.output, hint="-f overwrites it")
-                if plan.input != "-" and os.path.exists(plan.input) and os.path.samefile(plan.input, plan.output):
+                if plan.input != "-" and any(map(self._is_output, input_paths(plan.input))):
                     raise OutputError("the output is the input", file=plan.output)
                 flags |= os.O_TRUNC
         try:
@@ -89,6 +90,9 @@ class Target:
             return os.open(plan.output, flags, 0o600)
         except OSError as error:
             raise OutputError(f"can't write the output: {error.strerror}", file=plan.output) from error
+
+    def _is_output(self, path: str) -> bool:
+        return os.path.exists(path) and os.path.samefile(path, self._path)
 
     def _send(self, data: memoryview) -> int:
         taken = os.write(self._fd, data)

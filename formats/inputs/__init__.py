@@ -9,10 +9,11 @@ physical memory there is, the notes, the byte order) and knows nothing of kernel
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Callable
 
-from vmsieve.formats.errors import FormatError, UnsupportedError
+from vmsieve.formats.errors import FormatError, UnsupportedError, UsageError
 from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
 
 __all__ = [
-    "Container", "Cpu", "InputFormat", "MemoryRange", "Source", "VirtualRange", "formats", "open_file", "open_source",
+    "Container", "Cpu", "InputFormat", "MemoryRange", "Source", "VirtualRange", "formats", "input_paths", "open_file",
+    "open_source",
 ]  # fmt: skip
 
 #: How much of a file a probe is shown.
@@ -165,6 +167,8 @@ class InputFormat:
         order: Probes run in ascending order; a probe that takes anything comes last.
         probe: Shown the file's first :data:`PROBE_SIZE` bytes (or fewer): is it this format at all?
         open: Opens it.  Raises FormatError when it is this format but can't be used.
+        open_set: Opens a dump that lies on several files, given in any order, all of which the probe took; None: this
+            format does not know such dumps.
     """
 
     name: str
@@ -172,6 +176,7 @@ class InputFormat:
     order: int
     probe: Callable[[bytes], bool]
     open: Callable[[ByteFile], Source]
+    open_set: Callable[[list[ByteFile]], Source] | None = None
 
 
 @record(frozen=True)
@@ -198,45 +203,98 @@ def formats() -> list[InputFormat | Container]:
     return sorted(found, key=lambda f: f.order)
 
 
+def input_paths(path: str) -> list[str]:
+    """The files that ``path`` names: one, or several with commas between them if no file is called so as a whole."""
+    parts = path.split(",")
+    return parts if len(parts) > 1 and all(parts) and not os.path.lexists(path) else [path]
+
+
 def open_source(path: str) -> Source:
-    """Open the dump at ``path``.
+    """Open the dump at ``path``, which may name several files: see :func:`input_paths`.
 
     Raises:
         FormatError: It can't be opened, is of no known format, or its headers are not usable.
+        UsageError: Several files are named, and the format does not know dumps on several.
     """
     from vmsieve.formats.files import PlainFile
 
-    return open_file(PlainFile(path))
+    paths = input_paths(path)
+    if len(paths) == 1:
+        return open_file(PlainFile(path))
+    files: list[ByteFile] = []
+    try:
+        files.extend(PlainFile(one) for one in paths)
+        return _open_set(files)
+    except BaseException:
+        for file in files:
+            file.close()
+        raise
 
 
 def open_file(file: ByteFile) -> Source:
     """Open the dump stored in ``file``; closes it on failure. Containers are unwrapped, four deep at the most."""
-    oddities: list[str] = []
-    containers: list[str] = []
-    torn = False
+    opened = [file]
     try:
-        for _ in range(4):
-            start = bytearray(min(PROBE_SIZE, max(file.size, 0)))
-            got = file.read_into(0, memoryview(start))
-            plugin = next((f for f in formats() if f.probe(bytes(start[:got]))), None)
-            if plugin is None:
-                raise UnsupportedError(
-                    "not a dump of a known format",
-                    file=file.name,
-                    found=bytes(start[:8]).hex(" ") or "an empty file",
-                )
-            if isinstance(plugin, InputFormat):
-                source = plugin.open(file)
-                source.oddities[:0] = oddities
-                source.incomplete |= torn
-                if containers:
-                    source.header = {"within": ", ".join(containers), **source.header}
-                return source
-            file, odd, incomplete = plugin.open(file)
-            oddities += odd
-            containers.append(plugin.title)
-            torn |= incomplete
-        raise FormatError("too many containers within each other", file=file.name)
+        found, within = _unwrap(opened, 0)
+        source = found.open(opened[0])
     except BaseException:
-        file.close()
+        opened[0].close()
         raise
+    within.tell(source)
+    return source
+
+
+def _open_set(files: list[ByteFile]) -> Source:
+    """Open the dump that lies on ``files``, which are replaced by what containers hold."""
+    found = [_unwrap(files, i) for i in range(len(files))]
+    plugin = found[0][0]
+    other = next((i for i, (one, _) in enumerate(found) if one is not plugin), None)
+    if other is not None:
+        raise UsageError(
+            "the files are of different formats", file=files[other].name,
+            expected=plugin.title, found=found[other][0].title,
+        )  # fmt: skip
+    if plugin.open_set is None:
+        raise UsageError(f"a dump of this format lies in one file: {plugin.title}", file=files[0].name)
+    source = plugin.open_set(files)
+    for _, within in found:
+        within.tell(source)
+    return source
+
+
+@record
+class _Within:
+    """What the containers around a dump told."""
+
+    oddities: list[str] = field(default_factory=list)
+    titles: list[str] = field(default_factory=list)
+    torn: bool = False
+
+    def tell(self, source: Source) -> None:
+        source.oddities[:0] = self.oddities
+        source.incomplete |= self.torn
+        if self.titles:
+            source.header = {"within": ", ".join(self.titles), **source.header}
+
+
+def _unwrap(files: list[ByteFile], i: int) -> tuple[InputFormat, _Within]:
+    """The format of file ``i``, which is replaced by the file within it while that is a container."""
+    within = _Within()
+    for _ in range(4):
+        file = files[i]
+        start = bytearray(min(PROBE_SIZE, max(file.size, 0)))
+        got = file.read_into(0, memoryview(start))
+        plugin = next((f for f in formats() if f.probe(bytes(start[:got]))), None)
+        if plugin is None:
+            raise UnsupportedError(
+                "not a dump of a known format",
+                file=file.name,
+                found=bytes(start[:8]).hex(" ") or "an empty file",
+            )
+        if isinstance(plugin, InputFormat):
+            return plugin, within
+        files[i], odd, incomplete = plugin.open(file)
+        within.oddities += odd
+        within.titles.append(plugin.title)
+        within.torn |= incomplete
+    raise FormatError("too many containers within each other", file=files[i].name)

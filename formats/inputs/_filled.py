@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import CorruptError, ReadError, UsageError
 from vmsieve.formats.extents import Extents
-from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import MemoryRange, Source
 from vmsieve.formats.mapping import map_nothing
 
@@ -109,13 +108,14 @@ class FilledSource(Source):
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
         """See :class:`Source`."""
-        if not isinstance(self.file, PlainFile) or self.compressed or paddr + size > self._stored_end:
+        map_file = getattr(self.file, "map_at", None)
+        if map_file is None or self.compressed or paddr + size > self._stored_end:
             return False
         at = paddr
         for start, stop, place in self._pieces(paddr, paddr + size):
             if not _map_zeros(address + at - paddr, start - at):
                 return False
-            if not self.file.map_at(address + start - paddr, place, stop - start):
+            if not map_file(address + start - paddr, place, stop - start):
                 return False
             at = stop
         return _map_zeros(address + at - paddr, paddr + size - at)

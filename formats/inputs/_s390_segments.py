@@ -96,16 +96,23 @@ class Segments:
         self.count = self.end = self.there = self.at = 0
         self.stopped = False
         self._file, self._header = file, header
+        self._size = file.size
 
     def walk(self, at: int, least: int = 0, until: int | None = None) -> None:
-        """Take the segments from ``at`` on that lie in memory from ``least`` on.
+        """Take the segments from ``at`` on, until the last one or until one that can't be.
 
-        ``until``: where in the file the volume ends, if others follow: the last segments may be missing without harm.
+        Args:
+            at: Where the first header is.
+            least: Its memory is not below this address.
+            until: Where in the file the volume ends, if others may follow; it ends before room for the header of a
+                segment, a MiB, and a page.
         """
         self.at, self.end, self.there = at, least, least
+        if until is not None:
+            self._size = min(self._size, until)
         # A segment is a number of whole MiBs, of which the machine may lack the last part.
         most = -(-self._header.memory_size // _MIB) * _MIB
-        while not self.stopped and (until is None or self.at + s390.SEGMENT_SIZE + _MIB <= until):
+        while not self.stopped and (until is None or self.at + 2 * s390.SEGMENT_SIZE + _MIB <= until):
             segment = read_segment(self._file, self.at, self._header.unit_size, self.block)
             if segment is None or segment.start < self.end or segment.start + segment.size > most:
                 return
@@ -115,7 +122,7 @@ class Segments:
 
     def _take(self, segment: Segment) -> None:
         end = segment.start + segment.size
-        there = min(max(self._file.size - segment.data, 0), segment.stored)
+        there = min(max(self._size - segment.data, 0), segment.stored)
         if segment.entries:
             self.data.add(segment.start, end, _PACKED + len(self.heads))
             self.heads.append(segment.data - s390.SEGMENT_SIZE)

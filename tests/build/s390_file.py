@@ -158,3 +158,39 @@ def compressed(dump: Dump, block: int = 4096, unit: int = MIB) -> bytes:
         data, offsets = packed(dump.memory[start:end], block, unit)
         out += segment(start, end - start, last, len(data) // block, offsets) + data
     return out + dump.end().ljust(block, b"\0")
+
+
+def volumes(dump: Dump, sizes: list[int]) -> list[bytes]:
+    """Version 2 on several volumes: what is in partitions of these sizes, as the dump tool fills them."""
+    dump = replace(dump, magic=MAGIC_EXT, version=2, multi=1, signed=MAGIC_EXT)
+    rows = segments(dump.memory) or [(0, 0)]
+    parts = []
+    for number, size in enumerate(sizes):
+        out, free = replace(dump, volume=number).header(), size - 3 * PAGE
+        done = False
+        while rows and free >= MIB:
+            start, end = rows.pop(0)
+            stop = min(end, start + free // MIB * MIB)
+            if stop < end:
+                rows.insert(0, (stop, end))
+            out += segment(start, stop - start, not rows) + dump.memory[start:stop]
+            free -= stop - start + PAGE
+            done = not rows
+        parts.append((out + (dump.end() if done else b"")).ljust(size, b"\xee"))
+        if done:
+            break
+    unused = replace(dump, volume=len(parts), mem_size=0, tod=0).header()
+    return parts + [unused.ljust(size, b"\xee") for size in sizes[len(parts) :]]
+
+
+def disks(parts: list[bytes], block: int = 4096, version: int = 2, timestamp: int = 7) -> list[bytes]:
+    """Whole disks around the partitions, with the dump tool and the table of volumes."""
+    tool = b"XMULT64" + bytes([version])
+    firsts = [(24 + 3 * number) * 4096 // block for number in range(len(parts))]
+    rows = [
+        struct.pack(">HIIBBB", 0x5000 + number, first, first + len(part) // block - 1, block >> 8, 12, 15)
+        for number, (part, first) in enumerate(zip(parts, firsts))
+    ]
+    table = struct.pack(">QH", timestamp, len(parts)) + b"".join(rows).ljust(32 * 13, b"\0") + bytes([0, 1] * 16)
+    head = bytes(3 * block) + tool.ljust({1: 0x3000}.get(version, 0x4000), b"\xdd") + table
+    return [head.ljust(first * block, b"\0") + part for part, first in zip(parts, firsts)]
