@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Callable
 
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.layouts import flattened
+from vmsieve.formats.writeback import Writeback
 
 if TYPE_CHECKING:
     from typing import Union
@@ -107,6 +108,7 @@ class FilePlace(_Gathering):
     def __init__(self, fd: int, name: str, *, durable: bool = False) -> None:
         super().__init__(name)
         self._fd = fd
+        self._writeback = Writeback(fd)
         self._durable = durable
 
     def _emit(self, offset: int, data: memoryview, unit: int) -> None:
@@ -114,6 +116,7 @@ class FilePlace(_Gathering):
         try:
             while done < len(data):
                 done += os.pwrite(self._fd, data[done:], offset + done)
+            self._writeback.wrote(done)
         except OSError as error:
             # The part is there, so overwriting it needs no room.
             with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
+from vmsieve.formats.writeback import Writeback
 from vmsieve.pipeline.pool import usable_cores
 from vmsieve.pipeline.streams import stdout_fd
 
@@ -51,6 +52,7 @@ class Target:
         positions = not (self._stdout or self._stream) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
         self.flattened = plan.flattened or not (positions or form.sequential)
         self._sent = 0
+        self._writeback = Writeback(self._fd)
         send = self._send if self._stream is None else self._stream.write
         self.place: FilePlace | FlattenedPlace | PipePlace
         if self.flattened:
@@ -97,6 +99,7 @@ class Target:
     def _send(self, data: memoryview) -> int:
         taken = os.write(self._fd, data)
         self._sent += taken
+        self._writeback.wrote(taken)
         return taken
 
     def finish(self) -> None:
