@@ -44,7 +44,15 @@ _NOISE = 0xDEAD000000000401
 
 
 class Machine:
-    """A machine; fields of its struct pages may be set until it is written."""
+    """A machine; fields of its struct pages may be set until it is written.
+
+    Attributes:
+        order: Its byte order, as struct writes it.
+        vmemmap: Virtual address of the struct page of page frame 0.
+    """
+
+    order = "<"
+    vmemmap = VMEMMAP
 
     def __init__(self, layout: Layout, recipe: str = "", ram: tuple[tuple[int, int], ...] = RAM) -> None:
         self.layout, self.ram = layout, ram
@@ -61,8 +69,8 @@ class Machine:
 
     def _plain(self) -> bytes:
         page = bytearray(STRUCT_PAGE)
-        struct.pack_into("<I", page, self.layout.kind, _U32)
-        struct.pack_into("<I", page, self.layout.refcount, 1)
+        struct.pack_into(self.order + "I", page, self.layout.kind, _U32)
+        struct.pack_into(self.order + "I", page, self.layout.refcount, 1)
         return bytes(page)
 
     def _line(self, words: list[str]) -> None:
@@ -78,7 +86,7 @@ class Machine:
             self._block(pfn, words[1], order, options)
         for pfn in range(start, end):
             if not zero and words[1] != "hwpoison":
-                self.memory[pfn] = struct.pack("<QQ", pfn, 0x5EED)
+                self.memory[pfn] = struct.pack(self.order + "QQ", pfn, 0x5EED)
 
     def _block(self, pfn: int, kind: str, order: int, options: dict[str, int]) -> None:
         layout, values = self.layout, self._values(kind, order)
@@ -112,7 +120,7 @@ class Machine:
     def _tails(self, pfn: int, kind: str, order: int) -> None:
         """Struct pages of a compound page's tails."""
         layout = self.layout
-        head = VMEMMAP + pfn * STRUCT_PAGE
+        head = self.vmemmap + pfn * STRUCT_PAGE
         if layout.head_key == "compound_info":
             head = _U64 << order + 6 & _U64
         noise = _NOISE if layout.head_key else _NOISE & ~1
@@ -121,7 +129,7 @@ class Machine:
         if layout.order == "dtor":
             dtor = {"hugetlb": 2, "thp": 3}.get(kind, 1)
             for at, value in ((layout.order_at, order), (layout.dtor_at, dtor)):
-                self.poke(pfn + 1, at, value.to_bytes(layout.width, "little"))
+                self.poke(pfn + 1, at, struct.pack(self.order + {1: "B", 2: "H", 4: "I"}[layout.width], value))
         else:
             hugetlb = layout.mask("hugetlb") if kind == "hugetlb" else 0
             self.set(pfn + 1, flags=order | hugetlb)
@@ -134,13 +142,16 @@ class Machine:
     def set(self, pfn: int, **fields: int) -> None:
         """Set fields of a struct page."""
         for name, value in fields.items():
-            code, mask = ("<I", _U32) if name == "kind" else ("<Q", _U64)
-            self.poke(pfn, getattr(self.layout, name), struct.pack(code, value & mask))
+            code, mask = ("I", _U32) if name == "kind" else ("Q", _U64)
+            self.poke(pfn, getattr(self.layout, name), struct.pack(self.order + code, value & mask))
 
     def get(self, pfn: int, name: str) -> int:
         """A field of a struct page."""
-        at, size = getattr(self.layout, name), 4 if name == "kind" else 8
-        return int.from_bytes(self.struct_page(pfn)[at : at + size], "little")
+        found: int
+        (found,) = struct.unpack_from(
+            self.order + ("I" if name == "kind" else "Q"), self.struct_page(pfn), getattr(self.layout, name)
+        )
+        return found
 
     def struct_page(self, pfn: int) -> bytes:
         """A struct page as stored."""

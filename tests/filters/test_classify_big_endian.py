@@ -1,0 +1,58 @@
+"""Struct pages of big-endian machines: the same recipe gives the same pages as on a little-endian one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.build.layouts import LAYOUTS
+from tests.build.machine import EVERYTHING, Machine
+from tests.build.s390x_machine import S390Machine
+from tests.filters.classify_kit import bits, opened, run
+from tests.filters.classify_twin import dropped, everything
+from vmsieve.filters.kernel.printk import kernel_log
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.errors import KernelError
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.classes import take_census
+from vmsieve.pipeline.progress import Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_kernels_pages_are_told_apart(name: str, tmp_path: Path) -> None:
+    """At all 32 levels, against a twin in plain Python that judges the same pages in the other byte order."""
+    layout = LAYOUTS[name]
+    machine, other = S390Machine(layout, EVERYTHING), Machine(layout, EVERYTHING)
+    source, knowledge = opened(machine, tmp_path)
+    assert (source.machine, source.byte_order, knowledge.problem) == ("s390x", "big", None)
+    truth = everything(layout, {pfn: other.struct_page(pfn) for pfn in other.frames()})
+    for level in range(32):
+        found = run(source, knowledge, level)
+        assert bits(found.kept) == set(machine.frames()) - set(dropped(truth, level)), level
+        assert found.notes == []
+        assert not found.weaker
+    census = take_census(source, knowledge, Silent())
+    assert census.level(31)["pages"] == len(machine.frames()) - len(dropped(truth, 31))
+    source.close()
+
+
+@pytest.mark.parametrize("name", ["6.1", "6.12"])
+def test_who_the_kernel_is(name: str, tmp_path: Path) -> None:
+    """Found in memory: of a core without VMCOREINFO, and of a stand-alone dump, which has no notes at all."""
+    machine = S390Machine(LAYOUTS[name], EVERYTHING)
+    for path in (machine.write(tmp_path / "core", b""), machine.write_s390(tmp_path / "dump")):
+        source = open_source(str(path))
+        knowledge = learn(source)
+        assert knowledge.identity.utsname[:3] == ("Linux", "testbox", f"{name}.0-test")
+        assert knowledge.identity.crash_time == 1700000000
+        assert (knowledge.phys_base, knowledge.problem, knowledge.notes) == (0, None, [])
+        assert source.vmcoreinfo == machine.vmcoreinfo()
+        assert knowledge.memory is not None
+        assert knowledge.info is not None
+        with pytest.raises(KernelError, match="where the kernel's log is"):
+            list(kernel_log(knowledge.memory, knowledge.info))
+        source.close()
