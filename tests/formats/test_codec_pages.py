@@ -90,8 +90,9 @@ def test_the_first_damaged_page_is_named(backend: str, name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "none"])
 def test_a_stream_that_holds_more_or_less_than_a_page_is_damaged(name: str) -> None:
     this = codec(name)
-    packer, unpacker = this.open_compressor(this.default_level, PAGE), this.open_decompressor(PAGE)
+    unpacker = this.open_decompressor(PAGE)
     for size in (PAGE - 16, PAGE + 16, 2 * PAGE):
+        packer = this.open_compressor(this.default_level, size)
         ((flag, data),) = kit.pack("aot", name, packer, [(TEXT * 2)[:size]])
         assert flag == 1
         assert kit.unpack_one("aot", name, unpacker, data, PAGE) is None
@@ -132,8 +133,8 @@ def _without(monkeypatch: pytest.MonkeyPatch, *providers: str) -> None:
 @pytest.mark.parametrize(
     ("name", "lacking", "packs", "unpacks"),
     [
-        ("zlib", [], "ISA-L of ", "libdeflate.so.0"),
-        ("zlib", ["libdeflate"], "ISA-L of ", "ISA-L of "),
+        ("zlib", [], "libdeflate.so.0", "libdeflate.so.0"),
+        ("zlib", ["libdeflate"], "libz.so.1 1.", "ISA-L of "),
         ("zlib", ["isal"], "libdeflate.so.0", "libdeflate.so.0"),
         ("zlib", ["isal", "libdeflate"], "libz.so.1 1.", "libz.so.1 1."),
         ("zlib", ["isal", "libdeflate", "libz"], "python zlib", "python zlib"),
@@ -148,7 +149,8 @@ def test_each_provider_does_the_same(
     this = codec(name)
     reference = this.open_decompressor(PAGE)
     _without(monkeypatch, *lacking)
-    if not this.open_compressor(1, PAGE).provider.startswith(packs):
+    # Levels below have providers of their own.
+    if not this.open_compressor(2, PAGE).provider.startswith(packs):
         pytest.skip(f"{packs} is not installed")
     if not this.open_decompressor(PAGE).provider.startswith(unpacks):
         pytest.skip(f"{unpacks} is not installed")

@@ -13,12 +13,15 @@ import pytest
 from tests.formats import codec_kit as kit
 from tests.formats import test_kernels_dialect as dialect
 from tests.formats.foreign import MACHINES, Program, Result, emulator
-from tests.formats.twins import lzo, snappy
+from tests.formats.twins import deflate, lzo, snappy
 from vmsieve.formats.codecs import codec
+from vmsieve.formats.codecs import zlib as zlib_codec
 from vmsieve.formats.kernels import native
+from vmsieve.formats.kernels.deflate_memory import constants, memory_size
 from vmsieve.formats.kernels.dialect import MASK
 
 TWINS: dict[str, Any] = {"lzo": lzo, "snappy": snappy}
+PACKERS: dict[str, Any] = {**TWINS, "zlib": deflate}
 PAGE = 4096
 
 
@@ -46,12 +49,20 @@ def _pages(chance: random.Random, size: int) -> list[bytes]:
     return [noise, pointers, bytes(size), text, runs, far]
 
 
-@pytest.mark.parametrize("name", TWINS)
+def _state(program: Program, name: str, page_size: int) -> int:
+    """The state of a compressor that is our own."""
+    if name != "zlib":
+        return _words(program, "Q", program.place(bytes(1 << 15)))
+    memory = constants(program.order).ljust(memory_size(page_size), b"\xee")
+    return _words(program, "QQQ", zlib_codec._OWN, program.place(memory), page_size)
+
+
+@pytest.mark.parametrize("name", PACKERS)
 @pytest.mark.parametrize("size", [4096, 65536])
 def test_pages_are_packed(program: Program, name: str, size: int, tmp_path: Path) -> None:
     pages = _pages(random.Random(size), size)
     count = len(pages)
-    state = _words(program, "Q", program.place(bytes(1 << 15)))
+    state = _state(program, name, size)
     memory, index = program.place(b"".join(pages)), _words(program, f"{count}I", *range(count))
     sizes, flags, out = (
         program.place(bytes(4 * count)),
@@ -70,8 +81,8 @@ def test_pages_are_packed(program: Program, name: str, size: int, tmp_path: Path
     for page, length, mark in zip(pages, found, marks):
         packed = done.at(at, length)
         at += length
-        assert (TWINS[name].unpack(packed, size) if mark else packed) == (page if any(page) else b"")
-    if program.order == "<":
+        assert (PACKERS[name].unpack(packed, size) if mark else packed) == (page if any(page) else b"")
+    if program.order == "<" or name == "zlib":
         here = kit.pack("aot", name, codec(name).open_compressor(1, size), pages)
         assert [data for _, data in here] == _cut(done, out, found)
 
