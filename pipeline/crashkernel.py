@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.kernel.crashimage import own_checksum, recognised, what_regions_are
+from vmsieve.filters.kernel.crashimage import is_damaged, recognised, what_regions_are
 from vmsieve.filters.kernel.crashkernel import Check, Region, check_table, reserved, search
 from vmsieve.filters.kernel.stretches import holds_any
 from vmsieve.formats.errors import KernelError
@@ -35,7 +35,7 @@ class Verdict:
         origin: Who says that it is the crash kernel's; empty if nobody does.
         check: The table that the verdict goes by.
         names: What each of its regions is, a guess.
-        own: For a damaged crash kernel, whether each region agrees with a checksum of its own; None: not known.
+        damaged: Of a damaged crash kernel, whether each region is, as far as it tells itself; None: not known.
         others: Tables that were found besides, of earlier crash kernels.
     """
 
@@ -45,7 +45,7 @@ class Verdict:
     origin: str = ""
     check: Check | None = None
     names: tuple[str, ...] = ()
-    own: tuple[bool | None, ...] = ()
+    damaged: tuple[bool | None, ...] = ()
     others: int = 0
 
 
@@ -98,8 +98,8 @@ def _decide(checks: list[Check], source: Source, where: tuple[Region, ...], orig
     if check.problem is not None:
         return Verdict(UNKNOWN, check.problem, where, origin, check, names, (), others)
     regions = check.table.regions
-    own = tuple(own_checksum(source, regions, names, i) for i in range(len(regions)))
-    return Verdict(DAMAGED, _why(regions, names, own), where, origin, check, names, own, others)
+    damaged = tuple(is_damaged(source, regions, names, i) for i in range(len(regions)))
+    return Verdict(DAMAGED, _why(regions, names, damaged), where, origin, check, names, damaged, others)
 
 
 _NOTHING_THERE: Final = (
@@ -115,10 +115,10 @@ def _size(check: Check) -> int:
     return sum(region.size for region in check.table.regions)
 
 
-def _why(regions: Sequence[Region], names: Sequence[str], own: Sequence[bool | None]) -> str:
-    wrong = [f"{names[i]} at {regions[i].start:#x}" for i, right in enumerate(own) if right is False]
+def _why(regions: Sequence[Region], names: Sequence[str], damaged: Sequence[bool | None]) -> str:
+    wrong = [f"the region at {regions[i].start:#x} ({names[i]})" for i, known in enumerate(damaged) if known]
     if wrong:
-        return f"the checksum of all regions is wrong, and so is that of the {' and the '.join(wrong)}"
+        return f"the checksum of all regions is wrong; damage was found in {' and in '.join(wrong)}"
     return (
         "the checksum of all regions is wrong; it covers them together, so that it does not tell which one is damaged,"
         " or whether the checksum itself is"

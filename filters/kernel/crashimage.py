@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.kernel.packed import ARCHIVES, MAGICS, archive_right, stream_right
+from vmsieve.filters.kernel.packed import ARCHIVES, MAGICS, all_zeros, archive_right, stream_right
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.layouts import elf
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from vmsieve.filters.kernel.crashkernel import Region
     from vmsieve.formats.inputs import Source
 
-__all__ = ["INITRD", "KERNEL", "own_checksum", "recognised", "what_regions_are"]
+__all__ = ["is_damaged", "recognised", "what_regions_are"]
 
 KERNEL: Final = "kernel"
 INITRD: Final = "initrd"
 BOOT_PARAMETERS: Final = "boot parameters"
+ZEROS: Final = "zeros"
 UNKNOWN: Final = "unknown"
 #: Bytes of a region that are looked at.
 _START: Final = 0x11000
@@ -42,15 +43,24 @@ _MARKS: Final = (
     *((0, magic, INITRD) for magic in (*ARCHIVES, *MAGICS)),
     (0, b"MZ", KERNEL),
 )
-#: The x86 boot protocol: version, and where the compressed kernel is in what follows the real-mode part.
+#: The x86 boot protocol: version; where the compressed kernel is in what follows the real-mode part, since 2.08; that
+#: part's size in units of 16 bytes; address and size of the initial RAM disk, low and high halves.
 _VERSION_AT: Final = 0x206
 _PAYLOAD_VERSION: Final = 0x208
 _PAYLOAD_AT: Final = 0x248
+_SIZE_AT: Final = 0x1F4
+#: Signatures of the file may follow the part, a few kilobytes.
+_SIGNATURES: Final = 64 << 10
+_RAMDISK_AT, _RAMDISK_HIGH_AT = 0x218, 0xC0
 
 
 def what_regions_are(source: Source, regions: Sequence[Region]) -> list[str]:
     """A name for each of the regions; "unknown" where nothing is known."""
     names = [_name(_start(source, region)) for region in regions]
+    if BOOT_PARAMETERS in names:
+        start = _start(source, regions[names.index(BOOT_PARAMETERS)])
+        (low,), (high,) = (struct.unpack_from("<I", start, at) for at in (_RAMDISK_AT, _RAMDISK_HIGH_AT))
+        names = [INITRD if r.start == high << 32 | low else name for r, name in zip(regions, names)]
     rest = [i for i, name in enumerate(names) if name == UNKNOWN and regions[i].size >= _KERNEL_LEAST]
     if rest and KERNEL not in names:
         # The part of an x86 kernel that is loaded begins with code.
@@ -79,30 +89,39 @@ def _name(start: bytes) -> str:
     for at, mark, name in _MARKS:
         if start[at : at + len(mark)] == mark:
             return name
-    return UNKNOWN if any(start) else "zeros"
+    return UNKNOWN if any(start) else ZEROS
 
 
-def own_checksum(source: Source, regions: Sequence[Region], names: Sequence[str], number: int) -> bool | None:
-    """Does region ``number`` agree with a checksum that it carries itself? None: it carries none, or not of all parts.
+def is_damaged(source: Source, regions: Sequence[Region], names: Sequence[str], number: int) -> bool | None:
+    """Is region ``number`` damaged, as far as it tells itself? None: it does not, or not for all its parts.
 
     Initial RAM disks are compressed, and so is most of an x86 kernel; gzip, xz, bzip2 and zstd streams hold checksums.
+    Memory that is zero for the most part ought to be zero everywhere.
     """
     region = regions[number]
+    if names[number] == ZEROS:
+        return _not(all_zeros(source, region.start, region.end))
     if names[number] == INITRD:
-        return archive_right(source, region.start, region.end)
-    if names[number] == KERNEL:
-        payload = _payload(source, regions, names)
-        if payload is not None and payload[0] + payload[1] <= region.size:
-            at = region.start + payload[0]
-            return stream_right(source, at, at + payload[1])
+        return _not(archive_right(source, region.start, region.end))
+    if names[number] == KERNEL and BOOT_PARAMETERS in names:
+        parameters = _start(source, regions[names.index(BOOT_PARAMETERS)])
+        return _x86_kernel_damaged(source, region, parameters)
     return None
 
 
-def _payload(source: Source, regions: Sequence[Region], names: Sequence[str]) -> tuple[int, int] | None:
-    """Offset and size of the compressed kernel within the kernel, as the boot parameters tell it."""
-    if BOOT_PARAMETERS not in names:
+def _not(right: bool | None) -> bool | None:
+    return None if right is None else not right
+
+
+def _x86_kernel_damaged(source: Source, region: Region, parameters: bytes) -> bool | None:
+    """Of an x86 kernel: the compressed part, and the room behind it that it unpacks itself into."""
+    (version,), (units,) = (
+        struct.unpack_from("<H", parameters, _VERSION_AT),
+        struct.unpack_from("<I", parameters, _SIZE_AT),
+    )
+    offset, size = struct.unpack_from("<II", parameters, _PAYLOAD_AT)
+    if version < _PAYLOAD_VERSION or not 0 < offset + size <= units * 16 <= region.size:
         return None
-    start = _start(source, regions[names.index(BOOT_PARAMETERS)])
-    (version,) = struct.unpack_from("<H", start, _VERSION_AT)
-    offset, size = struct.unpack_from("<II", start, _PAYLOAD_AT)
-    return (offset, size) if version >= _PAYLOAD_VERSION and size else None
+    stream = stream_right(source, region.start + offset, region.start + offset + size)
+    room = all_zeros(source, min(region.start + units * 16 + _SIGNATURES, region.end), region.end)
+    return True if stream is False or room is False else None

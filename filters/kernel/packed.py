@@ -13,7 +13,7 @@ from vmsieve.formats.errors import ReadError
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
 
-__all__ = ["ARCHIVES", "MAGICS", "archive_right", "stream_right"]
+__all__ = ["ARCHIVES", "MAGICS", "all_zeros", "archive_right", "stream_right"]
 
 #: Beginnings of cpio archives.
 ARCHIVES: Final = (b"070701", b"070702")
@@ -83,21 +83,27 @@ def archive_right(source: Source, start: int, end: int) -> bool | None:
     Of archives that are not compressed, only the headers can be looked at.
     """
     memory = _Memory(source, start, end)
-    right: bool | None = None
+    sure = True
     try:
         for _ in range(_MEMBERS):
             if not memory.skip_zeros():
-                break
-            if memory.peek(6) in ARCHIVES:
-                if not _archive(memory):
-                    return False
-                continue
-            right = _stream(memory)
+                return sure or None
+            packed = memory.peek(6) not in ARCHIVES
+            right = _stream(memory) if packed else _archive(memory)
             if right is not True:
-                break
+                return right
+            sure &= packed
+    except ReadError:
+        pass
+    return None
+
+
+def all_zeros(source: Source, start: int, end: int) -> bool | None:
+    """Is all of the memory zero? None: it can't be read."""
+    try:
+        return not _Memory(source, start, end).skip_zeros()
     except ReadError:
         return None
-    return right
 
 
 def _archive(memory: _Memory) -> bool:

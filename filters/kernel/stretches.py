@@ -91,15 +91,13 @@ def _read(source: Source, at: int, out: memoryview, page: int) -> None:
 
 
 def left_out(source: Source, start: int, end: int) -> int:
-    """Bytes in pages of ``start .. end`` that the machine had and that are not in the dump; multiples of pages."""
+    """Bytes in whole pages of ``start .. end`` that are not in the dump."""
     page, size = _units(source)
     found = 0
     for at in range(start // size * size, end, size):
-        exists, stored = source.memory_bits(at // page, size // page, page)
-        first, last = max(start - at, 0) // page, min(end - at, size) // page
-        mask = (1 << last) - (1 << first)
-        absent = int.from_bytes(exists, "little") & ~int.from_bytes(stored, "little") & mask
-        found += bin(absent).count("1") * page
+        first, last = -(-max(start - at, 0) // page), min(end - at, size) // page
+        stored = int.from_bytes(_stored(source, at), "little") >> first & (1 << last - first) - 1
+        found += (last - first - bin(stored).count("1")) * page
     return found
 
 

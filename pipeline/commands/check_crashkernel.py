@@ -112,7 +112,7 @@ def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Source, list[Region
 
 def _facts(verdict: Verdict) -> dict[str, Any]:
     check = verdict.check
-    own = verdict.own or (None,) * len(verdict.names)
+    damaged = verdict.damaged or (None,) * len(verdict.names)
     regions = check.table.regions if check is not None else ()
     return {
         "verdict": verdict.state,
@@ -123,14 +123,14 @@ def _facts(verdict: Verdict) -> dict[str, Any]:
         "digest": check.digest.hex() if check is not None else None,
         "digest_at": check.digest_at if check is not None else None,
         "regions": [
-            {"start": r.start, "end": r.end, "what": name, "own_checksum": right}
-            for r, name, right in zip(regions, verdict.names, own)
+            {"start": r.start, "end": r.end, "what": name, "damaged": known}
+            for r, name, known in zip(regions, verdict.names, damaged)
         ],
         "other_tables": verdict.others,
     }
 
 
-_OWN: Final = {True: ", its own checksum is right", False: ", its own checksum is WRONG", None: ""}
+_DAMAGED: Final = {True: ", DAMAGED", False: ", not damaged", None: ""}
 
 
 def _print(facts: dict[str, Any]) -> None:
@@ -141,10 +141,10 @@ def _print(facts: dict[str, Any]) -> None:
         print(f"Regions, as listed at {facts['table']:#x}:")
         for one in facts["regions"]:
             size = size_text(one["end"] - one["start"])
-            print(f"  {one['start']:#x} - {one['end'] - 1:#x}  {size:>9}  {one['what']}{_OWN[one['own_checksum']]}")
+            print(f"  {one['start']:#x} - {one['end'] - 1:#x}  {size:>9}  {one['what']}{_DAMAGED[one['damaged']]}")
         print(f"SHA-256 of all: {facts['digest'] or 'can not be told'}")
     if facts["other_tables"]:
-        print(f"{facts['other_tables']} more lists were found, as earlier crash kernels leave behind")
+        print(f"{facts['other_tables']} more such lists were found: copies, or what earlier crash kernels left behind")
     if facts["verdict"] == INTACT:
         print("The crash kernel is intact.")
     elif facts["verdict"] == DAMAGED:
