@@ -15,9 +15,7 @@ from tests.build.s390_file import MIB, PREFIXES, VMCOREINFO, machine
 from tests.formats.test_kernels_bits import call, for_each_backend
 from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError, UnsupportedError
 from vmsieve.formats.kernels import page_records
-from vmsieve.formats.kernels.page_records import (
-    BAD, CUT, FULL, MORE, RUN_PAGES, WALK_WORDS, expand_rle, plan_records, walk_records,
-)  # fmt: skip
+from vmsieve.formats.kernels.page_records import expand_rle, plan_records, walk_records
 
 MEMORY = machine(4)
 ALL = list(range(0, len(MEMORY), PAGE))
@@ -167,7 +165,10 @@ def test_a_record_that_can_not_be_ends_the_dump(bad: bytes) -> None:
 @pytest.mark.parametrize("method", [1, 2])
 def test_a_damaged_page_costs_itself_only(method: int) -> None:
     """Too short, too long, not a stream: the error names the page's address."""
-    packed = {1: rle, 2: lambda page: zlib.compress(page, 1)}[method]
+
+    def packed(page: bytes) -> bytes:
+        return rle(page) if method == 1 else zlib.compress(page, 1)
+
     for content in (packed(bytes(PAGE - 1)), packed(bytes(PAGE + 1)), b"\x99" * 50, b"\0"):
         bad = struct.pack(">QII", 40 * PAGE, len(content), 2) + content
         rest = [record(at, MEMORY[at : at + PAGE], method) for at in ALL[41:]]
@@ -189,7 +190,7 @@ def runs_twin(pages: list[int]) -> list[tuple[int, int, int]]:
     """First address, pages and number of the first record of each run."""
     found: list[list[int]] = []
     for number, at in enumerate(pages):
-        if found and found[-1][0] + found[-1][1] * PAGE == at and found[-1][1] < RUN_PAGES:
+        if found and found[-1][0] + found[-1][1] * PAGE == at and found[-1][1] < page_records.RUN_PAGES:
             found[-1][1] += 1
         else:
             found.append([at, 1, number])
@@ -206,11 +207,11 @@ def test_records_are_gathered_to_runs(backend: str) -> None:
     places = [sum(sizes[:i]) + 16 * i for i in range(len(sizes) + 1)]
     data = b"".join(struct.pack(">QII", at, size, 1) + bytes(size) for at, size in zip(pages, sizes)) + END
     found: list[tuple[int, int, int]] = []
-    state = bytearray(WALK_WORDS * 8)
-    why = MORE
+    state = bytearray(page_records.WALK_WORDS * 8)
+    why = page_records.MORE
     base = got = 0
-    while why in (MORE, FULL):
-        if why == MORE:
+    while why in (page_records.MORE, page_records.FULL):
+        if why == page_records.MORE:
             base = struct.unpack("=Q", state[:8])[0]
             got = min(9000, len(data) - base)
         rows = bytearray(3 * 24)
@@ -223,15 +224,19 @@ def test_records_are_gathered_to_runs(backend: str) -> None:
     assert [*found, last] == twin
     assert why == page_records.END
     assert struct.unpack_from("=QQ", state, 40) == (max(pages) + PAGE, len(pages))
-    for tail, reason in ((struct.pack(">QII", 1, 5, 1), BAD), (struct.pack(">QII", 1 << 41, 5, 1), BAD), (b"", MORE)):
-        state = bytearray(WALK_WORDS * 8)
+    for tail, reason in (
+        (struct.pack(">QII", 1, 5, 1), page_records.BAD),
+        (struct.pack(">QII", 1 << 41, 5, 1), page_records.BAD),
+        (b"", page_records.MORE),
+    ):
+        state = bytearray(page_records.WALK_WORDS * 8)
         data = record(0, bytes(PAGE)) + tail
         assert call(walk_records, backend, data, len(data), 0, len(data), 1 << 40, state, bytearray(240), 10) == 0
         assert struct.unpack_from("=Q", state, 56)[0] == reason
-    state = bytearray(WALK_WORDS * 8)
+    state = bytearray(page_records.WALK_WORDS * 8)
     data = record(0, bytes(PAGE))[:-1]
     assert call(walk_records, backend, data, len(data), 0, len(data), 1 << 40, state, bytearray(240), 10) == 0
-    assert struct.unpack_from("=Q", state, 56)[0] == CUT
+    assert struct.unpack_from("=Q", state, 56)[0] == page_records.CUT
 
 
 @for_each_backend
