@@ -1,0 +1,95 @@
+"""Disks of zfcpdump, and file systems of ngdump, which are refused with what to do."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from tests.build.elf_core import core
+from tests.build.memory_file import ranges, read, source
+from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
+
+CORE = core("@0x1000 fill 01020304 x5\n@0x9000 noise 3 x2", order="big", machine=22)
+PART = 0x20000
+
+
+def cksm(data: bytes, total: int = 0x12345678) -> int:
+    """The sum of words with carry around."""
+    for at in range(0, len(data), 4):
+        total += int.from_bytes(data[at : at + 4].ljust(4, b"\0"), "big")
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total
+
+
+def disk(content: bytes, *, size: int = 1 << 20, magic: int = 0x5A46435044554D50, room: int = 1 << 19) -> bytes:
+    """A disk whose partition begins with ``content``; the superblock is behind the boot block."""
+    out = bytearray(PART + size)
+    out[:4] = b"zIPL"
+    out[0x70:0x77] = b"zIPL\x01\x01\x02"
+    struct.pack_into(">Q", out, 0x78, 0x3000)
+    out[PART : PART + len(content)] = content
+    sums = cksm(bytes(out[PART : PART + 4096]))
+    struct.pack_into(">9Q", out, 0x3000, magic, 1, PART, size, 0, room, 0, 4096, sums)
+    return bytes(out)
+
+
+def test_a_disk_and_its_partition_hold_the_same() -> None:
+    """The core is found by way of the boot block and the superblock; what follows it on the partition does no harm."""
+    whole = source(disk(CORE))
+    part = source(disk(CORE)[PART:])
+    alone = source(CORE)
+    assert ranges(whole) == ranges(part) == ranges(alone)
+    assert read(whole, 0x1000, 0x5000) == read(alone, 0x1000, 0x5000)
+    assert whole.header["within"] == "SCSI disk of zfcpdump"
+    assert whole.machine == "s390x"
+    assert not whole.incomplete
+    assert not any("checksum" in oddity for oddity in whole.oddities)
+
+
+def test_a_partition_that_was_written_to() -> None:
+    """The checksum over its start tells."""
+    data = bytearray(disk(CORE))
+    data[PART + 4000] ^= 1
+    assert any("its checksum differs" in oddity for oddity in source(bytes(data)).oddities)
+    data = bytearray(disk(CORE))
+    struct.pack_into(">Q", data, 0x3000 + 48, 1 << 40)
+    assert any("its checksum differs" in oddity for oddity in source(bytes(data)).oddities)
+
+
+def test_an_unfinished_dump() -> None:
+    """The start of the core is written last: disk and partition say what they are."""
+    for data in (disk(b"zfcpdump busy\0"), disk(b"zfcpdump busy\0")[PART:]):
+        with pytest.raises(UnsupportedError, match="did not come to the end"):
+            source(data)
+
+
+def test_a_cut_off_disk() -> None:
+    """Within the dump it is a torn dump; before it, an error."""
+    assert source(disk(CORE)[: PART + len(CORE) - 100]).incomplete
+    for size in (PART, 0x3040, 0x200):
+        with pytest.raises((CorruptError, TruncatedError)):
+            source(disk(CORE)[:size])
+
+
+@pytest.mark.parametrize("at", [8, 16, 24, 32, 40, 56])
+@pytest.mark.parametrize("value", [0, (1 << 64) - 1, 1 << 63])
+def test_fields_that_can_not_be(at: int, value: int) -> None:
+    """The superblock's: an error or a dump, never anything else."""
+    data = bytearray(disk(CORE))
+    struct.pack_into(">Q", data, 0x3000 + at, value)
+    try:
+        source(bytes(data))
+    except (CorruptError, UnsupportedError, TruncatedError) as error:
+        assert str(error)  # noqa: PT017
+    with pytest.raises(CorruptError, match="no superblock"):
+        source(disk(CORE, magic=value))
+
+
+def test_a_file_system_is_told_from_a_dump() -> None:
+    """What ngdump leaves has to be mounted; the error says how."""
+    data = bytearray(8192)
+    data[1024 + 0x38 : 1024 + 0x3A] = b"\x53\xef"
+    with pytest.raises(UnsupportedError, match="file system") as caught:
+        source(bytes(data))
+    assert "mount -o ro,loop" in str(caught.value)
