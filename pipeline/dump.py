@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.knowledge import Knowledge, learn
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.errors import OutputError, UsageError
-from vmsieve.formats.inputs import open_source
 from vmsieve.formats.notes import build_note
 from vmsieve.formats.outputs import Description, output_format
+from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.copy import Copied, copy_pages
 from vmsieve.pipeline.pool import usable_cores
 from vmsieve.pipeline.report import Report
@@ -48,7 +48,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Rep
         raise UsageError(f"codec {codec.name} has levels {codec.levels[0]} to {codec.levels[1]}", found=str(level))
     with ExitStack() as stack:
         with report.stage("open"):
-            source = open_source(plan.input)
+            source = open_system(plan.input, plan.select)
             stack.callback(source.close)
             knowledge = learn(source, vmcoreinfo)
         report.notes += source.oddities + knowledge.notes

@@ -29,6 +29,7 @@ class Plan:
         threads: Workers that read and pack; 0: as many as there are cores.
         frame: Name of the compressed frame that the output is put in; None: none.
         frame_level: Its level; None: its default.
+        select: Which of two systems in the input (:data:`vmsieve.formats.systems.SYSTEMS`); None: it holds one.
     """
 
     input: str
@@ -42,3 +43,4 @@ class Plan:
     threads: int = 1
     frame: str | None = None
     frame_level: int | None = None
+    select: str | None = None

@@ -5,14 +5,16 @@ Stand-alone dumps have nothing else; others (QEMU's ELF cores) have registers an
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs._s390_registers import Registers, notes, parse_notes, read_registers
 from vmsieve.formats.layouts import elf, lowcore
-from vmsieve.formats.notes import build_note, cpus, vmcoreinfo_place
-from vmsieve.formats.os_info import lowcore_vmcoreinfo, read_os_info, vmcoreinfo_note
+from vmsieve.formats.notes import build_note, cpus
+from vmsieve.formats.os_info import lowcore_vmcoreinfo, read_bytes, read_os_info, vmcoreinfo_note
+from vmsieve.formats.s390_places import in_linear, linear_maps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +35,7 @@ _MOST_CPUS: Final = 4096
 _MOST_COMPLAINTS: Final = 8
 
 
-def complete(source: Source, prefixes: Sequence[int] = ()) -> None:
+def complete(source: Source, prefixes: Sequence[int] | None = ()) -> None:
     """Find in the memory of ``source`` what its headers lack: sets ``notes``, ``cpus``, ``vmcoreinfo``.
 
     Notes that are there already are kept. Also sets ``machine``, adds to ``header``, and says in ``oddities`` what
@@ -41,24 +43,48 @@ def complete(source: Source, prefixes: Sequence[int] = ()) -> None:
 
     Args:
         source: An open dump of an s390x machine.
-        prefixes: Where the processors' lowcores are, physical addresses; those without saved registers are said.
+        prefixes: Where the processors' lowcores are, physical addresses; those without saved registers are said. None:
+            where the kernel says.
     """
     source.machine, source.byte_order = "s390x", "big"
-    found = _processors(source, prefixes)
-    if not source.notes:
-        source.notes = notes(found, source.vmcoreinfo)
-    if prefixes:
-        source.header["processors"] = f"{len(prefixes)}, registers of {len(found)}"
     info = read_os_info(source)
     _tell_os_info(source, info)
-    if source.vmcoreinfo is None:
-        text = _vmcoreinfo(source, info)
-        if text is not None:
-            name, kind = elf.NOTE_VMCOREINFO
-            source.notes += build_note(name, kind, text, "big")
-            place = vmcoreinfo_place(source.notes, "big")
-            source.vmcoreinfo = text if place is None else source.notes[place[0] : sum(place)]
+    lacking = source.vmcoreinfo is None
+    if lacking:
+        source.vmcoreinfo = _vmcoreinfo(source, info)
+    if prefixes is None:
+        prefixes = _kernels_prefixes(source)
+    found = _processors(source, prefixes)
+    if prefixes:
+        source.header["processors"] = f"{len(prefixes)}, registers of {len(found)}"
+    if not source.notes:
+        source.notes = notes(found, source.vmcoreinfo)
+    elif lacking and source.vmcoreinfo is not None:
+        name, kind = elf.NOTE_VMCOREINFO
+        source.notes += build_note(name, kind, source.vmcoreinfo, "big")
     source.cpus = cpus(source.notes, "big")
+
+
+def _kernels_prefixes(source: Source) -> list[int]:
+    """Where the lowcores are that the kernel's array ``lowcore_ptr`` tells of."""
+    text = source.vmcoreinfo or b""
+    symbol, length = (re.search(rb"^%b\(lowcore_ptr\)=([0-9a-fA-F]{1,16})\r?$" % kind, text, re.MULTILINE)
+                      for kind in (b"SYMBOL", b"LENGTH"))  # fmt: skip
+    if symbol is None or length is None or not length[1].isdigit():
+        source.oddities.append("VMCOREINFO does not tell where the processors' registers are")
+        return []
+    count = min(int(length[1]), _MOST_CPUS)
+    for _, maps in linear_maps(source, text):
+        place = in_linear(maps, int(symbol[1], 16))
+        table = read_bytes(source, place[0], count * 8) if place else None
+        if place is None or table is None:
+            continue
+        found = [in_linear(maps, vaddr) for (vaddr,) in struct.iter_unpack(">Q", table) if vaddr]
+        prefixes = [one[0] for one in found if one is not None and one[0] % lowcore.PREFIX_ALIGN == 0]
+        if prefixes:
+            return prefixes
+    source.oddities.append("the kernel's array of lowcores is not where VMCOREINFO says")
+    return []
 
 
 def _processors(source: Source, prefixes: Sequence[int]) -> list[Registers]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.inputs import open_source
+from vmsieve.formats.systems import SYSTEMS, open_system
 
 if TYPE_CHECKING:
     import argparse
@@ -17,20 +17,29 @@ if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
 
-__all__ = ["add_input", "opened", "print_json", "read_vmcoreinfo", "tell"]
+__all__ = ["add_input", "add_select", "opened", "print_json", "read_vmcoreinfo", "tell"]
 
 
 def add_input(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The arguments of a command that looks at one dump."""
     parser.add_argument("input", metavar="INPUT", nargs="?" if optional else None, help="/proc/vmcore or a dump")
     parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the dump's")
+    add_select(parser)
+
+
+def add_select(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses one of two systems in a dump."""
+    meanings = "; ".join(f"{name}: {what}" for name, what in SYSTEMS.items())
+    parser.add_argument(
+        "--select", choices=list(SYSTEMS), help=f"of an s390x dump that holds a failed kdump kernel too, {meanings}"
+    )
 
 
 @contextmanager
-def opened(path: str, vmcoreinfo: str | None = None) -> Iterator[tuple[Source, Knowledge]]:
-    """The dump at ``path`` and what is known of its kernel."""
+def opened(path: str, vmcoreinfo: str | None = None, select: str | None = None) -> Iterator[tuple[Source, Knowledge]]:
+    """The dump at ``path`` and what is known of its kernel; ``select``: which of two systems in it."""
     text = read_vmcoreinfo(vmcoreinfo)
-    source = open_source(path)
+    source = open_system(path, select)
     try:
         yield source, learn(source, text)
     finally:

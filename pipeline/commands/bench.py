@@ -104,7 +104,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError("--sample is memory to hold", expected=f"at most {_MOST_SAMPLE} MiB")
     wanted = choices(arguments.codec, arguments.threads or [1, usable_cores()])
     output = arguments.output_speed * 1e6
-    with opened(arguments.input, arguments.vmcoreinfo) as (source, knowledge):
+    with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         result = bench(
             source, knowledge, wanted, progress_for(quiet=arguments.json),
             sample=int(arguments.sample * (1 << 20)), seconds=arguments.seconds,

@@ -60,7 +60,7 @@ def _as_text(census: Census) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with opened(arguments.input, arguments.vmcoreinfo) as (source, knowledge):
+    with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         census = take_census(source, knowledge, progress_for(quiet=arguments.json))
         tell(source.oddities + knowledge.notes + census.notes)
         if arguments.json:

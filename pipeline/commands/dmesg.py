@@ -29,19 +29,19 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
-        return _write(arguments.input, arguments.vmcoreinfo, sys.stdout.buffer)
+        return _write(arguments, sys.stdout.buffer)
     try:
         with open(arguments.output, "wb") as out:
-            return _write(arguments.input, arguments.vmcoreinfo, out)
+            return _write(arguments, out)
     except OSError as error:
         raise OutputError(f"can't write the log: {error.strerror}", file=arguments.output) from error
 
 
-def _write(path: str, vmcoreinfo: str | None, out: BinaryIO) -> int:
+def _write(arguments: argparse.Namespace, out: BinaryIO) -> int:
     """Write the log; a log that breaks off is written as far as it goes."""
-    with opened(path, vmcoreinfo) as (_, knowledge):
+    with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (_, knowledge):
         if knowledge.memory is None or knowledge.info is None:
-            raise KernelError(f"the kernel log can't be found: {knowledge.problem}", file=path)
+            raise KernelError(f"the kernel log can't be found: {knowledge.problem}", file=arguments.input)
         written = 0
         try:
             for line in kernel_log(knowledge.memory, knowledge.info):

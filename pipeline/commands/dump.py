@@ -11,7 +11,7 @@ from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.files import seekable
 from vmsieve.formats.frames import frames
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import read_vmcoreinfo, tell
+from vmsieve.pipeline.commands._shared import add_select, read_vmcoreinfo, tell
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, Plan
 from vmsieve.pipeline.progress import progress_for
 
@@ -73,6 +73,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--threads", metavar="N", type=int, default=1, help="threads that read and pack; 0: one a core (default: 1)"
     )
     parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the dump's")
+    add_select(parser)
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - for standard error")
     voice = parser.add_mutually_exclusive_group()
     voice.add_argument("-q", dest="quiet", action="store_true", help="say nothing but errors")
@@ -104,7 +105,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         arguments.input, arguments.output, arguments.level, codec, codec_level,
         "elf" if arguments.elf else "kdump", arguments.flattened, arguments.force,
-        arguments.threads, frame, frame_level,
+        arguments.threads, frame, frame_level, arguments.select,
     )  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _tell(arguments: argparse.Namespace, more: dict[str, Any]) -> int:
     """About the input; ``more``: what JSON says besides."""
-    with opened(arguments.input, arguments.vmcoreinfo) as (source, knowledge):
+    with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         facts = _facts(source, knowledge)
         if arguments.json:
             print_json({**facts, **more})

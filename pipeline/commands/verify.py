@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.filters.rules import rules
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import opened, print_json, tell
+from vmsieve.pipeline.commands._shared import add_select, opened, print_json, tell
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.progress import progress_for
 from vmsieve.pipeline.verify import Verdict, verify
@@ -26,6 +26,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="what the dump was made from")
     parser.add_argument("dump", metavar="DUMP", help="the dump")
     parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the source's")
+    add_select(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -50,7 +51,7 @@ def _print(verdict: Verdict, incomplete: bool) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with opened(arguments.source, arguments.vmcoreinfo) as (source, knowledge):
+    with opened(arguments.source, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         dump = open_source(arguments.dump)
         try:
             verdict = verify(source, knowledge, dump, progress_for(quiet=arguments.json))

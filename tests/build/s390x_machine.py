@@ -28,6 +28,9 @@ _ROOT, _SEGMENTS, _PAGE_TABLE, _OS_INFO, _NOTE, _SECTIONS, _NAMES, _VX = (
     KERNEL + n * PAGE for n in (0, 4, 12, 13, 14, 16, 18, 19)
 )
 PREFIXES = (KERNEL + 32 * PAGE, KERNEL + 34 * PAGE)
+#: Memory that is reserved for a kdump kernel, address and size, and its processor's prefix when it runs.
+CRASH = (12 * MIB, 4 * MIB)
+KDUMP_PREFIX = 2 * MIB
 
 
 class S390Machine(Machine):
@@ -153,17 +156,42 @@ class S390Machine(Machine):
 
     def write_s390(self, path: Path) -> Path:
         """Write the machine as a (sparse) stand-alone dump: memory from 0 on, holes as zeros."""
-        size = self.ram[-1][1]
-        head = bytearray(PAGE)
-        struct.pack_into(">QIIIIQQQIIQQIIIQBHHBI", head, 0,
-                         0xA8190173618F23FD, 5, PAGE, 4, PAGE, size, 0, size, size // PAGE, 0, 1 << 63, 0,
-                         2, 0, 2, size, 0, len(PREFIXES), len(PREFIXES), 0, 0)  # fmt: skip
-        struct.pack_into(">2I", head, 0x800, *PREFIXES)
-        with path.open("wb") as file:
-            file.write(head)
-            for pfn, page in sorted(self._physical().items()):
-                file.seek(PAGE + pfn * PAGE)
-                file.write(page)
-            file.seek(PAGE + size)
-            file.write(b"DUMP_END" + struct.pack(">Q", (1 << 63) + 1))
-        return path
+        return write_s390(path, self._physical(), self.ram[-1][1], PREFIXES)
+
+    def write_two_systems(self, path: Path) -> Path:
+        """Write what a stand-alone dump has in it when the machine crashed and its kdump kernel hung.
+
+        The kdump kernel's memory and the first of the machine's have changed places. It has names and one processor,
+        and nothing that could be filtered.
+        """
+        first, pages = CRASH[0] // PAGE, CRASH[1] // PAGE
+        memory = {}
+        for pfn, page in self._physical().items():
+            if not first <= pfn < first + pages:
+                memory[pfn + first if pfn < pages else pfn] = page
+        lowcore = bytearray(PAGE)
+        struct.pack_into(">QxxxxQ", lowcore, 0xE0C, 0x100000, 0x101000)
+        text = b"OSRELEASE=6.1.0-kdump\nPAGESIZE=4096\nSYMBOL(x)=1\n"
+        area = s390x.lowcore(KDUMP_PREFIX, 9)
+        memory |= {
+            0: bytes(lowcore), 0x10: bytes(0x418) + struct.pack(">QQ", *CRASH), 0x100: vmcoreinfo_note(text, "big"),
+            0x101: s390x.os_info({}), KDUMP_PREFIX // PAGE: area[:PAGE], KDUMP_PREFIX // PAGE + 1: area[PAGE:],
+        }  # fmt: skip
+        return write_s390(path, memory, self.ram[-1][1], (KDUMP_PREFIX, PREFIXES[1]))
+
+
+def write_s390(path: Path, memory: dict[int, bytes], size: int, prefixes: tuple[int, ...]) -> Path:
+    """A (sparse) stand-alone dump of ``size`` bytes of memory, given as pages."""
+    head = bytearray(PAGE)
+    struct.pack_into(">QIIIIQQQIIQQIIIQBHHBI", head, 0,
+                     0xA8190173618F23FD, 5, PAGE, 4, PAGE, size, 0, size, size // PAGE, 0, 1 << 63, 0,
+                     2, 0, 2, size, 0, len(prefixes), len(prefixes), 0, 0)  # fmt: skip
+    struct.pack_into(f">{len(prefixes)}I", head, 0x800, *prefixes)
+    with path.open("wb") as file:
+        file.write(head)
+        for pfn, page in sorted(memory.items()):
+            file.seek(PAGE + pfn * PAGE)
+            file.write(page)
+        file.seek(PAGE + size)
+        file.write(b"DUMP_END" + struct.pack(">Q", (1 << 63) + 1))
+    return path
