@@ -30,6 +30,11 @@ _SEARCHED_PACKED: Final = 1 << 30
 _CHUNK: Final = 4 << 20
 _MOST_TRIES: Final = 64
 _MARK: Final = elf.NOTE_VMCOREINFO[0] + b"\0\0"
+#: What zgetdump writes at address 0 of a copy of a running system's memory.
+_LIVE: Final = b"LIVEDUMP"
+#: Bits of a PSW's first word: waiting; open to input, output or external interruptions.
+_PSW_WAIT: Final = 1 << 49
+_PSW_INTERRUPTIBLE: Final = 3 << 56
 #: Most processors that are looked at, and that are complained of one by one.
 _MOST_CPUS: Final = 4096
 _MOST_COMPLAINTS: Final = 8
@@ -63,6 +68,17 @@ def complete(source: Source, prefixes: Sequence[int] | None = ()) -> None:
         name, kind = elf.NOTE_VMCOREINFO
         source.notes += build_note(name, kind, source.vmcoreinfo, "big")
     source.cpus = cpus(source.notes, "big")
+    if source.cpus:
+        source.header["registers"] = [_state(cpu) for cpu in parse_notes(source.notes)[:_MOST_CPUS]]
+    if read_bytes(source, 0, len(_LIVE)) == _LIVE:
+        source.header["dump_method"] = "live"
+
+
+def _state(cpu: Registers) -> str:
+    """A processor in a line."""
+    word = int.from_bytes(cpu.psw[:8], "big")
+    state = "running" if not word & _PSW_WAIT else "idle" if word & _PSW_INTERRUPTIBLE else "stopped (disabled wait)"
+    return f"prefix {cpu.prefix:#x}, PSW {cpu.psw[:8].hex()} {cpu.psw[8:].hex()}, {state}"
 
 
 def _kernels_prefixes(source: Source) -> list[int]:
@@ -114,13 +130,14 @@ def _tell_os_info(source: Source, info: OsInfo | None) -> None:
     source.header["os_info"] = f"OK at {info.address:#x}, version {info.version[0]}.{info.version[1]}"
     base, size = info.crashkernel
     source.header["crash_kernel_memory"] = f"{base:#x} - {base + size - 1:#x}" if size else "none"
+    source.header.update(os_info_vmcoreinfo="none", os_info_reipl_block="none")
     for entry in info.entries:
         if entry.state == "empty":
             continue
         text = f"{entry.value:#x}"
         if entry.state != "value":
             text = f"{entry.state}, {entry.size} bytes at {text}"
-        source.header[f"os_info_{entry.name}"] = text
+        source.header[f"os_info_{entry.name.lower()}"] = text
         if entry.state in ("BAD", "missing"):
             source.oddities.append(f"the os_info entry {entry.name} can't be used: {text}")
 
@@ -128,16 +145,16 @@ def _tell_os_info(source: Source, info: OsInfo | None) -> None:
 def _vmcoreinfo(source: Source, info: OsInfo | None) -> bytes | None:
     entry = info.entry("VMCOREINFO") if info is not None else None
     if entry is not None and entry.data:
-        source.header["VMCOREINFO_from"] = "os_info"
+        source.header["vmcoreinfo_from"] = "os_info"
         return entry.data
     text = lowcore_vmcoreinfo(source)
     if text is not None:
-        source.header["VMCOREINFO_from"] = "the lowcore"
+        source.header["vmcoreinfo_from"] = "the lowcore"
         return text
     text = _search(source)
     if text is not None:
         source.oddities.append("neither os_info nor the lowcore leads to VMCOREINFO: memory was searched for it")
-        source.header["VMCOREINFO_from"] = "a search of memory"
+        source.header["vmcoreinfo_from"] = "a search of memory"
     else:
         source.oddities.append("there is no VMCOREINFO: not by way of os_info or the lowcore, nor found in memory")
     return text

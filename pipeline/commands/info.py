@@ -95,8 +95,15 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
         ("Translation", "; ".join(facts["translation"]) or "none"),
         ("VMCOREINFO", f"{len(facts['vmcoreinfo'])} lines" if facts["vmcoreinfo"] is not None else "none"),
     ]
-    for name, value in [*rows, *((n.replace("_", " "), str(v)) for n, v in facts["header"].items())]:
-        print(f"{name + ':':<16} {value}")
+    lists = {name: value for name, value in facts["header"].items() if isinstance(value, list)}
+    rows += [(name.replace("_", " "), str(value)) for name, value in facts["header"].items() if name not in lists]
+    width = max(len(name) for name, _ in rows) + 1
+    for name, value in rows:
+        print(f"{name + ':':<{width}} {value}")
+    for name, lines in lists.items():
+        print(f"{name.replace('_', ' ').capitalize()}:")
+        for line in lines[:_MOST_RANGES]:
+            print(f"  {line}")
     print("Memory:")
     for one in facts["memory"]["ranges"]:
         absent = one["end"] - one["start"] - one["stored"]

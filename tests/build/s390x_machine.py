@@ -24,7 +24,7 @@ RAM = ((0, 24 * MIB), (256 * MIB, 264 * MIB))
 IMAGE, IDENTITY = 0x3FFE0000000, 0x20000000
 KERNEL = 20 * MIB
 _MAPS = (22 * MIB, 256 * MIB)
-_ROOT, _SEGMENTS, _PAGE_TABLE, _OS_INFO, _NOTE, _SECTIONS, _NAMES, _VX = (
+_ROOT, _SEGMENTS, _PAGE_TABLE, OS_INFO, _NOTE, _SECTIONS, _NAMES, _VX = (
     KERNEL + n * PAGE for n in (0, 4, 12, 13, 14, 16, 18, 19)
 )
 PREFIXES = (KERNEL + 32 * PAGE, KERNEL + 34 * PAGE)
@@ -100,7 +100,7 @@ class S390Machine(Machine):
         names = ("Linux", "testbox", self.layout.release, "#1 SMP", "s390x", "(none)")
         put(_NAMES, b"".join(name.encode().ljust(65, b"\0") for name in names))
         put(_NAMES + 0x800, struct.pack(">4Q", 0, *(identity + prefix for prefix in PREFIXES), 0))
-        put(_OS_INFO, s390x.os_info({}))
+        put(OS_INFO, s390x.os_info({}))
         put(_NOTE, vmcoreinfo_note(self.vmcoreinfo(), "big"))
         for i, prefix in enumerate(PREFIXES):
             put(prefix, s390x.lowcore(prefix, 3 + i, _VX if i else 0))
@@ -127,7 +127,7 @@ class S390Machine(Machine):
     def _physical(self) -> dict[int, bytes]:
         found = super()._physical()
         first = bytearray(found.get(0, b"").ljust(PAGE, b"\0"))
-        struct.pack_into(">QxxxxQ", first, 0xE0C, _NOTE, _OS_INFO)
+        struct.pack_into(">QxxxxQ", first, 0xE0C, _NOTE, OS_INFO)
         return {**found, 0: bytes(first), **self.edits}
 
     def notes(self, text: bytes | None = None) -> bytes:

@@ -190,13 +190,13 @@ def test_vmcoreinfo_of_os_info_comes_before_that_of_the_lowcore() -> None:
     found.write(REIPL, text)
     found.add_os_info({0: (REIPL, len(text), cksm(text))})
     complete(found.source)
-    assert (found.source.vmcoreinfo, found.source.header["VMCOREINFO_from"]) == (text, "os_info")
+    assert (found.source.vmcoreinfo, found.source.header["vmcoreinfo_from"]) == (text, "os_info")
     other = machine()
     other.add_note()
     other.write(REIPL, text)
     other.add_os_info({0: (REIPL, len(text), cksm(text) ^ 1)})
     complete(other.source)
-    assert (other.source.vmcoreinfo, other.source.header["VMCOREINFO_from"]) == (other.vmcoreinfo(), "the lowcore")
+    assert (other.source.vmcoreinfo, other.source.header["vmcoreinfo_from"]) == (other.vmcoreinfo(), "the lowcore")
     assert any("VMCOREINFO can't be used: BAD" in odd for odd in other.source.oddities)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.layouts import LAYOUTS
-from tests.build.machine import EVERYTHING, PAGE
-from tests.build.s390x_machine import PREFIXES, S390Machine
+from tests.build.machine import EVERYTHING, MIB, PAGE
+from tests.build.s390x import cksm, lowcore, os_info
+from tests.build.s390x_machine import CRASH, OS_INFO, PREFIXES, S390Machine
 from tests.build.tools import tool
 from tests.dumps import dump
 from tests.pipeline.kit import compared, contents, make
@@ -117,6 +119,67 @@ def test_the_log_and_the_registers_of_a_real_machine(scratch: Path, capsys: pyte
     assert [cpu.registers[:16].hex() for cpu in source.cpus] == [
         "0002000180000000000000000010fdee", "0404c00180000000000000000011728e",
     ]  # fmt: skip
+    source.close()
+
+
+def test_info_says_what_the_kernel_left_for_dump_tools(
+    built: S390Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """os_info and each entry with its checksum's state, the crash kernel's memory, each processor's state."""
+    machine, block = S390Machine(built.layout), b"boot me again" * 9
+    place = 5 * MIB
+    machine.edits[place // PAGE] = block
+    entries = {1: (place, len(block), cksm(block)), 2: (place, 8, 1), 5: (0x3FFE0000000, 0, 0)}
+    machine.edits[OS_INFO // PAGE] = os_info(entries, CRASH)
+    path = machine.write_s390(tmp_path / "dump")
+    assert main(["info", "--json", str(path)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    header = facts["header"]
+    assert header["os_info"] == f"OK at {OS_INFO:#x}, version 1.1"
+    assert header["crash_kernel_memory"] == "0xc00000 - 0xffffff"
+    assert header["os_info_vmcoreinfo"] == "none"
+    assert header["os_info_reipl_block"] == "OK, 117 bytes at 0x500000"
+    assert header["os_info_flags"] == "BAD, 8 bytes at 0x500000"
+    assert header["os_info_kaslr_offset"] == "0x3ffe0000000"
+    assert (header["vmcoreinfo_from"], header["processors"]) == ("the lowcore", "2, registers of 2")
+    assert [line.split(", ")[0] for line in header["registers"]] == [f"prefix {prefix:#x}" for prefix in PREFIXES]
+    assert facts["cpus"] == 2
+    assert facts["odd"] == ["the os_info entry FLAGS can't be used: BAD, 8 bytes at 0x500000"]
+    assert main(["info", str(path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for line in (
+        "os info reipl block: OK, 117 bytes at 0x500000", "crash kernel memory: 0xc00000 - 0xffffff",
+        f"Registers: prefix {PREFIXES[0]:#x}, PSW ", "Odd: the os_info entry FLAGS can't be used",
+    ):  # fmt: skip
+        assert line in told
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [("0002000180000000", "stopped (disabled wait)"), ("0706000180000000", "idle"), ("0404c00180000000", "running")],
+)
+def test_info_says_what_a_processor_was_doing(
+    word: str, state: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its PSW: waiting or not, open to interruptions or not."""
+    machine = S390Machine(LAYOUTS["6.1"])
+    area = bytearray(lowcore(PREFIXES[0], 3))
+    area[0x1300:0x1308] = bytes.fromhex(word)
+    machine.edits[PREFIXES[0] // PAGE + 1] = bytes(area[PAGE:])
+    assert main(["info", "--json", str(machine.write_s390(tmp_path / "dump"))]) == 0
+    first = json.loads(capsys.readouterr().out)["header"]["registers"][0]
+    assert first.endswith(f", {state}")
+    assert f"PSW {word} " in first
+
+
+def test_a_copy_of_a_running_system_says_so(tmp_path: Path) -> None:
+    """A mark that zgetdump leaves at address 0."""
+    machine = S390Machine(LAYOUTS["6.1"])
+    first = bytearray(machine._physical()[0])
+    first[:8] = b"LIVEDUMP"
+    machine.edits[0] = bytes(first)
+    source = open_source(str(machine.write(tmp_path / "core")))
+    assert source.header["dump_method"] == "live"
     source.close()
 
 
