@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vmsieve.filters.knowledge import Knowledge, learn
 from vmsieve.formats.codecs import codec as find_codec
-from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.formats.errors import OutputError, ReadError, UsageError
 from vmsieve.formats.notes import build_note
 from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.systems import open_system
@@ -59,6 +59,8 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Rep
         with report.stage("classify"):
             scanned = scan(source, knowledge, plan.level, progress, form.bridge)
         report.scanned(scanned)
+        if not form.tells_absent and scanned.kept.count() < scanned.exists.count():
+            report.notes.append(f"an {form.title} has no word for pages that were left out: they are zeros in it")
         report.incomplete = source.incomplete
         description = _describe(source, knowledge, scanned, report.level, codec if form.packed else None, vmcoreinfo)
         writer = form.writer(description, target.place)
@@ -143,4 +145,15 @@ def _describe(
         cpus=len(source.cpus),
         codec=codec,
         virtual=source.virtual,
+        read=lambda address, size: _read(source, address, size),
     )
+
+
+def _read(source: Source, address: int, size: int) -> bytes | None:
+    """Some of the input's memory; None where it can't be had."""
+    out = bytearray(size)
+    try:
+        source.read_into(address, memoryview(out))
+    except ReadError:
+        return None
+    return bytes(out)

@@ -112,6 +112,7 @@ class Description:
         cpus: Number of NT_PRSTATUS notes.
         codec: Of the pages; None for a format that stores them as they are.
         virtual: Kernel mappings the input's headers told.
+        read: ``(address, size)``: bytes of the input's physical memory, or None where they can't be had.
     """
 
     machine: str
@@ -129,6 +130,7 @@ class Description:
     cpus: int = 0
     codec: Codec | None = None
     virtual: Sequence[VirtualRange] = ()
+    read: Callable[[int, int], bytes | None] | None = None
 
 
 @record
@@ -200,6 +202,7 @@ class OutputFormat:
         writer: ``(description, place) -> Writer``.
         torn_mark: Shown the first :data:`MARK_SIZE` bytes of a file: if it is of this format, the bytes that mark it
             as incomplete, and where they belong; else None.
+        tells_absent: Pages that were left out can be told from zeros in it.
     """
 
     name: str

@@ -42,6 +42,8 @@ def machine(mib: int = 6, seed: int = 1) -> bytes:
         vector = 0x30000 + number * 0x400
         struct.pack_into(">Q", memory, prefix + 0x11B0, vector)
         memory[vector : vector + 512] = bytes((number + at) & 0xFF for at in range(512))
+        for i in range(16):  # their upper halves are the floating point registers
+            memory[vector + i * 16 : vector + i * 16 + 8] = registers(number)[i * 8 : i * 8 + 8]
     text = vmcoreinfo(VMCOREINFO, "big")
     memory[0x40000 : 0x40000 + len(text)] = text
     memory[0xE00:0x1000] = bytes(0x200)
@@ -57,6 +59,7 @@ class Dump:
     magic: int = MAGIC
     version: int = 5
     mem_size: int | None = None
+    mem_end: int | None = None
     tod: int = TOD
     tod_end: int = TOD_END
     cpu_id: int = 0xFF00000012345678
@@ -76,9 +79,10 @@ class Dump:
     def header(self) -> bytes:
         """The first 4096 bytes."""
         size = len(self.memory) if self.mem_size is None else self.mem_size
+        last = size if self.mem_end is None else self.mem_end
         out = bytearray(PAGE)
         struct.pack_into(
-            ">QIIIIQQQI", out, 0, self.magic, self.version, 0x1000, 4, 0x1000, size, 0, size, size >> 12 & 0xFFFFFFFF
+            ">QIIIIQQQI", out, 0, self.magic, self.version, 0x1000, 4, 0x1000, size, 0, last, size >> 12 & 0xFFFFFFFF
         )
         struct.pack_into(">QQIII", out, 0x38, self.tod, self.cpu_id, self.arch, self.volume, self.build_arch)
         cpus = len(self.prefixes) if self.cpu_cnt is None else self.cpu_cnt

@@ -1,0 +1,166 @@
+"""s390 stand-alone dumps, version 5: what ``zgetdump -f s390`` writes and every tool for s390x reads.
+
+A header, all memory from address 0 on, the end marker (:mod:`vmsieve.formats.layouts.s390`). What was left out, and
+holes, are zeros: the format has no other word for them. Registers lie in memory, in each processor's lowcore: those of
+the notes are put there, the vector registers where the lowcore says. The marker is written last.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import UsageError
+from vmsieve.formats.inputs._s390_registers import parse_notes
+from vmsieve.formats.kernels.describe import page_runs
+from vmsieve.formats.layouts import lowcore, s390
+from vmsieve.formats.outputs import OutputFormat, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.inputs._s390_registers import Registers
+    from vmsieve.formats.outputs import Batch, Description, Place
+
+_PAGE: Final = s390.PAGE_SIZE
+
+
+class S390Writer(Writer):
+    """Writes one dump. Pages come as they are, zero pages without bytes."""
+
+    def __init__(self, description: Description, place: Place) -> None:
+        if (description.machine, description.page_size) != ("s390x", _PAGE):
+            raise UsageError("an s390 dump holds the memory of an s390x machine", found=description.machine)
+        self._it = description
+        self._place = place
+        self._size = description.max_pfn * _PAGE
+        self._cpus = parse_notes(description.notes)[: s390.CPUS_MOST]
+        #: What registers put into pages that were not written yet: by page frame, offset and bytes.
+        self._patches: dict[int, list[tuple[int, bytes]]] = {}
+        self._pages = 0
+        self._missing = 0
+
+    def begin(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        for cpu in self._cpus:
+            for address, data in _saved(cpu):
+                self._patch(address, data)
+            area = self._vector_area(cpu)
+            if area is not None:
+                self._patch(*area)
+        self._patches = dict(sorted(self._patches.items()))
+        self._place.put(0, self._header())
+        self._place.flush()
+
+    def _header(self) -> bytes:
+        prefixes = [cpu.prefix for cpu in self._cpus]
+        tod = s390.tod_clock(self._it.crash_time * 1_000_000) if self._it.crash_time else 0
+        head = struct.pack(
+            s390.HEADER, s390.MAGIC, s390.VERSION, s390.HEADER_SIZE, s390.LEVEL, _PAGE, self._size, 0, self._size - 1,
+            self._it.max_pfn & 0xFFFFFFFF, 0, tod, 0, s390.ARCH_64, 0, 0, 0, 0, len(prefixes), 0, 0, 0,
+        )  # fmt: skip
+        vector = struct.pack(f">{len(prefixes)}I", *prefixes)
+        return (head.ljust(s390.PREFIXES_AT, b"\0") + vector).ljust(s390.HEADER_SIZE, b"\0")
+
+    def _patch(self, address: int, data: bytes) -> None:
+        """Take bytes that go to ``address``, all in one page, unless there is no memory."""
+        if address + len(data) <= self._size:
+            self._patches.setdefault(address // _PAGE, []).append((address % _PAGE, data))
+
+    def _vector_area(self, cpu: Registers) -> tuple[int, bytes] | None:
+        """Where the vector registers of a processor were to be saved, and they; None if there is no such place."""
+        if cpu.vxrs_low is None or cpu.vxrs_high is None or self._it.read is None:
+            return None
+        pointer = self._it.read(cpu.prefix + lowcore.VX_AREA, 8)
+        place = int.from_bytes(pointer or b"", "big")
+        if place == 0 or place % lowcore.VX_ALIGN:
+            return None
+        halves = (cpu.fprs[at : at + 8] + cpu.vxrs_low[at : at + 8] for at in range(0, 128, 8))
+        return place, b"".join(halves) + cpu.vxrs_high
+
+    def pages(self, batch: Batch) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        if batch.count == 0:
+            return
+        runs = memoryview(bytearray(batch.count * 24)).cast("Q")
+        tally = memoryview(bytearray(16)).cast("Q")
+        found = page_runs(
+            batch.count, address_of(batch.pfns), address_of(batch.sizes), address_of(batch.flags),
+            address_of(runs), address_of(tally),
+        )  # fmt: skip
+        if tally[0] * _PAGE != len(batch.data):
+            raise AssertionError(f"{tally[0]} pages with {len(batch.data)} bytes")
+        for i in range(found):
+            pfn, pages, at = runs[3 * i : 3 * i + 3]
+            self._put_run(pfn, batch.data[at * _PAGE : (at + pages) * _PAGE])
+        self._missing += tally[1]
+        self._pages += batch.count
+
+    def _put_run(self, pfn: int, data: memoryview) -> None:
+        """Store pages, and before and among them what registers put there."""
+        end = pfn + len(data) // _PAGE
+        while (due := next(iter(self._patches), end)) < end:
+            if due >= pfn:
+                size = (due - pfn) * _PAGE
+                self._put(pfn, data[:size])
+                self._put(due, _patched(data[size : size + _PAGE], self._patches.pop(due)))
+                pfn, data = due + 1, data[size + _PAGE :]
+            else:
+                self._put(due, _patched(bytes(_PAGE), self._patches.pop(due)))
+        self._put(pfn, data)
+
+    def _put(self, pfn: int, data: bytes | bytearray | memoryview) -> None:
+        self._place.put(s390.HEADER_SIZE + pfn * _PAGE, data)
+
+    def end(self, *, complete: bool) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        all_came = self._pages == self._it.kept.count()
+        if complete and not all_came:
+            raise AssertionError(f"{self._pages} pages came, {self._it.kept.count()} were announced")
+        if not all_came:
+            return
+        for pfn in list(self._patches):
+            self._put(pfn, _patched(bytes(_PAGE), self._patches.pop(pfn)))
+        end = s390.HEADER_SIZE + self._size
+        if complete and not self._missing:
+            tod = s390.tod_clock(self._it.crash_time * 1_000_000) if self._it.crash_time else 0
+            marker = struct.pack(s390.END, s390.END_TEXT, tod)
+            self._place.hold(end, bytes(len(marker)), marker)
+            self._place.settle(end, marker)
+        else:
+            self._place.extend(end)
+
+
+def _saved(cpu: Registers) -> Iterator[tuple[int, bytes]]:
+    """What goes into the lowcore of a processor: addresses and bytes."""
+    for place, data in (
+        (lowcore.FPRS, cpu.fprs), (lowcore.GPRS, cpu.gprs), (lowcore.PSW, cpu.psw), (lowcore.PREFIX, cpu.prefix),
+        (lowcore.FPC, cpu.fpc), (lowcore.TODPREG, cpu.todpreg), (lowcore.TIMER, cpu.timer),
+        (lowcore.CLOCK_COMPARATOR, cpu.clock_comparator), (lowcore.ACRS, cpu.acrs), (lowcore.CRS, cpu.crs),
+    ):  # fmt: skip
+        yield cpu.prefix + place[0], data.to_bytes(place[1], "big") if isinstance(data, int) else data
+
+
+def _patched(page: bytes | memoryview, patches: list[tuple[int, bytes]]) -> bytearray:
+    out = bytearray(page)
+    for at, data in patches:
+        out[at : at + len(data)] = data
+    return out
+
+
+def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
+    magic, _, header_size, _, _, size = struct.unpack_from(">QIIIIQ", start.ljust(0x20, b"\0"))
+    return (header_size + size, bytes(s390.END_SIZE)) if magic == s390.MAGIC else None
+
+
+FORMAT = OutputFormat(
+    "s390",
+    "s390 stand-alone dump",
+    packed=False,
+    sequential=True,
+    bridge=0,
+    writer=S390Writer,
+    torn_mark=_torn_mark,
+    tells_absent=False,
+)
