@@ -124,6 +124,13 @@ class Source(ABC):
         """
         return paddr
 
+    def next_data(self, paddr: int) -> int:
+        """Where stored memory goes on at or above ``paddr`` that is not known to be zero, or a lower bound of that.
+
+        At most :meth:`end`. For those who look for something: a dump may leave out what is zero.
+        """
+        return paddr
+
     @abstractmethod
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
         """Two bitmaps of the page frames ``first_pfn .. first_pfn + count``: which exist, and which are stored.

@@ -62,6 +62,11 @@ class FilledSource(Source):
         """See :class:`Source`."""
         yield MemoryRange(0, self._end, self._stored_end)
 
+    def next_data(self, paddr: int) -> int:
+        """See :class:`Source`."""
+        start = next((start for start, _, _ in self._pieces(paddr, self._stored_end)), self._end)
+        return max(paddr, start // PAGE * PAGE)
+
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
         """See :class:`Source`.
 

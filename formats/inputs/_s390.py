@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.os_info import OsInfo
 
-__all__ = ["Registers", "complete", "notes", "parse_notes", "read_registers"]
+__all__ = ["Registers", "complete", "keep_own_registers", "notes", "parse_notes", "read_registers"]
 
 #: Memory that is searched for VMCOREINFO at most, and at a time. Only damaged dumps come to that.
 _SEARCHED: Final = 16 << 30
@@ -67,9 +67,7 @@ def complete(source: Source, prefixes: Sequence[int] | None = ()) -> None:
     elif lacking and source.vmcoreinfo is not None:
         name, kind = elf.NOTE_VMCOREINFO
         source.notes += build_note(name, kind, source.vmcoreinfo, "big")
-    source.cpus = cpus(source.notes, "big")
-    if source.cpus:
-        source.header["registers"] = [_state(cpu) for cpu in parse_notes(source.notes)[:_MOST_CPUS]]
+    _tell_registers(source)
     if read_bytes(source, 0, len(_LIVE)) == _LIVE:
         source.header["dump_method"] = "live"
 
@@ -79,6 +77,23 @@ def _state(cpu: Registers) -> str:
     word = int.from_bytes(cpu.psw[:8], "big")
     state = "running" if not word & _PSW_WAIT else "idle" if word & _PSW_INTERRUPTIBLE else "stopped (disabled wait)"
     return f"prefix {cpu.prefix:#x}, PSW {cpu.psw[:8].hex()} {cpu.psw[8:].hex()}, {state}"
+
+
+def _tell_registers(source: Source) -> None:
+    source.cpus = cpus(source.notes, "big")
+    if source.cpus:
+        source.header["registers"] = [_state(cpu) for cpu in parse_notes(source.notes)[:_MOST_CPUS]]
+
+
+def keep_own_registers(source: Source, size: int) -> None:
+    """Of a kernel whose memory ends at ``size``: leave out registers of processors that are not its own."""
+    own = set(_kernels_prefixes(source))
+    found = parse_notes(source.notes)
+    kept = [cpu for cpu in found if (cpu.prefix in own if own else cpu.prefix < size)]
+    if len(kept) < len(found):
+        source.oddities.append(f"processors that are not this kernel's are left out: {len(found) - len(kept)}")
+        source.notes = notes(kept, source.vmcoreinfo)
+    _tell_registers(source)
 
 
 def _kernels_prefixes(source: Source) -> list[int]:
@@ -166,8 +181,10 @@ def _search(source: Source) -> bytes | None:
     tries = _MOST_TRIES
     buffer = bytearray(_CHUNK)
     for area in source.ranges():
-        for at in range(area.start, area.stored_end, _CHUNK):
+        following = area.start
+        while (at := source.next_data(following)) < area.stored_end:
             size = min(_CHUNK, area.stored_end - at)
+            following = at + size
             left -= size
             if left < 0:
                 source.oddities.append("not all of memory was searched for VMCOREINFO: there is too much of it")

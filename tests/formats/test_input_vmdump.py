@@ -126,3 +126,12 @@ def test_damaged_records() -> None:
     for last in ((1 << 60) - 1, 5):
         with pytest.raises(CorruptError, match="size of memory"):
             source(replace(DUMP, ranges=[(0, last)]).build())
+
+
+def test_where_data_go_on_is_told() -> None:
+    """For those who search memory: zeros are passed over, and no page with data is."""
+    some = {7: b"a" * PAGE, 9000: b"b" * PAGE}
+    opened = source(Vmdump(some, 64 << 20, cpus=1).build())
+    asked = (0, 6 * PAGE, 7 * PAGE, 7 * PAGE + 8, 8 * PAGE, 9000 * PAGE, 9001 * PAGE)
+    found = [opened.next_data(at) for at in asked]
+    assert found == [7 * PAGE, 7 * PAGE, 7 * PAGE, 7 * PAGE + 8, 9000 * PAGE, 9000 * PAGE, 64 << 20]
