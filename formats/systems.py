@@ -75,7 +75,7 @@ def choose(source: Source, select: str | None) -> Source:
     if select == "all":
         source.header["memory_of_the_kdump_kernel"] = told
         return source
-    from vmsieve.formats.inputs._s390 import complete, notes, parse_notes
+    from vmsieve.formats.inputs._s390 import complete, keep_own_registers, notes, parse_notes
 
     if select == "prod":
         pieces = [_Piece(0, size, base), _Piece(size, base, 0), _Piece(base + size, max(source.end(), base + size), 0)]
@@ -85,11 +85,9 @@ def choose(source: Source, select: str | None) -> Source:
         return selected
     selected = SelectedSource(source, [_Piece(0, size, 0)], SYSTEMS[select])
     selected.crash_time = source.crash_time
-    cpus = parse_notes(source.notes)
-    selected.notes = notes([cpu for cpu in cpus if cpu.prefix < size], None)
-    if any(cpu.prefix >= size for cpu in cpus):
-        selected.oddities.append("registers of processors whose lowcore is not the kdump kernel's are left out")
+    selected.notes = notes(parse_notes(source.notes), None)
     complete(selected)
+    keep_own_registers(selected, size)
     return selected
 
 

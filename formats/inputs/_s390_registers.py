@@ -55,7 +55,7 @@ class Registers:
         address: The number of the processor that the lowcore names; None where that is not known.
         vxrs_low: Of v0 to v15 the halves that are no floating point registers, 128 bytes; None: not known.
         vxrs_high: v16 to v31, 256 bytes; None: not known.
-        gs_cb: Guarded storage control block, 32 bytes; None: not known. No lowcore has it.
+        gs_cb: Guarded storage control block, 32 bytes; None: not known.
     """
 
     prefix: int
@@ -94,7 +94,7 @@ def read_registers(source: Source, prefix: int) -> Registers:
 
     if number(lowcore.PREFIX) != prefix:
         raise ReadError("no registers were saved here", offset=prefix, expected=prefix, found=number(lowcore.PREFIX))
-    low, high = _vector_registers(source, number((lowcore.VX_AREA, 8)))
+    low, high, guarded = _vector_registers(source, number((lowcore.VX_AREA, 8)), group(lowcore.FPRS))
     return Registers(
         prefix=prefix,
         psw=group(lowcore.PSW),
@@ -109,19 +109,27 @@ def read_registers(source: Source, prefix: int) -> Registers:
         address=number((lowcore.CPU_ADDRESS, 2)),
         vxrs_low=low,
         vxrs_high=high,
+        gs_cb=guarded,
     )
 
 
-def _vector_registers(source: Source, place: int) -> tuple[bytes | None, bytes | None]:
-    """The halves of v0 to v15 that are no floating point registers, and v16 to v31; None where there are none."""
+def _vector_registers(source: Source, place: int, fprs: bytes) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """``vxrs_low``, ``vxrs_high`` and ``gs_cb`` by the lowcore's pointer; None where nothing was saved."""
+    nothing = None, None, None
+    length = place & lowcore.VX_LENGTH
+    place -= length
     if place == 0 or place % lowcore.VX_ALIGN:
-        return None, None
-    area = bytearray(lowcore.VX_SIZE)
+        return nothing
+    area = bytearray(lowcore.VX_SIZE if length < lowcore.GS_LENGTH else sum(lowcore.GS_CB))
     try:
         source.read_into(place, memoryview(area))
     except ReadError:
-        return None, None
-    return b"".join(bytes(area[at + 8 : at + 16]) for at in range(0, 256, 16)), bytes(area[256:])
+        return nothing
+    # v0 to v15 begin with the floating point registers, unless the dumper took the pointer for none.
+    if length and b"".join(bytes(area[at : at + 8]) for at in range(0, 256, 16)) != fprs:
+        return nothing
+    low = b"".join(bytes(area[at + 8 : at + 16]) for at in range(0, 256, 16))
+    return low, bytes(area[256 : lowcore.VX_SIZE]), bytes(area[lowcore.GS_CB[0] :]) or None
 
 
 def notes(cpus: Sequence[Registers], vmcoreinfo: bytes | None) -> bytes:

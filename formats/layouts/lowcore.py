@@ -17,10 +17,16 @@ PREFIX_ALIGN: Final = 0x1000
 
 #: u16, the processor's own number.
 CPU_ADDRESS: Final = 0x84
-#: u64: where v0 to v31 were saved, 512 bytes; 0 or no multiple of :data:`VX_ALIGN`: nowhere.
+#: u64: where v0 to v31 were saved, 512 bytes, at a multiple of :data:`VX_ALIGN`; 0: nowhere. Where there are guarded
+#: storage registers, the low bits are the binary logarithm of the area's size (``arch/s390/include/asm/nmi.h``,
+#: ``struct mcesa``); stand-alone dumpers take such an address for none and save nothing there, the kernel does.
 VX_AREA: Final = 0x11B0
 VX_ALIGN: Final = 1024
 VX_SIZE: Final = 512
+VX_LENGTH: Final = 0xF
+#: In an area of at least ``1 << GS_LENGTH`` bytes: the guarded storage control block, offset and size.
+GS_LENGTH: Final = 11
+GS_CB: Final = (1024, 32)
 
 # The store-status save areas: offset, and size in bytes.
 FPRS: Final = (0x1200, 128)

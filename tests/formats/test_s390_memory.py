@@ -46,12 +46,27 @@ def test_every_register_is_where_the_lowcore_has_it() -> None:
     assert read_registers(found.source, PREFIXES[0]).vxrs_low is None
 
 
-@pytest.mark.parametrize("pointer", [1, VX + 512, 1 << 60])
+@pytest.mark.parametrize("pointer", [1, VX + 512, VX + 16, 1 << 60])
 def test_a_vector_area_that_can_not_be_is_none(pointer: int) -> None:
     found = machine()
     found.write(PREFIXES[0], lowcore(PREFIXES[0], 3, pointer))
     cpu = read_registers(found.source, PREFIXES[0])
     assert (cpu.vxrs_low, cpu.vxrs_high) == (None, None)
+
+
+@pytest.mark.parametrize(("length", "guarded"), [(10, False), (11, True), (12, True)])
+def test_a_vector_area_of_the_kernel_may_tell_its_length(length: int, guarded: bool) -> None:
+    """Believed if v0 to v15 begin with the floating point registers: a stand-alone dumper saves nothing there."""
+    found = machine()
+    found.write(PREFIXES[0], lowcore(PREFIXES[0], 3, VX + length))
+    cpu = read_registers(found.source, PREFIXES[0])
+    assert (cpu.vxrs_low, cpu.vxrs_high, cpu.gs_cb) == (None, None, None)
+    vectors = b"".join(cpu.fprs[i * 8 : i * 8 + 8] + bytes([i]) * 8 for i in range(16)) + b"v" * 256
+    found.write(VX, vectors + bytes(512) + b"guarded storage registers: 32 b.")
+    cpu = read_registers(found.source, PREFIXES[0])
+    assert cpu.vxrs_low == b"".join(bytes([i]) * 8 for i in range(16))
+    assert cpu.vxrs_high == b"v" * 256
+    assert cpu.gs_cb == (b"guarded storage registers: 32 b." if guarded else None)
 
 
 def test_registers_that_were_never_saved_are_not_invented() -> None:
