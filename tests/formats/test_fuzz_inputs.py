@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.build import lkcd_file, s390_file, vmdump_file
 from tests.build.elf_core import Core, Load, core, loads
 from tests.build.flattened_file import cut, flattened
 from tests.build.kdump_file import Kdump
 from tests.build.memory_file import MemoryFile
 from tests.build.notes import prstatus, vmcoreinfo
 from tests.build.pages import parse
+from tests.build.zfcpdump_disk import disk as zfcpdump_disk
 from vmsieve.formats.errors import ReadError, VmsieveError
 from vmsieve.formats.inputs import Source, open_file
 from vmsieve.formats.inputs.flattened import rebuild
@@ -45,6 +47,28 @@ def notes(order: str) -> bytes:
     return prstatus(1, b"r" * 216, order) + vmcoreinfo(b"OSRELEASE=6.1\nPAGESIZE=4096\n", order)
 
 
+def _s390() -> dict[str, bytes]:
+    """Dumps of s390x in its own formats; small ones: nearly all of their memory is zero."""
+    memory = bytearray(s390_file.machine(1)[: 68 << 12] + bytes((5 << 20) - (68 << 12)))
+    for at in range(1 << 20, 5 << 20, 1 << 20):
+        memory[at : at + 4096] = b"some page".ljust(4096, b".")
+    dump = s390_file.Dump(bytes(memory), real_size=8 << 20)
+    filled = vmdump_file.pages_of(dump.memory)
+    pages = [pfn * 4096 for pfn in filled]
+    whole = s390_file.volumes(dump, [8 << 20])[0]
+    seeds = {
+        "s390-flat": s390_file.Dump(dump.memory[: 70 << 12]).flat(),
+        "s390-ext": s390_file.extended(s390_file.Dump(dump.memory[: 2 << 20])),
+        "s390-zlib": s390_file.compressed(dump, 512, 256 << 10),
+        "s390-volume": s390_file.disks([whole[: (1 << 20) + 8192]])[0],
+        "vmdump": vmdump_file.Vmdump(filled, len(memory)).build(),
+        "zfcpdump": zfcpdump_disk(core("@0x1000 fill 01020304 x3", notes("big"), "big", 22)),
+    }
+    for method in range(3):
+        seeds[f"lkcd-{method}"] = lkcd_file.Lkcd(dump.memory, method, pages, s390_file.PREFIXES).build()
+    return seeds
+
+
 def _seeds() -> dict[str, bytes]:
     pages = parse(RECIPE)
     text = Load(0x2000, pages[1].data + pages[2].data, vaddr=0xFFFFFFFF81000000)
@@ -56,6 +80,7 @@ def _seeds() -> dict[str, bytes]:
             seeds[f"kdump-{version}-{order}"] = file.build()
     seeds["elf-text"] = Core([text, *loads(pages)], (notes("little"), b""), extended=True).build()
     seeds["flat-kdump"] = flattened(cut(seeds["kdump-6-little"], 3000))
+    seeds.update(_s390())
     seeds["flat-elf"] = flattened([*cut(seeds["elf-text"], 5000), (0, seeds["elf-text"][:64])])
     return seeds
 

@@ -19,6 +19,7 @@ from tests.build import frame_files, kernel, log
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
 from tests.build.memory_file import MemoryFile
+from tests.build.s390x_machine import S390Machine
 from tests.formats.test_fuzz_inputs import SEEDS, notes, use
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
@@ -26,6 +27,7 @@ from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import open_file
 from vmsieve.formats.notes import cpus, each_note, vmcoreinfo_place
+from vmsieve.formats.systems import choose
 from vmsieve.pipeline.classes import take_census
 from vmsieve.pipeline.progress import Silent
 from vmsieve.pipeline.scan import scan
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["PARSERS"]
 
 _ONE_INPUT = 60  # seconds; far more than any takes on a busy machine
+#: What of a machine lies in its first 24 MiB.
+_FIRST_SECTION = "\n".join(line for line in EVERYTHING.splitlines() if not line.startswith("0x10"))
 _VALUES = (0, 1, 7, 0x7F, 0x80, 0xFF, 0xFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, 1 << 63, (1 << 64) - 1)
 
 
@@ -170,16 +174,55 @@ def _core(machine: Machine) -> bytes:
         return machine.write(Path(folder) / "core").read_bytes()
 
 
+def _s390x() -> Callable[[random.Random], None]:
+    """Lowcores, os_info, notes, page tables and struct pages of s390x machines, alone and beside a kdump kernel's."""
+    seeds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("6.1", "6.12"):
+            machine = S390Machine(LAYOUTS[name], _FIRST_SECTION, ((0, 24 << 20),))
+            for select, path in (
+                (None, machine.write(Path(folder) / "core", b"")),
+                (None, machine.write_s390(Path(folder) / "dump")),
+                ("prod", machine.write_two_systems(Path(folder) / "both")),
+                ("kdump", machine.write_two_systems(Path(folder) / "both")),
+            ):
+                data = path.read_bytes()
+                filled = [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < 4096]
+                seeds.append((data, filled, select))
+
+    def one(dice: random.Random) -> None:
+        data, places, select = dice.choice(seeds)
+        patches = {}
+        for _ in range(dice.randrange(1, 12)):
+            # The first pages as often as all others: header, notes, lowcore.
+            page = dice.choice(places[:20] if dice.random() < 0.5 else places)
+            value = dice.choice((*_VALUES, 0x77F000, dice.getrandbits(64), dice.getrandbits(32)))
+            patches[page + dice.randrange(1023) * 4] = value.to_bytes(8, "big")
+        source = choose(open_file(_Patched(data, patches)), select)
+        try:
+            knowledge = learn(source)
+            scan(source, knowledge, dice.randrange(32), Silent())
+        finally:
+            source.close()
+
+    return one
+
+
 #: Name of a parser, and what makes the function that tries it with one input.
 PARSERS: dict[str, Callable[[], Callable[[random.Random], None]]] = {
     "elf": lambda: _inputs("elf"),
     "kdump": lambda: _inputs("kdump"),
     "flattened": lambda: _inputs("flat"),
+    "s390": lambda: _inputs("s390"),
+    "lkcd": lambda: _inputs("lkcd"),
+    "vmdump": lambda: _inputs("vmdump"),
+    "zfcpdump": lambda: _inputs("zfcp"),
     "frames": _frames,
     "notes": lambda: _notes,
     "vmcoreinfo": _vmcoreinfo,
     "log": _log,
     "kernel": _kernels,
+    "s390x": _s390x,
 }
 
 
