@@ -178,27 +178,26 @@ def _s390x() -> Callable[[random.Random], None]:
     """Lowcores, os_info, notes, page tables and struct pages of s390x machines, alone and beside a kdump kernel's."""
     seeds = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("6.1", "6.12"):
-            machine = S390Machine(LAYOUTS[name], _FIRST_SECTION, ((0, 24 << 20),))
-            for select, path in (
-                (None, machine.write(Path(folder) / "core", b"")),
-                (None, machine.write_s390(Path(folder) / "dump")),
-                ("prod", machine.write_two_systems(Path(folder) / "both")),
-                ("kdump", machine.write_two_systems(Path(folder) / "both")),
-            ):
-                data = path.read_bytes()
-                filled = [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < 4096]
-                seeds.append((data, filled, select))
+        old, new = (S390Machine(LAYOUTS[name], _FIRST_SECTION, ((0, 24 << 20),)) for name in ("6.1", "6.12"))
+        for path, selects in (
+            (old.write(Path(folder) / "core", b""), [None]),
+            (new.write_s390(Path(folder) / "dump"), [None]),
+            (old.write_two_systems(Path(folder) / "both"), ["prod"]),
+            (new.write_two_systems(Path(folder) / "both"), ["prod", "kdump", "all"]),
+        ):
+            data = path.read_bytes()
+            places = [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < 4096]
+            seeds.append((data, places, selects))
 
     def one(dice: random.Random) -> None:
-        data, places, select = dice.choice(seeds)
+        data, places, selects = dice.choice(seeds)
         patches = {}
         for _ in range(dice.randrange(1, 12)):
             # The first pages as often as all others: header, notes, lowcore.
             page = dice.choice(places[:20] if dice.random() < 0.5 else places)
             value = dice.choice((*_VALUES, 0x77F000, dice.getrandbits(64), dice.getrandbits(32)))
             patches[page + dice.randrange(1023) * 4] = value.to_bytes(8, "big")
-        source = choose(open_file(_Patched(data, patches)), select)
+        source = choose(open_file(_Patched(data, patches)), dice.choice(selects))
         try:
             knowledge = learn(source)
             scan(source, knowledge, dice.randrange(32), Silent())
