@@ -79,7 +79,8 @@ class Pages:
     def read(self, source: Source) -> None:
         """Get the chosen pages; those that can't be read are listed in ``bad``."""
         self.bad = []
-        if self._may_map and self._result[3] >= self._result[2] * _MAPPED:
+        # Packed pages can't be mapped. To try costs more than a call: what was there is given up.
+        if self._may_map and not source.compressed and self._result[3] >= self._result[2] * _MAPPED:
             self._mapped = True
             if self._map(source):
                 return

@@ -184,6 +184,9 @@ class SegmentSource(FilledSource):
                 raise ReadError(error.message, file=self.file.name, offset=at) from error
             at = stop
 
+    def _read_stored(self, place: int, paddr: int, out: memoryview) -> None:
+        super()._read_piece(place, paddr, out)
+
     def _segment(self, number: int) -> Segment:
         """A compressed segment; the last one is remembered."""
         known, segment = self._known
@@ -212,9 +215,9 @@ class SegmentSource(FilledSource):
         end = (following[0] & ~s390.ENTRY_PLAIN) * self._block if following else segment.stored
         size = min(self._unit, segment.size - index * self._unit)
         # A stream is shorter than what it holds, or it would have been stored as it is.
-        packed = bytearray(min(end - first, 2 * _UNIT_LIMIT, 2 * self._unit + _MIB))
-        super()._read_piece(segment.data + first, segment.start + index * self._unit, memoryview(packed))
-        if not self._inflater.unpack(packed, out[:size]):
+        packed = min(end - first, 2 * self._unit + _MIB)
+        place, paddr = segment.data + first, segment.start + index * self._unit
+        if not self._inflater.unpack(packed, lambda room: self._read_stored(place, paddr, room), out[:size]):
             raise ReadError("the compressed data are damaged")
 
     def close(self) -> None:

@@ -28,33 +28,41 @@ class Inflater:
 
     def __init__(self) -> None:
         self._which = next(i for i, codec in enumerate(codecs()) if codec.name == "zlib")
-        self._idle: list[State] = []
+        #: What a thread needs: the library's state, and room for packed data, which costs less than new room each time.
+        self._idle: list[tuple[State, bytearray]] = []
 
-    def unpack(self, packed: bytearray, out: memoryview) -> bool:
-        """Fill ``out`` from the stream that ``packed`` begins with; False if it is damaged or too short.
+    def unpack(self, size: int, read: Callable[[memoryview], None], out: memoryview) -> bool:
+        """Fill ``out`` from a stream; False if it is damaged or too short. One that would give more is as good.
 
-        A stream that would give more is as good.
+        Args:
+            size: Bytes that hold the stream, and maybe more.
+            read: Reads them.
+            out: What they unpack to.
         """
         try:
-            state = self._idle.pop()
+            state, room = self._idle.pop()
         except IndexError:
-            state = codecs()[self._which].open_decompressor(len(out))
+            state, room = codecs()[self._which].open_decompressor(len(out)), bytearray()
+        if len(room) < size:
+            room = bytearray(size)
         try:
-            table = bytearray(struct.pack("=QII", 0, len(packed), 1))
-            places = address_of(table), address_of(packed), address_of(out)
-            if unpack_pages(self._which, state.address, 1, places[0], places[1], len(out), places[2]):
-                return True
+            with memoryview(room)[:size] as packed:
+                read(packed)
+                table = bytearray(struct.pack("=QII", 0, size, 1))
+                places = address_of(table), address_of(packed), address_of(out)
+                if unpack_pages(self._which, state.address, 1, places[0], places[1], len(out), places[2]):
+                    return True
+                return _inflate(packed, out)
         finally:
-            self._idle.append(state)
-        return _inflate(packed, out)
+            self._idle.append((state, room))
 
     def close(self) -> None:
         """Give back what the library holds."""
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[0].close()
 
 
-def _inflate(packed: bytearray, out: memoryview) -> bool:
+def _inflate(packed: memoryview, out: memoryview) -> bool:
     """As :meth:`Inflater.unpack`, for streams that do not end where they should."""
     try:
         content = zlib.decompressobj().decompress(packed, len(out))

@@ -58,7 +58,7 @@ class LkcdSource(FilledSource):
             walk.all()
         super().__init__(file, f"LKCD, version {version}", max(end, walk.highest))
         self._runs, data = walk.runs, walk.data
-        self.compressed = self._method != lkcd.NONE
+        self.compressed = True  # or as good as: pages are not aligned, and each is read by itself
         self.utsname = names
         seconds, _ = struct.unpack_from(lkcd.TIME, head, lkcd.TIME_AT)
         self.crash_time = seconds if 0 < seconds < 1 << 40 else None
