@@ -25,7 +25,7 @@ __all__ = ["SYSTEMS", "SelectedSource", "choose", "open_system"]
 SYSTEMS: Final = {
     "prod": "the system that crashed",
     "kdump": "the kdump kernel that should have dumped it",
-    "all": "memory as it is",
+    "all": "memory as it is, which can't be filtered",
 }
 _MIB: Final = 1 << 20
 _PAGE: Final = 4096
@@ -73,7 +73,11 @@ def choose(source: Source, select: str | None) -> Source:
     base, size = place
     told = f"{base:#x} - {base + size - 1:#x} changed places with 0x0 - {size - 1:#x}"
     if select == "all":
+        # By one kernel's VMCOREINFO the other one's pages would be judged, or left out as no memory at all.
+        source.vmcoreinfo, source.utsname = None, ()
+        source.header["system"] = "both"
         source.header["memory_of_the_kdump_kernel"] = told
+        source.oddities.append("memory of two kernels together can't be filtered: one has to be selected for that")
         return source
     from vmsieve.formats.inputs._s390 import complete, keep_own_registers, notes, parse_notes
 

@@ -104,6 +104,8 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
         print(f"{name.replace('_', ' ').capitalize()}:")
         for line in lines[:_MOST_RANGES]:
             print(f"  {line}")
+        if len(lines) > _MOST_RANGES:
+            print(f"  and {len(lines) - _MOST_RANGES} more")
     print("Memory:")
     for one in facts["memory"]["ranges"]:
         absent = one["end"] - one["start"] - one["stored"]

@@ -18,6 +18,7 @@ from vmsieve.formats.inputs import MemoryRange, open_source
 from vmsieve.formats.inputs._s390 import parse_notes
 from vmsieve.formats.systems import SYSTEMS, SelectedSource, open_system
 from vmsieve.pipeline.cli import main
+from vmsieve.pipeline.plan import EXIT_WEAKER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +101,15 @@ def test_all_is_memory_as_it_is(both: Path) -> None:
     assert source.header["memory_of_the_kdump_kernel"] == "0xc00000 - 0xffffff changed places with 0x0 - 0x3fffff"
     source.close()
     plain.close()
+
+
+def test_all_of_two_kernels_is_not_filtered(both: Path, tmp_path: Path) -> None:
+    """Neither kernel's knowledge holds for the other: every page is kept, and that is said."""
+    out = tmp_path / "out"
+    assert main(["dump", "-q", "--select", "all", "-d", "30", str(both), str(out)]) == EXIT_WEAKER
+    assert contents(out) == contents(both)
+    assert main(["dump", "-q", "-f", "--select", "all", str(both), str(out)]) == 0
+    assert contents(out) == contents(both)
 
 
 @pytest.mark.parametrize("command", ["dump", "info", "classes", "dmesg"])
