@@ -22,12 +22,13 @@ __all__ = ["CRASH_KERNEL", "DevMemSource", "iomem_ranges", "open_live"]
 
 CRASH_KERNEL: Final = "Crash kernel"
 _SYSTEM_RAM: Final = "System RAM"
+_IOMEM, _KCORE, _MEM = "/proc/iomem", "/proc/kcore", "/dev/mem"
 _LINE: Final = re.compile(r" *([0-9a-f]{8,16})-([0-9a-f]{8,16}) : (.*)")
 #: Lines of /proc/iomem that are looked at; large machines have a few thousand.
 _LINES_MOST: Final = 1 << 20
 
 
-def iomem_ranges(name: str, path: str = "/proc/iomem") -> list[tuple[int, int]]:
+def iomem_ranges(name: str) -> list[tuple[int, int]]:
     """Physical memory called ``name``: first address and one above the last, ascending.
 
     Raises:
@@ -35,15 +36,15 @@ def iomem_ranges(name: str, path: str = "/proc/iomem") -> list[tuple[int, int]]:
     """
     found = []
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(_IOMEM, encoding="ascii", errors="replace") as file:
             for line, _ in zip(file, range(_LINES_MOST)):
                 match = _LINE.fullmatch(line.rstrip("\n"))
                 if match is not None and match[3] == name:
                     found.append((int(match[1], 16), int(match[2], 16) + 1))
     except OSError as error:
-        raise FormatError(f"can't be read: {error.strerror}", file=path) from error
+        raise FormatError(f"can't be read: {error.strerror}", file=_IOMEM) from error
     if found and not any(start for start, _ in found):
-        raise FormatError("addresses are hidden from this user", file=path, hint="only root sees them")
+        raise FormatError("addresses are hidden from this user", file=_IOMEM, hint="only root sees them")
     return sorted(found)
 
 
@@ -81,17 +82,17 @@ class _Device:
 class DevMemSource(Source):
     """The running machine's memory through ``/dev/mem``: an offset in the file is a physical address."""
 
-    def __init__(self, path: str = "/dev/mem", iomem: str = "/proc/iomem") -> None:
+    def __init__(self) -> None:
         """Open it.
 
         Raises:
             FormatError: The kernel refuses, or hides what is memory.
         """
-        self._ranges = iomem_ranges(_SYSTEM_RAM, iomem)
+        self._ranges = iomem_ranges(_SYSTEM_RAM)
         if not self._ranges:
-            raise FormatError("no memory is listed", file=iomem)
+            raise FormatError("no memory is listed", file=_IOMEM)
         super().__init__(
-            _Device(path, self._ranges[-1][1]), format="memory", machine=os.uname().machine, byte_order=sys.byteorder
+            _Device(_MEM, self._ranges[-1][1]), format="memory", machine=os.uname().machine, byte_order=sys.byteorder
         )
 
     def end(self) -> int:
@@ -126,9 +127,9 @@ def open_live(wanted: int) -> Source:
         ReadError: The kernel shows it nowhere; the message says what was tried.
     """
     reasons = []
-    for path in ("/proc/kcore", "/dev/mem"):
+    for kcore in (True, False):
         try:
-            source = DevMemSource(path) if path == "/dev/mem" else open_source(path)
+            source = open_source(_KCORE) if kcore else DevMemSource()
         except VmsieveError as error:
             reasons.append(str(error))
             continue

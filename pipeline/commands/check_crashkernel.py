@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.kernel.crashkernel import Region
-from vmsieve.formats.errors import KernelError, UsageError, VmsieveError
+from vmsieve.formats.errors import FormatError, KernelError, UsageError, VmsieveError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges, open_live
+from vmsieve.formats.systems import choose
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import print_json, tell
 from vmsieve.pipeline.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, judge
@@ -96,6 +97,22 @@ def _live_ranges() -> list[Region]:
     return found
 
 
+def _open_dump(path: str) -> Source:
+    """The dump at ``path``.
+
+    Raises:
+        KernelError: Its crash kernel has run.
+        FormatError: It can't be opened.
+    """
+    source = open_source(path)
+    try:
+        return choose(source, None)
+    except FormatError as error:
+        source.close()
+        # Of the two systems, one is the crash kernel.
+        raise KernelError("it was started, and its memory has changed since", file=path) from error
+
+
 @contextmanager
 def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Source, list[Region], str]]:
     """The memory to look at, where the crash kernel is if that is known, and who says so."""
@@ -103,7 +120,7 @@ def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Source, list[Region
     origin = "--crashkernel" if given else ""
     if arguments.live and not given:
         given, origin = _live_ranges(), "/proc/iomem"
-    source = open_live(given[0].start) if arguments.live else open_source(arguments.input)
+    source = open_live(given[0].start) if arguments.live else _open_dump(arguments.input)
     try:
         yield source, given, origin
     finally:
