@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KINDS = [
     (form.name, codec)
     for form in output_formats()
+    if form.name != "s390"  # which holds s390x machines alone: see test_s390_formats
     for codec in ([c.name for c in codecs()] if form.packed else ["none"])
 ]
 
