@@ -48,6 +48,18 @@ def test_more_levels_reach_where_fewer_do_not(levels: int, vaddr: int) -> None:
         FakeS390(levels=levels - 1).memory().translate(vaddr)
 
 
+@pytest.mark.parametrize("size", SIZES[:2])
+def test_two_levels_are_enough_for_two_gibibytes(size: int) -> None:
+    """The segment table is the root; the highest address is below 2 GiB."""
+    kernel = FakeS390(levels=2)
+    kernel.map(0x7FF00000, 5 * size, size)
+    tables = S390Tables(PhysicalMemory(kernel.source), ROOT)
+    assert (tables.levels, tables.end) == (2, 1 << 31)
+    assert tables.translate(0x7FF00123) == (5 * size + 0x123, size - 0x123)
+    with pytest.raises(KernelError, match="not an address"):
+        tables.translate(1 << 31)
+
+
 def test_before_v6_10_addresses_are_the_same_as_far_as_memory_goes() -> None:
     """Without a look at page tables, which may say otherwise of what lies above."""
     kernel = FakeS390()

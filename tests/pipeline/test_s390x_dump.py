@@ -13,7 +13,7 @@ import pytest
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, MIB, PAGE
 from tests.build.s390x import cksm, lowcore, os_info
-from tests.build.s390x_machine import CRASH, OS_INFO, PREFIXES, S390Machine
+from tests.build.s390x_machine import CRASH, KERNEL, OS_INFO, PREFIXES, S390Machine
 from tests.build.tools import tool
 from tests.dumps import dump
 from tests.pipeline.kit import compared, contents, make
@@ -21,6 +21,7 @@ from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.inputs._s390 import parse_notes
 from vmsieve.pipeline.cli import main
+from vmsieve.pipeline.plan import EXIT_WEAKER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,6 +81,23 @@ def test_a_dump_of_a_stand_alone_dump_holds_what_it_must(
         knowledge = learn(source)
         assert knowledge.problem is None
         source.close()
+
+
+@pytest.mark.parametrize("what", ["tables", "VMCOREINFO", "sections"])
+def test_what_is_not_understood_is_kept(what: str, built: S390Machine, tmp_path: Path) -> None:
+    """Page tables, VMCOREINFO or the memory map gone: every page is in the dump, and the exit status says so."""
+    machine = S390Machine(built.layout, EVERYTHING)
+    if what == "tables":
+        machine.edits |= {KERNEL // PAGE + i: bytes(PAGE) for i in range(4)}
+    elif what == "sections":
+        machine.edits |= {KERNEL // PAGE + i: b"\xa5" * PAGE for i in (16, 17)}
+    else:
+        machine.edits |= {0: b"", KERNEL // PAGE + 14: b""}
+    path = machine.write_s390(tmp_path / "dump")
+    report = make(path, tmp_path / "out", 30)
+    assert report.exit_status() == EXIT_WEAKER
+    assert any("every page is kept" in note for note in report.notes)
+    assert contents(tmp_path / "out") == contents(path)
 
 
 def test_what_leads_tools_to_vmcoreinfo_and_registers_stays_in(scratch: Path, tmp_path: Path) -> None:
