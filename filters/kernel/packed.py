@@ -24,10 +24,7 @@ MAGICS: Final = (
 )  # fmt: skip
 _PIECE: Final = 64 << 10
 _UNPACKED_AT_ONCE: Final = 1 << 20
-#: Of zstd, whose package bounds no output: four bytes can be 128 KiB of content.
-_ZSTD_PIECE: Final = 512
-_ZSTD_CHECKSUM: Final = 4
-#: Memory that unpacking may take: what zstd -22 and xz -9 ask for.
+#: Memory that unpacking may take: what xz -9 asks for.
 _WINDOW: Final = 128 << 20
 #: Members of a file system; there are two or three.
 _MEMBERS: Final = 64
@@ -181,19 +178,8 @@ def _fed(memory: _Memory, unpacker: Any, error: type[Exception]) -> bool:
 
 
 def _zstd(memory: _Memory) -> bool | None:
-    try:
-        import zstandard
-    except ImportError:
-        return None
-    has_checksum = memory.peek(5)[4] & _ZSTD_CHECKSUM
-    unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
-    try:
-        while not unpacker.eof:
-            data = memory.read(_ZSTD_PIECE)
-            if not data:
-                return False
-            unpacker.decompress(data)
-    except zstandard.ZstdError:
-        return False
-    memory.at -= len(unpacker.unused_data)
-    return True if has_checksum else None
+    from vmsieve.formats.frames._single import single_right
+
+    right, behind = single_right(memory.read)
+    memory.at -= behind
+    return right
