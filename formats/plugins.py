@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-__all__ = ["named", "scan"]
+__all__ = ["load", "names", "scan"]
 
 T = TypeVar("T")
 
@@ -28,20 +28,42 @@ def scan(room: ModuleType, constant: str, *kinds: type[T]) -> list[T]:
         TypeError: A module lacks the constant, or it is of another type, or two plugins have one name.
     """
     found: dict[str, T] = {}
-    for own in sorted(_modules(room.__path__)):
-        if own.startswith("_"):
-            continue
-        module = importlib.import_module(f"{room.__name__}.{own}")
-        plugin: Any = getattr(module, constant, None)
-        if not isinstance(plugin, kinds):
-            raise TypeError(
-                f"{module.__name__} has no constant {constant} of type {' or '.join(k.__name__ for k in kinds)}"
-            )
+    for own in names(room):
+        plugin = _load(room, constant, own, kinds)
         name: str = getattr(plugin, "name")  # noqa: B009 - the room types it
         if name in found:
-            raise TypeError(f"{module.__name__}: the name {name} is taken")
+            raise TypeError(f"{room.__name__}.{own}: the name {name} is taken")
         found[name] = plugin
     return list(found.values())
+
+
+def names(room: ModuleType) -> list[str]:
+    """The names of the plugins' modules in package ``room``, sorted; none of them is loaded."""
+    return [name for name in sorted(_modules(room.__path__)) if not name.startswith("_")]
+
+
+def load(room: ModuleType, constant: str, name: str, what: str, *kinds: type[T]) -> T:
+    """The plugin called ``name``, which its module is called too, without the others; each of them is a ``what``.
+
+    Raises:
+        UsageError: There is none; the message names those there are.
+        TypeError: See :func:`scan`.
+    """
+    known = names(room)
+    if name not in known:
+        raise UsageError(f"no {what} is called {name!r}", expected=" or ".join(known))
+    return _load(room, constant, name, kinds)
+
+
+def _load(room: ModuleType, constant: str, own: str, kinds: tuple[type[T], ...]) -> T:
+    module = importlib.import_module(f"{room.__name__}.{own}")
+    plugin: Any = getattr(module, constant, None)
+    if not isinstance(plugin, kinds):
+        raise TypeError(
+            f"{module.__name__} has no constant {constant} of type {' or '.join(k.__name__ for k in kinds)}"
+        )
+    found: T = plugin
+    return found
 
 
 def _modules(folders: Iterable[str]) -> set[str]:
@@ -55,15 +77,3 @@ def _modules(folders: Iterable[str]) -> set[str]:
 
             found.update(info.name for info in pkgutil.iter_modules([folder]))
     return found
-
-
-def named(name: str, found: list[T], what: str) -> T:
-    """The plugin called ``name`` among ``found``, each of which is a ``what``.
-
-    Raises:
-        UsageError: There is none; the message names those there are.
-    """
-    known: dict[str, T] = {getattr(one, "name"): one for one in found}  # noqa: B009 - the room types it
-    if name not in known:
-        raise UsageError(f"no {what} is called {name!r}", expected=" or ".join(known))
-    return known[name]

@@ -86,9 +86,10 @@ def codec(name: str) -> Codec:
     Raises:
         UsageError: There is none; the message names those there are.
     """
-    from vmsieve.formats.plugins import named
+    from vmsieve.formats import codecs as room
+    from vmsieve.formats.plugins import load
 
-    return named(name, codecs(), "codec")
+    return load(room, "CODEC", name, "codec", Codec)
 
 
 def passed_over() -> dict[str, str]:

@@ -117,9 +117,10 @@ def frame(name: str) -> Frame:
     Raises:
         UsageError: There is none; the message names those there are.
     """
-    from vmsieve.formats.plugins import named
+    from vmsieve.formats import frames as room
+    from vmsieve.formats.plugins import load
 
-    return named(name, frames(), "frame")
+    return load(room, "FRAME", name, "frame", Frame)
 
 
 def some(file: ByteFile, offset: int, size: int) -> bytes:

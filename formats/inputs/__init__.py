@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable, Final
 
 from vmsieve.formats.errors import FormatError, UnsupportedError, UsageError
 from vmsieve.formats.records import field, record
@@ -201,6 +201,23 @@ class Container:
     open: Callable[[ByteFile], tuple[ByteFile, list[str], bool]]
 
 
+#: Asked first, before any other is even loaded: what a crash kernel reads, and what is reprocessed most.
+_USUAL: Final = ("elf", "kdump")
+
+
+def _format_of(start: bytes) -> InputFormat | Container | None:
+    """The format whose files begin with ``start``."""
+    from vmsieve.formats import inputs
+    from vmsieve.formats.plugins import load
+
+    for name in _USUAL:
+        usual: Any = load(inputs, "FORMAT", name, "input format", InputFormat, Container)
+        if usual.probe(start):
+            found: InputFormat | Container = usual
+            return found
+    return next((f for f in formats() if f.probe(start)), None)
+
+
 def formats() -> list[InputFormat | Container]:
     """All plugins of this room, in probing order."""
     from vmsieve.formats import inputs
@@ -291,7 +308,7 @@ def _unwrap(files: list[ByteFile], i: int) -> tuple[InputFormat, _Within]:
         file = files[i]
         start = bytearray(min(PROBE_SIZE, max(file.size, 0)))
         got = file.read_into(0, memoryview(start))
-        plugin = next((f for f in formats() if f.probe(bytes(start[:got]))), None)
+        plugin = _format_of(bytes(start[:got]))
         if plugin is None:
             raise UnsupportedError(
                 "not a dump of a known format",

@@ -212,6 +212,7 @@ class OutputFormat:
     bridge: int
     writer: Callable[[Description, Place], Writer]
     torn_mark: Callable[[bytes], tuple[int, bytes] | None]
+    tells_absent: bool = True
 
 
 def output_formats() -> list[OutputFormat]:
@@ -228,6 +229,7 @@ def output_format(name: str) -> OutputFormat:
     Raises:
         UsageError: There is none; the message names those there are.
     """
-    from vmsieve.formats.plugins import named
+    from vmsieve.formats import outputs as room
+    from vmsieve.formats.plugins import load
 
-    return named(name, output_formats(), "output format")
+    return load(room, "FORMAT", name, "output format", OutputFormat)

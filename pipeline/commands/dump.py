@@ -6,10 +6,12 @@ import sys
 from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.formats import frames, outputs
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.files import seekable
-from vmsieve.formats.frames import frames
+from vmsieve.formats.outputs import output_format
+from vmsieve.formats.plugins import names
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import add_select, read_vmcoreinfo, tell
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, Plan
@@ -28,6 +30,8 @@ _EXAMPLES = """\
   vmsieve dump -d 31 -F /proc/vmcore - | ssh host 'cat > vmcore.flat'
   vmsieve dump -d 17 --codec zstd:3 vmcore smaller         drop zero and free pages only, compress harder
   vmsieve dump -d 31 -E vmcore core.elf                    an ELF core, for gdb
+  vmsieve dump --format s390 vmcore dump.s390              a stand-alone dump of s390x, as zgetdump -f s390
+  vmsieve dump -d 31 vol0,vol1,vol2 vmcore                 of a dump that lies on several volumes
   vmsieve dump -d 31 -E --frame zstd vmcore core.elf.zst   the same, packed as a whole; zstd -d unpacks it
 """
 
@@ -62,11 +66,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--codec", dest="codec", metavar="NAME[:LEVEL]",
         help=f"pack pages with {', '.join(c.name for c in codecs())} (default: zstd:1)",
     )  # fmt: skip
-    parser.add_argument("-E", dest="elf", action="store_true", help="write an ELF core, pages as they are")
+    _add_format(parser)
     parser.add_argument("-F", dest="flattened", action="store_true", help="write makedumpfile's flattened format")
     parser.add_argument(
         "--frame", metavar="NAME[:LEVEL]",
-        help=f"put an ELF core or a flattened dump in a compressed frame: {', '.join(f.name for f in frames())}",
+        help=f"put an ELF core or a flattened dump in a compressed frame: {', '.join(names(frames))}",
     )  # fmt: skip
     parser.add_argument("-f", dest="force", action="store_true", help="overwrite an existing OUTPUT")
     parser.add_argument(
@@ -78,6 +82,18 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     voice = parser.add_mutually_exclusive_group()
     voice.add_argument("-q", dest="quiet", action="store_true", help="say nothing but errors")
     voice.add_argument("-v", dest="verbose", action="store_true", help="say more about what was found")
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument(
+        "-E", dest="format", action="store_const", const="elf", help="write an ELF core, pages as they are"
+    )
+    shape.add_argument(
+        "--format", dest="format", metavar="NAME", choices=names(outputs),
+        help=f"what to write: {', '.join(names(outputs))} (default: kdump)",
+    )  # fmt: skip
+    parser.set_defaults(format="kdump")
 
 
 def _name_and_level(text: str | None, what: str) -> tuple[str | None, int | None]:
@@ -92,19 +108,21 @@ def _name_and_level(text: str | None, what: str) -> tuple[str | None, int | None
 def _plan(arguments: argparse.Namespace) -> Plan:
     codec, codec_level = _name_and_level(arguments.codec, "codec")
     frame, frame_level = _name_and_level(arguments.frame, "frame")
-    if arguments.elf and arguments.codec:
-        raise UsageError("an ELF core (-E) holds its pages as they are: no codec goes with it")
+    form = output_format(arguments.format)
+    if arguments.codec and not form.packed:
+        asked = "-E" if form.name == "elf" else f"--format {form.name}"
+        raise UsageError(f"an {form.title} ({asked}) holds its pages as they are: no codec goes with it")
     if arguments.threads < 0 or arguments.threads > 1024:
         raise UsageError("--threads takes a number from 0 to 1024", found=arguments.threads)
     if arguments.output is None:
         if not arguments.flattened:
             raise UsageError("OUTPUT is missing: a file to write, or - for standard output")
         arguments.output = "-"
-    if frame and not (arguments.elf or arguments.flattened or arguments.output == "-"):
+    if frame and not (form.sequential or arguments.flattened or arguments.output == "-"):
         raise UsageError("-F or -E goes with --frame: a frame is written from start to end, which kdump files are not")
     return Plan(
         arguments.input, arguments.output, arguments.level, codec, codec_level,
-        "elf" if arguments.elf else "kdump", arguments.flattened, arguments.force,
+        arguments.format, arguments.flattened, arguments.force,
         arguments.threads, frame, frame_level, arguments.select,
     )  # fmt: skip
 
