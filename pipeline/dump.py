@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from vmsieve.filters.knowledge import Knowledge, learn
 from vmsieve.formats.codecs import codec as find_codec
-from vmsieve.formats.errors import OutputError, ReadError, UsageError
+from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.notes import build_note
+from vmsieve.formats.os_info import read_bytes
 from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.copy import Copied, copy_pages
@@ -145,15 +146,5 @@ def _describe(
         cpus=len(source.cpus),
         codec=codec,
         virtual=source.virtual,
-        read=lambda address, size: _read(source, address, size),
+        read=lambda address, size: read_bytes(source, address, size),
     )
-
-
-def _read(source: Source, address: int, size: int) -> bytes | None:
-    """Some of the input's memory; None where it can't be had."""
-    out = bytearray(size)
-    try:
-        source.read_into(address, memoryview(out))
-    except ReadError:
-        return None
-    return bytes(out)

@@ -9,8 +9,11 @@ from vmsieve.filters.classify import Histogram, dropping, tally
 from vmsieve.filters.kernels.classify import count_missing
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.errors import FormatError
+from vmsieve.formats.inputs._s390_registers import parse_notes
 from vmsieve.formats.kernels.bits import and_bits, count_bits
 from vmsieve.formats.kernels.compare import compare_pages
+from vmsieve.formats.os_info import read_bytes
+from vmsieve.formats.outputs._registers import patched, register_pages
 from vmsieve.formats.records import field, record
 from vmsieve.pipeline.pages import Gatherer, Pages
 from vmsieve.pipeline.scan import blocks_with_memory, open_classifier
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.classify import Classifier
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
+    from vmsieve.formats.outputs._registers import Patches
     from vmsieve.pipeline.progress import Progress
 
 __all__ = ["Verdict", "verify"]
@@ -98,6 +102,7 @@ class _Check:
         self._results = bytearray(self._pages.room)
         self._classes = bytearray(BLOCK)
         self._missing = Histogram()
+        self._registers = _registers(source)
         rules = classifier.rules if classifier is not None else []
         self._droppable = dropping(rules, 31)
 
@@ -156,10 +161,18 @@ class _Check:
                     verdict.unwritten += 1
                 else:
                     self._wrong(pfn, "can't be read from the dump")
+            elif pfn in self._registers and self._differs_by_registers(k):
+                verdict.equal += result != _EQUAL
             elif result == _FILLER and self._classes[pfn - first] & self._droppable:
                 verdict.filler += 1
             elif result != _EQUAL:
                 self._wrong(pfn, "differs")
+
+    def _differs_by_registers(self, k: int) -> bool:
+        """Whether page ``k`` of a batch is the source's but for registers, which the source has elsewhere."""
+        size, at = self._pages.page_size, self._pages.index[k] * self._pages.page_size
+        mine, other = self._pages.raw[at : at + size], self._other[at : at + size]
+        return patched(mine, self._registers[int(self._pages.pfns[k])]) == other
 
     def _wrong(self, pfn: int, how: str) -> None:
         if self._verdict.different < _NAMED:
@@ -173,3 +186,12 @@ class _Check:
         verdict.missing = {name: count for name, count in tally(self._missing, rules, 31).items() if count}
         allowed = verdict.level if self._dump.page_size is not None else 31  # an ELF core does not tell its level
         verdict.lost = tally(self._missing, rules, allowed)["kept"]
+
+
+def _registers(source: Source) -> Patches:
+    """Where in memory a dump may have registers that the source has in its notes alone: s390x knows such dumps."""
+    if source.machine != "s390x":
+        return {}
+
+    notes = parse_notes(source.notes)
+    return register_pages(notes, lambda address, size: read_bytes(source, address, size), source.end())

@@ -14,13 +14,11 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs._s390_registers import parse_notes
 from vmsieve.formats.kernels.describe import page_runs
-from vmsieve.formats.layouts import lowcore, s390
+from vmsieve.formats.layouts import s390
 from vmsieve.formats.outputs import OutputFormat, Writer
+from vmsieve.formats.outputs._registers import Patches, patched, register_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from vmsieve.formats.inputs._s390_registers import Registers
     from vmsieve.formats.outputs import Batch, Description, Place
 
 _PAGE: Final = s390.PAGE_SIZE
@@ -37,19 +35,13 @@ class S390Writer(Writer):
         self._size = description.max_pfn * _PAGE
         self._cpus = parse_notes(description.notes)[: s390.CPUS_MOST]
         #: What registers put into pages that were not written yet: by page frame, offset and bytes.
-        self._patches: dict[int, list[tuple[int, bytes]]] = {}
+        self._patches: Patches = {}
         self._pages = 0
         self._missing = 0
 
     def begin(self) -> None:
         """See :class:`vmsieve.formats.outputs.Writer`."""
-        for cpu in self._cpus:
-            for address, data in _saved(cpu):
-                self._patch(address, data)
-            area = self._vector_area(cpu)
-            if area is not None:
-                self._patch(*area)
-        self._patches = dict(sorted(self._patches.items()))
+        self._patches = register_pages(self._cpus, self._it.read, self._size)
         self._place.put(0, self._header())
         self._place.flush()
 
@@ -62,22 +54,6 @@ class S390Writer(Writer):
         )  # fmt: skip
         vector = struct.pack(f">{len(prefixes)}I", *prefixes)
         return (head.ljust(s390.PREFIXES_AT, b"\0") + vector).ljust(s390.HEADER_SIZE, b"\0")
-
-    def _patch(self, address: int, data: bytes) -> None:
-        """Take bytes that go to ``address``, all in one page, unless there is no memory."""
-        if address + len(data) <= self._size:
-            self._patches.setdefault(address // _PAGE, []).append((address % _PAGE, data))
-
-    def _vector_area(self, cpu: Registers) -> tuple[int, bytes] | None:
-        """Where the vector registers of a processor were to be saved, and they; None if there is no such place."""
-        if cpu.vxrs_low is None or cpu.vxrs_high is None or self._it.read is None:
-            return None
-        pointer = self._it.read(cpu.prefix + lowcore.VX_AREA, 8)
-        place = int.from_bytes(pointer or b"", "big")
-        if place == 0 or place % lowcore.VX_ALIGN:
-            return None
-        halves = (cpu.fprs[at : at + 8] + cpu.vxrs_low[at : at + 8] for at in range(0, 128, 8))
-        return place, b"".join(halves) + cpu.vxrs_high
 
     def pages(self, batch: Batch) -> None:
         """See :class:`vmsieve.formats.outputs.Writer`."""
@@ -104,10 +80,10 @@ class S390Writer(Writer):
             if due >= pfn:
                 size = (due - pfn) * _PAGE
                 self._put(pfn, data[:size])
-                self._put(due, _patched(data[size : size + _PAGE], self._patches.pop(due)))
+                self._put(due, patched(data[size : size + _PAGE], self._patches.pop(due)))
                 pfn, data = due + 1, data[size + _PAGE :]
             else:
-                self._put(due, _patched(bytes(_PAGE), self._patches.pop(due)))
+                self._put(due, patched(bytes(_PAGE), self._patches.pop(due)))
         self._put(pfn, data)
 
     def _put(self, pfn: int, data: bytes | bytearray | memoryview) -> None:
@@ -121,7 +97,7 @@ class S390Writer(Writer):
         if not all_came:
             return
         for pfn in list(self._patches):
-            self._put(pfn, _patched(bytes(_PAGE), self._patches.pop(pfn)))
+            self._put(pfn, patched(bytes(_PAGE), self._patches.pop(pfn)))
         end = s390.HEADER_SIZE + self._size
         if complete and not self._missing:
             tod = s390.tod_clock(self._it.crash_time * 1_000_000) if self._it.crash_time else 0
@@ -130,23 +106,6 @@ class S390Writer(Writer):
             self._place.settle(end, marker)
         else:
             self._place.extend(end)
-
-
-def _saved(cpu: Registers) -> Iterator[tuple[int, bytes]]:
-    """What goes into the lowcore of a processor: addresses and bytes."""
-    for place, data in (
-        (lowcore.FPRS, cpu.fprs), (lowcore.GPRS, cpu.gprs), (lowcore.PSW, cpu.psw), (lowcore.PREFIX, cpu.prefix),
-        (lowcore.FPC, cpu.fpc), (lowcore.TODPREG, cpu.todpreg), (lowcore.TIMER, cpu.timer),
-        (lowcore.CLOCK_COMPARATOR, cpu.clock_comparator), (lowcore.ACRS, cpu.acrs), (lowcore.CRS, cpu.crs),
-    ):  # fmt: skip
-        yield cpu.prefix + place[0], data.to_bytes(place[1], "big") if isinstance(data, int) else data
-
-
-def _patched(page: bytes | memoryview, patches: list[tuple[int, bytes]]) -> bytearray:
-    out = bytearray(page)
-    for at, data in patches:
-        out[at : at + len(data)] = data
-    return out
 
 
 def _torn_mark(start: bytes) -> tuple[int, bytes] | None:

@@ -55,6 +55,12 @@ def test_registers_and_vmcoreinfo_come_from_memory() -> None:
     assert struct.pack(">I", PREFIXES[1]) in opened.notes
 
 
+def test_memory_of_a_running_machine_is_told() -> None:
+    """What zgetdump leaves at address 0 of /dev/mem says so."""
+    assert source(replace(DUMP, memory=b"LIVEDUMP" + MEMORY[8:]).flat()).header["dump_method"] == "live"
+    assert "dump_method" not in source(DUMP.flat()).header
+
+
 def test_no_processors_is_no_fault() -> None:
     """A dump converted from one without registers."""
     opened = source(replace(DUMP, prefixes=()).flat())

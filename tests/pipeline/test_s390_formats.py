@@ -135,6 +135,22 @@ def test_registers_of_vmdump_are_put_into_lowcores(folder: Path, tmp_path: Path)
     assert [cpu.registers[:208] for cpu in one.cpus] == [cpu.registers[:208] for cpu in other.cpus]
 
 
+def test_verify_knows_registers_that_were_put_into_memory(tmp_path: Path) -> None:
+    """A core whose lowcores are empty, and the s390 dump of it, which has them filled; other changes are found."""
+    bare = bytearray(MEMORY)
+    for prefix in PREFIXES:
+        bare[prefix + 0x1200 : prefix + 0x1400] = bytes(0x200)
+    (tmp_path / "core").write_bytes(Core([Load(0, bytes(bare), vaddr=0)], (notes(),), "big", 22).build())
+    make(tmp_path / "core", tmp_path / "out", 0, format="s390")
+    assert compared(tmp_path / "core", tmp_path / "out").right
+    for at in (0x1100, 0x1210, 0x1320):
+        made = bytearray((tmp_path / "out").read_bytes())
+        made[PAGE + PREFIXES[1] + at] ^= 1
+        (tmp_path / "bad").write_bytes(made)
+        verdict = compared(tmp_path / "core", tmp_path / "bad")
+        assert (verdict.right, verdict.different) == (False, 1)
+
+
 def test_the_command_line_writes_s390(folder: Path, tmp_path: Path) -> None:
     """To a file, to a pipe as it is, flattened, in a frame; pages have no codec."""
     source = named(folder, "s390_ext, zlib")

@@ -1,0 +1,62 @@
+"""Registers of s390x processors where stand-alone dumps have them: in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Final, Optional
+
+from vmsieve.formats.layouts import lowcore, s390
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vmsieve.formats.inputs._s390_registers import Registers
+
+__all__ = ["Patches", "Read", "patched", "register_pages"]
+
+_PAGE: Final = s390.PAGE_SIZE
+#: Of page frames: offsets in the page, and the bytes that belong there.
+Patches = dict[int, list[tuple[int, bytes]]]
+#: ``(address, size)``: bytes of physical memory, or None where they can't be had.
+Read = Callable[[int, int], Optional[bytes]]
+
+
+def register_pages(cpus: Sequence[Registers], read: Read | None, size: int) -> Patches:
+    """What the registers of ``cpus`` put into memory, by ascending page frame.
+
+    They go into each processor's lowcore; vector registers go where the lowcore says, if it does.
+
+    Args:
+        cpus: The processors.
+        read: Reads memory; None: it can't be read.
+        size: Bytes of memory; what would lie above has no place.
+    """
+    found: Patches = {}
+    for cpu in cpus:
+        for address, data in _saved(cpu, read):
+            if address + len(data) <= size:
+                found.setdefault(address // _PAGE, []).append((address % _PAGE, data))
+    return dict(sorted(found.items()))
+
+
+def _saved(cpu: Registers, read: Read | None) -> Iterator[tuple[int, bytes]]:
+    """Addresses and bytes, none of which goes over the end of a page."""
+    for place, data in (
+        (lowcore.FPRS, cpu.fprs), (lowcore.GPRS, cpu.gprs), (lowcore.PSW, cpu.psw), (lowcore.PREFIX, cpu.prefix),
+        (lowcore.FPC, cpu.fpc), (lowcore.TODPREG, cpu.todpreg), (lowcore.TIMER, cpu.timer),
+        (lowcore.CLOCK_COMPARATOR, cpu.clock_comparator), (lowcore.ACRS, cpu.acrs), (lowcore.CRS, cpu.crs),
+    ):  # fmt: skip
+        if cpu.prefix % lowcore.PREFIX_ALIGN == 0:
+            yield cpu.prefix + place[0], data.to_bytes(place[1], "big") if isinstance(data, int) else data
+    pointer = read(cpu.prefix + lowcore.VX_AREA, 8) if read is not None else None
+    area = int.from_bytes(pointer or b"", "big")
+    if area and area % lowcore.VX_ALIGN == 0 and cpu.vxrs_low is not None and cpu.vxrs_high is not None:
+        halves = (cpu.fprs[at : at + 8] + cpu.vxrs_low[at : at + 8] for at in range(0, 128, 8))
+        yield area, b"".join(halves) + cpu.vxrs_high
+
+
+def patched(page: bytes | memoryview, patches: list[tuple[int, bytes]]) -> bytearray:
+    """A page with what belongs there."""
+    out = bytearray(page)
+    for at, data in patches:
+        out[at : at + len(data)] = data
+    return out
