@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
 
-__all__ = ["add_input", "add_select", "opened", "print_json", "read_vmcoreinfo", "tell"]
+__all__ = ["INPUT_HELP", "add_input", "add_select", "opened", "print_json", "read_vmcoreinfo", "tell"]
+
+#: What an input is, for a command's help.
+INPUT_HELP = "/proc/vmcore or a dump; several volumes of one with commas between them"
 
 
 def add_input(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The arguments of a command that looks at one dump."""
-    parser.add_argument("input", metavar="INPUT", nargs="?" if optional else None, help="/proc/vmcore or a dump")
+    parser.add_argument("input", metavar="INPUT", nargs="?" if optional else None, help=INPUT_HELP)
     parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the dump's")
     add_select(parser)
 

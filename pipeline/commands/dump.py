@@ -13,7 +13,7 @@ from vmsieve.formats.files import seekable
 from vmsieve.formats.outputs import output_format
 from vmsieve.formats.plugins import names
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import add_select, read_vmcoreinfo, tell
+from vmsieve.pipeline.commands._shared import INPUT_HELP, add_select, read_vmcoreinfo, tell
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, Plan
 from vmsieve.pipeline.progress import progress_for
 
@@ -43,7 +43,7 @@ def _level(text: str) -> int:
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="INPUT", help="/proc/vmcore or a dump; - for standard input")
+    parser.add_argument("input", metavar="INPUT", help=f"{INPUT_HELP}; - for standard input")
     parser.add_argument(
         "output", metavar="OUTPUT", nargs="?", help="file to write; - for standard output, which -F takes for granted"
     )
