@@ -88,12 +88,16 @@ class FakeSource(Source):
 class FakeKernel:
     """An x86_64 kernel.
 
+    ``order``: its byte order, as struct writes it; ``direct``: where all memory is mapped.
+
     Args:
         levels: Of its page tables.
         phys_base: How far its image lies above its link address.
         c_bit: Mask of the memory encryption bit, set in every entry.
         release: Its release.
     """
+
+    order, direct = "<", DIRECT
 
     def __init__(
         self, *, levels: int = 4, phys_base: int = 0x2000000, c_bit: int = 0, release: str = "6.1.0-test"

@@ -6,7 +6,6 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.build.kernel import DIRECT
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.formats.errors import KernelError
 
@@ -14,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tests.build.kernel import FakeKernel
+    from tests.build.s390x import FakeS390
+
+    Kernel = FakeKernel | FakeS390
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Record:
 
 
 def add_ring(
-    kernel: FakeKernel,
+    kernel: Kernel,
     records: Sequence[Record],
     *,
     count_bits: int = 4,
@@ -41,7 +43,7 @@ def add_ring(
     Returns:
         Virtual addresses of ``prb``, ``descs``, ``infos`` and ``text``.
     """
-    count, ring = 1 << count_bits, 1 << text_bits
+    count, ring, order = 1 << count_bits, 1 << text_bits, kernel.order
     mask = (1 << 62) - 1
     descs, infos, text = bytearray(count * 24), bytearray(count * 88), bytearray(ring)
     start = -count & mask if first_id is None else first_id
@@ -56,24 +58,24 @@ def add_ring(
             if begin // ring != lpos // ring:
                 lpos, at = lpos // ring * ring + size, 0
             lpos &= (1 << 64) - 1
-            text[at : at + 8 + len(record.text)] = struct.pack("<Q", start + i & mask) + record.text
+            text[at : at + 8 + len(record.text)] = struct.pack(order + "Q", start + i & mask) + record.text
             blocks[i] = begin, lpos
         block = blocks.get(i, (3, 3))
-        struct.pack_into("<3Q", descs, place * 24, record.state << 62 | start + i & mask, *block)
-        struct.pack_into("<QQHHI", infos, place * 88, i, record.ts_nsec, len(record.text), 0, record.caller)
+        struct.pack_into(order + "3Q", descs, place * 24, record.state << 62 | start + i & mask, *block)
+        struct.pack_into(order + "QQHHI", infos, place * 88, i, record.ts_nsec, len(record.text), 0, record.caller)
     head = start + len(records) - 1 & mask
     if not records:
         start -= 1
-    where = {name: DIRECT + kernel.pages(bytes(data)) for name, data in
+    where = {name: kernel.direct + kernel.pages(bytes(data)) for name, data in
              (("descs", descs), ("infos", infos), ("text", text))}  # fmt: skip
     oldest = max(0, len(records) - count)
-    body = struct.pack("<I4xQQQQQ", count_bits, where["descs"], where["infos"], head, start + oldest & mask, 0)
-    body += struct.pack("<I4xQQQQ", text_bits, where["text"], lpos, 0, 0)
+    body = struct.pack(order + "I4xQQQQQ", count_bits, where["descs"], where["infos"], head, start + oldest & mask, 0)
+    body += struct.pack(order + "I4xQQQQ", text_bits, where["text"], lpos, 0, 0)
     where["prb"] = kernel.static("printk_rb_static", body)
-    kernel.static("prb", struct.pack("<Q", where["prb"]))
+    kernel.static("prb", struct.pack(order + "Q", where["prb"]))
     kernel.keys.update(_RING_KEYS)
     if cleared is not None:
-        kernel.static("clear_seq", struct.pack("<QQQ", 1, 0, cleared))
+        kernel.static("clear_seq", struct.pack(order + "I4xQQ", 1, 0, cleared))
         kernel.keys.update({"SIZE(latched_seq)": "24", "OFFSET(latched_seq.val)": "8"})
     return where
 
@@ -94,14 +96,14 @@ _RING_KEYS = {
 
 
 def add_records(
-    kernel: FakeKernel, records: Iterable[Record], *, size: int = 1024, name: str = "printk_log", caller: bool = False
+    kernel: Kernel, records: Iterable[Record], *, size: int = 1024, name: str = "printk_log", caller: bool = False
 ) -> int:
     """Give ``kernel`` a log as of v3.5 to v5.9, written as log_store() of kernel/printk/printk.c writes it.
 
     Returns:
         Virtual address of the buffer.
     """
-    header = 24 if caller else 16
+    header, order = 24 if caller else 16, kernel.order
     buffer = bytearray(size)
     live: list[tuple[int, int]] = []
     at = 0
@@ -112,17 +114,17 @@ def add_records(
             buffer[at : at + header] = bytes(header)
             at = 0
         live = [piece for piece in live if sum(piece) <= at or piece[0] >= at + length + header]
-        struct.pack_into("<QHHHBB", buffer, at, record.ts_nsec, length, len(record.text), 0, 0, 0)
+        struct.pack_into(order + "QHHHBB", buffer, at, record.ts_nsec, length, len(record.text), 0, 0, 0)
         if caller:
-            struct.pack_into("<I4x", buffer, at + 16, record.caller)
+            struct.pack_into(order + "I4x", buffer, at + 16, record.caller)
         buffer[at + header : at + length] = record.text.ljust(length - header, b"\0")
         live.append((at, length))
         at += length
-    where = DIRECT + kernel.pages(bytes(buffer))
-    kernel.static("log_buf", struct.pack("<Q", where))
-    kernel.static("log_buf_len", struct.pack("<I", size))
-    kernel.static("log_first_idx", struct.pack("<I", live[0][0] if live else 0))
-    kernel.static("log_next_idx", struct.pack("<I", at))
+    where = kernel.direct + kernel.pages(bytes(buffer))
+    kernel.static("log_buf", struct.pack(order + "Q", where))
+    kernel.static("log_buf_len", struct.pack(order + "I", size))
+    kernel.static("log_first_idx", struct.pack(order + "I", live[0][0] if live else 0))
+    kernel.static("log_next_idx", struct.pack(order + "I", at))
     kernel.keys.update({f"SIZE({name})": str(header), f"OFFSET({name}.ts_nsec)": "0", f"OFFSET({name}.len)": "8",
                         f"OFFSET({name}.text_len)": "10"})  # fmt: skip
     if caller:
@@ -130,25 +132,25 @@ def add_records(
     return where
 
 
-def add_characters(kernel: FakeKernel, text: bytes, *, size: int = 256, cleared: int = 0) -> int:
+def add_characters(kernel: Kernel, text: bytes, *, size: int = 256, cleared: int = 0) -> int:
     """Give ``kernel`` a log as of before v3.5; returns the buffer's virtual address."""
-    buffer = bytearray(size)
+    buffer, order = bytearray(size), kernel.order
     for i, char in enumerate(text):
         buffer[i % size] = char
-    where = DIRECT + kernel.pages(bytes(buffer))
-    kernel.static("log_buf", struct.pack("<Q", where))
-    kernel.static("log_buf_len", struct.pack("<I", size))
-    kernel.static("log_end", struct.pack("<I", len(text)))
-    kernel.static("logged_chars", struct.pack("<I", len(text) - cleared))
+    where = kernel.direct + kernel.pages(bytes(buffer))
+    kernel.static("log_buf", struct.pack(order + "Q", where))
+    kernel.static("log_buf_len", struct.pack(order + "I", size))
+    kernel.static("log_end", struct.pack(order + "I", len(text)))
+    kernel.static("logged_chars", struct.pack(order + "I", len(text) - cleared))
     return where
 
 
-def log(kernel: FakeKernel, **options: bool) -> bytes:
+def log(kernel: Kernel, **options: bool) -> bytes:
     """The log as the code under test reads it."""
     return b"".join(kernel_log(kernel.memory(), kernel.info(), **options))
 
 
-def damaged(kernel: FakeKernel) -> tuple[bytes, str]:
+def damaged(kernel: Kernel) -> tuple[bytes, str]:
     """What can be read of a damaged log, and what is said of it."""
     shown: list[bytes] = []
     try:

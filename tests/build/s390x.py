@@ -61,17 +61,22 @@ def lowcore(prefix: int, seed: int, vx: int = 0) -> bytes:
 class FakeS390:
     """A machine with 16 MiB of memory, all of which exists.
 
+    ``order``: its byte order, as struct writes it; ``direct``: where all memory is mapped.
+
     Args:
         levels: Of its page tables.
         split: As since v6.10; else virtual and physical addresses of memory are the same.
         release: Its release.
     """
 
+    order = ">"
+
     def __init__(self, *, levels: int = 3, split: bool = False, release: str = "6.1.0-test") -> None:
         self.source = FakeSource(file=NoFile(), machine="s390x", byte_order="big", page_size=PAGE)
         for pfn in range(16 * MIB // PAGE):
             self.source.pages[pfn] = bytearray(PAGE)
         self.levels, self.split = levels, split
+        self.direct = IDENTITY if split else 0
         self._next_page = 0xA00000
         self.keys = {"OSRELEASE": release, "PAGESIZE": str(PAGE)}
         self._empty(ROOT, levels - 2)
@@ -100,11 +105,28 @@ class FakeS390:
         """Store a 64-bit number at a physical address."""
         self.write(paddr, value.to_bytes(8, "big"))
 
-    def pages(self, size: int) -> int:
+    def room(self, size: int) -> int:
         """Room of its own: whole pages, physical address."""
         paddr = self._next_page
         self._next_page += -(-size // PAGE) * PAGE
         return paddr
+
+    def pages(self, data: bytes) -> int:
+        """Put ``data`` into pages of its own; returns their physical address."""
+        paddr = self.room(len(data))
+        self.write(paddr, data)
+        return paddr
+
+    def static(self, name: str, data: bytes) -> int:
+        """Put a variable into the kernel image and export its address."""
+        paddr = self.pages(data)
+        vaddr = paddr - IMAGE_PHYS + IMAGE if self.split else paddr
+        self.keys[f"SYMBOL({name})"] = f"{vaddr:x}"
+        return vaddr
+
+    def info(self) -> VmcoreInfo:
+        """Its VMCOREINFO."""
+        return VmcoreInfo.parse(self.vmcoreinfo())
 
     def _empty(self, table: int, level: int) -> int:
         """Make a region or segment table without entries; returns where."""
@@ -122,10 +144,10 @@ class FakeS390:
             entry = self.peek(at)
             if entry & INVALID:
                 if above:
-                    entry = self._empty(self.pages(4 * PAGE), above - 1) | above << 2 | 3
+                    entry = self._empty(self.room(4 * PAGE), above - 1) | above << 2 | 3
                 else:
                     # Two page tables of 2 KiB share a page: the second half, so that no bit of the address is lost.
-                    entry = self.pages(PAGE) + 2048
+                    entry = self.room(PAGE) + 2048
                     self.write(entry, (0x400).to_bytes(8, "big") * 256)
                 self.poke(at, entry)
             elif above <= 1 and entry & LARGE:
@@ -170,4 +192,4 @@ class FakeS390:
 
     def memory(self) -> VirtualMemory:
         """Its memory, as the code under test sees it."""
-        return virtual_memory(self.source, VmcoreInfo.parse(self.vmcoreinfo()))
+        return virtual_memory(self.source, self.info())

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.layouts import LAYOUTS
+from tests.build.log import add_characters, add_records, add_ring, lines, log, some
 from tests.build.machine import EVERYTHING, Machine
+from tests.build.s390x import FakeS390
 from tests.build.s390x_machine import S390Machine
 from tests.filters.classify_kit import bits, opened, run
 from tests.filters.classify_twin import dropped, everything
@@ -56,3 +58,27 @@ def test_who_the_kernel_is(name: str, tmp_path: Path) -> None:
         with pytest.raises(KernelError, match="where the kernel's log is"):
             list(kernel_log(knowledge.memory, knowledge.info))
         source.close()
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("layout", ["ring", "records", "records with callers", "characters"])
+def test_the_log_is_read(layout: str, split: bool) -> None:
+    """In all three layouts, to the byte."""
+    kernel = FakeS390(split=split)
+    if layout == "ring":
+        add_ring(kernel, some(40), count_bits=6, text_bits=14)
+    elif layout == "characters":
+        add_characters(kernel, b"<6>some line\n" * 100, size=1024)
+    else:
+        add_records(kernel, some(40), size=1 << 14, caller=layout != "records")
+    expected = lines(40, caller=layout != "records")
+    if layout == "characters":
+        expected = (b"<6>some line\n" * 100)[-1024:]
+    assert log(kernel) == expected
+
+
+def test_the_log_since_it_was_cleared() -> None:
+    """By the sequence number in the latch that a 32-bit counter tells."""
+    kernel = FakeS390()
+    add_ring(kernel, some(9), count_bits=4, text_bits=12, cleared=5)
+    assert log(kernel, since_clear=True) == lines(9, 5)
