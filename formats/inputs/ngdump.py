@@ -1,7 +1,8 @@
-"""Partitions with a file system: ngdump's, the stand-alone dump tool for NVMe and ECKD disks.
+"""Partitions of ngdump, the stand-alone dump tool for NVMe and ECKD disks: an ext4 file system with a dump in it.
 
-It runs makedumpfile in a kernel of its own, into a file ``dump.elf`` of an ext4 file system beside ``ngdump.meta``
-(``zdump/ngdump.c`` of s390-tools). File systems are the kernel's to read: here it is only told what the file is.
+It runs makedumpfile in a kernel of its own, which writes an ELF core. The file ``ngdump.meta`` beside it has lines
+``version=1``, ``file=dump.elf`` and ``sha256sum=...`` (``zdump/ngdump.c`` of s390-tools). The sum is not verified here:
+that would read all of the dump.
 """
 
 from __future__ import annotations
@@ -9,27 +10,47 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import UnsupportedError
+from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import Container
+from vmsieve.formats.inputs._ext4 import MAGIC, MAGIC_AT, ROOT, Ext4
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
 
 __all__ = ["FORMAT"]
 
-#: s_magic of the superblock at 1024, little-endian on every machine (``fs/ext4/ext4.h`` of Linux).
-_MAGIC_AT: Final = 1024 + 0x38
-_MAGIC: Final = b"\x53\xef"
+_META: Final = b"ngdump.meta"
+_META_MOST: Final = 1 << 16
+_VERSION: Final = "1"
 
 
 def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
-    raise UnsupportedError(
-        "a file system (ext4), not a dump", file=outer.name,
-        hint="mount it and name the dump in it: mount -o ro,loop FILE /mnt; ngdump's is /mnt/dump.elf",
-    )  # fmt: skip
+    system = Ext4(outer)
+    inode = system.find(ROOT, _META)
+    if inode is None:
+        raise UnsupportedError(
+            "a file system (ext4), not a dump", file=outer.name,
+            hint="mount it and name the dump in it: mount -o ro,loop FILE /mnt",
+        )  # fmt: skip
+    meta = system.open(inode)
+    text = read_exactly(meta, 0, min(meta.size, _META_MOST)).decode("utf-8", "replace")
+    facts = dict(line.strip().partition("=")[::2] for line in text.splitlines())
+    if facts.get("version") != _VERSION:
+        raise UnsupportedError(
+            "an unknown version of ngdump.meta", file=outer.name, expected=_VERSION, found=facts.get("version", "none")
+        )
+    name = facts.get("file", "")
+    if not name:
+        raise UnsupportedError("the partition is prepared for ngdump, and no dump was made yet", file=outer.name)
+    found = system.find(ROOT, name.encode())
+    if found is None:
+        raise UnsupportedError("the dump that ngdump.meta names is not there", file=outer.name, found=name[:80])
+    odd = ["the file system was not unmounted: its journal is not replayed"] if system.dirty else []
+    return system.open(found), odd, False
 
 
 def _probe(start: bytes) -> bool:
-    return start[_MAGIC_AT:].startswith(_MAGIC)
+    return start[MAGIC_AT:].startswith(MAGIC)
 
 
 # After all formats: the magic number is short.

@@ -1,4 +1,4 @@
-"""Disks of zfcpdump, and file systems of ngdump, which are refused with what to do."""
+"""Disks of zfcpdump: the core on their partition, and what is wrong with some."""
 
 from __future__ import annotations
 
@@ -64,12 +64,3 @@ def test_fields_that_can_not_be(at: int, value: int) -> None:
         assert str(error)  # noqa: PT017
     with pytest.raises(CorruptError, match="no superblock"):
         source(disk(CORE, magic=value))
-
-
-def test_a_file_system_is_told_from_a_dump() -> None:
-    """What ngdump leaves has to be mounted; the error says how."""
-    data = bytearray(8192)
-    data[1024 + 0x38 : 1024 + 0x3A] = b"\x53\xef"
-    with pytest.raises(UnsupportedError, match="file system") as caught:
-        source(bytes(data))
-    assert "mount -o ro,loop" in str(caught.value)
