@@ -43,7 +43,7 @@ def iomem_ranges(name: str) -> list[tuple[int, int]]:
                     found.append((int(match[1], 16), int(match[2], 16) + 1))
     except OSError as error:
         raise FormatError(f"can't be read: {error.strerror}", file=_IOMEM) from error
-    if found and not any(start for start, _ in found):
+    if found and all(end == 1 for _, end in found):
         raise FormatError("addresses are hidden from this user", file=_IOMEM, hint="only root sees them")
     return sorted(found)
 
@@ -79,6 +79,16 @@ class _Device:
         os.close(self._fd)
 
 
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The ranges, ascending; those that touch or overlap are one."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            start, end = found[-1][0], max(end, found.pop()[1])
+        found.append((start, end))
+    return found
+
+
 class DevMemSource(Source):
     """The running machine's memory through ``/dev/mem``: an offset in the file is a physical address."""
 
@@ -88,7 +98,8 @@ class DevMemSource(Source):
         Raises:
             FormatError: The kernel refuses, or hides what is memory.
         """
-        self._ranges = iomem_ranges(_SYSTEM_RAM)
+        # Within each other on most machines; on s390x apart.
+        self._ranges = _joined(iomem_ranges(_SYSTEM_RAM) + iomem_ranges(CRASH_KERNEL))
         if not self._ranges:
             raise FormatError("no memory is listed", file=_IOMEM)
         super().__init__(

@@ -61,7 +61,7 @@ def judge(source: Source, given: Sequence[Region], origin: str, progress: Progre
     where = tuple(given)
     if not where:
         try:
-            where, origin = reserved(source), "os_info"
+            where, origin = reserved(source)
         except KernelError as error:
             return Verdict(UNKNOWN, str(error))
     known = bool(where)

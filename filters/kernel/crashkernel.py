@@ -16,10 +16,14 @@ import hashlib
 import struct
 from typing import TYPE_CHECKING, Callable, Final
 
+from vmsieve.filters.kernel.arch import find
+from vmsieve.filters.kernel.kallsyms import find_symbols
+from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
 from vmsieve.filters.kernel.stretches import left_out, stretches
+from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.kernels.purgatory import SLOTS, TABLE_SIZE, find_tables
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 from vmsieve.formats.os_info import read_os_info
 from vmsieve.formats.records import record
 
@@ -83,21 +87,51 @@ class Check:
         return self.digest_at is not None
 
 
-def reserved(source: Source) -> tuple[Region, ...]:
-    """The memory that the kernel in ``source`` reserved for a crash kernel, as far as the dump tells; else nothing.
+def reserved(source: Source) -> tuple[tuple[Region, ...], str]:
+    """The memory that the kernel in ``source`` reserved for a crash kernel, as far as it tells, and what told it.
 
-    s390x kernels tell it in os_info (arch/s390/kernel/os_info.c).
+    Kernels have it in a variable, ``crashk_res`` (kernel/crash_reserve.c, before v6.9 kernel/crash_core.c or
+    kexec_core.c), and what is loaded in another, ``kexec_crash_image`` (kernel/kexec_core.c). Those of s390x tell it in
+    os_info too (arch/s390/kernel/os_info.c).
 
     Raises:
-        KernelError: The dump tells that there is none.
+        KernelError: The dump tells that there is no such memory, or nothing loaded into it.
     """
+    start, end, teller = _told_by_variables(source) or _told_by_os_info(source) or (0, 0, "")
+    return ((Region(start, end),) if 0 <= start < end <= source.end() else ()), teller
+
+
+def _told_by_os_info(source: Source) -> tuple[int, int, str] | None:
     info = read_os_info(source) if source.machine == "s390x" else None
     if info is None or info.problem is not None:
-        return ()
+        return None
     start, size = info.crashkernel
     if size == 0:
         raise KernelError("no memory was reserved for a crash kernel")
-    return (Region(start, start + size),) if start + size <= source.end() else ()
+    return start, start + size, "os_info"
+
+
+def _told_by_variables(source: Source) -> tuple[int, int, str] | None:
+    try:
+        memory, symbols = _symbols(source)
+        resource = symbols["crashk_res"]
+        # struct resource, include/linux/ioport.h: first and last address.
+        start, end = memory.u64(resource), memory.u64(resource + 8) + 1
+        image = memory.u64(symbols["kexec_crash_image"])
+    except (VmsieveError, KeyError):
+        return None
+    if end <= start + 1:
+        raise KernelError("no memory was reserved for a crash kernel")
+    if image == 0:
+        raise KernelError("no crash kernel was loaded")
+    return start, end, "the kernel's crashk_res"
+
+
+def _symbols(source: Source) -> tuple[VirtualMemory, dict[str, int]]:
+    info = VmcoreInfo.parse(source.vmcoreinfo or b"")
+    physical = PhysicalMemory(source)
+    memory = VirtualMemory(physical, find(source.machine).open(physical, info))
+    return memory, find_symbols(memory, info, ("crashk_res", "kexec_crash_image"))
 
 
 def search(source: Source, where: Region, advance: Callable[[int], None] = lambda _: None) -> Iterator[Table]:

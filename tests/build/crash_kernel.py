@@ -94,14 +94,17 @@ class CrashKernel:
         found = [word for start, data in self.segments.items() for word in (start, len(data))]
         return found + [0] * (32 - len(found))
 
+    def digest(self) -> bytes:
+        """Of all that is loaded."""
+        return hashlib.sha256(b"".join(self.segments.values())).digest()
+
     def memory(self) -> bytes:
         """All memory."""
         out = bytearray(END)
         out[MIB : 2 * MIB] = noise(9, MIB)
         for start, data in self.segments.items():
             out[start : start + len(data)] = data
-        digest = hashlib.sha256(b"".join(self.segments.values())).digest()
-        out[self.table_at + self.digest_at : self.table_at + self.digest_at + 32] = digest
+        out[self.table_at + self.digest_at : self.table_at + self.digest_at + 32] = self.digest()
         order = "<" if self.order == "little" else ">"
         out[self.table_at : self.table_at + 256] = struct.pack(order + "32Q", *self.words())
         for at, data in self.edits.items():

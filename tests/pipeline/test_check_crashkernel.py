@@ -257,6 +257,17 @@ def test_dev_mem(machine: Path) -> None:
     source.close()
 
 
+def test_dev_mem_where_the_crash_kernels_memory_is_apart(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As on s390x."""
+    apart = f"00000000-{RESERVED[0] - 1:08x} : System RAM\n{RESERVED[0]:08x}-{RESERVED[1] - 1:08x} : Crash kernel\n"
+    (machine / "iomem").write_text(apart + f"{RESERVED[1]:08x}-{END - 1:08x} : System RAM\n")
+    (machine / "kcore").unlink()
+    assert list(DevMemSource().ranges()) == [MemoryRange(0, END, END)]
+    assert told(capsys, "--live")[0] == 0
+    (machine / "iomem").write_text(apart)
+    assert list(DevMemSource().ranges()) == [MemoryRange(0, RESERVED[1], RESERVED[1])]
+
+
 def test_iomem(machine: Path) -> None:
     assert iomem_ranges("Crash kernel") == [RESERVED]
     assert iomem_ranges("Persistent Memory") == []
