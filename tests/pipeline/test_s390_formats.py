@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,22 @@ def test_memory_survives_every_format(name: str, folder: Path, tmp_path: Path) -
         opened.close()
     assert compared(path, out).right  # type: ignore[arg-type]
     assert compared(out, path).right  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - {"elf", "elf, QEMU", "kdump", "flattened", "s390mv_ext"}))
+def test_what_follows_a_dump_does_no_harm(name: str, tmp_path: Path) -> None:
+    """A partition is larger than the dump on it, and holds what was there before."""
+    paths = []
+    for number, data in enumerate(FILES[name]):
+        (tmp_path / f"part{number}").write_bytes(data + random.Random(number).randbytes(300_001))
+        paths.append(str(tmp_path / f"part{number}"))
+    opened = open_source(",".join(paths))
+    memory = bytearray(len(MEMORY))
+    opened.read_into(0, memoryview(memory))
+    assert bytes(memory) == MEMORY
+    assert not opened.incomplete
+    assert opened.oddities == []
+    opened.close()
 
 
 @pytest.mark.parametrize("name", sorted(set(FILES) - {"vmdump"}))
