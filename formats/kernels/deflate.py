@@ -1,7 +1,8 @@
 """Deflate streams in zlib's wrapping (RFC 1951, RFC 1950), made for pages of memory: one block a page.
 
 First the page is parsed into sequences: some literals, then a copy of earlier bytes (a *match*). Then codes are made
-that suit them, so that the size is known, and the sequences are written with these codes.
+that suit them, so that the size is known, and the sequences are written with these codes. The fast way takes codes
+made beforehand and writes each sequence when it is found.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from vmsieve.formats.kernels.deflate_memory import (
     LENGTHS,
     LITERALS,
     MORE_COUNTS,
+    RUNS,
     TABLE,
 )  # fmt: skip
-from vmsieve.formats.kernels.deflate_write import choose_codes, write_block
+from vmsieve.formats.kernels.deflate_write import choose_codes, end_block, put_literals, put_match, write_block
 from vmsieve.formats.kernels.primitives import (
     big_endian,
     load8,
@@ -37,7 +39,7 @@ from vmsieve.formats.kernels.primitives import (
     swap32,
 )  # fmt: skip
 
-__all__ = ["deflate_pack"]
+__all__ = ["deflate_fast", "deflate_pack"]
 
 _MIX: Final = 0x9E3779B97F4A7C15
 #: No match begins in the last bytes, so that eight bytes can be read from wherever one does.
@@ -46,6 +48,8 @@ _WINDOW: Final = 32768
 _LONGEST: Final = 258
 #: A match of so many bytes is taken without a look at whether there is a longer one a byte later.
 _ENOUGH: Final = 32
+#: Room that the fast way may need beyond its literals, none of which takes two bytes: a match, what ends the stream.
+_SLACK: Final = 128
 _EIGHTS: Final = 0xFFFFFFFFFFFFFFF8
 
 
@@ -53,8 +57,8 @@ _EIGHTS: Final = 0xFFFFFFFFFFFFFFF8
 def deflate_pack(memory: int, source: int, size: int, out: int, room: int) -> int:
     """Pack ``size`` bytes, at most 65536; returns the stream's size, 0 if it does not fit into ``room``.
 
-    ``memory``: address of :func:`~vmsieve.formats.kernels.deflate_memory.memory_size` bytes that begin with CONSTANTS.
-    What the rest of it holds before does not matter, so that equal pages make equal streams.
+    ``memory``: address of :func:`~vmsieve.formats.kernels.deflate_memory.memory_size` bytes that begin with
+    its ``constants``. What the rest of it holds before does not matter, so that equal pages make equal streams.
     """
     if size > 65536:
         return 0
@@ -68,20 +72,90 @@ def deflate_pack(memory: int, source: int, size: int, out: int, room: int) -> in
         return 0
     store8(out, 0, 0x78)
     store8(out, 1, 1)
-    at = write_block(memory, tokens, last, out + 2)
+    return _end_stream(write_block(memory, tokens, last, out + 2), source, size) - out
+
+
+@inline
+def deflate_fast(memory: int, source: int, size: int, out: int, room: int) -> int:
+    """As :func:`deflate_pack`, in less than half the time, the stream being larger by an eighth.
+
+    Gives up on pages without matches, too. ``memory`` begins with :func:`~.deflate_memory.fast_constants`.
+    """
+    if size > 65536 or room < _SLACK:
+        return 0
+    table = memory + TABLE
+    shift = _clear_table(table, size)
+    header = load64(memory, RUNS)
+    for i in range((header + 63) >> 6):
+        store64(out, i * 8, load64(memory, RUNS + 8 + i * 8))
+    place = out * 8 + header
+    limit = out + room - _SLACK
+    end = source + size
+    stop = end - _TAIL
+    anchor = source
+    here = source + 1
+    skip = 8
+    while here < stop:
+        word = load32(here, 0)
+        slot = _slot(table, word, shift)
+        match = source + load16(slot, 0)
+        store16(slot, 0, here - source)
+        if load32(match, 0) != word or here - match > _WINDOW:
+            # The longer nothing is found, the larger the steps.
+            here += skip >> 3
+            skip += 1
+            continue
+        skip = 8
+        length = match_length(here, match, end)
+        if (place >> 3) + (here - anchor) * 2 + (length >> 4) > limit:
+            return 0
+        place = put_literals(memory, place, anchor, here - anchor)
+        place = _put_whole(memory, place, here - match, length)
+        here += length
+        anchor = here
+    run = end - anchor
+    if run > size - (size >> 3) or (place >> 3) + run * 2 > limit:
+        return 0
+    # Copied, because some bytes more are read.
+    copy(memory + LITERALS, anchor, run)
+    place = put_literals(memory, place, memory + LITERALS, run)
+    return _end_stream(end_block(memory, place), source, size) - out
+
+
+@inline
+def _put_whole(memory: int, place: int, distance: int, length: int) -> int:
+    """Write a match of any length at bit ``place``."""
+    distance -= 1
+    near = load8(memory + DISTANCE_SYMBOLS, distance if distance < 256 else 256 + (distance >> 7))
+    while length > 0:
+        piece = length if length <= _LONGEST else min(_LONGEST, length - 3)
+        place = put_match(memory, place, distance, near, piece - 3, load8(memory + LENGTH_SYMBOLS, piece - 3))
+        length -= piece
+    return place
+
+
+@inline
+def _end_stream(at: int, source: int, size: int) -> int:
+    """Write the checksum; returns the stream's end."""
     check = adler32(source, size)
     store32(at, 0, check if big_endian() else swap32(check))
-    return at + 4 - out
+    return at + 4
+
+
+@inline
+def _clear_table(table: int, size: int) -> int:
+    """Forget all places; returns what shifts a product down to a hash: pages of 4 KiB take half of the table."""
+    bits = 12 if size <= 4096 else 13
+    for i in range(1 << (bits - 2)):
+        store64(table, i * 8, 0)
+    return 64 - bits
 
 
 @inline
 def _parse(memory: int, tokens: int, source: int, size: int) -> int:
     """Find sequences and store them from ``tokens`` on; returns the address of the last, which has no match."""
     table = memory + TABLE
-    bits = 12 if size <= 4096 else 13
-    shift = 64 - bits
-    for i in range(1 << (bits - 2)):
-        store64(table, i * 8, 0)
+    shift = _clear_table(table, size)
     end = source + size
     stop = end - _TAIL
     literal = memory + LITERALS

@@ -32,7 +32,7 @@ from vmsieve.formats.kernels.primitives import (
     swap64,
 )  # fmt: skip
 
-__all__ = ["choose_codes", "write_block"]
+__all__ = ["choose_codes", "end_block", "put_literals", "put_match", "write_block"]
 
 _REPEAT, _ZEROS, _MANY_ZEROS = 16, 17, 18  # of the alphabet of code lengths
 _FORMS: Final = 30  # symbols of lengths, rounded up, and of distances
@@ -155,51 +155,69 @@ def _write_codes(memory: int, out: int) -> int:
 @inline
 def _write_sequences(memory: int, tokens: int, last: int, place: int) -> int:
     """The sequences, from bit ``place`` on, and the symbol that ends the block; returns the end in bytes."""
-    codes = memory + CODES
     literal = memory + LITERALS
     token = tokens
-    at = place >> 3
-    count = place & 7
-    bits = load8(at, 0)
     while 1:
         word = load64(token, 0)
-        left = word >> 35
-        while 1:
-            # Most often there are few: none to four are written without a branch on how many.
-            for i in range(4):
-                code = load32(codes, load8(literal, i) * 4) & (0 - (left > i))
-                bits |= (code & _BITS) << count
-                count += code >> 16
-            _store(at, bits)
-            at += count >> 3
-            bits >>= count & 56
-            count &= 7
-            if left <= 4:
-                break
-            literal += 4
-            left -= 4
-        literal += left
+        run = word >> 35
+        place = put_literals(memory, place, literal, run)
+        literal += run
         if token == last:
             break
         token += 8
-        symbol = (word >> 25) & 31
-        code = load32(codes, (END + 1 + symbol) * 4)
-        form = load32(memory + LENGTH_FORMS, symbol * 4)
-        bits |= ((code & _BITS) | (((word >> 16) & 511) - (form & _BITS)) << (code >> 16)) << count
-        count += (code >> 16) + (form >> 16)
-        symbol = (word >> 30) & 31
-        code = load32(codes, (DISTANCES + symbol) * 4)
-        form = load32(memory + DISTANCE_FORMS, symbol * 4)
-        bits |= ((code & _BITS) | ((word & _BITS) - (form & _BITS)) << (code >> 16)) << count
-        count += (code >> 16) + (form >> 16)
+        place = put_match(memory, place, word & _BITS, (word >> 30) & 31, (word >> 16) & 511, (word >> 25) & 31)
+    return end_block(memory, place)
+
+
+@inline
+def put_literals(memory: int, place: int, literal: int, run: int) -> int:
+    """Write ``run`` literals at bit ``place``; returns where they end. Up to four bytes behind them are read."""
+    codes = memory + CODES
+    at = place >> 3
+    count = place & 7
+    bits = load8(at, 0)
+    left = run
+    while 1:
+        # Most often there are few: none to four are written without a branch on how many.
+        for i in range(4):
+            code = load32(codes, load8(literal, i) * 4) & (0 - (left > i))
+            bits |= (code & _BITS) << count
+            count += code >> 16
         _store(at, bits)
         at += count >> 3
         bits >>= count & 56
         count &= 7
-    code = load32(codes, END * 4)
-    bits |= (code & _BITS) << count
+        if left <= 4:
+            break
+        literal += 4
+        left -= 4
+    return at * 8 + count
+
+
+@inline
+def put_match(memory: int, place: int, distance: int, near: int, length: int, symbol: int) -> int:
+    """Write a match at bit ``place``: its distance less 1, its length less 3, and their places in their alphabets."""
+    at = place >> 3
+    count = place & 7
+    bits = load8(at, 0)
+    code = load32(memory + CODES, (END + 1 + symbol) * 4)
+    form = load32(memory + LENGTH_FORMS, symbol * 4)
+    bits |= ((code & _BITS) | (length - (form & _BITS)) << (code >> 16)) << count
+    count += (code >> 16) + (form >> 16)
+    code = load32(memory + CODES, (DISTANCES + near) * 4)
+    form = load32(memory + DISTANCE_FORMS, near * 4)
+    bits |= ((code & _BITS) | (distance - (form & _BITS)) << (code >> 16)) << count
     _store(at, bits)
-    return at + (count + (code >> 16) + 7 >> 3)
+    return place + (count - (place & 7)) + (code >> 16) + (form >> 16)
+
+
+@inline
+def end_block(memory: int, place: int) -> int:
+    """Write the symbol that ends a block at bit ``place``; returns the end in bytes."""
+    at = place >> 3
+    code = load32(memory + CODES, END * 4)
+    _store(at, load8(at, 0) | (code & _BITS) << (place & 7))
+    return (place + (code >> 16) + 7) >> 3
 
 
 @inline

@@ -17,11 +17,11 @@ from tests.formats.twins import deflate, lzo, snappy
 from vmsieve.formats.codecs import codec
 from vmsieve.formats.codecs import zlib as zlib_codec
 from vmsieve.formats.kernels import native
-from vmsieve.formats.kernels.deflate_memory import constants, memory_size
+from vmsieve.formats.kernels.deflate_memory import constants, fast_constants, memory_size
 from vmsieve.formats.kernels.dialect import MASK
 
 TWINS: dict[str, Any] = {"lzo": lzo, "snappy": snappy}
-PACKERS: dict[str, Any] = {**TWINS, "zlib": deflate}
+PACKERS: dict[str, Any] = {**TWINS, "zlib:0": deflate, "zlib:1": deflate}
 PAGE = 4096
 
 
@@ -51,10 +51,11 @@ def _pages(chance: random.Random, size: int) -> list[bytes]:
 
 def _state(program: Program, name: str, page_size: int) -> int:
     """The state of a compressor that is our own."""
-    if name != "zlib":
+    if name in TWINS:
         return _words(program, "Q", program.place(bytes(1 << 15)))
-    memory = constants(program.order).ljust(memory_size(page_size), b"\xee")
-    return _words(program, "QQQ", zlib_codec._OWN, program.place(memory), page_size)
+    kind, start = (zlib_codec._FAST, fast_constants) if name == "zlib:0" else (zlib_codec._OWN, constants)
+    memory = start(program.order).ljust(memory_size(page_size), b"\xee")
+    return _words(program, "QQQ", kind, program.place(memory), page_size)
 
 
 @pytest.mark.parametrize("name", PACKERS)
@@ -63,6 +64,7 @@ def test_pages_are_packed(program: Program, name: str, size: int, tmp_path: Path
     pages = _pages(random.Random(size), size)
     count = len(pages)
     state = _state(program, name, size)
+    twin, (name, _, level) = PACKERS[name], name.partition(":")
     memory, index = program.place(b"".join(pages)), _words(program, f"{count}I", *range(count))
     sizes, flags, out = (
         program.place(bytes(4 * count)),
@@ -81,9 +83,9 @@ def test_pages_are_packed(program: Program, name: str, size: int, tmp_path: Path
     for page, length, mark in zip(pages, found, marks):
         packed = done.at(at, length)
         at += length
-        assert (PACKERS[name].unpack(packed, size) if mark else packed) == (page if any(page) else b"")
+        assert (twin.unpack(packed, size) if mark else packed) == (page if any(page) else b"")
     if program.order == "<" or name == "zlib":
-        here = kit.pack("aot", name, codec(name).open_compressor(1, size), pages)
+        here = kit.pack("aot", name, codec(name).open_compressor(int(level or 1), size), pages)
         assert [data for _, data in here] == _cut(done, out, found)
 
 
