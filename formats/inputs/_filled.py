@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
@@ -24,8 +23,6 @@ __all__ = ["ADDRESS_END", "PAGE", "FilledSource"]
 PAGE: Final = 4096
 #: One above the highest physical address that is believed: 64 TiB, what Linux can use (MAX_PHYSMEM_BITS).
 ADDRESS_END: Final = 1 << 46
-#: What zgetdump leaves at the start of memory that it read while the machine ran.
-_LIVE: Final = b"LIVEDUMP"
 
 
 class FilledSource(Source):
@@ -56,11 +53,6 @@ class FilledSource(Source):
         if self._stored_end < self._end:
             self.incomplete = True
             self.oddities.append(f"{self._end - self._stored_end} bytes of memory are missing at its end")
-        start = bytearray(len(_LIVE))
-        with suppress(ReadError):
-            self.read_into(0, memoryview(start))
-        if start == _LIVE:
-            self.header["dump_method"] = "live"
 
     def end(self) -> int:
         """See :class:`Source`."""
