@@ -229,11 +229,12 @@ def open_memmap(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: in
         raise KernelError(
             "VMCOREINFO does not tell the memory model", expected="SYMBOL(mem_section) or SYMBOL(mem_map)"
         )
-    vaddr = memory.u64(symbol)
+    first = memory.translator.flat_first_pfn
+    vaddr = memory.u64(symbol) + (max(first, 0) - first) * size & _WORD
     if not memory.translator.is_kernel(vaddr):
         raise KernelError("mem_map is not an address of the kernel", found=vaddr)
     memmap = MemMap("flatmem", size)
-    first = memory.translator.flat_first_pfn
+    first = max(first, 0)
     if first < max_pfn:
         memmap.add(first, max_pfn - first, vaddr)
     return memmap

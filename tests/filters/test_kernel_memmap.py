@@ -266,6 +266,16 @@ def test_flatmem_may_begin_above_zero() -> None:
     assert list(open_memmap(memory, kernel.info(), ARCH, 100).runs()) == []
 
 
+def test_flatmem_may_begin_below_zero() -> None:
+    """arm64 with KASLR moves its linear map so that memory's begin lies "before" physical address 0."""
+    kernel = FakeKernel()
+    kernel.static("mem_map", struct.pack("<Q", DIRECT - 100 * 64))
+    kernel.keys["SIZE(page)"] = "64"
+    memory = kernel.memory()
+    memory.translator.flat_first_pfn = -100
+    assert list(open_memmap(memory, kernel.info(), ARCH, 300).runs()) == [Run(0, 300, DIRECT)]
+
+
 def test_a_flat_map_that_is_nowhere_is_an_error() -> None:
     kernel = FakeKernel()
     kernel.static("mem_map", struct.pack("<Q", 0))

@@ -17,7 +17,7 @@ from vmsieve.pipeline.scan import scan
 if TYPE_CHECKING:
     from pathlib import Path
 
-DUMPS = ["demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf", "s390x-6.1.s390"]
+DUMPS = ["demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf", "s390x-6.1.s390", "aarch64-6.1-live.elf"]
 
 # makedumpfile's words for our classes.
 WORDS = {

@@ -28,7 +28,8 @@ class Translator(ABC):
         phys_base: What a kdump sub-header calls so: physical address of the kernel map's start, less its link-time
             address; bytes, may be negative. None where the architecture has none.
         page_offset: Where the direct map of physical memory begins, a virtual address; None when not known.
-        flat_first_pfn: Page frame of ``mem_map[0]`` where the memory model is flat (the kernel's ARCH_PFN_OFFSET).
+        flat_first_pfn: Page frame of ``mem_map[0]`` where the memory model is flat (the kernel's ARCH_PFN_OFFSET);
+            may be negative.
         notes: Sentences on what the translation is based on, for reports.
     """
 

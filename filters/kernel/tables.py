@@ -1,0 +1,102 @@
+"""Page tables whose levels are alike: each table is a page of 64-bit entries, each level takes as many address bits.
+
+What an entry means differs from machine to machine; architectures of :mod:`vmsieve.filters.kernel.arch` say so.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import KernelError
+
+if TYPE_CHECKING:
+    from vmsieve.filters.kernel.memory import PhysicalMemory
+
+__all__ = ["MEMORY", "NONSENSE", "NOTHING", "TABLE", "RadixTables", "levels_of"]
+
+#: What an entry of a page table leads to.
+NOTHING, TABLE, MEMORY, NONSENSE = range(4)
+
+_END: Final = 1 << 64
+
+
+def levels_of(va_bits: int, page_shift: int) -> int:
+    """Levels of tables that ``va_bits`` bits of address take; the first may be shorter than the others."""
+    return -(-(va_bits - page_shift) // (page_shift - 3))
+
+
+class RadixTables(ABC):
+    """Walks page tables.
+
+    Args:
+        memory: Where they are.
+        root: Physical address of the top table.
+        page_shift: A page, and a table, has ``1 << page_shift`` bytes.
+        va_bits: Bits of a virtual address that are translated; those above are ones in the kernel's addresses.
+        root_bits: Bits of the address that the top table's index ends at, where that is not ``va_bits``.
+    """
+
+    def __init__(
+        self, memory: PhysicalMemory, root: int, page_shift: int, va_bits: int, root_bits: int | None = None
+    ) -> None:
+        self._memory = memory
+        self._root = root
+        self.page_shift = page_shift
+        self._step = page_shift - 3
+        self.levels = levels_of(va_bits, page_shift)
+        #: The lowest address of the kernel's part of the address space.
+        self.start = _END - (1 << va_bits)
+        self._root_mask = (1 << (root_bits or va_bits) - self._shift_of(self.levels - 1)) - 1
+        # Walks of neighbours, such as of struct pages, differ in the last level only.
+        self._block = lru_cache(maxsize=256)(self._walk)
+
+    @abstractmethod
+    def decode(self, entry: int, level: int) -> tuple[int, int]:
+        """:data:`NOTHING`, a :data:`TABLE`, :data:`MEMORY` or :data:`NONSENSE`, whatever an entry leads to; and where.
+
+        ``level``: 0 for the entries of pages, where there are no tables; one more for each table above. Address bits
+        below what an entry of its level maps are ignored.
+        """
+
+    def translate(self, vaddr: int) -> tuple[int, int]:
+        """See :meth:`Translator.translate`."""
+        if not self.start <= vaddr < _END:
+            raise KernelError("not an address of the kernel", offset=vaddr)
+        span = self.page_shift + self._step
+        size, paddr = self._block(vaddr >> span)
+        if size:
+            at = vaddr & (size - 1)
+            return paddr + at, size - at
+        index = vaddr >> self.page_shift & (1 << self._step) - 1
+        _, paddr = self._entry(paddr + index * 8, vaddr, 0)
+        at = vaddr & (1 << self.page_shift) - 1
+        return paddr + at, (1 << self.page_shift) - at
+
+    def _shift_of(self, level: int) -> int:
+        return self.page_shift + level * self._step
+
+    def _walk(self, block: int) -> tuple[int, int]:
+        """For what one table of pages can map, number ``block`` of its kind: bytes mapped in one piece, and where to.
+
+        0 and the physical address of the table where there is one.
+        """
+        vaddr = block << self.page_shift + self._step
+        table, mask = self._root, self._root_mask
+        for level in range(self.levels - 1, 0, -1):
+            shift = self._shift_of(level)
+            kind, paddr = self._entry(table + (vaddr >> shift & mask) * 8, vaddr, level)
+            if kind == MEMORY:
+                return 1 << shift, paddr & -(1 << shift)
+            table, mask = paddr, (1 << self._step) - 1
+        return 0, table
+
+    def _entry(self, place: int, vaddr: int, level: int) -> tuple[int, int]:
+        entry = self._memory.u64(place)
+        kind, paddr = self.decode(entry, level)
+        if kind == NOTHING:
+            raise KernelError("no memory behind a virtual address", offset=vaddr)
+        if kind == NONSENSE:
+            raise KernelError("a page table entry makes no sense", offset=vaddr, found=entry)
+        return kind, paddr
