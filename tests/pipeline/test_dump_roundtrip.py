@@ -126,7 +126,7 @@ def test_pages_that_can_not_be_read_are_listed(
 ) -> None:  # fmt: skip
     """All others are in the dump, which says that it is not whole; which ones they are is said, up to a number."""
     bad = {0x100, 0x105, 0x10000 + 0x110, *range(0x900, 0x910)}
-    monkeypatch.setattr("vmsieve.pipeline.dump.open_source", lambda path: Damaged(open_source(path), bad))
+    monkeypatch.setattr("vmsieve.pipeline.dump.open_system", lambda path, _: Damaged(open_source(path), bad))
     report = make(core, tmp_path / "out", 0, format=form, threads=threads)
     monkeypatch.undo()
     assert report.exit_status() == EXIT_INCOMPLETE
@@ -154,7 +154,7 @@ def test_struct_pages_that_can_not_be_read_keep_their_pages(
 ) -> None:
     """One broken page of struct pages costs the filtering of 64 page frames, not of the machine."""
     bad = {(built.map_at(0) >> 12) + 0x100 // 64 + 4}  # struct pages of 0x200 to 0x23f: page cache
-    monkeypatch.setattr("vmsieve.pipeline.dump.open_source", lambda path: Damaged(open_source(path), bad))
+    monkeypatch.setattr("vmsieve.pipeline.dump.open_system", lambda path, _: Damaged(open_source(path), bad))
     report = make(core, tmp_path / "out", 31)
     monkeypatch.undo()
     assert report.weaker
