@@ -12,7 +12,7 @@ import ctypes
 from typing import Any, Final
 
 from vmsieve.formats.codecs import Codec, State, _isal
-from vmsieve.formats.codecs._isal import deflate, inflate
+from vmsieve.formats.codecs._isal import inflate
 from vmsieve.formats.codecs._libraries import address, call_back, libraries, words
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.kernels import inline
@@ -42,8 +42,6 @@ def compress_zlib(state: int, source: int, size: int, out: int, room: int) -> in
         if kind == _FAST:
             return deflate_fast(load64(state, 8), source, size, out, room)
         return deflate_pack(load64(state, 8), source, size, out, room)
-    if kind == _ISAL:
-        return deflate(state + 8, source, size, out, room)
     if kind == _DEFLATE:
         return call5(load64(state, 8), load64(state, 16), source, size, out, room)
     if kind == _ZLIB:
