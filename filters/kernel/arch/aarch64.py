@@ -13,13 +13,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.kernel.arch import Arch, Translator
-from vmsieve.filters.kernel.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, levels_of
-from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.filters.kernel.arch import Arch
+from vmsieve.filters.kernel.tables import (
+    MEMORY,
+    NONSENSE,
+    NOTHING,
+    TABLE,
+    Linear,
+    RadixTables,
+    RadixTranslator,
+    find_linear,
+    levels_of,
+)
+from vmsieve.formats.errors import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmsieve.filters.kernel.arch import Translator
     from vmsieve.filters.kernel.memory import PhysicalMemory
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 
@@ -51,7 +62,7 @@ class Arm64Tables(RadixTables):
         self._lpa2 = page_shift < 16 and va_bits > 48
         self._low = (1 << (50 if self._lpa2 else 48)) - (1 << page_shift)
 
-    def decode(self, entry: int, level: int) -> tuple[int, int]:
+    def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:  # noqa: ARG002
         """See :class:`RadixTables`. Blocks: at the two levels above pages."""
         if not entry & _VALID:
             return NOTHING, 0
@@ -65,33 +76,27 @@ class Arm64Tables(RadixTables):
         return MEMORY if level in (1, 2) else NONSENSE, paddr
 
 
-class Arm64Translator(Translator):
-    """The linear map by arithmetic if that is known to be right, everything else by page tables.
+class Arm64Translator(RadixTranslator):
+    """Pointers of any tag.
 
     Args:
         tables: The page tables.
-        linear: The linear map: its first address, the end of what can be in it, and what to add to get a physical one.
+        linear: The linear map.
         signs: Bits that authentication codes take in pointers (KERNELPACMASK).
         phys_base: See :class:`Translator`; makedumpfile and crash mean PHYS_OFFSET by it.
     """
 
-    def __init__(self, tables: Arm64Tables, linear: tuple[int, int, int] | None, signs: int, phys_base: int) -> None:
-        super().__init__(phys_base=phys_base, page_offset=linear[0] if linear else None)
-        self._tables = tables
-        self._from, self._to, self._add = linear or (0, 0, 0)
+    def __init__(self, tables: Arm64Tables, linear: Linear | None, signs: int, phys_base: int) -> None:
+        super().__init__(tables, linear, phys_base)
         self._ones = _TOP_BYTE | signs
 
     def is_kernel(self, vaddr: int) -> bool:
         """See :class:`Translator`: with any tag in the top byte."""
-        return 0 <= vaddr <= _WORD and (vaddr | _TOP_BYTE) >= self._tables.start
+        return 0 <= vaddr <= _WORD and super().is_kernel(vaddr | _TOP_BYTE)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :class:`Translator`; tags and authentication codes are no address."""
-        if vaddr & _KERNEL_BIT:
-            vaddr |= self._ones
-        if self._from <= vaddr < self._to:
-            return vaddr + self._add, self._to - vaddr
-        return self._tables.translate(vaddr)
+        return super().translate(vaddr | self._ones if vaddr & _KERNEL_BIT else vaddr)
 
 
 def _page_shift(memory: PhysicalMemory, info: VmcoreInfo) -> int:
@@ -145,10 +150,7 @@ def _find_tables(memory: PhysicalMemory, info: VmcoreInfo, shift: int) -> tuple[
             # A table with as many levels as planned is indexed as planned; one with fewer is not.
             same = levels_of(bits, shift) == levels_of(planned, shift)
             tables = Arm64Tables(memory, paddr, shift, bits, planned if same else None)
-            try:
-                if tables.translate(root)[0] != paddr:
-                    continue
-            except (KernelError, ReadError):
+            if not tables.maps(root, paddr):
                 continue
             return tables, paddr, planned, [
                 f"page tables of {tables.levels} levels for {bits} bits of address ({key}) and pages of"
@@ -161,25 +163,13 @@ def _find_tables(memory: PhysicalMemory, info: VmcoreInfo, shift: int) -> tuple[
     )
 
 
-def _linear(tables: Arm64Tables, planned: int, phys_offset: int, known: int, end: int) -> tuple[int, int, int] | None:
-    """The linear map (see :class:`Arm64Translator`) of memory that ends at physical address ``end``.
-
-    None if the page tables do not say the same of physical address ``known``, which is in it.
-    """
+def _places(tables: Arm64Tables, planned: int) -> Iterator[tuple[int, int]]:
+    """Where the linear map may be: the lower half of the address space since v5.4, the upper half before."""
     actual = ((1 << 64) - tables.start).bit_length() - 1
+    # The lower half of as many bits as such a kernel has at the least (VA_BITS_MIN).
+    end = (1 << 64) - (1 << min(planned, 47 if tables.page_shift == 14 and planned > 48 else 48) - 1)
     for bits in dict.fromkeys((planned, actual, actual - 1, 48, 47)):
-        start = (1 << 64) - (1 << bits)
-        vaddr = (known - phys_offset + start) & _WORD
-        try:
-            if vaddr < start or tables.translate(vaddr)[0] != known:
-                continue
-        except (KernelError, ReadError):
-            continue
-        add = known - vaddr
-        # The upper half before v5.4, the lower one since, seen with the fewest bits that such a kernel may have.
-        half = 1 << 64 if bits < actual else (1 << 64) - (1 << min(bits, 47 if tables.page_shift == 14 else 48) - 1)
-        return max(start, -add), min(end - add, half), add
-    return None
+        yield (1 << 64) - (1 << bits), 1 << 64 if bits < actual else end
 
 
 def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
@@ -189,13 +179,13 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
     phys_offset = info.number_unsigned("PHYS_OFFSET")
     linear = None
     if phys_offset is not None:
-        linear = _linear(tables, planned, phys_offset, known, memory.source.end())
+        linear = find_linear(tables, _places(tables, planned), phys_offset, known, memory.source.end())
     signs = (info.number_unsigned("KERNELPACMASK") or 0) & tables.start
     signed = (phys_offset or 0) - (1 << 64 if (phys_offset or 0) >> 63 else 0)
     translator = Arm64Translator(tables, linear, signs, signed)
     translator.flat_first_pfn = signed >> shift
     if linear:
-        notes.append(f"the linear map at {linear[0]:#x}, by NUMBER(PHYS_OFFSET)")
+        notes.append(f"the linear map at {linear.start:#x}, by NUMBER(PHYS_OFFSET)")
     else:
         notes.append("the linear map by page tables alone: they do not bear NUMBER(PHYS_OFFSET) out")
     if signs:
