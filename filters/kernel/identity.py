@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from vmsieve.filters.kernel.memory import VirtualMemory
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 
-__all__ = ["Identity", "identify"]
+__all__ = ["HOST_FIELDS", "Identity", "field_address", "identify"]
 
 #: Six strings of __NEW_UTS_LEN + 1 bytes: struct new_utsname, include/uapi/linux/utsname.h.
 _FIELDS = 6
 _FIELD_SIZE = 65
+#: Fields that tell whose machine it is: nodename and domainname.
+HOST_FIELDS = (1, 5)
 
 
 @record(frozen=True)
@@ -50,11 +52,23 @@ def identify(memory: VirtualMemory | None, info: VmcoreInfo, machine: str | None
         return Identity(told, info.crash_time, (f"the kernel's name is taken from VMCOREINFO: {error}",))
 
 
-def _utsname(memory: VirtualMemory, info: VmcoreInfo) -> tuple[str, ...]:
-    """``system_utsname`` (before v2.6.19) or the name in ``init_uts_ns``, checked against OSRELEASE."""
+def field_address(info: VmcoreInfo, number: int) -> tuple[int, int]:
+    """Virtual address and size of a field of the kernel's name, counted as in :attr:`Identity.utsname`.
+
+    In ``system_utsname`` (before v2.6.19) or in ``init_uts_ns``.
+
+    Raises:
+        KernelError: VMCOREINFO does not tell.
+    """
     vaddr = info.symbol("system_utsname")
     if vaddr is None:
         vaddr = info.need("SYMBOL", "init_uts_ns") + info.need("OFFSET", "uts_namespace.name")
+    return vaddr + number * _FIELD_SIZE, _FIELD_SIZE
+
+
+def _utsname(memory: VirtualMemory, info: VmcoreInfo) -> tuple[str, ...]:
+    """The kernel's name, checked against OSRELEASE."""
+    vaddr, _ = field_address(info, 0)
     data = memory.read(vaddr, _FIELDS * _FIELD_SIZE)
     fields = [data[at : at + _FIELD_SIZE].partition(b"\0") for at in range(0, len(data), _FIELD_SIZE)]
     names = tuple(head.decode("utf-8", "replace") for head, _, _ in fields)

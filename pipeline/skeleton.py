@@ -1,0 +1,347 @@
+"""Skeletons: the smallest dump that is classified like another one, without anything of what its users did.
+
+Which pages that takes is not guessed: the dump is learned about and classified, and a record is kept of what is read.
+Of that record the pages stay that the kernel itself calls its own: class 0, by their struct page. All others are
+described, so that ranges, holes and page frames are the same; of their content stays only whether it was zero.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from contextlib import ExitStack
+from ctypes import addressof
+from itertools import compress
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.classify import Histogram
+from vmsieve.filters.kernel.identity import HOST_FIELDS, field_address
+from vmsieve.filters.kernel.printk import kernel_log
+from vmsieve.filters.kernels.classify import apply_classes
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
+from vmsieve.formats.codecs import codec
+from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.inputs import open_source
+from vmsieve.formats.kernels.bits import and_bits, count_bits
+from vmsieve.formats.kernels.zero import zero_pages
+from vmsieve.formats.notes import build_note
+from vmsieve.formats.outputs import Description
+from vmsieve.formats.outputs._registers import patched
+from vmsieve.formats.outputs._skeleton import MISSING, OTHER, OWN, ZERO, skeleton_format
+from vmsieve.formats.records import field, record
+from vmsieve.formats.systems import open_system
+from vmsieve.pipeline.copy import Copied, copy_pages
+from vmsieve.pipeline.pages import Gatherer, Pages
+from vmsieve.pipeline.scan import Scan, blocks_with_memory, cut_bits, open_classifier, scan
+from vmsieve.pipeline.target import Target
+from vmsieve.pipeline.watch import Through, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.plan import Plan
+    from vmsieve.pipeline.progress import Progress
+
+__all__ = ["Skeleton", "make_skeleton"]
+
+_LEVEL: Final = 31
+_BITS: Final = tuple(bytes(byte >> bit & 1 for bit in range(8)) for byte in range(256))
+#: By what was found of a page (1: to be stored, 2: zero, 4: can't be read): its kind.
+_KINDS: Final = OTHER + OWN + ZERO + OWN + MISSING * 252
+
+
+@record
+class Skeleton:
+    """What a skeleton was made of.
+
+    Attributes:
+        page_size: Bytes.
+        existing: Page frames that the machine had.
+        stored: Those that the input holds.
+        own: Those that the skeleton holds.
+        zero: Those of zeros.
+        unreadable: Those that could not be read.
+        withheld: Page frames that were read and are not in it, because they are not known to be the kernel's.
+        bytes_out: Size of the skeleton.
+        notes: Sentences on what was odd.
+        weaker: It does not show all that the original does.
+        incomplete: The input is not whole, and neither is what is made of it.
+    """
+
+    page_size: int = 0
+    existing: int = 0
+    stored: int = 0
+    own: int = 0
+    zero: int = 0
+    unreadable: int = 0
+    withheld: int = 0
+    bytes_out: int = 0
+    notes: list[str] = field(default_factory=list)
+    weaker: bool = False
+    incomplete: bool = False
+
+
+def make_skeleton(
+    plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, *, with_log: bool = False
+) -> Skeleton:
+    """Make a skeleton of ``plan.input``; of the plan, the level, format and codec have no meaning here.
+
+    Args:
+        plan: What to read and where to write.
+        progress: Is told how far it is.
+        vmcoreinfo: Text to use instead of the dump's.
+        with_log: The kernel's log goes into it too.
+
+    Raises:
+        VmsieveError: Nothing usable was written.
+    """
+    with ExitStack() as stack:
+        source = open_system(plan.input, plan.select)
+        stack.callback(source.close)
+        maker = _Maker(source, vmcoreinfo, progress)
+        form = skeleton_format(maker.kinds)
+        target = stack.enter_context(Target(plan, form))
+        maker.study(with_log=with_log)
+        writer = form.writer(maker.description(), target.place)
+        writer.begin()
+        copy_pages(
+            maker.blanked(), maker.chosen, maker.result.page_size, codec("none"), 0, writer, progress,
+            maker.result.notes, drop_zero=False, threads=1, copied=Copied(),
+        )  # fmt: skip
+        progress.close()
+        writer.end(complete=not source.incomplete)
+        target.place.finish()
+        target.finish()
+        maker.result.bytes_out = target.size()
+        if plan.output != "-" and not source.incomplete:
+            maker.compare(plan.output)
+        return maker.result
+
+
+class _PageKinds:
+    """What each page is, held small."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._counts: Counter[int] = Counter()
+
+    def append(self, kinds: bytes) -> None:
+        self._counts.update(kinds)
+        self._blocks.append(zlib.compress(kinds, 1))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(zlib.decompress, self._blocks)
+
+    def count(self, kind: bytes) -> int:
+        return self._counts[kind[0]]
+
+
+class _Blanked(Through):
+    """A dump some bytes of which are others."""
+
+    def __init__(self, inner: Source, page_size: int, patches: dict[int, list[tuple[int, bytes]]]) -> None:
+        super().__init__(inner)
+        self._page_size, self._patches = page_size, patches
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`."""
+        self._inner.read_into(paddr, out)
+        size = self._page_size
+        for pfn, patches in self._patches.items():
+            at = pfn * size - paddr
+            if 0 <= at <= len(out) - size:
+                out[at : at + size] = patched(bytes(out[at : at + size]), patches)
+
+
+class _Maker:
+    """Finds out what goes into a skeleton.
+
+    Attributes:
+        kinds: Of all pages that the dump holds.
+        chosen: What exists, and what the skeleton holds.
+        result: What is told in the end.
+    """
+
+    def __init__(self, source: Source, vmcoreinfo: bytes | None, progress: Progress) -> None:
+        self._source, self._watched, self._progress = source, Watched(source), progress
+        self._text = source.vmcoreinfo if vmcoreinfo is None else vmcoreinfo
+        self._knowledge = knowledge = learn(self._watched, vmcoreinfo)
+        self.kinds = _PageKinds()
+        self.result = Skeleton(
+            knowledge.page_size, notes=source.oddities + knowledge.notes, incomplete=source.incomplete
+        )
+        # All of it, whatever the kernel makes of it: the same is to be found in the skeleton.
+        self.chosen = Scan(-(-source.end() // knowledge.page_size))
+        self._stored = Bitmap()
+        self._kernels = Bitmap()
+        self._pages = Pages(knowledge.page_size, mapped=True)
+        self._zeros = bytearray(self._pages.room)
+
+    def study(self, *, with_log: bool) -> None:
+        """Classify all pages, then look at each one."""
+        if with_log:
+            self._read_log()
+        self._classify()
+        spans = self._watched.read_spans(self._knowledge.page_size)
+        self._progress.step("Looking at pages", self.chosen.max_pfn, self._knowledge.page_size)
+        done = 0
+        for first in blocks_with_memory(self.chosen.max_pfn, self._knowledge.page_size, self._source):
+            self._look_at(first, spans)
+            self._progress.advance(min(first + BLOCK, self.chosen.max_pfn) - done)
+            done = min(first + BLOCK, self.chosen.max_pfn)
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        result, kinds = self.result, self.kinds
+        result.existing, result.stored = self.chosen.exists.count(), self._stored.count()
+        result.own, result.zero, result.unreadable = map(kinds.count, (OWN, ZERO, MISSING))
+        if result.withheld:
+            result.weaker = True
+            result.notes.append(
+                f"{result.withheld} pages that were read are left out: they are not known to be the kernel's own"
+            )
+
+    def _read_log(self) -> None:
+        memory, info = self._knowledge.memory, self._knowledge.info
+        try:
+            if memory is not None and info is not None:
+                for _ in kernel_log(memory, info):
+                    pass
+        except VmsieveError as error:
+            self.result.notes.append(f"the kernel log is not whole: {error}")
+
+    def _classify(self) -> None:
+        """Find the pages that are the kernel's by their struct pages."""
+        classifier = open_classifier(self._knowledge, _LEVEL, self.result.notes)
+        if classifier is None:
+            self.result.weaker = True
+            return
+        page_size, histogram = self._knowledge.page_size, Histogram()
+        max_pfn = self._knowledge.max_pfn(self._source.end())
+        for first in blocks_with_memory(max_pfn, page_size, self._source):
+            bits = bytearray(BLOCK_BYTES)
+            for pfn, classes, count in classifier.classify(first, first + BLOCK):
+                _set_bits(bits, pfn - first, count)
+                apply_classes(
+                    address_of(classes), count, address_of(bits), pfn - first, classifier.drop, histogram.address
+                )
+            cut_bits(bits, max_pfn - first)
+            self._kernels.skip(first // BLOCK - len(self._kernels))
+            self._kernels.append(bits)
+        self.result.notes += classifier.notes
+        self.result.weaker |= classifier.weaker
+
+    def _look_at(self, first: int, spans: list[tuple[int, int]]) -> None:
+        """Decide on the page frames of the block from ``first`` on."""
+        number = first // BLOCK
+        exists, stored = self._source.memory_bits(first, BLOCK, self._knowledge.page_size)
+        for bitmap, bits in ((self.chosen.exists, exists), (self._stored, stored), (self.chosen.stored, stored)):
+            cut_bits(bits, self.chosen.max_pfn - first)
+            bitmap.skip(number - len(bitmap))
+            bitmap.append(bits)
+        own = bytearray(BLOCK_BYTES)
+        for start, end in spans:
+            low, high = max(start, first), min(end, first + BLOCK)
+            if low < high:
+                _set_bits(own, low - first, high - low)
+        _keep_common(own, stored)
+        read = _ones(own)
+        _keep_common(own, bytearray(self._kernels[number]) if number < len(self._kernels) else bytearray(BLOCK_BYTES))
+        self.result.withheld += read - _ones(own)
+        found = self._contents(first, stored, own)
+        self.chosen.kept.skip(number - len(self.chosen.kept))
+        self.chosen.kept.append(own)
+        present = bytes(compress(_expanded(own), _expanded(stored)))
+        total = int.from_bytes(present, "little") + (int.from_bytes(found, "little") << 1)
+        self.kinds.append(total.to_bytes(len(present), "little").translate(_KINDS))
+
+    def _contents(self, first: int, stored: bytearray, own: bytearray) -> bytes:
+        """Of each stored page of a block: 1 for zeros, 2 for one that can't be read, which is taken out of ``own``."""
+        wanted = Bitmap()
+        wanted.skip(first // BLOCK)
+        wanted.append(stored)
+        pages, found = self._pages, bytearray()
+        gatherer = Gatherer(wanted, wanted, self._source)
+        while gatherer.claim(pages):
+            pages.read(self._source)
+            zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, address_of(self._zeros))
+            for k in pages.bad:
+                self._zeros[k] = 2
+                bit = int(pages.pfns[k]) - first
+                own[bit >> 3] &= ~(1 << (bit & 7))
+            found += self._zeros[: pages.count]
+        return bytes(found)
+
+    def description(self) -> Description:
+        """What the writer has to know: nothing of the machine's name, and no registers."""
+        source, knowledge = self._source, self._knowledge
+        names = list(knowledge.identity.utsname)
+        for number in HOST_FIELDS:
+            names[number] = ""
+        note = b"" if self._text is None else build_note(b"VMCOREINFO", 0, self._text, source.byte_order)
+        at = note.find(self._text) if self._text else -1
+        return Description(
+            machine=source.machine or names[4],
+            byte_order=source.byte_order,
+            page_size=knowledge.page_size,
+            max_pfn=self.chosen.max_pfn,
+            exists=self.chosen.exists,
+            kept=self._stored,
+            notes=note,
+            vmcoreinfo=(at, len(self._text)) if self._text and at >= 0 else None,
+            utsname=names,
+            crash_time=knowledge.identity.crash_time or 0,
+            phys_base=knowledge.phys_base,
+            dump_level=source.dump_level,
+        )
+
+    def blanked(self) -> Source:
+        """The dump without the machine's name."""
+        knowledge, patches = self._knowledge, dict[int, list[tuple[int, bytes]]]()
+        if knowledge.memory is None or knowledge.info is None or knowledge.identity.notes:
+            return self._source
+        for number in HOST_FIELDS:
+            for paddr, length in knowledge.memory.segments(*field_address(knowledge.info, number)):
+                pfn, at = divmod(paddr, knowledge.page_size)
+                patches.setdefault(pfn, []).append((at, bytes(length)))
+        return _Blanked(self._source, knowledge.page_size, patches)
+
+    def compare(self, path: str) -> None:
+        """Classify the skeleton, and say so if anything comes out in another way."""
+        made = open_source(path)
+        try:
+            known = learn(made)
+            mine = scan(self._source, self._knowledge, _LEVEL, self._progress)
+            other = scan(made, known, _LEVEL, self._progress)
+            self._progress.close()
+        finally:
+            made.close()
+        same = known.problem == self._knowledge.problem and mine.counts == other.counts
+        if not same or any(
+            list(one) != list(two) for one, two in ((mine.exists, other.exists), (mine.kept, other.kept))
+        ):
+            self.result.weaker = True
+            self.result.notes.append("the skeleton is not classified like the dump it was made of")
+
+
+def _set_bits(bits: bytearray, first: int, count: int) -> None:
+    """Set ``count`` bits from ``first`` on."""
+    start, end = first >> 3, (first + count + 7) >> 3
+    ones = ((1 << count) - 1) << (first & 7)
+    bits[start:end] = (int.from_bytes(bits[start:end], "little") | ones).to_bytes(end - start, "little")
+
+
+def _keep_common(bits: bytearray, other: bytearray) -> None:
+    """Clear the bits that ``other`` has not."""
+    and_bits(address_of(bits), address_of(other), len(bits), address_of(bits))
+
+
+def _ones(bits: bytearray) -> int:
+    return count_bits(address_of(bits), len(bits))
+
+
+def _expanded(bits: bytearray) -> bytes:
+    """A byte a bit."""
+    return b"".join(map(_BITS.__getitem__, bits))

@@ -1,0 +1,90 @@
+"""A dump that keeps a record of which of its memory is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.inputs import MemoryRange, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Through", "Watched"]
+
+_UNIT: Final = 4096  # bytes that are recorded as one: no machine's page is smaller
+_SMALL: Final = 16  # units up to which a read is recorded one by one: single blocks are read over and over
+
+
+class Through(Source):
+    """Another dump, unchanged: a base for those who change something."""
+
+    def __init__(self, inner: Source) -> None:
+        self.__dict__.update(inner.__dict__)
+        self._inner = inner
+
+    def end(self) -> int:
+        """See :class:`Source`."""
+        return self._inner.end()
+
+    def ranges(self) -> Iterator[MemoryRange]:
+        """See :class:`Source`."""
+        return self._inner.ranges()
+
+    def next_memory(self, paddr: int) -> int:
+        """See :class:`Source`."""
+        return self._inner.next_memory(paddr)
+
+    def next_data(self, paddr: int) -> int:
+        """See :class:`Source`."""
+        return self._inner.next_data(paddr)
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        """See :class:`Source`."""
+        return self._inner.memory_bits(first_pfn, count, page_size)
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`."""
+        self._inner.read_into(paddr, out)
+
+
+class Watched(Through):
+    """A dump whose reads are recorded."""
+
+    def __init__(self, inner: Source) -> None:
+        super().__init__(inner)
+        self._single: set[int] = set()
+        self._spans: list[tuple[int, int]] = []
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`."""
+        self._inner.read_into(paddr, out)
+        self._record(paddr, len(out))
+
+    def map_at(self, address: int, paddr: int, size: int) -> bool:
+        """See :class:`Source`."""
+        mapped = self._inner.map_at(address, paddr, size)
+        if mapped:
+            self._record(paddr, size)
+        return mapped
+
+    def _record(self, paddr: int, size: int) -> None:
+        first, end = paddr // _UNIT, -(-(paddr + size) // _UNIT)
+        if end - first <= _SMALL:
+            self._single.update(range(first, end))
+        elif self._spans and self._spans[-1][0] <= first <= self._spans[-1][1]:
+            self._spans[-1] = self._spans[-1][0], max(end, self._spans[-1][1])
+        else:
+            self._spans.append((first, end))
+
+    def read_spans(self, page_size: int) -> list[tuple[int, int]]:
+        """What was read so far: ascending, disjoint spans of page frames, the first one and one above the last."""
+        units = page_size // _UNIT
+        pages = [(first // units, -(-end // units)) for first, end in self._spans]
+        pages += [(unit // units, unit // units + 1) for unit in self._single]
+        found: list[tuple[int, int]] = []
+        for first, end in sorted(pages):
+            if found and first <= found[-1][1]:
+                found[-1] = found[-1][0], max(end, found[-1][1])
+            else:
+                found.append((first, end))
+        return found
