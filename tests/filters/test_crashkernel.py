@@ -267,7 +267,7 @@ def small(order: str) -> CrashKernel:
 
 @pytest.mark.fuzz
 @ORDERS
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(seed=st.integers(0, 1 << 32))
 def test_damage_at_random(order: str, seed: int) -> None:
     """The verdict is the slow twin's, whatever is damaged; nothing raises."""
