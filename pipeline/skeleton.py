@@ -303,9 +303,10 @@ class _Maker:
         if knowledge.memory is None or knowledge.info is None or knowledge.identity.notes:
             return self._source
         for number in HOST_FIELDS:
-            for paddr, length in knowledge.memory.segments(*field_address(knowledge.info, number)):
-                pfn, at = divmod(paddr, knowledge.page_size)
-                patches.setdefault(pfn, []).append((at, bytes(length)))
+            vaddr, size = field_address(knowledge.info, number)
+            for at in range(vaddr, vaddr + size):  # it may lie on two pages
+                pfn, offset = divmod(knowledge.memory.translate(at)[0], knowledge.page_size)
+                patches.setdefault(pfn, []).append((offset, b"\0"))
         return _Blanked(self._source, knowledge.page_size, patches)
 
     def compare(self, path: str) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["COMMAND"]
 
 _NO_FRAME: Final = "none"
-_LEVEL: Final = {"zstd": 19}  # it is made once, and sent around
 _EXAMPLES = """\
   vmsieve skeleton vmcore vmcore.skeleton        a few hundred kilobytes: page tables and struct pages, nothing else
   vmsieve classes vmcore.skeleton                counts what it counts in vmcore: a skeleton is a dump like any other
@@ -51,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
     frame = None if arguments.frame == _NO_FRAME else arguments.frame
     plan = Plan(
         arguments.input, arguments.output, force=arguments.force, select=arguments.select,
-        frame=frame, frame_level=_LEVEL.get(arguments.frame),
+        frame=frame,
     )  # fmt: skip
     made = make_skeleton(
         plan, progress_for(quiet=arguments.quiet), read_vmcoreinfo(arguments.vmcoreinfo), with_log=arguments.log
