@@ -48,6 +48,8 @@ _WINDOW: Final = 32768
 _LONGEST: Final = 258
 #: A match of so many bytes is taken without a look at whether there is a longer one a byte later.
 _ENOUGH: Final = 32
+#: So many places at the end of a match can be copied from later; to learn all of a long one would take longer.
+_KNOWN: Final = 9
 #: Room that the fast way may need beyond its literals, none of which takes two bytes: a match, what ends the stream.
 _SLACK: Final = 128
 _EIGHTS: Final = 0xFFFFFFFFFFFFFFF8
@@ -84,7 +86,7 @@ def deflate_fast(memory: int, source: int, size: int, out: int, room: int) -> in
     if size > 65536 or room < _SLACK:
         return 0
     table = memory + TABLE
-    shift = _clear_table(table, size)
+    shift = _clear_table(table, 12 if size <= 4096 else 13)
     header = load64(memory, RUNS)
     for i in range((header + 63) >> 6):
         store64(out, i * 8, load64(memory, RUNS + 8 + i * 8))
@@ -143,9 +145,8 @@ def _end_stream(at: int, source: int, size: int) -> int:
 
 
 @inline
-def _clear_table(table: int, size: int) -> int:
-    """Forget all places; returns what shifts a product down to a hash: pages of 4 KiB take half of the table."""
-    bits = 12 if size <= 4096 else 13
+def _clear_table(table: int, bits: int) -> int:
+    """Forget all places; returns what shifts a product down to a hash of ``bits``."""
     for i in range(1 << (bits - 2)):
         store64(table, i * 8, 0)
     return 64 - bits
@@ -155,7 +156,7 @@ def _clear_table(table: int, size: int) -> int:
 def _parse(memory: int, tokens: int, source: int, size: int) -> int:
     """Find sequences and store them from ``tokens`` on; returns the address of the last, which has no match."""
     table = memory + TABLE
-    shift = _clear_table(table, size)
+    shift = _clear_table(table, 13)
     end = source + size
     stop = end - _TAIL
     literal = memory + LITERALS
@@ -194,9 +195,9 @@ def _parse(memory: int, tokens: int, source: int, size: int) -> int:
         token = _put_sequence(memory, token, run, here - match, length)
         here += length
         anchor = here
-        if here < stop:
-            for i in range(1, 4):
-                store16(_slot(table, load32(here - i, 0), shift), 0, here - i - source)
+        if here < stop and here >= source + _KNOWN:
+            for i in range(_KNOWN):
+                store16(_slot(table, load32(here - _KNOWN, i), shift), 0, here - _KNOWN + i - source)
     copy(literal, anchor, end - anchor)
     store64(token, 0, (end - anchor) << 35)
     store64(memory, FOUND, literal + (end - anchor) - (memory + LITERALS))
