@@ -213,6 +213,10 @@ def _open(file: ByteFile) -> ElfSource:
         from vmsieve.formats.inputs._s390 import complete
 
         complete(source)  # QEMU's cores lack VMCOREINFO; memory has it
+    elif source.machine in ("ppc64", "ppc64le") and source.vmcoreinfo is None:
+        from vmsieve.formats.inputs import _ppc64
+
+        _ppc64.complete(source)  # likewise, and their byte order is often wrong
     return source
 
 

@@ -218,6 +218,11 @@ def _open(file: ByteFile) -> KdumpSource:
         from vmsieve.formats.inputs._s390 import complete
 
         complete(source)
+    elif source.vmcoreinfo is None and source.machine not in ("x86_64", "aarch64"):
+        from vmsieve.formats.inputs import _ppc64
+
+        if _ppc64.is_lacking(source):
+            _ppc64.complete(source)
     return source
 
 

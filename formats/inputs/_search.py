@@ -1,0 +1,89 @@
+"""VMCOREINFO looked for in memory: where nothing in a dump tells where it is.
+
+The kernel prepares its note at boot, at the start of a page (``crash_save_vmcoreinfo_init``, Linux
+``kernel/vmcore_info.c``), so that dumps of machines that did not crash have it too.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.layouts import elf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["find_vmcoreinfo"]
+
+#: Memory that is searched at most, and at a time.
+_SEARCHED: Final = 16 << 30
+_SEARCHED_PACKED: Final = 1 << 30
+_CHUNK: Final = 4 << 20
+_MOST_TRIES: Final = 64
+#: Smallest page: the note begins at a multiple of it.
+_PAGE: Final = 4096
+#: Longest text; the kernel's is a page or two.
+_MOST_TEXT: Final = 1 << 20
+_NAME: Final = elf.NOTE_VMCOREINFO[0] + b"\0"
+_MARK: Final = _NAME.ljust(-(-len(_NAME) // elf.NOTE_ALIGN) * elf.NOTE_ALIGN, b"\0")
+
+
+def find_vmcoreinfo(source: Source) -> tuple[bytes, str] | None:
+    """The text of the first VMCOREINFO note in stored memory, and the byte order it was written in.
+
+    None where there is none in the memory that is searched (16 GiB, or 1 GiB of packed pages); says in ``oddities``
+    when that is not all.
+    """
+    left = _SEARCHED_PACKED if source.compressed else _SEARCHED
+    tries = _MOST_TRIES
+    with memoryview(bytearray(_CHUNK)) as buffer:
+        for area in source.ranges():
+            following = area.start
+            while (at := source.next_data(following)) < area.stored_end:
+                size = min(_CHUNK - at % _PAGE, area.stored_end - at)
+                following = at + size
+                left -= size
+                if left < 0:
+                    source.oddities.append("not all of memory was searched for VMCOREINFO: there is too much of it")
+                    return None
+                try:
+                    source.read_into(at, buffer[:size])
+                except ReadError:
+                    continue
+                for head in _heads(buffer, size, at):
+                    tries -= 1
+                    found = _note(source, at + head)
+                    if found is not None or tries == 0:
+                        return found
+    return None
+
+
+def _heads(buffer: memoryview, size: int, start: int) -> Iterator[int]:
+    """Where among the first ``size`` bytes of ``buffer``, memory from ``start`` on, a note may begin."""
+    data = buffer.obj
+    assert isinstance(data, bytearray)
+    at = data.find(_MARK, 0, size)
+    while at >= 0:
+        head = at - elf.NHDR_SIZE
+        if head >= 0 and (start + head) % _PAGE == 0:
+            yield head
+        at = data.find(_MARK, at + 1, size)
+
+
+def _note(source: Source, paddr: int) -> tuple[bytes, str] | None:
+    head = bytearray(elf.NHDR_SIZE)
+    try:
+        source.read_into(paddr, memoryview(head))
+        for name, order in elf.ORDERS.items():
+            name_size, size, kind = struct.unpack(order + elf.NHDR, head)
+            if (name_size, kind) == (len(_NAME), elf.NOTE_VMCOREINFO[1]) and 0 < size <= _MOST_TEXT:
+                text = bytearray(size)
+                source.read_into(paddr + elf.NHDR_SIZE + len(_MARK), memoryview(text))
+                return (bytes(text), name) if b"OSRELEASE=" in text else None
+    except ReadError:
+        pass
+    return None
