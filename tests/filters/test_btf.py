@@ -1,0 +1,172 @@
+"""Types of the kernel: made by hand in either byte order, real ones against VMCOREINFO, and damaged."""
+
+from __future__ import annotations
+
+import random
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.build.types import TypeTable
+from tests.dumps import dump
+from vmsieve.filters.kernel.btf import HEADER_SIZE, Btf, magic
+from vmsieve.filters.kernel.kallsyms import open_kallsyms
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
+from vmsieve.formats.inputs import open_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ("page", "zone", "counter_t", "flags", "wide", "forward", "absent")
+each_order = pytest.mark.parametrize("order", ["little", "big"])
+AT = 0x1000
+
+
+def table(order: str = "little", filler: int = 600) -> TypeTable:
+    """Structures with unnamed members among many other types."""
+    made = TypeTable("<" if order == "little" else ">")
+    word = made.integer("long unsigned int", 8)
+    for i in range(filler):
+        made.pointer(word)
+        made.structure(f"filler_{i}", 8, [(f"m{i}", word, 0)])
+        made.add("", 13, 0, 2, bytes(16))
+    counter = made.structure("", 4, [("counter", made.integer("int", 4), 0)])
+    made.alias("counter_t", counter)
+    inner = made.structure("", 16, [("lru", word, 0), ("private", word, 8)])
+    both = made.structure("", 16, [("", inner, 0), ("compound_head", word, 0)], union=True)
+    made.add("forward", 7, 0)
+    made.structure("page", 64, [("flags", word, 0), ("", both, 8), ("_mapcount", counter, 48)])
+    made.structure("zone", 2048, [("free_area", made.array(word, 11), 1024)])
+    made.enumeration("flags", {"PG_lru": 5, "PG_hwpoison": 20, "none": -1})
+    made.enumeration("wide", {"large": 1 << 40, "small": 3}, wide=True)
+    return made
+
+
+def read_of(data: bytes) -> object:
+    def read(at: int, size: int) -> bytes:
+        if not AT <= at <= at + size <= AT + len(data):
+            raise ReadError("no such memory", offset=at)
+        return data[at - AT : at - AT + size]
+
+    return read
+
+
+def opened(data: bytes, order: str) -> Btf:
+    found = Btf(read_of(data), order, AT, len(data))  # type: ignore[arg-type]
+    found.load(NAMES)
+    return found
+
+
+@each_order
+@pytest.mark.parametrize("filler", [0, 84, 85, 86, 6000])
+def test_structures_and_enumerations(order: str, filler: int) -> None:
+    """Members of unnamed members, arrays, enumerators of 32 and 64 bits, wherever the types lie."""
+    found = opened(table(order, filler).section(), order)
+    assert (found.size("page"), found.size("zone"), found.size("counter_t"), found.size("absent")) == (
+        64,
+        2048,
+        4,
+        None,
+    )
+    members = ("flags", "lru", "private", "compound_head", "_mapcount", "absent")
+    assert [found.offset("page", name) for name in members] == [0, 8, 16, 8, 48, None]
+    assert found.offset("counter_t", "counter") == 0
+    assert (found.length("zone", "free_area"), found.length("page", "flags")) == (11, None)
+    assert found.enumerators("flags") == {"PG_lru": 5, "PG_hwpoison": 20, "none": -1}
+    assert found.enumerators("wide") == {"large": 1 << 40, "small": 3}
+    assert found.enumerators("page") == found.enumerators("absent") == {}
+    assert found.size("forward") is None
+    assert found.knows("flags")
+    assert not found.knows("absent")
+
+
+@each_order
+def test_the_beginning_of_a_section(order: str) -> None:
+    """It can be searched for."""
+    assert table(order).section().startswith(magic(order))
+
+
+@pytest.mark.parametrize("at", range(0, HEADER_SIZE, 4))
+def test_headers_that_are_not_believable(at: int) -> None:
+    """Wrong magic, sizes that overlap nothing that is there: a typed error at once."""
+    data = bytearray(table(filler=0).section())
+    data[at : at + 4] = b"\xff" * 4
+    with pytest.raises(VmsieveError):
+        opened(bytes(data), "little")
+
+
+def test_a_type_of_no_known_kind() -> None:
+    made = table()
+    made.add("new", 25, 0)
+    with pytest.raises(KernelError, match="makes no sense"):
+        opened(made.section(), "little")
+
+
+def test_types_within_themselves() -> None:
+    """An unnamed structure in itself, a name for itself: an end comes."""
+    made = TypeTable()
+    made.structure("page", 8, [("a", 1, 0)])
+    loop = made.count + 1
+    made.structure("", 8, [("", loop, 8)])
+    made.structure("zone", 8, [("", loop, 0), ("b", 1, 8)])
+    made.alias("counter_t", made.count + 1)
+    found = opened(made.section(), "little")
+    assert found.offset("zone", "b") == 8
+    with pytest.raises(KernelError, match="leads nowhere"):
+        found.size("counter_t")
+
+
+@pytest.mark.parametrize("name", ["demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf", "s390x-6.1.s390"])
+def test_real_kernels_types_agree_with_vmcoreinfo(name: str, scratch: Path) -> None:
+    """Every size, offset and page flag that VMCOREINFO has of a structure that is looked for."""
+    source = open_source(str(dump(name, scratch)))
+    knowledge = learn(source)
+    assert knowledge.memory is not None
+    assert knowledge.info is not None
+    place = open_kallsyms(knowledge.memory, knowledge.info).addresses(("__start_BTF", "__stop_BTF"))
+    if not place:
+        pytest.skip("the kernel has no BTF")
+    found = Btf(knowledge.memory.read, source.byte_order, place["__start_BTF"])
+    structures = ("page", "zone", "mem_section", "uts_namespace", "list_head", "printk_info", "atomic_long_t")
+    found.load((*structures, "pageflags"))
+    seen = 0
+    for key in knowledge.info.keys:
+        kind, _, rest = key.partition("(")
+        structure, _, member = rest.rstrip(")").partition(".")
+        if kind in ("SIZE", "OFFSET") and structure in structures:
+            told = found.offset(structure, member) if member else found.size(structure)
+            assert told == knowledge.info.lookup(kind, rest.rstrip(")")), key
+            seen += 1
+        elif kind == "NUMBER" and structure in found.enumerators("pageflags"):
+            assert found.enumerators("pageflags")[structure] == knowledge.info.number(structure), key
+            seen += 1
+    assert seen > 20
+    source.close()
+
+
+@pytest.mark.fuzz
+@each_order
+@settings(deadline=None, max_examples=150)
+@given(seed=st.integers(0, 1 << 32))
+def test_damage_at_random(order: str, seed: int) -> None:
+    """Answers or a typed error, whatever is in the section."""
+    dice = random.Random(seed)
+    data = bytearray(table(order, 40).section())
+    for _ in range(dice.randrange(1, 6)):
+        at = dice.choice([dice.randrange(HEADER_SIZE), dice.randrange(len(data)), len(data) - dice.randrange(1, 900)])
+        word = dice.choice([0, 1, 0xFFFFFFFF, 0x84000003, 0x1300FFFF, dice.getrandbits(32)])
+        data[at : at + 4] = struct.pack(("<" if order == "little" else ">") + "I", word)
+    try:
+        found = opened(bytes(data[: len(data) if seed % 3 else dice.randrange(len(data) + 1)]), order)
+        for name in NAMES:
+            found.size(name)
+            found.enumerators(name)
+            for member in ("flags", "lru", "free_area"):
+                found.offset(name, member)
+                found.length(name, member)
+    except VmsieveError as error:
+        assert len(str(error)) < 1000  # noqa: PT017 - one line for people
