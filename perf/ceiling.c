@@ -2,7 +2,7 @@
  * The ceiling: what C gets out of a codec's library, one page after the other.
  *
  * Compiled and called by ceiling.py, with the very library that vmsieve uses. No header of the libraries is needed;
- * prototypes and numbers are those of zstd.h, igzip_lib.h, libdeflate.h, zlib.h, lzo1x.h and snappy-c.h. A page of 4096
+ * prototypes and numbers are those of zstd.h, libdeflate.h, zlib.h, lzo1x.h and snappy-c.h. A page of 4096
  * bytes that does not get smaller is copied, as vmsieve does.
  */
 #include <dlfcn.h>
@@ -44,21 +44,6 @@ static size_t pack_zstd(unsigned char *page, unsigned char *out, size_t room)
 	uint64_t done = ((uint64_t (*)(void *, void *, size_t, void *, size_t))first)(context, out, room, page, PAGE);
 
 	return done >= (uint64_t)-4096 ? 0 : done;
-}
-
-static size_t pack_isal(unsigned char *page, unsigned char *out, size_t room)
-{
-	uint32_t size = PAGE, space = room, depth = level, held = level ? 86016 : 0, done;
-	uint16_t one = 1, none = 0, format = 3;
-
-	((void (*)(void *))second)(stream);
-	put(0, &page, 8), put(8, &size, 4), put(16, &out, 8), put(24, &space, 4);
-	put(40, &depth, 4), put(44, &held, 4), put(48, &buffer, 8);
-	put(56, &one, 2), put(58, &none, 2), put(60, &format, 2);
-	if (((int (*)(void *))first)(stream))
-		return 0;
-	memcpy(&done, stream + 28, 4);
-	return done;
 }
 
 static size_t pack_libdeflate(unsigned char *page, unsigned char *out, size_t room)
@@ -120,9 +105,6 @@ static void prepare(const char *kind)
 		context = ((void *(*)(void))function("ZSTD_createCCtx"))();
 		((size_t (*)(void *, int, int))function("ZSTD_CCtx_setParameter"))(context, 100, level);
 		first = function("ZSTD_compress2"), pack = pack_zstd;
-	} else if (!strcmp(kind, "isal")) {
-		first = function("isal_deflate_stateless"), second = function("isal_deflate_stateless_init");
-		pack = pack_isal;
 	} else if (!strcmp(kind, "libdeflate")) {
 		context = ((void *(*)(int))function("libdeflate_alloc_compressor"))(level);
 		first = function("libdeflate_zlib_compress"), pack = pack_libdeflate;

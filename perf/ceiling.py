@@ -4,7 +4,8 @@
 
 For each codec, a loop in C (``ceiling.c``, compiled with ``cc``) and vmsieve's kernel pack the same pages of a real
 dump with the same library, each in a process of its own, in turn. CPU seconds of the loops alone count. For LZO and
-snappy, which are kernels themselves, C calls liblzo2 and libsnappy; there, sizes and unpacking are compared too.
+snappy, which are kernels themselves, C calls liblzo2 and libsnappy, and for zlib at level 1 libdeflate; there, sizes
+are compared too, and unpacking where that is ours.
 """
 
 from __future__ import annotations
@@ -30,16 +31,19 @@ from vmsieve.formats.kernels.pack import pack_pages, unpack_pages
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vmsieve.formats.codecs import State
 
 __all__ = ["main"]
 
 _PAGE: Final = 4096
 _BATCH: Final = 256
 _SOURCE: Final = Path(__file__).with_name("ceiling.c")
-_COMPARED: Final = ("lzo", "snappy", "zstd:1", "zstd:3", "zlib:0", "zlib:1", "zlib:6")
+_COMPARED: Final = ("lzo", "snappy", "zlib:1", "zstd:1", "zstd:3", "zlib:6")
 #: The libraries that our own encoders are compared with.
-_OURS: Final = {"lzo": "liblzo2.so.2", "snappy": "libsnappy.so.1"}
+_OURS: Final = {
+    "lzo": ("lzo", "liblzo2.so.2", ("pack", "unpack")),
+    "snappy": ("snappy", "libsnappy.so.1", ("pack", "unpack")),
+    "zlib:1": ("libdeflate", "libdeflate.so.0", ("pack",)),
+}
 
 
 class Job(NamedTuple):
@@ -64,15 +68,16 @@ def find_jobs(levels: Sequence[str]) -> tuple[list[Job], list[str]]:
     jobs, missing = [], []
     for text in levels:
         name, _, level = text.partition(":")
-        if name in _OURS:
-            jobs += [Job(name, 1, name, _OURS[name], action) for action in ("pack", "unpack")]
+        if text in _OURS:
+            kind, library_name, actions = _OURS[text]
+            jobs += [Job(name, 1, kind, library_name, action) for action in actions]
             continue
         state = codec(name).open_compressor(int(level), _PAGE)
-        kind = _kind(name, state)
-        if kind is None:
+        if not state.keep or not hasattr(state.keep[0], "_name"):
             missing.append(f"{text} comes from {state.provider}: nothing to compare with")
         else:
             library: ctypes.CDLL = state.keep[0]
+            kind = "libdeflate" if "libdeflate" in state.provider else name
             jobs.append(Job(name, int(level), kind, str(library._name), "pack"))  # noqa: SLF001 - where it was found
     for job in list(jobs):
         try:
@@ -81,18 +86,6 @@ def find_jobs(levels: Sequence[str]) -> tuple[list[Job], list[str]]:
             jobs.remove(job)
             missing.append(f"{job.library} is not installed: {job.codec} is not compared")
     return jobs, list(dict.fromkeys(missing))
-
-
-def _kind(name: str, state: State) -> str | None:
-    """What the C loop calls the library of ``state``."""
-    library = getattr(state.keep[0], "_name", None) if state.keep else None
-    if library is None:
-        return None
-    if name == "zlib":
-        return next(
-            (k for k, word in (("isal", "ISA-L"), ("libdeflate", "libdeflate")) if word in state.provider), name
-        )
-    return name
 
 
 def kernel_pass(job: Job, path: Path, rounds: int) -> Result:
