@@ -114,6 +114,21 @@ def compound_pages(p: int, page: int, pfn: int, flags: int, swap: int) -> int:
 
 
 @inline
+def copied_head(p: int, page: int, pfn: int, head_at: int, swap: int) -> int:
+    """Whether a head among the tails of another compound page is that one's own, seen again.
+
+    A kernel that saves struct pages (``hugetlb_free_vmemmap=on``) maps all those of a huge page to the first page of
+    them. Linux commit e7d324850bfc ("mm: hugetlb: free the 2nd vmemmap page associated with each HugeTLB page"), v5.18.
+    Its order tells: such a place no compound page can begin at.
+    """
+    width = load64(p, ORDER_WIDTH)
+    if width == 0 or head_at == _NOWHERE or word(page, head_at, swap) & 1:
+        return 0
+    order = small(page + load64(p, SIZE), load64(p, ORDER_AT), width, swap)
+    return order < 64 and pfn & ((1 << order) - 1) != 0
+
+
+@inline
 def is_hugetlb(p: int, page: int, flags: int, kind: int, swap: int) -> int:
     """Whether a head belongs to hugetlbfs."""
     how = load64(p, HUGETLB_HOW)
@@ -187,7 +202,10 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         page = pages + i * size
         prefetch(page, _AHEAD)
         flags = word(page, flags_at, swap)
-        if head_at != _NOWHERE and word(page, head_at, swap) & 1:
+        next_known = more or i + 1 < count
+        if pfn < compound_end and flags & head_mask and next_known and copied_head(p, page, pfn, head_at, swap):
+            inherited |= compound_class
+        elif head_at != _NOWHERE and word(page, head_at, swap) & 1:
             if pfn < compound_end:
                 inherited |= compound_class
                 if flags & poison:

@@ -6,6 +6,7 @@ all towards keeping a page that may be needed, or leaving one alone that must no
 
 * A block of free pages that is not aligned to its size is no such block.
 * A tail belongs to the compound page before it only as far as all pages in between are marked as tails.
+* A head in the midst of a compound page, where none of its own order can begin, is that page's head seen again.
 * A poisoned page is left out although it is a tail, if the compound page that it belongs to is known.
 """
 
@@ -111,6 +112,15 @@ def _compound(pfn: int, page: Fields, tail: Fields | None) -> int:
     return 1 << order if order < 64 and pfn % (1 << order) == 0 else 1
 
 
+def _again(pfn: int, page: Fields, tail: Fields | None) -> bool:
+    """Whether this head is at a place where none of its order can begin."""
+    layout = page.layout
+    if tail is None or page.tail or not page.has("head"):
+        return False
+    order = tail.number(layout.order_at, layout.width) if layout.order == "dtor" else tail.flags & 0xFF
+    return order < 64 and pfn % (1 << order) != 0
+
+
 def _own(page: Fields, tail: Fields | None) -> set[str]:
     """What a page that is not a tail is besides free."""
     found = set()
@@ -134,12 +144,14 @@ def everything(layout: Layout, pages: Mapping[int, bytes], byte_order: str = "li
     compound: tuple[int, set[str]] = (0, set())
     for pfn in sorted(pages):
         page = Fields(layout, pages[pfn], byte_order)
+        tail = Fields(layout, pages[pfn + 1], byte_order) if pfn + 1 in pages else None
         names = set(block[1]) if pfn < block[0] else set()
-        if page.tail:
+        if pfn < compound[0] and _again(pfn, page, tail):
+            names |= compound[1]
+        elif page.tail:
             if pfn < compound[0]:
                 names |= compound[1] | ({"hwpoison"} if page.has("hwpoison") else set())
         else:
-            tail = Fields(layout, pages[pfn + 1], byte_order) if pfn + 1 in pages else None
             own = _own(page, tail)
             kind, size = _block(pfn, page)
             if size == 1:

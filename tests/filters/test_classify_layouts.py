@@ -31,6 +31,7 @@ MORE = """
 0xa80-0xabf thp order=6
 0xa91 hwpoison
 0x1000-0x11ff hugetlb order=9
+0x1200-0x13ff hugetlb order=9
 """
 UNACCEPTED = "0xc00-0xfff unaccepted\n"
 for_each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -42,6 +43,10 @@ def machine(layout: Layout) -> Machine:
         built.set(0xC00, kind=layout.types["unaccepted"])
     # Not marked as a tail, in the middle of what its head says is one compound page: the page is not its own.
     built.set(0x680, head=0)
+    # The struct pages of a huge page, all mapped to the first page of them: every 64th looks like the head.
+    if layout.head_key:
+        for pfn in range(0x1240, 0x1400):
+            built.poke(pfn, 0, built.struct_page(0x1200 + pfn % 64))
     return built
 
 
