@@ -15,9 +15,11 @@ from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.formats.kernels.zero import zero_pages
 from vmsieve.formats.records import field, record
 from vmsieve.pipeline.pages import Gatherer, Pages
-from vmsieve.pipeline.scan import blocks_with_memory, cut_bits, open_classifier
+from vmsieve.pipeline.scan import blocks_with_memory, cut_bits, looks_at_struct_pages, open_classifier
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.filters.rules import Rule
     from vmsieve.formats.inputs import Source
@@ -42,6 +44,7 @@ class Census:
         nonzero, zero: Histograms of the classes of pages with content and of zero pages.
         packed: By class: pages sampled, and bytes they packed into.
         rules: The rules that class bits stand for.
+        always: Dumps of level 0 and 1 leave out poisoned and offline pages.
         notes: Sentences on what was odd.
         weaker: The classes are not all there are.
         unreadable: Stored page frames that could not be read; they are counted nowhere else.
@@ -55,13 +58,14 @@ class Census:
     zero: dict[int, int] = field(default_factory=dict)
     packed: dict[int, tuple[int, int]] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
+    always: bool = True
     notes: list[str] = field(default_factory=list)
     weaker: bool = False
     unreadable: int = 0
 
     def pages(self, level: int = 31) -> dict[str, int]:
         """Pages by rule name as makedumpfile counts them at ``level``, ``"kept"`` being those whose data is kept."""
-        nonzero, zero = tally(self.nonzero.items(), self.rules, level), tally(self.zero.items(), self.rules, level)
+        nonzero, zero = self._tally(self.nonzero.items(), level), self._tally(self.zero.items(), level)
         counts = {rule.name: 0 for rule in rules()}
         counts |= {name: nonzero[name] + zero[name] for name in nonzero}
         if level & 1:
@@ -69,20 +73,23 @@ class Census:
             counts["kept"] = nonzero["kept"]
         return counts
 
+    def _tally(self, histogram: Iterable[tuple[int, int]], level: int) -> dict[str, int]:
+        return tally(histogram, self.rules if self.always or level & ~1 else [], level)
+
     def level(self, level: int) -> dict[str, int]:
         """Pages that a dump of this level holds, zero pages among them, and its estimated size in bytes."""
         counts = self.pages(level)
         pages = counts["kept"] + (counts["zero"] if level & 1 else 0)
         data = sum(count * self._packed_size(which, level) for which, count in self.nonzero.items())
         if not level & 1:
-            data += tally(self.zero.items(), self.rules, level)["kept"] * 32
+            data += self._tally(self.zero.items(), level)["kept"] * 32
         bitmaps = 2 * -(-self.total // (8 * self.page_size)) * self.page_size
         size = 2 * self.page_size + bitmaps + _DESCRIPTOR * pages + round(data)
         return {"level": level, "pages": pages, "bytes": size}
 
     def _packed_size(self, which: int, level: int) -> float:
         """Mean packed size of a kept page of class ``which``; 0 if ``level`` drops it."""
-        if tally([(which, 1)], self.rules, level)["kept"] == 0:
+        if self._tally([(which, 1)], level)["kept"] == 0:
             return 0.0
         sampled, size = self.packed.get(which, (0, 0))
         return size / sampled if sampled else float(self.page_size)
@@ -94,6 +101,7 @@ def take_census(source: Source, knowledge: Knowledge, progress: Progress) -> Cen
     classifier = open_classifier(knowledge, 31, census.notes, thorough=True)
     census.rules = classifier.rules if classifier is not None else []
     census.weaker = classifier is None
+    census.always = knowledge.info is None or looks_at_struct_pages(0, knowledge.info)
     counter = _Counter(source, census, classifier)
     progress.step("Counting pages", census.total, knowledge.page_size)
     done = 0

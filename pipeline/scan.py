@@ -13,11 +13,12 @@ from vmsieve.formats.records import field, record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.progress import Progress
 
-__all__ = ["Scan", "blocks_with_memory", "cut_bits", "open_classifier", "scan"]
+__all__ = ["Scan", "blocks_with_memory", "cut_bits", "looks_at_struct_pages", "open_classifier", "scan"]
 
 
 @record
@@ -51,6 +52,8 @@ def open_classifier(knowledge: Knowledge, level: int, notes: list[str], *, thoro
         if level & ~1:
             notes.append(f"every page is kept: {knowledge.problem}")
         return None
+    if not looks_at_struct_pages(level, knowledge.info):
+        return None
     try:
         classifier = Classifier(knowledge.memory, knowledge.memmap, knowledge.info, level, thorough=thorough)
     except VmsieveError as error:
@@ -61,10 +64,19 @@ def open_classifier(knowledge: Knowledge, level: int, notes: list[str], *, thoro
     return classifier
 
 
+def looks_at_struct_pages(level: int, info: VmcoreInfo) -> bool:
+    """Whether a dump of this level leaves out anything by its struct page: poisoned and offline pages, if not more.
+
+    As with makedumpfile, levels 0 and 1 do so where the kernel knows poisoned pages: offline ones alone are left in.
+    """
+    return bool(level & ~1) or info.number("PG_hwpoison") is not None
+
+
 def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int = 0) -> Scan:
     """Look at every page frame once, and at every struct page once.
 
-    A level that needs no struct page (0, 1) still drops what is dropped always: poisoned and offline pages. ``bridge``:
+    A level that needs no struct page (0, 1) still drops what is dropped always: poisoned and offline pages, but see
+    :func:`looks_at_struct_pages`. ``bridge``:
     fewer dropped pages than that in a row are kept, unless reading them could do harm.
     """
     max_pfn = knowledge.max_pfn(source.end())
