@@ -115,7 +115,7 @@ def test_ratios_are_against_makedumpfile_without_threads() -> None:
 def test_ceiling(tmp_path: Path, scratch: Path) -> None:
     """C and the kernel pack the same pages with the same library, to the same size."""
     words = [str(dump("demo.elf", scratch)), "--runs", "1", "--rounds", "1", "--sample", "1"]
-    assert ceiling.main([*words, "--codecs", "zlib:1,zstd:1,lzo", "--json", str(tmp_path / "json")]) == 0
+    assert ceiling.main([*words, "--codecs", "zlib:6,zstd:1,lzo", "--json", str(tmp_path / "json")]) == 0
     found = read(tmp_path / "json")
     assert found["pages"] == 256
     rows = {(r["codec"], r["action"]): r for r in found["rows"]}
