@@ -162,9 +162,9 @@ RESULTS: list[dict[str, Any]] = [
     {
         "what": "side by side",
         "rows": [
-            {"codec": "lzo", "level": 1, "threads": 1, "tool": "vmsieve", "cpu": 1.0, "size": 90},
-            {"codec": "lzo", "level": 1, "threads": 1, "tool": "makedumpfile", "cpu": 2.0, "size": 100},
-            {"codec": "lzo", "level": 1, "threads": 2, "tool": "vmsieve", "cpu": 9.0, "size": 90},
+            {"codec": "lzo", "level": 1, "threads": 1, "tool": "vmsieve", "cpu": 1.0, "wall": 1.0, "size": 90},
+            {"codec": "lzo", "level": 1, "threads": 1, "tool": "makedumpfile", "cpu": 2.0, "wall": 2.0, "size": 100},
+            {"codec": "lzo", "level": 1, "threads": 2, "tool": "vmsieve", "cpu": 9.0, "wall": 0.5, "size": 90},
             {"codec": "lzo", "level": 31, "threads": 1, "tool": "vmsieve", "cpu": 9.0, "size": 90},
             {"codec": "zstd", "level": 1, "threads": 1, "tool": "vmsieve", "cpu": 9.0, "size": 90},
         ],
@@ -176,7 +176,7 @@ RESULTS: list[dict[str, Any]] = [
 
 def test_what_is_drawn() -> None:
     """Bars only where both tools were measured alike; lines from the scale series alone."""
-    assert plot.codec_bars(RESULTS) == [("lzo", 0.5, 0.9)]
+    assert plot.codec_bars(RESULTS) == [("lzo", 0.5, 0.25, 0.9)]
     assert plot.scale_lines(RESULTS) == {"vmsieve": [(1, 0.1)], "makedumpfile": [(1, 0.3)]}
 
 
