@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats import frames
+from vmsieve.formats.errors import UsageError
 from vmsieve.formats.plugins import names
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import add_input, read_vmcoreinfo, tell
@@ -38,8 +39,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--log", action="store_true", help="put the kernel's log in, which may tell names and addresses"
     )
     parser.add_argument(
-        "--frame", choices=[*names(frames), _NO_FRAME], default="zstd", help="what to pack it with (default: zstd)"
-    )
+        "--frame", metavar="NAME[:LEVEL]", default="zstd",
+        help=f"what to pack it with: {', '.join([*names(frames), _NO_FRAME])} (default: zstd)",
+    )  # fmt: skip
     parser.add_argument("-f", dest="force", action="store_true", help="overwrite an existing OUTPUT")
     parser.add_argument("-q", dest="quiet", action="store_true", help="say nothing but errors")
 
@@ -47,10 +49,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from vmsieve.pipeline.skeleton import make_skeleton
 
-    frame = None if arguments.frame == _NO_FRAME else arguments.frame
+    frame, _, level = arguments.frame.partition(":")
+    if level and not level.isdigit():
+        raise UsageError("a frame's level is a number", found=level)
     plan = Plan(
         arguments.input, arguments.output, force=arguments.force, select=arguments.select,
-        frame=frame,
+        frame=None if frame == _NO_FRAME else frame, frame_level=int(level) if level else None,
     )  # fmt: skip
     made = make_skeleton(
         plan, progress_for(quiet=arguments.quiet), read_vmcoreinfo(arguments.vmcoreinfo), with_log=arguments.log

@@ -103,18 +103,14 @@ def test_each_page_is_the_original_or_filler_or_zeros(tmp_path: Path) -> None:
     assert len(own) < len(maps) + 16
 
 
-def test_nothing_of_users_is_in_it(tmp_path: Path) -> None:
+def test_nothing_of_users_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in any byte of the unpacked file: pages of users, of files, free ones, registers, the host's name."""
     built = machine()
     for pfn in built.memory:
         built.memory[pfn] = (_SECRET + b"%d" % pfn).ljust(PAGE, b"x")
     path = tmp_path / "machine.elf"
-    built.notes = lambda text=None: (
-        prstatus(1, _SECRET.ljust(216))
-        + note(  # type: ignore[method-assign]
-            b"VMCOREINFO\0", 0, built.vmcoreinfo() if text is None else text
-        )
-    )
+    notes = prstatus(1, _SECRET.ljust(216)) + note(b"VMCOREINFO\0", 0, built.vmcoreinfo())
+    monkeypatch.setattr(built, "notes", lambda _: notes)
     built.write(path)
     assert path.read_bytes().count(_SECRET) > len(built.memory)
     assert b"testbox" in path.read_bytes()
@@ -219,6 +215,10 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert (quiet.status, quiet.err) == (0, "")
     assert (tmp_path / "out").read_bytes()[:8] == b"KDUMP   "
     assert vmsieve("dump", "-d", 31, "-q", tmp_path / "out", tmp_path / "small").status == 0
+    assert vmsieve("skeleton", "-q", "--frame", "gzip:9", original, tmp_path / "gz").status == 0
+    assert (tmp_path / "gz").read_bytes()[:2] == b"\x1f\x8b"
+    assert vmsieve("skeleton", "--frame", "zstd:x", original, tmp_path / "x").status == 2
+    assert vmsieve("skeleton", "--frame", "zip", original, tmp_path / "x").status == 2
     one, two = vmsieve("info", "--json", original).out, vmsieve("info", "--json", tmp_path / "out").out
     assert LAYOUTS["6.12"].release in one
     assert LAYOUTS["6.12"].release in two
