@@ -47,7 +47,7 @@ class FakePpc:
         self.source = FakeSource(file=NoFile(), machine=name, byte_order=order, page_size=self.page)
         for pfn in range(16 * MIB // PAGE):
             self.source.pages[pfn] = bytearray(PAGE)
-        self._next_table = 0x200000
+        self._next_table = 0x140000
         self.keys = {
             "OSRELEASE": "6.12.0-test", "PAGESIZE": str(self.page), "SYMBOL(swapper_pg_dir)": f"{OFFSET + ROOT:x}",
             "SYMBOL(vmemmap_list)": f"{OFFSET + VARIABLES:x}",
@@ -76,6 +76,7 @@ class FakePpc:
                 entry = self._next_table | 1 << 63 | (following if self.mmu == "radix" else 0)
                 self._next_table += max(8 << following, PAGE)
                 self.poke(at, entry)
+            assert not entry >> 62 & 1, "a large page lies there"
             table = entry & 0x0FFFFFFFFFFFFF00
         raise AssertionError
 

@@ -280,7 +280,7 @@ def test_translation_equals_a_walk_in_plain_words(
         size = 1 << kernel.levels[level][0]
         try:
             kernel.map(here + slot * size, frame * size % (1 << 53), size)
-        except (ReadError, AssertionError):
+        except AssertionError:
             continue  # a large page already lies there
         wanted.append(slot * size)
     memory = kernel.memory()

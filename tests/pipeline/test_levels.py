@@ -17,7 +17,10 @@ from vmsieve.pipeline.scan import scan
 if TYPE_CHECKING:
     from pathlib import Path
 
-DUMPS = ["demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf", "s390x-6.1.s390", "aarch64-6.1-live.elf"]
+DUMPS = [
+    "demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf", "s390x-6.1.s390", "aarch64-6.1-live.elf",
+    "ppc64le-6.1-kdump.elf",
+]  # fmt: skip
 
 # makedumpfile's words for our classes.
 WORDS = {
