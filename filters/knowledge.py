@@ -12,11 +12,14 @@ from vmsieve.filters.kernel.arch import find
 from vmsieve.filters.kernel.identity import Identity, identify
 from vmsieve.filters.kernel.memmap import open_memmap
 from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
+from vmsieve.filters.kernel.resolver import MEMORY, WAYS, Resolver
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.notes import build_note
 from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
+    from vmsieve.filters.kernel.arch import Arch
     from vmsieve.filters.kernel.memmap import MemMap
     from vmsieve.formats.inputs import Source
 
@@ -62,32 +65,66 @@ class Knowledge:
         return min(top, self.memmap.end_pfn)
 
 
-def learn(source: Source, text: bytes | None = None) -> Knowledge:
-    """Find out about the kernel in ``source``; ``text``: VMCOREINFO to use instead of what the dump carries."""
+def learn(source: Source, text: bytes | None = None, *, ways: tuple[str, ...] = WAYS) -> Knowledge:
+    """Find out about the kernel in ``source``; ``text``: VMCOREINFO to use instead of what the dump carries.
+
+    What VMCOREINFO lacks is looked for elsewhere in the dump, in those of :data:`WAYS` that ``ways`` names.
+    """
     notes: list[str] = []
     found = text if text is not None else source.vmcoreinfo
-    info = VmcoreInfo.parse(found) if found is not None else None
-    if info is not None and not info.looks_valid():
+    info = VmcoreInfo.parse(found or b"")
+    whole = info.looks_valid()
+    if found is not None and not whole:
         notes.append("VMCOREINFO is garbled: no key in it is known")
-        info = None
-    page_size = _page_size(source, info, notes)
-    knowledge = Knowledge(page_size, _identity(source, info, None), info, notes=notes)
-    if info is None:
-        knowledge.problem = "no VMCOREINFO tells about the kernel"
-        return knowledge
+    knowledge = Knowledge(_page_size(source, info, notes), _identity(source, info, None), notes=notes)
     try:
-        physical = PhysicalMemory(source)
-        arch = find(source.machine)
+        arch, physical = find(source.machine), PhysicalMemory(source)
+        if not whole and not source.mixed and (searched := _searched(physical, arch, notes, ways)) is not None:
+            info, whole = searched, True
+        resolver = Resolver(physical, arch, info, thorough=text is not None or not whole, ways=ways)
+        if not source.mixed:
+            info.beyond = resolver
         translator = arch.open(physical, info)
-        knowledge.memory = VirtualMemory(physical, translator)
+        knowledge.info = info
+        knowledge.memory = resolver.memory = VirtualMemory(physical, translator)
         knowledge.phys_base = translator.phys_base or 0
-        knowledge.memmap = open_memmap(knowledge.memory, info, arch, -(-source.end() // page_size))
+        knowledge.page_size = _page_size(source, info, [])
+        knowledge.memmap = open_memmap(knowledge.memory, info, arch, -(-source.end() // knowledge.page_size))
         notes.extend(knowledge.memmap.notes)
     except VmsieveError as error:
         knowledge.problem = str(error)
+    if whole:
+        knowledge.info = info
+    elif knowledge.info is None:
+        knowledge.problem = "no VMCOREINFO tells about the kernel"
+        return knowledge
     knowledge.identity = _identity(source, info, knowledge.memory)
     notes.extend(knowledge.identity.notes)
     return knowledge
+
+
+def _searched(physical: PhysicalMemory, arch: Arch, notes: list[str], ways: tuple[str, ...]) -> VmcoreInfo | None:
+    """VMCOREINFO of the kernel whose page tables and name are where it says, out of memory; the dump has it then."""
+    if MEMORY not in ways:
+        return None
+    from vmsieve.formats.inputs._search import each_vmcoreinfo
+
+    source = physical.source
+    for text, order in each_vmcoreinfo(source):
+        info = VmcoreInfo.parse(text)
+        if not info.looks_valid() or order != source.byte_order:
+            continue
+        try:
+            memory = VirtualMemory(physical, arch.open(physical, info))
+        except VmsieveError:
+            continue
+        if not identify(memory, info, source.machine).notes:
+            notes.append("VMCOREINFO was found by a search of memory")
+            if source.vmcoreinfo is None:
+                source.vmcoreinfo = text
+                source.notes += build_note(b"VMCOREINFO", 0, text, source.byte_order)
+            return info
+    return None
 
 
 def _identity(source: Source, info: VmcoreInfo | None, memory: VirtualMemory | None) -> Identity:

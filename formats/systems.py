@@ -74,7 +74,7 @@ def choose(source: Source, select: str | None) -> Source:
     told = f"{base:#x} - {base + size - 1:#x} changed places with 0x0 - {size - 1:#x}"
     if select == "all":
         # By one kernel's VMCOREINFO the other one's pages would be judged, or left out as no memory at all.
-        source.vmcoreinfo, source.utsname = None, ()
+        source.vmcoreinfo, source.utsname, source.mixed = None, (), True
         source.header["system"] = "both"
         source.header["memory_of_the_kdump_kernel"] = told
         source.oddities.append("memory of two kernels together can't be filtered: one has to be selected for that")

@@ -61,6 +61,8 @@ def open_classifier(knowledge: Knowledge, level: int, notes: list[str], *, thoro
         return None
     wanted = [rule.name for rule in classifier.rules if rule.levels & level or not rule.levels]
     notes.extend(classifier.off[name] for name in wanted if name in classifier.off)
+    if (told := knowledge.info.missing()) is not None:
+        notes.append(told)
     return classifier
 
 

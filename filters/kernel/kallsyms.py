@@ -228,8 +228,8 @@ def read_some(read: Read, at: int, size: int, *, needed: bool) -> bytes:
         return b""
 
 
-def open_kallsyms(memory: VirtualMemory, info: VmcoreInfo) -> Kallsyms:
-    """The symbols of the kernel, found by what VMCOREINFO tells.
+def open_kallsyms(read: Read, byte_order: str, info: VmcoreInfo) -> Kallsyms:
+    """The symbols of the kernel whose memory ``read`` reads by virtual address, found by what VMCOREINFO tells.
 
     Raises:
         KernelError: It does not tell, or there is no believable table.
@@ -238,14 +238,16 @@ def open_kallsyms(memory: VirtualMemory, info: VmcoreInfo) -> Kallsyms:
     offsets = info.symbol("kallsyms_offsets")
     places = Places(
         names=info.need("SYMBOL", "kallsyms_names"),
-        count=memory.u32(info.need("SYMBOL", "kallsyms_num_syms")),
+        count=int.from_bytes(
+            read(info.need("SYMBOL", "kallsyms_num_syms"), 4), "big" if byte_order == "big" else "little"
+        ),
         token_table=info.need("SYMBOL", "kallsyms_token_table"),
         token_index=info.need("SYMBOL", "kallsyms_token_index"),
         offsets=offsets if offsets is not None else info.need("SYMBOL", "kallsyms_addresses"),
         relative_base=info.symbol("kallsyms_relative_base"),
         absolute=offsets is None,
     )
-    return Kallsyms(memory.read, memory.physical.byte_order, places)
+    return Kallsyms(read, byte_order, places)
 
 
 def find_symbols(memory: VirtualMemory, info: VmcoreInfo, names: Collection[str]) -> dict[str, int]:
@@ -258,7 +260,7 @@ def find_symbols(memory: VirtualMemory, info: VmcoreInfo, names: Collection[str]
         ReadError: It is not in the dump.
     """
     known = info.need("SYMBOL", _KNOWN)
-    table = open_kallsyms(memory, info)
+    table = open_kallsyms(memory.read, memory.physical.byte_order, info)
     numbers = table.numbers({*names, _KNOWN})
     if _KNOWN not in numbers:
         raise KernelError("the kernel's table of symbols lacks its data", expected=_KNOWN)

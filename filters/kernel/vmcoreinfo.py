@@ -15,6 +15,7 @@ the first counts. What is no such line is skipped and counted.
 from __future__ import annotations
 
 import re
+from typing import Callable
 
 from vmsieve.formats.errors import KernelError
 
@@ -39,6 +40,8 @@ class VmcoreInfo:
         skipped: How many lines were no ``KEY=VALUE`` of printable ASCII.
         used: The keys that were looked up and found, for reports.
         unusable: The keys that were looked up, are there, and hold no number.
+        beyond: Asked for keys that are missing or unusable: their value and where it is from, or None. Once a key.
+        origins: Where keys are from that the text does not have, by key.
     """
 
     def __init__(self, text: bytes) -> None:
@@ -46,6 +49,9 @@ class VmcoreInfo:
         self.skipped = 0
         self.used: set[str] = set()
         self.unusable: set[str] = set()
+        self.beyond: Callable[[str], tuple[str, str] | None] | None = None
+        self.origins: dict[str, str] = {}
+        self._asked: set[str] = set()
         self._values: dict[str, str] = {}
         for line in self.text.split(b"\n"):
             match = _LINE.fullmatch(line.rstrip(b"\r"))
@@ -73,9 +79,30 @@ class VmcoreInfo:
     def value(self, key: str) -> str | None:
         """The value of ``key`` (``"OSRELEASE"``, ``"OFFSET(page.flags)"``) as text; None where there is no such key."""
         found = self._values.get(key)
+        if found is None:
+            found = self._ask(key)
         if found is not None:
             self.used.add(key)
         return found
+
+    def _ask(self, key: str) -> str | None:
+        """The value of a key that the text lacks, from beyond it; None where that does not know it either."""
+        if self.beyond is None or key in self._asked:
+            return None
+        self._asked.add(key)
+        answer = self.beyond(key)
+        if answer is None:
+            return None
+        self._values[key], self.origins[key] = answer
+        return answer[0]
+
+    def missing(self) -> str | None:
+        """What was taken from beyond the text, as a sentence; None if nothing was."""
+        by_origin: dict[str, list[str]] = {}
+        for key, origin in self.origins.items():
+            by_origin.setdefault(origin, []).append(key)
+        parts = [f"{', '.join(sorted(keys))} from {origin}" for origin, keys in by_origin.items()]
+        return f"taken where VMCOREINFO lacks them: {'; '.join(parts)}" if parts else None
 
     def lookup(self, kind: str, name: str) -> int | None:
         """The number of the key ``KIND(name)``, ``kind`` being SYMBOL, OFFSET, SIZE, LENGTH or NUMBER.
@@ -84,6 +111,12 @@ class VmcoreInfo:
         negative, and no symbol is 0 or all ones.
         """
         key = f"{kind}({name})"
+        found = self._believable(kind, key)
+        if found is None and key in self.unusable and self._ask(key) is not None:
+            found = self._believable(kind, key)
+        return found
+
+    def _believable(self, kind: str, key: str) -> int | None:
         found = self._number(key, only_hex=kind == "SYMBOL")
         if found is None or kind == "NUMBER" or (0 < found < _WORD if kind == "SYMBOL" else found >= 0):
             return found
@@ -135,7 +168,7 @@ class VmcoreInfo:
     @property
     def version(self) -> tuple[int, int, int]:
         """The release as numbers, (0, 0, 0) when unknown. Only for defaults of keys that are missing."""
-        match = _VERSION.match(self._values.get("OSRELEASE", ""))
+        match = _VERSION.match(self.value("OSRELEASE") or "")
         return (0, 0, 0) if match is None else (int(match[1]), int(match[2]), int(match[3] or 0))
 
     @property

@@ -82,6 +82,7 @@ class Source(ABC):
         cpus: The processors' registers.
         dump_level: What was left out when the dump was written, as makedumpfile's bit mask; 0 when nothing.
         incomplete: The dump says or shows that it is not whole.
+        mixed: Memory of several kernels: none may speak for all of it.
         compressed: Pages are stored packed, so that reading a page that is not needed costs as much as one that is.
         header: Facts of the format's own header, for people (``info``): name and value.
         oddities: Sentences on what is unusual about the file.
@@ -100,6 +101,7 @@ class Source(ABC):
     cpus: tuple[Cpu, ...] = ()
     dump_level: int = 0
     incomplete: bool = False
+    mixed: bool = False
     compressed: bool = False
     header: dict[str, object] = field(default_factory=dict)
     oddities: list[str] = field(default_factory=list)

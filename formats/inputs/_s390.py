@@ -11,25 +11,20 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs._s390_registers import Registers, notes, parse_notes, read_registers
+from vmsieve.formats.inputs._search import find_vmcoreinfo
 from vmsieve.formats.layouts import elf, lowcore
 from vmsieve.formats.notes import build_note, cpus
-from vmsieve.formats.os_info import lowcore_vmcoreinfo, read_bytes, read_os_info, vmcoreinfo_note
+from vmsieve.formats.os_info import lowcore_vmcoreinfo, read_bytes, read_os_info
 from vmsieve.formats.s390_places import in_linear, linear_maps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.os_info import OsInfo
 
 __all__ = ["Registers", "complete", "keep_own_registers", "notes", "parse_notes", "read_registers"]
 
-#: Memory that is searched for VMCOREINFO at most, and at a time. Only damaged dumps come to that.
-_SEARCHED: Final = 16 << 30
-_SEARCHED_PACKED: Final = 1 << 30
-_CHUNK: Final = 4 << 20
-_MOST_TRIES: Final = 64
-_MARK: Final = elf.NOTE_VMCOREINFO[0] + b"\0\0"
 #: What zgetdump writes at address 0 of a copy of a running system's memory.
 _LIVE: Final = b"LIVEDUMP"
 #: Bits of a PSW's first word: waiting; open to input, output or external interruptions.
@@ -166,48 +161,11 @@ def _vmcoreinfo(source: Source, info: OsInfo | None) -> bytes | None:
     if text is not None:
         source.header["vmcoreinfo_from"] = "the lowcore"
         return text
-    text = _search(source)
+    found = find_vmcoreinfo(source)
+    text = found[0] if found is not None and found[1] == source.byte_order else None
     if text is not None:
         source.oddities.append("neither os_info nor the lowcore leads to VMCOREINFO: memory was searched for it")
         source.header["vmcoreinfo_from"] = "a search of memory"
     else:
         source.oddities.append("there is no VMCOREINFO: not by way of os_info or the lowcore, nor found in memory")
     return text
-
-
-def _search(source: Source) -> bytes | None:
-    """The first VMCOREINFO note in stored memory, within the bounds above."""
-    left = _SEARCHED_PACKED if source.compressed else _SEARCHED
-    tries = _MOST_TRIES
-    buffer = bytearray(_CHUNK)
-    for area in source.ranges():
-        following = area.start
-        while (at := source.next_data(following)) < area.stored_end:
-            size = min(_CHUNK, area.stored_end - at)
-            following = at + size
-            left -= size
-            if left < 0:
-                source.oddities.append("not all of memory was searched for VMCOREINFO: there is too much of it")
-                return None
-            try:
-                source.read_into(at, memoryview(buffer)[:size])
-            except ReadError:
-                continue
-            for head in _heads(buffer, size):
-                tries -= 1
-                text = vmcoreinfo_note(source, at + head)
-                if text is not None or tries == 0:
-                    return text
-    return None
-
-
-def _heads(buffer: bytearray, size: int) -> Iterator[int]:
-    """Where in ``buffer`` a VMCOREINFO note seems to begin. The kernel's is at the start of a page."""
-    at = buffer.find(_MARK, 0, size)
-    while at >= 0:
-        head = at - elf.NHDR_SIZE
-        if at % elf.NOTE_ALIGN == 0 and head >= 0:
-            name_size, length, kind = struct.unpack_from(">" + elf.NHDR, buffer, head)
-            if name_size == len(_MARK) - 1 and kind == 0 and length:
-                yield head
-        at = buffer.find(_MARK, at + 1, size)

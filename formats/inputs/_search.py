@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
 
-__all__ = ["find_vmcoreinfo"]
+__all__ = ["each_vmcoreinfo", "find_vmcoreinfo"]
 
 #: Memory that is searched at most, and at a time.
 _SEARCHED: Final = 16 << 30
@@ -33,10 +33,15 @@ _MARK: Final = _NAME.ljust(-(-len(_NAME) // elf.NOTE_ALIGN) * elf.NOTE_ALIGN, b"
 
 
 def find_vmcoreinfo(source: Source) -> tuple[bytes, str] | None:
-    """The text of the first VMCOREINFO note in stored memory, and the byte order it was written in.
+    """The text of the first VMCOREINFO note in stored memory, and its byte order; see :func:`each_vmcoreinfo`."""
+    return next(each_vmcoreinfo(source), None)
 
-    None where there is none in the memory that is searched (16 GiB, or 1 GiB of packed pages); says in ``oddities``
-    when that is not all.
+
+def each_vmcoreinfo(source: Source) -> Iterator[tuple[bytes, str]]:
+    """The texts of VMCOREINFO notes in stored memory, and the byte order that each was written in.
+
+    More than one where kernels were there before this one. 16 GiB are searched, or 1 GiB of packed pages; says in
+    ``oddities`` when that is not all.
     """
     left = _SEARCHED_PACKED if source.compressed else _SEARCHED
     tries = _MOST_TRIES
@@ -49,7 +54,7 @@ def find_vmcoreinfo(source: Source) -> tuple[bytes, str] | None:
                 left -= size
                 if left < 0:
                     source.oddities.append("not all of memory was searched for VMCOREINFO: there is too much of it")
-                    return None
+                    return
                 try:
                     source.read_into(at, buffer[:size])
                 except ReadError:
@@ -57,9 +62,10 @@ def find_vmcoreinfo(source: Source) -> tuple[bytes, str] | None:
                 for head in _heads(buffer, size, at):
                     tries -= 1
                     found = _note(source, at + head)
-                    if found is not None or tries == 0:
-                        return found
-    return None
+                    if found is not None:
+                        yield found
+                    if tries == 0:
+                        return
 
 
 def _heads(buffer: memoryview, size: int, start: int) -> Iterator[int]:

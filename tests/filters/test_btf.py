@@ -127,7 +127,8 @@ def test_real_kernels_types_agree_with_vmcoreinfo(name: str, scratch: Path) -> N
     knowledge = learn(source)
     assert knowledge.memory is not None
     assert knowledge.info is not None
-    place = open_kallsyms(knowledge.memory, knowledge.info).addresses(("__start_BTF", "__stop_BTF"))
+    symbols = open_kallsyms(knowledge.memory.read, source.byte_order, knowledge.info)
+    place = symbols.addresses(("__start_BTF", "__stop_BTF"))
     if not place:
         pytest.skip("the kernel has no BTF")
     found = Btf(knowledge.memory.read, source.byte_order, place["__start_BTF"])

@@ -70,6 +70,9 @@ class Arch:
         max_physmem_bits: Likewise MAX_PHYSMEM_BITS: physical addresses are below ``1 << bits``.
         open: Gets ready to translate. Raises KernelError when the kernel does not tell enough, ReadError when what it
             needs is not in the dump.
+        roots: Symbols of the top page table, the best first.
+        virtual: Told where the ``roots`` are, by name, and where the kernel's text is, physical addresses: what has to
+            be added to a physical address in the kernel's image to give a virtual one, or None. None: not known how.
     """
 
     name: str
@@ -77,6 +80,8 @@ class Arch:
     section_size_bits: Callable[[VmcoreInfo], int]
     max_physmem_bits: Callable[[VmcoreInfo], int]
     open: Callable[[PhysicalMemory, VmcoreInfo], Translator]
+    roots: tuple[str, ...] = ()
+    virtual: Callable[[PhysicalMemory, dict[str, int], int], int | None] | None = None
 
 
 def arches() -> list[Arch]:

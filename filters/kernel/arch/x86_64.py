@@ -183,10 +183,27 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
     )
 
 
+def _virtual(memory: PhysicalMemory, roots: dict[str, int], text: int) -> int | None:
+    """The tables map the kernel's image, themselves with it, in pieces of 2 MiB as a rule."""
+    for root in (roots[name] for name in _ROOTS if name in roots):
+        for levels in (4, 5):
+            tables = X86Tables(memory, root, levels)
+            for vaddr in range(KERNEL_MAP, KERNEL_MAP + _IMAGE_SIZE, 2 << 20):
+                try:
+                    shift = vaddr - tables.translate(vaddr)[0]
+                    if tables.translate(root + shift)[0] == root and tables.translate(text + shift)[0] == text:
+                        return shift
+                except (KernelError, ReadError):
+                    continue
+    return None
+
+
 ARCH: Final = Arch(
     name="x86_64",
     aliases=("amd64", "x86-64"),
     section_size_bits=_section_size_bits,
     max_physmem_bits=_max_physmem_bits,
     open=_open,
+    roots=_ROOTS,
+    virtual=_virtual,
 )

@@ -1,0 +1,168 @@
+"""The kernel's own memory before its page tables are known: text and data, which lie in one piece.
+
+Where its addresses are in physical memory follows from VMCOREINFO and the dump's headers, or from the table of symbols
+found in memory: ``init_uts_ns``, which begins a few bytes before "Linux", is in one place only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.kernel.kallsyms import Kallsyms, open_kallsyms
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.records import record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from vmsieve.filters.kernel.arch import Arch
+    from vmsieve.filters.kernel.kallsyms import Read
+    from vmsieve.filters.kernel.memory import PhysicalMemory
+    from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["Image", "find_image"]
+
+#: Bytes of a string in struct new_utsname; the namespace's reference count may lie before them.
+_FIELD: Final = 65
+_LINUX: Final = b"Linux".ljust(_FIELD, b"\0")
+_BEFORE_NAME: Final = 64
+#: How far apart the places are that a kernel may be loaded at, and how large it may be.
+_STEPS: Final = (2 << 20, 64 << 10, 4096)
+_IMAGE_MOST: Final = 256 << 20
+#: Memory that is searched at most.
+_SEARCHED: Final = 16 << 30
+_SEARCHED_PACKED: Final = 1 << 30
+_NAMES: Final = ("init_uts_ns", "_stext", "_etext")
+_TRIES: Final = 64
+_MAPPINGS: Final = 64
+
+
+@record(frozen=True)
+class Image:
+    """A kernel's memory, read by virtual address.
+
+    Attributes:
+        memory: Physical memory.
+        delta: What a virtual address in the kernel has to be added to give a physical one.
+        symbols: The kernel's symbols.
+        shift: What their addresses have to be added to be virtual: they are physical in some kernels' tables.
+    """
+
+    memory: PhysicalMemory
+    delta: int
+    symbols: Kallsyms
+    shift: int = 0
+
+    def read(self, vaddr: int, size: int) -> bytes:
+        """The ``size`` bytes at ``vaddr``. Raises as :meth:`PhysicalMemory.read`."""
+        return self.memory.read(vaddr + self.delta, size)
+
+    def addresses(self, names: Collection[str]) -> dict[str, int]:
+        """Virtual addresses of the symbols ``names``, those that there are."""
+        return {name: address + self.shift for name, address in self.symbols.addresses(names).items()}
+
+
+def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch) -> Image:
+    """The kernel's memory and symbols: where VMCOREINFO tells, or else where a search finds them.
+
+    Raises:
+        KernelError: They are not found.
+    """
+    for delta in _told(memory.source, info):
+        try:
+            symbols = open_kallsyms(_shifted(memory, delta), memory.byte_order, info)
+            image = Image(memory, delta, symbols)
+            if _holds_name(memory, image.addresses(_NAMES[:1])["init_uts_ns"] + delta):
+                return image
+        except (KernelError, ReadError, KeyError):
+            continue
+    for digits in _digits(memory.source):
+        found = _image_at(memory, arch, digits)
+        if found is not None:
+            return found
+    raise KernelError("the kernel's table of symbols is not in memory")
+
+
+def _shifted(memory: PhysicalMemory, delta: int) -> Read:
+    return lambda vaddr, size: memory.read(vaddr + delta, size)
+
+
+def _told(source: Source, info: VmcoreInfo) -> Iterator[int]:
+    """What may be added to a virtual address of the kernel, by what the dump tells."""
+    vaddr = info.symbol("kallsyms_names")
+    if vaddr is None:
+        return
+    for piece in source.virtual[:_MAPPINGS]:
+        if piece.vaddr <= vaddr < piece.vaddr + piece.size:
+            yield piece.paddr - piece.vaddr
+    phys_base = info.number("phys_base")
+    if phys_base is not None:
+        # x86_64: __START_KERNEL_map, arch/x86/include/asm/page_64_types.h.
+        yield phys_base - 0xFFFFFFFF80000000
+
+
+def _holds_name(memory: PhysicalMemory, paddr: int) -> bool:
+    """Is there a namespace with the kernel's name: of three strings the first is "Linux", the third a release?"""
+    try:
+        data = memory.read(paddr, _BEFORE_NAME + 3 * _FIELD)
+    except (KernelError, ReadError):
+        return False
+    at = data.find(_LINUX)
+    return 0 <= at <= _BEFORE_NAME and data[at + 2 * _FIELD : at + 2 * _FIELD + 1].isdigit()
+
+
+def _digits(source: Source) -> Iterator[int]:
+    """Physical addresses of what may be tokens of symbols; those that headers say are the kernel's come first."""
+    from vmsieve.filters.kernel.kallsyms_search import DIGITS
+    from vmsieve.filters.kernel.stretches import stretches
+
+    left = _SEARCHED_PACKED if source.compressed else _SEARCHED
+    tries = _TRIES
+    # The kernel's own map is the highest one.
+    kernel = max(source.virtual[:_MAPPINGS], key=lambda piece: piece.vaddr, default=None)
+    areas = [(0, source.end())]
+    if kernel is not None and kernel.vaddr >> 63 and kernel.size < _IMAGE_MOST:
+        areas.insert(0, (kernel.paddr, kernel.paddr + kernel.size))
+    seen: set[int] = set()
+    for start, end in areas:
+        for at, data in stretches(source, start, end, keep=len(DIGITS)):
+            left -= len(data)
+            found = data.find(DIGITS)
+            while found >= 0:
+                if at + found not in seen:
+                    seen.add(at + found)
+                    yield at + found
+                    tries -= 1
+                found = data.find(DIGITS, found + 1)
+            if left < 0 or tries < 0:
+                return
+
+
+def _image_at(memory: PhysicalMemory, arch: Arch, digits: int) -> Image | None:
+    from vmsieve.filters.kernel.kallsyms_search import open_by_tokens
+
+    try:
+        symbols = open_by_tokens(memory.read, memory.byte_order, digits)
+        told = symbols.addresses(_NAMES)
+        if "init_uts_ns" not in told:
+            return None
+        if not symbols.relative:
+            delta = _delta(memory, told, digits)
+            return None if delta is None else Image(memory, delta, symbols)
+        if arch.virtual is None or not _holds_name(memory, told["init_uts_ns"]):
+            return None
+        shift = arch.virtual(memory, symbols.addresses(arch.roots), told["_stext"])
+        return None if shift is None else Image(memory, -shift, symbols, shift)
+    except (KernelError, ReadError):
+        return None
+
+
+def _delta(memory: PhysicalMemory, told: dict[str, int], digits: int) -> int | None:
+    """The tokens, which are at physical address ``digits``, lie behind the kernel's text: as far as there is memory."""
+    low, high = digits - told["_etext"] - _IMAGE_MOST, digits - told["_stext"]
+    for step in _STEPS:
+        for delta in range(high // step * step, low, -step):
+            if _holds_name(memory, told["init_uts_ns"] + delta):
+                return delta
+    return None

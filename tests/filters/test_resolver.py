@@ -1,0 +1,156 @@
+"""Keys that VMCOREINFO lacks: found elsewhere in the dump, one by one and all together."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import vmsieve
+from tests.dumps import dump
+from vmsieve.filters.kernel.kallsyms import open_kallsyms
+from vmsieve.filters.kernel.kallsyms_search import DIGITS, open_by_tokens
+from vmsieve.filters.kernel.memory import PhysicalMemory
+from vmsieve.filters.kernel.resolver import MEMORY, SYMBOLS, TYPES
+from vmsieve.filters.kernel.stretches import stretches
+from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.scan import Scan, scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DUMPS = ["demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf"]
+#: Keys of pages that a kernel may have none of.
+MAY_BE_NONE = ("NUMBER(PG_hwpoison)", "NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)")
+NAMES = ("_stext", "init_uts_ns", "mem_section", "__start_BTF", "prb", "absent")
+
+
+def kept(found: Scan) -> int:
+    """The page frames that are kept, as one number."""
+    return int.from_bytes(b"".join(found.kept), "little")
+
+
+def without(text: bytes, key: str) -> bytes:
+    return b"".join(line for line in text.splitlines(keepends=True) if line.partition(b"=")[0] != key.encode())
+
+
+@pytest.mark.parametrize("name", DUMPS)
+@pytest.mark.parametrize("ways", [(SYMBOLS, TYPES), ()], ids=["elsewhere", "nowhere"])
+def test_each_key_that_is_missing(name: str, ways: tuple[str, ...], scratch: Path) -> None:
+    """The same pages are kept at level 31; or more, and that is told. With symbols and types: the same, always."""
+    source = open_source(str(dump(name, scratch)))
+    text = source.vmcoreinfo
+    assert text is not None
+    whole = learn(source)
+    expected = kept(scan(source, whole, 31, Silent()))
+    assert whole.info is not None
+    for key in sorted(whole.info.used):
+        knowledge = learn(source, without(text, key), ways=ways)
+        found = scan(source, knowledge, 31, Silent())
+        assert expected & ~kept(found) == 0, key
+        if ways:
+            assert kept(found) == expected, key
+            assert not found.weaker, key
+        elif key not in MAY_BE_NONE:
+            assert found.weaker or kept(found) == expected, key
+    source.close()
+
+
+@pytest.mark.parametrize("name", DUMPS)
+def test_no_vmcoreinfo_at_all(name: str, scratch: Path) -> None:
+    """Found by a search of memory, and by the kernel's symbols and types alone: the same pages, and both are told."""
+    source = open_source(str(dump(name, scratch)))
+    expected = kept(scan(source, learn(source), 31, Silent()))
+    identity = learn(source).identity.utsname
+    for ways, words in (((MEMORY,), "search of memory"), ((SYMBOLS, TYPES), "symbols.*BTF|BTF.*symbols")):
+        source.vmcoreinfo = None
+        knowledge = learn(source, ways=ways)
+        found = scan(source, knowledge, 31, Silent())
+        assert (knowledge.problem, found.weaker, knowledge.identity.utsname) == (None, False, identity)
+        assert kept(found) == expected
+        assert any(re.search(words, note) for note in [*knowledge.notes, *found.notes])
+    source.vmcoreinfo = None
+    assert learn(source, ways=()).problem == "no VMCOREINFO tells about the kernel"
+    source.close()
+
+
+@pytest.mark.parametrize("name", [*DUMPS, "s390x-6.1.s390"])
+def test_symbols_are_found_with_nothing_told(name: str, scratch: Path) -> None:
+    """By a search of memory: the same as where VMCOREINFO tells, wherever the parts of the table lie."""
+    source = open_source(str(dump(name, scratch)))
+    knowledge = learn(source)
+    assert knowledge.memory is not None
+    assert knowledge.info is not None
+    told = open_kallsyms(knowledge.memory.read, source.byte_order, knowledge.info).addresses(NAMES)
+    memory = PhysicalMemory(source)
+    for at, data in stretches(source, 0, source.end(), keep=len(DIGITS)):
+        for match in re.finditer(re.escape(DIGITS), data):
+            try:
+                symbols = open_by_tokens(memory.read, source.byte_order, at + match.start())
+            except (KernelError, ReadError):
+                continue
+            found = symbols.addresses(NAMES)
+            shift = told["_stext"] - found["_stext"]
+            assert {name: address + shift for name, address in found.items()} == told
+            assert shift == 0 or symbols.relative
+            source.close()
+            return
+    pytest.fail("the table was not found")
+
+
+def test_a_value_that_is_no_number(scratch: Path) -> None:
+    """Is as good as missing."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    text = source.vmcoreinfo
+    assert text is not None
+    bad = re.sub(rb"NUMBER\(PG_lru\)=\d+", b"NUMBER(PG_lru)=zz", text)
+    knowledge = learn(source, bad, ways=(SYMBOLS, TYPES))
+    assert knowledge.info is not None
+    assert knowledge.info.number("PG_lru") == VmcoreInfo.parse(text).number("PG_lru")
+    assert knowledge.info.origins == {"NUMBER(PG_lru)": TYPES}
+    source.close()
+
+
+def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None:
+    """In the dump's own VMCOREINFO: a key of other versions, or of an option of the kernel's."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    assert source.vmcoreinfo is not None
+    source.vmcoreinfo = without(source.vmcoreinfo, "NUMBER(PG_hwpoison)")
+    knowledge = learn(source)
+    scan(source, knowledge, 31, Silent())
+    assert knowledge.info is not None
+    assert knowledge.info.origins == {}
+    source.close()
+
+
+LOADED = """
+import sys
+from vmsieve.pipeline.cli import main
+main(sys.argv[1:])
+print([m for m in sys.modules if m.rpartition(".")[2] in ("kallsyms", "kallsyms_search", "btf", "image", "lookup")])
+"""
+
+
+def test_nothing_is_loaded_where_nothing_is_missing(scratch: Path, tmp_path: Path) -> None:
+    """A dump of a kernel that tells all it should needs none of this."""
+    command = [
+        sys.executable,
+        "-c",
+        LOADED,
+        "dump",
+        "-q",
+        "-d",
+        "31",
+        str(dump("demo.elf", scratch)),
+        str(tmp_path / "o"),
+    ]
+    root = str(next(iter(vmsieve.__path__))) + "/.."
+    run = subprocess.run(command, env={"PYTHONPATH": root}, check=True, capture_output=True, text=True)
+    assert run.stdout == "[]\n"
