@@ -11,9 +11,11 @@ callers have one path whatever the machine offers.
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from typing import Any, Callable
 
-from vmsieve.formats.records import field, record
+from vmsieve.formats.errors import UsageError
+from vmsieve.formats.records import field, record, replace
 
 __all__ = ["Codec", "State", "codec", "codecs", "passed_over"]
 
@@ -81,15 +83,38 @@ def codecs() -> list[Codec]:
 
 
 def codec(name: str) -> Codec:
-    """The codec called ``name``.
+    """The codec called ``name``; with ``@`` and a provider behind it, one that packs with nothing else.
+
+    A provider is told by the beginning of what :attr:`State.provider` says, with ``-`` for a space: ``zlib@built-in``,
+    ``zlib@libdeflate``, ``zstd@libzstd.so.1``.
 
     Raises:
-        UsageError: There is none; the message names those there are.
+        UsageError: There is none; the message names those there are. Its ``open_compressor`` raises it when the
+            provider can't be had.
     """
     from vmsieve.formats import codecs as room
     from vmsieve.formats.plugins import load
 
-    return load(room, "CODEC", name, "codec", Codec)
+    name, _, provider = name.partition("@")
+    found = load(room, "CODEC", name, "codec", Codec)
+    return replace(found, open_compressor=partial(_open_from, provider, found)) if provider else found
+
+
+def _open_from(provider: str, found: Codec, level: int, page_size: int) -> State:
+    from vmsieve.formats.codecs import _libraries
+
+    _libraries.ASKED.append(provider)
+    try:
+        state = found.open_compressor(level, page_size)
+        if _libraries.asked(state.provider):
+            return state
+    finally:
+        _libraries.ASKED.pop()
+    state.close()
+    raise UsageError(
+        f"{found.name} pages of level {level} can't come from {provider}", found=state.provider,
+        hint="'vmsieve info --codecs' says what there is",
+    )  # fmt: skip
 
 
 def passed_over() -> dict[str, str]:

@@ -15,12 +15,19 @@ from typing import TYPE_CHECKING, Any, Callable, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["PASSED", "address", "call_back", "libraries", "words"]
+__all__ = ["ASKED", "PASSED", "address", "asked", "call_back", "libraries", "words"]
 
 #: Libraries that were looked at and not taken, each with the reason.
 PASSED: Final[dict[str, str]] = {}
+#: The provider that was asked for comes last; the empty one is any.
+ASKED: Final[list[str]] = [""]
 #: Prototype of a page codec in Python, callable from a kernel: source, size, out, room -> bytes written, or 0.
 _PROTOTYPE: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 4)
+
+
+def asked(provider: str) -> bool:
+    """Whether ``provider`` is one that will do."""
+    return provider.replace(" ", "-").startswith(ASKED[-1])
 
 
 def libraries(wheel: str, sonames: Iterable[str], symbols: Iterable[str]) -> Iterator[tuple[str, ctypes.CDLL]]:
@@ -33,6 +40,8 @@ def libraries(wheel: str, sonames: Iterable[str], symbols: Iterable[str]) -> Ite
     """
     wanted = list(symbols)
     for name, path in [*_in_wheel(wheel), *((soname, soname) for soname in sonames)]:
+        if not asked(name):
+            continue
         try:
             library = ctypes.CDLL(path)
         except OSError as error:

@@ -64,7 +64,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
             )
     packing.add_argument(
         "--codec", dest="codec", metavar="NAME[:LEVEL]",
-        help=f"pack pages with {', '.join(c.name for c in codecs())} (default: zstd:1)",
+        help=f"pack pages with {', '.join(c.name for c in codecs())} (default: zstd:1); NAME@PROVIDER insists on where "
+        "the code comes from, see 'vmsieve info --codecs'",
     )  # fmt: skip
     _add_format(parser)
     parser.add_argument("-F", dest="flattened", action="store_true", help="write makedumpfile's flattened format")
