@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.build import ppc64
 from tests.build.layouts import STRUCT_PAGE, Layout
-from tests.build.machine import MIB, PAGE, SECTION, Machine
+from tests.build.machine import MIB, PAGE, RAM, SECTION, Machine
 from tests.build.notes import note, prstatus
 
 if TYPE_CHECKING:
@@ -30,10 +30,13 @@ class PpcMachine(Machine):
 
     vmemmap = ppc64.VMEMMAP
 
-    def __init__(self, layout: Layout, recipe: str = "", mmu: str = "radix", kib: int = 64) -> None:
+    def __init__(
+        self, layout: Layout, recipe: str = "", mmu: str = "radix", kib: int = 64,
+        ram: tuple[tuple[int, int], ...] = RAM,
+    ) -> None:  # fmt: skip
         self.page = kib << 10
         self._kernel = ppc64.FakePpc(mmu, kib)
-        super().__init__(layout, recipe)
+        super().__init__(layout, recipe, ram)
         if mmu == "radix":
             for section in self.sections:
                 self._kernel.map(self.vmemmap + section * _MAP, self.map_at(section), 2 * MIB)

@@ -89,6 +89,17 @@ def test_the_hash_mmus_memory_map_is_in_pieces(start: int, shift: int, order: st
     assert f"3 pieces of {size} bytes" in " ".join(memory.translator.describe())
 
 
+def test_pieces_that_follow_each_other_twice_are_one_stretch() -> None:
+    """In virtual and in physical memory: what is mapped side by side is looked up once."""
+    kernel = FakePpc("hash")
+    kernel.add_pieces([(VMEMMAP + n * MIB, (3 + n + (n > 3)) * MIB) for n in (5, 0, 2, 1, 3, 4)], shift=20)
+    memory = kernel.memory()
+    assert memory.translate(VMEMMAP + 5) == (3 * MIB + 5, 4 * MIB - 5)
+    assert memory.translate(VMEMMAP + 4 * MIB) == (8 * MIB, 2 * MIB)
+    with pytest.raises(KernelError):
+        memory.translate(VMEMMAP + 6 * MIB)
+
+
 def test_of_two_pieces_at_one_address_the_newer_counts() -> None:
     """The list begins with the newest."""
     kernel = FakePpc("hash")

@@ -19,6 +19,8 @@ from tests.build import frame_files, kernel, log
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
 from tests.build.memory_file import MemoryFile
+from tests.build.notes import vmcoreinfo
+from tests.build.ppc64_machine import PpcMachine
 from tests.build.s390x_machine import S390Machine
 from tests.formats.test_fuzz_inputs import SEEDS, notes, use
 from vmsieve.filters.kernel.printk import kernel_log
@@ -208,6 +210,35 @@ def _s390x() -> Callable[[random.Random], None]:
 
 
 #: Name of a parser, and what makes the function that tries it with one input.
+def _ppc64le() -> Callable[[random.Random], None]:
+    """Page tables, lists of the memory map, notes in memory and struct pages of ppc64le machines."""
+    seeds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for mmu, text in (("radix", None), ("hash", None), ("radix", b"")):
+            machine = PpcMachine(LAYOUTS["6.12"], _FIRST_SECTION, mmu, 4, ((0, 24 << 20),))
+            if text is not None:
+                machine.edits[0x17C] = vmcoreinfo(machine.vmcoreinfo()).ljust(4096, b"\0")
+            data = machine.write(Path(folder) / "core", text).read_bytes()
+            places = [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < 4096]
+            kernels = [at for at in places if at < 2 * 4096 or 0x102000 <= at < 0x182000]
+            seeds.append((data, places, kernels))
+
+    def one(dice: random.Random) -> None:
+        data, places, kernels = dice.choice(seeds)
+        patches = {}
+        for _ in range(dice.randrange(1, 12)):
+            page = dice.choice(kernels if dice.random() < 0.7 else places)
+            value = dice.choice((*_VALUES, 0xC << 60 | dice.getrandbits(25), dice.getrandbits(64), 0x80 << 56))
+            patches[page + dice.randrange(1023) * 4] = value.to_bytes(8, dice.choice(("big", "little")))
+        source = open_file(_Patched(data, patches))
+        try:
+            scan(source, learn(source), dice.randrange(32), Silent())
+        finally:
+            source.close()
+
+    return one
+
+
 PARSERS: dict[str, Callable[[], Callable[[random.Random], None]]] = {
     "elf": lambda: _inputs("elf"),
     "kdump": lambda: _inputs("kdump"),
@@ -222,6 +253,7 @@ PARSERS: dict[str, Callable[[], Callable[[random.Random], None]]] = {
     "log": _log,
     "kernel": _kernels,
     "s390x": _s390x,
+    "ppc64le": _ppc64le,
 }
 
 

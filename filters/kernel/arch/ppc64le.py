@@ -125,6 +125,7 @@ class Backing:
 
     Attributes:
         size: Bytes a piece.
+        count: Pieces.
         notes: Sentences on what could not be read.
     """
 
@@ -142,17 +143,27 @@ class Backing:
             self._read(memory, info, found)
         except (KernelError, ReadError) as error:
             self.notes.append(f"vmemmap_list is damaged after {len(found)} pieces ({error})")
-        self._starts = array("Q", sorted(found))
-        self._places = array("Q", (found[start] for start in self._starts))
+        self.count = len(found)
+        # Stretches of pieces that follow each other in virtual and in physical memory: there are few of them.
+        self._starts, self._places, self._sizes = array("Q"), array("Q"), array("Q")
+        for start in sorted(found):
+            self._add(start, found[start])
 
-    def __len__(self) -> int:
-        return len(self._starts)
+    def _add(self, start: int, place: int) -> None:
+        if self._starts:
+            size = self._sizes[-1]
+            if (start, place) == (self._starts[-1] + size, self._places[-1] + size):
+                self._sizes[-1] += self.size
+                return
+        self._starts.append(start)
+        self._places.append(place)
+        self._sizes.append(self.size)
 
     def translate(self, vaddr: int) -> tuple[int, int] | None:
         """As :meth:`Translator.translate`; None where no piece is."""
         i = bisect_right(self._starts, vaddr) - 1
-        at = vaddr - self._starts[i] if i >= 0 else self.size
-        return (self._places[i] + at, self.size - at) if at < self.size else None
+        at = vaddr - self._starts[i] if i >= 0 else 0
+        return (self._places[i] + at, self._sizes[i] - at) if i >= 0 and at < self._sizes[i] else None
 
     def _read(self, memory: PhysicalMemory, info: VmcoreInfo, found: dict[int, int]) -> None:
         """Follow the list; it is newest first."""
@@ -253,7 +264,7 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
         )
     else:
         tables, backing = PpcTables(memory, place, page_size, radix=False), Backing(memory, info)
-        pieces = f"{len(backing)} pieces of {backing.size} bytes"
+        pieces = f"{backing.count} pieces of {backing.size} bytes"
         notes += [f"hash MMU: the memory map is in {pieces}, from SYMBOL(vmemmap_list)", *backing.notes]
     if told is not None:
         notes.append(f"NUMBER(RADIX_MMU)={told} {'agrees' if bool(told) == radix else 'says otherwise'}")
