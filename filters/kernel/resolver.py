@@ -71,6 +71,7 @@ _EXPORTED: Final[dict[str, tuple[tuple[int, int], tuple[int, int]] | None]] = {
     "NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)": None,
     "NUMBER(PG_hwpoison)": None,
     "NUMBER(sme_mask)": None,
+    "OFFSET(uts_namespace.name)": ((5, 11), _LATEST),
     "OFFSET(page.compound_order)": (_SINCE, (6, 2)),
     "OFFSET(page.compound_dtor)": (_SINCE, (6, 2)),
     "OFFSET(folio._folio_order)": ((6, 3), (6, 5)),
