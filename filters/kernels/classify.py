@@ -207,9 +207,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
             inherited |= compound_class
         elif head_at != _NOWHERE and word(page, head_at, swap) & 1:
             if pfn < compound_end:
-                inherited |= compound_class
-                if flags & poison:
-                    inherited |= load64(p, POISON_BIT)
+                inherited |= compound_class | (load64(p, POISON_BIT) if flags & poison else 0)
         else:
             mapping = word(page, mapping_at, swap)
             kind = half(page, kind_at, swap)
@@ -221,7 +219,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
             else:
                 slab = is_slab(p, flags, kind)
                 hugetlb = 0
-                if flags & head_mask and (more or i + 1 < count):
+                if flags & head_mask and next_known:
                     hugetlb = is_hugetlb(p, page, flags, kind, swap)
                 hits = match_rules(active, p + RULES_AT, pfn, flags, mapping, kind, private, slab, hugetlb)
                 covers = hits >> 8
@@ -236,7 +234,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
                         if pfn + covers > block_end:
                             block_end = pfn + covers
                             block_class = first
-                if flags & head_mask and (more or i + 1 < count):
+                if flags & head_mask and next_known:
                     compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
                     compound_class = own
                 inherited |= own
