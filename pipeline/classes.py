@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.filters.rules import Rule
     from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.cells import Cells
     from vmsieve.pipeline.progress import Progress
 
 __all__ = ["Census", "take_census"]
@@ -95,14 +96,17 @@ class Census:
         return size / sampled if sampled else float(self.page_size)
 
 
-def take_census(source: Source, knowledge: Knowledge, progress: Progress) -> Census:
-    """Classify every page for all levels at once, and read every page to see which are zero."""
+def take_census(source: Source, knowledge: Knowledge, progress: Progress, cells: Cells | None = None) -> Census:
+    """Classify every page for all levels at once, and read every page to see which are zero.
+
+    ``cells``: of a map, to be filled on the way.
+    """
     census = Census(knowledge.page_size, knowledge.max_pfn(source.end()))
     classifier = open_classifier(knowledge, 31, census.notes, thorough=True)
     census.rules = classifier.rules if classifier is not None else []
     census.weaker = classifier is None
     census.always = knowledge.info is None or looks_at_struct_pages(0, knowledge.info)
-    counter = _Counter(source, census, classifier)
+    counter = _Counter(source, census, classifier, cells)
     progress.step("Counting pages", census.total, knowledge.page_size)
     done = 0
     for first in blocks_with_memory(census.total, census.page_size, source):
@@ -120,8 +124,8 @@ def take_census(source: Source, knowledge: Knowledge, progress: Progress) -> Cen
 class _Counter:
     """Counts one block of page frames after the other."""
 
-    def __init__(self, source: Source, census: Census, classifier: Classifier | None) -> None:
-        self._source, self._census, self._classifier = source, census, classifier
+    def __init__(self, source: Source, census: Census, classifier: Classifier | None, cells: Cells | None) -> None:
+        self._source, self._census, self._classifier, self._cells = source, census, classifier, cells
         self._pages = Pages(census.page_size, mapped=True)
         self._classes = bytearray(BLOCK)
         self._zeros = bytearray(self._pages.room)
@@ -150,6 +154,8 @@ class _Counter:
         if self._classifier is not None:
             for pfn, classes, count in self._classifier.classify(first, first + BLOCK):
                 self._classes[pfn - first : pfn - first + count] = classes[:count]
+        if self._cells is not None:
+            self._cells.block(first, exists, stored)
         gatherer = Gatherer(wanted, wanted, self._source)
         while gatherer.claim(self._pages):
             self._count(first)
@@ -172,6 +178,8 @@ class _Counter:
                 ctypes.addressof(self._sizes), ctypes.addressof(self._flags), address_of(self._out),
             )  # fmt: skip
         self._chunks += 1
+        if self._cells is not None:
+            self._cells.pages(first, self._classes, ctypes.addressof(pages.pfns), self._zeros, pages.count)
         census_pages(
             address_of(self._classes), first, ctypes.addressof(pages.pfns), address_of(self._zeros),
             ctypes.addressof(self._sizes) if sampled else 0, pages.count, ctypes.addressof(self._table),
