@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.zones import ZoneCounts
 
 __all__ = ["COMMAND"]
 
@@ -25,12 +26,14 @@ _EXAMPLES = """\
   vmsieve classes vmcore             how many pages are free, cache, user ... and how large a dump of each level gets
   vmsieve classes vmcore --json      the same for machines
   vmsieve classes vmcore --map memory.png     physical memory as a picture; memory.html can be pointed at
+  vmsieve classes vmcore --zones     also by NUMA node and zone
 """
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--zones", action="store_true", help="also count the pages of each NUMA node and zone")
     parser.add_argument(
         "--map", metavar="FILE", help="draw a map of memory: FILE ends in .png or .html and is overwritten"
     )
@@ -67,6 +70,36 @@ def _as_text(census: Census) -> None:
         print(f"{level:<24} {one['pages']:>14,} {size_text(one['bytes']):>10}")
 
 
+def _zones_as_json(zones: list[ZoneCounts]) -> list[dict[str, Any]]:
+    return [
+        {
+            "node": one.zone.node, "zone": one.zone.name, "first_pfn": one.zone.first_pfn, "end_pfn": one.zone.end_pfn,
+            "pages": one.pages,
+        }
+        for one in zones
+    ]  # fmt: skip
+
+
+def _zones_as_text(zones: list[ZoneCounts], page_size: int) -> None:
+    titles = {rule.name: rule.title for rule in rules()} | {"kept": "Kernel data, zero pages"}
+    for one in zones:
+        zone = one.zone
+        print(f"\nNode {zone.node}, zone {zone.name}: page frames {zone.first_pfn:#x} - {zone.end_pfn - 1:#x}")
+        for name, count in one.pages.items():
+            print(f"{titles[name]:<24} {count:>14,} {size_text(count * page_size):>10}")
+
+
+def _count_zones(arguments: argparse.Namespace, source: Source, knowledge: Knowledge) -> list[ZoneCounts]:
+    if not arguments.zones:
+        return []
+    from vmsieve.pipeline.zones import count_zones
+
+    notes: list[str] = []
+    zones = count_zones(source, knowledge, notes)
+    tell(notes)
+    return zones
+
+
 def _census(arguments: argparse.Namespace, source: Source, knowledge: Knowledge) -> Census:
     progress = progress_for(quiet=arguments.json)
     if arguments.map is None:
@@ -86,10 +119,12 @@ def _run(arguments: argparse.Namespace) -> int:
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         census = _census(arguments, source, knowledge)
         tell(source.oddities + knowledge.notes + census.notes)
+        zones = _count_zones(arguments, source, knowledge)
         if arguments.json:
-            print_json(_as_json(census))
+            print_json({**_as_json(census), **({"zones": _zones_as_json(zones)} if arguments.zones else {})})
         else:
             _as_text(census)
+            _zones_as_text(zones, census.page_size)
         if source.incomplete or census.unreadable:
             return EXIT_INCOMPLETE
     return EXIT_WEAKER if census.weaker else EXIT_OK

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.dumps import dump
+from tests.pipeline.cli_kit import vmsieve
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.progress import Silent
@@ -43,3 +45,18 @@ def test_a_kernel_that_is_not_understood_has_no_zones(scratch: Path) -> None:
     assert count_zones(source, knowledge, notes) == []
     assert notes == ["zones are not known: a kernel of the moon"]
     source.close()
+
+
+def test_the_command_tells_zones_when_asked(scratch: Path) -> None:
+    """As text and as JSON, after what it tells anyway."""
+    path = dump("demo.elf", scratch)
+    plain, asked = vmsieve("classes", path), vmsieve("classes", "--zones", path)
+    assert (plain.status, asked.status) == (0, 0)
+    assert asked.out.startswith(plain.out)
+    assert "Node 0, zone DMA32: page frames 0x1 - 0x6fd9\n" in asked.out
+    assert "Node" not in plain.out
+    told = json.loads(vmsieve("classes", "--zones", "--json", path).out)
+    (zone,) = told["zones"]
+    assert (zone["node"], zone["zone"], zone["first_pfn"], zone["end_pfn"]) == (0, "DMA32", 1, 28634)
+    assert zone["pages"]["free"] == told["pages"]["free"]
+    assert zone["pages"]["kept"] == told["pages"]["kept"] + told["pages"]["zero"]
