@@ -7,8 +7,6 @@ described, so that ranges, holes and page frames are the same; of their content 
 
 from __future__ import annotations
 
-import zlib
-from collections import Counter
 from contextlib import ExitStack
 from ctypes import addressof
 from itertools import compress
@@ -23,23 +21,21 @@ from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.codecs import codec
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.kernels.bits import and_bits, count_bits
 from vmsieve.formats.kernels.zero import zero_pages
 from vmsieve.formats.notes import build_note
 from vmsieve.formats.outputs import Description
-from vmsieve.formats.outputs._registers import patched
 from vmsieve.formats.outputs._skeleton import MISSING, OTHER, OWN, ZERO, skeleton_format
 from vmsieve.formats.records import field, record
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.copy import Copied, copy_pages
 from vmsieve.pipeline.pages import Gatherer, Pages
 from vmsieve.pipeline.scan import Scan, blocks_with_memory, cut_bits, open_classifier, scan
+from vmsieve.pipeline.skeleton_pages import Blanked, PageKinds, count_ones, expanded, keep_common, set_bits
 from vmsieve.pipeline.target import Target
-from vmsieve.pipeline.watch import Through, Watched
+from vmsieve.pipeline.watch import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.plan import Plan
     from vmsieve.pipeline.progress import Progress
@@ -47,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Skeleton", "make_skeleton"]
 
 _LEVEL: Final = 31
-_BITS: Final = tuple(bytes(byte >> bit & 1 for bit in range(8)) for byte in range(256))
 #: By what was found of a page (1: to be stored, 2: zero, 4: can't be read): its kind.
 _KINDS: Final = OTHER + OWN + ZERO + OWN + MISSING * 252
 
@@ -100,10 +95,10 @@ def make_skeleton(
     with ExitStack() as stack:
         source = open_system(plan.input, plan.select)
         stack.callback(source.close)
-        maker = _Maker(source, vmcoreinfo, progress)
+        maker = _Maker(source, vmcoreinfo, progress, with_log=with_log)
         form = skeleton_format(maker.kinds)
         target = stack.enter_context(Target(plan, form))
-        maker.study(with_log=with_log)
+        maker.study()
         writer = form.writer(maker.description(), target.place)
         writer.begin()
         copy_pages(
@@ -120,41 +115,6 @@ def make_skeleton(
         return maker.result
 
 
-class _PageKinds:
-    """What each page is, held small."""
-
-    def __init__(self) -> None:
-        self._blocks: list[bytes] = []
-        self._counts: Counter[int] = Counter()
-
-    def append(self, kinds: bytes) -> None:
-        self._counts.update(kinds)
-        self._blocks.append(zlib.compress(kinds, 1))
-
-    def __iter__(self) -> Iterator[bytes]:
-        return map(zlib.decompress, self._blocks)
-
-    def count(self, kind: bytes) -> int:
-        return self._counts[kind[0]]
-
-
-class _Blanked(Through):
-    """A dump some bytes of which are others."""
-
-    def __init__(self, inner: Source, page_size: int, patches: dict[int, list[tuple[int, bytes]]]) -> None:
-        super().__init__(inner)
-        self._page_size, self._patches = page_size, patches
-
-    def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`."""
-        self._inner.read_into(paddr, out)
-        size = self._page_size
-        for pfn, patches in self._patches.items():
-            at = pfn * size - paddr
-            if 0 <= at <= len(out) - size:
-                out[at : at + size] = patched(bytes(out[at : at + size]), patches)
-
-
 class _Maker:
     """Finds out what goes into a skeleton.
 
@@ -164,13 +124,16 @@ class _Maker:
         result: What is told in the end.
     """
 
-    def __init__(self, source: Source, vmcoreinfo: bytes | None, progress: Progress) -> None:
-        self._source, self._watched, self._progress = source, Watched(source), progress
-        self._text = source.vmcoreinfo if vmcoreinfo is None else vmcoreinfo
-        self._knowledge = knowledge = learn(self._watched, vmcoreinfo)
-        self.kinds = _PageKinds()
+    def __init__(self, source: Source, vmcoreinfo: bytes | None, progress: Progress, *, with_log: bool) -> None:
+        self._source, self._progress, self._with_log = source, progress, with_log
+        found = learn(source, vmcoreinfo)
+        self._text = self._whole_text(found)
+        # From here on nothing is searched for: what is read is what it takes.
+        self._watched = Watched(source)
+        self._knowledge = knowledge = learn(self._watched, self._text, ways=())
+        self.kinds = PageKinds()
         self.result = Skeleton(
-            knowledge.page_size, notes=source.oddities + knowledge.notes, incomplete=source.incomplete
+            knowledge.page_size, notes=source.oddities + found.notes + knowledge.notes, incomplete=source.incomplete
         )
         # All of it, whatever the kernel makes of it: the same is to be found in the skeleton.
         self.chosen = Scan(-(-source.end() // knowledge.page_size))
@@ -179,10 +142,20 @@ class _Maker:
         self._pages = Pages(knowledge.page_size, mapped=True)
         self._zeros = bytearray(self._pages.room)
 
-    def study(self, *, with_log: bool) -> None:
+    def _whole_text(self, found: Knowledge) -> bytes | None:
+        """VMCOREINFO with what it lacks, as far as that was found elsewhere in the dump."""
+        if found.info is None:
+            return self._source.vmcoreinfo
+        open_classifier(found, _LEVEL, [])
+        if self._with_log:
+            self._read_log(found)
+        added = "".join(f"{key}={found.info.value(key)}\n" for key in found.info.origins)
+        return added.encode() + found.info.text  # of a key that is there twice, the first one counts
+
+    def study(self) -> None:
         """Classify all pages, then look at each one."""
-        if with_log:
-            self._read_log()
+        if self._with_log and (problem := self._read_log(self._knowledge)) is not None:
+            self.result.notes.append(problem)
         self._classify()
         spans = self._watched.read_spans(self._knowledge.page_size)
         self._progress.step("Looking at pages", self.chosen.max_pfn, self._knowledge.page_size)
@@ -203,14 +176,17 @@ class _Maker:
                 f"{result.withheld} pages that were read are left out: they are not known to be the kernel's own"
             )
 
-    def _read_log(self) -> None:
-        memory, info = self._knowledge.memory, self._knowledge.info
+    @staticmethod
+    def _read_log(knowledge: Knowledge) -> str | None:
+        """Read the kernel's log; says what of it is not to be had."""
+        if knowledge.memory is None or knowledge.info is None:
+            return None
         try:
-            if memory is not None and info is not None:
-                for _ in kernel_log(memory, info):
-                    pass
+            for _ in kernel_log(knowledge.memory, knowledge.info):
+                pass
         except VmsieveError as error:
-            self.result.notes.append(f"the kernel log is not whole: {error}")
+            return f"the kernel log is not whole: {error}"
+        return None
 
     def _classify(self) -> None:
         """Find the pages that are the kernel's by their struct pages."""
@@ -223,7 +199,7 @@ class _Maker:
         for first in blocks_with_memory(max_pfn, page_size, self._source):
             bits = bytearray(BLOCK_BYTES)
             for pfn, classes, count in classifier.classify(first, first + BLOCK):
-                _set_bits(bits, pfn - first, count)
+                set_bits(bits, pfn - first, count)
                 apply_classes(
                     address_of(classes), count, address_of(bits), pfn - first, classifier.drop, histogram.address
                 )
@@ -245,15 +221,15 @@ class _Maker:
         for start, end in spans:
             low, high = max(start, first), min(end, first + BLOCK)
             if low < high:
-                _set_bits(own, low - first, high - low)
-        _keep_common(own, stored)
-        read = _ones(own)
-        _keep_common(own, bytearray(self._kernels[number]) if number < len(self._kernels) else bytearray(BLOCK_BYTES))
-        self.result.withheld += read - _ones(own)
+                set_bits(own, low - first, high - low)
+        keep_common(own, stored)
+        read = count_ones(own)
+        keep_common(own, bytearray(self._kernels[number]) if number < len(self._kernels) else bytearray(BLOCK_BYTES))
+        self.result.withheld += read - count_ones(own)
         found = self._contents(first, stored, own)
         self.chosen.kept.skip(number - len(self.chosen.kept))
         self.chosen.kept.append(own)
-        present = bytes(compress(_expanded(own), _expanded(stored)))
+        present = bytes(compress(expanded(own), expanded(stored)))
         total = int.from_bytes(present, "little") + (int.from_bytes(found, "little") << 1)
         self.kinds.append(total.to_bytes(len(present), "little").translate(_KINDS))
 
@@ -307,7 +283,7 @@ class _Maker:
             for at in range(vaddr, vaddr + size):  # it may lie on two pages
                 pfn, offset = divmod(knowledge.memory.translate(at)[0], knowledge.page_size)
                 patches.setdefault(pfn, []).append((offset, b"\0"))
-        return _Blanked(self._source, knowledge.page_size, patches)
+        return Blanked(self._source, knowledge.page_size, patches)
 
     def compare(self, path: str) -> None:
         """Classify the skeleton, and say so if anything comes out in another way."""
@@ -325,24 +301,3 @@ class _Maker:
         ):
             self.result.weaker = True
             self.result.notes.append("the skeleton is not classified like the dump it was made of")
-
-
-def _set_bits(bits: bytearray, first: int, count: int) -> None:
-    """Set ``count`` bits from ``first`` on."""
-    start, end = first >> 3, (first + count + 7) >> 3
-    ones = ((1 << count) - 1) << (first & 7)
-    bits[start:end] = (int.from_bytes(bits[start:end], "little") | ones).to_bytes(end - start, "little")
-
-
-def _keep_common(bits: bytearray, other: bytearray) -> None:
-    """Clear the bits that ``other`` has not."""
-    and_bits(address_of(bits), address_of(other), len(bits), address_of(bits))
-
-
-def _ones(bits: bytearray) -> int:
-    return count_bits(address_of(bits), len(bits))
-
-
-def _expanded(bits: bytearray) -> bytes:
-    """A byte a bit."""
-    return b"".join(map(_BITS.__getitem__, bits))

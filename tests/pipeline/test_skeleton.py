@@ -34,9 +34,9 @@ _SECRET = b"correct horse battery staple"
 
 def make(source: Path, out: Path, **more: Any) -> Skeleton:
     """``out``: a skeleton of ``source``, packed lightly."""
-    log = more.pop("with_log", False)
+    log, text = more.pop("with_log", False), more.pop("vmcoreinfo", None)
     plan = Plan(str(source), str(out), frame=more.pop("frame", "zstd"), frame_level=None, **more)
-    return make_skeleton(plan, Silent(), with_log=log)
+    return make_skeleton(plan, Silent(), text, with_log=log)
 
 
 def described(path: Path) -> list[Any]:
@@ -84,6 +84,26 @@ def test_the_demo_is_classified_alike(scratch: Path, tmp_path: Path) -> None:
     assert len(thinned) > 5_000
     found = contents(tmp_path / "skeleton")
     assert {found[pfn][:32] for pfn in thinned} == {_FILLER}
+
+
+def test_what_vmcoreinfo_lacks_is_added_to_it(scratch: Path, tmp_path: Path) -> None:
+    """Found among the kernel's symbols and types, of which nothing is in the skeleton: no more pages are."""
+    original = real_dump("demo.elf", scratch)
+    source = open_source(str(original))
+    assert source.vmcoreinfo is not None
+    lines = source.vmcoreinfo.splitlines(keepends=True)
+    source.close()
+    lacking = [line for line in lines if not line.startswith((b"OFFSET(page.mapping)", b"NUMBER(PG_lru)"))]
+    assert len(lacking) == len(lines) - 2
+    whole = make(original, tmp_path / "whole")
+    made = make(original, tmp_path / "skeleton", vmcoreinfo=b"".join(lacking))
+    assert made.own == whole.own
+    assert not made.weaker
+    assert described(tmp_path / "skeleton") == described(original)
+    found = open_source(str(tmp_path / "skeleton"))
+    assert found.vmcoreinfo is not None
+    assert set(found.vmcoreinfo.splitlines()) == {line.strip() for line in lines}
+    found.close()
 
 
 def test_each_page_is_the_original_or_filler_or_zeros(tmp_path: Path) -> None:
