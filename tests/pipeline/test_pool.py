@@ -185,8 +185,8 @@ def test_a_claim_under_way_does_not_undo_the_end() -> None:
         return plain(buffer)
 
     results: Any = ordered(4, job.buffer, claim, job.work, job.warnings.append)
-    # Results 0 and 1 are taken; 2 and 3 are done or being done; claim 4 waits, in a thread of the pool: the caller claims
-    # only when it is asked for a result.
+    # Results 0 and 1 are taken; 2 and 3 are done or being done. Claim 4 waits, in a thread of the pool: the caller
+    # claims only when it is asked for a result.
     assert [next(results).number for _ in range(2)] == [0, 1]
     assert waiting.wait(_PATIENCE)
     closing = threading.Thread(target=results.close, daemon=True)
