@@ -65,10 +65,14 @@ class Knowledge:
         return min(top, self.memmap.end_pfn)
 
 
-def learn(source: Source, text: bytes | None = None, *, ways: tuple[str, ...] = WAYS) -> Knowledge:
+def learn(
+    source: Source, text: bytes | None = None, *, ways: tuple[str, ...] = WAYS, vmlinux: bytes | None = None,
+    moved: bool = False,
+) -> Knowledge:  # fmt: skip
     """Find out about the kernel in ``source``; ``text``: VMCOREINFO to use instead of what the dump carries.
 
-    What VMCOREINFO lacks is looked for elsewhere in the dump, in those of :data:`WAYS` that ``ways`` names.
+    ``ways``: where in the dump to look for what it lacks; ``vmlinux``: VMCOREINFO made of the kernel's file, for what
+    is not found there; ``moved``: ``text`` has the addresses that the kernel runs at, whatever it was linked for.
     """
     notes: list[str] = []
     found = text if text is not None else source.vmcoreinfo
@@ -81,16 +85,21 @@ def learn(source: Source, text: bytes | None = None, *, ways: tuple[str, ...] = 
         arch, physical = find(source.machine), PhysicalMemory(source)
         if not whole and not source.mixed and (searched := _searched(physical, arch, notes, ways)) is not None:
             info, whole = searched, True
-        resolver = Resolver(physical, arch, info, thorough=text is not None or not whole, ways=ways)
+        resolver = Resolver(
+            physical, arch, info, thorough=text is not None or vmlinux is not None or not whole, ways=ways,
+            vmlinux=VmcoreInfo.parse(vmlinux) if vmlinux is not None else None,
+        )  # fmt: skip
         if not source.mixed:
             info.beyond = resolver
-        translator = arch.open(physical, info)
-        knowledge.info = info
-        knowledge.memory = resolver.memory = VirtualMemory(physical, translator)
-        knowledge.phys_base = translator.phys_base or 0
-        knowledge.page_size = _page_size(source, info, [])
-        knowledge.memmap = open_memmap(knowledge.memory, info, arch, -(-source.end() // knowledge.page_size))
-        notes.extend(knowledge.memmap.notes)
+        try:
+            translator = arch.open(physical, info)
+        except VmsieveError:
+            made = vmlinux if vmlinux is not None else text
+            if made is None or source.mixed or moved or (right := _relocated(physical, arch, made)) is None:
+                raise
+            notes.append("the kernel's addresses are those of its vmlinux file, moved to where it is")
+            return _told_before(notes, learn(source, right, ways=ways, moved=True))
+        _learn_memory(knowledge, source, info, arch, VirtualMemory(physical, translator), resolver)
     except VmsieveError as error:
         knowledge.problem = str(error)
     if whole:
@@ -101,6 +110,28 @@ def learn(source: Source, text: bytes | None = None, *, ways: tuple[str, ...] = 
     knowledge.identity = _identity(source, info, knowledge.memory)
     notes.extend(knowledge.identity.notes)
     return knowledge
+
+
+def _learn_memory(
+    knowledge: Knowledge, source: Source, info: VmcoreInfo, arch: Arch, memory: VirtualMemory, resolver: Resolver
+) -> None:
+    knowledge.info = info
+    knowledge.memory = resolver.memory = memory
+    knowledge.phys_base = memory.translator.phys_base or 0
+    knowledge.page_size = _page_size(source, info, [])
+    knowledge.memmap = open_memmap(memory, info, arch, -(-source.end() // knowledge.page_size))
+    knowledge.notes.extend(knowledge.memmap.notes)
+
+
+def _told_before(notes: list[str], knowledge: Knowledge) -> Knowledge:
+    knowledge.notes[:0] = notes
+    return knowledge
+
+
+def _relocated(physical: PhysicalMemory, arch: Arch, text: bytes) -> bytes | None:
+    from vmsieve.filters.kernel.image import relocate
+
+    return relocate(physical, VmcoreInfo.parse(text), arch)
 
 
 def _searched(physical: PhysicalMemory, arch: Arch, notes: list[str], ways: tuple[str, ...]) -> VmcoreInfo | None:

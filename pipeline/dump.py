@@ -34,8 +34,10 @@ _DEFAULT_CODEC = "zstd"
 _DEFAULT_FRAMED = "none"
 
 
-def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Report:
-    """Make the dump that ``plan`` asks for; ``vmcoreinfo``: text to use instead of the dump's.
+def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinux: bytes | None = None) -> Report:
+    """Make the dump that ``plan`` asks for.
+
+    ``vmcoreinfo``: text to use instead of the dump's; ``vmlinux``: text made of a vmlinux file, for what that lacks.
 
     Raises:
         VmsieveError: Nothing usable was written. What is left at the output, if anything, is marked incomplete.
@@ -51,7 +53,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None) -> Rep
         with report.stage("open"):
             source = open_system(plan.input, plan.select)
             stack.callback(source.close)
-            knowledge = learn(source, vmcoreinfo)
+            knowledge = learn(source, vmcoreinfo, vmlinux=vmlinux)
         report.notes += source.oddities + knowledge.notes
         report.details += _details(source, knowledge, codec, level)
         report.page_size = knowledge.page_size

@@ -32,6 +32,7 @@ OUTSIDE = {
     "numba": ("formats/kernels/compiled.py", "formats/kernels/lower.py"),
     "llvmlite": ("formats/kernels/compiled.py", "formats/kernels/lower.py"),
     "tqdm": ("pipeline/progress.py",),
+    "elftools": ("pipeline/vmlinux.py",),
     "zstandard": ("formats/codecs/", "formats/frames/"),
     "lz4": ("formats/codecs/", "formats/frames/"),
     "isal": ("formats/codecs/", "formats/frames/"),

@@ -149,8 +149,8 @@ class Facts:
             return None
         known = types.enumerators("pagetype")
         if f"PGTY_{name}" in known:
-            # Since v6.12 the top byte of the word.
-            return known[f"PGTY_{name}"] << 24
+            # Since v6.12 the top byte of the word, which is a negative number to the kernel.
+            return (known[f"PGTY_{name}"] << 24) - (1 << 32)
         if f"PG_{name}" in known:
             return ~known[f"PG_{name}"]
         if known or not macro or types.offset("page", "page_type") is None:

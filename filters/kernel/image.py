@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import Source
 
-__all__ = ["Image", "find_image"]
+__all__ = ["Image", "find_image", "relocate"]
 
 #: Bytes of a string in struct new_utsname; the namespace's reference count may lie before them.
 _FIELD: Final = 65
@@ -166,3 +166,50 @@ def _delta(memory: PhysicalMemory, told: dict[str, int], digits: int) -> int | N
             if _holds_name(memory, told["init_uts_ns"] + delta):
                 return delta
     return None
+
+
+def relocate(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch) -> bytes | None:
+    """VMCOREINFO made of a vmlinux file, with the addresses that KASLR gave the kernel; None where it is not found.
+
+    The kernel's name in memory tells where its image is, and page tables that map themselves are the proof.
+    """
+    from vmsieve.filters.kernel.facts import SYMBOL_NAMES, VARIABLES, Facts
+
+    linked = {name: at for name in SYMBOL_NAMES if (at := info.symbol(name)) is not None}
+    name_at = info.offset("uts_namespace.name")
+    if arch.virtual is None or name_at is None or not info.release or not {"init_uts_ns", "_stext"} <= linked.keys():
+        return None
+    for paddr in _named(memory.source, info.release.encode("ascii", "replace")):
+        delta = paddr - name_at - linked["init_uts_ns"]
+        roots = {name: linked[name] + delta for name in arch.roots if name in linked}
+        shift = arch.virtual(memory, roots, linked["_stext"] + delta)
+        if shift is None:
+            continue
+        moved = {name: at + delta + shift for name, at in linked.items()}
+        facts = Facts(moved, _shifted(memory, -shift), None, memory.byte_order)
+        lines = [f"SYMBOL({name})={at:x}" for name, at in moved.items()]
+        for key in (f"NUMBER({name})" for name in VARIABLES):
+            value, _ = facts.answer(key, info.release)
+            lines += [f"{key}={value}"] if value is not None else []
+        rest = [line for line in info.text.decode("ascii", "replace").splitlines() if not line.startswith("SYMBOL(")]
+        return "".join(f"{line}\n" for line in (*rest, *lines)).encode("ascii", "replace")
+    return None
+
+
+def _named(source: Source, release: bytes) -> Iterator[int]:
+    """Physical addresses of names of kernels of this release."""
+    from vmsieve.filters.kernel.stretches import stretches
+
+    left = _SEARCHED_PACKED if source.compressed else _SEARCHED
+    tries = _TRIES
+    wanted = release + b"\0"
+    for at, data in stretches(source, 0, source.end(), keep=3 * _FIELD):
+        found = data.find(_LINUX)
+        while found >= 0 and tries:
+            if data.startswith(wanted, found + 2 * _FIELD):
+                yield at + found
+                tries -= 1
+            found = data.find(_LINUX, found + 1)
+        left -= len(data)
+        if left < 0 or not tries:
+            return

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from vmsieve.filters.kernel.facts import Facts
     from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
 
-__all__ = ["MEMORY", "SYMBOLS", "TYPES", "WAYS", "Resolver"]
+__all__ = ["FILE", "MEMORY", "SYMBOLS", "TYPES", "WAYS", "Resolver"]
 
 #: Where keys may be from.
 MEMORY, SYMBOLS, TYPES = "VMCOREINFO in memory", "the kernel's symbols", "the kernel's types (BTF)"
+FILE: Final = "the vmlinux file"
 WAYS: Final = (MEMORY, SYMBOLS, TYPES)
 
 #: The first kernels whose types can be asked. Older ones are not searched: they may rightly lack any key.
@@ -69,6 +70,7 @@ class Resolver:
         info: Its VMCOREINFO, whose missing keys are asked for.
         thorough: Keys that a kernel may rightly lack are looked for too.
         ways: Which of :data:`WAYS` may be asked.
+        vmlinux: VMCOREINFO made of a file that the user gave; asked last, and for no addresses.
 
     Attributes:
         memory: The kernel's virtual memory, as soon as it is known: spares a search.
@@ -77,13 +79,14 @@ class Resolver:
 
     def __init__(
         self, physical: PhysicalMemory, arch: Arch, info: VmcoreInfo, *, thorough: bool,
-        ways: tuple[str, ...] = WAYS,
+        ways: tuple[str, ...] = WAYS, vmlinux: VmcoreInfo | None = None,
     ) -> None:  # fmt: skip
         self.memory: VirtualMemory | None = None
         self.problems: list[str] = []
         self._physical, self._arch, self._info = physical, arch, info
         self._thorough = thorough
         self._ways = ways
+        self._vmlinux = vmlinux
         self._busy = self._opened = False
         self._copy: VmcoreInfo | None = None
         self._facts: Facts | None = None
@@ -168,8 +171,11 @@ class Resolver:
         text = self._copy.value(key) if self._copy is not None else None
         if text is not None:
             return text, MEMORY
-        if self._facts is None:
-            return None
-        text, typed = self._facts.answer(key, self._info.value("OSRELEASE"))
-        origin = TYPES if typed else SYMBOLS
-        return None if text is None or origin not in self._ways else (text, origin)
+        if self._facts is not None:
+            text, typed = self._facts.answer(key, self._info.value("OSRELEASE"))
+            origin = TYPES if typed else SYMBOLS
+            if text is not None and origin in self._ways:
+                return text, origin
+        if self._vmlinux is not None and not key.startswith("SYMBOL("):
+            text = self._vmlinux.value(key)
+        return None if text is None else (text, FILE)

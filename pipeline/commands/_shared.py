@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
 
-__all__ = ["INPUT_HELP", "add_input", "add_select", "opened", "print_json", "read_vmcoreinfo", "tell"]
+__all__ = [
+    "INPUT_HELP",
+    "add_input",
+    "add_select",
+    "add_vmlinux",
+    "opened",
+    "print_json",
+    "read_vmcoreinfo",
+    "read_vmlinux",
+    "tell",
+]
 
 #: What an input is, for a command's help.
 INPUT_HELP = "/proc/vmcore or a dump; several volumes of one with commas between them"
@@ -30,6 +40,11 @@ def add_input(parser: argparse.ArgumentParser, *, optional: bool = False) -> Non
     add_select(parser)
 
 
+def add_vmlinux(parser: argparse.ArgumentParser) -> None:
+    """The option that names the kernel's file."""
+    parser.add_argument("--vmlinux", metavar="FILE", help="the kernel's vmlinux, for what VMCOREINFO does not tell")
+
+
 def add_select(parser: argparse.ArgumentParser) -> None:
     """The option that chooses one of two systems in a dump."""
     meanings = "; ".join(f"{name}: {what}" for name, what in SYSTEMS.items())
@@ -39,12 +54,14 @@ def add_select(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def opened(path: str, vmcoreinfo: str | None = None, select: str | None = None) -> Iterator[tuple[Source, Knowledge]]:
+def opened(
+    path: str, vmcoreinfo: str | None = None, select: str | None = None, vmlinux: str | None = None
+) -> Iterator[tuple[Source, Knowledge]]:
     """The dump at ``path`` and what is known of its kernel; ``select``: which of two systems in it."""
-    text = read_vmcoreinfo(vmcoreinfo)
+    text, made = read_vmcoreinfo(vmcoreinfo), read_vmlinux(vmlinux)
     source = open_system(path, select)
     try:
-        yield source, learn(source, text)
+        yield source, learn(source, text, vmlinux=made)
     finally:
         source.close()
 
@@ -62,6 +79,20 @@ def read_vmcoreinfo(path: str | None) -> bytes | None:
             return file.read(1 << 20)
     except OSError as error:
         raise UsageError(f"can't read the VMCOREINFO file: {error.strerror}", file=path) from error
+
+
+def read_vmlinux(path: str | None) -> bytes | None:
+    """VMCOREINFO made of the file that ``--vmlinux`` names; None if it names none.
+
+    Raises:
+        UsageError: It can't be read.
+        FormatError: It is no vmlinux file that can be used.
+    """
+    if path is None:
+        return None
+    from vmsieve.pipeline.vmlinux import describe
+
+    return describe(path)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.formats.errors import KernelError, OutputError, VmsieveError
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import add_input, opened
+from vmsieve.pipeline.commands._shared import add_input, add_vmlinux, opened
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _EXAMPLES = """\
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
+    add_vmlinux(parser)
     parser.add_argument("output", metavar="OUTPUT", nargs="?", help="file to write (default: standard output)")
 
 
@@ -39,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _write(arguments: argparse.Namespace, out: BinaryIO) -> int:
     """Write the log; a log that breaks off is written as far as it goes."""
-    with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (_, knowledge):
+    with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (_, knowledge):
         if knowledge.memory is None or knowledge.info is None:
             raise KernelError(f"the kernel log can't be found: {knowledge.problem}", file=arguments.input)
         written = 0

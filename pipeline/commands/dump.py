@@ -13,7 +13,7 @@ from vmsieve.formats.files import seekable
 from vmsieve.formats.outputs import output_format
 from vmsieve.formats.plugins import names
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import INPUT_HELP, add_select, read_vmcoreinfo, tell
+from vmsieve.pipeline.commands._shared import INPUT_HELP, add_select, add_vmlinux, read_vmcoreinfo, read_vmlinux, tell
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, Plan
 from vmsieve.pipeline.progress import progress_for
 
@@ -78,6 +78,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--threads", metavar="N", type=int, default=1, help="threads that read and pack; 0: one a core (default: 1)"
     )
     parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the dump's")
+    add_vmlinux(parser)
     add_select(parser)
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - for standard error")
     voice = parser.add_mutually_exclusive_group()
@@ -135,7 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
     if plan.input == "-" and not seekable(0):
         return _rebuild(plan)
-    report = dump(plan, progress, read_vmcoreinfo(arguments.vmcoreinfo))
+    report = dump(plan, progress, read_vmcoreinfo(arguments.vmcoreinfo), read_vmlinux(arguments.vmlinux))
     status = report.exit_status()
     if not arguments.quiet or status != EXIT_OK:
         tell(report.notes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import add_input, opened, print_json
+from vmsieve.pipeline.commands._shared import add_input, add_vmlinux, opened, print_json
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.report import size_text
 
@@ -31,6 +31,7 @@ _MOST_RANGES = 64  # shown; a filtered dump can have millions
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add_input(parser, optional=True)
+    add_vmlinux(parser)
     parser.add_argument("--codecs", action="store_true", help="tell which library each codec runs on; needs no INPUT")
     voice = parser.add_mutually_exclusive_group()
     voice.add_argument("--json", action="store_true", help="print JSON")
@@ -142,7 +143,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _tell(arguments: argparse.Namespace, more: dict[str, Any]) -> int:
     """About the input; ``more``: what JSON says besides."""
-    with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
+    with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
         facts = _facts(source, knowledge)
         if arguments.json:
             print_json({**facts, **more})

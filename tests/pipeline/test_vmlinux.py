@@ -1,0 +1,148 @@
+"""A kernel's vmlinux file: made of a real kernel's symbols and types, as it was linked, without the move by KASLR."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.dumps import dump
+from tests.pipeline.cli_kit import failed, vmsieve
+from vmsieve.filters.kernel.facts import SYMBOL_NAMES
+from vmsieve.filters.kernel.kallsyms import open_kallsyms
+from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.errors import FormatError
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.scan import scan
+from vmsieve.pipeline.vmlinux import describe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("elftools")
+
+
+def elf(sections: dict[str, tuple[int, bytes]]) -> bytes:
+    """An ELF file for x86_64: sections by name, each an address and its bytes; ``.symtab`` goes with ``.strtab``."""
+    names = b"\0" + b"".join(name.encode() + b"\0" for name in [*sections, ".shstrtab"])
+    order = [*sections, ".shstrtab"]
+    body, heads = b"", [bytes(64)]
+    for name in order:
+        address, data = sections.get(name, (0, names))
+        kind = {".symtab": 2, ".strtab": 3, ".shstrtab": 3}.get(name, 1)
+        link, each = (order.index(".strtab") + 1, 24) if name == ".symtab" else (0, 0)
+        place = names.index(b"\0" + name.encode() + b"\0") + 1
+        heads.append(struct.pack("<IIQQQQIIQQ", place, kind, 2, address, 64 + len(body), len(data), link, 0, 8, each))
+        body += data + bytes(-len(data) % 8)
+    head = b"\x7fELF\2\1\1" + bytes(9)
+    head += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 0, 64 + len(body), 0, 64, 0, 0, 64, len(heads), len(heads) - 1)
+    return head + body + b"".join(heads)
+
+
+@pytest.fixture(scope="module")
+def vmlinux(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = open_source(str(dump("demo.elf", scratch)))
+    knowledge = learn(source)
+    assert knowledge.memory is not None
+    assert knowledge.info is not None
+    slide = knowledge.info.kernel_offset
+    assert slide
+    memory = knowledge.memory
+    found = open_kallsyms(memory.read, "little", knowledge.info).addresses((*SYMBOL_NAMES, "linux_banner"))
+    start, stop = found["__start_BTF"], found["__stop_BTF"]
+    texts, table = b"\0not_", bytes(24)
+    for name, address in found.items():
+        table += struct.pack("<IBBHQQ", len(texts), 0, 0, 1, address - slide, 8)
+        texts += name.encode() + b"\0"
+    banner = memory.read(found["linux_banner"], 200)
+    path = tmp_path_factory.mktemp("vmlinux") / "vmlinux"
+    sections = {
+        ".rodata": (found["linux_banner"] - slide, banner),
+        ".BTF": (0, memory.read(start, stop - start)),
+        ".symtab": (0, table),
+        ".strtab": (0, texts),
+    }
+    path.write_bytes(elf(sections))
+    source.close()
+    return path
+
+
+def test_it_tells_what_the_kernel_tells(vmlinux: Path, scratch: Path) -> None:
+    """Every number but those of running kernels; addresses less the move by KASLR."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    told, made = VmcoreInfo.parse(source.vmcoreinfo or b""), VmcoreInfo.parse(describe(str(vmlinux)))
+    source.close()
+    assert made.looks_valid()
+    assert (made.release, made.page_size) == (told.release, told.page_size)
+    assert len(made.keys) > 60
+    same = [key for key in made.keys if key in told.keys and not key.startswith("SYMBOL(")]
+    assert len(same) > 40
+    assert {key: made.value(key) for key in same} == {key: told.value(key) for key in same}
+    assert (told.symbol("init_uts_ns") or 0) - (made.symbol("init_uts_ns") or 0) == told.kernel_offset
+
+
+def test_the_kernel_is_found_where_kaslr_moved_it(vmlinux: Path, scratch: Path) -> None:
+    """The same pages with the file alone, with text made of it, and with one key from it."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    whole = learn(source)
+    expected = b"".join(scan(source, whole, 31, Silent()).kept)
+    made, text = describe(str(vmlinux)), source.vmcoreinfo or b""
+    lacking = b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"NUMBER(PG_lru)"))
+    for knowledge in (
+        learn(source, b"", vmlinux=made, ways=()), learn(source, made, ways=()),
+        learn(source, lacking, vmlinux=made, ways=()),
+    ):  # fmt: skip
+        found = scan(source, knowledge, 31, Silent())
+        assert (knowledge.problem, found.weaker) == (None, False)
+        assert b"".join(found.kept) == expected
+        assert knowledge.phys_base == whole.phys_base
+        assert any("vmlinux" in note for note in [*knowledge.notes, *found.notes])
+    source.close()
+
+
+def test_another_kernels_file(vmlinux: Path, scratch: Path) -> None:
+    """Its name is not in memory: nothing is believed, every page kept."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    other = describe(str(vmlinux)).replace(b"OSRELEASE=6.12.95", b"OSRELEASE=6.12.94")
+    knowledge = learn(source, b"", vmlinux=other, ways=())
+    assert knowledge.problem is not None
+    assert knowledge.memmap is None
+    source.close()
+
+
+def test_the_command(vmlinux: Path, scratch: Path, tmp_path: Path) -> None:
+    """Prints text that --vmcoreinfo takes; of a dump, what that has."""
+    run = vmsieve("vmcoreinfo", "--vmlinux", vmlinux)
+    assert (run.status, run.out.encode()) == (0, describe(str(vmlinux)))
+    core = dump("demo.elf", scratch)
+    (tmp_path / "info").write_text(run.out)
+    for words in (("--vmcoreinfo", tmp_path / "info"), ("--vmlinux", vmlinux)):
+        assert vmsieve("dump", "-f", "-d", 31, *words, core, tmp_path / "out").status == 0
+    assert "SYMBOL(init_top_pgt)" in vmsieve("vmcoreinfo", core).out
+    assert vmsieve("vmcoreinfo").status == 2
+    assert vmsieve("vmcoreinfo", core, "--vmlinux", vmlinux).status == 2
+
+
+@pytest.mark.parametrize("size", [0, 10, 64, 5000, -64, -8])
+def test_files_that_are_none(size: int, vmlinux: Path, tmp_path: Path) -> None:
+    """Cut off anywhere, or something else: one line, no traceback."""
+    data = vmlinux.read_bytes()
+    (tmp_path / "cut").write_bytes(data[:size])
+    failed(vmsieve("vmcoreinfo", "--vmlinux", tmp_path / "cut"), "vmlinux")
+
+
+@pytest.mark.parametrize("name", [b".BTF\0", b".symtab\0", b"linux_banner\0", b"Linux version"])
+def test_parts_that_are_missing(name: bytes, vmlinux: Path, tmp_path: Path) -> None:
+    """As of stripped files: an error that says what."""
+    data = vmlinux.read_bytes()
+    (tmp_path / "other").write_bytes(data.replace(name, b"x" * (len(name) - 1) + name[-1:]))
+    with pytest.raises(FormatError):
+        describe(str(tmp_path / "other"))
+
+
+def test_no_such_file() -> None:
+    """Wrong usage."""
+    assert vmsieve("vmcoreinfo", "--vmlinux", "/nonexistent").status == 2
