@@ -31,6 +31,7 @@ _CACHED: Final = 0x9000000000000000
 _PHYSICAL: Final = (1 << 48) - 1
 _PRESENT: Final = 1 << 7
 _HUGE: Final = 1 << 6  # above the last level; there it means "global"
+_LARGE: Final = _HUGE | _PRESENT
 _PAGE_SHIFTS: Final = (12, 14, 16)
 _MOST_LEVELS: Final = 4
 #: Tables below the top one that are tried to learn the number of levels.
@@ -76,7 +77,8 @@ def _depth(memory: PhysicalMemory, root: int, page_shift: int) -> int:
             levels += 1
             below = memory.u64(below & _PHYSICAL)
         deepest = max(deepest, levels)
-    if not 2 <= deepest <= _MOST_LEVELS or any(entry and not _is_table(entry, page_shift) for entry in entries):
+    odd = [entry for entry in entries if entry and not _is_table(entry, page_shift) and entry & _LARGE != _LARGE]
+    if odd or not 2 <= deepest <= _MOST_LEVELS:
         raise KernelError("SYMBOL(swapper_pg_dir) leads to no page tables", offset=root)
     return deepest
 
