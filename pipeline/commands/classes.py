@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vmsieve.filters.rules import rules, struct_page_rules
 from vmsieve.pipeline.classes import Census, take_census
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import add_input, opened, print_json, tell
+from vmsieve.pipeline.commands._shared import add_input, add_vmlinux, opened, print_json, tell
 from vmsieve.pipeline.map import check_name
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.progress import progress_for
@@ -32,6 +32,7 @@ _EXAMPLES = """\
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
+    add_vmlinux(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--zones", action="store_true", help="also count the pages of each NUMA node and zone")
     parser.add_argument(
@@ -116,7 +117,7 @@ def _census(arguments: argparse.Namespace, source: Source, knowledge: Knowledge)
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.map is not None:
         check_name(arguments.map)
-    with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
+    with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
         census = _census(arguments, source, knowledge)
         tell(source.oddities + knowledge.notes + census.notes)
         zones = _count_zones(arguments, source, knowledge)

@@ -22,12 +22,14 @@ from tests.build.memory_file import MemoryFile
 from tests.build.notes import vmcoreinfo
 from tests.build.ppc64_machine import PpcMachine
 from tests.build.s390x_machine import S390Machine
+from tests.dumps import dump
 from tests.formats.test_fuzz_inputs import SEEDS, notes, use
+from vmsieve.filters.kernel.kallsyms_search import DIGITS, open_by_tokens
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.knowledge import learn
-from vmsieve.formats.errors import VmsieveError
-from vmsieve.formats.inputs import open_file
+from vmsieve.formats.errors import ReadError, VmsieveError
+from vmsieve.formats.inputs import open_file, open_source
 from vmsieve.formats.notes import cpus, each_note, vmcoreinfo_place
 from vmsieve.formats.systems import choose
 from vmsieve.pipeline.classes import take_census
@@ -209,6 +211,51 @@ def _s390x() -> Callable[[random.Random], None]:
     return one
 
 
+def _symbols() -> Callable[[random.Random], None]:
+    """The demo kernel's own table of symbols, found by a search: what lies around its parts is damaged, or cut off."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = open_source(str(dump("demo.elf", Path(folder))))
+        knowledge = learn(source)
+        assert knowledge.memory is not None
+        assert knowledge.info is not None
+        count, base = (knowledge.info.need("SYMBOL", f"kallsyms_{part}") for part in ("num_syms", "relative_base"))
+        start = knowledge.memory.translate(count)[0] - (1 << 20)
+        whole = bytearray(base + 4096 - count + (1 << 20))
+        source.read_into(start, memoryview(whole))
+        source.close()
+    digits = whole.find(DIGITS, 1 << 20)
+    places = [
+        1 << 20,
+        digits - 4096,
+        digits - 300,
+        digits,
+        digits + 500,
+        digits + 900,
+        digits + 1500,
+        len(whole) - 4200,
+    ]
+
+    def one(dice: random.Random) -> None:
+        data = bytearray(whole)
+        for _ in range(dice.randrange(6)):
+            at = min(dice.choice(places) + dice.randrange(-64, 600), len(data) - 8)
+            width = dice.choice((1, 2, 4, 8))
+            value = dice.choice((*_VALUES, dice.getrandbits(64))) & ((1 << 8 * width) - 1)
+            data[at : at + width] = value.to_bytes(width, "little")
+        end = len(data) if dice.random() < 0.7 else dice.randrange(digits, len(data))
+
+        def read(at: int, size: int) -> bytes:
+            if not start <= at <= at + size <= start + end:
+                raise ReadError("no such memory", offset=at)
+            return bytes(data[at - start : at - start + size])
+
+        symbols = open_by_tokens(read, "little" if dice.random() < 0.95 else "big", start + digits)
+        for address in symbols.addresses(("_stext", "init_uts_ns", "prb", "absent")).values():
+            assert 0 <= address < 1 << 64
+
+    return one
+
+
 #: Name of a parser, and what makes the function that tries it with one input.
 def _ppc64le() -> Callable[[random.Random], None]:
     """Page tables, lists of the memory map, notes in memory and struct pages of ppc64le machines."""
@@ -253,6 +300,7 @@ PARSERS: dict[str, Callable[[], Callable[[random.Random], None]]] = {
     "log": _log,
     "kernel": _kernels,
     "s390x": _s390x,
+    "symbols": _symbols,
     "ppc64le": _ppc64le,
 }
 
