@@ -13,7 +13,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.classify import Histogram
-from vmsieve.filters.kernel.identity import HOST_FIELDS, field_address
+from vmsieve.filters.kernel.identity import HOST_FIELDS, host_places
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.filters.kernels.classify import apply_classes
 from vmsieve.filters.knowledge import learn
@@ -131,12 +131,14 @@ class _Maker:
         # From here on nothing is searched for: what is read is what it takes.
         self._watched = Watched(source)
         self._knowledge = knowledge = learn(self._watched, self._text, ways=())
+        self._host: list[tuple[int, int]] = []
+        if knowledge.memory is not None and knowledge.info is not None:
+            self._host = host_places(knowledge.memory, knowledge.info)
         self.kinds = PageKinds()
         self.result = Skeleton(
             knowledge.page_size, notes=source.oddities + found.notes + knowledge.notes, incomplete=source.incomplete
         )
-        # All of it, whatever the kernel makes of it: the same is to be found in the skeleton.
-        self.chosen = Scan(-(-source.end() // knowledge.page_size))
+        self.chosen = Scan(knowledge.max_pfn(source.end()))
         self._stored = Bitmap()
         self._kernels = Bitmap()
         self._pages = Pages(knowledge.page_size, mapped=True)
@@ -276,10 +278,9 @@ class _Maker:
     def blanked(self) -> Source:
         """The dump without the machine's name."""
         knowledge, patches = self._knowledge, dict[int, list[tuple[int, bytes]]]()
-        if knowledge.memory is None or knowledge.info is None or knowledge.identity.notes:
+        if knowledge.memory is None:
             return self._source
-        for number in HOST_FIELDS:
-            vaddr, size = field_address(knowledge.info, number)
+        for vaddr, size in self._host:
             for at in range(vaddr, vaddr + size):  # it may lie on two pages
                 pfn, offset = divmod(knowledge.memory.translate(at)[0], knowledge.page_size)
                 patches.setdefault(pfn, []).append((offset, b"\0"))

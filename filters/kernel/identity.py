@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from vmsieve.filters.kernel.memory import VirtualMemory
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 
-__all__ = ["HOST_FIELDS", "Identity", "field_address", "identify"]
+__all__ = ["HOST_FIELDS", "Identity", "host_places", "identify"]
 
 #: Six strings of __NEW_UTS_LEN + 1 bytes: struct new_utsname, include/uapi/linux/utsname.h.
 _FIELDS = 6
 _FIELD_SIZE = 65
 #: Fields that tell whose machine it is: nodename and domainname.
 HOST_FIELDS = (1, 5)
+#: Most bytes of a namespace that come before the name.
+_BEFORE_NAME = 64
 
 
 @record(frozen=True)
@@ -52,23 +54,28 @@ def identify(memory: VirtualMemory | None, info: VmcoreInfo, machine: str | None
         return Identity(told, info.crash_time, (f"the kernel's name is taken from VMCOREINFO: {error}",))
 
 
-def field_address(info: VmcoreInfo, number: int) -> tuple[int, int]:
-    """Virtual address and size of a field of the kernel's name, counted as in :attr:`Identity.utsname`.
+def host_places(memory: VirtualMemory, info: VmcoreInfo) -> list[tuple[int, int]]:
+    """Where the kernel keeps :data:`HOST_FIELDS` of its name: virtual addresses and sizes; none if it can't be told."""
+    try:
+        start = _name_address(info) if info.symbol("system_utsname") else info.need("SYMBOL", "init_uts_ns")
+        # Kernels before v5.11 don't tell where in the namespace the name is: behind a counter.
+        found = memory.read(start, _BEFORE_NAME + _FIELDS * _FIELD_SIZE).find(b"Linux\0", 0, _BEFORE_NAME)
+    except (KernelError, ReadError):
+        return []
+    return [(start + found + field * _FIELD_SIZE, _FIELD_SIZE) for field in HOST_FIELDS] if found >= 0 else []
 
-    In ``system_utsname`` (before v2.6.19) or in ``init_uts_ns``.
 
-    Raises:
-        KernelError: VMCOREINFO does not tell.
-    """
+def _name_address(info: VmcoreInfo) -> int:
+    """Of the name in ``system_utsname`` (before v2.6.19) or in ``init_uts_ns``."""
     vaddr = info.symbol("system_utsname")
     if vaddr is None:
         vaddr = info.need("SYMBOL", "init_uts_ns") + info.need("OFFSET", "uts_namespace.name")
-    return vaddr + number * _FIELD_SIZE, _FIELD_SIZE
+    return vaddr
 
 
 def _utsname(memory: VirtualMemory, info: VmcoreInfo) -> tuple[str, ...]:
     """The kernel's name, checked against OSRELEASE."""
-    vaddr, _ = field_address(info, 0)
+    vaddr = _name_address(info)
     data = memory.read(vaddr, _FIELDS * _FIELD_SIZE)
     fields = [data[at : at + _FIELD_SIZE].partition(b"\0") for at in range(0, len(data), _FIELD_SIZE)]
     names = tuple(head.decode("utf-8", "replace") for head, _, _ in fields)

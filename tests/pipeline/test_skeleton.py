@@ -141,6 +141,19 @@ def test_nothing_of_users_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert LAYOUTS["6.12"].release.encode() in written
 
 
+def test_the_hosts_name_is_taken_out_where_its_place_is_not_told(tmp_path: Path) -> None:
+    """Kernels before v5.11; the rest of the name is there for those who know the place."""
+    built = Machine(LAYOUTS["4.4"], EVERYTHING)
+    del built.keys["OFFSET(uts_namespace.name)"]
+    built.edits[KERNEL // PAGE + 11] = b"\1\0\0\0" + built._tables()[11]
+    made = make(built.write(tmp_path / "machine.elf"), tmp_path / "skeleton", frame=None)
+    assert not made.weaker
+    page = contents(tmp_path / "skeleton")[KERNEL // PAGE + 11]
+    assert page[4:10] == b"Linux\0"
+    assert LAYOUTS["4.4"].release.encode() in page
+    assert b"testbox" not in (tmp_path / "skeleton").read_bytes()
+
+
 def test_pages_that_look_like_a_users_are_withheld(tmp_path: Path) -> None:
     """Where a page that is needed is not the kernel's by its own struct page, privacy comes first, and it is said."""
     built = machine()
