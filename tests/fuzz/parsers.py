@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
+import zstandard
+
 from tests.build import frame_files, kernel, log
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
@@ -256,6 +258,31 @@ def _symbols() -> Callable[[random.Random], None]:
     return one
 
 
+def _radix() -> Callable[[random.Random], None]:
+    """Page tables, memory sections and struct pages of skeletons of aarch64, riscv64 and loongarch64 kernels."""
+    seeds = []
+    for name in ("aarch64-6.12-16k-52", "aarch64-6.12-16k-47", "loongarch64-7.2"):
+        packed = (Path(__file__).parents[1] / "zoo" / f"{name}.zst").open("rb")
+        with packed, zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True) as plain:
+            data = plain.read()
+        seeds.append((data, [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < 4000]))
+
+    def one(dice: random.Random) -> None:
+        data, places = dice.choice(seeds)
+        patches = {}
+        for _ in range(dice.randrange(1, 12)):
+            at = dice.choice(places) + dice.randrange(512) * 8
+            flip = int.from_bytes(data[at : at + 8], "little") ^ 1 << dice.randrange(64)
+            patches[at] = dice.choice((*_VALUES, flip, dice.getrandbits(64))).to_bytes(8, "little")
+        source = open_file(_Patched(data, patches))
+        try:
+            scan(source, learn(source), dice.randrange(32), Silent())
+        finally:
+            source.close()
+
+    return one
+
+
 #: Name of a parser, and what makes the function that tries it with one input.
 def _ppc64le() -> Callable[[random.Random], None]:
     """Page tables, lists of the memory map, notes in memory and struct pages of ppc64le machines."""
@@ -300,6 +327,7 @@ PARSERS: dict[str, Callable[[], Callable[[random.Random], None]]] = {
     "log": _log,
     "kernel": _kernels,
     "s390x": _s390x,
+    "radix": _radix,
     "symbols": _symbols,
     "ppc64le": _ppc64le,
 }
