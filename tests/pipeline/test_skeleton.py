@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +13,14 @@ from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, IMAGE, KERNEL, PAGE, Machine
 from tests.build.notes import note, prstatus
 from tests.build.s390x_machine import S390Machine
+from tests.build.tools import tool
+from tests.dumps import answers
 from tests.dumps import dump as real_dump
 from tests.pipeline.cli_kit import failed, vmsieve
 from tests.pipeline.kit import Damaged, contents, expected, machine
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.filters.knowledge import learn
+from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import Source, open_source
 from vmsieve.pipeline.classes import take_census
@@ -272,8 +277,8 @@ def test_reads_are_recorded_by_page(tmp_path: Path) -> None:
     source.close()
 
 
-def test_makedumpfile_finds_the_layout_it_knows(tmp_path: Path) -> None:
-    """Unpacked it is a plain kdump-compressed file: header, bitmaps, one descriptor a page, shared ones the same."""
+def test_unpacked_it_is_a_plain_kdump_file(tmp_path: Path) -> None:
+    """The layout that other tools know: header, bitmaps, one descriptor a page, shared ones the same."""
     built = machine()
     make(built.write(tmp_path / "machine.elf"), tmp_path / "skeleton", frame=None)
     data = (tmp_path / "skeleton").read_bytes()
@@ -284,3 +289,22 @@ def test_makedumpfile_finds_the_layout_it_knows(tmp_path: Path) -> None:
     assert {size for _, size, _, _ in table} == {PAGE}
     assert all(at + size <= len(data) for at, size, _, _ in table)
     assert len({at for at, _, _, _ in table}) < len(table) // 4
+
+
+@pytest.mark.oracle
+def test_makedumpfile_selects_the_same_pages_of_it(scratch: Path, tmp_path: Path) -> None:
+    """Both bitmaps of the filtered skeleton are those of the filtered original."""
+    program = tool("makedumpfile")
+    make(real_dump("demo.elf", scratch), tmp_path / "skeleton", frame=None)
+    for level in (0, 8, 31):
+        out = tmp_path / f"out{level}"
+        done = subprocess.run(
+            [program, "-c", "-d", str(level), tmp_path / "skeleton", out], check=False, capture_output=True
+        )
+        assert done.returncode == 0, done.stdout
+        source = open_source(str(out))
+        exists, kept = source.memory_bits(0, BLOCK, PAGE)
+        source.close()
+        answer = answers("demo")["levels"][str(level)]
+        for bits, key in ((exists, "bitmap1_sha256"), (kept, "bitmap2_sha256")):
+            assert hashlib.sha256(bytes(bits).rstrip(b"\0")).hexdigest() == answer[key], (level, key)
