@@ -79,7 +79,8 @@ def learn(
     info = VmcoreInfo.parse(found or b"")
     whole = info.looks_valid()
     if found is not None and not whole:
-        notes.append("VMCOREINFO is garbled: no key in it is known")
+        lack = "OSRELEASE is missing" if info.keys else "no key in it is known"
+        notes.append(f"VMCOREINFO is garbled: {lack}")
     knowledge = Knowledge(_page_size(source, info, notes), _identity(source, info, None), notes=notes)
     try:
         arch, physical = find(source.machine), PhysicalMemory(source)
