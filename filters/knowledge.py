@@ -79,8 +79,7 @@ def learn(
     info = VmcoreInfo.parse(found or b"")
     whole = info.looks_valid()
     if found is not None and not whole:
-        lack = "OSRELEASE is missing" if info.keys else "no key in it is known"
-        notes.append(f"VMCOREINFO is garbled: {lack}")
+        notes.append("VMCOREINFO is garbled: " + ("OSRELEASE is missing" if info.keys else "no key in it is known"))
     knowledge = Knowledge(_page_size(source, info, notes), _identity(source, info, None), notes=notes)
     try:
         arch, physical = find(source.machine), PhysicalMemory(source)

@@ -1,8 +1,9 @@
 """Where a dump is written: a file, a flattened stream, a pipe. Each is a :class:`vmsieve.formats.outputs.Place`.
 
 Writers put descriptors and data alternately, in small pieces; the places gather neighbours into big writes. What is
-gathered is handed on from the highest offset down, because what lies in front (headers, descriptors) points at what
-lies behind: a dump that is torn never points at bytes that are not there.
+gathered is handed on from the highest offset down, where what lies in front (headers, descriptors) points at what
+lies behind: a dump that is torn never points at bytes that are not there. Of a format without pointers it is handed on
+from the lowest up: a dump that is torn has no holes.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class _Gathering(ABC):
 
     def __init__(self, name: str) -> None:
         self._name = name
+        #: The format is one that ascends.
+        self.upward = False
         self._stretches: list[tuple[int, bytearray, int]] = []
         self._gathered = 0
         self._size = 0
@@ -87,7 +90,7 @@ class _Gathering(ABC):
         When a stretch can't be written, what would have been written after it is dropped, as it may point there.
         """
         stretches, self._stretches, self._gathered = self._stretches, [], 0
-        for offset, stretch, unit in sorted(stretches, key=lambda s: s[0], reverse=True):
+        for offset, stretch, unit in sorted(stretches, key=lambda s: s[0], reverse=not self.upward):
             self._emit(offset, memoryview(stretch), unit)
 
     def extend(self, size: int) -> None:

@@ -57,8 +57,10 @@ class Target:
         self.place: FilePlace | FlattenedPlace | PipePlace
         if self.flattened:
             self.place = FlattenedPlace(send, name)
+            self.place.upward = form.sequential
         elif positions:
             self.place = FilePlace(self._fd, name)
+            self.place.upward = form.sequential
         else:
             self.place = PipePlace(send, name)
         self._seekable = positions and not self.flattened
@@ -84,23 +86,41 @@ class Target:
             if stat.S_ISREG(there.st_mode):
                 if not plan.force:
                     raise OutputError("the output exists already", file=plan.output, hint="-f overwrites it")
-                if plan.input != "-" and any(map(self._is_output, input_paths(plan.input))):
-                    raise OutputError("the output is the input", file=plan.output)
                 flags |= os.O_TRUNC
+            if plan.input != "-" and any(self._is_output(path, there) for path in input_paths(plan.input)):
+                raise OutputError("the output is the input", file=plan.output)
         try:
             # A dump holds what was in memory: passwords, keys. Only its owner may read it.
             return os.open(plan.output, flags, 0o600)
         except OSError as error:
             raise OutputError(f"can't write the output: {error.strerror}", file=plan.output) from error
 
-    def _is_output(self, path: str) -> bool:
-        return os.path.exists(path) and os.path.samefile(path, self._path)
+    @staticmethod
+    def _is_output(path: str, there: os.stat_result) -> bool:
+        """Whether ``path`` is the file, or another name of the disk, that will be written; others are not harmed."""
+        try:
+            one = os.stat(path)
+        except OSError:
+            return False
+        if stat.S_ISBLK(there.st_mode) and stat.S_ISBLK(one.st_mode):
+            return one.st_rdev == there.st_rdev
+        return stat.S_ISREG(there.st_mode) and os.path.samestat(one, there)
 
     def _send(self, data: memoryview) -> int:
-        taken = os.write(self._fd, data)
+        try:
+            taken = os.write(self._fd, data)
+        except BlockingIOError:
+            # Whoever has the other end told it not to wait.
+            self._wait()
+            return 0
         self._sent += taken
         self._writeback.wrote(taken)
         return taken
+
+    def _wait(self) -> None:
+        import select
+
+        select.select([], [self._fd], [])
 
     def finish(self) -> None:
         """The place has taken its last byte: bring the frame, if there is one, to its end.

@@ -101,14 +101,16 @@ def call_back(function: Callable[[bytes, int], bytes]) -> tuple[int, Any]:
     """
 
     def run(source: int, size: int, out: int, room: int) -> int:
+        # The caller is machine code, which knows no exceptions. Nor must an interruption end this half-way: the page
+        # would be taken for packed.
         try:
             result = function(ctypes.string_at(source, size), room)
-        except Exception:  # the caller is machine code, which knows no exceptions
+            if len(result) > room:
+                return 0
+            ctypes.memmove(out, result, len(result))
+            return len(result)
+        except BaseException:
             return 0
-        if len(result) > room:
-            return 0
-        ctypes.memmove(out, result, len(result))
-        return len(result)
 
     bound = _PROTOTYPE(run)
     return ctypes.cast(bound, ctypes.c_void_p).value or 0, bound

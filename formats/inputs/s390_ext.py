@@ -59,12 +59,15 @@ def _open(file: ByteFile) -> Source:
 def _find(file: ByteFile, header: Header) -> tuple[Segments, int | None, str]:
     """The segments; the time in the end marker, or why there is none."""
     best: tuple[Segments, int | None, str] | None = None
+    most = (0, 0)
     for block in _blocks(file.name):
         found = Segments(file, header, block)
         found.walk(s390.HEADER_SIZE)
         tod, problem = end_marker(file, found.at, header) if found.stopped else (None, _TORN)
-        if best is None or tod is not None or found.there > best[0].there:
-            best = found, tod, problem
+        # Of a file that is cut off there is no end marker: the smaller a block, the more of it seems to be there.
+        rank = found.streams(), found.there
+        if best is None or tod is not None or rank > most:
+            best, most = (found, tod, problem), rank
         # Without packed segments nothing depends on the size of a block.
         if tod is not None or not found.heads:
             break

@@ -12,6 +12,7 @@ from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codecs
+from vmsieve.formats.codecs._libraries import call_back
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.pipeline.cli import main
@@ -77,3 +78,16 @@ def test_nothing_is_written_when_it_can_not_be_had(tmp_path: Path, capsys: pytes
     assert main(["dump", "-q", "--codec", "zlib@libnothing:1", str(core), str(out)]) == 2
     assert "zlib pages of level 1 can't come from libnothing" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_an_interruption_within_a_callback_leaves_the_page_as_it_is() -> None:
+    """Machine code called Python, and knows no exceptions: the page counts as one that can't be packed."""
+
+    def interrupted(_data: bytes, _room: int) -> bytes:
+        raise KeyboardInterrupt
+
+    where, keep = call_back(interrupted)
+    function = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 4)(where)
+    page = ctypes.create_string_buffer(_PAGE)
+    assert function(ctypes.addressof(page), _PAGE, ctypes.addressof(page), _PAGE) == 0
+    del keep

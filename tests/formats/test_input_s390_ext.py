@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import threading
 from dataclasses import replace
@@ -243,3 +244,19 @@ def test_a_file_is_mapped_zeros_and_all(tmp_path: Path) -> None:
         pytest.skip("this kernel can't say whether a mapped page is there")
     assert bytes(memory) == MEMORY[MIB : 4 * MIB]
     assert not opened("zlib").map_at(address, MIB, 3 * MIB)
+
+
+@pytest.mark.parametrize("block", [512, 1024, 2048, 4096])
+@pytest.mark.parametrize("part", [0.4, 0.7, 0.9])
+def test_a_file_cut_off_within_a_segment_has_the_right_blocks(block: int, part: float) -> None:
+    """Smaller blocks would make it look more whole: what units begin with tells better."""
+    noise = random.Random(1).randbytes(64 << 10)
+    memory = machine(1) + b"".join(bytes([i]) * (MIB - len(noise)) + noise for i in range(1, 16))
+    data = compressed(Dump(memory), block)
+    opened = source(data[: MIB + int((len(data) - MIB) * part)])
+    assert opened.header["block_size"] == block
+    assert opened.incomplete
+    there = max(row.stored_end for row in opened.ranges())
+    assert there > 16 * MIB * (part - 0.2)
+    assert read(opened, 0, there) == memory[:there]
+    opened.close()

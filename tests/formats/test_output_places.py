@@ -368,3 +368,23 @@ def test_the_limit_of_a_process_on_file_size_reads_as_no_room(tmp_path: Path) ->
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "x: no room for the output, at 0x1388\n"
     assert (tmp_path / "x").stat().st_size == 5000
+
+
+@pytest.mark.parametrize(("upward", "first"), [(False, 16384), (True, 4096)])
+def test_the_order_in_which_stretches_go_out(
+    upward: bool, first: int, file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is pointed at goes first; of a format without pointers, the lower: a torn one has no holes."""
+    offsets: list[int] = []
+
+    def note(_: int, data: memoryview, at: int) -> int:
+        offsets.append(at)
+        return len(data)
+
+    monkeypatch.setattr(os, "pwrite", note)
+    place = FilePlace(file, "dump")
+    place.upward = upward
+    place.put(4096, bytes(4096))
+    place.put(16384, bytes(4096))
+    place.flush()
+    assert offsets == [first, 4096 + 16384 - first]

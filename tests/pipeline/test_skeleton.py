@@ -13,9 +13,9 @@ from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, IMAGE, KERNEL, PAGE, Machine
 from tests.build.notes import note, prstatus
 from tests.build.s390x_machine import S390Machine
-from tests.build.tools import tool
 from tests.dumps import answers
 from tests.dumps import dump as real_dump
+from tests.filters.test_classify_oracle import makedumpfile
 from tests.pipeline.cli_kit import failed, vmsieve
 from tests.pipeline.kit import Damaged, contents, expected, machine
 from vmsieve.filters.kernel.printk import kernel_log
@@ -294,7 +294,7 @@ def test_unpacked_it_is_a_plain_kdump_file(tmp_path: Path) -> None:
 @pytest.mark.oracle
 def test_makedumpfile_selects_the_same_pages_of_it(scratch: Path, tmp_path: Path) -> None:
     """Both bitmaps of the filtered skeleton are those of the filtered original."""
-    program = tool("makedumpfile")
+    program = makedumpfile("6.12")
     make(real_dump("demo.elf", scratch), tmp_path / "skeleton", frame=None)
     for level in (0, 8, 31):
         out = tmp_path / f"out{level}"
