@@ -14,7 +14,7 @@ from typing import Protocol
 from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
 from vmsieve.formats.mapping import map_file
 
-__all__ = ["ByteFile", "PlainFile", "read_exactly", "seekable"]
+__all__ = ["ByteFile", "PlainFile", "read_as", "read_exactly", "read_memory", "seekable"]
 
 
 class ByteFile(Protocol):
@@ -102,6 +102,32 @@ def seekable(fd: int) -> bool:
     """Whether ``fd`` is something that can be read at random positions: a regular file or a block device."""
     mode = os.fstat(fd).st_mode
     return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
+
+
+def read_as(file: ByteFile, place: int, out: memoryview, at: int, name: str) -> int:
+    """Read from ``place`` of ``file`` on what a reader knows as the bytes of ``name`` from ``at`` on.
+
+    Returns how many bytes there were, as :meth:`ByteFile.read_into`.
+
+    Raises:
+        ReadError: The medium fails; it tells of ``name``, and of where there.
+    """
+    try:
+        return file.read_into(place, out)
+    except ReadError as error:
+        failed = at + (error.offset - place if error.offset is not None else 0)
+        raise ReadError(error.message, file=name, offset=failed) from error
+
+
+def read_memory(file: ByteFile, place: int, out: memoryview, paddr: int) -> None:
+    """Fill ``out`` with the memory from ``paddr`` on, which is stored at ``place`` of ``file``.
+
+    Raises:
+        ReadError: The medium fails, or the file ends before; ``offset`` is the physical address.
+    """
+    got = read_as(file, place, out, paddr, file.name)
+    if got < len(out):
+        raise ReadError("the file has become shorter", file=file.name, offset=paddr + got)
 
 
 def read_exactly(file: ByteFile, offset: int, size: int) -> bytes:

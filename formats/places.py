@@ -50,10 +50,9 @@ def _refused(error: OSError, name: str, offset: int) -> OutputError:
 class _Gathering(ABC):
     """Makes big writes of small neighbouring ones."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, upward: bool) -> None:
         self._name = name
-        #: The format is one that ascends.
-        self.upward = False
+        self._upward = upward
         self._stretches: list[tuple[int, bytearray, int]] = []
         self._gathered = 0
         self._size = 0
@@ -90,7 +89,7 @@ class _Gathering(ABC):
         When a stretch can't be written, what would have been written after it is dropped, as it may point there.
         """
         stretches, self._stretches, self._gathered = self._stretches, [], 0
-        for offset, stretch, unit in sorted(stretches, key=lambda s: s[0], reverse=not self.upward):
+        for offset, stretch, unit in sorted(stretches, key=lambda s: s[0], reverse=not self._upward):
             self._emit(offset, memoryview(stretch), unit)
 
     def extend(self, size: int) -> None:
@@ -106,10 +105,11 @@ class FilePlace(_Gathering):
         name: For messages.
         durable: Before the dump is marked whole, wait until everything else is on the medium: only so are all errors of
             the medium seen.
+        upward: The format has no pointers: what is gathered is written from the lowest offset up.
     """
 
-    def __init__(self, fd: int, name: str, *, durable: bool = False) -> None:
-        super().__init__(name)
+    def __init__(self, fd: int, name: str, *, durable: bool = False, upward: bool = False) -> None:
+        super().__init__(name, upward=upward)
         self._fd = fd
         self._writeback = Writeback(fd)
         self._durable = durable
@@ -201,10 +201,11 @@ class FlattenedPlace(_Gathering):
     Args:
         write: Takes bytes; returns how many, or None for all.
         name: For messages.
+        upward: As of :class:`FilePlace`.
     """
 
-    def __init__(self, write: Callable[[memoryview], int | None], name: str) -> None:
-        super().__init__(name)
+    def __init__(self, write: Callable[[memoryview], int | None], name: str, *, upward: bool = False) -> None:
+        super().__init__(name, upward=upward)
         self._sender = Sender(write, name)
         self._held: dict[int, bytes] = {}
         self._top = 0

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from perf.measure import CommandError, environment, interleave, machine, table, write_json
 from perf.sample import write_sample
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.codecs import codec, codecs
+from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.kernels.pack import pack_pages, unpack_pages
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def kernel_pass(job: Job, path: Path, rounds: int) -> Result:
     out = bytearray((_BATCH + 1) * _PAGE)
     index, sizes, flags = ((ctypes.c_uint32 * _BATCH)() for _ in range(3))
     index[:] = list(range(_BATCH))
-    which = [c.name for c in codecs()].index(job.codec)
+    which = codec_number(job.codec)
     packer = codec(job.codec).open_compressor(job.level, _PAGE)
     unpacker = codec(job.codec).open_decompressor(_PAGE)
     # The first call of a kernel loads it.

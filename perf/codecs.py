@@ -16,7 +16,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vmsieve.formats.codecs import State, codec, codecs
+from vmsieve.formats.codecs import State, codec, codec_number
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.kernels import bind, kernel
 from vmsieve.formats.kernels.copies import copy
@@ -85,7 +85,7 @@ class Bench:
 
     def own(self, name: str, level: int) -> Row:
         """A codec of ours."""
-        this, which = codec(name), [c.name for c in codecs()].index(name)
+        this, which = codec(name), codec_number(name)
         packer, unpacker = this.open_compressor(level, self.size), this.open_decompressor(self.size)
         sizes, flags = array("I", [0] * self.count), array("I", [0] * self.count)
         out, table = ctypes.create_string_buffer(len(self.pages)), bytearray(16 * self.count)

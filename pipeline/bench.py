@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.codecs import codec, codecs
+from vmsieve.formats.codecs import codec, codec_number, codecs
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.formats.kernels.zero import zero_pages
@@ -223,7 +223,7 @@ class _Out:
 
 def _pack(choice: Choice, chunks: list[Pages], page_size: int, seconds: float) -> Packing:
     """Pack chunks until all are, or the time is over."""
-    which = [c.name for c in codecs()].index(choice.codec)
+    which = codec_number(choice.codec)
     packer = codec(choice.codec)
     end = time.perf_counter() + seconds
     left = iter(chunks)

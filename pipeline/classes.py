@@ -9,7 +9,7 @@ from vmsieve.filters.classify import Classifier, tally
 from vmsieve.filters.kernels.classify import census_pages
 from vmsieve.filters.rules import rules
 from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of
-from vmsieve.formats.codecs import codec, codecs
+from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.kernels.bits import count_bits
 from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.formats.kernels.zero import zero_pages
@@ -133,7 +133,7 @@ class _Counter:
         self._sizes = (ctypes.c_uint32 * self._pages.room)()
         self._flags = (ctypes.c_uint32 * self._pages.room)()
         self._out = bytearray(len(self._pages.raw) + census.page_size)
-        self._which = [c.name for c in codecs()].index(_CODEC)
+        self._which = codec_number(_CODEC)
         packer = codec(_CODEC)
         self._state = packer.open_compressor(packer.default_level, census.page_size)
         self._chunks = 0

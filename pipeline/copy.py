@@ -6,7 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.codecs import codecs
+from vmsieve.formats.codecs import codec_number
 from vmsieve.formats.kernels import bits
 from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.formats.mapping import anonymous
@@ -62,7 +62,7 @@ class _Packer:
     def __init__(self, source: Source, codec: Codec, *, drop_zero: bool) -> None:
         self._source = source
         self._codec = codec
-        self._number = [c.name for c in codecs()].index(codec.name)
+        self._number = codec_number(codec.name)
         self._drop_zero = drop_zero
 
     def work(self, chunk: _Chunk) -> None:

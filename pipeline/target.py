@@ -56,11 +56,9 @@ class Target:
         send = self._send if self._stream is None else self._stream.write
         self.place: FilePlace | FlattenedPlace | PipePlace
         if self.flattened:
-            self.place = FlattenedPlace(send, name)
-            self.place.upward = form.sequential
+            self.place = FlattenedPlace(send, name, upward=form.sequential)
         elif positions:
-            self.place = FilePlace(self._fd, name)
-            self.place.upward = form.sequential
+            self.place = FilePlace(self._fd, name, upward=form.sequential)
         else:
             self.place = PipePlace(send, name)
         self._seekable = positions and not self.flattened

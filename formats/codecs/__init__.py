@@ -17,7 +17,7 @@ from typing import Any, Callable
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.records import field, record, replace
 
-__all__ = ["Codec", "State", "codec", "codecs", "passed_over"]
+__all__ = ["Codec", "State", "codec", "codec_number", "codecs", "passed_over"]
 
 
 @record
@@ -80,6 +80,11 @@ def codecs() -> list[Codec]:
     from vmsieve.formats.plugins import scan
 
     return scan(room, "CODEC", Codec)
+
+
+def codec_number(name: str) -> int:
+    """What kernels call the codec called ``name`` by."""
+    return [one.name for one in codecs()].index(name)
 
 
 def codec(name: str) -> Codec:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.errors import CorruptError, ReadError, UnsupportedError
+from vmsieve.formats.errors import CorruptError, UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
+from vmsieve.formats.inputs._pieces import PiecedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["MAGIC", "MAGIC_AT", "ROOT", "Ext4", "StoredFile"]
+__all__ = ["MAGIC", "MAGIC_AT", "ROOT", "Ext4"]
 
 #: The superblock, and s_magic in it.
 _SUPERBLOCK: Final = 1024
@@ -37,41 +38,6 @@ _DEEPEST: Final = 5
 _UNWRITTEN: Final = 32768
 _DIRECTORY_MOST: Final = 1 << 20
 _NODES_MOST: Final = 1 << 16
-
-
-class StoredFile:
-    """A file in the file system; see :class:`vmsieve.formats.files.ByteFile`. Holes read as zeros."""
-
-    def __init__(self, outer: ByteFile, size: int, pieces: Extents) -> None:
-        self.name = outer.name
-        self.size = size
-        self._outer, self._pieces = outer, pieces
-
-    def read_into(self, offset: int, out: memoryview) -> int:
-        """See :class:`vmsieve.formats.files.ByteFile`."""
-        pieces, end = self._pieces, min(offset + len(out), self.size)
-        at, i = offset, pieces.find(offset)
-        while at < end:
-            start = min(pieces.starts[i], end) if i < len(pieces.starts) else end
-            if at < start:
-                out[at - offset : start - offset] = bytes(start - at)
-                at = start
-                continue
-            stop = min(pieces.ends[i], end)
-            place = pieces.places[i] + at - start
-            try:
-                got = self._outer.read_into(place, out[at - offset : stop - offset]) if place < self._outer.size else 0
-            except ReadError as error:
-                failed = at + (error.offset - place if error.offset is not None else 0)
-                raise ReadError(error.message, file=self.name, offset=failed) from error
-            if got < stop - at:
-                return at + got - offset
-            at, i = stop, i + 1
-        return max(0, end - offset)
-
-    def close(self) -> None:
-        """Close the file that the file system is in."""
-        self._outer.close()
 
 
 class Ext4:
@@ -118,7 +84,7 @@ class Ext4:
             at += size
         return None
 
-    def open(self, inode: int) -> StoredFile:
+    def open(self, inode: int) -> PiecedFile:
         """The file of an inode.
 
         Raises:
@@ -137,7 +103,7 @@ class Ext4:
         for start, count, place in self._leaves(data[0x28 : 0x28 + 60], _DEEPEST + 1):
             pieces.add(start * self._block, (start + count) * self._block, place * self._block)
         pieces.settle(last_wins=False)
-        return StoredFile(self._file, low | high << 32, pieces)
+        return PiecedFile(self._file, low | high << 32, pieces)
 
     def _leaves(self, node: bytes, above: int) -> Iterator[tuple[int, int, int]]:
         """What a node of the tree maps: first block of the file, blocks, first block of the disk."""

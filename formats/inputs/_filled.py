@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import CorruptError, ReadError, UsageError
 from vmsieve.formats.extents import Extents
+from vmsieve.formats.files import read_memory
 from vmsieve.formats.inputs import MemoryRange, Source
 from vmsieve.formats.mapping import map_nothing
 
@@ -103,13 +104,7 @@ class FilledSource(Source):
             i += 1
 
     def _read_piece(self, place: int, paddr: int, out: memoryview) -> None:
-        try:
-            got = self.file.read_into(place, out)
-        except ReadError as error:
-            failed = paddr + (error.offset - place if error.offset is not None else 0)
-            raise ReadError(error.message, file=self.file.name, offset=failed) from error
-        if got < len(out):
-            raise ReadError("the file has become shorter", file=self.file.name, offset=paddr + got)
+        read_memory(self.file, place, out, paddr)
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
         """See :class:`Source`."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.errors import CorruptError, ReadError, TruncatedError, UnsupportedError
-from vmsieve.formats.files import read_exactly
+from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
+from vmsieve.formats.files import read_as, read_exactly
 from vmsieve.formats.inputs._s390_header import read_header
 from vmsieve.formats.layouts import s390
 from vmsieve.formats.records import record
@@ -70,11 +70,8 @@ class VolumesFile:
     def read_into(self, offset: int, out: memoryview) -> int:
         """See :class:`vmsieve.formats.files.ByteFile`."""
         number, at = offset >> SHIFT, offset & ((1 << SHIFT) - 1)
-        try:
-            return self._files[number].read_into(at, out)
-        except ReadError as error:
-            failed = offset + error.offset - at if error.offset is not None else offset
-            raise ReadError(error.message, file=error.file, offset=failed) from error
+        file = self._files[number]
+        return read_as(file, at, out, offset, file.name)
 
     def map_at(self, address: int, offset: int, size: int) -> bool:
         """See :class:`vmsieve.formats.files.PlainFile`."""

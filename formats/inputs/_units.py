@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, Callable, Final, Generic, TypeVar
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.codecs import codecs
+from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.kernels.pack import unpack_pages
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Inflater:
     """Unpacks zlib streams with the fastest library there is; for several threads at once."""
 
     def __init__(self) -> None:
-        self._which = next(i for i, codec in enumerate(codecs()) if codec.name == "zlib")
+        self._which = codec_number("zlib")
         #: What a thread needs: the library's state, and room for packed data, which costs less than new room each time.
         self._idle: list[tuple[State, bytearray]] = []
 
@@ -42,7 +42,7 @@ class Inflater:
         try:
             state, room = self._idle.pop()
         except IndexError:
-            state, room = codecs()[self._which].open_decompressor(len(out)), bytearray()
+            state, room = codec("zlib").open_decompressor(len(out)), bytearray()
         if len(room) < size:
             room = bytearray(size)
         try:

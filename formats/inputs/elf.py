@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
-from vmsieve.formats.files import PlainFile, read_exactly
+from vmsieve.formats.files import PlainFile, read_exactly, read_memory
 from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
 from vmsieve.formats.inputs._elf import Segments, read_header, read_segments
 from vmsieve.formats.layouts import elf
@@ -129,7 +129,7 @@ class ElfSource(Source):
                 at = start
                 continue
             stop = min(data.ends[i], end)
-            self._read_piece(data.places[i] + at - start, at, out[at - paddr : stop - paddr])
+            read_memory(self.file, data.places[i] + at - start, out[at - paddr : stop - paddr], at)
             at, i = stop, i + 1
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
@@ -139,15 +139,6 @@ class ElfSource(Source):
         if not whole or not isinstance(self.file, PlainFile):
             return False
         return self.file.map_at(address, data.places[i] + paddr - data.starts[i], size)
-
-    def _read_piece(self, place: int, paddr: int, out: memoryview) -> None:
-        try:
-            got = self.file.read_into(place, out)
-        except ReadError as error:
-            failed = paddr + (error.offset - place if error.offset is not None else 0)
-            raise ReadError(error.message, file=self.file.name, offset=failed) from error
-        if got < len(out):
-            raise ReadError("the file has become shorter", file=self.file.name, offset=paddr + got)
 
     def _check_there(self, paddr: int, end: int) -> None:
         """Raise ReadError when a page of ``paddr .. end`` is no memory, or none of it is stored."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Callable, Final
 
-from vmsieve.formats.errors import FormatError, ReadError, TruncatedError, UnsupportedError
+from vmsieve.formats.errors import FormatError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import Container
+from vmsieve.formats.inputs._pieces import PiecedFile
 from vmsieve.formats.layouts import flattened
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _PIECES_LIMIT: Final = 1 << 23
 _STEP: Final = 1 << 20
 
 
-class FlattenedFile:
+class FlattenedFile(PiecedFile):
     """The file that a flattened one stands for; see :class:`vmsieve.formats.files.ByteFile`.
 
     Attributes:
@@ -46,11 +47,9 @@ class FlattenedFile:
             ReadError: The medium fails.
         """
         _check_header(read_exactly(outer, 0, flattened.HEADER_SIZE), outer.name)
-        self.name = outer.name
+        super().__init__(outer, 0, Extents())
         self.torn = True
         self.oddities: list[str] = []
-        self._outer = outer
-        self._pieces = Extents()
         self._walk()
         if not self._pieces.starts:
             raise TruncatedError("the flattened file holds nothing", file=outer.name)
@@ -82,34 +81,6 @@ class FlattenedFile:
                 return
             at += size
         raise UnsupportedError("the flattened file is in too many pieces", file=self.name)
-
-    def read_into(self, offset: int, out: memoryview) -> int:
-        """See :class:`vmsieve.formats.files.ByteFile`."""
-        pieces = self._pieces
-        end = min(offset + len(out), self.size)
-        at = offset
-        i = pieces.find(offset)
-        while at < end:
-            start = min(pieces.starts[i], end)
-            if at < start:
-                out[at - offset : start - offset] = bytes(start - at)
-                at = start
-                continue
-            stop = min(pieces.ends[i], end)
-            place = pieces.places[i] + at - start
-            try:
-                got = self._outer.read_into(place, out[at - offset : stop - offset])
-            except ReadError as error:
-                failed = at + (error.offset - place if error.offset is not None else 0)
-                raise ReadError(error.message, file=self.name, offset=failed) from error
-            if got < stop - at:
-                return at + got - offset
-            at, i = stop, i + 1
-        return max(0, end - offset)
-
-    def close(self) -> None:
-        """Close the flattened file too."""
-        self._outer.close()
 
 
 def _check_header(header: bytes, name: str | None) -> None:

@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.codecs import codecs
+from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.errors import ReadError, TruncatedError, UnsupportedError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat
@@ -68,7 +68,7 @@ class LkcdSource(FilledSource):
         }  # fmt: skip
         self.prefixes = self._prefixes(size)
         self._idle: list[State] = []
-        self._which = next(i for i, codec in enumerate(codecs()) if codec.name == "zlib")
+        self._which = codec_number("zlib")
         if walk.problem:
             self.incomplete = True
             self.oddities.append(walk.problem)
@@ -128,7 +128,7 @@ class LkcdSource(FilledSource):
         try:
             state = self._idle.pop()
         except IndexError:
-            state = codecs()[self._which].open_decompressor(PAGE)
+            state = codec("zlib").open_decompressor(PAGE)
         try:
             return unpack_pages(self._which, state.address, count, table, packed, PAGE, out)
         finally:

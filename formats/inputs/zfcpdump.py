@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.errors import CorruptError, ReadError, TruncatedError, UnsupportedError
-from vmsieve.formats.files import read_exactly
+from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
+from vmsieve.formats.files import read_as, read_exactly
 from vmsieve.formats.inputs import Container
 from vmsieve.formats.os_info import checksum
 
@@ -45,11 +45,7 @@ class _PartFile:
     def read_into(self, offset: int, out: memoryview) -> int:
         """See :class:`vmsieve.formats.files.ByteFile`."""
         part = out[: max(self.size - offset, 0)]
-        try:
-            return self._outer.read_into(self._start + offset, part) if part else 0
-        except ReadError as error:
-            failed = error.offset - self._start if error.offset is not None else offset
-            raise ReadError(error.message, file=self.name, offset=failed) from error
+        return read_as(self._outer, self._start + offset, part, offset, self.name) if part else 0
 
     def close(self) -> None:
         """Close the whole file."""

@@ -11,11 +11,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import OutputError
-from vmsieve.formats.kernels.describe import page_runs
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.outputs import OutputFormat, Writer
+from vmsieve.formats.outputs._runs import stored_runs
 from vmsieve.formats.outputs._segments import AddressMap, Segment, segments
 
 if TYPE_CHECKING:
@@ -137,21 +136,9 @@ class ElfWriter(Writer):
 
     def pages(self, batch: Batch) -> None:
         """See :class:`vmsieve.formats.outputs.Writer`."""
-        if batch.count == 0:
-            return
-        runs = memoryview(bytearray(batch.count * 24)).cast("Q")
-        tally = memoryview(bytearray(16)).cast("Q")
-        found = page_runs(
-            batch.count, address_of(batch.pfns), address_of(batch.sizes), address_of(batch.flags),
-            address_of(runs), address_of(tally),
-        )  # fmt: skip
-        stored, missing = tally
-        page_size = self._it.page_size
-        if stored * page_size != len(batch.data):
-            raise AssertionError(f"{stored} pages with {len(batch.data)} bytes")
-        for i in range(found):
-            pfn, pages, at = runs[3 * i : 3 * i + 3]
-            self._put_run(pfn, batch.data[at * page_size : (at + pages) * page_size])
+        runs, missing = stored_runs(batch, self._it.page_size)
+        for pfn, data in runs:
+            self._put_run(pfn, data)
         self._missing += missing
         self._pages += batch.count
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs._s390_registers import parse_notes
-from vmsieve.formats.kernels.describe import page_runs
 from vmsieve.formats.layouts import s390
 from vmsieve.formats.outputs import OutputFormat, Writer
 from vmsieve.formats.outputs._registers import Patches, patched, register_pages
+from vmsieve.formats.outputs._runs import stored_runs
 
 if TYPE_CHECKING:
     from vmsieve.formats.outputs import Batch, Description, Place
@@ -57,20 +56,10 @@ class S390Writer(Writer):
 
     def pages(self, batch: Batch) -> None:
         """See :class:`vmsieve.formats.outputs.Writer`."""
-        if batch.count == 0:
-            return
-        runs = memoryview(bytearray(batch.count * 24)).cast("Q")
-        tally = memoryview(bytearray(16)).cast("Q")
-        found = page_runs(
-            batch.count, address_of(batch.pfns), address_of(batch.sizes), address_of(batch.flags),
-            address_of(runs), address_of(tally),
-        )  # fmt: skip
-        if tally[0] * _PAGE != len(batch.data):
-            raise AssertionError(f"{tally[0]} pages with {len(batch.data)} bytes")
-        for i in range(found):
-            pfn, pages, at = runs[3 * i : 3 * i + 3]
-            self._put_run(pfn, batch.data[at * _PAGE : (at + pages) * _PAGE])
-        self._missing += tally[1]
+        runs, missing = stored_runs(batch, _PAGE)
+        for pfn, data in runs:
+            self._put_run(pfn, data)
+        self._missing += missing
         self._pages += batch.count
 
     def _put_run(self, pfn: int, data: memoryview) -> None:

@@ -7,6 +7,7 @@ test maps.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from tests.build.kernel import PAGE, FakeSource, NoFile, virtual_memory
@@ -20,7 +21,7 @@ END = 1 << 64
 MIB = 1 << 20
 
 
-class FakeRadix:
+class FakeRadix(ABC):
     """A machine.
 
     Args:
@@ -51,17 +52,17 @@ class FakeRadix:
             "OSRELEASE": "6.12.0-test", "PAGESIZE": str(1 << shift), "SYMBOL(swapper_pg_dir)": f"{root_vaddr:x}",
         }  # fmt: skip
 
+    @abstractmethod
     def table_entry(self, paddr: int, level: int) -> int:
         """An entry that leads to a table."""
-        raise NotImplementedError
 
+    @abstractmethod
     def page_entry(self, paddr: int, level: int) -> int:
         """An entry that leads to memory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def target(self, entry: int, level: int, index: int) -> tuple[str, int]:
         """What an entry is: ``"none"``, ``"table"``, ``"page"`` or ``"odd"``; and what address it has."""
-        raise NotImplementedError
 
     def size(self, level: int) -> int:
         """Bytes that an entry of a level maps."""

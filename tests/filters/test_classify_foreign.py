@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.build.layouts import LAYOUTS, STRUCT_PAGE
 from tests.filters.classify_kit import classifier, classify, random_pages
-from tests.formats.foreign import MACHINES, Program, emulator
+from tests.formats.foreign import MACHINES, Program, shipped
 from vmsieve.filters.kernels import classify as k
-from vmsieve.formats.kernels import native
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COUNT = 1500
 FIRST = 0x4321
@@ -20,11 +22,7 @@ FIRST = 0x4321
 @pytest.fixture(params=MACHINES)
 def program(request: pytest.FixtureRequest) -> Program:
     """A program for a machine, with the code that the package ships for it."""
-    emulator(request.param)
-    path = Path(native.object_path()).with_name(f"{request.param}.so")
-    if not path.exists():
-        pytest.skip(f"no machine code was built for {request.param}")
-    return Program(request.param, path.read_bytes())
+    return shipped(request.param)
 
 
 def test_pages_are_classified_as_here(program: Program, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.build.kernel import PAGE
 from tests.build.ppc64 import MIB, OFFSET, OLD_VMEMMAP, PIECES, ROOT, TABLES, VARIABLES, VMEMMAP, FakePpc
+from tests.filters.walk_kit import assert_translates
 from vmsieve.filters.kernel.arch import find
 from vmsieve.filters.kernel.arch.ppc64le import ARCH, PpcTables
 from vmsieve.filters.kernel.memory import PhysicalMemory
@@ -296,15 +297,7 @@ def test_translation_equals_a_walk_in_plain_words(
         wanted.append(slot * size)
     memory = kernel.memory()
     for probe in probes + wanted:
-        try:
-            expected = _walk(kernel, here + probe)
-        except ReadError:
-            expected = None
-        try:
-            found: int | None = memory.translate(here + probe)[0]
-        except (KernelError, ReadError):
-            found = None
-        assert found == expected
+        assert_translates(memory, here + probe, lambda vaddr: _walk(kernel, vaddr))
 
 
 @pytest.mark.fuzz

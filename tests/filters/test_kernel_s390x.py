@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.build.kernel import PAGE
 from tests.build.s390x import IDENTITY, IMAGE, IMAGE_PHYS, INVALID, LARGE, MIB, ROOT, FakeS390
+from tests.filters.walk_kit import assert_translates
 from vmsieve.filters.kernel.arch import find
 from vmsieve.filters.kernel.arch.s390x import ARCH, S390Tables
 from vmsieve.filters.kernel.memory import PhysicalMemory
@@ -242,15 +243,7 @@ def test_translation_equals_a_walk_in_plain_words(
             continue  # a large page already lies there
     memory = kernel.memory()
     for probe in probes + [slot * size for size, slot, _ in maps]:
-        try:
-            expected = _walk(kernel, here + probe)
-        except ReadError:
-            expected = None
-        try:
-            found: int | None = memory.translate(here + probe)[0]
-        except (KernelError, ReadError):
-            found = None
-        assert found == expected
+        assert_translates(memory, here + probe, lambda vaddr: _walk(kernel, vaddr))
 
 
 @pytest.mark.fuzz

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.build.kernel import DIRECT, IMAGE, LARGE, PAGE, PRESENT, FakeKernel
+from tests.filters.walk_kit import assert_translates
 from vmsieve.filters.kernel.arch import Arch, arches, find
 from vmsieve.filters.kernel.arch.x86_64 import ARCH, KERNEL_MAP, X86Tables
 from vmsieve.filters.kernel.memory import PhysicalMemory
@@ -286,15 +287,7 @@ def test_translation_equals_a_walk_in_plain_words(
             continue  # a large page already lies there
     memory = kernel.memory()
     for probe in probes + [slot * (PAGE << 9 * (level - 1)) for level, slot, _ in maps]:
-        try:
-            expected = _walk(kernel, HERE + probe)
-        except ReadError:
-            expected = None
-        try:
-            found: int | None = memory.translate(HERE + probe)[0]
-        except (KernelError, ReadError):
-            found = None
-        assert found == expected
+        assert_translates(memory, HERE + probe, lambda vaddr: _walk(kernel, vaddr))
 
 
 @pytest.mark.fuzz

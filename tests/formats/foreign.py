@@ -13,12 +13,12 @@ import shutil
 import struct
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from vmsieve.formats.kernels import native
 
 _CODE, _STUB, _SYSTEM, _MEMORY = 0x1000_0000, 0x1800_0000, 0x1C00_0000, 0x2000_0000
 _MOST: Final = 12  # arguments that the stub passes; a callee ignores what it has no parameter for
@@ -63,6 +63,15 @@ def emulator(machine: str) -> list[str]:
         if path is not None:
             return [path, *options]
     pytest.skip(f"qemu-user for {machine} is not installed")
+
+
+def shipped(machine: str) -> Program:
+    """A program for a machine, with the code that the package ships for it; skips the test where it can't run."""
+    emulator(machine)
+    path = Path(native.object_path()).with_name(f"{machine}.so")
+    if not path.exists():
+        pytest.skip(f"no machine code was built for {machine}")
+    return Program(machine, path.read_bytes())
 
 
 class Program:

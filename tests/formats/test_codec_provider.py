@@ -11,7 +11,7 @@ import pytest
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.codecs import codec, codecs
+from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.codecs._libraries import call_back
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.kernels.pack import pack_pages
@@ -29,7 +29,7 @@ def packed_by(name: str, level: int) -> tuple[str, bytes]:
     state = chosen.open_compressor(level, _PAGE)
     page = bytearray(bytes(range(64)) * (_PAGE // 64))
     out, index, sizes, flags = bytearray(2 * _PAGE), (ctypes.c_uint32 * 1)(), (ctypes.c_uint32 * 1)(), ctypes.c_uint32()
-    which = [c.name for c in codecs()].index(chosen.name)
+    which = codec_number(chosen.name)
     size = pack_pages(
         which, state.address, 1, address_of(page), ctypes.addressof(index), _PAGE, 0, chosen.flag,
         ctypes.addressof(sizes), ctypes.addressof(flags), address_of(out),

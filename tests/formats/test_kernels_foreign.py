@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import random
 import struct
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.formats import codec_kit as kit
 from tests.formats import test_kernels_dialect as dialect
-from tests.formats.foreign import MACHINES, Program, Result, emulator
+from tests.formats.foreign import MACHINES, Program, Result, emulator, shipped
 from tests.formats.twins import deflate, lzo, snappy
 from vmsieve.formats.codecs import codec
 from vmsieve.formats.codecs import zlib as zlib_codec
-from vmsieve.formats.kernels import native
 from vmsieve.formats.kernels.deflate_memory import constants, fast_constants, memory_size
 from vmsieve.formats.kernels.dialect import MASK
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TWINS: dict[str, Any] = {"lzo": lzo, "snappy": snappy}
 PACKERS: dict[str, Any] = {**TWINS, "zlib:0": deflate, "zlib:1": deflate}
@@ -28,11 +29,7 @@ PAGE = 4096
 @pytest.fixture(params=MACHINES)
 def program(request: pytest.FixtureRequest) -> Program:
     """A program for a machine, with the code that the package ships for it."""
-    emulator(request.param)
-    path = Path(native.object_path()).with_name(f"{request.param}.so")
-    if not path.exists():
-        pytest.skip(f"no machine code was built for {request.param}")
-    return Program(request.param, path.read_bytes())
+    return shipped(request.param)
 
 
 def _words(program: Program, layout: str, *words: int) -> int:

@@ -382,8 +382,7 @@ def test_the_order_in_which_stretches_go_out(
         return len(data)
 
     monkeypatch.setattr(os, "pwrite", note)
-    place = FilePlace(file, "dump")
-    place.upward = upward
+    place = FilePlace(file, "dump", upward=upward)
     place.put(4096, bytes(4096))
     place.put(16384, bytes(4096))
     place.flush()

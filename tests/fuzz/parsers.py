@@ -283,7 +283,6 @@ def _radix() -> Callable[[random.Random], None]:
     return one
 
 
-#: Name of a parser, and what makes the function that tries it with one input.
 def _ppc64le() -> Callable[[random.Random], None]:
     """Page tables, lists of the memory map, notes in memory and struct pages of ppc64le machines."""
     seeds = []
@@ -313,6 +312,7 @@ def _ppc64le() -> Callable[[random.Random], None]:
     return one
 
 
+#: Name of a parser, and what makes the function that tries it with one input.
 PARSERS: dict[str, Callable[[], Callable[[random.Random], None]]] = {
     "elf": lambda: _inputs("elf"),
     "kdump": lambda: _inputs("kdump"),

@@ -1,0 +1,46 @@
+"""Files within files: their pieces lie here and there in another one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.files import read_as
+
+if TYPE_CHECKING:
+    from vmsieve.formats.extents import Extents
+    from vmsieve.formats.files import ByteFile
+
+__all__ = ["PiecedFile"]
+
+
+class PiecedFile:
+    """A file whose pieces another one holds; see :class:`vmsieve.formats.files.ByteFile`. Between them are zeros."""
+
+    def __init__(self, outer: ByteFile, size: int, pieces: Extents) -> None:
+        """Take a settled table of pieces: what of the file lies where in ``outer``."""
+        self.name = outer.name
+        self.size = size
+        self._outer, self._pieces = outer, pieces
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        """See :class:`vmsieve.formats.files.ByteFile`."""
+        pieces, end = self._pieces, min(offset + len(out), self.size)
+        at, i = offset, pieces.find(offset)
+        while at < end:
+            start = min(pieces.starts[i], end) if i < len(pieces.starts) else end
+            if at < start:
+                out[at - offset : start - offset] = bytes(start - at)
+                at = start
+                continue
+            stop = min(pieces.ends[i], end)
+            place = pieces.places[i] + at - start
+            part = out[at - offset : stop - offset]
+            got = read_as(self._outer, place, part, at, self.name) if place < self._outer.size else 0
+            if got < stop - at:
+                return at + got - offset
+            at, i = stop, i + 1
+        return max(0, end - offset)
+
+    def close(self) -> None:
+        """Close the file around it."""
+        self._outer.close()
