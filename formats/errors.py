@@ -5,6 +5,9 @@ Libraries raise them and neither print nor exit; the command line turns one into
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
 __all__ = [
     "CorruptError",
     "FormatError",
@@ -16,6 +19,10 @@ __all__ = [
     "UsageError",
     "VmsieveError",
 ]
+
+
+#: The target is full: the disk, the owner's quota, or what a file may have.
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _number(value: object) -> str:
@@ -100,6 +107,11 @@ class OutputError(VmsieveError):
     """
 
     errno: int | None = None
+
+    @property
+    def full(self) -> bool:
+        """Nothing is wrong but that there is no room for more."""
+        return self.errno in _FULL
 
 
 class UsageError(VmsieveError):

@@ -35,15 +35,24 @@ STRETCHES = 2
 _ZEROS = bytes(64 * 1024)
 
 
+#: Bytes that what ends a flattened stream may need: the status that was held, the last byte, the end mark.
+_CLOSING = 128
+
+
 def _refused(error: OSError, name: str, offset: int) -> OutputError:
-    if error.errno == errno.EPIPE:
-        message = "nobody reads the output any more"
-    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        message = "no room for the output"
-    else:
-        message = f"can't write the output: {error.strerror}"
-    refusal = OutputError(message, file=name, offset=offset)
+    refusal = OutputError(f"can't write the output: {error.strerror}", file=name, offset=offset)
     refusal.errno = error.errno
+    if error.errno == errno.EPIPE:
+        refusal.message = "nobody reads the output any more"
+    elif refusal.full:
+        refusal.message = "no room for the output"
+    return refusal
+
+
+def _limited(name: str, offset: int) -> OutputError:
+    """The refusal to write more than was allowed."""
+    refusal = OutputError("the output has reached its size limit", file=name, offset=offset)
+    refusal.errno = errno.EFBIG
     return refusal
 
 
@@ -106,25 +115,36 @@ class FilePlace(_Gathering):
         durable: Before the dump is marked whole, wait until everything else is on the medium: only so are all errors of
             the medium seen.
         upward: The format has no pointers: what is gathered is written from the lowest offset up.
+        limit: Bytes that the file may have, holes among them; what belongs behind is refused as by a full disk.
     """
 
-    def __init__(self, fd: int, name: str, *, durable: bool = False, upward: bool = False) -> None:
+    def __init__(
+        self, fd: int, name: str, *, durable: bool = False, upward: bool = False, limit: int | None = None
+    ) -> None:
         super().__init__(name, upward=upward)
         self._fd = fd
+        self._limit = limit
         self._writeback = Writeback(fd)
         self._durable = durable
 
     def _emit(self, offset: int, data: memoryview, unit: int) -> None:
         done = 0
+        allowed = len(data) if self._limit is None else min(len(data), max(0, self._limit - offset))
         try:
-            while done < len(data):
-                done += os.pwrite(self._fd, data[done:], offset + done)
+            while done < allowed:
+                done += os.pwrite(self._fd, data[done:allowed], offset + done)
             self._writeback.wrote(done)
         except OSError as error:
-            # The part is there, so overwriting it needs no room.
-            with contextlib.suppress(OSError):
-                os.pwrite(self._fd, bytes(done % unit), offset + done - done % unit)
+            self._take_back(offset, done, unit)
             raise _refused(error, self._name, offset + done) from error
+        if allowed < len(data):
+            self._take_back(offset, done, unit)
+            raise _limited(self._name, offset + done)
+
+    def _take_back(self, offset: int, done: int, unit: int) -> None:
+        """Of a row of things, the one that only a part of was written: it is there, so overwriting needs no room."""
+        with contextlib.suppress(OSError):
+            os.pwrite(self._fd, bytes(done % unit), offset + done - done % unit)
 
     def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
         """See :class:`vmsieve.formats.outputs.Place`."""
@@ -147,10 +167,11 @@ class FilePlace(_Gathering):
         self._lengthen()
 
     def _lengthen(self) -> None:
+        size = self._size if self._limit is None else min(self._size, self._limit)
         try:
             status = os.fstat(self._fd)
-            if stat.S_ISREG(status.st_mode) and status.st_size < self._size:
-                os.ftruncate(self._fd, self._size)
+            if stat.S_ISREG(status.st_mode) and status.st_size < size:
+                os.ftruncate(self._fd, size)
         except OSError as error:
             raise _refused(error, self._name, self._size) from error
 
@@ -160,11 +181,18 @@ class Sender:
 
     When that is broken off (an error, a signal), nobody knows how many bytes went out. Whatever followed would be read
     as something else, so nothing may follow.
+
+    Args:
+        write: Takes bytes.
+        name: For messages.
+        limit: Bytes after which what comes is refused, whole, as by a full disk. What is sent after that is the end of
+            the stream, which those who send have left room for.
     """
 
-    def __init__(self, write: Callable[[memoryview], int | None], name: str) -> None:
+    def __init__(self, write: Callable[[memoryview], int | None], name: str, limit: int | None = None) -> None:
         self._write = write
         self._name = name
+        self._limit = limit
         self._broken = False
         self.sent = 0
 
@@ -178,6 +206,9 @@ class Sender:
             return
         if self._broken:
             raise OutputError("the output was broken off before", file=self._name, offset=self.sent)
+        if self._limit is not None and self.sent + sum(map(len, parts)) > self._limit:
+            self._limit = None
+            raise _limited(self._name, self.sent)
         self._broken = True
         try:
             for part in parts:
@@ -202,11 +233,14 @@ class FlattenedPlace(_Gathering):
         write: Takes bytes; returns how many, or None for all.
         name: For messages.
         upward: As of :class:`FilePlace`.
+        limit: Bytes that the stream may have.
     """
 
-    def __init__(self, write: Callable[[memoryview], int | None], name: str, *, upward: bool = False) -> None:
+    def __init__(
+        self, write: Callable[[memoryview], int | None], name: str, *, upward: bool = False, limit: int | None = None
+    ) -> None:
         super().__init__(name, upward=upward)
-        self._sender = Sender(write, name)
+        self._sender = Sender(write, name, None if limit is None else limit - _CLOSING)
         self._held: dict[int, bytes] = {}
         self._top = 0
 
@@ -247,10 +281,11 @@ class PipePlace:
     Args:
         write: Takes bytes; returns how many, or None for all.
         name: For messages.
+        limit: Bytes that the stream may have.
     """
 
-    def __init__(self, write: Callable[[memoryview], int | None], name: str) -> None:
-        self._sender = Sender(write, name)
+    def __init__(self, write: Callable[[memoryview], int | None], name: str, *, limit: int | None = None) -> None:
+        self._sender = Sender(write, name, limit)
         self._hand = bytearray()
         self._at = 0
         self._size = 0

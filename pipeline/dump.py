@@ -53,6 +53,10 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         with report.stage("open"):
             source = open_system(plan.input, plan.select)
             stack.callback(source.close)
+            if not plan.mapped:
+                from vmsieve.pipeline.watch import Through
+
+                source = Through(source)  # which maps nothing
             knowledge = learn(source, vmcoreinfo, vmlinux=vmlinux)
         report.notes += source.oddities + knowledge.notes
         report.details += _details(source, knowledge, codec, level)
@@ -87,6 +91,7 @@ def _write(
             )  # fmt: skip
     except (OutputError, Interrupted) as stop:
         report.incomplete = True
+        report.full = isinstance(stop, OutputError) and stop.full
         report.notes.append(f"the dump ends early: {stop}")
         if not copied.pages:
             raise
@@ -104,6 +109,7 @@ def _write(
         except OutputError as error:
             # What is there stays marked as torn: the mark is only taken away by a write that succeeds.
             report.incomplete = True
+            report.full |= error.full
             report.notes.append(f"the dump could not be finished: {error}")
     report.bytes_out = target.size()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from vmsieve.formats.errors import UsageError
 from vmsieve.formats.records import record
 
-__all__ = ["EXIT_FAILED", "EXIT_INCOMPLETE", "EXIT_OK", "EXIT_USAGE", "EXIT_WEAKER", "Plan"]
+__all__ = ["EXIT_FAILED", "EXIT_INCOMPLETE", "EXIT_OK", "EXIT_USAGE", "EXIT_WEAKER", "Plan", "parse_size"]
 
 EXIT_OK = 0  # done as asked
 EXIT_FAILED = 1  # failed, nothing usable
@@ -30,6 +31,8 @@ class Plan:
         frame: Name of the compressed frame that the output is put in; None: none.
         frame_level: Its level; None: its default.
         select: Which of two systems in the input (:data:`vmsieve.formats.systems.SYSTEMS`); None: it holds one.
+        size_limit: Bytes that the output may have; a dump that reaches it ends as on a full disk. None: no limit.
+        mapped: The input may be mapped into memory; else it is read.
     """
 
     input: str
@@ -44,3 +47,17 @@ class Plan:
     frame: str | None = None
     frame_level: int | None = None
     select: str | None = None
+    size_limit: int | None = None
+    mapped: bool = True
+
+
+def parse_size(text: str) -> int:
+    """Bytes that ``text`` means: a number above 0, with K, M, G or T (of 1024) behind it.
+
+    Raises:
+        UsageError: It is none.
+    """
+    number, unit = (text[:-1], text[-1]) if text[-1:] and text[-1].upper() in "KMGT" else (text, "")
+    if not (number.isascii() and number.isdigit() and int(number)):
+        raise UsageError("a size is a number above 0, with K, M, G or T behind it", found=repr(text))
+    return int(number) << 10 * (" KMGT".index(unit.upper()) if unit else 0)

@@ -49,6 +49,7 @@ class Report:
         notes: Sentences on what was not as it should be.
         details: Sentences on what was found and used, for those who want to know.
         weaker, incomplete: Why the exit status is not 0.
+        full: The dump ends early because there was no room for more: the disk, a quota, the size limit.
     """
 
     input: str
@@ -69,6 +70,7 @@ class Report:
     details: list[str] = field(default_factory=list)
     weaker: bool = False
     incomplete: bool = False
+    full: bool = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -119,6 +121,7 @@ class Report:
                 "kept": self.kept,
             },
             "bridged": self.bridged,
+            "full": self.full,
             "bytes": {"in": self.bytes_in, "out": self.bytes_out},
             "seconds": {name: round(seconds, 6) for name, seconds in self.seconds.items()},
             "notes": self.notes,

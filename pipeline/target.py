@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.errors import OutputError
+from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
 from vmsieve.formats.writeback import Writeback
@@ -39,7 +39,7 @@ class Target:
 
         Raises:
             OutputError: It exists and overwriting was not asked for, or is the input, or can't be opened.
-            UsageError: The frame asked for makes no sense.
+            UsageError: The frame asked for makes no sense, or a size limit is to go with it.
             UnsupportedError: A package that it needs is missing.
         """
         name = "standard output" if plan.output == "-" else plan.output
@@ -56,14 +56,16 @@ class Target:
         send = self._send if self._stream is None else self._stream.write
         self.place: FilePlace | FlattenedPlace | PipePlace
         if self.flattened:
-            self.place = FlattenedPlace(send, name, upward=form.sequential)
+            self.place = FlattenedPlace(send, name, upward=form.sequential, limit=plan.size_limit)
         elif positions:
-            self.place = FilePlace(self._fd, name, upward=form.sequential)
+            self.place = FilePlace(self._fd, name, upward=form.sequential, limit=plan.size_limit)
         else:
-            self.place = PipePlace(send, name)
+            self.place = PipePlace(send, name, limit=plan.size_limit)
         self._seekable = positions and not self.flattened
 
     def _framed(self, plan: Plan, name: str) -> FramedStream | None:
+        if plan.size_limit is not None:
+            raise UsageError("a compressed frame has no size limit: cut off, it would lack its end")
         # Not before it is asked for: threads and frames take half a megabyte.
         from vmsieve.pipeline.framing import FramedStream, chosen_frame
 

@@ -14,7 +14,7 @@ from vmsieve.formats.outputs import output_format
 from vmsieve.formats.plugins import names
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import INPUT_HELP, add_select, add_vmlinux, read_vmcoreinfo, read_vmlinux, tell
-from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, Plan
+from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, Plan, parse_size
 from vmsieve.pipeline.progress import progress_for
 
 if TYPE_CHECKING:
@@ -40,6 +40,13 @@ def _level(text: str) -> int:
     if not text.isdigit() or int(text) > 31:
         raise ArgumentTypeError("a dump level is a number from 0 to 31")
     return int(text)
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except UsageError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +81,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help=f"put an ELF core or a flattened dump in a compressed frame: {', '.join(names(frames))}",
     )  # fmt: skip
     parser.add_argument("-f", dest="force", action="store_true", help="overwrite an existing OUTPUT")
+    parser.add_argument(
+        "--size-limit", metavar="SIZE", type=_size, help="write no more than so much (K, M, G: of 1024); then the dump "
+        "ends as on a full disk",
+    )  # fmt: skip
     parser.add_argument(
         "--threads", metavar="N", type=int, default=1, help="threads that read and pack; 0: one a core (default: 1)"
     )
@@ -125,7 +136,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         arguments.input, arguments.output, arguments.level, codec, codec_level,
         arguments.format, arguments.flattened, arguments.force,
-        arguments.threads, frame, frame_level, arguments.select,
+        arguments.threads, frame, frame_level, arguments.select, arguments.size_limit,
     )  # fmt: skip
 
 

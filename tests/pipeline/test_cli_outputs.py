@@ -16,6 +16,7 @@ import pytest
 from tests.pipeline.cli_kit import MEMORY, environment, failed, vmsieve
 from tests.pipeline.kit import contents, expected, machine, make, pages
 from vmsieve.formats.errors import FormatError, ReadError
+from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.outputs.elf import ElfWriter
 from vmsieve.formats.outputs.kdump import KdumpWriter
@@ -140,6 +141,49 @@ def test_no_room(
     if limit == 3_000_000:
         assert good
         assert good < wholes[form]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("limit", [100_000, 3_000_000])
+def test_a_size_limit(
+    form: str, limit: int, core: Path, truth: dict[int, bytes], wholes: dict[str, set[int]], tmp_path: Path
+) -> None:
+    """No byte more than was allowed: what was written is readable, marked, and the report says why it ends."""
+    out, report = tmp_path / "out", tmp_path / "report"
+    run = vmsieve(
+        "dump", "-q", "-d", 31, *FORMATS[form], "--size-limit", limit, "--json", report, core, out
+    )  # fmt: skip
+    assert run.status in (1, 4)
+    assert "reached its size limit" in run.err
+    assert not out.exists() or out.stat().st_size <= limit
+    if limit == 3_000_000:
+        good = never_whole(core, out, truth)
+        assert good
+        assert good < wholes[form]
+        assert json.loads(report.read_text())["full"] is True
+
+
+def test_a_size_limit_that_is_enough_changes_nothing(core: Path, small: Path, tmp_path: Path) -> None:
+    assert vmsieve("dump", "-q", "-d", 31, "--size-limit", "1G", core, tmp_path / "out").status == 0
+    assert (tmp_path / "out").read_bytes() == small.read_bytes()
+    for size in ("0", "x", "-5", "1Q", ""):
+        assert vmsieve("dump", "--size-limit", size, core, tmp_path / "none").status == 2
+    assert vmsieve("dump", "-E", "--frame", "zstd", "--size-limit", "1M", core, tmp_path / "none").status == 2
+
+
+def test_an_input_that_is_not_to_be_mapped(
+    core: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read, and the dump is the same."""
+
+    def refuse(*_: object) -> bool:
+        raise AssertionError("the input was mapped")
+
+    monkeypatch.setattr(PlainFile, "map_at", refuse)
+    make(core, tmp_path / "out", 31, mapped=False)
+    assert (tmp_path / "out").read_bytes() == small.read_bytes()
+    with pytest.raises(AssertionError, match="was mapped"):
+        make(core, tmp_path / "other", 31)
 
 
 @pytest.fixture
