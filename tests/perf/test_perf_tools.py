@@ -9,13 +9,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from perf import ceiling, measure, plot, scale, side_by_side, tiled
+from perf import ceiling, keys, measure, plot, scale, side_by_side, tiled
 
 from tests.dumps import dump
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.progress import Silent
-from vmsieve.pipeline.scan import scan
+from vmsieve.pipeline.scan import Scan, scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,6 +156,43 @@ def test_scale(tmp_path: Path, scratch: Path) -> None:
     assert row["vmsieve_filter"] > 0
     assert row["vmsieve_size"] > 100_000
     assert [path.name for path in tmp_path.iterdir()] == ["json"]
+
+
+def test_what_each_key_is_worth(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row for each key that matters; what takes its place, or what is kept and why; and no page is lost."""
+    assert keys.main([str(dump("demo.elf", scratch))]) == 0
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in capsys.readouterr().out.splitlines() if "|" in line}
+    *found, said = rows["| `NUMBER(PG_lru)`"]
+    assert found[:2] == ["same", "same"]
+    assert found[2].endswith(", exit 3")
+    assert "NUMBER(PG_lru) is missing" in said
+    assert rows["| all keys"][:2] == ["same", "same"]
+    assert "| `SYMBOL(prb)`" not in rows
+
+
+def test_a_lost_page_is_an_error(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If one page more is dropped without a key, that is told, and the exit status says so."""
+
+    def broken(source: Any, knowledge: Any, *more: Any) -> Scan:
+        found = scan(source, knowledge, *more)
+        if knowledge.info is not None and knowledge.info.number("PG_private") is None:
+            blocks = [bytearray(block) for block in found.kept]
+            first = next(block for block in blocks if any(block))
+            at = next(i for i, byte in enumerate(first) if byte)
+            first[at] &= first[at] - 1
+            found.kept = type(found.kept)()
+            for block in blocks:
+                found.kept.append(block)
+        return found
+
+    monkeypatch.setattr(keys, "scan", broken)
+    monkeypatch.setattr(keys, "_WAYS", {"nothing": ()})
+    assert keys.main(["--together", str(dump("demo.elf", scratch))]) == 1
+    said = capsys.readouterr()
+    assert "| `NUMBER(PG_private)` | 1 | **LOST 1**, same pages, exit 3 |" in said.out
+    assert said.err == "demo.elf: pages are lost\n"
 
 
 RESULTS: list[dict[str, Any]] = [
