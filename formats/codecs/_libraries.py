@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["ASKED", "PASSED", "address", "asked", "call_back", "libraries", "words"]
+__all__ = ["ASKED", "PASSED", "address", "asked", "call_back", "libraries", "wheel_files", "words"]
 
 #: Libraries that were looked at and not taken, each with the reason.
 PASSED: Final[dict[str, str]] = {}
@@ -58,13 +58,14 @@ def _in_wheel(wheel: str) -> list[tuple[str, str]]:
     package, _, pattern = wheel.partition("/")
     if not package:
         return []
-    found = _wheel_files(package, pattern)
+    found = wheel_files(package, pattern)
     if not found:
         PASSED[f"{package} (wheel)"] = f"there is no {wheel}"
     return found
 
 
-def _wheel_files(package: str, pattern: str) -> list[tuple[str, str]]:
+def wheel_files(package: str, pattern: str) -> list[tuple[str, str]]:
+    """Files of an installed package that match ``pattern``, each after a name for people; it is not imported."""
     from importlib.util import find_spec
 
     try:

@@ -1,0 +1,57 @@
+"""Writes cpio archives for an initramfs: the same entries give the same bytes, whoever's files they were."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.layouts import cpio as layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["archive"]
+
+
+def archive(root: str, names: Iterable[str]) -> Iterator[bytes]:
+    """A whole archive of files below ``root``, in pieces.
+
+    Args:
+        root: A folder.
+        names: Paths within it, without a leading slash; folders that are named only by what lies in them are entries
+            too. Regular files, folders and symbolic links; owner root, no times.
+    """
+    listed = sorted(_with_folders(names))
+    for number, name in enumerate(listed, 1):
+        path = os.path.join(root, name)
+        mode = os.lstat(path).st_mode
+        yield from _entry(number, name, mode, _content(path, mode))
+    yield from _entry(0, layout.TRAILER, 0, b"")
+
+
+def _with_folders(names: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for name in names:
+        while name and name not in found:
+            found.add(name)
+            name = os.path.dirname(name)
+    return found
+
+
+def _content(path: str, mode: int) -> bytes:
+    if stat.S_ISLNK(mode):
+        return os.readlink(path).encode()
+    if stat.S_ISDIR(mode):
+        return b""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _entry(number: int, name: str, mode: int, content: bytes) -> Iterator[bytes]:
+    links = 2 if stat.S_ISDIR(mode) else 1
+    encoded = name.encode() + b"\0"
+    fields = [number, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(encoded), 0]
+    head = (layout.MAGIC + "".join(f"{value:08X}" for value in fields)).encode() + encoded
+    yield head + bytes(-len(head) % layout.ALIGN)
+    yield content + bytes(-len(content) % layout.ALIGN)

@@ -1,0 +1,106 @@
+"""Tries an image: its commands run in it as in a crash kernel's initramfs, where there is nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.image.sample import write_sample
+from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["SAMPLE", "runs", "try_image"]
+
+_FOLDER: Final = "vmsieve-trial"
+#: The made-up dump that commands work on, and what they write.
+SAMPLE: Final = "sample"
+_OUT: Final = "out"
+_PATIENCE: Final = 120  # seconds
+_NEWNS, _NEWUSER = 0x20000, 0x10000000  # sched.h: CLONE_NEWNS, CLONE_NEWUSER
+_BIND_ALL: Final = 0x1000 | 0x4000  # mount.h: MS_BIND | MS_REC
+
+
+def runs(commands: list[str], folder: str) -> Iterator[tuple[list[str], int, bool]]:
+    """Command lines over a sample in ``folder``, their exit statuses, and whether each leaves a dump."""
+    sample, out = f"{folder}/{SAMPLE}", f"{folder}/{_OUT}"
+    for packing in ("-z", "-l", "-c", "-p", "--codec=none", "-E"):
+        yield ["dump", "-d", "1", packing, "-f", sample, out], 0, True
+    yield ["dump", "-d", "31", "-f", "--threads", "2", "--json", "-", sample, out], 3, True
+    yield ["dump", "-d", "31", "-F", "-f", sample, out], 3, True
+    yield ["dump", "-d", "1", f"{folder}/nothing", out], 1, False
+    yield ["dump", "-d", "99", sample, out], 2, False
+    yield ["dump", "--help"], 0, False
+    if "dmesg" in commands:
+        yield ["dmesg", sample], 1, False
+
+
+def try_image(root: str, commands: list[str]) -> None:
+    """Run the commands of the image at ``root`` with it as their root folder, and compare what they wrote.
+
+    Raises:
+        VmsieveError: They don't work, or can't be run so.
+    """
+    folder = os.path.join(root, _FOLDER)
+    os.mkdir(folder)
+    os.makedirs(os.path.join(root, "proc"), exist_ok=True)
+    try:
+        write_sample(os.path.join(folder, SAMPLE))
+        for command, status, leaves in runs(commands, f"/{_FOLDER}"):
+            _try_one(root, command, status)
+            if leaves:
+                _compare(os.path.join(folder, SAMPLE), os.path.join(folder, _OUT), command)
+    finally:
+        for name in os.listdir(folder):
+            os.remove(os.path.join(folder, name))
+        os.rmdir(folder)
+        os.rmdir(os.path.join(root, "proc"))
+
+
+def _try_one(root: str, command: list[str], status: int) -> None:
+    asked = " ".join(["vmsieve", *command])
+    try:
+        ran = subprocess.run(
+            ["/usr/bin/vmsieve", *command], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=_PATIENCE, env={}, preexec_fn=lambda: _enter(root),
+        )  # fmt: skip
+    except subprocess.SubprocessError as error:
+        raise VmsieveError(
+            "the image can't be tried: this needs root, or user namespaces", found=str(error), hint="--no-trial"
+        ) from error
+    except OSError as error:
+        raise VmsieveError(f"the image does not run: {error.strerror}", found=asked) from error
+    if ran.returncode != status or "Traceback" in ran.stderr:
+        said = ran.stderr.strip().splitlines() or ["nothing was said"]
+        raise VmsieveError(
+            f"the image does not work: '{asked}' ended with {ran.returncode}: {said[-1]}", expected=status
+        )
+
+
+def _enter(root: str) -> None:
+    """Make ``root`` the root folder of this process; with ``/proc``, where that can be had."""
+    library = ctypes.CDLL(None, use_errno=True)
+    alone = _NEWNS if os.geteuid() == 0 else _NEWNS | _NEWUSER
+    if library.unshare(alone) == 0:
+        library.mount(b"none", b"/", None, 0x4000 | 0x40000, None)  # MS_REC | MS_PRIVATE: nobody else sees it
+        library.mount(b"/proc", os.path.join(root, "proc").encode(), None, _BIND_ALL, None)
+    os.chroot(root)
+    os.chdir("/")
+
+
+def _compare(source: str, made: str, command: list[str]) -> None:
+    one, two = open_source(source), open_source(made)
+    try:
+        verdict = verify(one, learn(one), two, Silent())
+    finally:
+        one.close()
+        two.close()
+    if not verdict.right or two.incomplete:
+        raise VmsieveError(f"the image does not work: the dump of '{' '.join(command)}' is not right")
