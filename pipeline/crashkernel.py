@@ -8,6 +8,7 @@ from vmsieve.filters.kernel.crashimage import is_damaged, recognised, what_regio
 from vmsieve.filters.kernel.crashkernel import Check, Region, check_table, reserved, search
 from vmsieve.filters.kernel.stretches import holds_any
 from vmsieve.formats.errors import KernelError
+from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
 from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.progress import Progress
 
-__all__ = ["DAMAGED", "INTACT", "UNKNOWN", "Verdict", "judge"]
+__all__ = ["DAMAGED", "INTACT", "UNKNOWN", "Verdict", "judge", "live_ranges"]
 
 INTACT: Final = "intact"
 DAMAGED: Final = "damaged"
 UNKNOWN: Final = "unknown"
 _MIB: Final = 1 << 20
+_LOADED: Final = "/sys/kernel/kexec_crash_loaded"
 
 
 @record(frozen=True)
@@ -47,6 +49,29 @@ class Verdict:
     names: tuple[str, ...] = ()
     damaged: tuple[bool | None, ...] = ()
     others: int = 0
+
+
+def live_ranges() -> list[Region]:
+    """The running machine's crash kernel memory.
+
+    Raises:
+        KernelError: There is none, or nothing is loaded into it.
+        FormatError: The kernel does not tell this user.
+    """
+    if _read_small(_LOADED) == "0":
+        raise KernelError("no crash kernel is loaded on this machine")
+    found = [Region(start, end) for start, end in iomem_ranges(CRASH_KERNEL)]
+    if not found:
+        raise KernelError("no memory is reserved for a crash kernel on this machine")
+    return found
+
+
+def _read_small(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read(32).strip()
+    except OSError:
+        return ""
 
 
 def judge(source: Source, given: Sequence[Region], origin: str, progress: Progress) -> Verdict:

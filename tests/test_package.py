@@ -75,8 +75,9 @@ def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources() -> set[str]:
-    """Names that the package's Python files have once it is installed."""
-    rooms = {f"vmsieve/{path.relative_to(ROOT).as_posix()}" for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    """Names that the package's Python files have once it is installed, and scripts that it puts into systems."""
+    found = [path for room in ROOMS for kind in ("*.py", "*.sh") for path in (ROOT / room).rglob(kind)]
+    rooms = {f"vmsieve/{path.relative_to(ROOT).as_posix()}" for path in found}
     assert len(rooms) > 60
     return rooms | {"vmsieve/__init__.py", "vmsieve/__main__.py"}
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from vmsieve.filters.kernel.crashkernel import Region
 from vmsieve.formats.errors import FormatError, KernelError, UsageError, VmsieveError
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges, open_live
+from vmsieve.formats.live import open_live
 from vmsieve.formats.systems import choose
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import print_json, tell
-from vmsieve.pipeline.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, judge
+from vmsieve.pipeline.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, judge, live_ranges
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.progress import progress_for
 from vmsieve.pipeline.report import size_text
@@ -42,7 +42,6 @@ _SIZE_AT: Final = re.compile(
 _FROM_TO: Final = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,16})-(?:0[xX])?([0-9a-fA-F]{1,16})")
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _ADDRESS_END: Final = 1 << 64
-_SYS: Final = "/sys/kernel"
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -74,29 +73,6 @@ def _range(text: str) -> Region:
     return found
 
 
-def _read_small(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read(32).strip()
-    except OSError:
-        return ""
-
-
-def _live_ranges() -> list[Region]:
-    """The running machine's crash kernel memory.
-
-    Raises:
-        KernelError: There is none, or nothing is loaded into it.
-        FormatError: The kernel does not tell this user.
-    """
-    if _read_small(f"{_SYS}/kexec_crash_loaded") == "0":
-        raise KernelError("no crash kernel is loaded on this machine")
-    found = [Region(start, end) for start, end in iomem_ranges(CRASH_KERNEL)]
-    if not found:
-        raise KernelError("no memory is reserved for a crash kernel on this machine")
-    return found
-
-
 def _open_dump(path: str) -> Source:
     """The dump at ``path``.
 
@@ -119,7 +95,7 @@ def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Source, list[Region
     given = [arguments.crashkernel] if arguments.crashkernel is not None else []
     origin = "--crashkernel" if given else ""
     if arguments.live and not given:
-        given, origin = _live_ranges(), "/proc/iomem"
+        given, origin = live_ranges(), "/proc/iomem"
     source = open_live(given[0].start) if arguments.live else _open_dump(arguments.input)
     try:
         yield source, given, origin

@@ -20,8 +20,8 @@ from vmsieve.formats import live
 from vmsieve.formats.errors import FormatError, ReadError
 from vmsieve.formats.inputs import MemoryRange, open_source
 from vmsieve.formats.live import DevMemSource, iomem_ranges, open_live
+from vmsieve.pipeline import crashkernel
 from vmsieve.pipeline.cli import main
-from vmsieve.pipeline.commands import check_crashkernel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,7 +192,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(live, "_IOMEM", str(tmp_path / "iomem"))
     monkeypatch.setattr(live, "_KCORE", str(tmp_path / "kcore"))
     monkeypatch.setattr(live, "_MEM", str(tmp_path / "mem"))
-    monkeypatch.setattr(check_crashkernel, "_SYS", str(tmp_path))
+    monkeypatch.setattr(crashkernel, "_LOADED", str(tmp_path / "kexec_crash_loaded"))
     return tmp_path
 
 

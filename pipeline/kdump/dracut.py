@@ -1,0 +1,19 @@
+"""vmsieve's dracut module, which puts it into initramfs images that are made for kdump."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.pipeline.kdump.changes import Change
+from vmsieve.pipeline.kdump.texts import filled
+
+__all__ = ["MODULE", "MODULE_SETUP", "module_change"]
+
+#: Modules are installed in the order of their names: this one after kdump's own (99kdump, 99kdumpbase).
+MODULE: Final = "/usr/lib/dracut/modules.d/99vmsieve"
+MODULE_SETUP: Final = f"{MODULE}/module-setup.sh"
+
+
+def module_change(program: tuple[str, ...]) -> Change:
+    """The module, which runs ``program`` to learn what it has to put in."""
+    return Change(MODULE_SETUP, filled("module-setup.sh", program), 0o755)

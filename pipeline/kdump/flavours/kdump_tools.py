@@ -1,0 +1,73 @@
+"""kdump-tools of Debian and Ubuntu: ``/etc/default/kdump-tools``.
+
+After a crash, its crash kernel mounts the real root file system and runs ``makedumpfile`` by that name, from a
+``PATH`` that ``kdump-config`` sets before it takes in its settings (kdump-tools 1.8.1, kdump-config). So a line in the
+settings puts a folder before it in which ``makedumpfile`` is vmsieve's; nothing else on the system sees it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Final
+
+from vmsieve.pipeline.kdump.changes import Change, Draft
+from vmsieve.pipeline.kdump.collector import Collector
+from vmsieve.pipeline.kdump.flavours import Flavour, Goal, Parts, Wish
+from vmsieve.pipeline.kdump.settings import assignments, last
+from vmsieve.pipeline.kdump.texts import filled
+
+if TYPE_CHECKING:
+    from vmsieve.pipeline.kdump.system import System
+
+__all__ = ["FLAVOUR"]
+
+_CONFIG: Final = "/etc/default/kdump-tools"
+_FOLDER: Final = "/usr/local/lib/vmsieve/kdump-tools"
+#: In full, because systemd takes in the same file and knows no variables in it.
+_PATH: Final = f"{_FOLDER}:/usr/sbin:/usr/bin:/sbin:/bin"
+_OPTIONS: Final = "-F -c -d 31"
+
+
+def _value(text: str, key: str) -> str:
+    found = last(assignments(text), key)
+    return (found.value if found else "") or ""
+
+
+def _collector(_: System, text: str) -> Collector:
+    options = _value(text, "MAKEDUMP_ARGS")
+    words = (options or _OPTIONS).split()
+    if not words or not words[0].startswith("-F"):
+        words.append("-F")
+    ours = _value(text, "PATH").split(":")[0] == _FOLDER
+    origin = f"MAKEDUMP_ARGS in {_CONFIG}" if options else "the service's default"
+    return Collector(("makedumpfile", *words), ours, True, origin)
+
+
+def _goal(_: System, text: str) -> Goal:
+    for key in ("FTP", "SSH", "NFS"):
+        value = _value(text, key)
+        if value:
+            return Goal("remote", value, f"{key} in {_CONFIG}")
+    return Goal("folder", _value(text, "KDUMP_COREDIR") or "/var/crash", f"KDUMP_COREDIR in {_CONFIG}")
+
+
+def _parts(system: System, release: str) -> Parts:
+    text = system.text(_CONFIG) or ""
+    kernel = _value(text, "KDUMP_KERNEL") or f"/boot/vmlinuz-{release}"
+    initramfs = _value(text, "KDUMP_INITRD") or f"/var/lib/kdump/initrd.img-{release}"
+    there = [path if system.exists(path) else None for path in (kernel, initramfs)]
+    return Parts(there[0], there[1], in_initramfs=False)
+
+
+def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change]:
+    draft = Draft(_CONFIG, original(_CONFIG))
+    settings = assignments(draft.text)
+    if wish.options is not None:
+        draft.set([one for one in settings if one.key == "MAKEDUMP_ARGS"], f'MAKEDUMP_ARGS="{wish.options}"')
+    draft.set([one for one in settings if one.key == "PATH"], f"PATH={_PATH}")
+    return [Change(f"{_FOLDER}/makedumpfile", filled("makedumpfile.sh", wish.program), 0o755), draft.change()]
+
+
+FLAVOUR: Final = Flavour(
+    "kdump-tools", 10, "kdump-tools (Debian, Ubuntu)", ("/usr/sbin/kdump-config",), _CONFIG,
+    ("kdump-config", "load"), (), _collector, _goal, _parts, _changes,
+)  # fmt: skip
