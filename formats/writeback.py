@@ -11,7 +11,7 @@ import errno
 import os
 from typing import Final
 
-__all__ = ["LEAST", "Writeback", "bound"]
+__all__ = ["LEAST", "Writeback", "available", "bound"]
 
 #: Bytes on their way to the medium that are always allowed.
 LEAST: Final = 16 << 20
@@ -47,7 +47,7 @@ class Writeback:
         self._steps += 1
         if self._steps == 1:
             # Now that this is no small file: the first half of what is allowed.
-            self._step = bound(_available()) // 2
+            self._step = bound(available()) // 2
         failed = _push(self._fd)
         if failed in (errno.ENOSYS, errno.ESPIPE, errno.EINVAL, errno.EBADF):
             self._step = 1 << 62
@@ -69,7 +69,7 @@ def _push(fd: int) -> int:
     return 0 if function(fd, 0, 0, _WAIT_BEFORE | _WRITE) == 0 else ctypes.get_errno()
 
 
-def _available() -> int:
+def available() -> int:
     """MemAvailable of this machine in bytes, 0 if it does not say."""
     try:
         with open(_MEMINFO, "rb") as file:

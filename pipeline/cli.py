@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -13,7 +12,7 @@ from vmsieve.formats.errors import UsageError, VmsieveError
 from vmsieve.pipeline.commands import Command, commands, only
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_USAGE
 from vmsieve.pipeline.signals import Interrupted, interruptible
-from vmsieve.pipeline.streams import give_up_stdout, steady
+from vmsieve.pipeline.streams import give_up_stdout, leave, steady
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,15 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run() -> NoReturn:
-    """The program: :func:`main`, and the end of the process.
-
-    The interpreter would take itself apart first, object by object: a twentieth of the time of a small dump. Files are
-    closed by then.
-    """
-    status = main()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-    os._exit(status)
+    """The program: :func:`main`, and the end of the process."""
+    leave(main())
 
 
 def _fail(what: object, status: int) -> int:

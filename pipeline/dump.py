@@ -61,6 +61,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         report.notes += source.oddities + knowledge.notes
         report.details += _details(source, knowledge, codec, level)
         report.page_size = knowledge.page_size
+        report.release, report.crash_time = knowledge.identity.utsname[2], knowledge.identity.crash_time
         report.level = plan.level | source.dump_level
         target = stack.enter_context(Target(plan, form))
         with report.stage("classify"):

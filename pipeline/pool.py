@@ -9,10 +9,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Callable, TypeVar
 
+from vmsieve.formats.writeback import available
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ordered", "usable_cores"]
+__all__ = ["affordable", "ordered", "usable_cores"]
+
+#: Bytes of available memory that each thread is worth: it takes some 10 MiB, and a crash kernel needs the rest.
+_MEMORY_A_THREAD = 32 << 20
 
 B = TypeVar("B")
 
@@ -23,6 +28,12 @@ def usable_cores() -> int:
         return max(1, len(os.sched_getaffinity(0)))
     except (AttributeError, OSError):
         return os.cpu_count() or 1
+
+
+def affordable(threads: int) -> int:
+    """As many threads as asked for, but no more than the cores and the available memory are good for; at least one."""
+    memory = available() or _MEMORY_A_THREAD * threads
+    return max(1, min(threads, usable_cores(), memory // _MEMORY_A_THREAD))
 
 
 def ordered(

@@ -46,6 +46,7 @@ class Report:
         bytes_in: Of page data read.
         bytes_out: Written.
         seconds: Wall time by stage.
+        release, crash_time: Of the kernel, where they are known; seconds since 1970.
         notes: Sentences on what was not as it should be.
         details: Sentences on what was found and used, for those who want to know.
         weaker, incomplete: Why the exit status is not 0.
@@ -66,6 +67,8 @@ class Report:
     bytes_in: int = 0
     bytes_out: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    release: str = ""
+    crash_time: int | None = None
     notes: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
     weaker: bool = False
@@ -112,6 +115,8 @@ class Report:
             "status": self.exit_status(),
             "dump_level": self.level,
             "page_size": self.page_size,
+            "release": self.release,
+            "crash_time": self.crash_time,
             "pages": {
                 "total": self.total,
                 "holes": self.total - self.existing,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from vmsieve.formats.errors import OutputError
 
-__all__ = ["give_up_stdout", "stdout_fd", "steady"]
+__all__ = ["give_up_stdout", "leave", "stdout_fd", "steady"]
 
 
 class _Voice:
@@ -64,3 +64,14 @@ def give_up_stdout() -> None:
     """Nothing more may be written to standard output, what is gathered neither: not now, nor at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def leave(status: int) -> NoReturn:
+    """End the process.
+
+    The interpreter would take itself apart first, object by object: a twentieth of the time of a small dump. Files are
+    closed by then.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(status)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from vmsieve.filters.kernel.printk import kernel_log
-from vmsieve.formats.errors import KernelError, OutputError, VmsieveError
+from vmsieve.formats.errors import OutputError
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import add_input, add_vmlinux, opened
+from vmsieve.pipeline.commands._shared import add_input, add_vmlinux, opened, tell
+from vmsieve.pipeline.log import write_log
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK
 
 if TYPE_CHECKING:
@@ -19,12 +19,16 @@ __all__ = ["COMMAND"]
 _EXAMPLES = """\
   vmsieve dmesg /proc/vmcore vmcore-dmesg.txt
   vmsieve dmesg vmcore | tail
+  vmsieve dmesg --partial vmcore
 """
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     add_vmlinux(parser)
+    parser.add_argument(
+        "--partial", action="store_true", help="only what was logged since the log was last cleared (dmesg -c)"
+    )
     parser.add_argument("output", metavar="OUTPUT", nargs="?", help="file to write (default: standard output)")
 
 
@@ -39,22 +43,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _write(arguments: argparse.Namespace, out: BinaryIO) -> int:
-    """Write the log; a log that breaks off is written as far as it goes."""
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (_, knowledge):
-        if knowledge.memory is None or knowledge.info is None:
-            raise KernelError(f"the kernel log can't be found: {knowledge.problem}", file=arguments.input)
-        written = 0
-        try:
-            for line in kernel_log(knowledge.memory, knowledge.info):
-                out.write(line)
-                written += 1
-        except VmsieveError as error:
-            if not written:
-                raise
-            out.flush()
-            print(f"vmsieve: the kernel log breaks off: {error}", file=sys.stderr)
-            return EXIT_INCOMPLETE
+        broken = write_log(knowledge, out.write, arguments.input, since_clear=arguments.partial)
         out.flush()
+    if broken is not None:
+        tell([f"the kernel log breaks off: {broken}"])
+        return EXIT_INCOMPLETE
     return EXIT_OK
 
 

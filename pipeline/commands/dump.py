@@ -82,10 +82,6 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("-f", dest="force", action="store_true", help="overwrite an existing OUTPUT")
     parser.add_argument(
-        "--size-limit", metavar="SIZE", type=_size, help="write no more than so much (K, M, G: of 1024); then the dump "
-        "ends as on a full disk",
-    )  # fmt: skip
-    parser.add_argument(
         "--threads", metavar="N", type=int, default=1, help="threads that read and pack; 0: one a core (default: 1)"
     )
     parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the dump's")
@@ -107,6 +103,10 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
         help=f"what to write: {', '.join(names(outputs))} (default: kdump)",
     )  # fmt: skip
     parser.set_defaults(format="kdump")
+    parser.add_argument(
+        "--size-limit", metavar="SIZE", type=_size, help="write no more than so much (K, M, G: of 1024); then the dump "
+        "ends as on a full disk",
+    )  # fmt: skip
 
 
 def _name_and_level(text: str | None, what: str) -> tuple[str | None, int | None]:

@@ -41,7 +41,7 @@ class Medium:
 def watched(monkeypatch: pytest.MonkeyPatch, available: int, error: int = 0) -> tuple[Medium, Writeback]:
     medium = Medium(error)
     monkeypatch.setattr(writeback, "_push", medium.push)
-    monkeypatch.setattr(writeback, "_available", lambda: available)
+    monkeypatch.setattr(writeback, "available", lambda: available)
     return medium, Writeback(-1)
 
 
@@ -86,7 +86,7 @@ def test_what_the_medium_refuses_is_an_error(tmp_path: Path, monkeypatch: pytest
 
 def test_a_real_file_and_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The C library takes the call for both kinds; that of the pipe is refused and not repeated."""
-    monkeypatch.setattr(writeback, "_available", lambda: 0)
+    monkeypatch.setattr(writeback, "available", lambda: 0)
     results = []
     plain = writeback._push
 

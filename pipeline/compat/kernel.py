@@ -1,0 +1,149 @@
+"""What is asked of the kernel alone: its name, its log, where an address is; and what files are given about it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, BinaryIO, Callable
+
+from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.errors import KernelError, OutputError, UsageError
+from vmsieve.formats.inputs import open_source
+from vmsieve.formats.systems import open_system
+from vmsieve.pipeline.commands._shared import read_vmcoreinfo, read_vmlinux
+from vmsieve.pipeline.log import write_log
+from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.compat.request import Request
+    from vmsieve.pipeline.compat.voice import Voice
+
+__all__ = ["WrongReleaseError", "kernel_texts", "opened", "release_lines", "save_log", "save_vmcoreinfo", "translate"]
+
+
+class WrongReleaseError(UsageError):
+    """What is said of the kernel is of another kernel."""
+
+
+def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
+    """VMCOREINFO from the file that -i names, and from the vmlinux file that -x names; None for what is not given.
+
+    Raises:
+        WrongReleaseError: It is of another kernel than the dump's.
+        UsageError: The file can't be read.
+        FormatError: It, or the dump, is not what it should be.
+    """
+    text, made = read_vmcoreinfo(request.values.get("i")), read_vmlinux(request.values.get("x"))
+    given = VmcoreInfo.parse(text or made or b"").release
+    if given is None:
+        return text, made
+    source = open_source(request.operands[0])
+    own = VmcoreInfo.parse(source.vmcoreinfo or b"").release or (source.utsname[2] if source.utsname else None)
+    source.close()
+    if own and own != given:
+        raise WrongReleaseError(
+            "the file is of another kernel", file=request.values.get("i", request.values.get("x")), expected=own,
+            found=given,
+        )  # fmt: skip
+    return text, made
+
+
+@contextlib.contextmanager
+def opened(request: Request) -> Iterator[tuple[Source, Knowledge]]:
+    """The dump, and what is known of its kernel."""
+    text, made = kernel_texts(request)
+    source = open_system(request.operands[0])
+    try:
+        yield source, learn(source, text, vmlinux=made)
+    finally:
+        source.close()
+
+
+def release_lines(release: str, crash_time: int | None) -> list[str]:
+    """Lines that scripts look for among the debug messages (SUSE's ``kdump-save``)."""
+    return [f"  OSRELEASE={release}"] * bool(release) + [f"  CRASHTIME={crash_time}"] * (crash_time is not None)
+
+
+def save_log(request: Request, voice: Voice) -> int:
+    """Write the kernel's log; returns the exit status."""
+    output = request.output
+    with opened(request) as (_, knowledge), _log_file(output, force=request.has("f")) as out:
+        identity = knowledge.identity
+        voice.debug(release_lines(identity.utsname[2], identity.crash_time))
+        since_clear = request.has("partial-dmesg")
+        broken = write_log(
+            knowledge, _limited(out, output, request.size_limit), request.operands[0], since_clear=since_clear
+        )
+        out.flush()
+    if broken is not None:
+        voice.error(f"the kernel log breaks off: {broken}")
+        return EXIT_FAILED
+    voice.common(f"\nThe dmesg log is saved to {'STDOUT' if output == '-' else output}.")
+    return EXIT_OK
+
+
+@contextlib.contextmanager
+def _log_file(path: str, *, force: bool) -> Iterator[BinaryIO]:
+    """The file of a log: for its owner alone, and no other file is lost for it unless that is wished for."""
+    if path == "-":
+        yield sys.stdout.buffer
+        return
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL), 0o600)
+        with open(fd, "wb") as out:
+            yield out
+    except OSError as error:
+        raise OutputError(f"can't write the log: {error.strerror}", file=path) from error
+
+
+def _limited(out: BinaryIO, name: str, limit: int | None) -> Callable[[bytes], object]:
+    """What writes to ``out``, and no more than ``limit`` bytes."""
+    left = [sys.maxsize if limit is None else limit]
+
+    def write(line: bytes) -> None:
+        out.write(line[: left[0]])
+        left[0] -= len(line)
+        if left[0] < 0:
+            out.flush()
+            raise OutputError("the log has reached its size limit", file=name)
+
+    return write
+
+
+def save_vmcoreinfo(request: Request, voice: Voice) -> int:
+    """Write the VMCOREINFO of a vmlinux file; returns the exit status."""
+    text, path = read_vmlinux(request.values["x"]), request.values["g"]
+    assert text is not None
+    try:
+        with open(path, "wb") as out:
+            out.write(text)
+    except OSError as error:
+        raise OutputError(f"can't write VMCOREINFO: {error.strerror}", file=path) from error
+    voice.common(f"\nThe vmcoreinfo is saved to {path}.")
+    return EXIT_OK
+
+
+def translate(request: Request, voice: Voice) -> None:
+    """Say where the virtual address that was given is."""
+    vaddr = _address(request.values["vtop"])
+    with opened(request) as (_, knowledge):
+        if knowledge.memory is None:
+            raise KernelError(f"addresses can't be translated: {knowledge.problem}", file=request.operands[0])
+        voice.common(f"\nTranslating virtual address {vaddr:x} to physical address.")
+        paddr, _ = knowledge.memory.translate(vaddr)
+    voice.common(f"VIRTUAL           PHYSICAL\n{vaddr:16x}  {paddr:x}\n")
+
+
+def _address(text: str) -> int:
+    """An address: a number as in C, or hexadecimal without its prefix, as other tools print it."""
+    for base in (0, 16):
+        with contextlib.suppress(ValueError):
+            if 0 < (number := int(text, base)) < 1 << 64:
+                return number
+    raise UsageError("--vtop takes an address", found=repr(text))

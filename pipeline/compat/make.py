@@ -1,0 +1,98 @@
+"""A dump, as makedumpfile makes one: level after level until one has room."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import OutputError
+from vmsieve.pipeline.compat.figures import report_lines
+from vmsieve.pipeline.compat.kernel import kernel_texts, release_lines
+from vmsieve.pipeline.dump import dump
+from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK, Plan
+from vmsieve.pipeline.pool import affordable
+
+if TYPE_CHECKING:
+    from vmsieve.pipeline.compat.request import Request
+    from vmsieve.pipeline.compat.voice import Voice
+    from vmsieve.pipeline.report import Report
+
+__all__ = ["make_dump"]
+
+_NOT_UNDERSTOOD: Final = ("The kernel version is not supported.", "The makedumpfile operation may be incomplete.")
+
+
+def make_dump(request: Request, voice: Voice) -> int:
+    """Make the dump that is asked for; returns the exit status."""
+    texts = kernel_texts(request)
+    report, error = None, None
+    for number, level in enumerate(request.levels):
+        plan = _plan(request, level)
+        try:
+            report, error = dump(plan, voice.steps(), *texts), None
+        except OutputError as refused:
+            if not refused.full:
+                raise
+            report, error = None, refused
+        if report is not None and not report.full:
+            break
+        voice.common(f"\nCan't write the dump file({plan.output}). {_why(request)}")
+        if number + 1 < len(request.levels) and _delete(plan):
+            voice.common(f"Retry to create a dumpfile by dump_level({request.levels[number + 1]}).")
+        else:
+            break
+    if report is None:
+        assert error is not None
+        raise error
+    return _tell(request, voice, report)
+
+
+def _plan(request: Request, level: int) -> Plan:
+    output = request.output
+    return Plan(
+        request.operands[0],
+        output,
+        level,
+        codec=None if request.has("E") else request.codec,
+        format="elf" if request.has("E") else "kdump",
+        flattened=request.has("F") and output != "/dev/null",
+        force=request.has("f"),
+        threads=affordable(request.number("num-threads")),
+        size_limit=request.size_limit,
+        mapped=not request.has("non-mmap"),
+    )
+
+
+def _why(request: Request) -> str:
+    if request.size_limit is None:
+        return "No space left on device."
+    return f"No space left on device, or size limit({request.size_limit}) reached."
+
+
+def _delete(plan: Plan) -> bool:
+    """Delete what was written; False where that does not make room: a pipe, a device."""
+    try:
+        if plan.output == "-" or not stat.S_ISREG(os.stat(plan.output).st_mode):
+            return False
+        os.unlink(plan.output)
+    except FileNotFoundError:
+        return True  # nothing was worth keeping
+    except OSError as error:
+        raise OutputError(f"can't delete the incomplete dump: {error.strerror}", file=plan.output) from error
+    return True
+
+
+def _tell(request: Request, voice: Voice, report: Report) -> int:
+    voice.debug([*release_lines(report.release, report.crash_time), *report.details])
+    if report.weaker:
+        for line in _NOT_UNDERSTOOD:
+            voice.common(line)
+    voice.errors(report.notes)
+    voice.report(report_lines(report, elf=request.has("E")))
+    if report.incomplete:
+        voice.common("\nThis is an incomplete dumpfile; what was written of it can be read.")
+        return EXIT_FAILED
+    if not request.has("dry-run"):
+        voice.common(f"\nThe dumpfile is saved to {'STDOUT' if report.output == '-' else report.output}.")
+    return EXIT_OK
