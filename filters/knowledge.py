@@ -6,16 +6,16 @@ it stays None. Whoever asks keeps every page then.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.arch import find
 from vmsieve.filters.kernel.identity import Identity, identify
 from vmsieve.filters.kernel.memmap import open_memmap
 from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
-from vmsieve.filters.kernel.resolver import MEMORY, WAYS, Resolver
+from vmsieve.filters.kernel.resolver import MEMORY, SYMBOLS, TYPES, WAYS, Resolver
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import VmsieveError
-from vmsieve.formats.notes import build_note
+from vmsieve.formats.notes import build_note, without_vmcoreinfo
 from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from vmsieve.filters.kernel.memmap import MemMap
     from vmsieve.formats.inputs import Source
 
-__all__ = ["DEFAULT_PAGE_SIZE", "Knowledge", "learn"]
+__all__ = ["DEFAULT_PAGE_SIZE", "FACTS", "Knowledge", "learn", "learn_from"]
+
+#: What may be believed of a kernel, the most usual first.
+FACTS: Final = {
+    "note": "what the dump's VMCOREINFO note tells",
+    "memory": "VMCOREINFO as a search of memory finds it, whatever the note tells",
+    "symbols": "the kernel's own symbols and types, whatever VMCOREINFO tells",
+    "headers": "no more than the dump's headers tell: of no page is known what it is",
+}
 
 #: Page size of a machine that does not tell; every architecture that has more than one exports PAGESIZE.
 DEFAULT_PAGE_SIZE = 4096
@@ -110,6 +118,24 @@ def learn(
     knowledge.identity = _identity(source, info, knowledge.memory)
     notes.extend(knowledge.identity.notes)
     return knowledge
+
+
+def learn_from(facts: str, source: Source, text: bytes | None = None, *, vmlinux: bytes | None = None) -> Knowledge:
+    """What is known of the kernel in ``source`` if ``facts``, one of :data:`FACTS`, are what is believed first.
+
+    ``text`` and ``vmlinux`` as of :func:`learn`; a text that was given is believed whatever ``facts`` says.
+    """
+    if facts == "headers":
+        info = VmcoreInfo.parse(source.vmcoreinfo or b"")
+        problem = "nothing but the dump's headers is believed"
+        return Knowledge(_page_size(source, info, []), _identity(source, info, None), problem=problem)
+    if facts == "note" or text is not None:
+        return learn(source, text, vmlinux=vmlinux)
+    if facts == "symbols":
+        return learn(source, b"", ways=(SYMBOLS, TYPES), vmlinux=vmlinux)
+    # Whoever reads the dump later must not meet the note that is not believed.
+    source.notes, source.vmcoreinfo = without_vmcoreinfo(source.notes, source.byte_order), None
+    return learn(source, vmlinux=vmlinux)
 
 
 def _learn_memory(

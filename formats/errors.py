@@ -18,6 +18,7 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "VmsieveError",
+    "WeakerError",
 ]
 
 
@@ -97,6 +98,10 @@ class ReadError(VmsieveError):
 
 class KernelError(VmsieveError):
     """What the dump says of its kernel is missing or not believable."""
+
+
+class WeakerError(KernelError):
+    """Too little is known of the kernel to leave out what was asked for, and that was insisted on."""
 
 
 class OutputError(VmsieveError):

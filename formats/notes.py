@@ -18,7 +18,16 @@ from vmsieve.formats.records import record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["NOTES_LIMIT", "Note", "build_note", "cpus", "each_note", "readable_size", "vmcoreinfo_place"]
+__all__ = [
+    "NOTES_LIMIT",
+    "Note",
+    "build_note",
+    "cpus",
+    "each_note",
+    "readable_size",
+    "vmcoreinfo_place",
+    "without_vmcoreinfo",
+]
 
 #: Largest area of notes that is read: ten thousand processors' worth of the wordiest machine.
 NOTES_LIMIT = 16 << 20
@@ -87,6 +96,15 @@ def vmcoreinfo_place(notes: bytes, byte_order: str) -> tuple[int, int] | None:
         if (note.name, note.type) == elf.NOTE_VMCOREINFO and note.size:
             return note.offset, note.size
     return None
+
+
+def without_vmcoreinfo(notes: bytes, byte_order: str) -> bytes:
+    """The notes but for those of VMCOREINFO."""
+    return b"".join(
+        build_note(note.name, note.type, notes[note.offset : note.offset + note.size], byte_order)
+        for note in each_note(notes, byte_order)
+        if (note.name, note.type) != elf.NOTE_VMCOREINFO
+    )
 
 
 def cpus(notes: bytes, byte_order: str) -> tuple[Cpu, ...]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Bytes = Union[bytes, bytearray, memoryview]
 
-__all__ = ["FilePlace", "FlattenedPlace", "PipePlace", "Sender"]
+__all__ = ["FilePlace", "FlattenedPlace", "PipePlace", "Sender", "refused"]
 
 #: Bytes gathered before they are handed on, all stretches together. A batch of pages that is larger goes out as it is.
 GATHERED = 64 * 1024
@@ -39,7 +39,8 @@ _ZEROS = bytes(64 * 1024)
 _CLOSING = 128
 
 
-def _refused(error: OSError, name: str, offset: int) -> OutputError:
+def refused(error: OSError, name: str, offset: int) -> OutputError:
+    """What the system said when ``name`` was written at ``offset``."""
     refusal = OutputError(f"can't write the output: {error.strerror}", file=name, offset=offset)
     refusal.errno = error.errno
     if error.errno == errno.EPIPE:
@@ -136,7 +137,7 @@ class FilePlace(_Gathering):
             self._writeback.wrote(done)
         except OSError as error:
             self._take_back(offset, done, unit)
-            raise _refused(error, self._name, offset + done) from error
+            raise refused(error, self._name, offset + done) from error
         if allowed < len(data):
             self._take_back(offset, done, unit)
             raise _limited(self._name, offset + done)
@@ -158,7 +159,7 @@ class FilePlace(_Gathering):
             if self._durable:
                 os.fsync(self._fd)
         except OSError as error:
-            raise _refused(error, self._name, offset) from error
+            raise refused(error, self._name, offset) from error
         self._emit(offset, memoryview(data), 1)
 
     def finish(self) -> None:
@@ -173,7 +174,7 @@ class FilePlace(_Gathering):
             if stat.S_ISREG(status.st_mode) and status.st_size < size:
                 os.ftruncate(self._fd, size)
         except OSError as error:
-            raise _refused(error, self._name, self._size) from error
+            raise refused(error, self._name, self._size) from error
 
 
 class Sender:
@@ -219,7 +220,7 @@ class Sender:
                     self.sent += taken
                     view = view[taken:]
         except OSError as error:
-            raise _refused(error, self._name, self.sent) from error
+            raise refused(error, self._name, self.sent) from error
         self._broken = False
 
 

@@ -98,7 +98,6 @@ def copy_pages(
     """Copy every kept page to ``writer``; ``copied`` is up to date at any moment, also when this raises."""
     gatherer = Gatherer(scan.kept, scan.stored, source)
     packer = _Packer(source, codec, drop_zero=drop_zero)
-    progress.step("Copying pages", scan.kept.count(), page_size)
     chunks = ordered(
         threads, lambda: _Chunk(page_size, codec, level, size_for(threads)), gatherer.claim, packer.work, notes.append
     )

@@ -6,9 +6,9 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.knowledge import Knowledge, learn
+from vmsieve.filters.knowledge import Knowledge, learn_from
 from vmsieve.formats.codecs import codec as find_codec
-from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.formats.errors import OutputError, UsageError, WeakerError
 from vmsieve.formats.notes import build_note
 from vmsieve.formats.os_info import read_bytes
 from vmsieve.formats.outputs import Description, output_format
@@ -57,7 +57,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
                 from vmsieve.pipeline.watch import Through
 
                 source = Through(source)  # which maps nothing
-            knowledge = learn(source, vmcoreinfo, vmlinux=vmlinux)
+            knowledge = learn_from(plan.facts, source, vmcoreinfo, vmlinux=vmlinux)
         report.notes += source.oddities + knowledge.notes
         report.details += _details(source, knowledge, codec, level)
         report.page_size = knowledge.page_size
@@ -67,6 +67,8 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         with report.stage("classify"):
             scanned = scan(source, knowledge, plan.level, progress, form.bridge)
         report.scanned(scanned)
+        if plan.insist and scanned.weaker:
+            raise WeakerError(f"less would be left out than level {plan.level} asks for", hint=report.notes[-1])
         if not form.tells_absent and scanned.kept.count() < scanned.exists.count():
             report.notes.append(f"an {form.title} has no word for pages that were left out: they are zeros in it")
         report.incomplete = source.incomplete
@@ -84,6 +86,7 @@ def _write(
     copied = Copied()
     try:
         with report.stage("copy"):
+            progress.step("Copying pages", scanned.kept.count(), report.page_size)
             writer.begin()
             copy_pages(
                 source, scanned, report.page_size, codec, level, writer, progress, report.notes,
@@ -91,7 +94,7 @@ def _write(
                 threads=plan.threads or usable_cores(), copied=copied,
             )  # fmt: skip
     except (OutputError, Interrupted) as stop:
-        report.incomplete = True
+        report.incomplete, report.stopped = True, stop
         report.full = isinstance(stop, OutputError) and stop.full
         report.notes.append(f"the dump ends early: {stop}")
         if not copied.pages:
@@ -109,7 +112,7 @@ def _write(
                 target.finish()
         except OutputError as error:
             # What is there stays marked as torn: the mark is only taken away by a write that succeeds.
-            report.incomplete = True
+            report.incomplete, report.stopped = True, error
             report.full |= error.full
             report.notes.append(f"the dump could not be finished: {error}")
     report.bytes_out = target.size()

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.records import record
+from vmsieve.pipeline.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_WEAKER
 
 __all__ = ["EXIT_FAILED", "EXIT_INCOMPLETE", "EXIT_OK", "EXIT_USAGE", "EXIT_WEAKER", "Plan", "parse_size"]
-
-EXIT_OK = 0  # done as asked
-EXIT_FAILED = 1  # failed, nothing usable
-EXIT_USAGE = 2  # the request makes no sense
-EXIT_WEAKER = 3  # whole, but less was filtered than asked
-EXIT_INCOMPLETE = 4  # usable, but not whole
 
 
 @record(frozen=True)
@@ -33,6 +28,9 @@ class Plan:
         select: Which of two systems in the input (:data:`vmsieve.formats.systems.SYSTEMS`); None: it holds one.
         size_limit: Bytes that the output may have; a dump that reaches it ends as on a full disk. None: no limit.
         mapped: The input may be mapped into memory; else it is read.
+        facts: What is believed of the kernel first, one of :data:`vmsieve.filters.knowledge.FACTS`.
+        insist: A dump that would leave out less than ``level`` asks for is an error, before the first byte is written.
+        durable: The output is on its medium before it is marked whole, and when it is finished.
     """
 
     input: str
@@ -49,6 +47,9 @@ class Plan:
     select: str | None = None
     size_limit: int | None = None
     mapped: bool = True
+    facts: str = "note"
+    insist: bool = False
+    durable: bool = False
 
 
 def parse_size(text: str) -> int:

@@ -13,8 +13,10 @@ from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmsieve.formats.errors import OutputError
     from vmsieve.pipeline.copy import Copied
     from vmsieve.pipeline.scan import Scan
+    from vmsieve.pipeline.signals import Interrupted
 
 __all__ = ["Report", "size_text"]
 
@@ -50,6 +52,7 @@ class Report:
         notes: Sentences on what was not as it should be.
         details: Sentences on what was found and used, for those who want to know.
         weaker, incomplete: Why the exit status is not 0.
+        stopped: What ended the dump early, or kept it from being finished; None: nothing did.
         full: The dump ends early because there was no room for more: the disk, a quota, the size limit.
     """
 
@@ -73,6 +76,7 @@ class Report:
     details: list[str] = field(default_factory=list)
     weaker: bool = False
     incomplete: bool = False
+    stopped: OutputError | Interrupted | None = None
     full: bool = False
 
     @contextmanager

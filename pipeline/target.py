@@ -6,9 +6,10 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from vmsieve.formats.device import DeviceStream
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.inputs import input_paths
-from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
+from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender, refused
 from vmsieve.formats.writeback import Writeback
 from vmsieve.pipeline.pool import usable_cores
 from vmsieve.pipeline.streams import stdout_fd
@@ -52,13 +53,16 @@ class Target:
         positions = not (self._stdout or self._stream) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
         self.flattened = plan.flattened or not (positions or form.sequential)
         self._sent = 0
+        self._durable = plan.durable and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
         self._writeback = Writeback(self._fd)
+        raw = stat.S_ISBLK(mode) and self.flattened and self._stream is None
+        self._device = DeviceStream(self._fd) if raw else None
         send = self._send if self._stream is None else self._stream.write
         self.place: FilePlace | FlattenedPlace | PipePlace
         if self.flattened:
             self.place = FlattenedPlace(send, name, upward=form.sequential, limit=plan.size_limit)
         elif positions:
-            self.place = FilePlace(self._fd, name, upward=form.sequential, limit=plan.size_limit)
+            self.place = FilePlace(self._fd, name, durable=self._durable, upward=form.sequential, limit=plan.size_limit)
         else:
             self.place = PipePlace(send, name, limit=plan.size_limit)
         self._seekable = positions and not self.flattened
@@ -108,7 +112,7 @@ class Target:
 
     def _send(self, data: memoryview) -> int:
         try:
-            taken = os.write(self._fd, data)
+            taken = os.write(self._fd, data) if self._device is None else self._device.write(data)
         except BlockingIOError:
             # Whoever has the other end told it not to wait.
             self._wait()
@@ -123,13 +127,18 @@ class Target:
         select.select([], [self._fd], [])
 
     def finish(self) -> None:
-        """The place has taken its last byte: bring the frame, if there is one, to its end.
+        """The place has taken its last byte: bring the frame, if there is one, to its end, and all to the medium.
 
         Raises:
             OutputError: It can't be written.
         """
         if self._stream is not None:
             self._stream.finish()
+        if self._durable:
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                raise refused(error, self._path, self._sent) from error
 
     def size(self) -> int:
         """Bytes written: of a file, those that take up room, so that holes do not count."""

@@ -1,0 +1,249 @@
+"""The first process of a capture: step after step until there is a dump, and the record of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import vmsieve
+from vmsieve.pipeline.capture.child import COPYING, Board, Limits, Watcher, protect
+from vmsieve.pipeline.capture.job import Job
+from vmsieve.pipeline.capture.ladder import Ladder, Step
+from vmsieve.pipeline.capture.site import open_site
+from vmsieve.pipeline.capture.status import write_record
+from vmsieve.pipeline.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_WEAKER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from vmsieve.pipeline.capture.site import Site
+    from vmsieve.pipeline.capture.wish import Wish
+
+__all__ = ["capture"]
+
+#: Facts by which a log that is still missing is looked for at the end.
+_LOG_FACTS = ("note", "memory", "symbols")
+#: A part of the deadline that is left for bringing everything to its end, and seconds that it is at the least and most.
+_MARGIN, _MARGIN_LEAST, _MARGIN_MOST = 0.05, 0.5, 10.0
+_RESULTS = {
+    EXIT_OK: "whole", EXIT_FAILED: "failed", EXIT_USAGE: "failed", EXIT_WEAKER: "weaker", EXIT_INCOMPLETE: "incomplete",
+}  # fmt: skip
+
+
+def capture(wish: Wish) -> int:
+    """Make the dump that ``wish`` asks for, or the best that can be had; returns the exit status."""
+    protect()
+    try:
+        site = open_site(wish)
+    except ValueError as error:
+        say(str(error))
+        return EXIT_USAGE
+    except OSError as error:
+        say(f"can't write to {wish.target}: {error.strerror}")
+        return EXIT_FAILED
+    return _Capture(wish, site).run()
+
+
+def say(line: str) -> None:
+    """A line for the console, if there is one."""
+    try:  # noqa: SIM105 - contextlib takes half a megabyte
+        os.write(2, f"vmsieve: {line}\n".encode(errors="replace"))
+    except OSError:
+        pass
+
+
+class _Capture:
+    def __init__(self, wish: Wish, site: Site) -> None:
+        self._wish, self._site = wish, site
+        self._board, self._watcher, self._ladder = Board(), Watcher(), Ladder(wish.level)
+        self._began = time.monotonic()
+        self._end = 0.0
+        if wish.deadline:
+            margin = min(max(wish.deadline * _MARGIN, _MARGIN_LEAST), _MARGIN_MOST)
+            self._end = self._began + max(wish.deadline - margin, wish.deadline / 2)
+        self._log: dict[str, Any] = {"complete": False}
+        self._log_tried: set[str] = set()
+        self._sent = False
+        self._lost: list[str] = []
+        self._record: dict[str, Any] = {
+            "version": vmsieve.__version__, "result": "running", "exit_status": None, "input": wish.input,
+            "target": site.path, "asked": {"level": wish.level, "codec": wish.codec, "deadline": wish.deadline},
+            "began": int(time.time()), "seconds": 0.0, "dump": None, "log": None, "lost": self._lost, "steps": [],
+        }  # fmt: skip
+
+    def run(self) -> int:
+        """Climb down until something holds."""
+        self._write()
+        step: Step | None = self._ladder.first()
+        outcome: dict[str, Any] = {"end": "failed"}
+        while step is not None:
+            outcome = self._try(step)
+            if outcome["end"] in ("finished", "usage", "stopped") or self._watcher.asked:
+                break
+            step = self._following(step, outcome)
+        if outcome["end"] != "usage":
+            self._log_at_last()
+        status = self._status(outcome)
+        self._close(status)
+        self._watcher.close()
+        return status
+
+    def _try(self, step: Step) -> dict[str, Any]:
+        began = time.monotonic()
+        job = Job(self._wish, step, self._site, self._end)
+        if not self._log["complete"]:
+            job = job.with_log(self._site)
+            self._log_tried.add(job.facts)
+        first = began + (self._end - began) / 2 if self._end and not step.plain else 0.0
+        outcome = self._run("perform", job, Limits(first=first, end=self._end, stall=self._wish.stall))
+        share = self._board.done / max(self._board.total, 1) if self._board.phase >= COPYING else 0.0
+        self._sent |= self._board.phase >= COPYING
+        if self._board.freed:
+            self._site.kept = None
+        self._take_log(outcome)
+        self._record["steps"].append({
+            "step": step.name, "facts": step.facts, "careful": step.careful, "level": job.level,
+            "seconds": time.monotonic() - began, "end": outcome["end"], "error": outcome.get("error", ""),
+            "done": round(share, 3), "notes": outcome.get("notes", []),
+        })  # fmt: skip
+        for note in outcome.get("notes", []):
+            say(note)
+        if outcome["end"] == "finished":
+            self._finished(step, outcome)
+        else:
+            self._site.keep(share)
+            say(f"{step.name}: {outcome.get('error')}")
+        self._write()
+        return outcome
+
+    def _run(self, name: str, job: Job, limits: Limits) -> dict[str, Any]:
+        def work(board: Board) -> dict[str, Any]:
+            from vmsieve.pipeline.capture import work as room
+
+            result: dict[str, Any] = getattr(room, name)(job, board)
+            return result
+
+        return self._watcher.run(work, self._board, limits)
+
+    def _take_log(self, outcome: dict[str, Any]) -> None:
+        log = outcome.get("log")
+        if log is not None:
+            self._log = self._record["log"] = log
+
+    def _finished(self, step: Step, outcome: dict[str, Any]) -> None:
+        self._site.drop_kept()
+        self._record["dump"] = {
+            "file": self._site.dump, "step": step.name, "level": outcome["level"], "bytes": outcome["bytes"],
+            "pages": outcome["pages"], "complete": not outcome["incomplete"],
+        }  # fmt: skip
+        missing = outcome["pages"].get("unreadable", 0)
+        if missing:
+            self._lost.append(f"{missing} pages could not be read")
+        elif outcome["incomplete"]:
+            self._lost.append("the input is not whole, or can't be read everywhere: see the step's notes")
+
+    def _following(self, step: Step, outcome: dict[str, Any]) -> Step | None:
+        """The next step, if there is any sense in one."""
+        if self._site.stream and self._sent:
+            return None
+        if self._end and time.monotonic() >= self._end:
+            return None
+        if outcome["end"] == "full":
+            return self._smaller(step, outcome)
+        if outcome["end"] == "output" and not self._site.alive():
+            return None
+        return self._ladder.after(step, outcome)
+
+    def _smaller(self, step: Step, outcome: dict[str, Any]) -> Step | None:
+        """A dump that leaves out more, if it is known to fit where this one did not."""
+        if self._wish.level == 31 or step.plain or step.facts == "headers" or self._site.kept is None:
+            return None
+        smaller = self._ladder.smaller()
+        told = self._run("estimate", Job(self._wish, smaller, self._site, 0), Limits(stall=self._wish.stall))
+        pages = outcome["pages"]["kept"] + outcome["pages"]["zero"]
+        if told["end"] != "finished" or told["weaker"] or not pages:
+            return None
+        needed = int(told["kept"] * outcome["bytes"] / pages * 1.1)
+        room = (self._site.room() or 0) + outcome["bytes"]
+        say(f"a dump of level 31 would take {needed >> 10} KiB, and there is room for {room >> 10} KiB")
+        if needed > room:
+            return None
+        self._site.drop_kept()
+        return smaller
+
+    def _log_at_last(self) -> None:
+        """The dump is as it is: now there is time to look for the log by other ways."""
+        for facts in _LOG_FACTS:
+            if self._log["complete"] or self._watcher.asked or not self._site.directory:
+                return
+            if facts in self._log_tried or (self._end and time.monotonic() >= self._end):
+                continue
+            job = Job(self._wish, Step("log", facts, careful=True), self._site, 0).with_log(self._site)
+            self._take_log(self._run("log_alone", job, Limits(end=self._end, stall=self._wish.stall)))
+
+    def _status(self, outcome: dict[str, Any]) -> int:
+        if outcome["end"] == "usage":
+            return EXIT_USAGE
+        if outcome["end"] == "finished":
+            if outcome["incomplete"]:
+                return EXIT_INCOMPLETE
+            as_asked = not outcome["weaker"] and self._record["steps"][-1]["level"] == self._wish.level
+            return EXIT_OK if as_asked else EXIT_WEAKER
+        if self._site.kept is not None:
+            self._site.settle()
+            share = f"{100 * self._site.kept[1]:.0f} %"
+            self._record["dump"] = {
+                "file": self._site.kept[0],
+                "bytes": _size(self._site.kept[0]),
+                "complete": False,
+                "share": share,
+            }
+            self._lost.append(f"the dump ends after {share} of its pages")
+            return EXIT_INCOMPLETE
+        if self._sent and not self._site.directory:
+            self._lost.append("the dump ends early: what went out lacks its end")
+            return EXIT_INCOMPLETE
+        self._lost.append("there is no dump")
+        return EXIT_FAILED
+
+    def _close(self, status: int) -> None:
+        if self._site.directory and not self._log["complete"]:
+            self._lost.append(f"the kernel log is not whole: {self._log.get('error') or 'it was not reached'}")
+        self._record["result"], self._record["exit_status"] = _RESULTS[status], status
+        self._write()
+        dump = self._record["dump"]
+        what = f"{dump['bytes'] / 1e6:.1f} MB in {dump['file']}" if dump else "no dump"
+        lost = "; ".join(self._lost)
+        say(f"{_RESULTS[status]}: {what}, {time.monotonic() - self._began:.1f} s" + (f" ({lost})" if lost else ""))
+
+    def _write(self) -> None:
+        self._record["seconds"] = time.monotonic() - self._began
+        path = self._site.status(self._wish.status)
+        problem = write_record(path, self._record) if path else ""
+        if problem:
+            say(problem)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_blocks * 512
+    except OSError:
+        return 0
+
+
+def main(words: list[str]) -> int | None:
+    """Run with the command line's ``words``; None where argparse has to explain something."""
+    from vmsieve.pipeline.capture.wish import quick
+
+    wish = quick(words)
+    if wish is None:
+        return None
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = sys.stdout or sys.__stdout__, sys.stderr or sys.__stderr__
+    return capture(wish)

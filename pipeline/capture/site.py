@@ -1,0 +1,163 @@
+"""Where a capture leaves what it has: a directory, a block device, a stream."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from vmsieve.pipeline.capture.status import sync_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vmsieve.pipeline.capture.wish import Wish
+
+__all__ = ["LOG", "Site", "open_site"]
+
+_DUMP, _PARTIAL = "vmcore", "vmcore-incomplete"
+LOG, _PARTIAL_LOG = "vmcore-dmesg.txt", "vmcore-dmesg-incomplete.txt"
+_STATUS = "vmcore-status.json"
+#: Bytes that a dump leaves for the record.
+_RESERVE = 128 << 10
+
+
+class Site:
+    """The target, opened as far as it has to be.
+
+    Attributes:
+        path: Of the directory that all goes to, or of the device or stream.
+        directory, device, stream: Which of them it is.
+        partial: Where the next dump is written until it is whole.
+        kept: A dump that a step could not finish: path, and which part of it is there, 0 to 1; None: there is none.
+    """
+
+    def __init__(self, path: str, kind: str) -> None:
+        self.path = path
+        self.directory, self.device, self.stream = (kind == one for one in ("directory", "device", "stream"))
+        self.partial = os.path.join(path, _PARTIAL) if self.directory else path
+        self.kept: tuple[str, float] | None = None
+
+    @property
+    def dump(self) -> str:
+        """Where a whole dump is found."""
+        return os.path.join(self.path, _DUMP) if self.directory else self.path
+
+    @property
+    def log(self) -> str:
+        """Where the kernel log is found once it is whole."""
+        return os.path.join(self.path, LOG)
+
+    @property
+    def partial_log(self) -> str:
+        """Where it is until then."""
+        return os.path.join(self.path, _PARTIAL_LOG)
+
+    def status(self, asked: str) -> str:
+        """Where the record belongs; empty: nowhere."""
+        return asked or (os.path.join(self.path, _STATUS) if self.directory else "")
+
+    def room(self) -> int | None:
+        """Bytes that a dump may take, as long as what was kept stays; None: that can't be told, or does not matter."""
+        if not self.directory:
+            return None
+        try:
+            told = os.statvfs(self.path)
+        except OSError:
+            return None
+        free = told.f_bavail * told.f_frsize
+        return max(free - min(_RESERVE, free // 8), 0)
+
+    def alive(self) -> bool:
+        """Whether anything can be written at all."""
+        if not self.directory:
+            return True
+        probe = os.path.join(self.path, ".vmsieve-probe")
+        try:
+            fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.fsync(fd)
+            os.close(fd)
+            os.unlink(probe)
+        except OSError:
+            return False
+        return True
+
+    def keep(self, share: float) -> None:
+        """A step ended before its dump was whole: of this and what was kept before, keep what there is more of."""
+        if not self.directory:
+            return
+        new, old = self.partial, self.kept
+        if not share or (old is not None and share <= old[1]):
+            _remove(new)
+            return
+        if old is not None:
+            _remove(old[0])
+        self.kept = (new, share)
+        number = 2
+        while os.path.lexists(self.partial):
+            self.partial = os.path.join(self.path, f"{_PARTIAL}-{number}")
+            number += 1
+
+    def drop_kept(self) -> None:
+        """Something better is there than what was kept."""
+        if self.kept is not None:
+            _remove(self.kept[0])
+            self.kept = None
+
+    def settle(self) -> None:
+        """Nothing better will come: what was kept gets the usual name."""
+        usual = os.path.join(self.path, _PARTIAL)
+        if self.kept is None or self.kept[0] == usual:
+            return
+        try:
+            os.rename(self.kept[0], usual)
+            sync_directory(self.path)
+        except OSError:
+            return
+        self.kept = (usual, self.kept[1])
+
+
+def _remove(path: str) -> None:
+    try:  # noqa: SIM105 - contextlib takes half a megabyte
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def open_site(wish: Wish) -> Site:
+    """The target that ``wish`` names; a directory is made if it is not there.
+
+    Raises:
+        OSError: It can't be written to.
+        ValueError: It is a file.
+    """
+    if wish.target == "-":
+        return Site("-", "stream")
+    try:
+        mode = os.stat(wish.target).st_mode
+    except FileNotFoundError:
+        os.makedirs(wish.target, 0o700)
+        mode = stat.S_IFDIR
+    if stat.S_ISREG(mode):
+        raise ValueError(f"{wish.target}: a capture takes a directory, which it makes if need be, not a file")
+    if not stat.S_ISDIR(mode):
+        return Site(wish.target, "device" if stat.S_ISBLK(mode) else "stream")
+    taken = any(os.path.lexists(os.path.join(wish.target, name)) for name in (_DUMP, _PARTIAL, LOG))
+    site = Site(_stamped(wish.target) if wish.stamp or taken else wish.target, "directory")
+    if not site.alive():
+        # Ask once more, for the reason.
+        os.close(os.open(site.partial_log, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.unlink(site.partial_log)
+    return site
+
+
+def _stamped(parent: str) -> str:
+    """A new directory for this crash; named as kdump names it, but for the host's address, which may not be known."""
+    name = os.path.join(parent, f"{os.uname().nodename or 'localhost'}-{time.strftime('%Y-%m-%d-%H:%M:%S')}")
+    for path in (name, *(f"{name}-{number}" for number in range(2, 100))):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            continue
+        sync_directory(parent)
+        return path
+    raise FileExistsError(17, "there are too many dumps of this second", name)

@@ -1,0 +1,139 @@
+"""What is asked of a capture: its options, once for the small parser of the first process and once for argparse."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Callable
+
+__all__ = ["DEFAULT_INPUT", "OPTIONS", "Option", "Wish", "configure", "quick"]
+
+DEFAULT_INPUT = "/proc/vmcore"
+_DEFAULT_STALL = 300
+
+
+class Wish:
+    """What is asked for.
+
+    Attributes:
+        input: Path of the memory to dump.
+        target: A directory, a block device, or ``-``: standard output.
+        level: Dump level, 0 to 31.
+        codec: ``NAME[:LEVEL]``, as ``dump --codec`` takes it.
+        threads: That read and pack; 0: one a core.
+        deadline: Seconds that all may take together; 0: as long as it takes.
+        stall: Seconds without any progress after which a step is given up.
+        stamp: A directory of its own, named by host and time, is made within ``target``.
+        status: File for the record; empty: in the directory that the dump is in.
+        quiet: Say nothing but how it ended.
+    """
+
+    def __init__(self, values: dict[str, object]) -> None:
+        """Take ``values``, by option; what is not there is as by default."""
+        self.input = str(values.get("input") or DEFAULT_INPUT)
+        self.target = str(values["target"])
+        self.level = int(str(values.get("level", 31)))
+        self.codec = str(values.get("codec") or "zstd")
+        self.threads = int(str(values.get("threads", 1)))
+        self.deadline = int(str(values.get("deadline", 0)))
+        self.stall = int(str(values.get("stall", _DEFAULT_STALL)))
+        self.stamp = bool(values.get("stamp"))
+        self.status = str(values.get("status") or "")
+        self.quiet = bool(values.get("quiet"))
+
+
+class Option:
+    """One option: its names, the wish's attribute, what it takes, and what it means."""
+
+    def __init__(
+        self, names: str, field: str, meaning: str, *, metavar: str = "", const: object = True,
+        check: Callable[[str], object] | None = None,
+    ) -> None:  # fmt: skip
+        self.names, self.field, self.meaning = names.split(), field, meaning
+        self.metavar, self.const, self.check = metavar, const, check
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def check(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise ValueError(f"a number from {least} to {most}")
+        return int(text)
+
+    return check
+
+
+def _codec(text: str) -> str:
+    name, _, level = text.partition(":")
+    if not name or (level and not level.isdigit()):
+        raise ValueError("a codec's name, and a number as its level")
+    return text
+
+
+_DAYS = 30 * 86400
+OPTIONS = (
+    Option("-d --level", "level", "what to leave out, as dump -d (default: 31)", metavar="LEVEL", check=_number(0, 31)),
+    Option("-c", "codec", "pack pages with zlib", const="zlib"),
+    Option("-l", "codec", "pack pages with LZO", const="lzo"),
+    Option("-p", "codec", "pack pages with snappy", const="snappy"),
+    Option("-z", "codec", "pack pages with zstd (the default)", const="zstd"),
+    Option("--codec", "codec", "as dump --codec", metavar="NAME[:LEVEL]", check=_codec),
+    Option("--threads", "threads", "threads that read and pack; 0: one a core (default: 1)", metavar="N",
+           check=_number(0, 1024)),
+    Option("--deadline", "deadline", "end after so many seconds with what is there, readable and marked incomplete",
+           metavar="SECONDS", check=_number(1, _DAYS)),
+    Option("--stall", "stall", "give a step up after so many seconds without progress "
+           f"(default: {_DEFAULT_STALL})", metavar="SECONDS", check=_number(1, _DAYS)),
+    Option("--stamp", "stamp", "make a directory HOST-TIME within TARGET; a TARGET that holds a dump gets one unasked"),
+    Option("--status", "status", "file for the record, in JSON (default: vmcore-status.json beside the dump)",
+           metavar="FILE", check=str),
+    Option("-q", "quiet", "say nothing but how it ended"),
+)  # fmt: skip
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The same for argparse, which explains and complains better."""
+    parser.add_argument("input", metavar="INPUT", nargs="?", help=f"what to dump (default: {DEFAULT_INPUT})")
+    parser.add_argument("target", metavar="TARGET", help="a directory, a block device, or - for standard output")
+    for option in OPTIONS:
+        if option.check is None:
+            parser.add_argument(
+                *option.names, dest=option.field, action="store_const", const=option.const, help=option.meaning
+            )
+        else:
+            parser.add_argument(
+                *option.names, dest=option.field, metavar=option.metavar, type=option.check, help=option.meaning
+            )
+
+
+def quick(words: list[str]) -> Wish | None:
+    """The wish that ``words`` express; None where argparse has to explain something."""
+    names = {name: option for option in OPTIONS for name in option.names}
+    values: dict[str, object] = {}
+    places: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word == "-" or not word.startswith("-"):
+            places.append(word)
+            continue
+        name, given, value = word.partition("=")
+        if not word.startswith("--"):
+            name, given, value = word[:2], word[2:], word[2:]
+        option = names.get(name)
+        if option is None or (given and option.check is None):
+            return None
+        if option.check is None:
+            values[option.field] = option.const
+            continue
+        if not given and not left:
+            return None
+        try:
+            values[option.field] = option.check(value if given else left.pop(0))
+        except ValueError:
+            return None
+    if not 1 <= len(places) <= 2:
+        return None
+    values["target"] = places.pop()
+    values["input"] = places.pop() if places else None
+    return Wish(values)

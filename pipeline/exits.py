@@ -1,0 +1,9 @@
+"""What the exit status of a command says. The first process of a capture knows this and little more."""
+
+__all__ = ["EXIT_FAILED", "EXIT_INCOMPLETE", "EXIT_OK", "EXIT_USAGE", "EXIT_WEAKER"]
+
+EXIT_OK = 0  # done as asked
+EXIT_FAILED = 1  # failed, nothing usable
+EXIT_USAGE = 2  # the request makes no sense
+EXIT_WEAKER = 3  # whole, but less was filtered than asked
+EXIT_INCOMPLETE = 4  # usable, but not whole

@@ -1,0 +1,324 @@
+"""``vmsieve capture`` as a crash kernel runs it: what it leaves when all is well, and on each step of its ladder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+import pytest
+
+from tests.dumps import dump as real_dump
+from tests.pipeline.cli_kit import environment
+from tests.pipeline.kit import Damaged, compared, contents, expected, machine, pages, read
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.inputs import open_source
+from vmsieve.formats.systems import open_system
+from vmsieve.pipeline.capture import child, run, work
+from vmsieve.pipeline.capture.wish import Wish, quick
+from vmsieve.pipeline.dump import dump
+
+if TYPE_CHECKING:
+    from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.capture.job import Job
+    from vmsieve.pipeline.plan import Plan
+    from vmsieve.pipeline.progress import Progress
+    from vmsieve.pipeline.report import Report
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A machine's memory with something of everything, and no log."""
+    return machine().write(tmp_path_factory.mktemp("core") / "vmcore.elf")
+
+
+@pytest.fixture(autouse=True)
+def _unprotected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' own process may be killed as any other."""
+    monkeypatch.setattr(run, "protect", lambda: None)
+    monkeypatch.setattr(child, "protect", lambda _: None)
+
+
+@pytest.fixture(autouse=True)
+def _log_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The made-up machine has no log. It counts as written, so that nobody searches for it."""
+    monkeypatch.setattr(work, "_write_log", lambda _, __: {"complete": True})
+
+
+def capture(source: Path, target: Path, **more: Any) -> tuple[int, dict[str, Any]]:
+    """Run a capture in this process, whose children have the patches of the test; exit status and record."""
+    status = run.capture(Wish({"input": source, "target": target, **more}))
+    return status, record(target)
+
+
+def record(target: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((target / "vmcore-status.json").read_text())
+    return found
+
+
+def names(target: Path) -> set[str]:
+    return {path.name for path in target.iterdir()}
+
+
+def steps(told: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["step"], one["end"]) for one in told["steps"]]
+
+
+Broken = Callable[["Plan"], None]
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, fault: Broken) -> None:
+    """Before a child makes a dump, ``fault`` is called with its plan."""
+
+    def broken(plan: Plan, progress: Progress) -> Report:
+        fault(plan)
+        return dump(plan, progress)
+
+    monkeypatch.setattr(work, "dump", broken)
+
+
+def die(number: signal.Signals = signal.SIGSEGV) -> None:
+    os.kill(os.getpid(), number)
+
+
+def kept(path: Path) -> set[int]:
+    source = open_source(str(path))
+    try:
+        return pages(source)[1]
+    finally:
+        source.close()
+
+
+def readable(path: Path) -> dict[int, bytes]:
+    """Every page of a dump that is there."""
+    source, found = open_source(str(path)), {}
+    for pfn in pages(source)[1]:
+        with contextlib.suppress(ReadError):
+            found[pfn] = read(source, pfn)
+    source.close()
+    return found
+
+
+def complete(path: Path) -> bool:
+    source = open_source(str(path))
+    source.close()
+    return not source.incomplete
+
+
+def test_log_dump_and_record(scratch: Path, tmp_path: Path) -> None:
+    """As the crash kernel runs it: the log, the dump as level 31 makes it, the record; nothing unfinished is left."""
+    source = real_dump("demo.elf", scratch)
+    ran = subprocess.run(
+        [sys.executable, "-m", "vmsieve", "capture", source, tmp_path / "crash"],
+        env=environment(), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    told = record(tmp_path / "crash")
+    assert ran.returncode == 0, ran.stderr
+    assert names(tmp_path / "crash") == {"vmcore", "vmcore-dmesg.txt", "vmcore-status.json"}
+    assert compared(source, tmp_path / "crash" / "vmcore").right
+    assert "Linux version" in (tmp_path / "crash" / "vmcore-dmesg.txt").read_text()
+    assert (told["result"], told["exit_status"], told["log"]["complete"], told["lost"]) == ("whole", 0, True, [])
+    assert told["dump"]["pages"]["kept"] > 0
+    assert ran.stderr.splitlines()[-1].startswith("vmsieve: whole: ")
+    assert not any(ord(one) < 32 and one != "\n" for one in ran.stderr), "control codes on a serial console"
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "crash").iterdir()} == {0o600}
+
+
+def test_a_crash_of_one_step_is_survived(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segmentation fault where the input is mapped: the next step does without, and the dump is as asked."""
+    breaking(monkeypatch, lambda plan: die() if plan.mapped else None)
+    status, told = capture(core, tmp_path / "out")
+    assert status == 0
+    assert steps(told) == [("as asked", "crashed"), ("with less", "finished")]
+    assert "SIGSEGV" in told["steps"][0]["error"]
+    assert kept(tmp_path / "out" / "vmcore") == expected(machine(), 31)
+
+
+def test_a_note_that_misleads_is_not_believed(scratch: Path, tmp_path: Path) -> None:
+    """The note names a wrong mem_section, memory has the right one: that is searched for, and filtered as asked."""
+    right = real_dump("demo.elf", scratch)
+    source = Path(shutil.copy(right, tmp_path / "core"))
+    with source.open("r+b") as file:
+        start = file.read(1 << 20)
+        file.seek(start.index(b"SYMBOL(mem_section)=ffff") + len("SYMBOL(mem_section)=ffff"))
+        file.write(b"0123")
+    status, told = capture(source, tmp_path / "out")
+    assert steps(told) == [("as asked", "weaker"), ("facts from memory", "finished")]
+    assert status == 0
+    assert compared(right, tmp_path / "out" / "vmcore").right
+    made = open_source(str(tmp_path / "out" / "vmcore"))
+    assert made.vmcoreinfo is not None
+    assert made.vmcoreinfo in right.read_bytes(), "readers get the note that is right"
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGBUS, MemoryError, RecursionError])
+def test_no_step_that_knows_kernels_works(
+    fault: Any, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever understands kernels fails, each time: every page is kept, packed."""
+
+    def broken(plan: Plan) -> None:
+        if plan.facts != "headers":
+            if isinstance(fault, signal.Signals):
+                die(fault)
+            raise fault
+
+    breaking(monkeypatch, broken)
+    status, told = capture(core, tmp_path / "out")
+    assert status == 3
+    assert steps(told)[-1] == ("unfiltered", "finished")
+    assert [name for name, _ in steps(told)] == [
+        "as asked", "with less", "facts from memory", "facts from symbols", "unfiltered",
+    ]  # fmt: skip
+    assert kept(tmp_path / "out" / "vmcore") == set(machine().frames())
+    assert told["dump"]["level"] == 1
+
+
+def test_nothing_but_a_plain_copy_works(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step copies the input byte by byte, with holes where it is zero."""
+    breaking(monkeypatch, lambda _: die())
+    status, told = capture(core, tmp_path / "out")
+    assert (status, steps(told)[-1]) == (3, ("plain copy", "finished"))
+    made = tmp_path / "out" / "vmcore"
+    assert made.read_bytes() == core.read_bytes()
+    assert made.stat().st_blocks * 512 <= core.stat().st_size
+
+
+def test_a_kernel_of_which_too_little_is_known(tmp_path: Path) -> None:
+    """No source of facts is enough: what is known is used, after all of them were asked."""
+    built = machine()
+    text = b"\n".join(line for line in built.vmcoreinfo().splitlines() if b"mem_section)" not in line) + b"\n"
+    source = built.write(tmp_path / "core", text)
+    status, told = capture(source, tmp_path / "out")
+    if steps(told)[-1][0] == "facts from memory":
+        pytest.fail("the made-up machine has the right note in memory: the test proves nothing")
+    assert (status, steps(told)[-1]) == (3, ("what is known", "finished"))
+    assert ("with less", "weaker") not in steps(told), "the same facts were asked twice"
+
+
+def limited(plan: Plan, size: int) -> None:
+    """Let the file system be full after ``size`` bytes, as far as this dump is concerned."""
+    vars(plan)["size_limit"] = size
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_full_target_keeps_what_was_written(
+    share: float, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No room for all of level 31: what is there is readable, right, marked and named as incomplete; never vmcore."""
+    status, _ = capture(core, tmp_path / "whole", codec="none")
+    whole = (tmp_path / "whole" / "vmcore").stat().st_size
+    breaking(monkeypatch, lambda plan: limited(plan, int(whole * share)))
+    status, told = capture(core, tmp_path / "out", codec="none")
+    assert (status, told["result"]) == (4, "incomplete")
+    assert names(tmp_path / "out") == {"vmcore-incomplete", "vmcore-status.json"}
+    assert not complete(tmp_path / "out" / "vmcore-incomplete")
+    right = contents(tmp_path / "whole" / "vmcore")
+    assert readable(tmp_path / "out" / "vmcore-incomplete").items() <= right.items()
+    assert told["dump"]["file"].endswith("vmcore-incomplete")
+
+
+def test_a_smaller_dump_where_the_larger_did_not_fit(
+    core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Level 1 fills the disk, level 31 is known to fit: that is made, and is whole."""
+    breaking(monkeypatch, lambda plan: limited(plan, 64 << 20 if plan.level == 31 else 1 << 20))
+    status, told = capture(core, tmp_path / "out", level=1, codec="none")
+    assert steps(told) == [("as asked", "full"), ("smaller", "finished")]
+    assert (status, told["dump"]["level"]) == (3, 31)
+    assert names(tmp_path / "out") == {"vmcore", "vmcore-status.json"}
+    assert kept(tmp_path / "out" / "vmcore") == expected(machine(), 31)
+
+
+class Slow:
+    """Each advance of the copy takes a moment, so that a deadline falls into it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        def advance(beat: Any, parts: int) -> None:
+            time.sleep(seconds)
+            told(beat, parts)
+
+        told = work.Beat.advance
+        monkeypatch.setattr(work.Beat, "advance", advance)
+
+
+def test_a_deadline_ends_with_a_readable_dump(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is up while pages are copied: those that are there can be read, and the dump says that it is not whole."""
+    Slow(monkeypatch, 0.3)
+    status, told = capture(core, tmp_path / "out", deadline=2, level=0)
+    assert status == 4
+    assert steps(told) == [("as asked", "stopped")]
+    assert 0 < len(readable(tmp_path / "out" / "vmcore-incomplete")) < len(machine().frames())
+    assert not complete(tmp_path / "out" / "vmcore-incomplete")
+
+
+def test_a_step_that_hangs_is_given_up(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No progress for the time allowed: that step is killed, and the next one works."""
+    breaking(monkeypatch, lambda plan: time.sleep(60) if plan.mapped else None)
+    status, told = capture(core, tmp_path / "out", stall=1)
+    assert (status, steps(told)) == (0, [("as asked", "stalled"), ("with less", "finished")])
+
+
+def test_unreadable_pages_are_told_of(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that can't be read are left out, counted and told; the dump ends with all others in it."""
+    bad = set(sorted(expected(machine(), 31))[40:45])
+
+    def opened(path: str, select: str | None = None) -> Source:
+        return Damaged(open_system(path, select), bad)
+
+    monkeypatch.setattr("vmsieve.pipeline.dump.open_system", opened)
+    status, told = capture(core, tmp_path / "out")
+    assert (status, told["lost"][0]) == (4, "5 pages could not be read")
+    assert set(readable(tmp_path / "out" / "vmcore")) == expected(machine(), 31) - bad
+
+
+def test_a_directory_that_holds_a_dump_is_left_as_it_is(core: Path, tmp_path: Path) -> None:
+    """The second crash within one directory gets one of its own, unasked."""
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "vmcore").write_bytes(b"an earlier crash")
+    assert run.capture(Wish({"input": core, "target": target})) == 0
+    (made,) = (path for path in target.iterdir() if path.is_dir())
+    assert (target / "vmcore").read_bytes() == b"an earlier crash"
+    assert names(made) == {"vmcore", "vmcore-status.json"}
+
+
+def test_what_an_earlier_step_left_stays_until_there_is_more(
+    core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that dies half-way, then one that dies sooner: the better part is what is left in the end."""
+    total = len(expected(machine(), 31))
+
+    def broken(job: Job, board: child.Board) -> dict[str, Any]:
+        share = {("note", True): 0.5, ("note", False): 0.2}.get((job.facts, job.mapped), 0.0)
+        Path(job.output).write_bytes(b"x" * int(share * 1000))
+        board.tell(child.COPYING if share else child.OPENING, int(share * total), total)
+        die(signal.SIGKILL)
+        return {}
+
+    monkeypatch.setattr(work, "perform", broken)
+    status, told = capture(core, tmp_path / "out")
+    assert status == 4
+    assert [end for _, end in steps(told)] == ["crashed"] * 6
+    assert (tmp_path / "out" / "vmcore-incomplete").stat().st_size == 500
+    assert names(tmp_path / "out") == {"vmcore-incomplete", "vmcore-status.json"}
+
+
+def test_wishes_are_understood_without_argparse() -> None:
+    """Each way to write an option means the same; what is wrong is left to argparse."""
+    for words in (["-d", "17", "T"], ["-d17", "T"], ["--level=17", "T"], ["--level", "17", "T"]):
+        wish = quick(words)
+        assert wish is not None
+        assert (wish.level, wish.input, wish.target) == (17, "/proc/vmcore", "T")
+    wish = quick(["-l", "--deadline", "60", "IN", "-"])
+    assert wish is not None
+    assert (wish.codec, wish.deadline, wish.input, wish.target) == ("lzo", 60, "IN", "-")
+    for words in (["-d", "32", "T"], ["--what", "T"], [], ["-d"], ["A", "B", "C"], ["-h"], ["-lz", "T"]):
+        assert quick(words) is None
