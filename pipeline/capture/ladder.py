@@ -70,9 +70,9 @@ class Ladder:
             rest = [name for name in rest if name in ("unfiltered", "plain copy")]
         return self._step(rest[0]) if rest else None
 
-    def smaller(self) -> Step:
-        """As much left out as can be, because there was no room."""
-        return Step("smaller", "note", careful=self._careful, level=31)
+    def smaller(self, step: Step) -> Step:
+        """As much left out as can be by what ``step`` knew, because there was no room for its dump."""
+        return Step("smaller", step.facts, careful=step.careful, level=31)
 
     def _step(self, name: str) -> Step:
         careful = self._careful

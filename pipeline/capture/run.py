@@ -10,7 +10,7 @@ import vmsieve
 from vmsieve.pipeline.capture.child import COPYING, Board, Limits, Watcher, protect
 from vmsieve.pipeline.capture.job import Job
 from vmsieve.pipeline.capture.ladder import Ladder, Step
-from vmsieve.pipeline.capture.site import open_site
+from vmsieve.pipeline.capture.site import file_size, open_site
 from vmsieve.pipeline.capture.status import write_record
 from vmsieve.pipeline.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_WEAKER
 
@@ -35,6 +35,11 @@ _RESULTS = {
 def capture(wish: Wish) -> int:
     """Make the dump that ``wish`` asks for, or the best that can be had; returns the exit status."""
     protect()
+    try:
+        os.close(os.open(wish.input, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        say(f"can't open {wish.input}: {error.strerror}")
+        return EXIT_FAILED
     try:
         site = open_site(wish)
     except ValueError as error:
@@ -152,7 +157,8 @@ class _Capture:
             return None
         if outcome["end"] == "full":
             return self._smaller(step, outcome)
-        if outcome["end"] == "output" and not self._site.alive():
+        if not self._site.alive():
+            say(f"{self._site.path}: nothing can be written there any more")
             return None
         return self._ladder.after(step, outcome)
 
@@ -160,13 +166,13 @@ class _Capture:
         """A dump that leaves out more, if it is known to fit where this one did not."""
         if self._wish.level == 31 or step.plain or step.facts == "headers" or self._site.kept is None:
             return None
-        smaller = self._ladder.smaller()
+        smaller = self._ladder.smaller(step)
         told = self._run("estimate", Job(self._wish, smaller, self._site, 0), Limits(stall=self._wish.stall))
         pages = outcome["pages"]["kept"] + outcome["pages"]["zero"]
         if told["end"] != "finished" or told["weaker"] or not pages:
             return None
         needed = int(told["kept"] * outcome["bytes"] / pages * 1.1)
-        room = (self._site.room() or 0) + outcome["bytes"]
+        room = self._site.room() or 0
         say(f"a dump of level 31 would take {needed >> 10} KiB, and there is room for {room >> 10} KiB")
         if needed > room:
             return None
@@ -176,7 +182,7 @@ class _Capture:
     def _log_at_last(self) -> None:
         """The dump is as it is: now there is time to look for the log by other ways."""
         for facts in _LOG_FACTS:
-            if self._log["complete"] or self._watcher.asked or not self._site.directory:
+            if self._log["complete"] or self._watcher.asked or not (self._site.directory and self._site.there()):
                 return
             if facts in self._log_tried or (self._end and time.monotonic() >= self._end):
                 continue
@@ -191,15 +197,15 @@ class _Capture:
                 return EXIT_INCOMPLETE
             as_asked = not outcome["weaker"] and self._record["steps"][-1]["level"] == self._wish.level
             return EXIT_OK if as_asked else EXIT_WEAKER
+        if not self._site.there():
+            self._lost.append("the target is gone: what was written to it can't be looked at")
+            return EXIT_FAILED
         if self._site.kept is not None:
             self._site.settle()
             share = f"{100 * self._site.kept[1]:.0f} %"
             self._record["dump"] = {
-                "file": self._site.kept[0],
-                "bytes": _size(self._site.kept[0]),
-                "complete": False,
-                "share": share,
-            }
+                "file": self._site.kept[0], "bytes": file_size(self._site.kept[0]), "complete": False, "share": share,
+            }  # fmt: skip
             self._lost.append(f"the dump ends after {share} of its pages")
             return EXIT_INCOMPLETE
         if self._sent and not self._site.directory:
@@ -221,16 +227,9 @@ class _Capture:
     def _write(self) -> None:
         self._record["seconds"] = time.monotonic() - self._began
         path = self._site.status(self._wish.status)
-        problem = write_record(path, self._record) if path else ""
+        problem = write_record(path, self._record) if path and self._site.there() else ""
         if problem:
             say(problem)
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_blocks * 512
-    except OSError:
-        return 0
 
 
 def main(words: list[str]) -> int | None:

@@ -12,10 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.wish import Wish
 
-__all__ = ["LOG", "Site", "open_site"]
+__all__ = ["Site", "file_size", "open_site"]
 
 _DUMP, _PARTIAL = "vmcore", "vmcore-incomplete"
-LOG, _PARTIAL_LOG = "vmcore-dmesg.txt", "vmcore-dmesg-incomplete.txt"
+_LOG, _PARTIAL_LOG = "vmcore-dmesg.txt", "vmcore-dmesg-incomplete.txt"
 _STATUS = "vmcore-status.json"
 #: Bytes that a dump leaves for the record.
 _RESERVE = 128 << 10
@@ -36,6 +36,7 @@ class Site:
         self.directory, self.device, self.stream = (kind == one for one in ("directory", "device", "stream"))
         self.partial = os.path.join(path, _PARTIAL) if self.directory else path
         self.kept: tuple[str, float] | None = None
+        self._medium = os.stat(path).st_dev if self.directory else 0
 
     @property
     def dump(self) -> str:
@@ -45,7 +46,7 @@ class Site:
     @property
     def log(self) -> str:
         """Where the kernel log is found once it is whole."""
-        return os.path.join(self.path, LOG)
+        return os.path.join(self.path, _LOG)
 
     @property
     def partial_log(self) -> str:
@@ -57,7 +58,7 @@ class Site:
         return asked or (os.path.join(self.path, _STATUS) if self.directory else "")
 
     def room(self) -> int | None:
-        """Bytes that a dump may take, as long as what was kept stays; None: that can't be told, or does not matter."""
+        """Bytes that a dump may take if what was kept goes; None: that can't be told, or does not matter."""
         if not self.directory:
             return None
         try:
@@ -65,12 +66,19 @@ class Site:
         except OSError:
             return None
         free = told.f_bavail * told.f_frsize
-        return max(free - min(_RESERVE, free // 8), 0)
+        return max(free - min(_RESERVE, free // 8), 0) + (file_size(self.kept[0]) if self.kept is not None else 0)
+
+    def there(self) -> bool:
+        """Whether the medium is the one that was there at first: else the directory is in the crash kernel's memory."""
+        try:
+            return not self.directory or os.stat(self.path).st_dev == self._medium
+        except OSError:
+            return False
 
     def alive(self) -> bool:
         """Whether anything can be written at all."""
-        if not self.directory:
-            return True
+        if not self.directory or not self.there():
+            return self.there()
         probe = os.path.join(self.path, ".vmsieve-probe")
         try:
             fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -116,6 +124,14 @@ class Site:
         self.kept = (usual, self.kept[1])
 
 
+def file_size(path: str) -> int:
+    """Bytes that the file takes up; 0 if it is not there."""
+    try:
+        return os.stat(path).st_blocks * 512
+    except OSError:
+        return 0
+
+
 def _remove(path: str) -> None:
     try:  # noqa: SIM105 - contextlib takes half a megabyte
         os.unlink(path)
@@ -141,7 +157,7 @@ def open_site(wish: Wish) -> Site:
         raise ValueError(f"{wish.target}: a capture takes a directory, which it makes if need be, not a file")
     if not stat.S_ISDIR(mode):
         return Site(wish.target, "device" if stat.S_ISBLK(mode) else "stream")
-    taken = any(os.path.lexists(os.path.join(wish.target, name)) for name in (_DUMP, _PARTIAL, LOG))
+    taken = any(os.path.lexists(os.path.join(wish.target, name)) for name in (_DUMP, _PARTIAL, _LOG))
     site = Site(_stamped(wish.target) if wish.stamp or taken else wish.target, "directory")
     if not site.alive():
         # Ask once more, for the reason.

@@ -102,8 +102,25 @@ def configure(parser: ArgumentParser) -> None:
             )
         else:
             parser.add_argument(
-                *option.names, dest=option.field, metavar=option.metavar, type=option.check, help=option.meaning
+                *option.names,
+                dest=option.field,
+                metavar=option.metavar,
+                type=_explained(option.check),
+                help=option.meaning,
             )
+
+
+def _explained(check: Callable[[str], object]) -> Callable[[str], object]:
+    """``check`` as argparse wants it, so that what is wrong with a value is said."""
+    from argparse import ArgumentTypeError
+
+    def explained(text: str) -> object:
+        try:
+            return check(text)
+        except ValueError as error:
+            raise ArgumentTypeError(f"{error}, not {text!r}") from error
+
+    return explained
 
 
 def quick(words: list[str]) -> Wish | None:

@@ -95,6 +95,8 @@ def _told(error: BaseException) -> tuple[str, str]:
     """A kind of end, and a sentence."""
     if isinstance(error, MemoryError):
         return "memory", "out of memory"
+    if isinstance(error, OSError):
+        return "output", str(error)
     if isinstance(error, OutputError):
         return "full" if error.full else "output", str(error)
     kinds = {Interrupted: "stopped", UsageError: "usage", WeakerError: "weaker", VmsieveError: "failed"}
