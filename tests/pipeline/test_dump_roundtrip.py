@@ -179,8 +179,8 @@ def test_the_report_for_machines(core: Path, built: Machine, truth: dict[int, by
     report = make(core, tmp_path / "out", 31)
     found = json.loads(json.dumps(report.json()))
     assert list(found) == [
-        "input", "output", "status", "dump_level", "page_size", "pages", "bridged", "bytes", "seconds", "notes",
-        "details",
+        "input", "output", "status", "dump_level", "page_size", "release", "crash_time", "pages", "bridged", "full",
+        "bytes", "seconds", "notes", "details",
     ]  # fmt: skip
     counts = found["pages"]
     assert list(counts) == [
