@@ -26,7 +26,7 @@ _PACKAGES: Final = ("zstandard", "isal", "lz4", "tqdm")
 #: Programs: the module and function that each starts.
 _LAUNCHERS: Final = {
     "vmsieve": ("vmsieve.pipeline.cli", "run"),
-    "vmsieve-makedumpfile": ("vmsieve.pipeline.makedumpfile", "run"),
+    "vmsieve-makedumpfile": ("vmsieve.pipeline.compat.main", "run"),
 }
 
 

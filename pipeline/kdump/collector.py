@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from vmsieve.formats.errors import UsageError
 from vmsieve.formats.records import record
+from vmsieve.pipeline.compat.request import understand
 
-__all__ = ["OURS", "Collector"]
+__all__ = ["OURS", "Collector", "refusal"]
 
 #: How vmsieve is called by services that are told a command; it is one that they know how to treat.
 OURS: Final = "vmsieve-makedumpfile"
@@ -46,3 +48,15 @@ class Collector:
                 known = text.isascii() and text.isdigit() and len(text) < 4 and int(text) < 32
                 return int(text) if known else 0
         return 0
+
+
+def refusal(options: tuple[str, ...], *, streams: bool) -> str:
+    """Why vmsieve would not take these options of makedumpfile; empty: it takes them.
+
+    ``streams``: its standard output takes the dump, not a file.
+    """
+    try:
+        understand(["--check-params", *options, "vmcore", *([] if streams else ["dumpfile"])])
+    except UsageError as error:
+        return str(error)
+    return ""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.records import field, record
 from vmsieve.pipeline.kdump.changes import Change, Edit, taken_back
+from vmsieve.pipeline.kdump.dracut import IMAGE
 from vmsieve.pipeline.kdump.writing import make_folders, put, remove, remove_folders
 
 if TYPE_CHECKING:
@@ -185,5 +187,6 @@ def _write(system: System, journal: Journal) -> None:
 def forget(system: System, journal: Journal) -> None:
     """Nothing is changed any more: remove the journal, what it kept, and folders that are empty."""
     _remove_backups(system, journal.entries)
+    shutil.rmtree(system.resolve(IMAGE), ignore_errors=True)
     remove(system, _JOURNAL)
     remove_folders(system, [f"{FOLDER}/original", *reversed(journal.folders)])

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from typing import Final
 
 __all__ = ["filled", "text_of"]
-
-_PROGRAM: Final = "@PROGRAM@"
 
 
 def text_of(name: str) -> bytes:
@@ -16,7 +13,10 @@ def text_of(name: str) -> bytes:
         return file.read()
 
 
-def filled(name: str, program: tuple[str, ...]) -> bytes:
-    """The file ``name`` with the words that run vmsieve, quoted for a shell, where it says ``@PROGRAM@``."""
-    words = " ".join(shlex.quote(word) for word in program)
-    return text_of(name).replace(_PROGRAM.encode(), words.encode("utf-8", "surrogateescape"))
+def filled(name: str, **words: tuple[str, ...]) -> bytes:
+    """The file ``name`` with ``words``, quoted for a shell, where it says ``@NAME@``."""
+    text = text_of(name)
+    for key, some in words.items():
+        quoted = " ".join(shlex.quote(word) for word in some)
+        text = text.replace(f"@{key.upper()}@".encode(), quoted.encode("utf-8", "surrogateescape"))
+    return text

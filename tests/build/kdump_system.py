@@ -50,8 +50,11 @@ def config(root: Path, flavour: str) -> Path:
     return root / CONFIGS[flavour].lstrip("/")
 
 
-def make(root: Path, flavour: str) -> Path:
-    """A system on which all is well, but that its service does not use vmsieve."""
+def make(root: Path, flavour: str, *, sizes: tuple[int, int] = (0, 0)) -> Path:
+    """A system on which all is well, but that its service does not use vmsieve.
+
+    ``sizes``: of the crash kernel's parts, kernel and initramfs, in MiB.
+    """
     put(root, MARKS[flavour], "")
     put(root, CONFIGS[flavour], TEXTS[flavour])
     put(root, "/proc/sys/kernel/osrelease", f"{RELEASE}\n")
@@ -60,7 +63,7 @@ def make(root: Path, flavour: str) -> Path:
     )
     put(root, "/sys/kernel/kexec_crash_loaded", "1\n")
     put(root, "/sys/kernel/kexec_crash_size", f"{256 * MIB}\n")
-    for path, size in zip(PARTS[flavour], (8, 32)):
+    for path, size in zip(PARTS[flavour], sizes):
         os.truncate(put(root, path, ""), size * MIB)
     put(root, "/var/crash/.keep", "")
     return root

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FLAVOURS = tuple(CONFIGS)
+SIZES = (8, 32)
 
 
 @pytest.fixture(params=FLAVOURS)
@@ -25,12 +26,12 @@ def flavour(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def system(flavour: str, tmp_path: Path) -> Path:
-    return make(tmp_path, flavour)
+    return make(tmp_path, flavour, sizes=SIZES)
 
 
 @pytest.fixture
 def fedora(tmp_path: Path) -> Path:
-    return make(tmp_path, "kdump-utils")
+    return make(tmp_path, "kdump-utils", sizes=SIZES)
 
 
 def examined(capsys: pytest.CaptureFixture[str], root: Path, *more: str) -> tuple[int, dict[str, Any]]:
@@ -205,6 +206,31 @@ def test_nothing_in_a_system_is_believed(
     status, found = examined(capsys, system)
     assert status in (1, 3)
     assert len(found) > 5
+
+
+@pytest.mark.parametrize("flavour", ["kdump-utils", "kdump-tools"], indirect=True)
+def test_the_collector(flavour: str, system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not ours, then ours, then with an option that it does not take."""
+    assert examined(capsys, system)[1]["collector"]["state"] == "warn"
+    assert main(["install-kdump", "--root", str(system), "--apply"]) == 0
+    assert examined(capsys, system)[1]["collector"]["state"] == "ok"
+    path = config(system, flavour)
+    path.write_text(path.read_text().replace("-d 31", "-d 99") + 'MAKEDUMP_ARGS="-d 99"\n')
+    status, found = examined(capsys, system)
+    assert (status, found["collector"]["state"]) == (1, "fail")
+    assert "0 to 31" in found["collector"]["what"]
+
+
+def test_vmsieve_in_the_initramfs(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Set up, and not yet put in; put in; put in anew, with an initramfs that is older."""
+    assert main(["install-kdump", "--root", str(fedora), "--apply"]) == 0
+    image = fedora / PARTS["kdump-utils"][1].lstrip("/")
+    os.utime(image, (1e10, 1e10))
+    assert examined(capsys, fedora)[1]["image"]["state"] == "fail"
+    manifest = put(fedora, "/var/lib/vmsieve/kdump-image/usr/lib/vmsieve/manifest.json", "{}")
+    assert examined(capsys, fedora)[1]["image"]["state"] == "ok"
+    os.utime(manifest, (2e10, 2e10))
+    assert examined(capsys, fedora)[1]["image"]["state"] == "warn"
 
 
 def test_no_such_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

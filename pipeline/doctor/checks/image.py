@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from vmsieve.pipeline.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
-from vmsieve.pipeline.kdump.dracut import MODULE_SETUP
+from vmsieve.pipeline.image.make import changed
+from vmsieve.pipeline.image.tree import MANIFEST
+from vmsieve.pipeline.kdump.dracut import IMAGE, MODULE_SETUP
 
 __all__ = ["CHECK"]
 
@@ -30,7 +33,27 @@ def _run(case: Case) -> Finding:
         made_of = case.system.status(path)
         if made_of is not None and made_of.st_mtime > status.st_mtime:
             return Finding(WARN, f"{parts.initramfs} is older than {path}", again)
+    collector = case.collector
+    if collector is not None and collector.ours:
+        return _with_vmsieve(case, parts.initramfs or "", status.st_mtime, again)
     return Finding(OK, f"{parts.initramfs}")
+
+
+def _with_vmsieve(case: Case, path: str, made: float, again: str) -> Finding:
+    """What of vmsieve is in the initramfs at ``path``, and whether it is what is installed now."""
+    name = f"{IMAGE}/{MANIFEST}"
+    status = case.system.status(name)
+    if status is None:
+        return Finding(FAIL, f"vmsieve was not put into {path}: there is no {name}", again)
+    if status.st_mtime > made:
+        return Finding(WARN, f"{path} is older than what vmsieve made for it", again)
+    try:
+        gone = changed(json.loads(case.system.text(name) or "")) if case.system.running else []
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, OSError):
+        return Finding(CANT_TELL, f"{name} is damaged", again)
+    if gone:
+        return Finding(WARN, f"{path} has an older vmsieve or Python: {gone[0]} is another now", again)
+    return Finding(OK, f"{path}, with vmsieve in it")
 
 
 CHECK: Final = Check("image", 50, "crash kernel's initramfs", _run)

@@ -3,15 +3,15 @@
 # Written by 'vmsieve install-kdump'; 'vmsieve install-kdump --undo' removes it.
 
 vmsieve=(@PROGRAM@)
+image=@IMAGE@
 
 check() {
     # kdump-utils says so in its environment, SUSE's kdump by the module that it adds.
-    if [[ $IN_KDUMP != 1 && " $add_dracutmodules $force_add_dracutmodules " != *" kdump "* ]]; then
+    if [[ $IN_KDUMP != 1 && " $dracutmodules $add_dracutmodules $force_add_dracutmodules " != *" kdump "* ]]; then
         return 255
     fi
-    # Without it kdump's own collector is used, which a message tells; an image without any would be worse.
     type -P "${vmsieve[0]}" > /dev/null && return 0
-    derror "vmsieve is not where it was: ${vmsieve[0]}; run 'vmsieve install-kdump' again"
+    derror "vmsieve is not where it was: ${vmsieve[0]}; run 'vmsieve install-kdump --apply' again"
     return 1
 }
 
@@ -21,23 +21,49 @@ depends() {
 
 # A mistake in kdump.conf is told now; after a crash it would cost the dump.
 vmsieve_check_collector() {
-    local line options
-    line=$(sed -n 's/#.*//; s/^[[:space:]]*core_collector[[:space:]][[:space:]]*//p' /etc/kdump.conf 2> /dev/null | tail -n 1)
-    line=${line#\"}
-    line=${line%\"}
-    read -r -a options <<< "$line"
-    [[ ${options[0]##*/} == vmsieve-makedumpfile ]] || return 0
-    "${vmsieve[@]}" makedumpfile --check-params "${options[@]:1}" vmcore dumpfile >&2
+    local key words collector=()
+    while read -r key words; do
+        words=${words%%#*}
+        words=${words#\"}
+        [[ $key == core_collector ]] && read -r -a collector <<< "${words%\"*}"
+    done 2> /dev/null < /etc/kdump.conf
+    [[ ${collector[0]##*/} == vmsieve-makedumpfile ]] || return 0
+    "${vmsieve[@]}" makedumpfile --check-params "${collector[@]:1}" vmcore dumpfile >&2
+}
+
+# SUSE's kdump-save calls makedumpfile by that name. What was there stays, for when vmsieve can't start.
+vmsieve_as_makedumpfile() {
+    local path
+    for path in "$initdir"/{usr/,}{s,}bin/makedumpfile; do
+        if [[ -f $path && ! -L $path && ! -e $initdir/usr/lib/vmsieve/makedumpfile ]]; then
+            mv "$path" "$initdir/usr/lib/vmsieve/makedumpfile"
+            cp "$moddir/makedumpfile" "$path"
+        fi
+    done
+    [[ -e $initdir/usr/lib/vmsieve/makedumpfile ]]
 }
 
 install() {
-    local from to
+    local from to files
     if ! vmsieve_check_collector; then
         dfatal "vmsieve does not accept the options that core_collector in /etc/kdump.conf gives it"
         exit 1
     fi
-    if ! "${vmsieve[@]}" image --output "$initdir" >&2; then
-        dfatal "vmsieve can't be put into this image"
+    if ! files=$("${vmsieve[@]}" image -f --format list "$image"); then
+        dfatal "vmsieve can't make what has to be in this image"
+        exit 1
+    fi
+    while read -r from to; do
+        if ! inst "$from" "$to"; then
+            dfatal "vmsieve can't be put into this image: $from is missing"
+            exit 1
+        fi
+    done <<< "$files"
+    [[ ! -e $initdir/kdump/kdump-save ]] && return 0
+    if [[ -e $moddir/vmsieve-kdump-transfer ]]; then
+        inst_script "$moddir/vmsieve-kdump-transfer" /usr/bin/vmsieve-kdump-transfer
+    elif ! vmsieve_as_makedumpfile; then
+        dfatal "vmsieve finds no makedumpfile to take the place of in this image"
         exit 1
     fi
 }

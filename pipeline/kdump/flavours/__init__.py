@@ -77,6 +77,7 @@ class Flavour:
         parts: What it loads, for the release of the running kernel.
         changes: What has to change for it to use vmsieve, given a reader of files as they are without vmsieve.
             Raises UsageError if that can't be.
+        transfers: It can be told to run a command in place of its own procedure.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Flavour:
     goal: Callable[[System, str], Goal]
     parts: Callable[[System, str], Parts]
     changes: Callable[[Callable[[str], bytes | None], Wish], list[Change]]
+    transfers: bool = False
 
 
 def flavours() -> list[Flavour]:

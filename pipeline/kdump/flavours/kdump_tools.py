@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, Final
 
+from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.kdump.changes import Change, Draft
-from vmsieve.pipeline.kdump.collector import Collector
+from vmsieve.pipeline.kdump.collector import Collector, refusal
 from vmsieve.pipeline.kdump.flavours import Flavour, Goal, Parts, Wish
 from vmsieve.pipeline.kdump.settings import assignments, last
 from vmsieve.pipeline.kdump.texts import filled
@@ -33,6 +34,10 @@ def _value(text: str, key: str) -> str:
 
 
 def _collector(_: System, text: str) -> Collector:
+    return _set_in(text)
+
+
+def _set_in(text: str) -> Collector:
     options = _value(text, "MAKEDUMP_ARGS")
     words = (options or _OPTIONS).split()
     if not words or not words[0].startswith("-F"):
@@ -63,8 +68,18 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
     settings = assignments(draft.text)
     if wish.options is not None:
         draft.set([one for one in settings if one.key == "MAKEDUMP_ARGS"], f'MAKEDUMP_ARGS="{wish.options}"')
+    options = _set_in(draft.text).options
+    why = refusal(options, streams=True)
+    if why:
+        raise UsageError(
+            f"vmsieve does not take the options {' '.join(options)!r}: {why}", hint="--options gives others"
+        )
     draft.set([one for one in settings if one.key == "PATH"], f"PATH={_PATH}")
-    return [Change(f"{_FOLDER}/makedumpfile", filled("makedumpfile.sh", wish.program), 0o755), draft.change()]
+    return [Change(f"{_FOLDER}/makedumpfile", _wrapper(wish.program), 0o755), draft.change()]
+
+
+def _wrapper(program: tuple[str, ...]) -> bytes:
+    return filled("makedumpfile.sh", program=(*program, "makedumpfile"), fallback=("/usr/bin/makedumpfile",))
 
 
 FLAVOUR: Final = Flavour(

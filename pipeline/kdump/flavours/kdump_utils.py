@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Callable, Final
 
+from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.kdump.changes import Change, Draft
-from vmsieve.pipeline.kdump.collector import OURS, Collector
+from vmsieve.pipeline.kdump.collector import OURS, Collector, refusal
 from vmsieve.pipeline.kdump.dracut import module_change
 from vmsieve.pipeline.kdump.flavours import Flavour, Goal, Parts, Wish
 from vmsieve.pipeline.kdump.settings import Setting, directives, last
@@ -97,6 +98,9 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
         # What belongs to another program means nothing to us.
         words = collector.options if collector.is_makedumpfile else tuple(_default().split()[1:])
         options = " ".join(word for word in words if word != "-F")
+    why = refusal(tuple(options.split()), streams=False)
+    if why:
+        raise UsageError(f"vmsieve does not take the options {options!r}: {why}", hint="--options gives others")
     draft.set([one for one in settings if one.key == "core_collector"], f"core_collector {OURS} {options}")
     return [module_change(wish.program), draft.change()]
 

@@ -15,7 +15,7 @@ from vmsieve.pipeline.kdump.collector import Collector
 from vmsieve.pipeline.kdump.dracut import MODULE, MODULE_SETUP, module_change
 from vmsieve.pipeline.kdump.flavours import Flavour, Goal, Parts, Wish
 from vmsieve.pipeline.kdump.settings import assignments, last
-from vmsieve.pipeline.kdump.texts import text_of
+from vmsieve.pipeline.kdump.texts import filled, text_of
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.kdump.system import System
@@ -24,6 +24,9 @@ __all__ = ["FLAVOUR"]
 
 _CONFIG: Final = "/etc/sysconfig/kdump"
 _TRANSFER: Final = "vmsieve-kdump-transfer"
+#: In the initramfs.
+_PROGRAM: Final = "/usr/bin/vmsieve-makedumpfile"
+_OTHER: Final = "/usr/lib/vmsieve/makedumpfile"
 _FORMATS: Final = {"ELF": "-E", "compressed": "-c", "lzo": "-l", "snappy": "-p", "zstd": "-z"}
 
 
@@ -67,7 +70,8 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
             "--options can't be set here", hint=f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG} say them"
         )
     if not wish.transfer:
-        return [module_change(wish.program)]
+        wrapper = filled("makedumpfile.sh", program=(_PROGRAM,), fallback=(_OTHER,))
+        return [module_change(wish.program), Change(f"{MODULE}/makedumpfile", wrapper, 0o755)]
     where = _value(draft.text, "KDUMP_SAVEDIR")
     kind, separator, rest = where.partition("://")
     if separator and (kind.lower() in ("ftp", "sftp", "scp") or ":" in rest.partition("@")[0] * ("@" in rest)):
@@ -81,5 +85,5 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
 
 FLAVOUR: Final = Flavour(
     "suse", 30, "kdump (SUSE)", ("/usr/lib/kdump/kdump-read-config.sh", "/usr/sbin/kdumptool", "/usr/bin/kdumptool"),
-    _CONFIG, ("systemctl", "restart", "kdump"), ("mkdumprd", "-f"), _collector, _goal, _parts, _changes,
+    _CONFIG, ("systemctl", "restart", "kdump"), ("mkdumprd", "-f"), _collector, _goal, _parts, _changes, transfers=True,
 )  # fmt: skip

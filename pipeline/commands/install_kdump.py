@@ -1,0 +1,126 @@
+"""``vmsieve install-kdump``: have the distribution's kdump service use vmsieve, or as before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.pipeline.commands import Command
+from vmsieve.pipeline.commands._shared import tell
+from vmsieve.pipeline.kdump.flavours import Wish, choose, flavour_names
+from vmsieve.pipeline.kdump.install import differences, plan_install, plan_undo
+from vmsieve.pipeline.kdump.system import System
+from vmsieve.pipeline.plan import EXIT_OK
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vmsieve.pipeline.kdump.flavours import Flavour
+
+__all__ = ["COMMAND"]
+
+_EXAMPLES = """\
+  vmsieve install-kdump                     what would be changed; nothing is
+  vmsieve install-kdump --apply --rebuild   change it, and make and load the crash kernel's image again
+  vmsieve install-kdump --options '-z -d 31' --apply
+  vmsieve install-kdump --undo --dry-run    what would be changed back
+  vmsieve install-kdump --undo --rebuild    change it back
+"""
+
+#: What a shell or the services' own parsing would take for more than a part of a word.
+_PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-=,./_:+% ")
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--apply", action="store_true", help="do it; without this, only show it")
+    what.add_argument("--undo", action="store_true", help="take back what was done, byte for byte")
+    parser.add_argument("--dry-run", action="store_true", help="with --undo: only show it")
+    parser.add_argument("--rebuild", action="store_true", help="then run the commands that are shown, too")
+    parser.add_argument(
+        "--flavour", choices=flavour_names(), help="the kdump service to set up (default: the one that is installed)"
+    )
+    parser.add_argument("--root", metavar="DIR", default="/", help="a system below this folder, not the running one")
+    parser.add_argument("--options", metavar="TEXT", help="makedumpfile's options to use (default: those set now)")
+    parser.add_argument(
+        "--transfer", action="store_true", help="SUSE: 'vmsieve capture' in place of kdump's own way to save a dump"
+    )
+
+
+def _program() -> tuple[str, ...]:
+    """The words that run vmsieve as it is running now."""
+    path = os.path.abspath(sys.argv[0])
+    if os.path.basename(path) == "vmsieve" and os.access(path, os.X_OK):
+        return (path,)
+    return (sys.executable, "-m", "vmsieve")
+
+
+def _wish(arguments: argparse.Namespace) -> Wish:
+    if arguments.options is not None and not _PLAIN.issuperset(arguments.options):
+        raise UsageError("--options has characters that configuration files give a meaning to", found=arguments.options)
+    return Wish(_program(), arguments.options, arguments.transfer)
+
+
+def _install(arguments: argparse.Namespace, system: System) -> Flavour | None:
+    """Returns the service, if something is to be changed."""
+    flavour = choose(system, arguments.flavour)
+    if arguments.transfer and not flavour.transfers:
+        raise UsageError(f"{flavour.title} has no setting for --transfer")
+    plan = plan_install(system, flavour, _wish(arguments))
+    if not plan.steps:
+        print(f"{flavour.title}: vmsieve is set up already, nothing is to be changed.")
+        return None
+    print(f"{flavour.title}:\n{differences(plan.steps)}", end="")
+    if arguments.apply:
+        plan.apply(system)
+        print("Done. 'vmsieve install-kdump --undo' takes it back.")
+    return flavour
+
+
+def _undo(arguments: argparse.Namespace, system: System) -> Flavour:
+    plan = plan_undo(system)
+    print(differences(plan.steps), end="")
+    if not arguments.dry_run:
+        plan.apply(system)
+        print("Done: all is as it was.")
+    return choose(system, plan.journal.flavour)
+
+
+def _commands(flavour: Flavour, *, done: bool, run: bool) -> None:
+    """Show, or ``run``, what brings the crash kernel up to date."""
+    commands = [words for words in (flavour.rebuild, flavour.load) if words]
+    if not run:
+        when = "Now run" if done else "Nothing was changed. After a change, run"
+        print(f"{when}: {' && '.join(' '.join(words) for words in commands)}")
+        return
+    for words in commands:
+        tell([f"running {' '.join(words)}"])
+        try:
+            status = subprocess.run(words, check=False).returncode
+        except OSError as error:
+            raise OutputError(f"can't be run: {error.strerror}", file=words[0]) from error
+        if status:
+            raise OutputError(f"{' '.join(words)} failed with exit status {status}", hint="the files stay changed")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    system = System(arguments.root)
+    done = arguments.apply or (arguments.undo and not arguments.dry_run)
+    if not os.path.isdir(arguments.root):
+        raise UsageError("there is no such folder", file=arguments.root)
+    if arguments.rebuild and not done:
+        raise UsageError("--rebuild takes --apply or --undo")
+    if arguments.rebuild and not system.running:
+        raise UsageError("--rebuild works on the running system alone", hint="run the commands that are shown there")
+    flavour = _undo(arguments, system) if arguments.undo else _install(arguments, system)
+    if flavour is not None:
+        _commands(flavour, done=done, run=arguments.rebuild)
+    return EXIT_OK
+
+
+COMMAND: Final = Command(
+    "install-kdump", 60, "have the system's kdump service use vmsieve, or as it did before", _EXAMPLES, _configure, _run
+)
