@@ -1,22 +1,29 @@
 """VMCOREINFO made of a kernel's vmlinux file, for kernels whose own is lost.
 
-Takes the ELF symbol table, and the types from the ``.BTF`` section (kernels since v5.2 with CONFIG_DEBUG_INFO_BTF).
-Addresses are those that the kernel was linked for: by how much KASLR moved them, only a dump tells. Needs pyelftools,
-which no crash kernel has: it is loaded when a file is given, and else never.
+Takes the ELF symbol table, and the types from the ``.BTF`` section (kernels since v5.2 with CONFIG_DEBUG_INFO_BTF) or,
+where there is none, from DWARF (CONFIG_DEBUG_INFO; distributions have such files in packages of their own). Addresses
+are those that the kernel was linked for: by how much KASLR moved them, only a dump tells. Needs pyelftools, which no
+crash kernel has: it is loaded when a file is given, and else never.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.kernel.btf import Btf
 from vmsieve.filters.kernel.facts import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES, VARIABLES, Facts
 from vmsieve.formats.errors import FormatError, ReadError, UsageError
+from vmsieve.pipeline.dwarf import Dwarf
+from vmsieve.pipeline.elf_sections import open_section
 
 if TYPE_CHECKING:
     from typing import BinaryIO
+
+    from vmsieve.filters.kernel.facts import Types
 
 __all__ = ["describe"]
 
@@ -40,6 +47,14 @@ _PAGE_SIZES: Final = {"EM_X86_64": 4096, "EM_S390": 4096}
 _SYMBOL: Final = "IBBHQQ"
 _BANNER: Final = re.compile(rb"Linux version ([!-~]{1,64}) ")
 _BANNER_MOST: Final = 256
+#: How packed files begin, and what unpacks them.
+_PACKED: Final = {
+    b"\xfd7zXZ\0": "xz -d", b"\x28\xb5\x2f\xfd": "zstd -d", b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d",
+    b"\x02\x21\x4c\x18": "lz4 -d", b"\x04\x22\x4d\x18": "lz4 -d",
+}  # fmt: skip
+#: x86's boot protocol: where an image has its mark (Documentation/arch/x86/boot.rst).
+_BOOT_MARK: Final = slice(0x202, 0x206)
+_HINT: Final = "take the vmlinux, not stripped, from the kernel's package of debugging information"
 
 
 def describe(path: str) -> bytes:
@@ -55,23 +70,34 @@ def describe(path: str) -> bytes:
     except ImportError as error:
         raise UsageError("a vmlinux file is read with pyelftools, which is not installed", file=path) from error
     try:
-        with open(path, "rb") as file:
-            return _Vmlinux(path, file, ELFFile(file)).text()
+        with ExitStack() as stack:
+            file = stack.enter_context(open(path, "rb"))
+            _refuse_other(file.read(_BOOT_MARK.stop), path)
+            return _Vmlinux(path, file, ELFFile(file), stack).text()
     except OSError as error:
         raise UsageError(f"can't read the vmlinux file: {error.strerror}", file=path) from error
     except (ELFError, struct.error, ValueError, KeyError, OverflowError) as error:
         raise FormatError(f"not a vmlinux file that can be used: {error}", file=path) from error
 
 
+def _refuse_other(start: bytes, path: str) -> None:
+    """Say what a file is that is often taken for a vmlinux."""
+    for mark, command in _PACKED.items():
+        if start.startswith(mark):
+            raise FormatError("the vmlinux file is packed", file=path, hint=f"unpack it first: {command}")
+    if start[_BOOT_MARK] == b"HdrS" or start[:2] == b"MZ":
+        raise FormatError("a kernel to boot (vmlinuz), which has no symbols and types", file=path, hint=_HINT)
+
+
 class _Vmlinux:
-    def __init__(self, path: str, file: BinaryIO, elf: Any) -> None:
-        self._path, self._file, self._elf = path, file, elf
+    def __init__(self, path: str, file: BinaryIO, elf: Any, stack: ExitStack) -> None:
+        self._path, self._file, self._elf, self._stack = path, file, elf, stack
         self._order = "little" if elf.little_endian else "big"
 
     def _section(self, name: str) -> bytes:
         section = self._elf.get_section_by_name(name)
         if section is None:
-            raise FormatError(f"the file has no section {name}", file=self._path, hint="a vmlinux that is not stripped")
+            raise FormatError(f"the file has no section {name}", file=self._path, hint=_HINT)
         return bytes(section.data())
 
     def _symbols(self, names: tuple[str, ...]) -> dict[str, int]:
@@ -88,7 +114,26 @@ class _Vmlinux:
                 found.setdefault(offsets[name], value)
         return found
 
-    def _types(self) -> Btf:
+    def _types(self) -> Types:
+        if self._elf.get_section_by_name(".BTF") is not None:
+            types = self._btf()
+            if types.knows("page"):
+                return types
+        sections = partial(open_section, self._stack, self._file, self._elf, self._path)
+        dwarf = Dwarf(sections, self._order, self._path, TYPE_NAMES)
+        if not dwarf.knows("page"):
+            raise FormatError(
+                "neither BTF nor DWARF tells of a kernel's types", file=self._path, hint=self._elsewhere()
+            )
+        return dwarf
+
+    def _elsewhere(self) -> str:
+        """Where types may be that the file lacks (``.gnu_debuglink``: the name of another file, and a checksum)."""
+        link = self._elf.get_section_by_name(".gnu_debuglink")
+        name = link.data().partition(b"\0")[0].decode("ascii", "replace") if link is not None else ""
+        return f"they are in another file, {name}" if name else _HINT
+
+    def _btf(self) -> Btf:
         data = self._section(".BTF")
 
         def read(at: int, size: int) -> bytes:
@@ -112,7 +157,7 @@ class _Vmlinux:
     def text(self) -> bytes:
         symbols = self._symbols((*SYMBOL_NAMES, "linux_banner"))
         if "linux_banner" not in symbols:
-            raise FormatError("the file has no symbol linux_banner", file=self._path, hint="a vmlinux with symbols")
+            raise FormatError("the file has no symbol linux_banner", file=self._path, hint=_HINT)
         banner = _BANNER.match(self._read(symbols.pop("linux_banner"), _BANNER_MOST))
         if banner is None:
             raise FormatError("linux_banner does not tell the kernel's release", file=self._path)

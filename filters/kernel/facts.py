@@ -2,7 +2,8 @@
 
 What is a macro in the kernel's source is in no type: of page types before v6.10, the values that they had (Linux commit
 6e292b9be7f4, "mm: split page_type out from _mapcount", v4.18; ca215086b14b, "mm: convert PG_balloon to PG_offline",
-v5.0), which kernels that have types to be asked (v5.2 and later) share.
+v5.0), which kernels that have BTF (v5.2 and later) share. Before v4.18 a free page had a _mapcount of its own, -128
+(ef2b4b95a63a, "mm: PageBuddy and mapcount robustness", v2.6.38).
 """
 
 from __future__ import annotations
@@ -12,9 +13,23 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Callable, Protocol
 
-    from vmsieve.filters.kernel.btf import Btf
+    class Types(Protocol):
+        """A kernel's types, wherever they are from."""
+
+        def size(self, name: str) -> int | None:
+            """Bytes of the structure ``name``."""
+
+        def offset(self, structure: str, member: str) -> int | None:
+            """Offset in bytes of a member, which may be one of an unnamed member."""
+
+        def length(self, structure: str, member: str) -> int | None:
+            """How many elements a member has that is an array."""
+
+        def enumerators(self, name: str) -> dict[str, int]:
+            """Names and values of the enumeration ``name``; none if it is not there."""
+
 
 __all__ = ["PAGE_TYPES", "STRUCTURES", "SYMBOL_NAMES", "TYPE_NAMES", "VARIABLES", "Facts", "is_known"]
 
@@ -41,12 +56,16 @@ VARIABLES: Final = {
 #: Page types: the name; the bit that is clear in kernels where it is a macro, if it is known; and the first kernel that
 #: exports it.
 PAGE_TYPES: Final = {
-    "PAGE_BUDDY_MAPCOUNT_VALUE": ("buddy", 0x80, (5, 3)),
-    "PAGE_OFFLINE_MAPCOUNT_VALUE": ("offline", 0x100, (5, 3)),
+    "PAGE_BUDDY_MAPCOUNT_VALUE": ("buddy", 0x80, (3, 0)),
+    "PAGE_OFFLINE_MAPCOUNT_VALUE": ("offline", 0x100, (5, 1)),
     "PAGE_HUGETLB_MAPCOUNT_VALUE": ("hugetlb", 0, (6, 9)),
     "PAGE_SLAB_MAPCOUNT_VALUE": ("slab", 0, (6, 10)),
     "PAGE_UNACCEPTED_MAPCOUNT_VALUE": ("unaccepted", 0, (6, 16)),
 }
+
+#: The first kernel with page types, and how earlier ones mark a free page.
+_TYPED: Final = (4, 18)
+_BUDDY_BEFORE_TYPES: Final = -128
 
 SYMBOL_NAMES: Final = (*_SYMBOLS, *(symbol for symbol, _, _ in VARIABLES.values()))
 TYPE_NAMES: Final = (*STRUCTURES, *_ENUMERATIONS)
@@ -76,7 +95,7 @@ class Facts:
     """
 
     def __init__(
-        self, symbols: dict[str, int], read: Callable[[int, int], bytes], types: Btf | None, byte_order: str
+        self, symbols: dict[str, int], read: Callable[[int, int], bytes], types: Types | None, byte_order: str
     ) -> None:
         self.symbols = symbols
         self.types = types
@@ -143,7 +162,7 @@ class Facts:
         return flags.get(name)
 
     @staticmethod
-    def _page_type(types: Btf, key: str, version: tuple[int, int]) -> int | None:
+    def _page_type(types: Types, key: str, version: tuple[int, int]) -> int | None:
         name, macro, since = PAGE_TYPES[key]
         if version < since:
             return None
@@ -153,6 +172,6 @@ class Facts:
             return (known[f"PGTY_{name}"] << 24) - (1 << 32)
         if f"PG_{name}" in known:
             return ~known[f"PG_{name}"]
-        if known or not macro or types.offset("page", "page_type") is None:
-            return None
-        return ~macro
+        if types.offset("page", "page_type") is None:
+            return _BUDDY_BEFORE_TYPES if name == "buddy" and version < _TYPED else None
+        return None if known or not macro else ~macro

@@ -24,7 +24,9 @@ _EXAMPLES = """\
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="INPUT", nargs="?", help=INPUT_HELP)
-    parser.add_argument("--vmlinux", metavar="FILE", help="a kernel's vmlinux with symbols and BTF, instead of a dump")
+    parser.add_argument(
+        "--vmlinux", metavar="FILE", help="a kernel's vmlinux with symbols, and BTF or DWARF, instead of a dump"
+    )
     add_select(parser)
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.build.dwarf_sections import DwarfSections, Node, array, enumeration, member, structure
 from tests.dumps import dump
 from tests.pipeline.cli_kit import failed, vmsieve
-from vmsieve.filters.kernel.facts import SYMBOL_NAMES
+from vmsieve.filters.kernel.facts import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES
 from vmsieve.filters.kernel.kallsyms import open_kallsyms
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.knowledge import learn
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.importorskip("elftools")
+from elftools.elf.elffile import ELFFile
 
 
 def elf(sections: dict[str, tuple[int, bytes]]) -> bytes:
@@ -132,6 +134,73 @@ def test_files_that_are_none(size: int, vmlinux: Path, tmp_path: Path) -> None:
     data = vmlinux.read_bytes()
     (tmp_path / "cut").write_bytes(data[:size])
     failed(vmsieve("vmcoreinfo", "--vmlinux", tmp_path / "cut"), "vmlinux")
+
+
+def test_types_from_dwarf(vmlinux: Path, tmp_path: Path) -> None:
+    """Where there is no BTF: the same text."""
+    expected = VmcoreInfo.parse(describe(str(vmlinux)))
+    found = VmcoreInfo.parse(describe(str(with_dwarf(expected, vmlinux, tmp_path / "dwarf"))))
+    assert {key: found.value(key) for key in expected.keys} == {key: expected.value(key) for key in expected.keys}
+
+
+def part(path: Path, name: str) -> tuple[int, bytes]:
+    """A section's address and bytes."""
+    with path.open("rb") as file:
+        section = ELFFile(file).get_section_by_name(name)
+        assert section is not None
+        return section["sh_addr"], section.data()
+
+
+def with_dwarf(told: VmcoreInfo, like: Path, path: Path) -> Path:
+    """A vmlinux file whose types are in DWARF, made of what VMCOREINFO tells."""
+    made = DwarfSections()
+    word = Node(0x24, {0x03: "long", 0x0B: 8})
+    nodes: list[Node] = [word]
+    for name in TYPE_NAMES:
+        inside = []
+        for one, at in members(told, name).items():
+            length = told.length(f"{name}.{one}")
+            nodes += [array(word, length)] if length else []
+            inside.append(member(one, nodes[-1] if length else word, at))
+        if inside:
+            nodes.append(structure(name, told.size(name) or 8, *inside))
+    flags = {key[7:-1]: told.number(key[7:-1]) or 0 for key in told.keys if key.startswith("NUMBER(PG_")}
+    flags["PG_head"] = flags.pop("PG_head_mask").bit_length() - 1
+    kinds = {
+        f"PGTY_{name}": (told.number(key) or 0) + (1 << 32) >> 24
+        for key, (name, _, _) in PAGE_TYPES.items()
+        if f"NUMBER({key})" in told.keys
+    }
+    made.unit("mm/page_alloc.c", *nodes, enumeration("pageflags", flags), enumeration("pagetype", kinds))
+    parts = {name: part(like, name) for name in (".rodata", ".symtab", ".strtab")}
+    path.write_bytes(elf({**parts, **{name: (0, text) for name, text in made.sections().items()}}))
+    return path
+
+
+def members(told: VmcoreInfo, structure: str) -> dict[str, int]:
+    prefix = f"OFFSET({structure}."
+    return {key[len(prefix) : -1]: told.offset(key[7:-1]) or 0 for key in told.keys if key.startswith(prefix)}
+
+
+@pytest.mark.parametrize(("start", "said"), [
+    (b"\xfd7zXZ\0", "xz -d"), (b"\x28\xb5\x2f\xfd", "zstd -d"), (b"\x1f\x8b", "gzip -d"), (b"MZ", "vmlinuz"),
+    (bytes(0x202) + b"HdrS", "vmlinuz"),
+])  # fmt: skip
+def test_files_that_are_often_taken_for_it(start: bytes, said: str, tmp_path: Path) -> None:
+    """Packed files and boot images: what to do is said."""
+    (tmp_path / "file").write_bytes(start + bytes(1000))
+    with pytest.raises(FormatError) as error:
+        describe(str(tmp_path / "file"))
+    assert said in f"{error.value} {error.value.hint}"
+
+
+def test_types_in_another_file(vmlinux: Path, tmp_path: Path) -> None:
+    """A file whose debugging information was taken out names the file that has it."""
+    parts = {name: part(vmlinux, name) for name in (".rodata", ".symtab", ".strtab")}
+    (tmp_path / "stripped").write_bytes(elf({**parts, ".gnu_debuglink": (0, b"vmlinux.debug\0\0\0abcd")}))
+    with pytest.raises(FormatError) as error:
+        describe(str(tmp_path / "stripped"))
+    assert "vmlinux.debug" in str(error.value.hint)
 
 
 @pytest.mark.parametrize("name", [b".BTF\0", b".symtab\0", b"linux_banner\0", b"Linux version"])
