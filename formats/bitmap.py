@@ -15,7 +15,9 @@ from vmsieve.formats.kernels.bits import count_bits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BLOCK", "BLOCK_BYTES", "Bitmap", "address_of"]
+    from vmsieve.formats.outputs import PageBits
+
+__all__ = ["BLOCK", "BLOCK_BYTES", "Bitmap", "address_of", "count_between", "cut_bits"]
 
 #: Page frames that a block covers.
 BLOCK: Final = 1 << 18
@@ -27,6 +29,30 @@ _ONES: Final = b"\xff" * BLOCK_BYTES
 def address_of(buffer: bytearray | memoryview) -> int:
     """Address of a writable buffer's first byte, for kernels; the caller keeps the buffer alive and its size fixed."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+def cut_bits(bits: bytearray, end: int, start: int = 0) -> None:
+    """Clear all bits of a bitmap but those from ``start`` up to ``end``, which may lie anywhere."""
+    at, rest = divmod(max(end, 0), 8)
+    if at < len(bits):
+        bits[at] &= (1 << rest) - 1
+        bits[at + 1 :] = bytes(len(bits) - at - 1)
+    at, rest = divmod(min(max(start, 0), 8 * len(bits)), 8)
+    bits[:at] = bytes(at)
+    if rest:
+        bits[at] &= 0xFF << rest & 0xFF
+
+
+def count_between(bits: PageBits, start: int, end: int) -> int:
+    """How many of the bits from ``start`` up to ``end`` are set."""
+    found = 0
+    for number in bits.filled():
+        first = number * bits.block
+        if start < first + bits.block and first < end:
+            block = bytearray(bits[number])
+            cut_bits(block, end - first, start - first)
+            found += count_bits(address_of(block), len(block))
+    return found
 
 
 class Bitmap:

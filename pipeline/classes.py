@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.classify import Classifier, tally
 from vmsieve.filters.kernels.classify import census_pages
 from vmsieve.filters.rules import rules
-from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of
+from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
 from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.kernels.bits import count_bits
 from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.formats.kernels.zero import zero_pages
 from vmsieve.formats.records import field, record
 from vmsieve.pipeline.pages import Gatherer, Pages
-from vmsieve.pipeline.scan import blocks_with_memory, cut_bits, looks_at_struct_pages, open_classifier
+from vmsieve.pipeline.scan import blocks_with_memory, looks_at_struct_pages, open_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.outputs import OutputFormat, Writer
     from vmsieve.pipeline.plan import Plan
     from vmsieve.pipeline.progress import Progress
+    from vmsieve.pipeline.split import SplitTarget
 
 __all__ = ["dump"]
 
@@ -63,7 +64,8 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         report.page_size = knowledge.page_size
         report.release, report.crash_time = knowledge.identity.utsname[2], knowledge.identity.crash_time
         report.level = plan.level | source.dump_level
-        target = stack.enter_context(Target(plan, form))
+        target = _target(plan, form)
+        stack.push(target.__exit__)
         with report.stage("classify"):
             scanned = scan(source, knowledge, plan.level, progress, form.bridge)
         report.scanned(scanned)
@@ -73,14 +75,22 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
             report.notes.append(f"an {form.title} has no word for pages that were left out: they are zeros in it")
         report.incomplete = source.incomplete
         description = _describe(source, knowledge, scanned, report.level, codec if form.packed else None, vmcoreinfo)
-        writer = form.writer(description, target.place)
+        writer = target.writer(form, description)
         _write(plan, report, source, scanned, codec, level, writer, target, progress, form)
     return report
 
 
+def _target(plan: Plan, form: OutputFormat) -> Target | SplitTarget:
+    if not plan.split:
+        return Target(plan, form)
+    from vmsieve.pipeline.split import SplitTarget
+
+    return SplitTarget(plan, form)
+
+
 def _write(
     plan: Plan, report: Report, source: Source, scanned: Scan, codec: Codec, level: int, writer: Writer,
-    target: Target, progress: Progress, form: OutputFormat,
+    target: Target | SplitTarget, progress: Progress, form: OutputFormat,
 ) -> None:  # fmt: skip
     """Write the dump; whatever stops that, what is there is brought to an end that says so."""
     copied = Copied()

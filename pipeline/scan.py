@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.classify import Classifier, Histogram, tally
-from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of
+from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.kernels.bits import bridge_gaps
 from vmsieve.formats.records import field, record
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.progress import Progress
 
-__all__ = ["Scan", "blocks_with_memory", "cut_bits", "looks_at_struct_pages", "open_classifier", "scan"]
+__all__ = ["Scan", "blocks_with_memory", "looks_at_struct_pages", "open_classifier", "scan"]
 
 
 @record
@@ -123,12 +123,3 @@ def blocks_with_memory(max_pfn: int, page_size: int, *sources: Source) -> Iterat
         first = pfn // BLOCK * BLOCK
         yield first
         first += BLOCK
-
-
-def cut_bits(bits: bytearray, count: int) -> None:
-    """Clear all but the first ``count`` bits of a bitmap."""
-    at, rest = divmod(count, 8)
-    if at >= len(bits):
-        return
-    bits[at] &= (1 << rest) - 1
-    bits[at + 1 :] = bytes(len(bits) - at - 1)

@@ -17,7 +17,7 @@ from vmsieve.filters.kernel.identity import HOST_FIELDS, host_places
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.filters.kernels.classify import apply_classes
 from vmsieve.filters.knowledge import learn
-from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
+from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of, cut_bits
 from vmsieve.formats.codecs import codec
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import open_source
@@ -29,7 +29,7 @@ from vmsieve.formats.records import field, record
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.copy import Copied, copy_pages
 from vmsieve.pipeline.pages import Gatherer, Pages
-from vmsieve.pipeline.scan import Scan, blocks_with_memory, cut_bits, open_classifier, scan
+from vmsieve.pipeline.scan import Scan, blocks_with_memory, open_classifier, scan
 from vmsieve.pipeline.skeleton_pages import Blanked, PageKinds, count_ones, expanded, keep_common, set_bits
 from vmsieve.pipeline.target import Target
 from vmsieve.pipeline.watch import Watched

@@ -17,7 +17,7 @@ from vmsieve.pipeline.streams import stdout_fd
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from vmsieve.formats.outputs import OutputFormat
+    from vmsieve.formats.outputs import Description, OutputFormat, Writer
     from vmsieve.pipeline.framing import FramedStream
     from vmsieve.pipeline.plan import Plan
 
@@ -125,6 +125,10 @@ class Target:
         import select
 
         select.select([], [self._fd], [])
+
+    def writer(self, form: OutputFormat, description: Description) -> Writer:
+        """What writes a dump of format ``form`` to it."""
+        return form.writer(description, self.place)
 
     def finish(self) -> None:
         """The place has taken its last byte: bring the frame, if there is one, to its end, and all to the medium.

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from vmsieve.filters.classify import Histogram, tally
 from vmsieve.filters.kernel.zones import find_zones
-from vmsieve.formats.bitmap import BLOCK, address_of
+from vmsieve.formats.bitmap import BLOCK, address_of, cut_bits
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.kernels.bits import count_bits
 from vmsieve.formats.records import field, record
-from vmsieve.pipeline.scan import blocks_with_memory, cut_bits, open_classifier
+from vmsieve.pipeline.scan import blocks_with_memory, open_classifier
 
 if TYPE_CHECKING:
     from vmsieve.filters.kernel.zones import Zone

@@ -70,12 +70,20 @@ class KdumpHeader:
     descriptors: int
     sub: dict[str, int]
 
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """Of one file of a split dump: the first page frame that it holds, and one above the last; else None."""
+        sub = self.sub
+        if not sub["split"]:
+            return None
+        return sub["start_pfn_64"] or sub["start_pfn"], sub["end_pfn_64"] or sub["end_pfn"]
+
 
 def read_header(file: ByteFile) -> KdumpHeader:
     """Read and check the headers of ``file``.
 
     Raises:
-        UnsupportedError: It was made on a 32-bit machine, or is a part of a dump, or too large to be true.
+        UnsupportedError: It was made on a 32-bit machine, or is too large to be true.
         FormatError: The headers can't be right.
     """
     raw = read_exactly(file, 0, kdump.HEADER_SIZE)
@@ -115,15 +123,7 @@ def _strings(utsname: bytes) -> tuple[str, ...]:
 def _sub_header(file: ByteFile, byte_order: str, version: int, page_size: int) -> dict[str, int]:
     raw = read_exactly(file, page_size, kdump.SUB_HEADER_SIZE)
     values: tuple[Any, ...] = struct.unpack(kdump.ORDERS[byte_order] + kdump.SUB_HEADER, raw)
-    sub = {name: value if version >= since else 0 for (name, since), value in zip(_SUB_HEADER_FIELDS, values)}
-    if sub["split"]:
-        first, end = sub["start_pfn_64"] or sub["start_pfn"], sub["end_pfn_64"] or sub["end_pfn"]
-        raise UnsupportedError(
-            f"one part of a split dump (page frames {first:#x} to {end:#x}), which can't be read alone",
-            file=file.name,
-            hint="join the parts first",
-        )
-    return sub
+    return {name: value if version >= since else 0 for (name, since), value in zip(_SUB_HEADER_FIELDS, values)}
 
 
 def _places(file: ByteFile, page_size: int, sub_blocks: int, bitmap_blocks: int, pages: int) -> tuple[int, int, int]:

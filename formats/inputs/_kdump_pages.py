@@ -6,7 +6,7 @@ import sys
 from ctypes import addressof, c_uint64
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.bitmap import address_of, cut_bits
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.kernels import descriptors as plan
@@ -41,6 +41,8 @@ _REASONS: Final = {
 class PageMap:
     """The two bitmaps of a file, left where they are, and the rank of each block: 8 bytes for 32768 pages.
 
+    Each file of a split dump has the bitmaps of all of it; it stores the pages of its own part.
+
     Attributes:
         count: Stored pages.
     """
@@ -68,6 +70,9 @@ class PageMap:
                 raise ReadError("the file has become shorter", file=self._file.name, offset=place + start)
             if start + there == self._size:
                 out[there - 1] &= 0xFF >> (-self._header.pages & 7)
+        part = self._header.part
+        if part is not None and place == self._header.stored:
+            cut_bits(out, part[1] - first_pfn, part[0] - first_pfn)
         return out
 
     def both(self, first_pfn: int, count: int) -> tuple[bytearray, bytearray]:
@@ -111,8 +116,8 @@ class PageReader:
             state.close()
         self._states.clear()
 
-    def read(self, paddr: int, out: memoryview) -> None:
-        """See :meth:`vmsieve.formats.inputs.Source.read_into`."""
+    def read(self, paddr: int, out: memoryview) -> int:
+        """As :meth:`vmsieve.formats.inputs.Source.read_into`, but returns how many of the pages are stored."""
         at = stored = 0
         while at < len(out):
             pfn, within = divmod(paddr + at, self._page_size)
@@ -127,8 +132,7 @@ class PageReader:
                 there = self._run(pfn, count, out[at : at + size])
             at += size
             stored += there
-        if at and not stored:
-            raise self._error("this memory was left out of the dump", paddr // self._page_size)
+        return stored
 
     def _error(self, message: str, pfn: int) -> ReadError:
         return ReadError(message, file=self._file.name, offset=pfn * self._page_size)

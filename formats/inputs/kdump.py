@@ -1,5 +1,7 @@
 """kdump-compressed files: what makedumpfile writes, and within a flattened file QEMU's ``dump-guest-memory -z``.
 
+Files of a split dump (``makedumpfile --split``) are read together, or as many of them as there are.
+
 See :mod:`vmsieve.formats.layouts.kdump` for the structures. Read are header versions 1 to 6 (and later ones as if they
 were 6) of 64-bit machines of either byte order. QEMU (``dump/dump.c``) gives no place of the VMCOREINFO text but stores
 the note, and its ``phys_base`` is wrong when the kernel gave a decimal number, so nothing here relies on it.
@@ -11,7 +13,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.errors import UsageError
+from vmsieve.formats.errors import ReadError, UsageError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
 from vmsieve.formats.inputs._kdump import read_header
@@ -35,7 +37,11 @@ _LAST_PAGES: Final = 4096
 
 
 class KdumpSource(Source):
-    """An open kdump-compressed file. Memory: 8 bytes for 32768 pages, and about 1 MiB for each thread that reads."""
+    """An open kdump-compressed file. Memory: 8 bytes for 32768 pages, and about 1 MiB for each thread that reads.
+
+    Attributes:
+        head: What its headers say.
+    """
 
     def __init__(self, file: ByteFile) -> None:
         """Read the headers of ``file`` and count its pages.
@@ -44,7 +50,7 @@ class KdumpSource(Source):
             FormatError: They can't be used.
             ReadError: The medium fails.
         """
-        header = self._header = read_header(file)
+        header = self.head = read_header(file)
         super().__init__(
             file,
             format=f"kdump-compressed, version {header.version}",
@@ -57,7 +63,7 @@ class KdumpSource(Source):
         )
         if header.version > kdump.VERSION:
             self.oddities.append(f"header version {header.version} is newer than {kdump.VERSION}: read as that one")
-        self._pages = PageMap(file, header)
+        self.pages = PageMap(file, header)
         self._idle: list[PageReader] = []
         self._size = header.page_size
         self._end: int | None = None
@@ -66,7 +72,7 @@ class KdumpSource(Source):
         self._judge()
 
     def _take_sub_header(self) -> None:
-        header, sub = self._header, self._header.sub
+        header, sub = self.head, self.head.sub
         self.dump_level = sub["dump_level"]
         if not 0 <= self.dump_level <= _LEVELS:
             self.oddities.append(f"dump level {self.dump_level} is none that can be")
@@ -76,14 +82,14 @@ class KdumpSource(Source):
             "status": header.status,
             "block size": header.page_size,
             "page frames": header.pages,
-            "stored pages": self._pages.count,
+            "stored pages": self.pages.count,
             "processors": header.cpus,
             "phys_base": sub["phys_base"],
             "bytes of erase info": sub["size_eraseinfo"],
         }
 
     def _take_notes(self) -> None:
-        sub = self._header.sub
+        sub = self.head.sub
         area = self._text("notes", sub["offset_note"], sub["size_note"], NOTES_LIMIT)
         self.notes = area[: readable_size(area, self.byte_order)]
         if len(self.notes) < len(area):
@@ -106,13 +112,13 @@ class KdumpSource(Source):
 
     def _judge(self) -> None:
         """Whether the dump is whole, and what is odd about it."""
-        header = self._header
+        header = self.head
         if header.status & kdump.INCOMPLETE:
             self.incomplete = True
             self.oddities.append("the dump is marked incomplete: its writer could not finish")
         if header.status & kdump.EXCLUDED_VMEMMAP:
             self.oddities.append("the memory map of left out pages was left out too (makedumpfile -e)")
-        lacking = header.descriptors + self._pages.count * kdump.DESCRIPTOR_SIZE - self.file.size
+        lacking = header.descriptors + self.pages.count * kdump.DESCRIPTOR_SIZE - self.file.size
         if lacking > 0:
             self.incomplete = True
             self.oddities.append(f"the file is cut off: {lacking} bytes of page descriptors and all data are missing")
@@ -123,8 +129,8 @@ class KdumpSource(Source):
 
     def _judge_data(self) -> None:
         """Whether the data of the last pages are in the file, for they come last in it."""
-        number = min(self._pages.count, _LAST_PAGES)
-        place = self._header.descriptors + (self._pages.count - number) * kdump.DESCRIPTOR_SIZE
+        number = min(self.pages.count, _LAST_PAGES)
+        place = self.head.descriptors + (self.pages.count - number) * kdump.DESCRIPTOR_SIZE
         last = read_exactly(self.file, place, number * kdump.DESCRIPTOR_SIZE) if number else b""
         layout = kdump.ORDERS[self.byte_order] + kdump.DESCRIPTOR
         ends = [offset + size for offset, size, _, _ in struct.iter_unpack(layout, last) if offset > 0]
@@ -143,8 +149,8 @@ class KdumpSource(Source):
 
     def _find_end(self) -> int:
         """One above the highest page frame that exists."""
-        for first in range((self._header.pages - 1) // BLOCK * BLOCK, -1, -BLOCK):
-            exists = int.from_bytes(self._pages.both(first, BLOCK)[0], "little")
+        for first in range((self.head.pages - 1) // BLOCK * BLOCK, -1, -BLOCK):
+            exists = int.from_bytes(self.pages.both(first, BLOCK)[0], "little")
             if exists:
                 return first + exists.bit_length()
         return 0
@@ -166,8 +172,8 @@ class KdumpSource(Source):
 
     def _runs(self) -> Iterator[tuple[bool, int, int]]:
         """Runs of existing pages of one block: whether they are stored, the first page, one above the last."""
-        for base in range(0, self._header.pages, BLOCK):
-            both = self._pages.both(base, BLOCK)
+        for base in range(0, self.head.pages, BLOCK):
+            both = self.pages.both(base, BLOCK)
             exists, stored = (address_of(bits) for bits in both)
             at = find_bit(exists, 0, BLOCK, 1)
             while at < BLOCK:
@@ -188,16 +194,26 @@ class KdumpSource(Source):
         """
         if page_size != self._size:
             raise UsageError("a dump has pages of one size", file=self.file.name, expected=self._size, found=page_size)
-        return self._pages.both(first_pfn, count)
+        return self.pages.both(first_pfn, count)
 
     def read_into(self, paddr: int, out: memoryview) -> None:
         """See :class:`Source`."""
+        if len(out) and not self.fill(paddr, out):
+            raise self.left_out(paddr)
+
+    def left_out(self, paddr: int) -> ReadError:
+        """The error that nothing is stored from ``paddr`` on."""
+        at = paddr // self._size * self._size
+        return ReadError("this memory was left out of the dump", file=self.file.name, offset=at)
+
+    def fill(self, paddr: int, out: memoryview) -> int:
+        """As :meth:`read_into`, but returns how many pages of the span are stored, which may be none."""
         try:
             reader = self._idle.pop()
         except IndexError:
-            reader = PageReader(self.file, self._header, self._pages)
+            reader = PageReader(self.file, self.head, self.pages)
         try:
-            reader.read(paddr, out)
+            return reader.read(paddr, out)
         finally:
             self._idle.append(reader)
 
@@ -214,6 +230,20 @@ def _probe(start: bytes) -> bool:
 
 def _open(file: ByteFile) -> KdumpSource:
     source = KdumpSource(file)
+    return _completed(source if source.head.part is None else _joined([source]))
+
+
+def _open_set(files: list[ByteFile]) -> KdumpSource:
+    return _completed(_joined([KdumpSource(file) for file in files]))
+
+
+def _joined(parts: list[KdumpSource]) -> KdumpSource:
+    from vmsieve.formats.inputs._kdump_parts import PartsSource
+
+    return PartsSource(parts)
+
+
+def _completed(source: KdumpSource) -> KdumpSource:
     if source.machine in ("s390x", "S390X") and source.byte_order == "big":  # as the kernel and as QEMU call it
         from vmsieve.formats.inputs._s390 import complete
 
@@ -226,4 +256,4 @@ def _open(file: ByteFile) -> KdumpSource:
     return source
 
 
-FORMAT = InputFormat("kdump", "kdump-compressed", 20, _probe, _open)
+FORMAT = InputFormat("kdump", "kdump-compressed", 20, _probe, _open, _open_set)

@@ -7,10 +7,11 @@ from typing import Final
 from vmsieve.formats.kernels import inline, kernel
 from vmsieve.formats.kernels.bits import ones
 from vmsieve.formats.kernels.primitives import load8, load32, load64, store32, store64, swap32, swap64
+from vmsieve.formats.outputs import UNREADABLE
 
 __all__ = [
     "BEYOND", "CHANGED", "DONE", "EMPTY", "MISSING", "PLAN_WORDS", "TOO_LONG",
-    "find_bit", "plan_pages", "rank_blocks",
+    "find_bit", "plan_pages", "rank_blocks", "take_pages",
 ]  # fmt: skip
 
 #: 64-bit words of the result of :func:`plan_pages`.
@@ -177,3 +178,55 @@ def plan_pages(
     store64(result, 32, packed)
     store64(result, 40, used)
     return done
+
+
+@kernel
+def take_pages(
+    count: int, descriptors: int, swap: int, page_size: int, file_size: int, zero: int, sizes: int, flags: int,
+    extents: int,
+) -> int:  # fmt: skip
+    """Read page descriptors as those want them who write the packed pages somewhere else.
+
+    Args:
+        count: Pages.
+        descriptors: Address of their descriptors.
+        swap: 1 if they are in the other byte order.
+        page_size: Bytes.
+        file_size: Bytes of the file.
+        zero: Where in the file the block is that all zero pages share; 0 if there is none.
+        sizes: Address of ``count`` 32-bit words, set to the bytes of each page's data; 0 for a zero page, and for one
+            that can't be had.
+        flags: Address of ``count`` 32-bit words, set to the descriptors' flags, or ``UNREADABLE``.
+        extents: Address of ``count`` pairs of 64-bit words, set to offset in the file and bytes of the data, in the
+            order of the pages; neighbours are one.
+
+    Returns:
+        Extents.
+    """
+    found = 0
+    following = 0
+    for i in range(count):
+        offset = load64(descriptors, i * 24)
+        size = load32(descriptors, i * 24 + 8)
+        flag = load32(descriptors, i * 24 + 12)
+        if swap:
+            offset = swap64(offset)
+            size = swap32(size)
+            flag = swap32(flag)
+        if fault(offset, size, flag, page_size, file_size) != DONE or flag & UNREADABLE != 0:
+            size = 0
+            flag = UNREADABLE
+        elif zero != 0 and offset == zero:
+            size = 0
+            flag = 0
+        elif found != 0 and offset == following:
+            store64(extents, found * 16 - 8, load64(extents, found * 16 - 8) + size)
+            following = offset + size
+        else:
+            store64(extents, found * 16, offset)
+            store64(extents, found * 16 + 8, size)
+            found += 1
+            following = offset + size
+        store32(sizes, i * 4, size)
+        store32(flags, i * 4, flag)
+    return found

@@ -111,6 +111,8 @@ class Description:
         dump_level: What was left out.
         cpus: Number of NT_PRSTATUS notes.
         codec: Of the pages; None for a format that stores them as they are.
+        part: Of a dump that is shared out among several files, the page frames of this one: the first, and one above
+            the last; None for a whole dump. Of ``kept`` only these are handed over.
         virtual: Kernel mappings the input's headers told.
         read: ``(address, size)``: bytes of the input's physical memory, or None where they can't be had.
     """
@@ -129,6 +131,7 @@ class Description:
     dump_level: int = 0
     cpus: int = 0
     codec: Codec | None = None
+    part: tuple[int, int] | None = None
     virtual: Sequence[VirtualRange] = ()
     read: Callable[[int, int], bytes | None] | None = None
 

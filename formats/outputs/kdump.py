@@ -11,7 +11,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.bitmap import address_of, count_between
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.kernels.describe import describe_pages
 from vmsieve.formats.layouts import kdump
@@ -38,8 +38,10 @@ class KdumpWriter(Writer):
         self._bitmap_size = -(-description.max_pfn // (8 * block)) * block
         self._bitmaps = (1 + self._sub_blocks) * block
         self._descriptors = self._bitmaps + 2 * self._bitmap_size
-        self._announced = description.kept.count()
-        self._at = self._descriptors + kdump.DESCRIPTOR_SIZE * self._announced
+        kept = description.kept.count()
+        self._announced = kept if description.part is None else count_between(description.kept, *description.part)
+        # Each file of a split dump has room for the descriptors of all of it: the first data tell where zero pages are.
+        self._at = self._descriptors + kdump.DESCRIPTOR_SIZE * kept
         self._zero = 0
         self._begun = False
         self._pages = 0
@@ -83,11 +85,13 @@ class KdumpWriter(Writer):
     def _put_sub_header(self) -> None:
         it = self._it
         notes = it.page_size + kdump.SUB_HEADER_SIZE
+        start, end = it.part or (0, 0)
         vmcoreinfo, vmcoreinfo_size = (0, 0) if it.vmcoreinfo is None else it.vmcoreinfo
         header = struct.pack(
-            self._order + kdump.SUB_HEADER, it.phys_base & _MASK, it.dump_level, 0, 0, 0,
+            self._order + kdump.SUB_HEADER, it.phys_base & _MASK, it.dump_level, int(it.part is not None),
+            min(start, kdump.MAX_MAPNR_32), min(end, kdump.MAX_MAPNR_32),
             notes + vmcoreinfo if vmcoreinfo_size else 0, vmcoreinfo_size, notes if it.notes else 0, len(it.notes),
-            0, 0, 0, 0, it.max_pfn,
+            0, 0, start, end, it.max_pfn,
         )  # fmt: skip
         self._place.put(it.page_size, header)
         self._place.put(notes, it.notes)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.compat.request import Request
     from vmsieve.pipeline.compat.voice import Voice
 
-__all__ = ["rebuild_stream"]
+__all__ = ["join_parts", "rebuild_stream"]
 
 
 def rebuild_stream(request: Request, voice: Voice) -> int:
@@ -19,6 +19,19 @@ def rebuild_stream(request: Request, voice: Voice) -> int:
     path = request.operands[0]
     if not rebuild_from_pipe(Plan("-", path, force=request.has("f"), size_limit=request.size_limit)):
         voice.error("the flattened stream ends before its end mark: the dump is incomplete")
+        return EXIT_FAILED
+    voice.common(f"\nThe dumpfile is saved to {path}.")
+    return EXIT_OK
+
+
+def join_parts(request: Request, voice: Voice) -> int:
+    """Join the files of a split dump; returns the exit status."""
+    from vmsieve.pipeline.reassemble import reassemble
+
+    *parts, path = request.operands
+    plan = Plan(",".join(parts), path, force=request.has("f"), size_limit=request.size_limit)
+    if not reassemble(plan, parts, voice.steps()):
+        voice.error("the dump is incomplete: it, or a file that it is made of, lacks pages")
         return EXIT_FAILED
     voice.common(f"\nThe dumpfile is saved to {path}.")
     return EXIT_OK

@@ -76,6 +76,10 @@ def _do(request: Request, voice: Voice) -> int:
         from vmsieve.pipeline.compat.joined import rebuild_stream
 
         return rebuild_stream(request, voice)
+    if request.job == "reassemble":
+        from vmsieve.pipeline.compat.joined import join_parts
+
+        return join_parts(request, voice)
     if request.job == "mem-usage":
         from vmsieve.pipeline.compat.usage import show_usage
 

@@ -49,7 +49,8 @@ def make_dump(request: Request, voice: Voice) -> int:
 
 
 def _plan(request: Request, level: int) -> Plan:
-    output = request.output
+    split = tuple(request.operands[1:]) if request.has("split") and not request.has("dry-run") else ()
+    output = ", ".join(split) or request.output
     return Plan(
         request.operands[0],
         output,
@@ -61,6 +62,7 @@ def _plan(request: Request, level: int) -> Plan:
         threads=affordable(request.number("num-threads")),
         size_limit=request.size_limit,
         mapped=not request.has("non-mmap"),
+        split=split,
     )
 
 
@@ -72,14 +74,15 @@ def _why(request: Request) -> str:
 
 def _delete(plan: Plan) -> bool:
     """Delete what was written; False where that does not make room: a pipe, a device."""
-    try:
-        if plan.output == "-" or not stat.S_ISREG(os.stat(plan.output).st_mode):
-            return False
-        os.unlink(plan.output)
-    except FileNotFoundError:
-        return True  # nothing was worth keeping
-    except OSError as error:
-        raise OutputError(f"can't delete the incomplete dump: {error.strerror}", file=plan.output) from error
+    for path in plan.split or (plan.output,):
+        try:
+            if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
+                return False
+            os.unlink(path)
+        except FileNotFoundError:
+            continue  # nothing was worth keeping
+        except OSError as error:
+            raise OutputError(f"can't delete the incomplete dump: {error.strerror}", file=path) from error
     return True
 
 
@@ -93,6 +96,9 @@ def _tell(request: Request, voice: Voice, report: Report) -> int:
     if report.incomplete:
         voice.common("\nThis is an incomplete dumpfile; what was written of it can be read.")
         return EXIT_FAILED
-    if not request.has("dry-run"):
-        voice.common(f"\nThe dumpfile is saved to {'STDOUT' if report.output == '-' else report.output}.")
+    if request.has("dry-run"):
+        return EXIT_OK
+    saved = "dumpfiles are" if request.has("split") else "dumpfile is"
+    where = "STDOUT" if report.output == "-" else " and ".join(report.output.rsplit(", ", 1))
+    voice.common(f"\nThe {saved} saved to {where}.")
     return EXIT_OK

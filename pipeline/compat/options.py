@@ -69,10 +69,12 @@ OPTIONS: Final = (
     Option("x", "", "VMLINUX", DONE, "the kernel's vmlinux file; read with pyelftools, which no crash kernel needs"),
     Option("i", "", "VMCOREINFO", DONE, "the kernel's VMCOREINFO, from a file"),
     Option("g", "", "VMCOREINFO", DONE, "write the VMCOREINFO of the kernel whose file -x names"),
-    Option("", "split", "", REFUSED, "one dump is one file here"),
+    Option("", "split", "", DONE, "share a dump out among several files, one written after the other; threads are "
+           "allowed with it"),
     Option("", "splitblock-size", "KIB", IGNORED, "the files of a split dump are cut at any page, so that they hold "
            "equally many"),
-    Option("", "reassemble", "", REFUSED, "as --split"),
+    Option("", "reassemble", "", DONE, "join the files of a split dump, in any order; every command of vmsieve reads "
+           "them as they are too, with commas between them"),
     Option("", "num-threads", "N", DONE, "threads that read and pack, in any format; no more than the cores and the "
            "available memory are good for"),
     Option("", "dump-dmesg", "", DONE, "write the kernel's log alone; what can be read of a damaged one"),

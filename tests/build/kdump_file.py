@@ -27,6 +27,7 @@ class Kdump:
         fields: Sub-header fields that are not as they should be, by name.
         main: Main header fields that are not as they should be, by name.
         sub_blocks: Blocks of the sub-header; worked out if None.
+        part: Of a split dump, the page frames that this file has descriptors and data of; the fields too must say so.
     """
 
     pages: list[Page]
@@ -43,6 +44,7 @@ class Kdump:
     fields: dict[str, int] = field(default_factory=dict)
     main: dict[str, int] = field(default_factory=dict)
     sub_blocks: int | None = None
+    part: tuple[int, int] | None = None
     #: Where each stored page's descriptor and data were put: offset of the descriptor, offset and size of the data.
     places: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
@@ -106,6 +108,9 @@ class Kdump:
         stored = [page for page in self.pages if page.kind != "exclude"]
         table, data = bytearray(), bytearray(self.page_size)
         base = start + 24 * len(stored)
+        room = len(stored) * 24
+        if self.part is not None:
+            stored = [page for page in stored if self.part[0] <= page.pfn < self.part[1]]
         for page in stored:
             packed = pack(page.codec, page.data)
             offset, size, flags = base + len(data), len(packed), FLAGS[page.codec]
@@ -117,7 +122,7 @@ class Kdump:
                 data += packed
             self.places[page.pfn] = (start + len(table), offset, size)
             table += struct.pack(ORDERS[self.order] + "qIIQ", offset, size, flags, 0)
-        return bytes(table), bytes(data)
+        return bytes(table).ljust(room, b"\0"), bytes(data)
 
 
 def kdump(recipe: str, **options: object) -> bytes:

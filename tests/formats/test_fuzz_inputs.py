@@ -79,6 +79,8 @@ def _seeds() -> dict[str, bytes]:
             file = Kdump(pages, version, order, notes=notes(order), vmcoreinfo=b"PAGESIZE=4096\n")
             seeds[f"kdump-{version}-{order}"] = file.build()
     seeds["elf-text"] = Core([text, *loads(pages)], (notes("little"), b""), extended=True).build()
+    fields = {"split": 1, "start_pfn_64": 4, "end_pfn_64": 0x22}
+    seeds["kdump-part"] = Kdump(pages, notes=notes("little"), dump_level=1, fields=fields, part=(4, 0x22)).build()
     seeds["flat-kdump"] = flattened(cut(seeds["kdump-6-little"], 3000))
     seeds.update(_s390())
     seeds["flat-elf"] = flattened([*cut(seeds["elf-text"], 5000), (0, seeds["elf-text"][:64])])

@@ -110,15 +110,6 @@ def test_headers_that_can_not_be_right_say_why(data: bytes, error: type[FormatEr
         source(data)
 
 
-def test_a_part_of_a_split_dump_is_refused() -> None:
-    """Its bitmaps speak of pages that are in other files."""
-    fields = {"split": 1, "start_pfn_64": 0x10, "end_pfn_64": 0x80}
-    with pytest.raises(UnsupportedError, match=r"0x10 to 0x80\), which can't be read alone"):
-        source(kdump(RECIPE, fields=fields))
-    with pytest.raises(UnsupportedError, match="one part of a split dump"):
-        source(kdump(RECIPE, version=2, fields={"split": 1, "end_pfn": 0x80}))
-
-
 #: What is wrong with a descriptor: fields that are other than they should be, or the size that is off by so much.
 DAMAGE: list[tuple[str, dict[str, int], str]] = [
     ("too long", {"size": PAGE + 1}, "more bytes than a page"),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.kernels import Kernel, bind, native
 from vmsieve.formats.kernels import descriptors as kernels
+from vmsieve.formats.outputs import UNREADABLE
 
 if TYPE_CHECKING:
     from typing import Callable
@@ -184,3 +185,32 @@ def test_neighbours_are_read_at_once() -> None:
     )  # fmt: skip
     assert (pages, result[3], extents[0], extents[1]) == (7, 1, 100, 95)
     assert (result[0], result[1]) == (40, SIZE)
+
+
+@BACKENDS
+@settings(deadline=None, max_examples=100)
+@given(st.lists(DESCRIPTOR, min_size=1, max_size=30), st.booleans(), st.sampled_from([0, 40, 500]))
+def test_packed_pages_are_taken_as_they_are(
+    backend: str, descriptors: list[tuple[int, int, int]], swap: bool, zero: int
+) -> None:
+    """Sizes and flags of each page, and the bytes of all of them in their order; what can't be had is told."""
+    order = ">" if (sys.byteorder == "little") == swap else "<"
+    raw = bytearray(b"".join(struct.pack(order + "QIIQ", *d, 0) for d in descriptors))
+    count = len(descriptors)
+    sizes, flags, extents = array("I", bytes(4 * count)), array("I", bytes(4 * count)), array("Q", bytes(16 * count))
+    found = _on(backend, kernels.take_pages)(
+        count, address_of(raw), int(swap), SIZE, len(FILE), zero,
+        *(address_of(memoryview(row).cast("B")) for row in (sizes, flags, extents)),
+    )  # fmt: skip
+    expected, content = [], b""
+    for offset, size, flag in descriptors:
+        good = offset > 0 and 0 < size <= SIZE and (flag or size == SIZE) and offset + size <= len(FILE)
+        if not good:
+            expected.append((0, UNREADABLE))
+        elif zero and offset == zero:
+            expected.append((0, 0))
+        else:
+            expected.append((size, flag))
+            content += FILE[offset : offset + size]
+    assert list(zip(sizes, flags)) == expected
+    assert b"".join(FILE[extents[2 * i] : sum(extents[2 * i : 2 * i + 2])] for i in range(found)) == content

@@ -15,7 +15,6 @@ from tests.build.packing import FLAGS
 from tests.build.pages import PAGE, memory, parse
 from tests.build.tools import tool
 from tests.dumps import answers, dump
-from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.inputs.flattened import FlattenedFile, rebuild
@@ -120,13 +119,25 @@ def test_elf_cores_with_zero_pages_cut_out(vmcore: Path, tmp_path: Path) -> None
     opened.close()
 
 
-def test_parts_of_a_split_dump_are_refused(vmcore: Path, tmp_path: Path) -> None:
-    """Alone none of them is a dump."""
-    parts = [tmp_path / "a", tmp_path / "b"]
-    makedumpfile("-d", "0", "--splitblock-size", "64", "--split", vmcore, *parts)
+def test_files_of_a_split_dump(vmcore: Path, tmp_path: Path) -> None:
+    """Together they are the dump, in any order; alone, each has pages of its own, and each page is in one of them."""
+    parts = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    makedumpfile("-c", "-d", "1", "--splitblock-size", "64", "--split", vmcore, *parts)
+    content = memory(parse(RECIPE))
+    found: list[int] = []
+    opened = open_source(f"{parts[2]},{parts[0]},{parts[1]}")
+    assert page_sets(opened, PAGE, 0x9100) == (set(content), set(content))
+    assert (opened.incomplete, opened.oddities) == (False, [])
+    assert all(read(opened, pfn * PAGE, PAGE) == data for pfn, data in content.items())
+    opened.close()
     for part in parts:
-        with pytest.raises(UnsupportedError, match="can't be read alone"):
-            open_source(str(part))
+        opened = open_source(str(part))
+        assert opened.incomplete
+        stored = page_sets(opened, PAGE, 0x9100)[1]
+        assert all(read(opened, pfn * PAGE, PAGE) == content[pfn] for pfn in stored)
+        found += stored
+        opened.close()
+    assert sorted(found) == sorted(content)
 
 
 @CODECS

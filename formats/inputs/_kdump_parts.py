@@ -1,0 +1,137 @@
+"""A kdump-compressed dump that is shared out among several files (``makedumpfile --split``), read as one.
+
+Each file has the headers and the two bitmaps of the whole dump. Its sub-header says which page frames it holds, and its
+descriptors are those of these pages alone. Files may be given in any order. Of one that is not given, the pages are
+missing, and the dump is incomplete.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.errors import CorruptError, UsageError
+from vmsieve.formats.inputs._kdump_pages import PageMap
+from vmsieve.formats.inputs.kdump import KdumpSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.inputs._kdump import KdumpHeader
+
+__all__ = ["PartsSource", "gaps", "in_order"]
+
+
+def in_order(parts: list[KdumpSource]) -> list[KdumpSource]:
+    """The files of one dump, in order of their page frames.
+
+    Raises:
+        UsageError: A file is a whole dump.
+        CorruptError: They are not of one dump, or two hold the same pages.
+    """
+    for part in parts:
+        if part.head.part is None:
+            raise UsageError("a whole dump: it has no other files", file=part.file.name)
+        if _identity(part.head) != _identity(parts[0].head):
+            raise CorruptError(
+                "the file is of another dump", file=part.file.name, hint=f"compared with {parts[0].file.name}"
+            )
+    # An empty part may begin where the next one does.
+    ordered = sorted(parts, key=lambda part: part.head.part or (0, 0))
+    for one, other in zip(ordered, ordered[1:]):
+        if _range(other)[0] < _range(one)[1]:
+            raise CorruptError(
+                "two files hold the same pages", file=other.file.name, offset=_range(other)[0], hint=one.file.name
+            )
+    return ordered
+
+
+def gaps(ordered: list[KdumpSource]) -> list[tuple[int, int]]:
+    """The page frames that none of the files holds: the first one, and one above the last."""
+    found, there = [], 0
+    for start, end in (*map(_range, ordered), (ordered[0].head.pages, 0)):
+        if start > there:
+            found.append((there, start))
+        there = max(there, end)
+    return found
+
+
+def _range(part: KdumpSource) -> tuple[int, int]:
+    return part.head.part or (0, 0)
+
+
+def _identity(head: KdumpHeader) -> tuple[object, ...]:
+    """What files of one dump have in common."""
+    return (
+        head.byte_order, head.version, head.utsname, head.crash_time, head.page_size, head.pages, head.cpus,
+        head.exists, head.stored, head.descriptors, head.sub["dump_level"], head.sub["phys_base"],
+    )  # fmt: skip
+
+
+class _Pages(PageMap):
+    """The bitmaps of all files."""
+
+    def __init__(self, parts: list[KdumpSource]) -> None:
+        self._parts = parts
+        self.count = sum(part.pages.count for part in parts)
+
+    def both(self, first_pfn: int, count: int) -> tuple[bytearray, bytearray]:
+        """Pages that exist, and pages that are stored in any of the files."""
+        exists, stored = self._parts[0].pages.both(first_pfn, count)
+        for part in self._parts[1:]:
+            start, end = _range(part)
+            if start < first_pfn + count and first_pfn < end:
+                bits = int.from_bytes(stored, "little") | int.from_bytes(part.pages.both(first_pfn, count)[1], "little")
+                stored = bytearray(bits.to_bytes(len(stored), "little"))
+        return exists, stored
+
+
+class PartsSource(KdumpSource):
+    """The open files of a split dump."""
+
+    def __init__(self, parts: list[KdumpSource]) -> None:
+        """Put ``parts`` together.
+
+        Raises:
+            FormatError: They do not belong together.
+        """
+        ordered = in_order(parts)
+        self.__dict__.update(ordered[0].__dict__)
+        self._parts = ordered
+        self._starts = [_range(part)[0] for part in ordered]
+        self.pages = _Pages(ordered)
+        self.format += f", {len(parts)} file{'s' * (len(parts) > 1)} of a split dump"
+        self.incomplete = any(part.incomplete for part in ordered)
+        self.oddities = [f"{part.file.name}: {odd}" for part in ordered for odd in part.oddities]
+        for start, end in gaps(ordered):
+            self.incomplete = True
+            self.oddities.append(f"no file is given that holds page frames {start:#x} to {end:#x} of the split dump")
+        self.header = {
+            **self.header,
+            "stored pages": self.pages.count,
+            "files": ", ".join(f"{one.file.name}: {_range(one)[0]:#x} to {_range(one)[1]:#x}" for one in ordered),
+        }
+
+    def _pieces(self, paddr: int, size: int) -> Iterator[tuple[KdumpSource, int, int]]:
+        """The file to ask for each piece of a span, and where the piece begins and ends in the span."""
+        at = 0
+        while at < size:
+            # The last one that begins there or before; empty ones may begin at the same page.
+            which = max(bisect_right(self._starts, (paddr + at) // self._size) - 1, 0)
+            following = self._starts[which + 1] * self._size - paddr if which + 1 < len(self._starts) else size
+            end = min(max(following, at + 1), size)
+            yield self._parts[which], at, end
+            at = end
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`."""
+        stored = 0
+        for part, start, end in self._pieces(paddr, len(out)):
+            stored += part.fill(paddr + start, out[start:end])
+        if len(out) and not stored:
+            raise self.left_out(paddr)
+
+    def close(self) -> None:
+        """See :class:`Source`."""
+        for part in self._parts:
+            KdumpSource.close(part)

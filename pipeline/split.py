@@ -1,0 +1,111 @@
+"""A dump shared out among several files: where it is cut, and the files."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.bitmap import address_of, cut_bits
+from vmsieve.formats.errors import UsageError
+from vmsieve.formats.kernels.bits import count_bits
+from vmsieve.formats.outputs._split import SplitWriter
+from vmsieve.formats.records import replace
+from vmsieve.pipeline.target import Target
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from vmsieve.formats.outputs import Description, OutputFormat, PageBits, Writer
+    from vmsieve.pipeline.plan import Plan
+
+__all__ = ["SplitTarget", "cut_evenly"]
+
+
+def cut_evenly(kept: PageBits, parts: int, max_pfn: int) -> list[int]:
+    """Where to cut a dump so that its parts hold equally many pages: ``parts + 1`` page frames, 0 and ``max_pfn`` too.
+
+    The page frames of part *i* begin at the *i*-th, and end before the next one.
+    """
+    wanted = [kept.count() * number // parts for number in range(1, parts)]
+    cuts, before = [0], 0
+    for block in kept.filled():
+        bits = kept[block]
+        there = _count(bits, kept.block)
+        while wanted and wanted[0] <= before + there:
+            cuts.append(block * kept.block + _find(bits, wanted.pop(0) - before))
+        before += there
+    return [*cuts, *[max_pfn] * (parts + 1 - len(cuts))]
+
+
+def _count(bits: bytes, end: int) -> int:
+    """How many of the first ``end`` bits are set."""
+    part = bytearray(bits)
+    cut_bits(part, end)
+    return count_bits(address_of(part), len(part))
+
+
+def _find(bits: bytes, count: int) -> int:
+    """The least number of bits among which ``count`` are set."""
+    low, high = 0, 8 * len(bits)
+    while low < high:
+        middle = (low + high) // 2
+        if _count(bits, middle) < count:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+class SplitTarget:
+    """The opened files of a plan; a context that closes them. It stands for a :class:`Target`, and for its place."""
+
+    def __init__(self, plan: Plan, form: OutputFormat) -> None:
+        """Open them.
+
+        Raises:
+            OutputError: One exists and overwriting was not asked for, or is the input, or can't be opened.
+            UsageError: One is named twice, or can't be written at chosen positions.
+        """
+        if len({os.path.realpath(path) for path in plan.split}) < len(plan.split):
+            raise UsageError("a file is named twice among those that the dump is to be shared out to")
+        with ExitStack() as stack:
+            self._targets = [
+                stack.enter_context(Target(replace(plan, output=path, split=()), form)) for path in plan.split
+            ]
+            for path, target in zip(plan.split, self._targets):
+                if target.flattened:
+                    raise UsageError("a file of a split dump must be a regular file or a disk", file=path)
+            self._stack = stack.pop_all()
+
+    @property
+    def place(self) -> SplitTarget:
+        """What is brought to its end, as a place is."""
+        return self
+
+    def writer(self, form: OutputFormat, description: Description) -> Writer:
+        """What writes to the files."""
+        cuts = cut_evenly(description.kept, len(self._targets), description.max_pfn)
+        return SplitWriter(form, description, [target.place for target in self._targets], cuts)
+
+    def finish(self) -> None:
+        """The last byte was written.
+
+        Raises:
+            OutputError: It can't be.
+        """
+        with ExitStack() as stack:
+            for target in self._targets:
+                stack.callback(target.place.finish)
+
+    def size(self) -> int:
+        """Bytes written, of all files."""
+        return sum(target.size() for target in self._targets)
+
+    def __enter__(self) -> SplitTarget:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
