@@ -95,7 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run() -> NoReturn:
-    """The program: :func:`main`, and the end of the process."""
+    """The program: :func:`main`, and the end of the process. Called makedumpfile, it is that."""
+    if os.path.basename(sys.argv[0]) == "makedumpfile":
+        from vmsieve.pipeline.compat.main import run as run_makedumpfile
+
+        run_makedumpfile()
     leave(main())
 
 

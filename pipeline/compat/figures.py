@@ -39,7 +39,8 @@ def _sum(counts: dict[str, int], names: tuple[str, ...]) -> int:
 def report_lines(report: Report, *, elf: bool) -> list[str]:
     """The report of a dump; ``elf``: it is an ELF core, where short runs of pages that are left out stay in."""
     counts = [(title, _sum(report.dropped, names)) for title, names in _ROWS]
-    original, excluded = report.existing - report.absent, sum(count for _, count in counts)
+    # What a filtered input lacks was left out before: it is in no class now.
+    original, excluded = report.existing, sum(count for _, count in counts) + report.absent
     gone = excluded - report.bridged if elf else excluded
     lines = [f"STEP [{name}] : {report.seconds[key]:.6f} seconds" for key, name in _STEPS if key in report.seconds]
     lines += ["", f"Original pages  : {original:#018x}", f"  Excluded pages   : {excluded:#018x}"]

@@ -96,8 +96,12 @@ def _log_file(path: str, *, force: bool) -> Iterator[BinaryIO]:
         return
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL), 0o600)
-        with open(fd, "wb") as out:
-            yield out
+        try:
+            with open(fd, "wb") as out:
+                yield out
+        finally:
+            if os.path.getsize(path) == 0:
+                os.unlink(path)
     except OSError as error:
         raise OutputError(f"can't write the log: {error.strerror}", file=path) from error
 

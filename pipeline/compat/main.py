@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> int:
             voice.errors(request.without)
             status = _do(request, voice)
     except (VmsieveError, Interrupted, OSError, MemoryError) as error:
-        voice.error(error if str(error) else "out of memory")
+        voice.error("out of memory" if isinstance(error, MemoryError) else error)
         status = _status_of(error)
     if request.job != "mem-usage" or status != EXIT_OK:
         voice.common("\nmakedumpfile Completed." if status == EXIT_OK else "\nmakedumpfile Failed.")

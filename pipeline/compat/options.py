@@ -80,7 +80,7 @@ OPTIONS: Final = (
     Option("", "dump-dmesg", "", DONE, "write the kernel's log alone; what can be read of a damaged one"),
     Option("", "partial-dmesg", "", DONE, "with --dump-dmesg: what was logged since the log was last cleared"),
     Option("", "mem-usage", "", DONE, "count the pages of each class in /proc/kcore, /proc/vmcore or any dump"),
-    Option("", "dry-run", "", DONE, "do everything but write; the report tells the size, give or take a thousandth"),
+    Option("", "dry-run", "", DONE, "do everything but write; the report tells the size, give or take a hundredth"),
     Option("", "show-stats", "", DONE, "print the report, whatever --message-level says"),
     Option("", "check-params", "", DONE, "say whether the command line is right, and end"),
     Option("", "message-level", "N", DONE, "what is said, the sum of 1 (progress), 2 (common), 4 (errors), 8 (debug), "

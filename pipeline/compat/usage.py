@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
+from vmsieve.formats.errors import FormatError
+from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
 from vmsieve.pipeline.classes import take_census
 from vmsieve.pipeline.compat.figures import usage_lines
 from vmsieve.pipeline.compat.kernel import opened
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK
+from vmsieve.pipeline.watch import Through
 
 if TYPE_CHECKING:
+    from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.compat.request import Request
     from vmsieve.pipeline.compat.voice import Voice
 
-__all__ = ["show_usage"]
+__all__ = ["Without", "show_usage"]
+
+_KCORE: Final = "/proc/kcore"
+
+
+class Without(Through):
+    """Another dump, without some of its memory."""
+
+    def __init__(self, inner: Source, ranges: list[tuple[int, int]]) -> None:
+        """Leave out ``ranges``: first physical address, and one above the last; pages that are in one as a whole."""
+        super().__init__(inner)
+        self._ranges = ranges
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        """See :class:`vmsieve.formats.inputs.Source`."""
+        exists, stored = super().memory_bits(first_pfn, count, page_size)
+        for start, end in self._ranges:
+            first = max(-(-start // page_size) - first_pfn, 0)
+            last = min(end // page_size - first_pfn, count)
+            if first < last:
+                left = ~((1 << last) - (1 << first))
+                for bits in (exists, stored):
+                    bits[:] = (int.from_bytes(bits, "little") & left).to_bytes(len(bits), "little")
+        return exists, stored
 
 
 def show_usage(request: Request, voice: Voice) -> int:
     """Count the pages of each type and print the table; returns the exit status."""
     with opened(request) as (source, knowledge):
+        if os.path.realpath(request.operands[0]) == _KCORE:
+            source = Without(source, _reserved(voice))
         census = take_census(source, knowledge, voice.steps())
         voice.errors(source.oddities + knowledge.notes + census.notes)
     for line in usage_lines(census):
         voice.common(line)
     return EXIT_FAILED if census.weaker else EXIT_OK
+
+
+def _reserved(voice: Voice) -> list[tuple[int, int]]:
+    """Where the crash kernel is: it will not be in a dump of this machine."""
+    try:
+        return iomem_ranges(CRASH_KERNEL)
+    except FormatError as error:
+        voice.error(f"the memory of the crash kernel is counted too: {error}")
+        return []

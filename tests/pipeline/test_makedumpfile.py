@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.build.memory_file import bits
 from tests.dumps import ROOT, dump
 from tests.pipeline.cli_kit import environment
 from tests.pipeline.kit import contents, machine, make
@@ -20,6 +21,7 @@ from vmsieve.pipeline.cli import main as vmsieve
 from vmsieve.pipeline.compat import options
 from vmsieve.pipeline.compat.main import main
 from vmsieve.pipeline.compat.request import understand
+from vmsieve.pipeline.compat.usage import Without
 from vmsieve.pipeline.compat.words import read_words
 
 if TYPE_CHECKING:
@@ -221,6 +223,19 @@ def test_the_report(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "")
 
 
+def test_the_report_of_a_dump_that_was_filtered_before(
+    core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it lacks already is excluded, as if all had been done at once."""
+    make(core, tmp_path / "before", 17)
+    found = []
+    for number, source in enumerate((core, tmp_path / "before")):
+        assert main(["--message-level", "16", "-d", "31", str(source), str(tmp_path / f"{number}")]) == 0
+        rows = dict(re.findall(r"^ *([A-Z][\w ]+?) *: (0x[0-9a-f]{16})$", capsys.readouterr().out, re.MULTILINE))
+        found.append([rows[name] for name in ("Original pages", "Excluded pages", "Remaining pages", "Memory Hole")])
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("levels", ["1,31", "0,8,31"])
 def test_the_next_level_is_tried_when_there_is_no_room(
     levels: str, core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -377,10 +392,37 @@ def test_memory_by_type(core: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Completed" not in heard
 
 
+def test_memory_of_the_crash_kernel_is_not_counted(core: Path) -> None:
+    """It is no part of the machine's dump: pages that lie in it as a whole."""
+    source = open_source(str(core))
+    less = Without(source, [(0x10_0800, 0x10_4800), (0x7FFF_F000, 1 << 40)])
+    for first in (0, 256):
+        for whole, left in zip(source.memory_bits(first, 512, 4096), less.memory_bits(first, 512, 4096)):
+            gone = {0x101, 0x102, 0x103}
+            assert bits(left) == {bit for bit in bits(whole) if bit + first not in gone}
+    source.close()
+
+
 def test_the_page_about_it_has_the_table() -> None:
     """docs/makedumpfile.md says of every option what the program does with it."""
     page = (ROOT / "docs" / "makedumpfile.md").read_text()
     assert "\n".join(options.table()) in page
+
+
+def test_a_log_that_is_not_there_leaves_no_file(core: Path, tmp_path: Path) -> None:
+    """The next try is not hindered by an empty one."""
+    assert main(["--dump-dmesg", str(core), str(tmp_path / "log")]) == 1
+    assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("name", ["makedumpfile", "/sbin/makedumpfile"])
+def test_a_link_that_is_called_makedumpfile_is_that(name: str) -> None:
+    """To vmsieve, or to vmsieve-makedumpfile."""
+    for module in ("cli", "compat.main"):
+        code = f"import sys; sys.argv[0] = {name!r}; from vmsieve.pipeline.{module} import run; run()"
+        for words, status in ((["--check-params", "-d", "31", "a", "b"], 0), (["--check-params", "a"], 1)):
+            command = [sys.executable, "-c", code, *words]
+            assert subprocess.run(command, env=environment(), capture_output=True, check=False).returncode == status
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
