@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from vmsieve.pipeline.classes import Census
     from vmsieve.pipeline.report import Report
 
 __all__ = ["report_lines", "usage_lines"]
@@ -56,14 +55,13 @@ def report_lines(report: Report, *, elf: bool) -> list[str]:
     ]  # fmt: skip
 
 
-def usage_lines(census: Census) -> list[str]:
-    """The table of page types of a machine or a dump."""
-    counts = census.pages()
-    kernel = census.stored - sum(count for name, count in counts.items() if name != "kept")
+def usage_lines(counts: dict[str, int], stored: int, page_size: int) -> list[str]:
+    """The table of page types of a machine or a dump that has ``stored`` pages, ``counts`` of them in a class."""
+    kernel = stored - sum(counts.values())
     lines = ["", "TYPE\t\tPAGES\t\t\tEXCLUDABLE\tDESCRIPTION", "-" * 70]
     lines += [f"{name}{_sum(counts, rules):<16}\tyes\t\t{text}" for name, rules, text in _TYPES]
     return [
         *lines, f"KERN_DATA\t{kernel:<16}\tno\t\tDumpable kernel data ", "",
-        f"page size:\t\t{census.page_size:<16}", f"Total pages on system:\t{census.stored:<16}",
-        f"Total size on system:\t{census.stored * census.page_size:<16} Byte",
+        f"page size:\t\t{page_size:<16}", f"Total pages on system:\t{stored:<16}",
+        f"Total size on system:\t{stored * page_size:<16} Byte",
     ]  # fmt: skip

@@ -5,22 +5,41 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.formats.codecs import codec
 from vmsieve.formats.errors import FormatError
 from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
-from vmsieve.pipeline.classes import take_census
+from vmsieve.formats.outputs import Writer
 from vmsieve.pipeline.compat.figures import usage_lines
 from vmsieve.pipeline.compat.kernel import opened
+from vmsieve.pipeline.copy import Copied, copy_pages
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK
+from vmsieve.pipeline.scan import scan
 from vmsieve.pipeline.watch import Through
 
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
+    from vmsieve.formats.outputs import Batch
     from vmsieve.pipeline.compat.request import Request
     from vmsieve.pipeline.compat.voice import Voice
 
 __all__ = ["Without", "show_usage"]
 
 _KCORE: Final = "/proc/kcore"
+#: Whatever a dump may leave out is counted; of the rest, which pages are zero.
+_LEVEL: Final = 31
+
+
+class _Nowhere(Writer):
+    """Writes nothing: pages are read to be counted."""
+
+    def begin(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+
+    def pages(self, batch: Batch) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+
+    def end(self, *, complete: bool) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
 
 
 class Without(Through):
@@ -49,11 +68,19 @@ def show_usage(request: Request, voice: Voice) -> int:
     with opened(request) as (source, knowledge):
         if os.path.realpath(request.operands[0]) == _KCORE:
             source = Without(source, _reserved(voice))
-        census = take_census(source, knowledge, voice.steps())
-        voice.errors(source.oddities + knowledge.notes + census.notes)
-    for line in usage_lines(census):
+        progress, copied = voice.steps(), Copied()
+        scanned = scan(source, knowledge, _LEVEL, progress)
+        notes = source.oddities + knowledge.notes + scanned.notes
+        copy_pages(
+            source, scanned, knowledge.page_size, codec("none"), 0, _Nowhere(), progress, notes, drop_zero=True,
+            threads=1, copied=copied,
+        )  # fmt: skip
+        progress.close()
+        voice.errors(notes)
+        counts, stored = {**scanned.counts, "zero": copied.zero}, scanned.stored.count()
+    for line in usage_lines(counts, stored, knowledge.page_size):
         voice.common(line)
-    return EXIT_FAILED if census.weaker else EXIT_OK
+    return EXIT_FAILED if scanned.weaker else EXIT_OK
 
 
 def _reserved(voice: Voice) -> list[tuple[int, int]]:
