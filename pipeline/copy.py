@@ -16,6 +16,8 @@ from vmsieve.pipeline.pages import Gatherer, Pages, size_for
 from vmsieve.pipeline.pool import ordered
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vmsieve.formats.codecs import Codec, State
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Writer
@@ -93,13 +95,21 @@ class _Packer:
 
 def copy_pages(
     source: Source, scan: Scan, page_size: int, codec: Codec, level: int, writer: Writer, progress: Progress,
-    notes: list[str], *, drop_zero: bool, threads: int, copied: Copied,
+    notes: list[str], *, drop_zero: bool, threads: int, copied: Copied, cuts: Sequence[int] = (),
 ) -> None:  # fmt: skip
-    """Copy every kept page to ``writer``; ``copied`` is up to date at any moment, also when this raises."""
-    gatherer = Gatherer(scan.kept, scan.stored, source)
+    """Copy every kept page to ``writer``; ``copied`` is up to date at any moment, also when this raises.
+
+    ``cuts``: of a dump that is shared out, the page frames that its parts begin at, and its end: some pages of each
+    part come in turn.
+    """
+    claim = Gatherer(scan.kept, scan.stored, source).claim
+    if cuts:
+        from vmsieve.pipeline.split import InTurns
+
+        claim = InTurns(scan, source, cuts).claim
     packer = _Packer(source, codec, drop_zero=drop_zero)
     chunks = ordered(
-        threads, lambda: _Chunk(page_size, codec, level, size_for(threads)), gatherer.claim, packer.work, notes.append
+        threads, lambda: _Chunk(page_size, codec, level, size_for(threads)), claim, packer.work, notes.append
     )
     for chunk in chunks:
         writer.pages(chunk.batch())

@@ -101,7 +101,7 @@ def _write(
             copy_pages(
                 source, scanned, report.page_size, codec, level, writer, progress, report.notes,
                 drop_zero=bool(report.level & 1) or not form.packed,
-                threads=plan.threads or usable_cores(), copied=copied,
+                threads=plan.threads or usable_cores(), copied=copied, cuts=target.cuts,
             )  # fmt: skip
     except (OutputError, Interrupted) as stop:
         report.incomplete, report.stopped = True, stop

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.bitmap import address_of, cut_bits
+from vmsieve.formats.bitmap import Bitmap, address_of, cut_bits
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.kernels.bits import count_bits
 from vmsieve.formats.outputs._split import SplitWriter
 from vmsieve.formats.records import replace
+from vmsieve.pipeline.pages import Gatherer
 from vmsieve.pipeline.target import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
+    from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Description, OutputFormat, PageBits, Writer
+    from vmsieve.pipeline.pages import Pages
     from vmsieve.pipeline.plan import Plan
+    from vmsieve.pipeline.scan import Scan
 
-__all__ = ["SplitTarget", "cut_evenly"]
+__all__ = ["InTurns", "SplitTarget", "cut_evenly"]
 
 
 def cut_evenly(kept: PageBits, parts: int, max_pfn: int) -> list[int]:
@@ -57,8 +63,45 @@ def _find(bits: bytes, count: int) -> int:
     return low
 
 
+class InTurns:
+    """Hands out kept pages of each part in turn, so that all files grow side by side, maybe on a disk each."""
+
+    def __init__(self, scan: Scan, source: Source, cuts: Sequence[int]) -> None:
+        """Get ready to choose; ``cuts``: see :func:`cut_evenly`."""
+        parts = [_between(scan.kept, start, end) for start, end in zip(cuts, cuts[1:])]
+        self._left = deque(Gatherer(part, scan.stored, source) for part in parts)
+
+    def claim(self, pages: Pages) -> bool:
+        """Choose the next pages for a buffer, all of one part; False when there are no more."""
+        while self._left:
+            gatherer = self._left.popleft()
+            if gatherer.claim(pages):
+                self._left.append(gatherer)
+                return True
+        return False
+
+
+def _between(bitmap: Bitmap, start: int, end: int) -> Bitmap:
+    """The bits of ``bitmap`` from ``start`` up to ``end``."""
+    found = Bitmap()
+    for block in bitmap.filled():
+        first = block * bitmap.block
+        if start < first + bitmap.block and first < end:
+            bits = bytearray(bitmap[block])
+            cut_bits(bits, end - first, start - first)
+            found.skip(block - len(found))
+            found.append(bits)
+    return found
+
+
 class SplitTarget:
-    """The opened files of a plan; a context that closes them. It stands for a :class:`Target`, and for its place."""
+    """The opened files of a plan; a context that closes them. It stands for a :class:`Target`, and for its place.
+
+    Attributes:
+        cuts: Where the dump is cut, once it has a writer.
+    """
+
+    cuts: Sequence[int] = ()
 
     def __init__(self, plan: Plan, form: OutputFormat) -> None:
         """Open them.
@@ -85,8 +128,8 @@ class SplitTarget:
 
     def writer(self, form: OutputFormat, description: Description) -> Writer:
         """What writes to the files."""
-        cuts = cut_evenly(description.kept, len(self._targets), description.max_pfn)
-        return SplitWriter(form, description, [target.place for target in self._targets], cuts)
+        self.cuts = cut_evenly(description.kept, len(self._targets), description.max_pfn)
+        return SplitWriter(form, description, [target.place for target in self._targets], self.cuts)
 
     def finish(self) -> None:
         """The last byte was written.

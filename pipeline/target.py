@@ -15,6 +15,7 @@ from vmsieve.pipeline.pool import usable_cores
 from vmsieve.pipeline.streams import stdout_fd
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from vmsieve.formats.outputs import Description, OutputFormat, Writer
@@ -33,7 +34,10 @@ class Target:
     Attributes:
         place: What writers write to.
         flattened: The flattened format is used.
+        cuts: Where the dump is cut into parts: nowhere.
     """
+
+    cuts: Sequence[int] = ()
 
     def __init__(self, plan: Plan, form: OutputFormat) -> None:
         """Open it.

@@ -1,22 +1,22 @@
 """A dump that is shared out among several files, as ``makedumpfile --split`` does: each holds a range of page frames.
 
-The files are written one after the other, since pages come in ascending order. One that can't be written does not end
-the others: its pages are passed over.
+Some pages of each file come in turn, so the files grow side by side. One that can't be written does not end the others:
+its pages are passed over.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Callable
 
 from vmsieve.formats.errors import OutputError
-from vmsieve.formats.outputs import Batch, Writer
+from vmsieve.formats.outputs import Writer
 from vmsieve.formats.records import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vmsieve.formats.outputs import Description, OutputFormat, Place
+    from vmsieve.formats.outputs import Batch, Description, OutputFormat, Place
 
 __all__ = ["SplitWriter"]
 
@@ -52,14 +52,10 @@ class SplitWriter(Writer):
                 raise
 
     def pages(self, batch: Batch) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
-        done = place = 0
-        for number, end in enumerate(self._cuts[1:]):
-            until = bisect_left(batch.pfns, end, done, batch.count)
-            if until > done:
-                part = _slice(batch, done, until, place)
-                self._try(number, self._writers[number].pages, part)
-                done, place = until, place + len(part.data)
+        """See :class:`vmsieve.formats.outputs.Writer`; all of them are of one part, and those of each part ascend."""
+        if batch.count:
+            number = bisect_right(self._cuts, batch.pfns[0]) - 1
+            self._try(number, self._writers[number].pages, batch)
 
     def end(self, *, complete: bool) -> None:
         """See :class:`vmsieve.formats.outputs.Writer`."""
@@ -70,12 +66,3 @@ class SplitWriter(Writer):
                 self._failed.setdefault(number, error)
         for failure in self._failed.values():
             raise failure
-
-
-def _slice(batch: Batch, first: int, end: int, place: int) -> Batch:
-    """Some pages of a batch, whose data begin at ``place``."""
-    if (first, end) == (0, batch.count):
-        return batch
-    sizes = batch.sizes[first:end]
-    data = batch.data[place : place + sum(sizes)]
-    return Batch(end - first, batch.pfns[first:end], sizes, batch.flags[first:end], data)

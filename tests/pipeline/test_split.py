@@ -11,6 +11,7 @@ from tests.pipeline.kit import compared, contents, machine, make
 from vmsieve.formats.errors import FormatError, OutputError, ReadError, UsageError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.layouts import kdump
+from vmsieve.formats.outputs.kdump import KdumpWriter
 from vmsieve.pipeline.compat.main import main
 from vmsieve.pipeline.plan import Plan
 from vmsieve.pipeline.progress import Silent
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.build.machine import Machine
+    from vmsieve.formats.outputs import Batch
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,21 @@ def test_shared_out_and_joined_again(codec: str, count: int, threads: int, core:
     singles = [len(contents(tmp_path / f"part{number}")) for number in range(count)]
     assert max(singles) - min(singles) <= 1
     assert compared(core, ",".join(parts)).right  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_files_grow_side_by_side(threads: int, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each disk is given something to do while the others work."""
+    turns, pages = [], KdumpWriter.pages
+
+    def watched(writer: KdumpWriter, batch: Batch) -> None:
+        turns.append(id(writer))
+        pages(writer, batch)
+
+    monkeypatch.setattr(KdumpWriter, "pages", watched)
+    share(core, tmp_path, 3, threads=threads)
+    assert len(turns) >= 9
+    assert all(len(set(turns[at : at + 3])) == 3 for at in range(0, 9, 3))
 
 
 def test_a_split_dump_is_filtered_again(core: Path, tmp_path: Path) -> None:
