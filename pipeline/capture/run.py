@@ -209,6 +209,7 @@ class _Capture:
             self._lost.append(f"the dump ends after {share} of its pages")
             return EXIT_INCOMPLETE
         if self._sent and not self._site.directory:
+            self._record["dump"] = {"file": self._site.path, "bytes": None, "complete": False}
             self._lost.append("the dump ends early: what went out lacks its end")
             return EXIT_INCOMPLETE
         self._lost.append("there is no dump")
@@ -220,7 +221,9 @@ class _Capture:
         self._record["result"], self._record["exit_status"] = _RESULTS[status], status
         self._write()
         dump = self._record["dump"]
-        what = f"{dump['bytes'] / 1e6:.1f} MB in {dump['file']}" if dump else "no dump"
+        place = "standard output" if self._site.path == "-" else dump and dump["file"]
+        size = f"{dump['bytes'] / 1e6:.1f} MB" if dump and dump["bytes"] is not None else "a part"
+        what = f"{size} in {place}" if dump else "no dump"
         lost = "; ".join(self._lost)
         say(f"{_RESULTS[status]}: {what}, {time.monotonic() - self._began:.1f} s" + (f" ({lost})" if lost else ""))
 
