@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -292,7 +293,7 @@ def kills(bench: Bench) -> None:
                     os.kill(victim, signal.SIGKILL)
             status = running.wait()
             left = bench.left(target)
-            left = ", ".join(part.split(" (")[0] + (" torn" if "(torn" in part else "") for part in left.split(", "))
+            left = re.sub(r", \d+ KiB\)", ")", left)
             key = f"status {status}: {left}"
             tally[key] = tally.get(key, 0) + 1
             shutil.rmtree(target, ignore_errors=True)

@@ -27,6 +27,8 @@ __all__ = ["capture"]
 _LOG_FACTS = ("note", "memory", "symbols")
 #: A part of the deadline that is left for bringing everything to its end, and seconds that it is at the least and most.
 _MARGIN, _MARGIN_LEAST, _MARGIN_MOST = 0.05, 0.5, 10.0
+#: Seconds that may be spent on showing the log.
+_PATIENCE = 60.0
 _RESULTS = {
     EXIT_OK: "whole", EXIT_FAILED: "failed", EXIT_USAGE: "failed", EXIT_WEAKER: "weaker", EXIT_INCOMPLETE: "incomplete",
 }  # fmt: skip
@@ -47,8 +49,24 @@ def capture(wish: Wish) -> int:
         return EXIT_USAGE
     except OSError as error:
         say(f"can't write to {wish.target}: {error.strerror}")
+        watcher = Watcher()
+        _show_log(wish, watcher)
+        watcher.close()
         return EXIT_FAILED
     return _Capture(wish, site).run()
+
+
+def _show_log(wish: Wish, watcher: Watcher) -> None:
+    """The end of the kernel log, on the console: there is no other place left."""
+
+    def work(_: Board) -> dict[str, Any]:
+        from vmsieve.pipeline.capture.work import show_log
+
+        return show_log(wish.input)
+
+    told = watcher.run(work, Board(), Limits(end=time.monotonic() + _PATIENCE, stall=wish.stall))
+    if told["error"]:
+        say(f"the kernel log: {told['error']}")
 
 
 def say(line: str) -> None:
@@ -217,6 +235,8 @@ class _Capture:
 
     def _close(self, status: int) -> None:
         if self._site.directory and not self._log["complete"]:
+            if not self._site.there():
+                _show_log(self._wish, self._watcher)
             self._lost.append(f"the kernel log is not whole: {self._log.get('error') or 'it was not reached'}")
         self._record["result"], self._record["exit_status"] = _RESULTS[status], status
         self._write()

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.job import Job
     from vmsieve.pipeline.report import Report
 
-__all__ = ["estimate", "log_alone", "perform"]
+__all__ = ["estimate", "log_alone", "perform", "show_log"]
 
 _NOTES, _NOTE = 40, 400  # most sentences for the record, and characters of one
 _LOW = 8 << 20  # bytes left at which what was kept has to go
 _GATHERED = 64 << 10
+_SHOWN = 100  # lines of the log that a console is shown
 
 
 class Beat(Lines):
@@ -165,7 +166,8 @@ def _write_log(job: Job, board: Board) -> dict[str, Any]:
     """Write the kernel log to its own file; a log that breaks off keeps the name of an incomplete one."""
     board.tell(child.LOG, 0, 0)
     log: dict[str, Any] = {"file": job.log_partial, "bytes": 0, "complete": False, "error": ""}
-    made = f"{job.log_partial}.new"
+    # What an earlier step has of it stays until there is more.
+    made = job.log_partial if not os.path.lexists(job.log_partial) else f"{job.log_partial}.new"
     try:
         source = open_system(job.input)
         try:
@@ -206,17 +208,15 @@ def _name_log(job: Job, log: dict[str, Any], made: str) -> None:
     except OSError:
         return
     log["complete"] = log["complete"] and not log["error"]
-    try:
-        before = os.stat(job.log_partial).st_size
-    except OSError:
-        before = 0
+    earlier = made != job.log_partial
+    before = os.stat(job.log_partial).st_size if earlier else 0
     try:
         if not log["complete"] and size <= before:
             os.unlink(made)
             return
         log["file"] = job.log if log["complete"] else job.log_partial
         os.rename(made, log["file"])
-        if log["complete"] and before:
+        if log["complete"] and earlier:
             os.unlink(job.log_partial)
         sync_directory(os.path.dirname(job.log))
     except OSError as error:
@@ -226,6 +226,22 @@ def _name_log(job: Job, log: dict[str, Any], made: str) -> None:
 def log_alone(job: Job, board: Board) -> dict[str, Any]:
     """The kernel log, after the dump, by other facts than before."""
     return {"end": "finished", "error": "", "log": _write_log(job, board)}
+
+
+def show_log(path: str) -> dict[str, Any]:
+    """The last lines of the kernel log of the dump at ``path``, on standard error."""
+    try:
+        source = open_system(path)
+        knowledge = learn_from("note", source)
+        if knowledge.memory is None or knowledge.info is None:
+            raise KernelError(f"it can't be found: {knowledge.problem}")
+        last: list[bytes] = []
+        for line in kernel_log(knowledge.memory, knowledge.info):
+            last = [*last[1 - _SHOWN :], line]
+        os.write(2, b"".join(last))
+    except (VmsieveError, OSError) as error:
+        return {"end": "failed", "error": str(error)}
+    return {"end": "finished", "error": ""}
 
 
 def estimate(job: Job, board: Board) -> dict[str, Any]:
