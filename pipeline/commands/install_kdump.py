@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import argparse
 
     from vmsieve.pipeline.kdump.flavours import Flavour
+    from vmsieve.pipeline.kdump.install import Step
 
 __all__ = ["COMMAND"]
 
@@ -46,7 +47,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", metavar="DIR", default="/", help="a system below this folder, not the running one")
     parser.add_argument("--options", metavar="TEXT", help="makedumpfile's options to use (default: those set now)")
     parser.add_argument(
-        "--transfer", action="store_true", help="SUSE: 'vmsieve capture' in place of kdump's own way to save a dump"
+        "--capture",
+        action="store_true",
+        help="Debian, SUSE: 'vmsieve capture' in place of the service's own way",
     )
 
 
@@ -61,49 +64,50 @@ def _program() -> tuple[str, ...]:
 def _wish(arguments: argparse.Namespace) -> Wish:
     if arguments.options is not None and not _PLAIN.issuperset(arguments.options):
         raise UsageError("--options has characters that configuration files give a meaning to", found=arguments.options)
-    return Wish(_program(), arguments.options, arguments.transfer)
+    return Wish(_program(), arguments.options, arguments.capture)
 
 
-def _install(arguments: argparse.Namespace, system: System) -> Flavour | None:
-    """Returns the service, if something is to be changed."""
+def _install(arguments: argparse.Namespace, system: System) -> tuple[Flavour, list[Step]]:
+    """Returns the service, and what is to be changed."""
     flavour = choose(system, arguments.flavour)
-    if arguments.transfer and not flavour.transfers:
-        raise UsageError(f"{flavour.title} has no setting for --transfer")
+    if arguments.capture and not flavour.captures:
+        raise UsageError(f"{flavour.title} has no setting for --capture")
     plan = plan_install(system, flavour, _wish(arguments))
     if not plan.steps:
         print(f"{flavour.title}: vmsieve is set up already, nothing is to be changed.")
-        return None
-    print(f"{flavour.title}:\n{differences(plan.steps)}", end="")
-    if arguments.apply:
+    else:
+        print(f"{flavour.title}:\n{differences(plan.steps)}", end="")
+    if plan.steps and arguments.apply:
         plan.apply(system)
         print("Done. 'vmsieve install-kdump --undo' takes it back.")
-    return flavour
+    return flavour, plan.steps
 
 
-def _undo(arguments: argparse.Namespace, system: System) -> Flavour:
+def _undo(arguments: argparse.Namespace, system: System) -> tuple[Flavour, list[Step]]:
     plan = plan_undo(system)
     print(differences(plan.steps), end="")
     if not arguments.dry_run:
         plan.apply(system)
         print("Done: all is as it was.")
-    return choose(system, plan.journal.flavour)
+    return choose(system, plan.journal.flavour), plan.steps
 
 
-def _commands(flavour: Flavour, *, done: bool, run: bool) -> None:
+def _bring_up_to_date(flavour: Flavour, steps: list[Step], *, done: bool, run: bool) -> None:
     """Show, or ``run``, what brings the crash kernel up to date."""
-    commands = [words for words in (flavour.rebuild, flavour.load) if words]
+    inside = [step for step in steps if not step.path.startswith(flavour.outside)]
+    if not inside:
+        print("It counts from the next crash on." if done else "Nothing was changed.")
+        return
+    commands = (flavour.rebuild, flavour.load)
     if not run:
         when = "Now run" if done else "Nothing was changed. After a change, run"
-        print(f"{when}: {' && '.join(' '.join(words) for words in commands)}")
+        print(f"{when}: {' && '.join(commands)}")
         return
-    for words in commands:
-        tell([f"running {' '.join(words)}"])
-        try:
-            status = subprocess.run(words, check=False).returncode
-        except OSError as error:
-            raise OutputError(f"can't be run: {error.strerror}", file=words[0]) from error
+    for command in commands:
+        tell([f"running {command}"])
+        status = subprocess.run(command, shell=True, check=False).returncode
         if status:
-            raise OutputError(f"{' '.join(words)} failed with exit status {status}", hint="the files stay changed")
+            raise OutputError(f"{command} failed with exit status {status}", hint="the files stay changed")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -115,9 +119,9 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError("--rebuild takes --apply or --undo")
     if arguments.rebuild and not system.running:
         raise UsageError("--rebuild works on the running system alone", hint="run the commands that are shown there")
-    flavour = _undo(arguments, system) if arguments.undo else _install(arguments, system)
-    if flavour is not None:
-        _commands(flavour, done=done, run=arguments.rebuild)
+    flavour, steps = _undo(arguments, system) if arguments.undo else _install(arguments, system)
+    if steps:
+        _bring_up_to_date(flavour, steps, done=done, run=arguments.rebuild)
     return EXIT_OK
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.build.kdump_system import CONFIGS, TEXTS, config, make
+from tests.dumps import ROOT
 from vmsieve.formats.errors import OutputError
 from vmsieve.pipeline.cli import main
 from vmsieve.pipeline.kdump.settings import assignments, directives, last
@@ -77,10 +78,10 @@ def test_only_shown(system: Path, flavour: str, capsys: pytest.CaptureFixture[st
         assert words in said
 
 
-@pytest.mark.parametrize("more", [[], ["--transfer"]])
+@pytest.mark.parametrize("more", [[], ["--capture"]])
 def test_done_and_undone(more: list[str], flavour: str, system: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Twice is like once; afterwards every file is there as before, byte for byte, and no folder is left."""
-    if more and flavour != "suse":
+    if more and flavour == "kdump-utils":
         install(system, *more, "--apply", status=2)
         return
     before = snapshot(system)
@@ -153,6 +154,49 @@ def test_kdump_tools(tmp_path: Path) -> None:
     assert os.access(tmp_path / first.lstrip("/") / "makedumpfile", os.X_OK)
 
 
+def test_capture_in_the_initramfs_of_kdump_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A hook and a script for initramfs-tools, and the image is to be made again; not where dumps go elsewhere."""
+    path = config(make(tmp_path, "kdump-tools"), "kdump-tools")
+    install(tmp_path, "--capture", "--apply")
+    assert "postinst.d" in capsys.readouterr().out
+    for name in ("hooks/vmsieve", "scripts/local-bottom/vmsieve"):
+        assert os.access(tmp_path / "etc/initramfs-tools" / name, os.X_OK)
+    install(tmp_path, "--apply")
+    assert not list((tmp_path / "etc/initramfs-tools").rglob("vmsieve"))
+    path.write_text(path.read_text() + 'SSH="root@elsewhere"\n')
+    install(tmp_path, "--capture", "--apply", status=2)
+    assert "SSH" in capsys.readouterr().err
+
+
+def test_the_hook_fills_kdump_images_alone(tmp_path: Path) -> None:
+    """Others are made with another configuration, and stay as they are. An image's links are followed."""
+    image, into = tmp_path / "image", tmp_path / "into"
+    program = tmp_path / "vmsieve"
+    program.write_text(f'#!/bin/sh\nmkdir -p {image}/lib && echo "$*" > {image}/lib/made\n')
+    program.chmod(0o755)
+    hook = tmp_path / "hook"
+    hook.write_bytes(filled("initramfs-hook.sh", program=(str(program),), image=(str(image),)))
+    (into / "usr/lib").mkdir(parents=True)
+    (into / "lib").symlink_to("usr/lib")
+    for folder, there in (("/etc/initramfs-tools", False), ("/var/lib/kdump/initramfs-tools", True)):
+        env = {**os.environ, "CONFDIR": folder, "DESTDIR": str(into)}
+        subprocess.run(["/bin/sh", hook], check=True, env=env)
+        assert (into / "usr/lib/made").exists() == there
+    assert (into / "usr/lib/made").read_text() == f"image -f {image}\n"
+    assert (into / "lib").is_symlink()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "pipeline/kdump/files").iterdir()))
+def test_every_script_can_be_read(name: str) -> None:
+    """By the shell that it asks for."""
+    text = filled(name, program=("/opt/a b/vmsieve",), image=("/var/lib/x",), fallback=("/bin/other",))
+    assert not re.search(rb"@[A-Z]+@", text)
+    shell = text.split(b"\n")[0][2:].decode()
+    if not os.path.exists(shell):
+        pytest.skip(f"no {shell}")
+    subprocess.run([shell, "-n"], check=True, input=text)
+
+
 @pytest.mark.parametrize("runs", ["vmsieve", "other"])
 def test_makedumpfile_that_can_not_start(runs: str, tmp_path: Path) -> None:
     """What kdump calls makedumpfile is vmsieve; if its interpreter is gone, it is what was there before."""
@@ -168,12 +212,12 @@ def test_makedumpfile_that_can_not_start(runs: str, tmp_path: Path) -> None:
 
 
 def test_suse(tmp_path: Path) -> None:
-    """By itself nothing of its settings changes; --transfer sets KDUMP_TRANSFER, and can be left again."""
+    """By itself nothing of its settings changes; --capture sets KDUMP_TRANSFER, and can be left again."""
     path = config(make(tmp_path, "suse"), "suse")
     install(tmp_path, "--apply")
     assert path.read_text() == TEXTS["suse"]
     assert (tmp_path / MODULE / "makedumpfile").exists()
-    install(tmp_path, "--transfer", "--apply")
+    install(tmp_path, "--capture", "--apply")
     found = last(assignments(path.read_text()), "KDUMP_TRANSFER")
     assert found is not None
     assert found.value == "vmsieve-kdump-transfer"
@@ -184,10 +228,10 @@ def test_suse(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["ftp://host/dumps", "sftp://user@host/dumps", "ssh://user:secret@host/dumps"])
-def test_where_transfer_can_not_save(where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_capture_can_not_save(where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = config(make(tmp_path, "suse"), "suse")
     path.write_text(f'KDUMP_SAVEDIR="{where}"\n')
-    install(tmp_path, "--transfer", "--apply", status=2)
+    install(tmp_path, "--capture", "--apply", status=2)
     said = capsys.readouterr().err
     assert "can't save to" in said
     assert "secret" not in said

@@ -20,7 +20,7 @@ def _run(case: Case) -> Finding:
     flavour, parts = case.flavour, case.parts
     if flavour is None or parts is None:
         return Finding(CANT_TELL, "there is no kdump service that makes one")
-    again = " ".join(flavour.rebuild or flavour.load)
+    again = flavour.rebuild
     status = case.system.status(parts.initramfs) if parts.initramfs is not None else None
     if status is None:
         return Finding(FAIL, f"there is none for kernel {case.release or '(unknown)'}", again)
@@ -29,7 +29,7 @@ def _run(case: Case) -> Finding:
         return Finding(WARN, f"it is for kernel {other}, and {case.release} is running", again)
     if not parts.in_initramfs:
         return Finding(OK, f"{parts.initramfs}; memory is saved by programs of the root file system")
-    for path in (flavour.config, MODULE_SETUP):
+    for path in (MODULE_SETUP, *((flavour.config,) if flavour.config not in flavour.outside else ())):
         made_of = case.system.status(path)
         if made_of is not None and made_of.st_mtime > status.st_mtime:
             return Finding(WARN, f"{parts.initramfs} is older than {path}", again)

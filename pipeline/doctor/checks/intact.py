@@ -25,7 +25,7 @@ def _run(case: Case) -> Finding:
     if verdict.state == INTACT:
         return Finding(OK, verdict.why)
     if verdict.state == DAMAGED:
-        command = " ".join(case.flavour.load) if case.flavour is not None else "kexec -p"
+        command = case.flavour.load if case.flavour is not None else "kexec -p"
         return Finding(FAIL, verdict.why, f"load it again: {command}; and find out who wrote there")
     return Finding(CANT_TELL, verdict.why)
 

@@ -24,7 +24,7 @@ def _run(case: Case) -> Finding:
         return Finding(CANT_TELL, f"{_KEXEC} does not tell", "use a kernel with CONFIG_KEXEC and CONFIG_CRASH_DUMP")
     if loaded == 1:
         return Finding(OK, f"{_KEXEC} says so")
-    command = " ".join(case.flavour.load) if case.flavour is not None else "kexec -p"
+    command = case.flavour.load if case.flavour is not None else "kexec -p"
     return Finding(FAIL, "none is loaded", f"{command}; if it fails, its messages say why")
 
 

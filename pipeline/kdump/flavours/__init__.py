@@ -52,12 +52,12 @@ class Wish:
     Attributes:
         program: The words that run vmsieve on the system.
         options: makedumpfile's options to be used; None: those that are set now.
-        transfer: Run ``vmsieve capture`` in place of the service's own procedure, where that can be.
+        capture: Run ``vmsieve capture`` in place of the service's own procedure, where that can be.
     """
 
     program: tuple[str, ...]
     options: str | None = None
-    transfer: bool = False
+    capture: bool = False
 
 
 @record(frozen=True)
@@ -70,14 +70,15 @@ class Flavour:
         title: Name for people.
         marks: Files of which it has at least one.
         config: Its configuration file.
-        load: The command that loads the crash kernel.
-        rebuild: The command that makes the crash kernel's initramfs again; empty: none is needed.
+        load: The command that loads the crash kernel, for a shell.
+        rebuild: The command that makes the crash kernel's initramfs again, the same.
+        outside: How paths begin of files that are not in the initramfs: it need not be made again when they change.
         collector: What it runs to save memory, by the text of its configuration file.
         goal: Where dumps go.
         parts: What it loads, for the release of the running kernel.
         changes: What has to change for it to use vmsieve, given a reader of files as they are without vmsieve.
             Raises UsageError if that can't be.
-        transfers: It can be told to run a command in place of its own procedure.
+        captures: It can be told to run a command in place of its own procedure.
     """
 
     name: str
@@ -85,13 +86,14 @@ class Flavour:
     title: str
     marks: tuple[str, ...]
     config: str
-    load: tuple[str, ...]
-    rebuild: tuple[str, ...]
+    load: str
+    rebuild: str
+    outside: tuple[str, ...]
     collector: Callable[[System, str], Collector]
     goal: Callable[[System, str], Goal]
     parts: Callable[[System, str], Parts]
     changes: Callable[[Callable[[str], bytes | None], Wish], list[Change]]
-    transfers: bool = False
+    captures: bool = False
 
 
 def flavours() -> list[Flavour]:

@@ -2,7 +2,8 @@
 
 After a crash, its crash kernel mounts the real root file system and runs ``makedumpfile`` by that name, from a
 ``PATH`` that ``kdump-config`` sets before it takes in its settings (kdump-tools 1.8.1, kdump-config). So a line in the
-settings puts a folder before it in which ``makedumpfile`` is vmsieve's; nothing else on the system sees it.
+settings puts a folder before it in which ``makedumpfile`` is vmsieve's; nothing else on the system sees it. With
+``--capture``, the initramfs saves the dump before that, and kdump-tools has its turn only if that comes to nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Callable, Final
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.kdump.changes import Change, Draft
 from vmsieve.pipeline.kdump.collector import Collector, refusal
+from vmsieve.pipeline.kdump.dracut import IMAGE
 from vmsieve.pipeline.kdump.flavours import Flavour, Goal, Parts, Wish
 from vmsieve.pipeline.kdump.settings import assignments, last
-from vmsieve.pipeline.kdump.texts import filled
+from vmsieve.pipeline.kdump.texts import filled, text_of
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.kdump.system import System
@@ -25,6 +27,8 @@ _CONFIG: Final = "/etc/default/kdump-tools"
 _FOLDER: Final = "/usr/local/lib/vmsieve/kdump-tools"
 #: In full, because systemd takes in the same file and knows no variables in it.
 _PATH: Final = f"{_FOLDER}:/usr/sbin:/usr/bin:/sbin:/bin"
+_HOOK: Final = "/etc/initramfs-tools/hooks/vmsieve"
+_SCRIPT: Final = "/etc/initramfs-tools/scripts/local-bottom/vmsieve"
 _OPTIONS: Final = "-F -c -d 31"
 
 
@@ -60,7 +64,7 @@ def _parts(system: System, release: str) -> Parts:
     kernel = _value(text, "KDUMP_KERNEL") or f"/boot/vmlinuz-{release}"
     initramfs = _value(text, "KDUMP_INITRD") or f"/var/lib/kdump/initrd.img-{release}"
     there = [path if system.exists(path) else None for path in (kernel, initramfs)]
-    return Parts(there[0], there[1], in_initramfs=False)
+    return Parts(there[0], there[1], in_initramfs=system.exists(_HOOK))
 
 
 def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change]:
@@ -75,7 +79,22 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
             f"vmsieve does not take the options {' '.join(options)!r}: {why}", hint="--options gives others"
         )
     draft.set([one for one in settings if one.key == "PATH"], f"PATH={_PATH}")
-    return [Change(f"{_FOLDER}/makedumpfile", _wrapper(wish.program), 0o755), draft.change()]
+    return [
+        Change(f"{_FOLDER}/makedumpfile", _wrapper(wish.program), 0o755),
+        draft.change(),
+        *(_captures(draft.text, wish)),
+    ]
+
+
+def _captures(text: str, wish: Wish) -> list[Change]:
+    """What saves a dump in the initramfs, before the root file system's programs run."""
+    if not wish.capture:
+        return []
+    remote = next((key for key in ("FTP", "SSH", "NFS") if _value(text, key)), None)
+    if remote is not None:
+        raise UsageError(f"--capture can't save where {remote} in {_CONFIG} says", hint="it saves to KDUMP_COREDIR")
+    hook = filled("initramfs-hook.sh", program=wish.program, image=(IMAGE,))
+    return [Change(_HOOK, hook, 0o755), Change(_SCRIPT, text_of("initramfs-capture.sh"), 0o755)]
 
 
 def _wrapper(program: tuple[str, ...]) -> bytes:
@@ -84,5 +103,6 @@ def _wrapper(program: tuple[str, ...]) -> bytes:
 
 FLAVOUR: Final = Flavour(
     "kdump-tools", 10, "kdump-tools (Debian, Ubuntu)", ("/usr/sbin/kdump-config",), _CONFIG,
-    ("kdump-config", "load"), (), _collector, _goal, _parts, _changes,
+    "kdump-config reload", '/etc/kernel/postinst.d/kdump-tools "$(uname -r)"', (_CONFIG, _FOLDER),
+    _collector, _goal, _parts, _changes, captures=True,
 )  # fmt: skip

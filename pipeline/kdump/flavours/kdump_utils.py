@@ -107,5 +107,5 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
 
 FLAVOUR: Final = Flavour(
     "kdump-utils", 20, "kdump-utils (Fedora, RHEL)", ("/usr/bin/kdumpctl", "/usr/sbin/kdumpctl"), _CONFIG,
-    ("systemctl", "restart", "kdump"), ("kdumpctl", "rebuild"), _collector, _goal, _parts, _changes,
+    "systemctl restart kdump", "kdumpctl rebuild", (), _collector, _goal, _parts, _changes,
 )  # fmt: skip

@@ -69,14 +69,14 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
         raise UsageError(
             "--options can't be set here", hint=f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG} say them"
         )
-    if not wish.transfer:
+    if not wish.capture:
         wrapper = filled("makedumpfile.sh", program=(_PROGRAM,), fallback=(_OTHER,))
         return [module_change(wish.program), Change(f"{MODULE}/makedumpfile", wrapper, 0o755)]
     where = _value(draft.text, "KDUMP_SAVEDIR")
     kind, separator, rest = where.partition("://")
     if separator and (kind.lower() in ("ftp", "sftp", "scp") or ":" in rest.partition("@")[0] * ("@" in rest)):
         raise UsageError(
-            f"--transfer can't save to {kind}://", hint="it saves to folders, NFS, CIFS, and with a key to SSH"
+            f"--capture can't save to {kind}://", hint="it saves to folders, NFS, CIFS, and with a key to SSH"
         )
     draft.set([one for one in settings if one.key == "KDUMP_TRANSFER"], f'KDUMP_TRANSFER="{_TRANSFER}"')
     script = Change(f"{MODULE}/{_TRANSFER}", text_of("kdump-transfer.sh"), 0o755)
@@ -85,5 +85,5 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
 
 FLAVOUR: Final = Flavour(
     "suse", 30, "kdump (SUSE)", ("/usr/lib/kdump/kdump-read-config.sh", "/usr/sbin/kdumptool", "/usr/bin/kdumptool"),
-    _CONFIG, ("systemctl", "restart", "kdump"), ("mkdumprd", "-f"), _collector, _goal, _parts, _changes, transfers=True,
+    _CONFIG, "systemctl restart kdump", "mkdumprd -f", (), _collector, _goal, _parts, _changes, captures=True,
 )  # fmt: skip

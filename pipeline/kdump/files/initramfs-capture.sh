@@ -1,0 +1,38 @@
+#!/bin/sh
+# initramfs-tools script: in the crash kernel, a dump before the system is booted any further.
+# Written by 'vmsieve install-kdump --capture'; 'vmsieve install-kdump --undo' removes it.
+
+case $1 in
+    prereqs) exit 0 ;;
+esac
+
+if [ ! -e /proc/vmcore ] || [ ! -x /usr/bin/vmsieve ]; then
+    exit 0
+fi
+
+KDUMP_COREDIR=/var/crash
+USE_KDUMP=0
+. "$rootmnt/etc/default/kdump-tools"
+[ "$USE_KDUMP" != 0 ] || exit 0
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
+options=
+set -- $MAKEDUMP_ARGS
+while [ $# -gt 0 ]; do
+    case $1 in
+        -c | -l | -p | -z) options="$options $1" ;;
+        -d) options="$options -d ${2%%,*}" ;;
+    esac
+    shift
+done
+
+# If this comes to nothing, the boot goes on, and kdump-tools has its turn.
+mount -o remount,rw "$rootmnt" && mkdir -p "$rootmnt$KDUMP_COREDIR" || exit 0
+vmsieve capture $options --stamp "$rootmnt$KDUMP_COREDIR"
+status=$?
+sync
+mount -o remount,ro "$rootmnt"
+case $status in
+    0 | 3 | 4) reboot -f ;;
+esac
+exit 0
