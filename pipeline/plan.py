@@ -61,6 +61,6 @@ def parse_size(text: str) -> int:
         UsageError: It is none.
     """
     number, unit = (text[:-1], text[-1]) if text[-1:] and text[-1].upper() in "KMGT" else (text, "")
-    if not (number.isascii() and number.isdigit() and int(number)):
+    if not (number.isascii() and number.isdigit() and len(number) < 20 and int(number)):
         raise UsageError("a size is a number above 0, with K, M, G or T behind it", found=repr(text))
     return int(number) << 10 * (" KMGT".index(unit.upper()) if unit else 0)

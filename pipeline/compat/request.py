@@ -21,6 +21,8 @@ REPORT: Final = 16
 DEFAULT_MESSAGES: Final = 7
 _ALL_MESSAGES: Final = 31
 _LEVELS: Final = 31
+#: Digits of a number that are read: more than any that makes sense.
+_DIGITS: Final = 12
 #: Most levels that may be listed, as in makedumpfile.
 _MOST_LEVELS: Final = 32
 _CODECS: Final = {"c": "zlib", "l": "lzo", "p": "snappy", "z": "zstd"}
@@ -79,7 +81,7 @@ def leading_number(text: str) -> int:
     """The number that ``text`` begins with, 0 if it begins with none."""
     digits = text.strip()
     end = next((at for at, letter in enumerate(digits) if not letter.isdigit() or not letter.isascii()), len(digits))
-    return int(digits[:end] or "0")
+    return int(digits[: min(end, _DIGITS)] or "0")
 
 
 def understand(words: Sequence[str]) -> Request:

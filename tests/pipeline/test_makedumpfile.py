@@ -9,6 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.build.memory_file import bits
 from tests.dumps import ROOT, dump
@@ -115,6 +117,26 @@ def test_what_makes_no_sense_is_refused(words: str, said: str, capsys: pytest.Ca
         assert said in heard.err
         assert heard.err.count("\n") == 1
         assert ("makedumpfile Failed." in heard.out) is not checked
+
+
+WORDS = st.one_of(
+    st.sampled_from([f"-{o.letter}" for o in options.OPTIONS if o.letter] + [f"--{o.name}" for o in options.OPTIONS]),
+    st.sampled_from(["--", "-", "", "a", "b", "31", "-1", "-d31", "--num-threads=", "-L9999999K", "-d" + "1" * 5000]),
+    st.sampled_from(["--check-params", "--message-level=" + "2" * 5000, "-L" + "3" * 5000, "-d1,,2", "-d,"]),
+    st.text(max_size=12),
+)
+
+
+@pytest.mark.fuzz
+@given(st.lists(WORDS, max_size=7))
+def test_any_words_are_a_request_or_refused(words: list[str]) -> None:
+    """Whatever is typed; what is refused is told in a line."""
+    try:
+        request = understand(words)
+    except UsageError as error:
+        assert 0 < len(str(error)) < 500 + sum(map(len, words))  # noqa: PT017
+    else:
+        assert max(request.levels) <= 31 >= request.messages
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import FormatError
 from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.compat.main import main as makedumpfile
 from vmsieve.pipeline.progress import Silent
 from vmsieve.pipeline.scan import scan
 from vmsieve.pipeline.vmlinux import describe
@@ -126,6 +127,20 @@ def test_the_command(vmlinux: Path, scratch: Path, tmp_path: Path) -> None:
     assert "SYMBOL(init_top_pgt)" in vmsieve("vmcoreinfo", core).out
     assert vmsieve("vmcoreinfo").status == 2
     assert vmsieve("vmcoreinfo", core, "--vmlinux", vmlinux).status == 2
+
+
+def test_makedumpfiles_options(vmlinux: Path, scratch: Path, tmp_path: Path) -> None:
+    """-g writes what -i takes; -x takes the file itself; with each of them the dump is that of the dump's own word."""
+    core, text = str(dump("demo.elf", scratch)), str(tmp_path / "info")
+    assert makedumpfile(["-g", text, "-x", str(vmlinux)]) == 0
+    assert (tmp_path / "info").read_bytes() == describe(str(vmlinux))
+    pages = []
+    for words in ([], ["-i", text], ["-x", str(vmlinux)]):
+        assert makedumpfile(["-d", "31", "-f", *words, core, str(tmp_path / "out")]) == 0
+        source = open_source(str(tmp_path / "out"))
+        pages.append([source.memory_bits(first, 1 << 14, 4096)[1] for first in (0, 1 << 14)])
+        source.close()
+    assert pages[0] == pages[1] == pages[2]
 
 
 @pytest.mark.parametrize("size", [0, 10, 64, 5000, -64, -8])
