@@ -8,10 +8,10 @@ piece, and then the head that makes them count.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 
+from vmsieve.formats.contexts import suppress
 from vmsieve.formats.layouts import flattened
 
 __all__ = ["DeviceStream"]
@@ -61,5 +61,5 @@ class DeviceStream:
 
     def _blank(self, at: int) -> None:
         # At the end of the device there is nothing to be mistaken for.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.pwrite(self._fd, _BLANK, at)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from functools import lru_cache
 from typing import Any, Final
 
 __all__ = ["anonymous", "map_file", "map_nothing"]
@@ -30,9 +29,18 @@ def anonymous(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-@lru_cache(maxsize=1)
+_found: tuple[Any, Any] | None = None
+
+
 def _library() -> tuple[Any, Any]:
     """The C library's mmap and madvise, which can put a mapping over another."""
+    global _found  # noqa: PLW0603 - looked for once
+    if _found is None:
+        _found = _look()
+    return _found
+
+
+def _look() -> tuple[Any, Any]:
     library = ctypes.CDLL(None, use_errno=True)
     mmap_, madvise = library.mmap, library.madvise
     mmap_.restype = ctypes.c_uint64

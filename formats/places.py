@@ -8,7 +8,6 @@ from the lowest up: a dump that is torn has no holes.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -16,6 +15,7 @@ import struct
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Callable
 
+from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.layouts import flattened
 from vmsieve.formats.writeback import Writeback
@@ -144,7 +144,7 @@ class FilePlace(_Gathering):
 
     def _take_back(self, offset: int, done: int, unit: int) -> None:
         """Of a row of things, the one that only a part of was written: it is there, so overwriting needs no room."""
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.pwrite(self._fd, bytes(done % unit), offset + done - done % unit)
 
     def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature

@@ -6,8 +6,8 @@ A new plugin is one new file; nothing lists them. The constant's name and type b
 
 from __future__ import annotations
 
-import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vmsieve.formats.errors import UsageError
@@ -39,7 +39,10 @@ def scan(room: ModuleType, constant: str, *kinds: type[T]) -> list[T]:
 
 def names(room: ModuleType) -> list[str]:
     """The names of the plugins' modules in package ``room``, sorted; none of them is loaded."""
-    return [name for name in sorted(_modules(room.__path__)) if not name.startswith("_")]
+    # In an image for a crash kernel there are no folders, and its loader knows.
+    listed = getattr(room.__loader__, "names", None)
+    found = listed(room.__name__) if listed is not None else _modules(room.__path__)
+    return [name for name in sorted(found) if not name.startswith("_")]
 
 
 def load(room: ModuleType, constant: str, name: str, what: str, *kinds: type[T]) -> T:
@@ -56,7 +59,9 @@ def load(room: ModuleType, constant: str, name: str, what: str, *kinds: type[T])
 
 
 def _load(room: ModuleType, constant: str, own: str, kinds: tuple[type[T], ...]) -> T:
-    module = importlib.import_module(f"{room.__name__}.{own}")
+    # Not by importlib.import_module: its package imports more than it does.
+    __import__(f"{room.__name__}.{own}")
+    module = sys.modules[f"{room.__name__}.{own}"]
     plugin: Any = getattr(module, constant, None)
     if not isinstance(plugin, kinds):
         raise TypeError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -10,11 +9,13 @@ from typing import TYPE_CHECKING, NoReturn
 from vmsieve import __version__
 from vmsieve.formats.errors import UsageError, VmsieveError
 from vmsieve.pipeline.commands import Command, commands, only
+from vmsieve.pipeline.options import plainly
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_USAGE
 from vmsieve.pipeline.signals import Interrupted, interruptible
 from vmsieve.pipeline.streams import give_up_stdout, leave, steady
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 __all__ = ["main", "run"]
@@ -31,6 +32,8 @@ exit status:
 
 def _help(prog: str) -> argparse.RawDescriptionHelpFormatter:
     """Help as wide as the terminal. A formatter that is not told the width imports modules that cost half a MiB."""
+    import argparse
+
     try:
         width = os.get_terminal_size(sys.stdout.fileno()).columns
     except (OSError, ValueError, AttributeError):
@@ -38,20 +41,21 @@ def _help(prog: str) -> argparse.RawDescriptionHelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, width=max(40, width - 2))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"{self.prog}: {message} (try '{self.prog} --help')\n")
-
-
 def _parser(found: list[Command]) -> argparse.ArgumentParser:
-    parser = _Parser(
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            self.exit(EXIT_USAGE, f"{self.prog}: {message} (try '{self.prog} --help')\n")
+
+    parser = Parser(
         prog="vmsieve",
         description="Filter and compress the memory of a crashed machine.",
         epilog=_EPILOG,
         formatter_class=_help,
     )
     parser.add_argument("--version", action="version", version=f"vmsieve {__version__}")
-    choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for command in found:
         one = choices.add_parser(
             command.name,
@@ -69,7 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     steady()
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments = _parser(only(words[0]) if words else commands()).parse_args(words)
+    found = only(words[0]) if words else commands()
+    arguments = plainly(found[0], words[1:]) if len(found) == 1 else None
+    if arguments is None:
+        arguments = _parser(found).parse_args(words)
     command: Command = arguments.command
     try:
         with interruptible():

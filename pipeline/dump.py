@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.knowledge import Knowledge, learn_from
 from vmsieve.formats.codecs import codec as find_codec
+from vmsieve.formats.contexts import ExitStack
 from vmsieve.formats.errors import OutputError, UsageError, WeakerError
 from vmsieve.formats.notes import build_note
 from vmsieve.formats.os_info import read_bytes

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from array import array
 from collections import deque
 from typing import TYPE_CHECKING
 
+from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.frames import frame as find_frame
 
@@ -101,7 +101,7 @@ class FramedStream:
 
     def _run(self, pack: Callable[[bytearray], bytes]) -> None:
         while (block := self._work.get()) is not None:
-            with contextlib.suppress(Exception):  # the caller will meet it when it tries
+            with suppress(Exception):  # the caller will meet it when it tries
                 block.pack(pack)
 
     def write(self, data: memoryview) -> None:

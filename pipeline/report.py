@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.rules import rules
+from vmsieve.formats.contexts import contextmanager
 from vmsieve.formats.records import field, record
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 

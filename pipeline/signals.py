@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import contextmanager
+# What ``signal`` wraps, without its enumerations, which take a megabyte.
+import _signal  # type: ignore[import-not-found]
 from typing import TYPE_CHECKING
+
+from vmsieve.formats.contexts import contextmanager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupted", "interruptible"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = {_signal.SIGINT: "SIGINT", _signal.SIGTERM: "SIGTERM", _signal.SIGHUP: "SIGHUP"}
 
 
 class Interrupted(BaseException):
@@ -26,12 +28,12 @@ def interruptible() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
         for each in _SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
-        raise Interrupted(f"stopped by {signal.Signals(number).name}")
+            _signal.signal(each, _signal.SIG_DFL)
+        raise Interrupted(f"stopped by {_SIGNALS[number]}")
 
-    before = {each: signal.signal(each, stop) for each in _SIGNALS}
+    before = {each: _signal.signal(each, stop) for each in _SIGNALS}
     try:
         yield
     finally:
         for each, handler in before.items():
-            signal.signal(each, handler)
+            _signal.signal(each, handler)

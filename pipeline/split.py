@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import Bitmap, address_of, cut_bits
+from vmsieve.formats.contexts import ExitStack
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.kernels.bits import count_bits
 from vmsieve.formats.outputs._split import SplitWriter

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from typing import Any, NoReturn
 
+from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import OutputError
 
 __all__ = ["give_up_stdout", "leave", "stdout_fd", "steady"]
@@ -20,7 +20,7 @@ class _Voice:
 
     def write(self, text: str) -> int:
         """Say ``text``, or not."""
-        with contextlib.suppress(OSError, ValueError):
+        with suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()
         return len(text)
@@ -62,7 +62,7 @@ def stdout_fd() -> int:
 
 def give_up_stdout() -> None:
     """Nothing more may be written to standard output, what is gathered neither: not now, nor at exit."""
-    with contextlib.suppress(OSError, ValueError):
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -72,6 +72,6 @@ def leave(status: int) -> NoReturn:
     The interpreter would take itself apart first, object by object: a twentieth of the time of a small dump. Files are
     closed by then.
     """
-    with contextlib.suppress(OSError, ValueError):
+    with suppress(OSError, ValueError):
         sys.stdout.flush()
     os._exit(status)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError
+from vmsieve.formats.remembered import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ class PhysicalMemory:
         self.byte_order = source.byte_order
         order = ">" if source.byte_order == "big" else "<"
         self._u16, self._u32, self._u64 = (struct.Struct(order + code) for code in "HIQ")
-        self._block = lru_cache(maxsize=_BLOCKS_KEPT)(self._load)
+        self._block = remembered(self._load, _BLOCKS_KEPT)
 
     def _load(self, number: int) -> bytes:
         out = bytearray(_BLOCK)

@@ -8,12 +8,12 @@ The tables map it too, and so tell whether what is thought of it is right.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.arch import Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.records import record
+from vmsieve.formats.remembered import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +66,7 @@ class RadixTables(ABC):
         self.start = _END - (1 << va_bits)
         self._root_mask = (1 << (root_bits or va_bits) - self._shift_of(self.levels - 1)) - 1
         # Walks of neighbours, such as of struct pages, differ in the last level only.
-        self._block = lru_cache(maxsize=256)(self._walk)
+        self._block = remembered(self._walk, 256)
 
     @abstractmethod
     def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:

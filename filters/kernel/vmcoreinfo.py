@@ -14,7 +14,6 @@ the first counts. What is no such line is skipped and counted.
 
 from __future__ import annotations
 
-import re
 from typing import Callable
 
 from vmsieve.formats.errors import KernelError
@@ -24,10 +23,9 @@ __all__ = ["MAX_SIZE", "VmcoreInfo"]
 #: Bytes of text looked at. The kernel's is one page; files made by tools are not much longer.
 MAX_SIZE = 1 << 20
 
-_LINE = re.compile(rb"([!-<>-~][ -<>-~]*)=([ -~]*)")
-_DECIMAL = re.compile(r"[+-]?[0-9]{1,20}")
-_HEX = re.compile(r"[+-]?(?:0[xX])?[0-9a-fA-F]{1,16}")
-_VERSION = re.compile(r"([0-9]{1,5})\.([0-9]{1,5})(?:\.([0-9]{1,5}))?")
+_PRINTABLE = bytes(range(0x20, 0x7F))
+_HEXADECIMAL = "0123456789abcdefABCDEF"
+_MOST_DECIMAL, _MOST_HEXADECIMAL, _MOST_VERSION = 20, 16, 5  # digits
 _WORD = (1 << 64) - 1
 
 
@@ -54,9 +52,9 @@ class VmcoreInfo:
         self._asked: set[str] = set()
         self._values: dict[str, str] = {}
         for line in self.text.split(b"\n"):
-            match = _LINE.fullmatch(line.rstrip(b"\r"))
-            if match is not None:
-                self._values.setdefault(match[1].decode("ascii"), match[2].decode("ascii"))
+            key, sign, value = line.rstrip(b"\r").partition(b"=")
+            if sign and key and not key.startswith(b" ") and not (key + value).translate(None, _PRINTABLE):
+                self._values.setdefault(key.decode("ascii"), value.decode("ascii"))
             elif line:
                 self.skipped += 1
 
@@ -168,8 +166,12 @@ class VmcoreInfo:
     @property
     def version(self) -> tuple[int, int, int]:
         """The release as numbers, (0, 0, 0) when unknown. Only for defaults of keys that are missing."""
-        match = _VERSION.match(self.value("OSRELEASE") or "")
-        return (0, 0, 0) if match is None else (int(match[1]), int(match[2]), int(match[3] or 0))
+        first, _, rest = (self.value("OSRELEASE") or "").partition(".")
+        second = _leading(rest)
+        if first != _leading(first) or not (first and second):
+            return 0, 0, 0
+        rest = rest[len(second) :]
+        return int(first), int(second), int((_leading(rest[1:]) if rest.startswith(".") else "") or 0)
 
     @property
     def page_size(self) -> int | None:
@@ -199,9 +201,10 @@ class VmcoreInfo:
         text = self.value(key)
         if text is None:
             return None
-        if not only_hex and _DECIMAL.fullmatch(text):
+        digits = text[1:] if text.startswith(("+", "-")) else text
+        if not only_hex and digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DECIMAL:
             found = int(text, 10)
-        elif _HEX.fullmatch(text):
+        elif _is_hexadecimal(digits):
             found = int(text, 16)
         else:
             self.unusable.add(key)
@@ -210,3 +213,14 @@ class VmcoreInfo:
             return found
         self.unusable.add(key)
         return None
+
+
+def _is_hexadecimal(text: str) -> bool:
+    digits = text[2:] if text.startswith(("0x", "0X")) else text
+    return 0 < len(digits) <= _MOST_HEXADECIMAL and not digits.strip(_HEXADECIMAL)
+
+
+def _leading(text: str) -> str:
+    """The digits that ``text`` begins with, as many as a number of a version has."""
+    part = text[:_MOST_VERSION]
+    return part[: len(part) - len(part.lstrip("0123456789"))]

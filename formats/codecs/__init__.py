@@ -11,7 +11,6 @@ callers have one path whatever the machine offers.
 from __future__ import annotations
 
 import ctypes
-from functools import partial
 from typing import Any, Callable
 
 from vmsieve.formats.errors import UsageError
@@ -84,7 +83,10 @@ def codecs() -> list[Codec]:
 
 def codec_number(name: str) -> int:
     """What kernels call the codec called ``name`` by."""
-    return [one.name for one in codecs()].index(name)
+    from vmsieve.formats import codecs as room
+    from vmsieve.formats.plugins import names
+
+    return names(room).index(name)
 
 
 def codec(name: str) -> Codec:
@@ -102,7 +104,9 @@ def codec(name: str) -> Codec:
 
     name, _, provider = name.partition("@")
     found = load(room, "CODEC", name, "codec", Codec)
-    return replace(found, open_compressor=partial(_open_from, provider, found)) if provider else found
+    if not provider:
+        return found
+    return replace(found, open_compressor=lambda level, page_size: _open_from(provider, found, level, page_size))
 
 
 def _open_from(provider: str, found: Codec, level: int, page_size: int) -> State:

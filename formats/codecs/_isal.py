@@ -16,7 +16,7 @@ from vmsieve.formats.kernels.primitives import call1, load32, load64, store32, s
 
 __all__ = ["inflate", "open_inflate"]
 
-_WHEEL: Final = "isal/isal_zlib*.so"
+_WHEEL: Final = "isal/isal_zlib"
 _SONAMES: Final = ("libisal.so.2",)
 _ODD: Final = "a page that it was tried on came out wrong: its structure is not that of ISA-L 2.31"
 _MASK32: Final = 0xFFFFFFFF

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CODEC"]
 
-_WHEEL: Final = "zstandard/_cffi*.so"
+_WHEEL: Final = "zstandard/_cffi"
 _SONAMES: Final = ("libzstd.so.1",)
 _LEVEL, _CONTENT_SIZE, _CHECKSUM = 100, 200, 201  # ZSTD_c_compressionLevel, _contentSizeFlag, _checksumFlag
 #: ZSTD_isError: results from here on are error codes, negated.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import EXTENTS_LIMIT, Extents
@@ -37,7 +37,8 @@ _TYPES: Final = {1: "an object file", 2: "a program or a kernel image", 3: "a pr
 _ORDER_NAMES: Final = {elf.ELFDATA2LSB: "little", elf.ELFDATA2MSB: "big"}
 
 
-class Segment(NamedTuple):
+@record
+class Segment:
     """A program header: Elf64_Phdr, in the order of its fields."""
 
     type: int
@@ -138,7 +139,7 @@ def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Segment]:
             got = file.read_into(offset, view[: wanted * header.entry_size]) if offset < file.size else 0
         there = min(wanted, (got + header.entry_size - layout.size) // header.entry_size)
         for i in range(there):
-            yield Segment._make(layout.unpack_from(buffer, i * header.entry_size))
+            yield Segment(*layout.unpack_from(buffer, i * header.entry_size))
         if there < wanted:
             return
         done += wanted

@@ -12,7 +12,6 @@ Each PT_LOAD segment says where a piece of physical memory lies in the file. Wha
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
@@ -32,7 +31,7 @@ __all__ = ["FORMAT", "ElfSource"]
 
 #: Largest page that Linux uses; what a partly stored page may lack when its size is not known.
 _LARGEST_PAGE: Final = 64 << 10
-_PAGE_SIZE_LINE: Final = re.compile(rb"^PAGESIZE=(\d{4,6})$", re.MULTILINE)
+_PAGE_SIZE: Final = b"PAGESIZE="
 
 
 class ElfSource(Source):
@@ -156,8 +155,8 @@ class ElfSource(Source):
 
 def _page_size(vmcoreinfo: bytes) -> int | None:
     """What the kernel says its page size is, if that can be."""
-    line = _PAGE_SIZE_LINE.search(vmcoreinfo)
-    size = int(line[1]) if line else 0
+    told = (line[len(_PAGE_SIZE) :] for line in vmcoreinfo.split(b"\n") if line.startswith(_PAGE_SIZE))
+    size = next((int(number) for number in told if number.isdigit() and 4 <= len(number) <= 6), 0)
     return size if 4096 <= size <= _LARGEST_PAGE and size & (size - 1) == 0 else None
 
 

@@ -29,7 +29,7 @@ def object_path() -> str:
 def _processor_flags() -> set[str]:
     """Features of the first processor; none where the kernel does not tell."""
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:
                 if line.startswith("flags"):
                     return set(line.partition(":")[2].split())

@@ -43,10 +43,8 @@ def commands() -> list[Command]:
 
 def only(name: str) -> list[Command]:
     """The command ``name`` without importing the others, which costs memory and time; all of them if there is none."""
-    from importlib import import_module
-    from importlib.util import find_spec
+    from vmsieve.formats.plugins import load, names
+    from vmsieve.pipeline import commands as room
 
-    module = f"{__name__}.{name.replace('-', '_')}"
-    if not name.replace("-", "").isalpha() or find_spec(module) is None:
-        return commands()
-    return [import_module(module).COMMAND]
+    own = name.replace("-", "_")
+    return [load(room, "COMMAND", own, "command", Command)] if own in names(room) else commands()

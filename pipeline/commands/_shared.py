@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.knowledge import learn
+from vmsieve.formats.contexts import contextmanager
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.systems import SYSTEMS, open_system
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats import frames, outputs
@@ -38,6 +37,8 @@ _EXAMPLES = """\
 
 def _level(text: str) -> int:
     if not text.isdigit() or int(text) > 31:
+        from argparse import ArgumentTypeError
+
         raise ArgumentTypeError("a dump level is a number from 0 to 31")
     return int(text)
 
@@ -46,6 +47,8 @@ def _size(text: str) -> int:
     try:
         return parse_size(text)
     except UsageError as error:
+        from argparse import ArgumentTypeError
+
         raise ArgumentTypeError(str(error)) from error
 
 
@@ -63,12 +66,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     for codec in codecs():
         if codec.option:
             packing.add_argument(
-                f"-{codec.option}",
-                dest="codec",
-                action="store_const",
-                const=codec.name,
+                f"-{codec.option}", dest="codec", action="store_const", const=codec.name,
                 help=f"pack pages with {codec.title}",
-            )
+            )  # fmt: skip
     packing.add_argument(
         "--codec", dest="codec", metavar="NAME[:LEVEL]",
         help=f"pack pages with {', '.join(c.name for c in codecs())} (default: zstd:1); NAME@PROVIDER insists on where "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.formats.contexts import suppress
 from vmsieve.pipeline.compat.request import DEBUG, DEFAULT_MESSAGES, REPORT
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Voice:
         if not self._messages & which:
             return
         # No dump is lost because nothing can be said about it.
-        with contextlib.suppress(OSError, ValueError):
+        with suppress(OSError, ValueError):
             print(line, file=stream or (sys.stderr if self._data_out else sys.stdout), flush=True)
 
     def common(self, line: str) -> None:

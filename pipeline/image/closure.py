@@ -11,7 +11,7 @@ import vmsieve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["COMMANDS", "Closure"]
+__all__ = ["COMMANDS", "Closure", "package_folder"]
 
 #: What an image can do, as far as this package has it.
 COMMANDS: Final = ("capture", "dmesg", "dump", "makedumpfile")
@@ -26,8 +26,16 @@ _PLUGINS: Final = {
 _ALL_PLUGINS: Final = ("vmsieve.formats.codecs", "vmsieve.filters.rules")
 _ARCH: Final = "vmsieve.filters.kernel.arch"
 #: Other ways to run kernels than machine code, and what reads a vmlinux file.
-_LEFT_OUT: Final = ("vmsieve.formats.kernels.compiled", "vmsieve.formats.kernels.dialect", "vmsieve.pipeline.vmlinux")
+_LEFT_OUT: Final = (
+    "vmsieve.formats.kernels.compiled", "vmsieve.formats.kernels.dialect", "vmsieve.pipeline.vmlinux",
+    "vmsieve.pipeline.dwarf",
+)  # fmt: skip
 _ROOT: Final = next(iter(vmsieve.__path__))
+
+
+def package_folder() -> str:
+    """The folder that this package is imported from."""
+    return os.path.dirname(_ROOT)
 
 
 class Closure:
@@ -44,7 +52,7 @@ class Closure:
         self.ours: dict[str, str] = {}
         self.others: set[str] = set()
         self.commands = [name for name in COMMANDS if _path(f"vmsieve.pipeline.commands.{name}")]
-        self._add("vmsieve.pipeline.cli")
+        self._add("vmsieve.pipeline.start")
 
     def _add(self, name: str) -> None:
         path = _path(name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import vmsieve
 from vmsieve.formats.codecs._libraries import wheel_files
 from vmsieve.formats.errors import VmsieveError
-from vmsieve.pipeline.image.closure import Closure
+from vmsieve.pipeline.image.closure import Closure, package_folder
 from vmsieve.pipeline.image.interpreter import Interpreter
 from vmsieve.pipeline.image.sample import write_sample
 from vmsieve.pipeline.image.tree import MANIFEST, Tree, digest
@@ -25,7 +25,7 @@ __all__ = ["build", "changed"]
 _PACKAGES: Final = ("zstandard", "isal", "lz4", "tqdm")
 #: Programs: the module and function that each starts.
 _LAUNCHERS: Final = {
-    "vmsieve": ("vmsieve.pipeline.cli", "run"),
+    "vmsieve": ("vmsieve.pipeline.start", "run"),
     "vmsieve-makedumpfile": ("vmsieve.pipeline.compat.main", "run"),
 }
 
@@ -74,10 +74,11 @@ def _probe(python: Interpreter, closure: Closure) -> dict[str, Any]:
     """What the commands load, when the system's libraries are all there is."""
     with tempfile.TemporaryDirectory() as folder:
         write_sample(os.path.join(folder, SAMPLE))
+        os.mkdir(os.path.join(folder, "level31"))
         return python.ask(
             "probe",
             hidden=_PACKAGES,
-            path=[os.path.dirname(next(iter(vmsieve.__path__)))],
+            path=[package_folder()],
             modules=sorted(closure.others - set(_PACKAGES)) + sorted(closure.ours),
             runs=[command for command, _, _ in runs(closure.commands, folder)],
         )
@@ -87,7 +88,7 @@ def _add_zstd(tree: Tree, python: Interpreter) -> None:
     """The library in the zstandard package, where the system has none."""
     if any("libzstd" in name for name in tree.sources):
         return
-    found = wheel_files("zstandard", "_cffi*.so")
+    found = wheel_files("zstandard", "_cffi")
     if not found:
         raise VmsieveError("zstd pages need libzstd.so.1 or the zstandard package, and neither is here")
     for _, path in found[:1]:

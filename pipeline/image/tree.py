@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.records import field, record
 from vmsieve.pipeline.image import libraries
+from vmsieve.pipeline.image.bundle import NAME
+from vmsieve.pipeline.image.closure import package_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +25,18 @@ __all__ = ["HOME", "MANIFEST", "Tree", "digest"]
 HOME: Final = "usr/lib/vmsieve"
 MANIFEST: Final = f"{HOME}/manifest.json"
 _PROGRAM: Final = f"{HOME}/bin/python3"
-_LAUNCH: Final = "#!/{program} -ISB\nfrom {module} import {function}\n{function}()\n"
+#: The module that imports all others.
+BUNDLE: Final = "vmsieve_bundle"
+_LAUNCH: Final = """\
+#!/{program} -ISB
+import {bundle}
+{bundle}.install()
+from {module} import {function}
+{function}()
+"""
+#: Modules that the interpreter needs before a bundle can be used; by ``os`` it finds its library.
+_EARLY: Final = ("encodings", "os")
+_HERE: Final = os.path.dirname(__file__)
 
 
 @record
@@ -34,11 +47,13 @@ class Tree:
         root: The folder.
         sources: Where each file comes from, by its path within: a host's file, or "" for what is made here.
         links: Target of each symbolic link.
+        parts: The host's files that the bundle is made of.
     """
 
     root: str
     sources: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
 
     @staticmethod
     def library(python: Interpreter) -> str:
@@ -79,35 +94,43 @@ class Tree:
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of what the files were made of, by the host's path."""
-        return {path: digest(path) for path in sorted(set(self.sources.values())) if path}
+        return {path: digest(path) for path in sorted({*self.sources.values(), *self.parts}) if path}
 
     def modules(self, python: Interpreter, closure: Closure, loaded: dict[str, tuple[str, bool]]) -> None:
         """Lay out modules as bytecode: ours, and of the standard library those that were loaded."""
-        library = self.library(python)
-        wanted = {f"{library}/{_file_of(name, path)}": path for name, path in closure.ours.items()}
-        inside = python.library + os.sep
+        library, inside = self.library(python), python.library + os.sep
+        wanted = dict(closure.ours)
         for name, (path, frozen) in loaded.items():
             if name.partition(".")[0] == "vmsieve" or not path.startswith(inside):
                 continue
             if path.endswith(".so"):
                 self.copy(path, f"{library}/lib-dynload/{os.path.basename(path)}", strip=True)
-            elif not frozen or name == "os":  # by os.pyc the interpreter finds its library
-                wanted[f"{library}/{_file_of(name, path)}"] = path
-        todo = []
-        for name, path in wanted.items():
-            if path.endswith(".pyc"):
-                self.copy(path, name)
-            else:
-                todo.append((path, self.path(name), f"/{name}"))
-                self.sources[name] = path
-        python.ask("compile", files=todo)
+            elif not frozen or name == "os":
+                wanted[name] = path
+        wanted["typing"] = os.path.join(_HERE, "stand_ins", "typing.py")
+        alone = {name: wanted.pop(name) for name in list(wanted) if name.startswith(_EARLY)}
+        alone[BUNDLE] = os.path.join(_HERE, "bundle.py")
+        small = {*closure.ours, BUNDLE}
+        files = [
+            (self._made(f"{library}/{_file_of(name, path)}", path), path, name, name in small)
+            for name, path in alone.items()
+        ]
+        bundle = self.path(f"{library}/{NAME}")
+        self.sources[f"{library}/{NAME}"] = ""
+        self.parts = sorted(wanted.values())
+        modules = [(name, _is_package(path), path, name, name in small) for name, path in sorted(wanted.items())]
+        python.ask("compile", path=[package_folder()], files=files, modules=modules, bundle=bundle)
         os.makedirs(os.path.join(self.root, library, "lib-dynload"), exist_ok=True)
+
+    def _made(self, name: str, source: str) -> str:
+        self.sources[name] = source
+        return self.path(name)
 
     def program(self, python: Interpreter, launchers: Iterable[tuple[str, str, str]]) -> None:
         """The interpreter, and scripts that start it: name, module and function of each."""
         self.copy(python.program, _PROGRAM, strip=True, mode=0o755)
         for name, module, function in launchers:
-            text = _LAUNCH.format(program=_PROGRAM, module=module, function=function)
+            text = _LAUNCH.format(program=_PROGRAM, bundle=BUNDLE, module=module, function=function)
             self.write(f"usr/bin/{name}", text, 0o755)
 
     def objects(self, python: Interpreter, folder: str) -> None:
@@ -147,7 +170,11 @@ class Tree:
 def _file_of(name: str, path: str) -> str:
     """Where the bytecode of a module goes, below the folder of the library."""
     parts = name.replace(".", "/")
-    return f"{parts}/__init__.pyc" if os.path.basename(path).startswith("__init__.") else f"{parts}.pyc"
+    return f"{parts}/__init__.pyc" if _is_package(path) else f"{parts}.pyc"
+
+
+def _is_package(path: str) -> bool:
+    return os.path.basename(path).startswith("__init__.")
 
 
 def digest(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Final
 
@@ -28,18 +29,38 @@ _NEWNS, _NEWUSER = 0x20000, 0x10000000  # sched.h: CLONE_NEWNS, CLONE_NEWUSER
 _BIND_ALL: Final = 0x1000 | 0x4000  # mount.h: MS_BIND | MS_REC
 
 
-def runs(commands: list[str], folder: str) -> Iterator[tuple[list[str], int, bool]]:
-    """Command lines over a sample in ``folder``, their exit statuses, and whether each leaves a dump."""
+def runs(commands: list[str], folder: str) -> Iterator[tuple[list[str], int, str]]:
+    """Command lines over a sample in ``folder``: words, exit status, and the name of the dump that it leaves, or ""."""
     sample, out = f"{folder}/{SAMPLE}", f"{folder}/{_OUT}"
     for packing in ("-z", "-l", "-c", "-p", "--codec=none", "-E"):
-        yield ["dump", "-d", "1", packing, "-f", sample, out], 0, True
-    yield ["dump", "-d", "31", "-f", "--threads", "2", "--json", "-", sample, out], 3, True
-    yield ["dump", "-d", "31", "-F", "-f", sample, out], 3, True
-    yield ["dump", "-d", "1", f"{folder}/nothing", out], 1, False
-    yield ["dump", "-d", "99", sample, out], 2, False
-    yield ["dump", "--help"], 0, False
+        yield ["dump", "-d", "1", packing, "-f", sample, out], 0, _OUT
+    yield ["dump", "-d", "31", "-f", "--threads", "2", "--json", "-", sample, out], 3, _OUT
+    yield ["dump", "-d", "31", "-F", "-f", sample, out], 3, _OUT
+    yield ["dump", "-d", "1", f"{folder}/nothing", out], 1, ""
+    yield ["dump", "-d", "99", sample, out], 2, ""
+    yield ["dump", "--help"], 0, ""
     if "dmesg" in commands:
-        yield ["dmesg", sample], 1, False
+        yield ["dmesg", sample], 1, ""
+    if "capture" in commands:
+        yield from _captures(sample, folder)
+    if "makedumpfile" in commands:
+        yield from _makedumpfile(sample, out)
+
+
+def _captures(sample: str, folder: str) -> Iterator[tuple[list[str], int, str]]:
+    yield ["capture", "-d", "1", sample, folder], 0, "vmcore"
+    yield ["capture", "-d", "31", "-l", "--threads", "2", "-q", sample, f"{folder}/level31"], 3, "level31/vmcore"
+    yield ["capture", "-d", "1", "--deadline", "600", sample, "-"], 0, ""
+    yield ["capture", f"{folder}/nothing", folder], 1, ""
+    yield ["capture", "--help"], 0, ""
+
+
+def _makedumpfile(sample: str, out: str) -> Iterator[tuple[list[str], int, str]]:
+    for packing in ("-l", "-c", "-E"):
+        yield ["makedumpfile", packing, "-d", "1", "-f", "--message-level", "31", sample, out], 0, _OUT
+    yield ["makedumpfile", "-F", "-l", "-d", "1", sample], 0, ""
+    yield ["makedumpfile", "--check-params", "-l", "-d", "31", "vmcore", "dump"], 0, ""
+    yield ["makedumpfile", "--wrong"], 1, ""
 
 
 def try_image(root: str, commands: list[str]) -> None:
@@ -49,26 +70,27 @@ def try_image(root: str, commands: list[str]) -> None:
         VmsieveError: They don't work, or can't be run so.
     """
     folder = os.path.join(root, _FOLDER)
-    os.mkdir(folder)
+    os.makedirs(os.path.join(folder, "level31"))
     os.makedirs(os.path.join(root, "proc"), exist_ok=True)
     try:
         write_sample(os.path.join(folder, SAMPLE))
         for command, status, leaves in runs(commands, f"/{_FOLDER}"):
             _try_one(root, command, status)
             if leaves:
-                _compare(os.path.join(folder, SAMPLE), os.path.join(folder, _OUT), command)
+                _compare(os.path.join(folder, SAMPLE), os.path.join(folder, leaves), command)
     finally:
-        for name in os.listdir(folder):
-            os.remove(os.path.join(folder, name))
-        os.rmdir(folder)
+        shutil.rmtree(folder)
         os.rmdir(os.path.join(root, "proc"))
 
 
 def _try_one(root: str, command: list[str], status: int) -> None:
     asked = " ".join(["vmsieve", *command])
+    program = ["/usr/bin/vmsieve", *command]
+    if command[0] == "makedumpfile":
+        program = ["/usr/bin/vmsieve-makedumpfile", *command[1:]]
     try:
         ran = subprocess.run(
-            ["/usr/bin/vmsieve", *command], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            program, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
             timeout=_PATIENCE, env={}, preexec_fn=lambda: _enter(root),
         )  # fmt: skip
     except subprocess.SubprocessError as error:

@@ -110,7 +110,7 @@ def test_the_pages_kept_are_bounded() -> None:
     for _ in range(2):
         for pfn in range(200):
             physical.read(pfn * PAGE, 8)
-    assert physical._block.cache_info().currsize == 32
+    assert 0 < len(physical._block.__self__) <= 32  # type: ignore[attr-defined]
     assert physical.source.reads == 400  # type: ignore[attr-defined]
 
 

@@ -194,7 +194,7 @@ def test_garbage_gives_typed_errors_only(machine: str, garbage: bytes, probes: l
         memory = whole or kernel.memory()
     except VmsieveError:
         return
-    memory.physical._block.cache_clear()
+    memory.physical._block.__self__.clear()  # type: ignore[attr-defined]
     for vaddr in [*probes, kernel.here, kernel.root_vaddr, *(END - 1 - probe % (1 << 40) for probe in probes)]:
         try:
             paddr, room = memory.translate(vaddr)

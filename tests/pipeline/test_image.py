@@ -16,8 +16,10 @@ from tests.formats.test_cpio import read
 from tests.pipeline.cli_kit import environment, failed, vmsieve
 from tests.test_rooms import HEAVY
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.pipeline.image.bundle import Bundle, pack
 from vmsieve.pipeline.image.closure import Closure
 from vmsieve.pipeline.image.make import changed
+from vmsieve.pipeline.image.sample import write_sample
 from vmsieve.pipeline.image.trial import try_image
 
 if TYPE_CHECKING:
@@ -57,12 +59,8 @@ def test_only_what_a_capture_needs_is_in_it(image: Path) -> None:
     assert not [n for n in names if n.endswith((".py", ".a", ".h"))]
     assert not [n for n in names if set(Path(n).parts) & set(HEAVY)]
     assert {Path(n).stem for n in names if "/objects/" in n} <= {machine, f"{machine}-v1"}
-    ours = {n.partition("/vmsieve/")[2].partition("/vmsieve/")[2] for n in names if n.count("/vmsieve/") > 1}
-    for module in Closure(machine).ours:
-        assert {
-            f"{module[8:].replace('.', '/')}.pyc",
-            f"{module[8:].replace('.', '/')}/__init__.pyc".lstrip("/"),
-        } & ours
+    (bundle,) = image.rglob("vmsieve/lib*/python3.*/modules")
+    assert set(Closure(machine).ours) <= set(Bundle(str(bundle), "").index)
 
 
 def test_the_list_has_every_file_once(image: Path) -> None:
@@ -81,15 +79,46 @@ def test_it_is_known_when_an_image_is_old(image: Path, tmp_path: Path) -> None:
     assert changed({"made_of": {str(path): "old", str(tmp_path / "gone"): ""}}) == [str(path), str(tmp_path / "gone")]
 
 
-@pytest.mark.parametrize("lost", ["vmsieve/formats/outputs/kdump.pyc", "struct.pyc", "vmsieve/pipeline/workers.pyc"])
+def contents(path: Path) -> dict[str, tuple[bool, bytes]]:
+    """The modules of a bundle."""
+    data, index = path.read_bytes(), Bundle(str(path), "").index
+    return {name: (package, data[at : at + size]) for name, (package, at, size) in index.items()}
+
+
+@pytest.mark.parametrize("lost", ["vmsieve.formats.outputs.kdump", "struct", "vmsieve.pipeline.workers"])
 def test_an_image_that_lacks_something_is_found_out(lost: str, image: Path, tmp_path: Path) -> None:
     """The trial fails when a module is missing, an unusual one too, and says what was run."""
     shutil.copytree(image, tmp_path / "image", symlinks=True)
-    (path,) = (p for p in (tmp_path / "image").rglob(Path(lost).name) if p.as_posix().endswith(lost))
-    path.unlink()
+    (path,) = (tmp_path / "image").rglob("vmsieve/lib*/python3.*/modules")
+    modules = contents(path)
+    del modules[lost]
+    path.write_bytes(pack(modules))
     with pytest.raises(VmsieveError, match="the image does not work: 'vmsieve dump"):
         try_image(str(tmp_path / "image"), ["dump"])
     assert not (tmp_path / "image" / "vmsieve-trial").exists()
+
+
+def test_a_capture_loads_no_more_than_it_needs(image: Path) -> None:
+    """Of the standard library, started as its launcher starts it: a closed list. What is not on it costs memory."""
+    (program,) = image.rglob("vmsieve/bin/python3")
+    code = (
+        "import vmsieve_bundle, sys, os; vmsieve_bundle.install(); "
+        "from vmsieve.pipeline.cli import main; main(['dump', '-q', '-f', '-l', sys.argv[1], sys.argv[2]]); "
+        "print(*sorted(n for n in sys.modules if n.partition('.')[0] != 'vmsieve'))"
+    )
+    sample = image.parent / "sample"
+    write_sample(str(sample))
+    ran = subprocess.run(
+        [program, "-ISB", "-c", code, sample, image.parent / "out"], check=True, capture_output=True, text=True
+    )
+    bare = subprocess.run(
+        [program, "-ISB", "-c", "import sys, os; print(*sys.modules)"], check=True, capture_output=True, text=True
+    )
+    loaded = set(ran.stdout.split()) - set(bare.stdout.split())
+    assert loaded <= {
+        "vmsieve_bundle", "array", "typing", "errno", "types", "_ctypes", "_struct", "struct", "ctypes",
+        "ctypes._endian", "mmap", "_bisect", "bisect", "itertools", "zlib", "_heapq", "heapq", "time",
+    }  # fmt: skip
 
 
 def made(folder: Path, *arguments: object) -> Run:

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.arch import Arch, Translator
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.remembered import remembered
 
 if TYPE_CHECKING:
     from vmsieve.filters.kernel.memory import PhysicalMemory
@@ -77,7 +77,7 @@ class PpcTables:
         self._page = page_size
         self._block_shift = self._levels[-2][0]
         # Walks of neighbours, such as of struct pages, differ in the last level only.
-        self._block = lru_cache(maxsize=256)(self._walk)
+        self._block = remembered(self._walk, 256)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :meth:`Translator.translate`."""

@@ -6,12 +6,12 @@ is arithmetic: :mod:`vmsieve.formats.s390_places`. The memory map lies in virtua
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.arch import Arch, Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.layouts import lowcore
+from vmsieve.formats.remembered import remembered
 from vmsieve.formats.s390_places import in_linear, linear_maps
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class S390Tables:
         #: One above the highest address that is translated.
         self.end = 1 << min(31 + 11 * self._top, 64)
         # Walks of neighbours, such as of struct pages, differ in the last level only.
-        self._segment = lru_cache(maxsize=256)(self._walk)
+        self._segment = remembered(self._walk, 256)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :meth:`Translator.translate`."""

@@ -7,11 +7,11 @@ machine_kexec_64.c).
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.arch import Arch, Translator
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.remembered import remembered
 
 if TYPE_CHECKING:
     from vmsieve.filters.kernel.memory import PhysicalMemory
@@ -55,7 +55,7 @@ class X86Tables:
         #: The lowest address of the kernel's half of the address space.
         self.upper_half = (1 << 64) - (1 << levels * 9 + 11)
         # Walks of neighbours, such as of struct pages, differ in the last level only.
-        self._directory = lru_cache(maxsize=256)(self._walk)
+        self._directory = remembered(self._walk, 256)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :meth:`Translator.translate`."""

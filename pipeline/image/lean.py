@@ -1,0 +1,60 @@
+"""Makes a module smaller before it is compiled for an image, without changing what it does there.
+
+Runs in the interpreter that the image is for. What goes: annotations (fields of classes keep their names, which
+:mod:`vmsieve.formats.records` asks for), what only type checkers see, and the bodies of kernels, which in an image are
+machine code.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+__all__ = ["lean"]
+
+_KERNELS = ("kernel", "inline")
+
+
+def lean(tree: ast.Module) -> ast.Module:
+    """``tree``, of a module of this package, made smaller."""
+    made: ast.Module = ast.fix_missing_locations(_Lean().visit(tree))
+    return made
+
+
+class _Lean(ast.NodeTransformer):
+    def __init__(self) -> None:
+        self._in_class = False
+
+    def visit_If(self, node: ast.If) -> Any:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return [self.visit(one) for one in node.orelse] or ast.Pass()
+        return self.generic_visit(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
+        return None if node.module == "__future__" else node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> Any:
+        return self._within(node, in_class=True)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
+        if any(isinstance(one, ast.Name) and one.id in _KERNELS for one in node.decorator_list):
+            node.body = [ast.Pass()]
+        node.returns = None
+        return self._within(node, in_class=False)
+
+    def visit_arg(self, node: ast.arg) -> Any:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+        self.generic_visit(node)
+        if self._in_class:
+            node.annotation = ast.Constant(None)
+            return node
+        return ast.Assign([node.target], node.value) if node.value is not None else ast.Pass()
+
+    def _within(self, node: ast.AST, *, in_class: bool) -> Any:
+        before, self._in_class = self._in_class, in_class
+        self.generic_visit(node)
+        self._in_class = before
+        return node
