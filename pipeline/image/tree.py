@@ -19,16 +19,24 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.image.closure import Closure
     from vmsieve.pipeline.image.interpreter import Interpreter
 
-__all__ = ["HOME", "MANIFEST", "Tree", "digest"]
+__all__ = ["ENVIRONMENT", "HOME", "MANIFEST", "OPTIONS", "PROGRAM", "Tree", "digest"]
 
 #: Where everything is that an initramfs does not have already.
 HOME: Final = "usr/lib/vmsieve"
 MANIFEST: Final = f"{HOME}/manifest.json"
-_PROGRAM: Final = f"{HOME}/bin/python3"
+PROGRAM: Final = f"{HOME}/bin/python3"
 #: The module that imports all others.
 BUNDLE: Final = "vmsieve_bundle"
+#: How a program of the image is started: the interpreter's options, and its environment. Nothing of site packages is
+#: looked for. With a seed, Python does not ask the kernel for random numbers, which it may take a second to gather when
+#: it has only just started, as a crash kernel has.
+OPTIONS: Final = "-sSB"
+ENVIRONMENT: Final = {"PYTHONHASHSEED": "0", "PYTHONHOME": "", "PYTHONPATH": ""}
 _LAUNCH: Final = """\
-#!/{program} -ISB
+#!/bin/sh
+{environment} exec /{program} {options} /{start} "$@"
+"""
+_START: Final = """\
 import {bundle}
 {bundle}.install()
 from {module} import {function}
@@ -128,9 +136,12 @@ class Tree:
 
     def program(self, python: Interpreter, launchers: Iterable[tuple[str, str, str]]) -> None:
         """The interpreter, and scripts that start it: name, module and function of each."""
-        self.copy(python.program, _PROGRAM, strip=True, mode=0o755)
+        self.copy(python.program, PROGRAM, strip=True, mode=0o755)
+        environment = " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items())
         for name, module, function in launchers:
-            text = _LAUNCH.format(program=_PROGRAM, bundle=BUNDLE, module=module, function=function)
+            start = f"{HOME}/{name}"
+            self.write(start, _START.format(bundle=BUNDLE, module=module, function=function))
+            text = _LAUNCH.format(environment=environment, program=PROGRAM, options=OPTIONS, start=start)
             self.write(f"usr/bin/{name}", text, 0o755)
 
     def objects(self, python: Interpreter, folder: str) -> None:

@@ -12,6 +12,7 @@ from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.image.sample import write_sample
+from vmsieve.pipeline.image.tree import ENVIRONMENT, HOME, OPTIONS, PROGRAM
 from vmsieve.pipeline.progress import Silent
 from vmsieve.pipeline.verify import verify
 
@@ -85,13 +86,14 @@ def try_image(root: str, commands: list[str]) -> None:
 
 def _try_one(root: str, command: list[str], status: int) -> None:
     asked = " ".join(["vmsieve", *command])
-    program = ["/usr/bin/vmsieve", *command]
+    # As the scripts in usr/bin do; their shell is the initramfs's.
+    program = [f"/{PROGRAM}", OPTIONS, f"/{HOME}/vmsieve", *command]
     if command[0] == "makedumpfile":
-        program = ["/usr/bin/vmsieve-makedumpfile", *command[1:]]
+        program = [f"/{PROGRAM}", OPTIONS, f"/{HOME}/vmsieve-makedumpfile", *command[1:]]
     try:
         ran = subprocess.run(
             program, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=_PATIENCE, env={}, preexec_fn=lambda: _enter(root),
+            timeout=_PATIENCE, env=ENVIRONMENT, preexec_fn=lambda: _enter(root),
         )  # fmt: skip
     except subprocess.SubprocessError as error:
         raise VmsieveError(
