@@ -40,7 +40,7 @@ OUTSIDE = {
 #: Modules that the capture path has no memory for.
 HEAVY = ("numba", "llvmlite", "numpy", "elftools", "tqdm", "hypothesis", "multiprocessing", "asyncio")
 #: MiB that a dump of the demo may take at its peak; the interpreter alone takes 9.
-MEMORY_BUDGET = 24
+MEMORY_BUDGET = 20
 
 FILE_LINES = 350
 FUNCTION_LINES = 45

@@ -15,7 +15,6 @@ white space are shown as ``\xNN``.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError, ReadError
@@ -45,7 +44,7 @@ _COMMITTED, _FINALIZED = 1, 2
 # Bit of a caller id that says it is a processor's.
 _PROCESSOR = 1 << 31
 
-_ODD = re.compile(rb"[^\t-\r -~]")
+_PLAIN = bytes((*range(0x09, 0x0E), *range(0x20, 0x7F)))
 
 
 def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = False) -> Iterator[bytes]:
@@ -90,7 +89,9 @@ class _Damage:
 
 
 def _escape(text: bytes) -> bytes:
-    return _ODD.sub(lambda match: b"\\x%02x" % match[0][0], text)
+    if not text.translate(None, _PLAIN):
+        return text
+    return b"".join(bytes((one,)) if one in _PLAIN else b"\\x%02x" % one for one in text)
 
 
 def _format(ts_nsec: int, caller: int | None, text: bytes) -> Iterator[bytes]:

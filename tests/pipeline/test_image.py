@@ -103,7 +103,8 @@ def test_a_capture_loads_no_more_than_it_needs(image: Path) -> None:
     (program,) = image.rglob("vmsieve/bin/python3")
     code = (
         "import vmsieve_bundle, sys, os; vmsieve_bundle.install(); "
-        "from vmsieve.pipeline.cli import main; main(['dump', '-q', '-f', '-l', sys.argv[1], sys.argv[2]]); "
+        "from vmsieve.pipeline.cli import main; import vmsieve.pipeline.capture.work; "
+        "main(['dump', '-q', '-f', '-l', sys.argv[1], sys.argv[2]]); "
         "print(*sorted(n for n in sys.modules if n.partition('.')[0] != 'vmsieve'))"
     )
     sample = image.parent / "sample"
