@@ -200,6 +200,25 @@ def patched(bench: Bench, at: int, data: bytes) -> Path:
     return made
 
 
+def place_of(source: ElfSource, paddr: int) -> int:
+    """Where in the file a byte of memory is."""
+    whole = source._data
+    i = whole.find(paddr)
+    return whole.places[i] + paddr - whole.starts[i]
+
+
+def text_of(bench: Bench) -> int:
+    """Where in the file the kernel's text begins."""
+    source = open_source(str(bench.source))
+    assert isinstance(source, ElfSource)
+    knowledge = learn(source)
+    assert knowledge.memory is not None
+    assert knowledge.info is not None
+    place = place_of(source, knowledge.memory.translator.translate(knowledge.info.need("SYMBOL", "_stext"))[0])
+    source.close()
+    return place
+
+
 def kernel(bench: Bench) -> None:
     source = open_source(str(bench.source))
     assert isinstance(source, ElfSource)
@@ -212,11 +231,7 @@ def kernel(bench: Bench) -> None:
     assert knowledge.info is not None
     roots, _ = knowledge.memory.translator.translate(knowledge.info.need("SYMBOL", "mem_section"))
     table, _ = knowledge.memory.translator.translate(knowledge.memory.u64(knowledge.info.need("SYMBOL", "mem_section")))
-    whole = source._data
-    i = whole.find(roots)
-    of_roots = whole.places[i] + roots - whole.starts[i]
-    i = whole.find(table)
-    of_table = whole.places[i] + table - whole.starts[i]
+    of_roots, of_table = place_of(source, roots), place_of(source, table)
     source.close()
     for fault, places in {
         "VMCOREINFO note zeroed": [(note, bytes(size))],
@@ -247,9 +262,12 @@ def unreadable(bench: Bench) -> None:
     if shutil.which("gcc") is None or run("gcc", "-shared", "-fPIC", "-o", shim, bench.scratch / "shim.c").returncode:
         bench.row("unreadable pages", -1, "not tried: no C compiler")
         return
-    middle = bench.source.stat().st_size // 2 & ~4095
-    for fault, span in (("2 MiB unreadable", 2 << 20), ("half of memory unreadable", bench.source.stat().st_size)):
-        bad = {"LD_PRELOAD": str(shim), "BAD_FROM": str(middle), "BAD_TO": str(middle + span)}
+    size = bench.source.stat().st_size
+    for fault, first, span in (
+        ("2 MiB of the kernel unreadable", text_of(bench) & ~4095, 2 << 20),
+        ("half of memory unreadable", size // 2 & ~4095, size),
+    ):
+        bad = {"LD_PRELOAD": str(shim), "BAD_FROM": str(first), "BAD_TO": str(first + span)}
         target = bench.scratch / "unreadable"
         said = bench.capture(target, env={**ENVIRONMENT, **bad})
         bench.row(fault, said.returncode, bench.left(target), last(said))

@@ -13,7 +13,7 @@ import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Callable, Final
 
-from vmsieve.formats.errors import FormatError, UnsupportedError, UsageError
+from vmsieve.formats.errors import FormatError, ReadError, UnsupportedError, UsageError
 from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
 
 #: How much of a file a probe is shown.
 PROBE_SIZE = 65536
+_FIRST: Final = 4096
 
 
 @record(frozen=True)
@@ -303,19 +304,31 @@ class _Within:
             source.header = {"within": ", ".join(self.titles), **source.header}
 
 
+def _start_of(file: ByteFile) -> bytes:
+    """What probes are shown of ``file``: all of it, or, if that can't be read, its first page."""
+    for size in (PROBE_SIZE, _FIRST):
+        start = bytearray(min(size, max(file.size, 0)))
+        try:
+            return bytes(start[: file.read_into(0, memoryview(start))])
+        except ReadError:
+            # Of /proc/vmcore the headers are in sound memory, and behind them is what is not.
+            if size == _FIRST:
+                raise
+    raise AssertionError
+
+
 def _unwrap(files: list[ByteFile], i: int) -> tuple[InputFormat, _Within]:
     """The format of file ``i``, which is replaced by the file within it while that is a container."""
     within = _Within()
     for _ in range(4):
         file = files[i]
-        start = bytearray(min(PROBE_SIZE, max(file.size, 0)))
-        got = file.read_into(0, memoryview(start))
-        plugin = _format_of(bytes(start[:got]))
+        start = _start_of(file)
+        plugin = _format_of(start)
         if plugin is None:
             raise UnsupportedError(
                 "not a dump of a known format",
                 file=file.name,
-                found=bytes(start[:8]).hex(" ") or "an empty file",
+                found=start[:8].hex(" ") or "an empty file",
             )
         if isinstance(plugin, InputFormat):
             return plugin, within

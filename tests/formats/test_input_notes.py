@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build.notes import note, prstatus, vmcoreinfo
-from vmsieve.formats.notes import build_note, cpus, each_note, readable_size, vmcoreinfo_place
+from vmsieve.formats.notes import build_note, cpus, each_note, readable_size, vmcoreinfo_place, without_vmcoreinfo
 
 ORDERS = pytest.mark.parametrize("order", ["little", "big"])
 
@@ -67,3 +67,11 @@ def test_the_first_text_that_is_not_empty_is_vmcoreinfo() -> None:
     assert place is not None
     assert area[place[0] : sum(place)] == b"X=1"
     assert vmcoreinfo_place(struct.pack("<III", 0, 0, 0), "little") is None
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_notes_without_vmcoreinfo_keep_all_others(order: str) -> None:
+    """What replaces a text that is not believed must be the only one; registers stay as they are."""
+    before, after = prstatus(7, b"registers" * 8, order), note(b"LINUX\0", 5, b"x" * 9, order)
+    text = vmcoreinfo(b"OSRELEASE=1\n", order)
+    assert without_vmcoreinfo(before + text + after + text, order) == before + after

@@ -43,6 +43,19 @@ def test_a_file_is_told_by_its_content(data: bytes, tmp_path: Path) -> None:
     opened.close()
 
 
+def test_what_lies_behind_the_headers_need_not_be_readable() -> None:
+    """As of /proc/vmcore, where memory that failed may follow the headers at once: the rest is still to be had."""
+
+    class Broken(MemoryFile):
+        def read_into(self, offset: int, out: memoryview) -> int:
+            if offset < 0x9000 and offset + len(out) > 0x8000:
+                raise ReadError("the memory is broken", file=self.name, offset=0x8000)
+            return super().read_into(offset, out)
+
+    opened = open_file(Broken(core("@0x1000 fill 01020304 x40")))
+    assert read(opened, 0x20000, 8) == read(open_file(MemoryFile(core("@0x1000 fill 01020304 x40"))), 0x20000, 8)
+
+
 def test_only_one_format_claims_each_file() -> None:
     """Otherwise the order of probing would decide."""
     for data in (
