@@ -102,11 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run() -> NoReturn:
-    """The program: :func:`main`, and the end of the process. Called makedumpfile, it is that."""
-    if os.path.basename(sys.argv[0]) == "makedumpfile":
-        from vmsieve.pipeline.compat.main import run as run_makedumpfile
-
-        run_makedumpfile()
+    """The program: :func:`main`, and the end of the process."""
     leave(main())
 
 

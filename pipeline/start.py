@@ -9,7 +9,13 @@ __all__ = ["run"]
 
 
 def run() -> None:
-    """The program, and the end of the process."""
+    """The program, and the end of the process. Called makedumpfile, it is that."""
+    if os.path.basename(sys.argv[0]) == "makedumpfile" or sys.argv[1:2] == ["makedumpfile"]:
+        from vmsieve.pipeline.compat.main import run as run_makedumpfile
+
+        if os.path.basename(sys.argv[0]) != "makedumpfile":
+            del sys.argv[1]
+        run_makedumpfile()
     if sys.argv[1:2] == ["capture"]:
         from vmsieve.pipeline.capture.run import main
 

@@ -440,7 +440,7 @@ def test_a_log_that_is_not_there_leaves_no_file(core: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["makedumpfile", "/sbin/makedumpfile"])
 def test_a_link_that_is_called_makedumpfile_is_that(name: str) -> None:
     """To vmsieve, or to vmsieve-makedumpfile."""
-    for module in ("cli", "compat.main"):
+    for module in ("start", "compat.main"):
         code = f"import sys; sys.argv[0] = {name!r}; from vmsieve.pipeline.{module} import run; run()"
         for words, status in ((["--check-params", "-d", "31", "a", "b"], 0), (["--check-params", "a"], 1)):
             command = [sys.executable, "-c", code, *words]
@@ -475,7 +475,13 @@ def test_it_loads_little(demo: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_a_command_of_vmsieve_too(core: Path, tmp_path: Path) -> None:
-    """Words that look like options of vmsieve's are makedumpfile's."""
+    """Words that look like options of vmsieve's are makedumpfile's; the program does without argparse for them."""
+    words = ["makedumpfile", "--check-params", "-l", "-d", "31", "a", "b"]
+    code = (
+        "import os, sys; sys.argv[1:] = " + repr(words) + "; from vmsieve.pipeline.start import run\n"
+        "os._exit = lambda status: sys.exit(status + 10 * ('argparse' in sys.modules)); run()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env=environment(), check=False).returncode == 0
     assert vmsieve(["makedumpfile", "-cd", "31", "--num-threads=2", str(core), str(tmp_path / "out")]) == 0
     assert vmsieve(["makedumpfile", "--check-params", "-h"]) == 0
     make(core, tmp_path / "ours", 31, codec="zlib")
