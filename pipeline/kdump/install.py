@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Callable, Final
 
-from vmsieve.formats.errors import UsageError, VmsieveError
+from vmsieve.formats.errors import OutputError, UsageError, VmsieveError
 from vmsieve.formats.records import record
 from vmsieve.pipeline.kdump.journal import Journal, drop, enter, forget, load_journal
 from vmsieve.pipeline.kdump.settings import lines_of
@@ -53,12 +53,18 @@ class Install:
         """Do it.
 
         Raises:
-            OutputError: A file can't be written; what was done can be undone.
+            OutputError: A file can't be written. If nothing was set up before, nothing is now; else what is done can
+                be undone.
         """
         if not self.steps:
             return
         journal, undone = enter(system, self.flavour.name, self.wanted, self.journal)
-        _take(system, self.steps)
+        try:
+            _take(system, self.steps)
+        except OutputError:
+            if self.journal is None:
+                plan_undo(system).apply(system)
+            raise
         drop(system, journal, undone)
 
 

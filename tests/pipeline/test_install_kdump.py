@@ -20,6 +20,7 @@ from vmsieve.pipeline.kdump.settings import assignments, directives, last
 from vmsieve.pipeline.kdump.system import System
 from vmsieve.pipeline.kdump.texts import filled
 from vmsieve.pipeline.kdump.writing import put
+from vmsieve.pipeline.signals import Interrupted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -291,7 +292,7 @@ def test_interrupted(enough: int, fedora: Path, monkeypatch: pytest.MonkeyPatch)
 
     def fail(system: System, name: str, *more: Any) -> None:
         if len(written) == enough:
-            raise OutputError("the power failed")
+            raise Interrupted("the power failed")
         written.append(name)
         put(system, name, *more)
 
@@ -302,6 +303,23 @@ def test_interrupted(enough: int, fedora: Path, monkeypatch: pytest.MonkeyPatch)
         install(fedora, then)
         written.clear()
     install(fedora, "--undo")
+    assert snapshot(fedora) == before
+
+
+@pytest.mark.parametrize("enough", [0, 1])
+def test_nowhere_to_write(enough: int, fedora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that is read-only or full, as /usr may be: what was done until then is taken back at once."""
+    before = snapshot(fedora)
+    written: list[str] = []
+
+    def fail(system: System, name: str, *more: Any) -> None:
+        if len(written) == enough:
+            raise OutputError("Read-only file system")
+        written.append(name)
+        put(system, name, *more)
+
+    monkeypatch.setattr("vmsieve.pipeline.kdump.install.put", fail)
+    install(fedora, "--apply", status=1)
     assert snapshot(fedora) == before
 
 

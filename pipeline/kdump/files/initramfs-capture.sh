@@ -26,6 +26,16 @@ while [ $# -gt 0 ]; do
     shift
 done
 
+# What is not on the root file system is not mounted yet.
+while read -r device place _; do
+    case $device in
+        \#*) continue ;;
+    esac
+    case $KDUMP_COREDIR/ in
+        "$place"/*) exit 0 ;;
+    esac
+done < "$rootmnt/etc/fstab"
+
 # If this comes to nothing, the boot goes on, and kdump-tools has its turn.
 mount -o remount,rw "$rootmnt" && mkdir -p "$rootmnt$KDUMP_COREDIR" || exit 0
 vmsieve capture $options --stamp "$rootmnt$KDUMP_COREDIR"
