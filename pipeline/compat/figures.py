@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from vmsieve.pipeline.report import Report
 
-__all__ = ["report_lines", "usage_lines"]
+__all__ = ["release_lines", "report_lines", "usage_lines"]
 
 #: Rows of the report: title, and the rules whose pages it counts.
 _ROWS: Final = (
@@ -65,3 +65,8 @@ def usage_lines(counts: dict[str, int], stored: int, page_size: int) -> list[str
         f"page size:\t\t{page_size:<16}", f"Total pages on system:\t{stored:<16}",
         f"Total size on system:\t{stored * page_size:<16} Byte",
     ]  # fmt: skip
+
+
+def release_lines(release: str, crash_time: int | None) -> list[str]:
+    """Lines that scripts look for among the debug messages (SUSE's ``kdump-save``)."""
+    return [f"  OSRELEASE={release}"] * bool(release) + [f"  CRASHTIME={crash_time}"] * (crash_time is not None)

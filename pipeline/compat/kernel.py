@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO, Callable
 
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.knowledge import learn
+from vmsieve.formats.contexts import contextmanager, suppress
 from vmsieve.formats.errors import KernelError, OutputError, UsageError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.commands._shared import read_vmcoreinfo, read_vmlinux
+from vmsieve.pipeline.compat.figures import release_lines
+from vmsieve.pipeline.compat.request import WrongReleaseError
 from vmsieve.pipeline.log import write_log
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK
 
@@ -24,11 +26,7 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.compat.request import Request
     from vmsieve.pipeline.compat.voice import Voice
 
-__all__ = ["WrongReleaseError", "kernel_texts", "opened", "release_lines", "save_log", "save_vmcoreinfo", "translate"]
-
-
-class WrongReleaseError(UsageError):
-    """What is said of the kernel is of another kernel."""
+__all__ = ["kernel_texts", "opened", "save_log", "save_vmcoreinfo", "translate"]
 
 
 def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
@@ -54,7 +52,7 @@ def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
     return text, made
 
 
-@contextlib.contextmanager
+@contextmanager
 def opened(request: Request) -> Iterator[tuple[Source, Knowledge]]:
     """The dump, and what is known of its kernel."""
     text, made = kernel_texts(request)
@@ -63,11 +61,6 @@ def opened(request: Request) -> Iterator[tuple[Source, Knowledge]]:
         yield source, learn(source, text, vmlinux=made)
     finally:
         source.close()
-
-
-def release_lines(release: str, crash_time: int | None) -> list[str]:
-    """Lines that scripts look for among the debug messages (SUSE's ``kdump-save``)."""
-    return [f"  OSRELEASE={release}"] * bool(release) + [f"  CRASHTIME={crash_time}"] * (crash_time is not None)
 
 
 def save_log(request: Request, voice: Voice) -> int:
@@ -88,7 +81,7 @@ def save_log(request: Request, voice: Voice) -> int:
     return EXIT_OK
 
 
-@contextlib.contextmanager
+@contextmanager
 def _log_file(path: str, *, force: bool) -> Iterator[BinaryIO]:
     """The file of a log: for its owner alone, and no other file is lost for it unless that is wished for."""
     if path == "-":
@@ -147,7 +140,7 @@ def translate(request: Request, voice: Voice) -> None:
 def _address(text: str) -> int:
     """An address: a number as in C, or hexadecimal without its prefix, as other tools print it."""
     for base in (0, 16):
-        with contextlib.suppress(ValueError):
+        with suppress(ValueError):
             if 0 < (number := int(text, base)) < 1 << 64:
                 return number
     raise UsageError("--vtop takes an address", found=repr(text))

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from vmsieve.formats.errors import UsageError, VmsieveError
-from vmsieve.pipeline.compat.request import understand
+from vmsieve.pipeline.compat.request import WrongReleaseError, understand
 from vmsieve.pipeline.compat.voice import Voice
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK
 from vmsieve.pipeline.signals import Interrupted, interruptible
@@ -41,7 +41,7 @@ def main(words: Sequence[str]) -> int:
             status = _do(request, voice)
     except (VmsieveError, Interrupted, OSError, MemoryError) as error:
         voice.error("out of memory" if isinstance(error, MemoryError) else error)
-        status = _status_of(error)
+        status = _WRONG_RELEASE if isinstance(error, WrongReleaseError) else EXIT_FAILED
     if request.job != "mem-usage" or status != EXIT_OK:
         voice.common("\nmakedumpfile Completed." if status == EXIT_OK else "\nmakedumpfile Failed.")
     return status
@@ -64,12 +64,6 @@ def _about(request: Request) -> int:
     return EXIT_OK
 
 
-def _status_of(error: BaseException) -> int:
-    from vmsieve.pipeline.compat.kernel import WrongReleaseError
-
-    return _WRONG_RELEASE if isinstance(error, WrongReleaseError) else EXIT_FAILED
-
-
 def _do(request: Request, voice: Voice) -> int:
     """Do what is asked for; what it does not need is not loaded."""
     if request.job == "R":
@@ -84,16 +78,17 @@ def _do(request: Request, voice: Voice) -> int:
         from vmsieve.pipeline.compat.usage import show_usage
 
         return show_usage(request, voice)
-    from vmsieve.pipeline.compat.kernel import save_log, save_vmcoreinfo, translate
+    if request.has("g", "vtop", "dump-dmesg"):
+        from vmsieve.pipeline.compat.kernel import save_log, save_vmcoreinfo, translate
 
-    if request.job == "g":
-        return save_vmcoreinfo(request, voice)
-    if request.has("vtop"):
-        translate(request, voice)
-        if len(request.operands) < 2 and not request.has("F"):
-            return EXIT_OK
-    if request.job == "dump-dmesg":
-        return save_log(request, voice)
+        if request.job == "g":
+            return save_vmcoreinfo(request, voice)
+        if request.has("vtop"):
+            translate(request, voice)
+            if len(request.operands) < 2 and not request.has("F"):
+                return EXIT_OK
+        if request.job == "dump-dmesg":
+            return save_log(request, voice)
     from vmsieve.pipeline.compat.make import make_dump
 
     return make_dump(request, voice)

@@ -7,8 +7,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError
-from vmsieve.pipeline.compat.figures import report_lines
-from vmsieve.pipeline.compat.kernel import kernel_texts, release_lines
+from vmsieve.pipeline.compat.figures import release_lines, report_lines
 from vmsieve.pipeline.dump import dump
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK, Plan
 from vmsieve.pipeline.pool import affordable
@@ -25,7 +24,7 @@ _NOT_UNDERSTOOD: Final = ("The kernel version is not supported.", "The makedumpf
 
 def make_dump(request: Request, voice: Voice) -> int:
     """Make the dump that is asked for; returns the exit status."""
-    texts = kernel_texts(request)
+    texts = _texts(request)
     report, error = None, None
     for number, level in enumerate(request.levels):
         plan = _plan(request, level)
@@ -46,6 +45,15 @@ def make_dump(request: Request, voice: Voice) -> int:
         assert error is not None
         raise error
     return _tell(request, voice, report)
+
+
+def _texts(request: Request) -> tuple[bytes | None, bytes | None]:
+    """What -i and -x say of the kernel; what reads it is not loaded where they are not given, as in a crash kernel."""
+    if not request.has("i", "x"):
+        return None, None
+    from vmsieve.pipeline.compat.kernel import kernel_texts
+
+    return kernel_texts(request)
 
 
 def _plan(request: Request, level: int) -> Plan:

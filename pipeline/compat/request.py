@@ -13,7 +13,7 @@ from vmsieve.pipeline.plan import parse_size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DEBUG", "DEFAULT_MESSAGES", "REPORT", "Request", "understand"]
+__all__ = ["DEBUG", "DEFAULT_MESSAGES", "REPORT", "Request", "WrongReleaseError", "understand"]
 
 #: Message level bits, besides 1 (progress), 2 (common) and 4 (errors).
 DEBUG: Final = 8
@@ -30,6 +30,10 @@ _CODECS: Final = {"c": "zlib", "l": "lzo", "p": "snappy", "z": "zstd"}
 _JOBS: Final = ("g", "R", "reassemble", "dump-dmesg", "mem-usage")
 #: Options that say how a dump is made: nonsense where none is.
 _OF_DUMPS: Final = (*_CODECS, "E", "F", "i")
+
+
+class WrongReleaseError(UsageError):
+    """What is said of the kernel is of another kernel."""
 
 
 @record
