@@ -16,15 +16,15 @@ from vmsieve.filters.kernel.kallsyms import read_some
 from vmsieve.filters.kernel.wanted import Wanted, hash_of
 from vmsieve.filters.kernels.lookup import match_strings, match_types
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.errors import KernelError
+from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from vmsieve.filters.kernel.kallsyms import Read
 
-__all__ = ["HEADER_SIZE", "Btf", "magic"]
+__all__ = ["HEADER_SIZE", "Btf", "find_btf", "magic"]
 
 #: struct btf_header: magic, version, flags, hdr_len, type_off, type_len, str_off, str_len.
 _HEADER: Final = "HBBIIIII"
@@ -37,6 +37,8 @@ _MARKED: Final = 256  # types from one noted place to the next
 _PIECE: Final = 256 << 10
 _ROOM: Final = 64
 _STRING_MOST: Final = 256
+#: Bytes of sections, or of what is taken for one, that are read in a search.
+_SEARCHED_MOST: Final = 128 << 20
 _DEPTH: Final = 16  # of anonymous members within each other, and of names for types
 _RECORD: Final = 12
 #: Read at a time when types are counted: a few dozen of them.
@@ -52,6 +54,26 @@ _EACH: Final = {_STRUCT: 12, _UNION: 12, _ENUM: 8, 13: 8, 15: 12, _ENUM64: 12}
 def magic(byte_order: str) -> bytes:
     """How a section begins whose header is like those of all kernels so far."""
     return struct.pack(">HBBII" if byte_order == "big" else "<HBBII", _MAGIC, 1, 0, HEADER_SIZE, 0)
+
+
+def find_btf(read: Read, byte_order: str, places: Iterable[int], names: Collection[str], sure: str) -> Btf | None:
+    """The types ``names`` from the first of ``places`` where a kernel's section is; None if it is at none of them.
+
+    ``sure``: a name that the kernel's types have, and those of modules, which are in memory too, do not.
+    """
+    left = _SEARCHED_MOST
+    for at in places:
+        try:
+            found = Btf(read, byte_order, at)
+            # Strings begin with an empty one. What is no section is not read for long.
+            if read(at + found.strings_offset, 1) != b"\0" or (left := left - found.end) < 0:
+                continue
+            found.load(names)
+        except (KernelError, ReadError):
+            continue
+        if found.size(sure) and found.enumerators("pageflags"):
+            return found
+    return None
 
 
 @record(frozen=True)
@@ -75,6 +97,11 @@ class Btf:
         at: Where the section begins.
         size: Its bytes, if that is known.
 
+    Attributes:
+        place: Where the section begins.
+        end: Its bytes.
+        strings_offset: Where in it the strings are.
+
     Raises:
         KernelError: It is no such section.
         ReadError: It is not in the dump.
@@ -82,6 +109,7 @@ class Btf:
 
     def __init__(self, read: Read, byte_order: str, at: int, size: int | None = None) -> None:
         self._read = read
+        self.place = at
         self._order = ">" if byte_order == "big" else "<"
         self._swap = int(byte_order != sys.byteorder)
         head = struct.unpack(self._order + _HEADER, read(at, HEADER_SIZE))
@@ -91,6 +119,7 @@ class Btf:
             raise KernelError("no BTF section where it should be", offset=at)
         if end > (_SIZE_MOST if size is None else min(size, _SIZE_MOST)) or not self._types_size * self._strings_size:
             raise KernelError("the size of the BTF section is not believable", offset=at, found=end)
+        self.end, self.strings_offset = end, length + strings
         self._types, self._strings = at + length + types, at + length + strings
         self._marks = (ctypes.c_uint32 * (min(self._types_size // _RECORD, _TYPES_MOST) // _MARKED + 1))()
         self._marked = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.kallsyms import Kallsyms, open_kallsyms
+from vmsieve.filters.kernel.signs import SEARCHED, SEARCHED_PACKED
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.records import record
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.kernel.arch import Arch
     from vmsieve.filters.kernel.kallsyms import Read
     from vmsieve.filters.kernel.memory import PhysicalMemory
+    from vmsieve.filters.kernel.signs import Signs
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import Source
 
@@ -30,9 +32,6 @@ _BEFORE_NAME: Final = 64
 #: How far apart the places are that a kernel may be loaded at, and how large it may be.
 _STEPS: Final = (2 << 20, 64 << 10, 4096)
 _IMAGE_MOST: Final = 256 << 20
-#: Memory that is searched at most.
-_SEARCHED: Final = 16 << 30
-_SEARCHED_PACKED: Final = 1 << 30
 _NAMES: Final = ("init_uts_ns", "_stext", "_etext")
 _TRIES: Final = 64
 _MAPPINGS: Final = 64
@@ -63,8 +62,8 @@ class Image:
         return {name: address + self.shift for name, address in self.symbols.addresses(names).items()}
 
 
-def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch) -> Image:
-    """The kernel's memory and symbols: where VMCOREINFO tells, or else where a search finds them.
+def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch, signs: Signs) -> Image:
+    """The kernel's memory and symbols: where VMCOREINFO tells, or else where a search for ``signs`` finds them.
 
     Raises:
         KernelError: They are not found.
@@ -77,7 +76,7 @@ def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch) -> Image:
                 return image
         except (KernelError, ReadError, KeyError):
             continue
-    for digits in _digits(memory.source):
+    for digits in signs.digits():
         found = _image_at(memory, arch, digits)
         if found is not None:
             return found
@@ -110,33 +109,6 @@ def _holds_name(memory: PhysicalMemory, paddr: int) -> bool:
         return False
     at = data.find(_LINUX)
     return 0 <= at <= _BEFORE_NAME and data[at + 2 * _FIELD : at + 2 * _FIELD + 1].isdigit()
-
-
-def _digits(source: Source) -> Iterator[int]:
-    """Physical addresses of what may be tokens of symbols; those that headers say are the kernel's come first."""
-    from vmsieve.filters.kernel.kallsyms_search import DIGITS
-    from vmsieve.filters.kernel.stretches import stretches
-
-    left = _SEARCHED_PACKED if source.compressed else _SEARCHED
-    tries = _TRIES
-    # The kernel's own map is the highest one.
-    kernel = max(source.virtual[:_MAPPINGS], key=lambda piece: piece.vaddr, default=None)
-    areas = [(0, source.end())]
-    if kernel is not None and kernel.vaddr >> 63 and kernel.size < _IMAGE_MOST:
-        areas.insert(0, (kernel.paddr, kernel.paddr + kernel.size))
-    seen: set[int] = set()
-    for start, end in areas:
-        for at, data in stretches(source, start, end, keep=len(DIGITS)):
-            left -= len(data)
-            found = data.find(DIGITS)
-            while found >= 0:
-                if at + found not in seen:
-                    seen.add(at + found)
-                    yield at + found
-                    tries -= 1
-                found = data.find(DIGITS, found + 1)
-            if left < 0 or tries < 0:
-                return
 
 
 def _image_at(memory: PhysicalMemory, arch: Arch, digits: int) -> Image | None:
@@ -200,7 +172,7 @@ def _named(source: Source, release: bytes) -> Iterator[int]:
     """Physical addresses of names of kernels of this release."""
     from vmsieve.filters.kernel.stretches import stretches
 
-    left = _SEARCHED_PACKED if source.compressed else _SEARCHED
+    left = SEARCHED_PACKED if source.compressed else SEARCHED
     tries = _TRIES
     wanted = release + b"\0"
     for at, data in stretches(source, 0, source.end(), keep=3 * _FIELD):

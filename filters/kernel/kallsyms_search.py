@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from contextlib import suppress
 from struct import unpack
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,8 @@ _MARKERS_MOST: Final = 128 << 10
 _STRETCH: Final = 256
 _NAME_MOST: Final = 512
 _NAMES_MOST: Final = 8 << 20
+#: Bytes looked at a time where the names' number may be anywhere before the tokens.
+_WINDOW: Final = 256 << 10
 _FEWEST: Final = 512
 
 
@@ -114,15 +117,20 @@ def _names(read: Read, order: str, table: int) -> Iterator[tuple[int, int, int]]
 
 def _sized_names(read: Read, order: str, markers: int, offsets: array[int]) -> Iterator[tuple[int, int, int]]:
     """Names before their ``offsets``, one for 256 each, which lie at ``markers``."""
-    size = offsets[-1] + _STRETCH * _NAME_MOST
-    data = _before(read, markers, min(-(-size // 4096) * 4096, _NAMES_MOST))
-    base = markers - len(data)
+    # Behind the last offset are 256 names at most, and before all of them their number.
+    last = markers - offsets[-1]
+    if not 0 < offsets[-1] < _NAMES_MOST:
+        return
+    start = (last - _STRETCH * _NAME_MOST - 8) & ~3
+    data = _some(read, start, 2 * _STRETCH * _NAME_MOST + 8)
     low, high = (len(offsets) - 1) * _STRETCH, len(offsets) * _STRETCH
-    for at in range(len(data) - offsets[-1] - 4 & ~3, 7, -4):
+    for at in range(last - start - 4 & ~3, 7, -4):
         for sized in (at - 4, at - 8):
+            if at > len(data):
+                break
             count = unpack(order + "I", data[sized : sized + 4])[0]
             if low < count <= high and _walk(data, at, _STRETCH) == at + offsets[1]:
-                yield base + at, count, base + sized
+                yield start + at, count, start + sized
 
 
 def _walk(data: bytes, at: int, count: int) -> int:
@@ -137,21 +145,35 @@ def _walk(data: bytes, at: int, count: int) -> int:
 
 def _names_before_order(read: Read, order: str, table: int) -> Iterator[tuple[int, int, int]]:
     """Names of v6.2 and v6.3: between their offsets and the tokens are three bytes for each."""
-    data = _before(read, table, _NAMES_MOST)
-    words = _words(data, order, "I")
-    base = table - len(words) * 4
-    for at in range((len(words) & ~1) - 4, 1, -2):
-        count = words[at]
-        if not _FEWEST < count <= SYMBOLS_MOST or words[at + 1]:
-            continue
-        left = len(words) * 4 - at * 4 - 8
-        if not 6 * count < left < 40 * count:
-            continue
-        markers = (len(words) * 4 - (count * 3 + 7 & ~7) - (-(-count // _STRETCH) * 4 + 7 & ~7)) // 4
-        if not at < markers or words[markers] or not _STRETCH < words[markers + 1] < _STRETCH * _NAME_MOST:
-            continue
-        if _walk(data[-len(words) * 4 :], at * 4 + 8, _STRETCH) == at * 4 + 8 + words[markers + 1]:
-            yield base + at * 4 + 8, count, base + at * 4
+    for end in range(table, table - _NAMES_MOST, -_WINDOW):
+        data = _some(read, end - _WINDOW, _WINDOW)
+        words = _words(data, order, "I")
+        for at in range((len(words) & ~1) - 2, -1, -2):
+            count = words[at]
+            if not _FEWEST < count <= SYMBOLS_MOST or words[at + 1]:
+                continue
+            sized = end - _WINDOW + len(data) % 4 + at * 4
+            markers = table - (count * 3 + 7 & ~7) - (-(-count // _STRETCH) * 4 + 7 & ~7)
+            if not 3 * count < markers - sized < 40 * count or (markers - sized) % 4:
+                continue
+            first, second = unpack(order + "2I", read(markers, 8))
+            names = _some(read, sized + 8, second) if not first and _STRETCH < second < _STRETCH * _NAME_MOST else b""
+            if names and _walk(names, 0, _STRETCH) == second:
+                yield sized + 8, count, sized
+
+
+def _some(read: Read, at: int, size: int) -> bytes:
+    """Memory from ``at`` on: ``size`` bytes, zeros for pages that are not there."""
+    with suppress(KernelError, ReadError):
+        return read(at, size)
+    out = b""
+    while len(out) < size:
+        step = min(4096 - (at + len(out)) % 4096, size - len(out))
+        try:
+            out += read(at + len(out), step)
+        except (KernelError, ReadError):
+            out += bytes(step)
+    return out
 
 
 def _places(names: int, count: int, sized: int, table: int, index: int) -> Iterator[Places]:

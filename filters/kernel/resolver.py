@@ -6,16 +6,20 @@ that is damaged, any key that is known here. A kernel that tells all it should c
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, ReadError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vmsieve.filters.kernel.arch import Arch
     from vmsieve.filters.kernel.btf import Btf
     from vmsieve.filters.kernel.facts import Facts
     from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
+    from vmsieve.filters.kernel.signs import Signs
 
 __all__ = ["FILE", "MEMORY", "SYMBOLS", "TYPES", "WAYS", "Resolver"]
 
@@ -57,6 +61,10 @@ _EXPORTED: Final[dict[str, tuple[tuple[int, int], tuple[int, int]] | None]] = {
     "SYMBOL(clear_seq)": None,
     "SYMBOL(clear_idx)": None,
 }
+#: A structure that every kernel's types have, and modules' do not.
+_SURE: Final = "page"
+#: From the kernel's text to its last table.
+_IMAGE_MOST: Final = 128 << 20
 #: Bytes of the copy in memory at most.
 _TEXT_MOST: Final = 64 << 10
 
@@ -90,6 +98,7 @@ class Resolver:
         self._busy = self._opened = False
         self._copy: VmcoreInfo | None = None
         self._facts: Facts | None = None
+        self._types_from = TYPES
 
     def __call__(self, key: str) -> tuple[str, str] | None:
         """The value of ``key``, and where it is from."""
@@ -122,28 +131,44 @@ class Resolver:
         self._opened = True
         if not self._ways:
             return
+        from vmsieve.filters.kernel.signs import Signs
+
+        signs = Signs(self._physical.source, self._likely())
+        facts = self._facts = self._open_symbols(signs)
         try:
-            self._facts = facts = self._open_symbols()
             self._copy = self._open_copy(facts)
-            facts.types = self._open_types(facts)
+            facts.types = self._open_types(facts, signs)
         except (KernelError, ReadError) as error:
             self.problems.append(str(error))
 
-    def _open_symbols(self) -> Facts:
+    def _likely(self) -> Iterator[tuple[int, int]]:
+        """Where the kernel's image may be in physical memory."""
+        from vmsieve.filters.kernel.signs import likely
+
+        text = self._info.symbol("_stext")
+        if self.memory is not None and text is not None:
+            with suppress(KernelError, ReadError):
+                start, _ = self.memory.translate(text)
+                yield start, start + _IMAGE_MOST
+        yield from likely(self._physical, self._arch)
+
+    def _open_symbols(self, signs: Signs) -> Facts:
         from vmsieve.filters.kernel.facts import SYMBOL_NAMES, Facts
 
         order = self._physical.byte_order
         if self.memory is not None:
             from vmsieve.filters.kernel.kallsyms import open_kallsyms
 
-            try:
+            with suppress(KernelError, ReadError):
                 table = open_kallsyms(self.memory.read, order, self._info)
                 return Facts(table.addresses(SYMBOL_NAMES), self.memory.read, None, order)
-            except (KernelError, ReadError):
-                pass
         from vmsieve.filters.kernel.image import find_image
 
-        image = find_image(self._physical, self._info, self._arch)
+        try:
+            image = find_image(self._physical, self._info, self._arch, signs)
+        except (KernelError, ReadError) as error:
+            self.problems.append(str(error))
+            return Facts({}, self._physical.read, None, order)
         return Facts(image.addresses(SYMBOL_NAMES), image.read, None, order)
 
     def _open_copy(self, facts: Facts) -> VmcoreInfo | None:
@@ -156,16 +181,37 @@ class Resolver:
             return None
         return copy if copy.looks_valid() and self._info.release in (None, copy.release) else None
 
-    def _open_types(self, facts: Facts) -> Btf | None:
-        if TYPES not in self._ways or "__start_BTF" not in facts.symbols:
+    def _search_copy(self) -> VmcoreInfo:
+        """The text out of all memory; an empty one where there is none whose symbols lie where this kernel's do."""
+        from vmsieve.formats.inputs._search import each_vmcoreinfo
+
+        source = self._physical.source
+        for text, order in each_vmcoreinfo(source):
+            copy = VmcoreInfo.parse(text)
+            shared = [key for key in copy.keys if key.startswith("SYMBOL(") and self._info.told(key) is not None]
+            same = shared and all(copy.told(key) == self._info.told(key) for key in shared)
+            if same and order == source.byte_order and self._info.release in (None, copy.release):
+                return copy
+        return VmcoreInfo.parse(b"")
+
+    def _open_types(self, facts: Facts, signs: Signs) -> Btf | None:
+        """The types: where the symbols say, or else where a search finds them."""
+        if TYPES not in self._ways:
             return None
-        from vmsieve.filters.kernel.btf import Btf
+        from vmsieve.filters.kernel.btf import Btf, find_btf
         from vmsieve.filters.kernel.facts import TYPE_NAMES
 
-        start, stop = facts.symbols["__start_BTF"], facts.symbols.get("__stop_BTF")
-        types = Btf(facts.read, self._physical.byte_order, start, None if stop is None else stop - start)
-        types.load(TYPE_NAMES)
-        return types
+        order = self._physical.byte_order
+        if "__start_BTF" in facts.symbols:
+            start, stop = facts.symbols["__start_BTF"], facts.symbols.get("__stop_BTF")
+            with suppress(KernelError, ReadError):
+                types = Btf(facts.read, order, start, None if stop is None else stop - start)
+                types.load(TYPE_NAMES)
+                if types.knows(_SURE):
+                    return types
+        found = find_btf(self._physical.read, order, signs.types(), TYPE_NAMES, _SURE)
+        self._types_from = TYPES if found is None else f"{TYPES} that a search of memory found at {found.place:#x}"
+        return found
 
     def _answer(self, key: str) -> tuple[str, str] | None:
         text = self._copy.value(key) if self._copy is not None else None
@@ -173,9 +219,13 @@ class Resolver:
             return text, MEMORY
         if self._facts is not None:
             text, typed = self._facts.answer(key, self._info.value("OSRELEASE"))
-            origin = TYPES if typed else SYMBOLS
-            if text is not None and origin in self._ways:
-                return text, origin
+            if text is not None and (TYPES if typed else SYMBOLS) in self._ways:
+                return text, self._types_from if typed else SYMBOLS
+        if self._copy is None and MEMORY in self._ways:
+            self._copy = self._search_copy()
+            text = self._copy.value(key)
+            if text is not None:
+                return text, MEMORY
         if self._vmlinux is not None and not key.startswith("SYMBOL("):
             text = self._vmlinux.value(key)
         return None if text is None else (text, FILE)

@@ -68,6 +68,10 @@ class VmcoreInfo:
         """All keys, in the order of the text."""
         return tuple(self._values)
 
+    def told(self, key: str) -> str | None:
+        """The value of ``key`` as far as it is known; not asked for beyond the text, and not noted as used."""
+        return self._values.get(key)
+
     def looks_valid(self) -> bool:
         """Is this the text of a kernel: does it name a release, and a symbol or the page size?"""
         return bool(self._values.get("OSRELEASE")) and (

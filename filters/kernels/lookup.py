@@ -1,6 +1,6 @@
-"""Searches in the tables that a kernel carries of itself: its symbols (kallsyms) and its types (BTF).
+"""Searches in the tables that a kernel carries of itself: its symbols (kallsyms) and its types (BTF); and for them.
 
-All three look for any of a set of wanted keys at once. The set is a table of :data:`SLOTS` 64-bit words: a key lies in
+Three look for any of a set of wanted keys at once. The set is a table of :data:`SLOTS` 64-bit words: a key lies in
 the first free word from ``slot(key)`` on, wrapping around; 0 is a free word. Names are told by a hash that is made up
 of the hashes of their parts: ``hash(a + b) == hash(a) * BASE ** len(b) + hash(b)``, modulo 2**64. Two names may share
 one: whoever asks makes sure.
@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.kernels import inline, kernel
-from vmsieve.formats.kernels.primitives import load8, load32, load64, store32, store64, swap32
+from vmsieve.formats.kernels.primitives import big_endian, load8, load32, load64, store32, store64, swap32
 
-__all__ = ["BASE", "MIX", "SHIFT", "SLOTS", "TOKEN_WORDS", "match_names", "match_strings", "match_types"]
+__all__ = ["BASE", "MIX", "SHIFT", "SLOTS", "TOKEN_WORDS", "match_marks", "match_names", "match_strings", "match_types"]
 
 SLOTS: Final = 1024
 #: ``slot(key) == key * MIX >> SHIFT``, modulo 2**64.
@@ -165,4 +165,42 @@ def match_types(
     store64(out, 0, number)
     store64(out, 8, base + at)
     store64(out, 16, bad)
+    return found
+
+
+@inline
+def is_digits(word: int) -> int:
+    """Are these eight bytes in memory some of "0", NUL, "1", NUL and so on to "9", the first among the first eight?"""
+    first = 0x0031003200330034 if big_endian() else 0x0033003200310030
+    step = 0x0001000100010001
+    if word & 0xFFF8FFF8FFF8FFF8 != 0x0030003000300030:
+        first = 0x3000310032003300 if big_endian() else 0x3400330032003100
+        step = 0x0100010001000100
+    beyond = word - first
+    return beyond == 0 or beyond == step or beyond == 2 * step or beyond == 3 * step
+
+
+@kernel
+def match_marks(data: int, size: int, mark: int, out: int, room: int) -> int:
+    """Look for where a table of symbols or of types may be.
+
+    ``data``: address of ``size`` bytes, a multiple of 8. Of a table of symbols, tokens are looked for that are the ten
+    digits; of types, the 32-bit word ``mark`` at a multiple of 4 bytes. ``out``: address of a word, set to the bytes
+    that were looked at, and of more, set to offsets of words of 8 bytes that are part of either. Returns their number;
+    ``room`` at most, then the rest was not looked at.
+    """
+    found = 0
+    at = 0
+    while at < size and found < room:
+        word = load64(data, at)
+        if (
+            word & 0xFFF8FFF8FFF8FFF8 == 0x0030003000300030
+            or word & 0xF8FFF8FFF8FFF8FF == 0x3000300030003000
+            or word >> 32 == mark
+            or word & 0xFFFFFFFF == mark
+        ) and (is_digits(word) or word >> 32 == mark or word & 0xFFFFFFFF == mark):
+            store64(out, 8 + found * 8, at)
+            found += 1
+        at += 8
+    store64(out, 0, at)
     return found

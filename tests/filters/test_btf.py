@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.build.types import TypeTable
 from tests.dumps import dump
-from vmsieve.filters.kernel.btf import HEADER_SIZE, Btf, magic
+from vmsieve.filters.kernel.btf import HEADER_SIZE, Btf, find_btf, magic
 from vmsieve.filters.kernel.kallsyms import open_kallsyms
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
@@ -88,6 +88,28 @@ def test_structures_and_enumerations(order: str, filler: int) -> None:
 def test_the_beginning_of_a_section(order: str) -> None:
     """It can be searched for."""
     assert table(order).section().startswith(magic(order))
+
+
+@each_order
+def test_found_among_others(order: str) -> None:
+    """Sections that are none, of modules, cut off, or too large are passed over, and the reader goes on."""
+    good = table(order)
+    good.enumeration("pageflags", {"PG_lru": 5})
+    module = TypeTable("<" if order == "little" else ">")
+    module.structure("inode", 8, [("i", module.integer("int", 4), 0)])
+    head = struct.Struct(("<" if order == "little" else ">") + "HBBIIIII")
+    huge = head.pack(0xEB9F, 1, 0, HEADER_SIZE, 0, 60 << 20, 60 << 20, 3 << 20)
+    started = bytearray(good.section())
+    started[-len(good.strings)] = ord("x")
+    pieces = [huge, huge, bytes(started), module.section(), table(order).section(), good.section(), b"\xff" * 40]
+    places = [AT]
+    for piece in pieces:
+        places.append(places[-1] + -(-len(piece) // 8) * 8)
+    read = read_of(b"".join(piece + bytes(-len(piece) % 8) for piece in pieces))
+    found = find_btf(read, order, places, (*NAMES, "pageflags"), "page")  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.place, found.enumerators("pageflags"), found.size("zone")) == (places[5], {"PG_lru": 5}, 2048)
+    assert find_btf(read, order, places[:5], (*NAMES, "pageflags"), "page") is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("at", range(0, HEADER_SIZE, 4))

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.build.types import TypeTable
+from vmsieve.filters.kernel.kallsyms_search import DIGITS
 from vmsieve.filters.kernel.wanted import Wanted, hash_of
-from vmsieve.filters.kernels.lookup import BASE, TOKEN_WORDS, match_names, match_strings, match_types
+from vmsieve.filters.kernels.lookup import BASE, TOKEN_WORDS, match_marks, match_names, match_strings, match_types
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.kernels import bind
 
@@ -157,3 +158,30 @@ def test_nothing_is_wanted() -> None:
     assert match_strings(address_of(buffer), 4, table.address, ctypes.addressof(out), 4) == 0
     with pytest.raises(ValueError, match="too many"):
         Wanted(range(1, 1000))
+
+
+@for_each_backend
+@settings(deadline=None, max_examples=100)
+@given(seed=st.integers(0, 1 << 32), room=st.integers(1, 5))
+def test_marks(backend: str, seed: int, room: int) -> None:
+    """Words that lie within the digits' tokens, wherever those begin, or hold the mark at a multiple of 4 bytes."""
+    dice = random.Random(seed)
+    mark = dice.choice([b"\x9f\xeb\x01\0", b"\xeb\x9f\x01\0"])
+    data = bytearray(dice.randbytes(8 * dice.randrange(1, 40)))
+    for _ in range(dice.randrange(6)):
+        piece = dice.choice(
+            [DIGITS, mark, DIGITS[2:], DIGITS[:8], DIGITS.replace(b"5", b"6"), b"0\0000\0000\0000\0", b"8\x009\0:\0;\0"]
+        )
+        at = dice.randrange(len(data))
+        data[at : at + len(piece)] = piece[: len(data) - at]
+    parts = {DIGITS[i : i + 8] for i in range(8)}
+    expected = [
+        at for at in range(0, len(data), 8)
+        if bytes(data[at : at + 8]) in parts or mark in (data[at : at + 4], data[at + 4 : at + 8])
+    ]  # fmt: skip
+    out = (ctypes.c_uint64 * (1 + room))()
+    found = bound(match_marks, backend)(
+        address_of(data), len(data), int.from_bytes(mark, sys.byteorder), ctypes.addressof(out), room
+    )
+    assert list(out[1 : 1 + found]) == expected[:room]
+    assert out[0] == (len(data) if len(expected) < room else expected[room - 1] + 8)

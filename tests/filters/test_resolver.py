@@ -11,10 +11,11 @@ import pytest
 
 import vmsieve
 from tests.dumps import dump
+from vmsieve.filters.kernel.arch import find
 from vmsieve.filters.kernel.kallsyms import open_kallsyms
 from vmsieve.filters.kernel.kallsyms_search import DIGITS, open_by_tokens
 from vmsieve.filters.kernel.memory import PhysicalMemory
-from vmsieve.filters.kernel.resolver import MEMORY, SYMBOLS, TYPES
+from vmsieve.filters.kernel.resolver import MEMORY, SYMBOLS, TYPES, Resolver
 from vmsieve.filters.kernel.stretches import stretches
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.knowledge import learn
@@ -130,11 +131,42 @@ def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None
     source.close()
 
 
+def test_types_without_symbols(scratch: Path, tmp_path: Path) -> None:
+    """The kernel's table of symbols is damaged: its types are found by a search, and that is told."""
+    path = tmp_path / "core"
+    path.write_bytes(dump("demo.elf", scratch).read_bytes().replace(DIGITS, bytes(len(DIGITS))))
+    source = open_source(str(path))
+    text = re.sub(rb"SYMBOL\(kallsyms_.*\n", b"", source.vmcoreinfo or b"")
+    expected = kept(scan(source, learn(source), 31, Silent()))
+    for key in ("NUMBER(PG_lru)", "SIZE(page)", "LENGTH(zone.free_area)"):
+        knowledge = learn(source, without(text, key), ways=(SYMBOLS, TYPES))
+        found = scan(source, knowledge, 31, Silent())
+        assert (kept(found), found.weaker) == (expected, False)
+        assert knowledge.info is not None
+        assert "search of memory" in knowledge.info.origins[key]
+    source.close()
+
+
+def test_a_copy_that_nothing_points_to(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is found by a search, and believed if its symbols lie where the others do."""
+    monkeypatch.setattr(Resolver, "_open_copy", lambda *_: None)
+    source = open_source(str(dump("demo.elf", scratch)))
+    text = source.vmcoreinfo or b""
+    other = re.sub(rb"SYMBOL\(prb\)=\w+", b"SYMBOL(prb)=ffffffff81000000", text)
+    memory = PhysicalMemory(source)
+    for told, expected in ((text, (str(5), MEMORY)), (other, None), (b"OSRELEASE=6.12.95-vmsieve-demo\n", None)):
+        info = VmcoreInfo.parse(without(told, "NUMBER(PG_lru)"))
+        resolver = Resolver(memory, find("x86_64"), info, thorough=True, ways=(MEMORY,))
+        assert resolver("NUMBER(PG_lru)") == expected
+    source.close()
+
+
 LOADED = """
 import sys
 from vmsieve.pipeline.cli import main
 main(sys.argv[1:])
-print([m for m in sys.modules if m.rpartition(".")[2] in ("kallsyms", "kallsyms_search", "btf", "image", "lookup")])
+names = ("kallsyms", "kallsyms_search", "btf", "image", "lookup", "signs")
+print([m for m in sys.modules if m.rpartition(".")[2] in names])
 """
 
 

@@ -73,6 +73,7 @@ class Arch:
         roots: Symbols of the top page table, the best first.
         virtual: Told where the ``roots`` are, by name, and where the kernel's text is, physical addresses: what has to
             be added to a physical address in the kernel's image to give a virtual one, or None. None: not known how.
+        image: Where processors' registers say that the kernel's image is: physical addresses, from and to, or None.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Arch:
     open: Callable[[PhysicalMemory, VmcoreInfo], Translator]
     roots: tuple[str, ...] = ()
     virtual: Callable[[PhysicalMemory, dict[str, int], int], int | None] | None = None
+    image: Callable[[PhysicalMemory], tuple[int, int] | None] | None = None
 
 
 def arches() -> list[Arch]:

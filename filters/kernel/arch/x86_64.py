@@ -7,10 +7,14 @@ machine_kexec_64.c).
 
 from __future__ import annotations
 
+import struct
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.arch import Arch, Translator
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.notes import each_note
 from vmsieve.formats.remembered import remembered
 
 if TYPE_CHECKING:
@@ -31,6 +35,13 @@ _ADDRESS: Final = (1 << 52) - (1 << 12)
 _WORD: Final = (1 << 64) - 1
 #: Mappings of the dump's headers that are tried; a dump has a handful.
 _HEADERS: Final = 64
+
+#: Notes that are looked at for registers; where QEMU's have control registers; CR4's bit for five levels of tables; and
+#: how large an image is at most.
+_NOTES: Final = 32
+_CONTROL: Final = 8 + 18 * 8 + 10 * 24
+_LA57: Final = 1 << 12
+_SPAN_MOST: Final = 128 << 20
 
 #: Symbols of the root table, newest first; all name one table (arch/x86/kernel/head_64.S). init_level4_pgt was renamed
 #: in v4.13.
@@ -198,6 +209,25 @@ def _virtual(memory: PhysicalMemory, roots: dict[str, int], text: int) -> int | 
     return None
 
 
+def _image(memory: PhysicalMemory) -> tuple[int, int] | None:
+    """By the page tables that a processor used: QEMU's notes have CR3 (``struct QEMUCPUState``, arch_dump.c)."""
+    order = memory.byte_order
+    for note in islice(each_note(memory.source.notes, order), _NOTES):
+        if note.name != b"QEMU" or note.size < _CONTROL + 5 * 8:
+            continue
+        _, _, _, cr3, cr4 = struct.unpack_from("<5Q", memory.source.notes, note.offset + _CONTROL)
+        # With KPTI, users' tables lie behind the kernel's and map little of it.
+        for root in dict.fromkeys((cr3 & _ADDRESS & ~0x1000, cr3 & _ADDRESS)):
+            tables = X86Tables(memory, root, 5 if cr4 & _LA57 else 4)
+            found = []
+            for vaddr in range(KERNEL_MAP, KERNEL_MAP + _IMAGE_SIZE, 2 << 20):
+                with suppress(KernelError, ReadError):
+                    found.append(tables.translate(vaddr)[0])
+            if len(found) > 1 and max(found) - min(found) < _SPAN_MOST:
+                return min(found), max(found) + (2 << 20)
+    return None
+
+
 ARCH: Final = Arch(
     name="x86_64",
     aliases=("amd64", "x86-64"),
@@ -206,4 +236,5 @@ ARCH: Final = Arch(
     open=_open,
     roots=_ROOTS,
     virtual=_virtual,
+    image=_image,
 )
