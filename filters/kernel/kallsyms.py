@@ -46,6 +46,8 @@ _WORD: Final = (1 << 64) - 1
 _KNOWN: Final = "init_uts_ns"
 #: The kernel lies within so many bytes.
 _IMAGE_MOST: Final = 1 << 30
+#: Symbols looked at in between.
+_SAMPLE: Final = 32
 #: In this order in every kernel (include/asm-generic/sections.h).
 _ORDERED: Final = ("_stext", "_etext")
 
@@ -189,10 +191,16 @@ class Kallsyms:
         for way in self._ways():
             start, end = (way(found[name]) for name in _ORDERED)
             near = self._places.relative_base is None or -_IMAGE_MOST < start - self._base < _IMAGE_MOST
-            if near and start < end < start + _IMAGE_MOST:
+            if near and start < end < start + _IMAGE_MOST and self._rises(way, *(found[name] for name in _ORDERED)):
                 self._way = way
                 return
         raise KernelError("the addresses in the kernel's table of symbols are not believable")
+
+    @staticmethod
+    def _rises(way: Callable[[int], int], first: int, last: int) -> bool:
+        """Are symbols in order of their addresses between these two, and not all as far apart as their places are?"""
+        found = [way(first + (last - first) * i // _SAMPLE) for i in range(_SAMPLE + 1)]
+        return found == sorted(found) and found[-1] - found[0] != 4 * (last - first)
 
     def addresses(self, names: Collection[str]) -> dict[str, int]:
         """Addresses of the symbols ``names``, those that there are.

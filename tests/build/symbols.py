@@ -40,16 +40,21 @@ def _sized(data: bytes) -> bytes:
     return bytes([len(data) & 0x7F | 0x80, len(data) >> 7]) + data
 
 
-def add_symbols(kernel: FakeKernel, symbols: list[tuple[str, int]], way: str = "base") -> None:
-    """Give ``kernel`` a table of ``symbols``, each a type and a name, and an address."""
-    names = [name for name, _ in symbols]
+def packed_names(names: list[str]) -> tuple[list[bytes], bytes, list[int]]:
+    """Names in tokens, each behind its length; the tokens' texts; and where each of them begins."""
     tokens = _tokens(names)
     texts = [token.encode() + b"\0" for token in tokens]
     starts = [sum(map(len, texts[:i])) for i in range(256)]
+    return [_sized(_packed(name, tokens)) for name in names], b"".join(texts), starts
+
+
+def add_symbols(kernel: FakeKernel, symbols: list[tuple[str, int]], way: str = "base") -> None:
+    """Give ``kernel`` a table of ``symbols``, each a type and a name, and an address."""
+    packed, texts, starts = packed_names([name for name, _ in symbols])
     order = kernel.order
     kernel.static("kallsyms_num_syms", struct.pack(order + "I", len(symbols)))
-    kernel.static("kallsyms_names", b"".join(_sized(_packed(name, tokens)) for name in names))
-    kernel.static("kallsyms_token_table", b"".join(texts))
+    kernel.static("kallsyms_names", b"".join(packed))
+    kernel.static("kallsyms_token_table", texts)
     kernel.static("kallsyms_token_index", struct.pack(order + "256H", *starts))
     base = min(address for name, address in symbols if address >> 63) - 0x1000
     at = kernel.static("kallsyms_offsets", bytes(4 * len(symbols)))
