@@ -1,4 +1,4 @@
-"""Tables of symbols that nothing tells of: every order of their parts since v4.4 (scripts/kallsyms.c), either byte order."""
+"""Tables of symbols that nothing tells of: every layout since v4.4 (scripts/kallsyms.c), in both byte orders."""
 
 from __future__ import annotations
 
