@@ -164,7 +164,12 @@ class _Ring:
             "next": block + info.need("OFFSET", "prb_data_blk_lpos.next"),
             "ts": info.need("OFFSET", "printk_info.ts_nsec"),
             "length": info.need("OFFSET", "printk_info.text_len"),
+            "desc size": info.need("SIZE", "prb_desc"),
+            "info size": info.need("SIZE", "printk_info"),
         }
+        # Not all kernels have these. Everything is looked up once: there are thousands of records.
+        optional = {"seq": info.offset("printk_info.seq"), "caller": info.offset("printk_info.caller_id")}
+        found.offsets.update((name, offset) for name, offset in optional.items() if offset is not None)
         return found
 
     def lines(self, damage: _Damage) -> Iterator[bytes]:
@@ -197,8 +202,7 @@ class _Ring:
 
     def _block(self, record: int) -> tuple[int, int] | None:
         """Place and size of the record's text block in the text ring; None: no record, or one without text."""
-        size = self.info.need("SIZE", "prb_desc")
-        desc = self.descs + record % self.count * size
+        desc = self.descs + record % self.count * self.offsets["desc size"]
         state = self._word(desc + self.offsets["state"])
         if state & _ID_MASK != record or state >> _STATE_SHIFT not in (_COMMITTED, _FINALIZED):
             return None
@@ -214,13 +218,13 @@ class _Ring:
         return place, length
 
     def _record(self, record: int, place: int, length: int) -> Iterator[bytes]:
-        info = self.infos + record % self.count * self.info.need("SIZE", "printk_info")
-        seq = self.info.offset("printk_info.seq")
+        info = self.infos + record % self.count * self.offsets["info size"]
+        seq = self.offsets.get("seq")
         if self.first_seq and seq is not None and self._word(info + seq) < self.first_seq:
             return
         text_length = min(self.memory.u16(info + self.offsets["length"] & _WORD), length - 8)
         text = self.memory.read(self.text + place + 8 & _WORD, text_length)
-        caller = self.info.offset("printk_info.caller_id")
+        caller = self.offsets.get("caller")
         who = None if caller is None else self.memory.u32(info + caller & _WORD)
         yield from _format(self._word(info + self.offsets["ts"]), who, text)
 

@@ -43,7 +43,9 @@ from {module} import {function}
 {function}()
 """
 #: Modules that the interpreter needs before a bundle can be used; by ``os`` it finds its library.
-_EARLY: Final = ("encodings", "os")
+_EARLY: Final = (
+    "encodings", "os", "codecs", "io", "abc", "_collections_abc", "stat", "posixpath", "genericpath",
+)  # fmt: skip
 _HERE: Final = os.path.dirname(__file__)
 
 
@@ -116,7 +118,7 @@ class Tree:
             elif not frozen or name == "os":
                 wanted[name] = path
         wanted["typing"] = os.path.join(_HERE, "stand_ins", "typing.py")
-        alone = {name: wanted.pop(name) for name in list(wanted) if name.startswith(_EARLY)}
+        alone = {name: wanted.pop(name) for name in list(wanted) if name.partition(".")[0] in _EARLY}
         alone[BUNDLE] = os.path.join(_HERE, "bundle.py")
         small = {*closure.ours, BUNDLE}
         files = [
