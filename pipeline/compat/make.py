@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_dump"]
 
+_VMCORE: Final = "/proc/vmcore"
 _NOT_UNDERSTOOD: Final = ("The kernel version is not supported.", "The makedumpfile operation may be incomplete.")
 
 
@@ -71,6 +72,8 @@ def _plan(request: Request, level: int) -> Plan:
         size_limit=request.size_limit,
         mapped=not request.has("non-mmap"),
         split=split,
+        # Nobody asks the medium a second time before the machine starts again.
+        durable=os.path.realpath(request.operands[0]) == _VMCORE,
     )
 
 
