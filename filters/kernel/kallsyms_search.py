@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import sys
 from array import array
-from contextlib import suppress
 from struct import unpack
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.kallsyms import SYMBOLS_MOST, TOKENS, Kallsyms, Places
+from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import KernelError, ReadError
 
 if TYPE_CHECKING:

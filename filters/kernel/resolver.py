@@ -6,10 +6,10 @@ that is damaged, any key that is known here. A kernel that tells all it should c
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import KernelError, ReadError
 
 if TYPE_CHECKING:
