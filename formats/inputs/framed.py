@@ -5,9 +5,9 @@ Which frames there are is the business of :mod:`vmsieve.formats.frames`.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.frames import NotSeekableError, frames, some
 from vmsieve.formats.inputs import PROBE_SIZE, Container, formats

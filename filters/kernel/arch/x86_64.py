@@ -8,11 +8,11 @@ machine_kexec_64.c).
 from __future__ import annotations
 
 import struct
-from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.arch import Arch, Translator
+from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.notes import each_note
 from vmsieve.formats.remembered import remembered
