@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Final
@@ -26,25 +27,28 @@ _NOT_UNDERSTOOD: Final = ("The kernel version is not supported.", "The makedumpf
 def make_dump(request: Request, voice: Voice) -> int:
     """Make the dump that is asked for; returns the exit status."""
     texts = _texts(request)
-    report, error = None, None
+    report, stopped = None, None
     for number, level in enumerate(request.levels):
         plan = _plan(request, level)
         try:
-            report, error = dump(plan, voice.steps(), *texts), None
+            report = dump(plan, voice.steps(), *texts)
+            stopped = report.stopped
         except OutputError as refused:
             if not refused.full:
                 raise
-            report, error = None, refused
+            report, stopped = None, refused
         if report is not None and not report.full:
             break
-        voice.common(f"\nCan't write the dump file({plan.output}). {_why(request)}")
+        limited = request.size_limit is not None and isinstance(stopped, OutputError) and stopped.errno == errno.EFBIG
+        why = f"Size limit({request.size_limit}) reached." if limited else "No space left on device."
+        voice.common(f"\nCan't write the dump file({plan.output}). {why}")
         if number + 1 < len(request.levels) and _delete(plan):
             voice.common(f"Retry to create a dumpfile by dump_level({request.levels[number + 1]}).")
         else:
             break
     if report is None:
-        assert error is not None
-        raise error
+        assert stopped is not None
+        raise stopped
     return _tell(request, voice, report)
 
 
@@ -75,12 +79,6 @@ def _plan(request: Request, level: int) -> Plan:
         # Nobody asks the medium a second time before the machine starts again.
         durable=os.path.realpath(request.operands[0]) == _VMCORE,
     )
-
-
-def _why(request: Request) -> str:
-    if request.size_limit is None:
-        return "No space left on device."
-    return f"No space left on device, or size limit({request.size_limit}) reached."
 
 
 def _delete(plan: Plan) -> bool:

@@ -60,7 +60,7 @@ OPTIONS: Final = (
     Option("E", "", "", DONE, "write an ELF core; threads are allowed with it"),
     Option("d", "", "LEVEL[,LEVEL...]", DONE, "what to leave out, the sum of 1 (zero pages), 2 (page cache), 4 (page "
            "cache with private data, and 2), 8 (user pages), 16 (free pages); when there is no room, the file is "
-           "deleted and the next LEVEL is tried, of whatever kind the levels before were"),
+           "deleted and the next LEVEL is tried"),
     Option("L", "", "SIZE", DONE, "write no more than SIZE bytes (K, M, G, T: of 1024)"),
     Option("F", "", "", DONE, "write the flattened format to standard output; to DUMPFILE if one is named"),
     Option("R", "", "", DONE, "make a file of the flattened stream at standard input; a stream that is cut off ends at "

@@ -267,6 +267,7 @@ def test_the_next_level_is_tried_when_there_is_no_room(
     size = (tmp_path / "ours").stat().st_size
     assert main(["-d", levels, "-L", str(size), str(core), str(tmp_path / "out")]) == 0
     heard = capsys.readouterr()
+    assert f"Can't write the dump file({tmp_path / 'out'}). Size limit({size}) reached.\n" in heard.out
     assert heard.out.count("Retry to create a dumpfile by dump_level(") == levels.count(",")
     assert (tmp_path / "out").read_bytes() == (tmp_path / "ours").read_bytes()
 
