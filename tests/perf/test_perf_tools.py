@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from perf import ceiling, keys, measure, plot, scale, side_by_side, tiled
+from perf import ceiling, foreign, keys, measure, plot, scale, side_by_side, tiled
 
 from tests.dumps import dump
 from vmsieve.filters.knowledge import learn
@@ -193,6 +193,16 @@ def test_a_lost_page_is_an_error(
     said = capsys.readouterr()
     assert "| `NUMBER(PG_private)` | 1 | **LOST 1**, same pages, exit 3 |" in said.out
     assert said.err == "demo.elf: pages are lost\n"
+
+
+def test_the_other_byte_order(tmp_path: Path, scratch: Path) -> None:
+    """A real kernel's struct pages, turned round, are of the same classes."""
+    words = [str(dump("demo.elf", scratch)), "--runs", "1", "--rounds", "1", "--json", str(tmp_path / "json")]
+    assert foreign.main(words) == 0
+    found = read(tmp_path / "json")
+    assert found["same"]
+    assert {row["order"] for row in found["rows"]} == {"little", "big"}
+    assert all(row["mpages_s"] > 0 for row in found["rows"])
 
 
 RESULTS: list[dict[str, Any]] = [

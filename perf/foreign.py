@@ -1,0 +1,124 @@
+"""Classification of struct pages in the other byte order beside this machine's own.
+
+    python -m perf.foreign VMCORE
+
+The struct pages of a real dump are classified as they are, and once more with each field's bytes turned round, as a
+machine of the other byte order would have written them. Both are in memory, and in pieces as a scan has them; CPU
+seconds of the compiled call alone count. The classes must be the same. (Machines that share this byte order, aarch64
+on x86_64 for one, run the same code on the same bytes: there is nothing to compare.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from array import array
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+from perf.measure import interleave, machine, table, write_json
+from vmsieve.filters.classify import Classifier
+from vmsieve.filters.kernel.memmap import MemMap
+from vmsieve.filters.kernels.classify import classify_pages
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.inputs import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+    from vmsieve.filters.knowledge import Knowledge
+
+__all__ = ["main"]
+
+_PIECE: Final = 1 << 20
+#: 32-bit fields of a struct page, by their offsets: _mapcount or page_type, and _refcount.
+_HALVES: Final = (48, 52)
+_SIZE: Final = 64
+#: Keys of what are single bytes.
+_BYTES: Final = ("OFFSET(page.compound_dtor)", "OFFSET(page.compound_order)", "OFFSET(folio._folio_order)")
+_OTHER: Final = {"little": "big", "big": "little"}
+
+
+def struct_pages(knowledge: Knowledge) -> tuple[bytes, VmcoreInfo]:
+    """All struct pages, one after the other, and VMCOREINFO."""
+    memory, memmap, info = knowledge.memory, knowledge.memmap, knowledge.info
+    if memory is None or memmap is None or info is None or memmap.struct_page_size != _SIZE:
+        raise SystemExit(
+            f"struct pages of {_SIZE} bytes are needed: {knowledge.problem or 'these are of another size'}"
+        )
+    if any(info.told(key) for key in _BYTES):
+        raise SystemExit("a kernel since v6.6 is needed: single bytes in struct pages would have to be told from words")
+    parts = [
+        memory.read(run.vaddr + at, min(_PIECE, run.count * _SIZE - at))
+        for run in memmap.runs()
+        for at in range(0, run.count * _SIZE, _PIECE)
+    ]
+    return b"".join(parts), info
+
+
+def turned(pages: bytes) -> bytearray:
+    """``pages`` with the bytes of each field in the other order."""
+    words, halves = array("Q", pages), array("I", pages)
+    words.byteswap()
+    halves.byteswap()
+    out = bytearray(words.tobytes())
+    fields = halves.tobytes()
+    for at in _HALVES:
+        for byte in range(at, at + 4):
+            out[byte::_SIZE] = fields[byte::_SIZE]
+    return out
+
+
+def classes(pages: bytearray, info: VmcoreInfo, order: str, rounds: int) -> tuple[float, bytes]:
+    """CPU seconds of classifying ``pages`` so many times, and the classes."""
+    memory: Any = SimpleNamespace(physical=SimpleNamespace(byte_order=order, source=SimpleNamespace(page_size=4096)))
+    out = bytearray(len(pages) // _SIZE)
+    start, to, step = address_of(pages), address_of(out), _PIECE // _SIZE
+    seconds = 0.0
+    for _ in range(rounds):
+        classifier = Classifier(memory, MemMap("flatmem", _SIZE), info, 31)
+        parameters = classifier._parameters  # noqa: SLF001 - the loop around the call is not to be measured
+        began = time.process_time()
+        for first in range(0, len(out), step):
+            count = min(step, len(out) - first)
+            classify_pages(parameters, start + first * _SIZE, first, count, 0, to + first)
+        seconds += time.process_time() - began
+    return seconds, bytes(out)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; 1 if the classes differ."""
+    parser = argparse.ArgumentParser(prog="python -m perf.foreign", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("input", type=Path, metavar="VMCORE", help="a dump of a machine with this byte order")
+    parser.add_argument("--runs", type=int, default=9, help="of each order (default: 9)")
+    parser.add_argument("--rounds", type=int, default=40, help="over all struct pages in a run (default: 40)")
+    parser.add_argument("--json", help="where to write the result (default: among perf/results)")
+    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    source = open_source(str(arguments.input))
+    pages, info = struct_pages(learn(source))
+    orders = {source.byte_order: bytearray(pages), _OTHER[source.byte_order]: turned(pages)}
+    cases = {order: partial(classes, data, info, order, arguments.rounds) for order, data in orders.items()}
+    found = interleave(cases, arguments.runs)
+    source.close()
+    seconds = {order: statistics.median(run[0] for run in runs) for order, runs in found.items()}
+    own, other = seconds.values()
+    same = len({run[1] for runs in found.values() for run in runs}) == 1
+    count = len(pages) // _SIZE * arguments.rounds
+    rows = [{"order": order, "mpages_s": round(count / second / 1e6, 1)} for order, second in seconds.items()]
+    print(table([["byte order", "million pages a second"], *([row["order"], row["mpages_s"]] for row in rows)]))
+    print(
+        f"the other order takes {other / own:.3f} of the time; the classes are {'the same' if same else 'NOT THE SAME'}"
+    )
+    result = {"what": "foreign", "machine": machine({}), "rows": rows, "ratio": round(other / own, 3), "same": same}
+    print(f"written: {write_json(result, arguments.json, 'foreign')}")
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
