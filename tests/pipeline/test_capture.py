@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.dumps import dump as real_dump
 from tests.pipeline.cli_kit import environment
@@ -22,6 +24,7 @@ from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.capture import child, run, work
+from vmsieve.pipeline.capture.status import encode
 from vmsieve.pipeline.capture.wish import Wish, quick
 from vmsieve.pipeline.dump import dump
 
@@ -316,3 +319,17 @@ def test_wishes_are_understood_without_argparse() -> None:
     assert (wish.codec, wish.deadline, wish.input, wish.target) == ("lzo", 60, "IN", "-")
     for words in (["-d", "32", "T"], ["--what", "T"], [], ["-d"], ["A", "B", "C"], ["-h"], ["-lz", "T"]):
         assert quick(words) is None
+
+
+@settings(max_examples=40)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=12,
+    )
+)
+def test_the_record_is_json(value: Any) -> None:
+    """What is written without the standard module is read by it: any text, lone surrogates of file names among it."""
+    assert json.loads(encode(value)) == value
+    assert json.loads(encode({"file": os.fsdecode(b"\xff\x00")})) == {"file": "\udcff\0"}

@@ -100,6 +100,12 @@ def find(machine: str | None) -> Arch:
     Raises:
         KernelError: None is; the message lists those that exist.
     """
+    from vmsieve.filters.kernel import arch as room
+    from vmsieve.formats.plugins import load, names
+
+    if machine in names(room):
+        # The others take a tenth of the time to the first page.
+        return load(room, "ARCH", machine, "machine", Arch)
     known = arches()
     for arch in known:
         if machine == arch.name or machine in arch.aliases:
