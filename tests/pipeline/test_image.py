@@ -118,7 +118,7 @@ def test_a_capture_loads_no_more_than_it_needs(image: Path) -> None:
     loaded = set(ran.stdout.split()) - set(bare.stdout.split())
     assert loaded <= {
         "vmsieve_bundle", "array", "typing", "errno", "types", "_ctypes", "_struct", "struct", "ctypes",
-        "ctypes._endian", "mmap", "_bisect", "bisect", "itertools", "zlib", "_heapq", "heapq", "time",
+        "ctypes._endian", "gc", "mmap", "_bisect", "bisect", "itertools", "zlib", "_heapq", "heapq", "time",
     }  # fmt: skip
 
 
