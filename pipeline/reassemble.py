@@ -43,7 +43,7 @@ def reassemble(plan: Plan, parts: list[str], progress: Progress) -> bool:
     """
     with ExitStack() as stack:
         files = [stack.enter_context(closing(PlainFile(path))) for path in parts]
-        ordered = in_order([KdumpSource(file) for file in files])
+        ordered = in_order([_opened(file) for file in files])
         for start, end in gaps(ordered):
             raise FormatError(
                 f"no file is given that holds page frames {start:#x} to {end:#x} of the split dump",
@@ -53,6 +53,13 @@ def reassemble(plan: Plan, parts: list[str], progress: Progress) -> bool:
         if not isinstance(target.place, FilePlace):
             raise UsageError("a dump that is joined needs a file to be written to")
         return _Join(ordered, target.place, progress).run()
+
+
+def _opened(file: PlainFile) -> KdumpSource:
+    found = read_exactly(file, 0, len(kdump.SIGNATURE))
+    if found != kdump.SIGNATURE:
+        raise FormatError("not a kdump-compressed file", file=file.name, found=found.hex(" "))
+    return KdumpSource(file)
 
 
 class _Join:

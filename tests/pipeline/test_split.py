@@ -6,9 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from tests.formats.test_input_kdump_parts import parts
 from tests.pipeline.kit import compared, contents, machine, make
-from vmsieve.formats.errors import FormatError, OutputError, ReadError, UsageError
+from vmsieve.formats.errors import FormatError, OutputError, ReadError, UsageError, VmsieveError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.layouts import kdump
 from vmsieve.formats.outputs.kdump import KdumpWriter
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
     from tests.build.machine import Machine
     from vmsieve.formats.outputs import Batch
+
+
+def le64(number: int) -> bytes:
+    return number.to_bytes(8, "little")
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +138,42 @@ def test_what_was_erased_is_told_of_all_parts(core: Path, tmp_path: Path) -> Non
     assert data.endswith(b"erase one\nerase two\n")
     assert int.from_bytes(data[4096 + 72 : 4096 + 80], "little") == 20
     assert int.from_bytes(data[4096 + 64 : 4096 + 72], "little") == len(data) - 20
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.one_of(st.integers(0, 470), st.integers(4096, 4300), st.integers(8192, 17000)),
+        st.one_of(st.binary(min_size=1, max_size=9), st.sampled_from([0, 1, 1 << 31, (1 << 64) - 1]).map(le64)),
+    ),
+    max_size=5,
+)
+
+
+@pytest.mark.fuzz
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits=EDITS, which=st.integers(0, 2), cut=st.one_of(st.none(), st.integers(1, 20000)))
+def test_damaged_files_are_joined_or_refused(
+    edits: list[tuple[int, int, bytes]], which: int, cut: int | None, tmp_path: Path
+) -> None:
+    """Whatever is in them: a result or a typed error, and what can't be whole is not said to be."""
+    files = [bytearray(one.build()) for one in parts()]
+    for number, at, value in edits:
+        files[number][at : at + len(value)] = value
+    if cut is not None:
+        del files[which][cut:]
+    paths = [str(tmp_path / f"part{number}") for number in range(4)]
+    for path, data in zip(paths, files):
+        with open(path, "wb") as file:
+            file.write(data)
+    try:
+        whole = reassemble(Plan("", str(tmp_path / "out"), force=True), paths, Silent())
+    except VmsieveError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+        return
+    source = open_source(str(tmp_path / "out"))
+    assert whole or source.incomplete
+    source.close()
 
 
 def test_a_disk_that_is_full_costs_its_own_pages(core: Path, tmp_path: Path) -> None:
