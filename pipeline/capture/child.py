@@ -108,7 +108,9 @@ class Watcher:
         self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
 
     def close(self) -> None:
-        """Let signals through again."""
+        """Let signals through again, but for those that came while there was nothing left to stop."""
+        while _signal.sigtimedwait(_ALL, 0) is not None:
+            pass
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
 
     def run(self, work: Work, board: Board, limits: Limits) -> dict[str, Any]:
