@@ -101,8 +101,12 @@ class _Parser(_Group):
         least = sum(option.count is None for option in self.positionals)
         if not least <= len(given) <= len(self.positionals) or any(o.required for o in self.options.values()):
             raise _UnclearError
-        for option, word in zip(self.positionals, given):
-            self.values[option.name] = option.value(word)
+        spare = len(given) - least
+        for option in self.positionals:
+            # What is needed comes first: of ``[INPUT] TARGET``, one word is the target.
+            if option.count is None or spare > 0:
+                spare -= option.count is not None
+                self.values[option.name] = option.value(given.pop(0))
         return self.values
 
     def _take(self, word: str, rest: Any) -> None:

@@ -156,35 +156,16 @@ def test_kdump_tools(tmp_path: Path) -> None:
 
 
 def test_capture_in_the_initramfs_of_kdump_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A hook and a script for initramfs-tools, and the image is to be made again; not where dumps go elsewhere."""
+    """A script for initramfs-tools, and the image is to be made again; not where dumps go elsewhere."""
     path = config(make(tmp_path, "kdump-tools"), "kdump-tools")
     install(tmp_path, "--capture", "--apply")
     assert "postinst.d" in capsys.readouterr().out
-    for name in ("hooks/vmsieve", "scripts/local-bottom/vmsieve"):
-        assert os.access(tmp_path / "etc/initramfs-tools" / name, os.X_OK)
+    assert os.access(tmp_path / "etc/initramfs-tools/scripts/local-bottom/vmsieve", os.X_OK)
     install(tmp_path, "--apply")
     assert not list((tmp_path / "etc/initramfs-tools").rglob("vmsieve"))
     path.write_text(path.read_text() + 'SSH="root@elsewhere"\n')
     install(tmp_path, "--capture", "--apply", status=2)
     assert "SSH" in capsys.readouterr().err
-
-
-def test_the_hook_fills_kdump_images_alone(tmp_path: Path) -> None:
-    """Others are made with another configuration, and stay as they are. An image's links are followed."""
-    image, into = tmp_path / "image", tmp_path / "into"
-    program = tmp_path / "vmsieve"
-    program.write_text(f'#!/bin/sh\nmkdir -p {image}/lib && echo "$*" > {image}/lib/made\n')
-    program.chmod(0o755)
-    hook = tmp_path / "hook"
-    hook.write_bytes(filled("initramfs-hook.sh", program=(str(program),), image=(str(image),)))
-    (into / "usr/lib").mkdir(parents=True)
-    (into / "lib").symlink_to("usr/lib")
-    for folder, there in (("/etc/initramfs-tools", False), ("/var/lib/kdump/initramfs-tools", True)):
-        env = {**os.environ, "CONFDIR": folder, "DESTDIR": str(into)}
-        subprocess.run(["/bin/sh", hook], check=True, env=env)
-        assert (into / "usr/lib/made").exists() == there
-    assert (into / "usr/lib/made").read_text() == f"image -f {image}\n"
-    assert (into / "lib").is_symlink()
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "pipeline/kdump/files").iterdir()))

@@ -21,6 +21,7 @@ PLAIN = [
     "classes --json in",
     "info in --vmcoreinfo file",
     "capture -d 1 in out",
+    "capture --stamp out",
 ]
 UNCLEAR = [
     "dump",

@@ -6,10 +6,7 @@ case $1 in
     prereqs) exit 0 ;;
 esac
 
-if [ ! -e /proc/vmcore ] || [ ! -x /usr/bin/vmsieve ]; then
-    exit 0
-fi
-
+[ -e /proc/vmcore ] || exit 0
 KDUMP_COREDIR=/var/crash
 USE_KDUMP=0
 . "$rootmnt/etc/default/kdump-tools"
@@ -36,11 +33,19 @@ while read -r device place _; do
     esac
 done < "$rootmnt/etc/fstab"
 
+# vmsieve runs from the root file system: in an initramfs it would take memory that can't be given back.
 # If this comes to nothing, the boot goes on, and kdump-tools has its turn.
-mount -o remount,rw "$rootmnt" && mkdir -p "$rootmnt$KDUMP_COREDIR" || exit 0
-vmsieve capture $options --stamp "$rootmnt$KDUMP_COREDIR"
+mount -o remount,rw "$rootmnt" || exit 0
+mkdir -p "$rootmnt$KDUMP_COREDIR"
+for name in dev proc sys; do
+    mount -o bind "/$name" "$rootmnt/$name"
+done
+chroot "$rootmnt" @PROGRAM@ capture $options --stamp "$KDUMP_COREDIR"
 status=$?
 sync
+for name in dev proc sys; do
+    umount "$rootmnt/$name"
+done
 mount -o remount,ro "$rootmnt"
 case $status in
     0 | 3 | 4) reboot -f ;;

@@ -3,7 +3,7 @@
 After a crash, its crash kernel mounts the real root file system and runs ``makedumpfile`` by that name, from a
 ``PATH`` that ``kdump-config`` sets before it takes in its settings (kdump-tools 1.8.1, kdump-config). So a line in the
 settings puts a folder before it in which ``makedumpfile`` is vmsieve's; nothing else on the system sees it. With
-``--capture``, the initramfs saves the dump before that, and kdump-tools has its turn only if that comes to nothing.
+``--capture``, a script of the initramfs saves the dump before that; kdump-tools has its turn if that comes to nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Callable, Final
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.kdump.changes import Change, Draft
 from vmsieve.pipeline.kdump.collector import Collector, refusal
-from vmsieve.pipeline.kdump.dracut import IMAGE
 from vmsieve.pipeline.kdump.flavours import Flavour, Goal, Parts, Wish
 from vmsieve.pipeline.kdump.settings import assignments, last
-from vmsieve.pipeline.kdump.texts import filled, text_of
+from vmsieve.pipeline.kdump.texts import filled
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.kdump.system import System
@@ -27,7 +26,6 @@ _CONFIG: Final = "/etc/default/kdump-tools"
 _FOLDER: Final = "/usr/local/lib/vmsieve/kdump-tools"
 #: In full, because systemd takes in the same file and knows no variables in it.
 _PATH: Final = f"{_FOLDER}:/usr/sbin:/usr/bin:/sbin:/bin"
-_HOOK: Final = "/etc/initramfs-tools/hooks/vmsieve"
 _SCRIPT: Final = "/etc/initramfs-tools/scripts/local-bottom/vmsieve"
 _OPTIONS: Final = "-F -c -d 31"
 
@@ -64,7 +62,7 @@ def _parts(system: System, release: str) -> Parts:
     kernel = _value(text, "KDUMP_KERNEL") or f"/boot/vmlinuz-{release}"
     initramfs = _value(text, "KDUMP_INITRD") or f"/var/lib/kdump/initrd.img-{release}"
     there = [path if system.exists(path) else None for path in (kernel, initramfs)]
-    return Parts(there[0], there[1], in_initramfs=system.exists(_HOOK))
+    return Parts(there[0], there[1], in_initramfs=False)
 
 
 def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change]:
@@ -87,14 +85,13 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
 
 
 def _captures(text: str, wish: Wish) -> list[Change]:
-    """What saves a dump in the initramfs, before the root file system's programs run."""
+    """What saves a dump from the initramfs, before the system is booted any further."""
     if not wish.capture:
         return []
     remote = next((key for key in ("FTP", "SSH", "NFS") if _value(text, key)), None)
     if remote is not None:
         raise UsageError(f"--capture can't save where {remote} in {_CONFIG} says", hint="it saves to KDUMP_COREDIR")
-    hook = filled("initramfs-hook.sh", program=wish.program, image=(IMAGE,))
-    return [Change(_HOOK, hook, 0o755), Change(_SCRIPT, text_of("initramfs-capture.sh"), 0o755)]
+    return [Change(_SCRIPT, filled("initramfs-capture.sh", program=wish.program), 0o755)]
 
 
 def _wrapper(program: tuple[str, ...]) -> bytes:
