@@ -1,6 +1,6 @@
 """Keys that VMCOREINFO lacks, from what else the dump has: its copy in memory, the kernel's symbols and types.
 
-Nothing is looked for before a key is asked for that kernels of this version export, or, of a text that a user gave or
+Memory is not searched before a key is asked for that kernels of this version export, or, of a text that a user gave or
 that is damaged, any key that is known here. A kernel that tells all it should costs nothing.
 """
 
@@ -61,6 +61,11 @@ _EXPORTED: Final[dict[str, tuple[tuple[int, int], tuple[int, int]] | None]] = {
     "SYMBOL(clear_seq)": None,
     "SYMBOL(clear_idx)": None,
 }
+#: Keys that a kernel may rightly lack, but whose lack keeps pages: asked for where that costs little.
+_MAY_LACK: Final = ("NUMBER(PG_hwpoison)",)
+#: How much a key is worth: nothing; a look at symbols where VMCOREINFO tells that they are, and at types where these do; a
+#: search of memory.
+_NOT, _TOLD, _SEARCH = range(3)
 #: A structure that every kernel's types have, and modules' do not.
 _SURE: Final = "page"
 #: From the kernel's text to its last table.
@@ -95,18 +100,20 @@ class Resolver:
         self._thorough = thorough
         self._ways = ways
         self._vmlinux = vmlinux
-        self._busy = self._opened = False
+        self._busy = False
+        self._opened = _NOT
         self._copy: VmcoreInfo | None = None
         self._facts: Facts | None = None
         self._types_from = TYPES
 
     def __call__(self, key: str) -> tuple[str, str] | None:
         """The value of ``key``, and where it is from."""
-        if self._busy or not self._wanted(key):
+        depth = _NOT if self._busy else self._wanted(key)
+        if depth == _NOT:
             return None
         self._busy = True
         try:
-            self._open()
+            self._open(depth)
             return self._answer(key)
         except (KernelError, ReadError) as error:
             self.problems.append(f"{key}: {error}")
@@ -114,26 +121,30 @@ class Resolver:
         finally:
             self._busy = False
 
-    def _wanted(self, key: str) -> bool:
-        """Is ``key`` worth a search?"""
-        if not (self._thorough or self._opened):
-            first, last = _EXPORTED.get(key, (_SINCE, _LATEST)) or (_LATEST, _SINCE)
-            if not first <= self._info.version[:2] <= last:
-                return False
+    def _wanted(self, key: str) -> int:
+        """How much is ``key`` worth?"""
+        depth = self._opened
+        first, last = _EXPORTED.get(key, (_SINCE, _LATEST)) or (_LATEST, _SINCE)
+        if self._thorough or first <= self._info.version[:2] <= last:
+            depth = _SEARCH
+        elif key in _MAY_LACK and self.memory is not None and self._info.told("SYMBOL(kallsyms_names)"):
+            depth = max(depth, _TOLD)
+        if depth == _NOT:
+            return _NOT
         from vmsieve.filters.kernel.facts import is_known
 
-        return is_known(key)
+        return depth if is_known(key) else _NOT
 
-    def _open(self) -> None:
+    def _open(self, depth: int) -> None:
         """Find the copy in memory, the symbols and the types, as far as they are there."""
-        if self._opened:
+        if self._opened >= depth:
             return
-        self._opened = True
+        self._opened = depth
         if not self._ways:
             return
         from vmsieve.filters.kernel.signs import Signs
 
-        signs = Signs(self._physical.source, self._likely())
+        signs = Signs(self._physical.source, self._likely()) if depth == _SEARCH else None
         facts = self._facts = self._open_symbols(signs)
         try:
             self._copy = self._open_copy(facts)
@@ -152,7 +163,7 @@ class Resolver:
                 yield start, start + _IMAGE_MOST
         yield from likely(self._physical, self._arch)
 
-    def _open_symbols(self, signs: Signs) -> Facts:
+    def _open_symbols(self, signs: Signs | None) -> Facts:
         from vmsieve.filters.kernel.facts import SYMBOL_NAMES, Facts
 
         order = self._physical.byte_order
@@ -162,6 +173,8 @@ class Resolver:
             with suppress(KernelError, ReadError):
                 table = open_kallsyms(self.memory.read, order, self._info)
                 return Facts(table.addresses(SYMBOL_NAMES), self.memory.read, None, order)
+        if signs is None:
+            return Facts({}, self._physical.read, None, order)
         from vmsieve.filters.kernel.image import find_image
 
         try:
@@ -194,7 +207,7 @@ class Resolver:
                 return copy
         return VmcoreInfo.parse(b"")
 
-    def _open_types(self, facts: Facts, signs: Signs) -> Btf | None:
+    def _open_types(self, facts: Facts, signs: Signs | None) -> Btf | None:
         """The types: where the symbols say, or else where a search finds them."""
         if TYPES not in self._ways:
             return None
@@ -209,6 +222,8 @@ class Resolver:
                 types.load(TYPE_NAMES)
                 if types.knows(_SURE):
                     return types
+        if signs is None:
+            return None
         found = find_btf(self._physical.read, order, signs.types(), TYPE_NAMES, _SURE)
         self._types_from = TYPES if found is None else f"{TYPES} that a search of memory found at {found.place:#x}"
         return found
@@ -221,7 +236,7 @@ class Resolver:
             text, typed = self._facts.answer(key, self._info.value("OSRELEASE"))
             if text is not None and (TYPES if typed else SYMBOLS) in self._ways:
                 return text, self._types_from if typed else SYMBOLS
-        if self._copy is None and MEMORY in self._ways:
+        if self._copy is None and MEMORY in self._ways and self._opened == _SEARCH:
             self._copy = self._search_copy()
             text = self._copy.value(key)
             if text is not None:

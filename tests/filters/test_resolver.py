@@ -120,13 +120,24 @@ def test_a_value_that_is_no_number(scratch: Path) -> None:
 
 
 def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None:
-    """In the dump's own VMCOREINFO: a key of other versions, or of an option of the kernel's."""
+    """In the dump's own VMCOREINFO: a key of an option of the kernel's, but by what costs little and matters."""
     source = open_source(str(dump("demo.elf", scratch)))
-    assert source.vmcoreinfo is not None
-    source.vmcoreinfo = without(source.vmcoreinfo, "NUMBER(PG_hwpoison)")
+    whole = source.vmcoreinfo
+    assert whole is not None
+    expected = kept(scan(source, learn(source), 31, Silent()))
+    source.vmcoreinfo = without(whole, "NUMBER(PG_hwpoison)")
+    for told in (True, False):
+        if not told:
+            source.vmcoreinfo = re.sub(rb"SYMBOL\(kallsyms_.*\n", b"", source.vmcoreinfo)
+        knowledge = learn(source)
+        found = kept(scan(source, knowledge, 31, Silent()))
+        assert knowledge.info is not None
+        assert list(knowledge.info.origins) == (["NUMBER(PG_hwpoison)"] if told else [])
+        assert (found == expected, found & expected) == (told, expected)
+    source.vmcoreinfo = without(whole, "SYMBOL(clear_idx)")
     knowledge = learn(source)
-    scan(source, knowledge, 31, Silent())
     assert knowledge.info is not None
+    assert knowledge.info.symbol("clear_idx") is None
     assert knowledge.info.origins == {}
     source.close()
 
