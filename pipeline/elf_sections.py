@@ -16,8 +16,9 @@ from vmsieve.formats.frames import frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import ExitStack
     from typing import BinaryIO
+
+    from vmsieve.formats.contexts import ExitStack
 
 __all__ = ["Section", "open_section"]
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 import struct
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.kernel.btf import Btf
 from vmsieve.filters.kernel.facts import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES, VARIABLES, Facts
+from vmsieve.formats.contexts import ExitStack
 from vmsieve.formats.errors import FormatError, ReadError, UsageError
 from vmsieve.pipeline.dwarf import Dwarf
 from vmsieve.pipeline.elf_sections import open_section

@@ -63,7 +63,7 @@ _EXPORTED: Final[dict[str, tuple[tuple[int, int], tuple[int, int]] | None]] = {
 }
 #: Keys that a kernel may rightly lack, but whose lack keeps pages: asked for where that costs little.
 _MAY_LACK: Final = ("NUMBER(PG_hwpoison)",)
-#: How much a key is worth: nothing; a look at symbols where VMCOREINFO tells that they are, and at types where these do; a
+#: How much a key is worth: nothing; a look at symbols where VMCOREINFO tells of them, and at types where these do; a
 #: search of memory.
 _NOT, _TOLD, _SEARCH = range(3)
 #: A structure that every kernel's types have, and modules' do not.
