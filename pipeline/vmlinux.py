@@ -70,8 +70,7 @@ def describe(path: str) -> bytes:
     except ImportError as error:
         raise UsageError("a vmlinux file is read with pyelftools, which is not installed", file=path) from error
     try:
-        with ExitStack() as stack:
-            file = stack.enter_context(open(path, "rb"))
+        with open(path, "rb") as file, ExitStack() as stack:
             _refuse_other(file.read(_BOOT_MARK.stop), path)
             return _Vmlinux(path, file, ELFFile(file), stack).text()
     except OSError as error:
