@@ -122,7 +122,7 @@ def _write(
                 target.finish()
         except OutputError as error:
             # What is there stays marked as torn: the mark is only taken away by a write that succeeds.
-            report.incomplete, report.stopped = True, error
+            report.incomplete, report.stopped = True, report.stopped or error
             report.full |= error.full
             report.notes.append(f"the dump could not be finished: {error}")
     report.bytes_out = target.size()
