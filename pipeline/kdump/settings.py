@@ -11,7 +11,7 @@ from typing import Final
 
 from vmsieve.formats.records import record
 
-__all__ = ["Setting", "assignments", "directives", "last", "lines_of"]
+__all__ = ["Setting", "assignments", "directives", "last", "lines_of", "value_of"]
 
 _ASSIGNMENT: Final = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 
@@ -79,3 +79,9 @@ def _word(text: str) -> str | None:
 def last(settings: list[Setting], *keys: str) -> Setting | None:
     """The last of ``settings`` with one of these keys: it is the one that counts."""
     return next((one for one in reversed(settings) if one.key in keys), None)
+
+
+def value_of(text: str, key: str) -> str:
+    """What the assignments in ``text`` set ``key`` to; empty if they don't, or if only a shell could tell."""
+    found = last(assignments(text), key)
+    return (found.value if found else "") or ""

@@ -14,7 +14,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.kdump.changes import Change, Draft
 from vmsieve.pipeline.kdump.collector import Collector, refusal
 from vmsieve.pipeline.kdump.flavours import Flavour, Goal, Parts, Wish
-from vmsieve.pipeline.kdump.settings import assignments, last
+from vmsieve.pipeline.kdump.settings import assignments, value_of
 from vmsieve.pipeline.kdump.texts import filled
 
 if TYPE_CHECKING:
@@ -30,37 +30,32 @@ _SCRIPT: Final = "/etc/initramfs-tools/scripts/local-bottom/vmsieve"
 _OPTIONS: Final = "-F -c -d 31"
 
 
-def _value(text: str, key: str) -> str:
-    found = last(assignments(text), key)
-    return (found.value if found else "") or ""
-
-
 def _collector(_: System, text: str) -> Collector:
     return _set_in(text)
 
 
 def _set_in(text: str) -> Collector:
-    options = _value(text, "MAKEDUMP_ARGS")
+    options = value_of(text, "MAKEDUMP_ARGS")
     words = (options or _OPTIONS).split()
     if not words or not words[0].startswith("-F"):
         words.append("-F")
-    ours = _value(text, "PATH").split(":")[0] == _FOLDER
+    ours = value_of(text, "PATH").split(":")[0] == _FOLDER
     origin = f"MAKEDUMP_ARGS in {_CONFIG}" if options else "the service's default"
     return Collector(("makedumpfile", *words), ours, True, origin)
 
 
 def _goal(_: System, text: str) -> Goal:
     for key in ("FTP", "SSH", "NFS"):
-        value = _value(text, key)
+        value = value_of(text, key)
         if value:
             return Goal("remote", value, f"{key} in {_CONFIG}")
-    return Goal("folder", _value(text, "KDUMP_COREDIR") or "/var/crash", f"KDUMP_COREDIR in {_CONFIG}")
+    return Goal("folder", value_of(text, "KDUMP_COREDIR") or "/var/crash", f"KDUMP_COREDIR in {_CONFIG}")
 
 
 def _parts(system: System, release: str) -> Parts:
     text = system.text(_CONFIG) or ""
-    kernel = _value(text, "KDUMP_KERNEL") or f"/boot/vmlinuz-{release}"
-    initramfs = _value(text, "KDUMP_INITRD") or f"/var/lib/kdump/initrd.img-{release}"
+    kernel = value_of(text, "KDUMP_KERNEL") or f"/boot/vmlinuz-{release}"
+    initramfs = value_of(text, "KDUMP_INITRD") or f"/var/lib/kdump/initrd.img-{release}"
     there = [path if system.exists(path) else None for path in (kernel, initramfs)]
     return Parts(there[0], there[1], in_initramfs=False)
 
@@ -88,7 +83,7 @@ def _captures(text: str, wish: Wish) -> list[Change]:
     """What saves a dump from the initramfs, before the system is booted any further."""
     if not wish.capture:
         return []
-    remote = next((key for key in ("FTP", "SSH", "NFS") if _value(text, key)), None)
+    remote = next((key for key in ("FTP", "SSH", "NFS") if value_of(text, key)), None)
     if remote is not None:
         raise UsageError(f"--capture can't save where {remote} in {_CONFIG} says", hint="it saves to KDUMP_COREDIR")
     return [Change(_SCRIPT, filled("initramfs-capture.sh", program=wish.program), 0o755)]

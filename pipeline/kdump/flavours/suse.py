@@ -14,7 +14,7 @@ from vmsieve.pipeline.kdump.changes import Change, Draft
 from vmsieve.pipeline.kdump.collector import Collector
 from vmsieve.pipeline.kdump.dracut import MODULE, MODULE_SETUP, module_change
 from vmsieve.pipeline.kdump.flavours import Flavour, Goal, Parts, Wish
-from vmsieve.pipeline.kdump.settings import assignments, last
+from vmsieve.pipeline.kdump.settings import assignments, value_of
 from vmsieve.pipeline.kdump.texts import filled, text_of
 
 if TYPE_CHECKING:
@@ -30,25 +30,20 @@ _OTHER: Final = "/usr/lib/vmsieve/makedumpfile"
 _FORMATS: Final = {"ELF": "-E", "compressed": "-c", "lzo": "-l", "snappy": "-p", "zstd": "-z"}
 
 
-def _value(text: str, key: str) -> str:
-    found = last(assignments(text), key)
-    return (found.value if found else "") or ""
-
-
 def _collector(system: System, text: str) -> Collector:
-    transfer = _value(text, "KDUMP_TRANSFER")
+    transfer = value_of(text, "KDUMP_TRANSFER")
     if transfer:
         words = tuple(transfer.split())
         return Collector(words, words[0] == _TRANSFER, False, f"KDUMP_TRANSFER in {_CONFIG}")
-    level = _value(text, "KDUMP_DUMPLEVEL") or "31"
-    form = _FORMATS.get(_value(text, "KDUMP_DUMPFORMAT") or "compressed", "-z")
-    words = ("makedumpfile", "-F", form, "-d", level, *_value(text, "MAKEDUMPFILE_OPTIONS").split())
+    level = value_of(text, "KDUMP_DUMPLEVEL") or "31"
+    form = _FORMATS.get(value_of(text, "KDUMP_DUMPFORMAT") or "compressed", "-z")
+    words = ("makedumpfile", "-F", form, "-d", level, *value_of(text, "MAKEDUMPFILE_OPTIONS").split())
     ours = system.exists(MODULE_SETUP)
     return Collector(words, ours, True, f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG}")
 
 
 def _goal(_: System, text: str) -> Goal:
-    where = _value(text, "KDUMP_SAVEDIR") or "/var/crash"
+    where = value_of(text, "KDUMP_SAVEDIR") or "/var/crash"
     kind, separator, path = where.partition("://")
     if not separator or kind.lower() == "file":
         return Goal("folder", path or where, f"KDUMP_SAVEDIR in {_CONFIG}")
@@ -72,7 +67,7 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
     if not wish.capture:
         wrapper = filled("makedumpfile.sh", program=(_PROGRAM,), fallback=(_OTHER,))
         return [module_change(wish.program), Change(f"{MODULE}/makedumpfile", wrapper, 0o755)]
-    where = _value(draft.text, "KDUMP_SAVEDIR")
+    where = value_of(draft.text, "KDUMP_SAVEDIR")
     kind, separator, rest = where.partition("://")
     if separator and (kind.lower() in ("ftp", "sftp", "scp") or ":" in rest.partition("@")[0] * ("@" in rest)):
         raise UsageError(
