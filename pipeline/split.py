@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import Bitmap, address_of, cut_bits
-from vmsieve.formats.contexts import ExitStack
+from vmsieve.formats.contexts import ExitStack, suppress
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.kernels.bits import count_bits
 from vmsieve.formats.outputs._split import SplitWriter
@@ -110,7 +110,7 @@ class SplitTarget:
             OutputError: One exists and overwriting was not asked for, or is the input, or can't be opened.
             UsageError: One is named twice, or can't be written at chosen positions.
         """
-        if len({os.path.realpath(path) for path in plan.split}) < len(plan.split):
+        if len(set(map(_identity, plan.split))) < len(plan.split):
             raise UsageError("a file is named twice among those that the dump is to be shared out to")
         with ExitStack() as stack:
             self._targets = [
@@ -152,3 +152,14 @@ class SplitTarget:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
+
+
+def _identity(path: str) -> object:
+    """What tells files from each other, whatever their names: those that are not there yet, by folder and name."""
+    with suppress(OSError):
+        there = os.stat(path)
+        return there.st_rdev or (there.st_dev, there.st_ino)
+    with suppress(OSError):
+        folder = os.stat(os.path.dirname(path) or ".")
+        return folder.st_dev, folder.st_ino, os.path.basename(path)
+    return path

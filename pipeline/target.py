@@ -15,14 +15,14 @@ from vmsieve.pipeline.pool import usable_cores
 from vmsieve.pipeline.streams import stdout_fd
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from vmsieve.formats.outputs import Description, OutputFormat, Writer
     from vmsieve.pipeline.framing import FramedStream
     from vmsieve.pipeline.plan import Plan
 
-__all__ = ["Target"]
+__all__ = ["Target", "open_output"]
 
 
 class Target:
@@ -39,8 +39,8 @@ class Target:
 
     cuts: Sequence[int] = ()
 
-    def __init__(self, plan: Plan, form: OutputFormat) -> None:
-        """Open it.
+    def __init__(self, plan: Plan, form: OutputFormat, inputs: Sequence[str] | None = None) -> None:
+        """Open it; ``inputs``: the files that are read, where the plan's input is not all of them.
 
         Raises:
             OutputError: It exists and overwriting was not asked for, or is the input, or can't be opened.
@@ -51,7 +51,12 @@ class Target:
         self._stream = self._framed(plan, name) if plan.frame is not None else None
         self._path = plan.output
         self._stdout = plan.output == "-"
-        self._fd = stdout_fd() if self._stdout else self._open(plan)
+        self._created = False
+        if self._stdout:
+            self._fd = stdout_fd()
+        else:
+            inputs = input_paths(plan.input) if inputs is None else inputs
+            self._fd, self._created = open_output(plan.output, inputs, force=plan.force)
         mode = os.fstat(self._fd).st_mode
         # Standard output may be a file that someone else appends to: it is a stream whatever it is connected to.
         positions = not (self._stdout or self._stream) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
@@ -79,40 +84,6 @@ class Target:
 
         chosen = chosen_frame(plan)
         return FramedStream(*chosen, plan.threads or usable_cores(), Sender(self._send, name)) if chosen else None
-
-    def _open(self, plan: Plan) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-        self._created = False
-        try:
-            there = os.stat(plan.output)
-        except FileNotFoundError:
-            flags |= os.O_EXCL
-            self._created = True
-        except OSError as error:
-            raise OutputError(f"can't write the output: {error.strerror}", file=plan.output) from error
-        else:
-            if stat.S_ISREG(there.st_mode):
-                if not plan.force:
-                    raise OutputError("the output exists already", file=plan.output, hint="-f overwrites it")
-                flags |= os.O_TRUNC
-            if plan.input != "-" and any(self._is_output(path, there) for path in input_paths(plan.input)):
-                raise OutputError("the output is the input", file=plan.output)
-        try:
-            # A dump holds what was in memory: passwords, keys. Only its owner may read it.
-            return os.open(plan.output, flags, 0o600)
-        except OSError as error:
-            raise OutputError(f"can't write the output: {error.strerror}", file=plan.output) from error
-
-    @staticmethod
-    def _is_output(path: str, there: os.stat_result) -> bool:
-        """Whether ``path`` is the file, or another name of the disk, that will be written; others are not harmed."""
-        try:
-            one = os.stat(path)
-        except OSError:
-            return False
-        if stat.S_ISBLK(there.st_mode) and stat.S_ISBLK(one.st_mode):
-            return one.st_rdev == there.st_rdev
-        return stat.S_ISREG(there.st_mode) and os.path.samestat(one, there)
 
     def _send(self, data: memoryview) -> int:
         try:
@@ -169,3 +140,46 @@ class Target:
         os.close(self._fd)
         if error is not None and self._created and empty:
             os.unlink(self._path)
+
+
+def open_output(path: str, inputs: Iterable[str], *, force: bool) -> tuple[int, bool]:
+    """Open ``path`` for writing, with care for what is there; returns the descriptor, and whether the file was made.
+
+    Args:
+        path: A file to be made, a file that ``force`` allows to empty, or what is no file.
+        inputs: The files that are read; ``-``: standard input.
+        force: An existing file may be overwritten.
+
+    Raises:
+        OutputError: It exists and must not be overwritten, or is one of the inputs, or can't be opened.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        flags |= os.O_EXCL
+    except OSError as error:
+        raise OutputError(f"can't write the output: {error.strerror}", file=path) from error
+    else:
+        if stat.S_ISREG(there.st_mode):
+            if not force:
+                raise OutputError("the output exists already", file=path, hint="-f overwrites it")
+            flags |= os.O_TRUNC
+        if any(_is_output(one, there) for one in inputs):
+            raise OutputError("the output is the input", file=path)
+    try:
+        # A dump holds what was in memory: passwords, keys. Only its owner may read it.
+        return os.open(path, flags, 0o600), bool(flags & os.O_EXCL)
+    except OSError as error:
+        raise OutputError(f"can't write the output: {error.strerror}", file=path) from error
+
+
+def _is_output(path: str, there: os.stat_result) -> bool:
+    """Whether ``path`` is the file, or another name of the disk, that will be written; others are not harmed."""
+    try:
+        one = os.fstat(0) if path == "-" else os.stat(path)
+    except OSError:
+        return False
+    if stat.S_ISBLK(there.st_mode) and stat.S_ISBLK(one.st_mode):
+        return one.st_rdev == there.st_rdev
+    return stat.S_ISREG(there.st_mode) and os.path.samestat(one, there)

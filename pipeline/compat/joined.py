@@ -29,7 +29,7 @@ def join_parts(request: Request, voice: Voice) -> int:
     from vmsieve.pipeline.reassemble import reassemble
 
     *parts, path = request.operands
-    plan = Plan(",".join(parts), path, force=request.has("f"), size_limit=request.size_limit)
+    plan = Plan(parts[0], path, force=request.has("f"), size_limit=request.size_limit)
     if not reassemble(plan, parts, voice.steps()):
         voice.error("the dump is incomplete: it, or a file that it is made of, lacks pages")
         return EXIT_FAILED

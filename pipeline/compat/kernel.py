@@ -10,13 +10,14 @@ from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.contexts import contextmanager, suppress
 from vmsieve.formats.errors import KernelError, OutputError, UsageError
-from vmsieve.formats.inputs import open_source
+from vmsieve.formats.inputs import input_paths, open_source
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.commands._shared import read_vmcoreinfo, read_vmlinux
 from vmsieve.pipeline.compat.figures import release_lines
 from vmsieve.pipeline.compat.request import WrongReleaseError
 from vmsieve.pipeline.log import write_log
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK
+from vmsieve.pipeline.target import open_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def opened(request: Request) -> Iterator[tuple[Source, Knowledge]]:
 def save_log(request: Request, voice: Voice) -> int:
     """Write the kernel's log; returns the exit status."""
     output = request.output
-    with opened(request) as (_, knowledge), _log_file(output, force=request.has("f")) as out:
+    with opened(request) as (_, knowledge), _log_file(request) as out:
         identity = knowledge.identity
         voice.debug(release_lines(identity.utsname[2], identity.crash_time))
         since_clear = request.has("partial-dmesg")
@@ -82,21 +83,21 @@ def save_log(request: Request, voice: Voice) -> int:
 
 
 @contextmanager
-def _log_file(path: str, *, force: bool) -> Iterator[BinaryIO]:
+def _log_file(request: Request) -> Iterator[BinaryIO]:
     """The file of a log: for its owner alone, and no other file is lost for it unless that is wished for."""
+    path = request.output
     if path == "-":
         yield sys.stdout.buffer
         return
+    fd, made = open_output(path, input_paths(request.operands[0]), force=request.has("f"))
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL), 0o600)
-        try:
-            with open(fd, "wb") as out:
-                yield out
-        finally:
-            if os.path.getsize(path) == 0:
-                os.unlink(path)
+        with open(fd, "wb") as out:
+            yield out
     except OSError as error:
         raise OutputError(f"can't write the log: {error.strerror}", file=path) from error
+    finally:
+        if made and os.path.getsize(path) == 0:
+            os.unlink(path)
 
 
 def _limited(out: BinaryIO, name: str, limit: int | None) -> Callable[[bytes], object]:
@@ -117,8 +118,10 @@ def save_vmcoreinfo(request: Request, voice: Voice) -> int:
     """Write the VMCOREINFO of a vmlinux file; returns the exit status."""
     text, path = read_vmlinux(request.values["x"]), request.values["g"]
     assert text is not None
+    # As makedumpfile does, it overwrites what was made before.
+    fd, _ = open_output(path, [request.values["x"]], force=True)
     try:
-        with open(path, "wb") as out:
+        with open(fd, "wb") as out:
             out.write(text)
     except OSError as error:
         raise OutputError(f"can't write VMCOREINFO: {error.strerror}", file=path) from error

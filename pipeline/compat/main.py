@@ -34,7 +34,7 @@ def main(words: Sequence[str]) -> int:
     if request.checking:
         return EXIT_OK
     if request.has("h", "v"):
-        return _about(request)
+        return _about(request, voice)
     try:
         with interruptible():
             voice.errors(request.without)
@@ -57,10 +57,10 @@ def _wrong(error: UsageError, words: Sequence[str]) -> int:
     return EXIT_FAILED
 
 
-def _about(request: Request) -> int:
+def _about(request: Request, voice: Voice) -> int:
     from vmsieve.pipeline.compat.about import help_lines, version_lines
 
-    print("\n".join(help_lines() if request.has("h") else version_lines()))  # noqa: T201
+    voice.common("\n".join(help_lines() if request.has("h") else version_lines()))
     return EXIT_OK
 
 

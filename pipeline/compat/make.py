@@ -29,7 +29,7 @@ def make_dump(request: Request, voice: Voice) -> int:
     texts = _texts(request)
     report, stopped = None, None
     for number, level in enumerate(request.levels):
-        plan = _plan(request, level)
+        plan = _plan(request, level, force=request.has("f") or number > 0)
         try:
             report = dump(plan, voice.steps(), *texts)
             stopped = report.stopped
@@ -61,7 +61,7 @@ def _texts(request: Request) -> tuple[bytes | None, bytes | None]:
     return kernel_texts(request)
 
 
-def _plan(request: Request, level: int) -> Plan:
+def _plan(request: Request, level: int, *, force: bool) -> Plan:
     split = tuple(request.operands[1:]) if request.has("split") and not request.has("dry-run") else ()
     output = ", ".join(split) or request.output
     return Plan(
@@ -71,7 +71,7 @@ def _plan(request: Request, level: int) -> Plan:
         codec=None if request.has("E") else request.codec,
         format="elf" if request.has("E") else "kdump",
         flattened=request.has("F") and output != "/dev/null",
-        force=request.has("f"),
+        force=force,
         threads=affordable(request.number("num-threads")),
         size_limit=request.size_limit,
         mapped=not request.has("non-mmap"),
@@ -83,13 +83,16 @@ def _plan(request: Request, level: int) -> Plan:
 
 def _delete(plan: Plan) -> bool:
     """Delete what was written; False where that does not make room: a pipe, a device."""
-    for path in plan.split or (plan.output,):
+    # What was not worth keeping is gone already.
+    paths = [path for path in plan.split or (plan.output,) if os.path.exists(path)]
+    if plan.output == "-" or not all(stat.S_ISREG(os.stat(path).st_mode) for path in paths):
+        return False
+    for path in paths:
         try:
-            if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
-                return False
-            os.unlink(path)
-        except FileNotFoundError:
-            continue  # nothing was worth keeping
+            # The dump belongs where a link leads to.
+            os.truncate(path, 0)
+            if not os.path.islink(path):
+                os.unlink(path)
         except OSError as error:
             raise OutputError(f"can't delete the incomplete dump: {error.strerror}", file=path) from error
     return True

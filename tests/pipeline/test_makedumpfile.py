@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -455,6 +456,60 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(option.typed in told for option in options.OPTIONS)
     assert main(["-v"]) == 0
     assert {"lzo\tenabled", "snappy\tenabled", "zstd\tenabled"} <= set(capsys.readouterr().out.splitlines())
+
+
+def test_nobody_hears_the_help() -> None:
+    """Standard output that is full or closed is no reason for a traceback."""
+    for words in (["-h"], ["-v"], ["--check-params"]):
+        for out in (os.open("/dev/full", os.O_WRONLY), os.open(os.devnull, os.O_RDONLY)):
+            ran = subprocess.run(
+                [sys.executable, "-c", PROGRAM, *words], env=environment(), stdout=out, stderr=subprocess.PIPE,
+                check=False,
+            )  # fmt: skip
+            os.close(out)
+            assert b"Traceback" not in ran.stderr
+
+
+def test_what_is_read_is_not_overwritten(core: Path, demo: Path, tmp_path: Path) -> None:
+    """Not by any name it has, with -f neither: not by a log, a joined dump, a rebuilt one, VMCOREINFO."""
+    there = demo.read_bytes()[: 1 << 20]
+    source = tmp_path / "in"
+    source.write_bytes(there)
+    os.link(source, tmp_path / "link")
+    for words in (("--dump-dmesg", "-f", source, source), ("--dump-dmesg", "-f", source, tmp_path / "link")):
+        assert b"is the input" in run(*words).stderr
+    flat, parts = tmp_path / "flat", [tmp_path / "part,1", tmp_path / "part,2"]
+    flat.write_bytes(run("-F", "-d", "31", core).stdout)
+    assert main(["--split", "-d", "31", str(core), *map(str, parts)]) == 0
+    before = [path.read_bytes() for path in (flat, parts[0])]
+    with flat.open("rb") as stream:
+        assert b"is the input" in run("-R", "-f", flat, stdin=stream).stderr
+    assert b"is the input" in run("--reassemble", "-f", *parts, parts[0]).stderr
+    assert [path.read_bytes() for path in (flat, parts[0])] == before
+    assert source.read_bytes() == there
+
+
+def test_a_log_for_no_file_removes_none(demo: Path, tmp_path: Path) -> None:
+    """A device or a FIFO that takes the log is still there afterwards."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE) as reader:
+        assert main(["--dump-dmesg", "-f", str(demo), str(fifo)]) == 0
+        told, _ = reader.communicate()
+    assert b"Linux version" in told
+    assert fifo.is_fifo()
+
+
+def test_the_next_level_goes_where_a_link_leads(core: Path, tmp_path: Path) -> None:
+    """The link stays, and what it names is the smaller dump."""
+    link, target = tmp_path / "link", tmp_path / "target"
+    target.touch()
+    link.symlink_to(target)
+    make(core, tmp_path / "ours", 31, codec="zlib")
+    limit = (tmp_path / "ours").stat().st_size + 4096
+    assert main(["-f", "-c", "-d", "0,31", "-L", str(limit), str(core), str(link)]) == 0
+    assert link.is_symlink()
+    assert target.read_bytes() == (tmp_path / "ours").read_bytes()
 
 
 def test_it_loads_little(demo: Path, tmp_path: Path) -> None:

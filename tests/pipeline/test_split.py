@@ -207,6 +207,10 @@ def test_the_command_line(core: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "new").exists()
     with pytest.raises(UsageError, match="named twice"):
         make(core, tmp_path / "x", split=(paths[0], str(tmp_path / ".." / tmp_path.name / "a")), force=True)
+    os.link(paths[0], tmp_path / "other name")
+    with pytest.raises(UsageError, match="named twice"):
+        make(core, tmp_path / "x", split=(paths[0], str(tmp_path / "other name")), force=True)
+    (tmp_path / "other name").unlink()
     with pytest.raises(OutputError, match="is the input"):
         make(core, tmp_path / "x", split=(str(core), paths[0]), force=True)
     assert main(["--reassemble", *paths, str(tmp_path / "out")]) == 0
