@@ -105,6 +105,8 @@ class Watcher:
 
     def __init__(self) -> None:
         self.asked = 0
+        # Whoever started this may not have wanted to hear of its children; we must.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
 
     def close(self) -> None:
@@ -158,16 +160,17 @@ class Watcher:
         told = 0.0
         while True:
             came = _signal.sigtimedwait(_ALL, 1.0)
+            again = self.asked
+            if came is not None and came.si_signo in _ASKS:
+                self.asked = came.si_signo
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 return "", status
+            if again and came is not None and came.si_signo in _ASKS:
+                return "stopped", _kill(pid)
             now = time.monotonic()
             if board.beats != beats:
                 beats, beaten = board.beats, now
-            if came is not None and came.si_signo in _ASKS:
-                if self.asked:
-                    return "stopped", _kill(pid)
-                self.asked = came.si_signo
             if not told and (self.asked or (limits.end and now >= limits.end)):
                 os.kill(pid, _signal.SIGTERM)
                 told = now

@@ -6,6 +6,7 @@ What holds nothing but zeros becomes a hole; what can't be read becomes zeros, a
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -58,6 +59,8 @@ class PlainCopy:
             self._size = os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
             raise FormatError(f"can't open the input: {error.strerror}", file=job.input) from error
+        if not self._size or stat.S_ISDIR(os.fstat(self._fd).st_mode):
+            raise FormatError("there is nothing in the input that could be copied", file=job.input)
         head = self._read(0, min(_STEP, self._size))
         self._order = ">" if head[elf.EI_DATA : elf.EI_DATA + 1] == bytes([elf.ELFDATA2MSB]) else "<"
         self._flags = head[_FLAGS] if head.startswith(elf.MAGIC) and len(head) >= elf.EHDR_SIZE else b""

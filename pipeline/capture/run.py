@@ -30,7 +30,7 @@ _MARGIN, _MARGIN_LEAST, _MARGIN_MOST = 0.05, 0.5, 10.0
 #: Seconds that may be spent on showing the log.
 _PATIENCE = 60.0
 _RESULTS = {
-    EXIT_OK: "whole", EXIT_FAILED: "failed", EXIT_USAGE: "failed", EXIT_WEAKER: "weaker", EXIT_INCOMPLETE: "incomplete",
+    EXIT_OK: "whole", EXIT_FAILED: "failed", EXIT_WEAKER: "weaker", EXIT_INCOMPLETE: "incomplete",
 }  # fmt: skip
 
 
@@ -42,6 +42,9 @@ def capture(wish: Wish) -> int:
     except OSError as error:
         say(f"can't open {wish.input}: {error.strerror}")
         return EXIT_FAILED
+    if os.path.realpath(wish.status) == os.path.realpath(wish.input):
+        say(f"{wish.status} is the input: the record goes beside the dump")
+        wish.status = ""
     try:
         site = open_site(wish)
     except ValueError as error:
@@ -103,11 +106,10 @@ class _Capture:
         outcome: dict[str, Any] = {"end": "failed"}
         while step is not None:
             outcome = self._try(step)
-            if outcome["end"] in ("finished", "usage", "stopped") or self._watcher.asked:
+            if outcome["end"] in ("finished", "stopped") or self._watcher.asked:
                 break
             step = self._following(step, outcome)
-        if outcome["end"] != "usage":
-            self._log_at_last()
+        self._log_at_last()
         status = self._status(outcome)
         self._close(status)
         self._watcher.close()
@@ -182,7 +184,7 @@ class _Capture:
 
     def _smaller(self, step: Step, outcome: dict[str, Any]) -> Step | None:
         """A dump that leaves out more, if it is known to fit where this one did not."""
-        if self._wish.level == 31 or step.plain or step.facts == "headers" or self._site.kept is None:
+        if self._wish.level == 31 or step.plain or step.facts == "headers" or "pages" not in outcome:
             return None
         smaller = self._ladder.smaller(step)
         told = self._run("estimate", Job(self._wish, smaller, self._site, 0), Limits(stall=self._wish.stall))
@@ -208,8 +210,6 @@ class _Capture:
             self._take_log(self._run("log_alone", job, Limits(end=self._end, stall=self._wish.stall)))
 
     def _status(self, outcome: dict[str, Any]) -> int:
-        if outcome["end"] == "usage":
-            return EXIT_USAGE
         if outcome["end"] == "finished":
             if outcome["incomplete"]:
                 return EXIT_INCOMPLETE

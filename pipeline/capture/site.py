@@ -54,8 +54,12 @@ class Site:
         return os.path.join(self.path, _PARTIAL_LOG)
 
     def status(self, asked: str) -> str:
-        """Where the record belongs; empty: nowhere."""
-        return asked or (os.path.join(self.path, _STATUS) if self.directory else "")
+        """Where the record belongs; empty: nowhere. By no name ``asked`` for does it take a dump's or a log's place."""
+        own = os.path.join(self.path, _STATUS) if self.directory else ""
+        if own and os.path.basename(asked).startswith(_DUMP):
+            here, there = (os.path.realpath(os.path.dirname(path) or ".") for path in (own, asked))
+            return own if here == there else asked
+        return asked or own
 
     def room(self) -> int | None:
         """Bytes that a dump may take if what was kept goes; None: that can't be told, or does not matter."""
@@ -151,13 +155,17 @@ def open_site(wish: Wish) -> Site:
     try:
         mode = os.stat(wish.target).st_mode
     except FileNotFoundError:
+        if os.path.abspath(wish.target).startswith("/dev/"):
+            # A disk that is not there: a directory in its place would be in memory.
+            raise
         os.makedirs(wish.target, 0o700)
         mode = stat.S_IFDIR
     if stat.S_ISREG(mode):
         raise ValueError(f"{wish.target}: a capture takes a directory, which it makes if need be, not a file")
     if not stat.S_ISDIR(mode):
         return Site(wish.target, "device" if stat.S_ISBLK(mode) else "stream")
-    taken = any(os.path.lexists(os.path.join(wish.target, name)) for name in (_DUMP, _PARTIAL, _LOG))
+    names = (_DUMP, _PARTIAL, _LOG, _PARTIAL_LOG, _STATUS)
+    taken = any(os.path.lexists(os.path.join(wish.target, name)) for name in names)
     site = Site(_stamped(wish.target) if wish.stamp or taken else wish.target, "directory")
     if not site.alive():
         # Ask once more, for the reason.

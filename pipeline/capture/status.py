@@ -53,6 +53,9 @@ def replace_file(path: str, data: bytes) -> None:
     Raises:
         OSError: It can't.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        _tell_device(path, data)
+        return
     made = f"{path}.new"
     fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -69,6 +72,15 @@ def replace_file(path: str, data: bytes) -> None:
         if fd >= 0:
             os.close(fd)
     sync_directory(os.path.dirname(path) or ".")
+
+
+def _tell_device(path: str, data: bytes) -> None:
+    """Write ``data`` to what is no file and must stay what it is; a FIFO that nobody reads is not waited for."""
+    fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
 
 
 def sync_directory(path: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.filters.knowledge import learn_from
-from vmsieve.formats.errors import KernelError, OutputError, UsageError, VmsieveError, WeakerError
+from vmsieve.formats.errors import KernelError, OutputError, VmsieveError, WeakerError
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.capture import child
 from vmsieve.pipeline.capture.status import sync_directory
@@ -79,7 +79,7 @@ def perform(job: Job, board: Board) -> dict[str, Any]:
     """Do ``job``; what came of it, in values that ``marshal`` knows. Raises nothing.
 
     ``end`` of the result: ``finished`` (whole, if not ``incomplete``), ``weaker`` (nothing was written, as less would
-    be left out than asked), ``full``, ``output``, ``stopped``, ``usage``, ``memory``, ``failed``.
+    be left out than asked), ``full``, ``output``, ``stopped``, ``memory``, ``failed``.
     """
     result: dict[str, Any] = {"end": "failed", "error": "", "notes": []}
     try:
@@ -100,7 +100,7 @@ def _told(error: BaseException) -> tuple[str, str]:
         return "output", str(error)
     if isinstance(error, OutputError):
         return "full" if error.full else "output", str(error)
-    kinds = {Interrupted: "stopped", UsageError: "usage", WeakerError: "weaker", VmsieveError: "failed"}
+    kinds = {Interrupted: "stopped", WeakerError: "weaker", VmsieveError: "failed"}
     for kind, end in kinds.items():
         if isinstance(error, kind):
             return end, str(error)

@@ -53,6 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
     output = arguments.output.rstrip("/")
     if os.path.lexists(output) and not arguments.force:
         raise UsageError("OUTPUT exists", file=output, hint="-f replaces it")
+    _check_replaceable(output)
     parent = os.path.dirname(os.path.abspath(output))
     try:
         work = tempfile.mkdtemp(prefix=".vmsieve-image.", dir=parent)
@@ -68,6 +69,20 @@ def _run(arguments: argparse.Namespace) -> int:
         raise OutputError(f"can't make the image: {error.strerror}", file=error.filename or output) from error
     tell([told])
     return EXIT_OK
+
+
+def _check_replaceable(output: str) -> None:
+    """With -f, an image is replaced, and what else is there is not lost.
+
+    Raises:
+        UsageError: OUTPUT is something else.
+    """
+    from vmsieve.pipeline.image.tree import MANIFEST
+
+    if not os.path.lexists(output) or os.path.isfile(output):
+        return
+    if not os.path.isdir(output) or (os.listdir(output) and not os.path.exists(os.path.join(output, MANIFEST))):
+        raise UsageError("OUTPUT is no image: it is not replaced", file=output)
 
 
 def _told(tree: Tree, version: str, *, trial: bool) -> str:

@@ -287,6 +287,58 @@ def test_a_directory_that_holds_a_dump_is_left_as_it_is(core: Path, tmp_path: Pa
     assert names(made) == {"vmcore", "vmcore-status.json"}
 
 
+@pytest.mark.parametrize("name", ["vmcore-dmesg-incomplete.txt", "vmcore-status.json"])
+def test_what_an_earlier_crash_left_of_a_log_stays(name: str, core: Path, tmp_path: Path) -> None:
+    """A crash that left no more than a part of its log, or the record, keeps it."""
+    (tmp_path / name).write_bytes(b"an earlier crash")
+    assert run.capture(Wish({"input": core, "target": tmp_path})) == 0
+    assert (tmp_path / name).read_bytes() == b"an earlier crash"
+    assert not (tmp_path / "vmcore").exists()
+
+
+def test_the_record_takes_nothing_away(core: Path, tmp_path: Path) -> None:
+    """Wherever it is asked to go: not the dump's place, not the input's, not that of a device."""
+    source = tmp_path / "in"
+    os.link(core, source)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for number, status in enumerate((tmp_path / "out0" / "vmcore", source, fifo)):
+        target = tmp_path / f"out{number}"
+        run.capture(Wish({"input": source, "target": target, "status": status}))
+        assert contents(target / "vmcore")
+        assert (target / "vmcore-status.json").exists() == (status != fifo)
+    assert fifo.is_fifo()
+    assert source.stat().st_size == core.stat().st_size
+
+
+@pytest.mark.parametrize("source", ["empty", "folder", "/dev/zero"])
+def test_an_input_without_bytes_is_no_dump(source: str, tmp_path: Path) -> None:
+    """Nothing is called a dump that holds none of the input; and it comes to an end."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "folder").mkdir()
+    status, told = capture(tmp_path / source, tmp_path / "out")
+    assert (status, told["result"], told["dump"]) == (1, "failed", None)
+    assert names(tmp_path / "out") == {"vmcore-status.json"}
+
+
+def test_no_room_for_a_later_step_either(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step dies half-way; the second finds no room for its first byte: what the first left is told of."""
+    real = work.perform
+
+    def broken(job: Job, board: child.Board) -> dict[str, Any]:
+        if job.mapped:
+            Path(job.output).write_bytes(b"x" * 500)
+            board.tell(child.COPYING, 1, 2)
+            die(signal.SIGKILL)
+        job.limit = 1
+        return real(job, board)
+
+    monkeypatch.setattr(work, "perform", broken)
+    status, told = capture(core, tmp_path / "out", level=1)
+    assert (status, told["dump"]["share"]) == (4, "50 %")
+    assert steps(told)[:2] == [("as asked", "crashed"), ("with less", "full")]
+
+
 def test_what_an_earlier_step_left_stays_until_there_is_more(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,16 +112,35 @@ def test_nowhere_to_write(source: Path, tmp_path: Path) -> None:
 
 
 def test_what_makes_no_sense_is_refused(source: Path, tmp_path: Path) -> None:
-    """No input, a file as target, an unknown codec: one line, and no directory that means nothing."""
+    """No input, a file as target, a disk that is not there: one line, and no directory that means nothing."""
     (tmp_path / "file").touch()
     assert ends(tmp_path / "none", tmp_path / "out")[0] == 1
     assert not (tmp_path / "out").exists()
     assert ends(source, tmp_path / "file")[0] == 2
-    assert ends("--codec", "rot13", source, tmp_path / "out")[0] == 2
+    assert ends(source, "/dev/vmsieve-no-such-disk")[0] == 1
+    assert not os.path.exists("/dev/vmsieve-no-such-disk")
     status, said = ends("-d", "99", source, tmp_path / "out")
     assert status == 2
     assert said == ["vmsieve capture: argument -d/--level: a number from 0 to 31, not '99' "
                     "(try 'vmsieve capture --help')"]  # fmt: skip
+
+
+@pytest.mark.parametrize("codec", ["rot13", "zstd:99"])
+def test_a_wrong_codec_costs_no_dump(codec: str, source: Path, tmp_path: Path) -> None:
+    """After a crash nobody can set it right: the dump is made with another one, and that is said."""
+    status, said = ends("--codec", codec, source, tmp_path)
+    assert status == 0
+    assert said[0].startswith("vmsieve: as asked: ")
+    assert "codec" in said[0]
+    assert compared(source, tmp_path / "vmcore").right
+
+
+def test_started_by_who_ignores_children(source: Path, tmp_path: Path) -> None:
+    """As of an init or a shell with ``trap '' CHLD``: the steps' ends are seen all the same."""
+    running = start("-q", source, tmp_path, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert compared(source, tmp_path / "vmcore").right
 
 
 def test_the_first_process_stays_small() -> None:

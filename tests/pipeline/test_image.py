@@ -48,6 +48,18 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "image"
 
 
+def test_no_other_folder_is_taken_for_an_image(tmp_path: Path) -> None:
+    """-f replaces an image; a folder of something else stays, and so does what is no file."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter").touch()
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("mine", "fifo"):
+        made = vmsieve("image", "-f", "--no-trial", tmp_path / name)
+        assert (made.status, "is no image" in made.err) == (2, True)
+    assert (tmp_path / "mine" / "letter").exists()
+    assert (tmp_path / "fifo").is_fifo()
+
+
 def files(root: Path) -> set[str]:
     return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_symlink() or not p.is_dir()}
 
