@@ -96,7 +96,11 @@ class Classifier:
         self._layout = PageLayout(info, memmap.struct_page_size)
         self._prepare(memory, thorough)
         self.notes += dict.fromkeys(text for levels, text in self._layout.notes if levels & level)
-        self.weaker = bool(self.notes) or any(rule.levels & level for rule in self.rules if rule.name in self.off)
+        # Rules of no level matter at all that look for what a page is.
+        asked = [
+            rule.levels & level or (level & ~1 and not rule.levels) for rule in self.rules if rule.name in self.off
+        ]
+        self.weaker = bool(self.notes) or any(asked)
         # Where struct pages are mapped, or else copied to; neither takes room before it is used.
         self._mapped, self._pages = (memoryview(anonymous(_BYTES)) for _ in range(2))
         self._at_once = _BYTES // self._layout.size

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RULE"]
 
+#: Kernels since then export the key with those of huge pages (kernel/crash_core.c): one that has one of these has it.
+_SINCE: Final = (5, 3)
+_BESIDE: Final = ("NUMBER(HUGETLB_PAGE_DTOR)", "NUMBER(PG_hugetlb)", "NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)")
+
 
 @inline
 def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
@@ -24,8 +28,10 @@ def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: i
 
 
 def _prepare(layout: PageLayout) -> list[int]:
-    if layout.info.number("PAGE_OFFLINE_MAPCOUNT_VALUE") is None:
-        raise RuleOff(None)
+    info = layout.info
+    if info.number("PAGE_OFFLINE_MAPCOUNT_VALUE") is None:
+        lost = info.version >= _SINCE and any(info.told(key) is not None for key in _BESIDE)
+        raise RuleOff("offline pages are kept: NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE) is missing" if lost else None)
     return list(layout.page_type("PAGE_OFFLINE_MAPCOUNT_VALUE", "offline pages can't be told from others"))
 
 

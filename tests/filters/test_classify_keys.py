@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Keys of features that a kernel may be built without: nothing tells that from a key that is missing.
 OPTIONAL = {
-    "NUMBER(PG_hwpoison)", "NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)", "NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)",
+    "NUMBER(PG_hwpoison)", "NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)",
 }  # fmt: skip
 #: Keys whose loss makes no difference, because something else tells the same.
 SPARE = {
