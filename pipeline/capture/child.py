@@ -136,8 +136,8 @@ class Watcher:
             os.close(reader)
         if status is not None and os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 and result is not None:
             return result
-        where = PHASES[board.phase]
-        return {"end": verdict or "crashed", "error": f"{_ended(status)} while {where}"}
+        what = verdict if verdict and status is not None else _ended(status)
+        return {"end": verdict or "crashed", "error": f"{what} while {PHASES[board.phase]}"}
 
     def _work(self, work: Work, board: Board, writer: int) -> NoReturn:
         """The child's life."""
@@ -145,6 +145,8 @@ class Watcher:
         try:
             # Its own group: what a terminal sends goes to the first process, which passes it on.
             os.setpgid(0, 0)
+            # What a terminal would do to those who write to it from behind: stop them (termios(3), TOSTOP).
+            _signal.signal(_signal.SIGTTOU, _signal.SIG_IGN)
             protect(_LAST)
             _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
             data = marshal.dumps(work(board))

@@ -235,7 +235,8 @@ class _Capture:
 
     def _close(self, status: int) -> None:
         if self._site.directory and not self._log["complete"]:
-            if not self._site.there():
+            unsaved = self._log.get("bytes") and not file_size(self._log["file"])
+            if unsaved or not self._site.there():
                 _show_log(self._wish, self._watcher)
             self._lost.append(f"the kernel log is not whole: {self._log.get('error') or 'it was not reached'}")
         self._record["result"], self._record["exit_status"] = _RESULTS[status], status

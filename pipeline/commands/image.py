@@ -44,7 +44,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--python", metavar="PROGRAM", help="the Python to take along; default: this one")
     parser.add_argument("--no-trial", dest="trial", action="store_false", help="don't try the image")
-    parser.add_argument("-f", dest="force", action="store_true", help="replace an existing OUTPUT")
+    parser.add_argument("-f", dest="force", action="store_true", help="replace an image or archive that is OUTPUT")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import random
+import resource
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -111,6 +114,15 @@ def test_nowhere_to_write(source: Path, tmp_path: Path) -> None:
     assert any("sysrq" in line.lower() or "panic" in line.lower() for line in said)
 
 
+def test_no_room_for_the_log(source: Path, tmp_path: Path) -> None:
+    """Files can be made, and nothing written to them: the end of the kernel log is on the console."""
+    running = start(source, tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert b"sysrq" in said.lower()
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_makes_no_sense_is_refused(source: Path, tmp_path: Path) -> None:
     """No input, a file as target, a disk that is not there: one line, and no directory that means nothing."""
     (tmp_path / "file").touch()
@@ -141,6 +153,27 @@ def test_started_by_who_ignores_children(source: Path, tmp_path: Path) -> None:
     running.communicate(timeout=60)
     assert running.returncode == 0
     assert compared(source, tmp_path / "vmcore").right
+
+
+def test_a_terminal_does_not_stop_the_child() -> None:
+    """With ``stty tostop``, who is not in front may not write to it; the child, in a group of its own, may."""
+    code = (
+        "import fcntl, os, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0)\n"
+        "from vmsieve.pipeline.capture.child import Board, Limits, Watcher\n"
+        "told = Watcher().run(lambda board: {'end': str(os.write(2, b'said'))}, Board(), Limits(stall=3))\n"
+        "os.write(1, told['end'].encode())"
+    )
+    front, back = pty.openpty()
+    modes = termios.tcgetattr(back)
+    modes[3] |= termios.TOSTOP
+    termios.tcsetattr(back, termios.TCSANOW, modes)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, stderr=back, check=False,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(back)
+    os.close(front)
+    assert ran.stdout == b"4"
 
 
 def test_the_first_process_stays_small() -> None:
