@@ -6,62 +6,31 @@ import ctypes
 import sys
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.kernels import classify as k
+from vmsieve.filters.check import Doubts, Places, expected_blocks
+from vmsieve.filters.histogram import Histogram, dropping
+from vmsieve.filters.kernels import classify as kernels
+from vmsieve.filters.kernels import struct_page as k
 from vmsieve.filters.pages import NOWHERE, PageLayout
-from vmsieve.filters.rules import PARAMETERS, Rule, RuleOff, struct_page_rules
-from vmsieve.formats.bitmap import address_of
+from vmsieve.filters.rules import PARAMETERS, RuleOff, struct_page_rules
+from vmsieve.formats.bitmap import BLOCK, address_of
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.mapping import anonymous
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from vmsieve.filters.kernel.memmap import MemMap
     from vmsieve.filters.kernel.memory import VirtualMemory
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 
-__all__ = ["Classifier", "Histogram", "dropping", "tally"]
+__all__ = ["Classifier"]
 
+_WORD = (1 << 64) - 1
 _BYTES = 1 << 20  # of struct pages that are classified at a time
 _RETRY = 64  # struct pages that are given up together when they can't be read
 _WITNESSED = 32768  # struct pages that are believed together: 2 MiB of them, mapped by one entry as a rule
 _HUGETLB = {"": 0, "type": 1, "flag": 2, "dtor": 3}
-
-
-class Histogram:
-    """How many page frames have which class: 256 counters."""
-
-    def __init__(self) -> None:
-        self._words = (ctypes.c_uint64 * 256)()
-
-    @property
-    def address(self) -> int:
-        """Of the counters, for kernels."""
-        return ctypes.addressof(self._words)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Each class that occurs, with its count."""
-        return ((which, count) for which, count in enumerate(self._words) if count)
-
-
-def dropping(rules: list[Rule], level: int) -> int:
-    """The class bits that drop a page at dump level ``level``."""
-    return sum(1 << i for i, rule in enumerate(rules) if rule.levels & level or not rule.levels)
-
-
-def tally(histogram: Iterable[tuple[int, int]], rules: list[Rule], level: int) -> dict[str, int]:
-    """Pages dropped at ``level`` by rule name, each counted for the first rule that drops it; and ``"kept"``.
-
-    ``histogram``: pairs of a class and how many pages have it.
-    """
-    counts = {rule.name: 0 for rule in rules}
-    counts["kept"] = 0
-    drop = dropping(rules, level)
-    for which, count in histogram:
-        hits = which & drop
-        name = rules[(hits & -hits).bit_length() - 1].name if hits else "kept"
-        counts[name] += count
-    return counts
+_SOME = 1 << 14  # page frames among which there is a slab page
 
 
 class Classifier:
@@ -73,12 +42,17 @@ class Classifier:
         notes: Sentences on what else limits the scan.
         unread: Page frames kept because their struct pages could not be read or believed.
         weaker: Something that the level asks for was not done.
+        places: Where the struct pages are that were read.
+        page_size: Bytes.
     """
 
     def __init__(
-        self, memory: VirtualMemory, memmap: MemMap, info: VmcoreInfo, level: int, *, thorough: bool = False
-    ) -> None:
-        """Prepare for dump level ``level``; ``thorough``: the classes serve all levels at once, more slowly.
+        self, memory: VirtualMemory, memmap: MemMap, info: VmcoreInfo, level: int, *, thorough: bool = False,
+        doubts: Doubts | None = None,
+    ) -> None:  # fmt: skip
+        """Prepare for dump level ``level``.
+
+        ``thorough``: the classes serve all levels at once, more slowly; ``doubts``: what an earlier scan raised.
 
         Raises:
             KernelError: What no rule can do without is missing.
@@ -92,9 +66,13 @@ class Classifier:
         self.unread = 0
         self._words = (ctypes.c_uint64 * k.WORDS)()
         self._parameters = ctypes.addressof(self._words)
-        self._page_size = info.page_size or memory.physical.source.page_size or 4096
+        self.page_size = info.page_size or memory.physical.source.page_size or 4096
         self._layout = PageLayout(info, memmap.struct_page_size)
+        self._doubts = doubts if doubts is not None else Doubts()
+        self.places = Places(self._doubts.contested)
         self._prepare(memory, thorough)
+        self._counted = None if thorough or self._doubts.verify or not self._free() else expected_blocks(memory, info)
+        self._set(k.VERIFY, int(self._counted is None))
         self.notes += dict.fromkeys(text for levels, text in self._layout.notes if levels & level)
         # Rules of no level matter at all that look for what a page is.
         asked = [
@@ -104,6 +82,7 @@ class Classifier:
         # Where struct pages are mapped, or else copied to; neither takes room before it is used.
         self._mapped, self._pages = (memoryview(anonymous(_BYTES)) for _ in range(2))
         self._at_once = _BYTES // self._layout.size
+        self._seen = 0
         self._believed: int | None = None  # physical address that follows the last struct pages that were believed
         self._window, self._address = address_of(self._mapped), address_of(self._pages)
 
@@ -125,6 +104,9 @@ class Classifier:
             k.SLAB_TYPE: layout.slab_type,
             k.SLAB_MASK: layout.slab_mask,
             k.SLAB_FLAG: layout.slab_flag,
+            k.REFCOUNT: layout.offset_count or 0,
+            k.COUNT_MASK: 0 if layout.offset_count is None else 0xFFFFFFFF,
+            k.LRU: layout.flag("PG_lru"),
             k.THOROUGH: int(thorough),
         }
         if order is not None and layout.head_mask:
@@ -146,6 +128,8 @@ class Classifier:
         active = 0
         for i, rule in enumerate(self.rules):
             try:
+                if rule.name in self._doubts.off:
+                    raise RuleOff(self._doubts.off[rule.name])
                 parameters = rule.prepare(self._layout)
             except RuleOff as off:
                 if off.reason is not None:
@@ -158,7 +142,61 @@ class Classifier:
             if rule.name == "hwpoison":
                 self._set(k.POISON, parameters[0])
                 self._set(k.POISON_BIT, 1 << i)
+            if rule.name == "free":
+                self._set(k.FREE_BIT, 1 << i)
+            if rule.name in ("free", "unaccepted"):
+                self._set(k.LIFELESS, self._words[k.LIFELESS // 8] | 1 << i)
         return active
+
+    def _free(self) -> bool:
+        """Whether blocks of free pages are looked for."""
+        return bool(self._words[k.ACTIVE // 8] & self._words[k.FREE_BIT // 8])
+
+    @property
+    def conflicts(self) -> int:
+        """Pages that would be dropped by struct pages that are in memory where others are too."""
+        return self._words[k.CONFLICTS // 8]
+
+    @property
+    def blocks_differ(self) -> bool:
+        """Whether other free blocks were found than the kernel counted."""
+        return self._counted is not None and self.blocks[1 : len(self._counted)] != self._counted[1:]
+
+    @property
+    def blocks(self) -> list[int]:
+        """Free blocks found, by order; those of one page are not counted."""
+        return self._words[k.ORDERS_AT // 8 :]
+
+    @property
+    def slabs_unknown(self) -> str | None:
+        """Why slab pages can't be told from others, if so."""
+        user = next(i for i, rule in enumerate(self.rules) if rule.name == "user")
+        if not self._words[k.ACTIVE // 8] >> user & 1:
+            return None
+        if self._words[k.MIXED // 8]:
+            return "pages are marked as slab pages and as page cache"
+        if not self._words[k.SLABS // 8] and self._seen >= _SOME:
+            return "no slab page was found, so they can't be told from others"
+        return None
+
+    @property
+    def memory_read(self) -> set[int]:
+        """Blocks of 4 KiB of physical memory that tell of the kernel."""
+        return self._memory.physical.blocks
+
+    def rule_that_drops(self, pfn: int) -> tuple[str, str]:
+        """Name and title of the rule that a page is dropped by; ends the scan."""
+        self.places = Places(self._doubts.contested)
+        self._forget()
+        for first, classes, count in self.classify(pfn // BLOCK * BLOCK, pfn + 1):
+            if first <= pfn < first + count and (hits := classes[pfn - first] & self.drop):
+                rule = self.rules[(hits & -hits).bit_length() - 1]
+                return rule.name, rule.title
+        raise AssertionError
+
+    def _forget(self) -> None:
+        for offset in (k.BLOCK_END, k.COMPOUND_END):
+            self._set(offset, 0)
 
     def classify(self, first_pfn: int, end_pfn: int) -> Iterator[tuple[int, bytearray, int]]:
         """Classes of the page frames ``first_pfn .. end_pfn`` that have a struct page, a run at a time.
@@ -169,6 +207,7 @@ class Classifier:
         classes = bytearray(self._at_once)
         out = address_of(classes)
         for run in self._memmap.runs(first_pfn, end_pfn):
+            self._set(k.BASE, run.vaddr - run.first_pfn * self._layout.size & _WORD)
             for at in range(0, run.count, _WITNESSED):
                 count = min(_WITNESSED, run.count - at)
                 pfn, vaddr = run.first_pfn + at, run.vaddr + at * self._layout.size
@@ -196,7 +235,7 @@ class Classifier:
     def _is_kernels(self, vaddr: int) -> bool:
         layout = self._layout
         try:
-            pfn = self._memory.translate(vaddr)[0] // self._page_size
+            pfn = self._memory.translate(vaddr)[0] // self.page_size
             run = next(self._memmap.runs(pfn, pfn + 1), None)
             if run is None:
                 return True
@@ -208,9 +247,9 @@ class Classifier:
             if int.from_bytes(head, "little" if self._memory.physical.byte_order == "little" else "big") & 1:
                 return False
         words, which = type(self._words).from_buffer_copy(self._words), bytearray(1)
-        for offset, value in ((k.ACTIVE, self._known), (k.BLOCK_END, 0), (k.COMPOUND_END, 0)):
+        for offset, value in ((k.ACTIVE, self._known), (k.BLOCK_END, 0), (k.COMPOUND_END, 0), (k.ALIASES, 0)):
             words[offset // 8] = value
-        k.classify_pages(ctypes.addressof(words), address_of(page), pfn, 1, 0, address_of(which))
+        kernels.classify_pages(ctypes.addressof(words), address_of(page), pfn, 1, 0, address_of(which))
         return which[0] == 0
 
     def _stretch(
@@ -224,10 +263,14 @@ class Classifier:
         self, pfn: int, count: int, vaddr: int, classes: bytearray, out: int
     ) -> Iterator[tuple[int, bytearray, int]]:
         address, size = self._window, self._layout.size
-        if count <= _RETRY or not self._memory.map_at(address, vaddr, count * size):
+        pieces = self._memory.pieces(vaddr, count * size)
+        if pieces is None or count <= _RETRY or not self._memory.map_at(address, pieces):
             address = self._address
             try:
-                self._memory.read_into(vaddr, self._pages[: count * size])
+                if pieces is None:
+                    self._memory.read_into(vaddr, self._pages[: count * size])  # says what is wrong
+                else:
+                    self._memory.read_pieces(pieces, self._pages[: count * size])
             except VmsieveError as error:
                 if count > _RETRY:
                     for at in range(0, count, _RETRY):
@@ -235,8 +278,36 @@ class Classifier:
                     return
                 self._give_up(count, f"struct pages can't be read ({error})")
                 return
-        k.classify_pages(self._parameters, address, pfn, count, 0, out)
+        marks = self.places.enter(vaddr % 4096, pieces or [], k.ALIAS, k.CONTESTED)
+        if marks is not None:
+            self._set(k.ALIASES, address_of(marks))
+            self._set(k.PHASE, vaddr % 4096)
+        kernels.classify_pages(self._parameters, address, pfn, count, 0, out)
+        if marks is not None:
+            self._set(k.ALIASES, 0)
+            if k.CONTESTED in marks:
+                units = min(marks.count(k.CONTESTED) * 4096 // size, count)
+                self._give_up(
+                    units, "struct pages can't be those of this kernel: they disown their own memory, or share it"
+                )
+        self._seen += count
+        if self._words[k.MISPLACED // 8]:
+            self._misplaced(pieces or [])
         yield pfn, classes, count
+
+    def _misplaced(self, pieces: list[tuple[int, int]]) -> None:
+        """Of struct pages that speak of other pages all are suspect; of damaged ones, those of one page."""
+        if self._words[k.MISPLACED // 8] > 1 or len(pieces) > 1:
+            self.places.misplaced += [(paddr, paddr + length) for paddr, length in pieces]
+        self._set(k.MISPLACED, 0)
+        self._set(k.LAST_MISPLACED, 0)
+
+    def conclude(self) -> None:
+        """Say what was not believed in the course of the scan, which is over."""
+        doubts = self._words[k.DOUBTS // 8]
+        if doubts:
+            self.notes.append(f"at {doubts} places struct pages contradict each other; page frames there are kept")
+            self.weaker = True
 
     def _give_up(self, count: int, reason: str) -> None:
         """Keep page frames that can't be judged."""
@@ -255,8 +326,8 @@ class Classifier:
         always = dropping(self.rules, 0)
         end_pfn = first_pfn + len(kept) * 8
         for pfn, classes, count in self.classify(first_pfn, end_pfn):
-            k.apply_classes(address_of(classes), count, address, pfn - first_pfn, self.drop, histogram.address)
+            kernels.apply_classes(address_of(classes), count, address, pfn - first_pfn, self.drop, histogram.address)
             if readable is not None:
-                k.apply_classes(
+                kernels.apply_classes(
                     address_of(classes), count, address_of(readable), pfn - first_pfn, always, scrap.address
                 )

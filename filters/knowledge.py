@@ -50,6 +50,7 @@ class Knowledge:
         problem: Why ``memmap`` is None; None if it is not.
         notes: Sentences on what was found odd on the way.
         phys_base: What a kdump sub-header calls so; 0 where there is none.
+        uncut: The kernel's last struct page may not be where its memory ends.
     """
 
     page_size: int
@@ -60,6 +61,7 @@ class Knowledge:
     problem: str | None = None
     notes: list[str] = field(default_factory=list)
     phys_base: int = 0
+    uncut: bool = False
 
     def max_pfn(self, end: int) -> int:
         """One above the highest page frame worth looking at, of memory that ends at physical address ``end``.
@@ -68,7 +70,7 @@ class Knowledge:
         that a hypervisor dumps too. makedumpfile leaves it out likewise.
         """
         top = -(-end // self.page_size)
-        if self.memmap is None or self.memmap.damaged or not self.memmap.end_pfn:
+        if self.memmap is None or self.memmap.damaged or not self.memmap.end_pfn or self.uncut:
             return top
         return min(top, self.memmap.end_pfn)
 
@@ -142,11 +144,26 @@ def _learn_memory(
     knowledge: Knowledge, source: Source, info: VmcoreInfo, arch: Arch, memory: VirtualMemory, resolver: Resolver
 ) -> None:
     knowledge.info = info
+    memory.physical.begin_noting()
     knowledge.memory = resolver.memory = memory
     knowledge.phys_base = memory.translator.phys_base or 0
     knowledge.page_size = _page_size(source, info, [])
     knowledge.memmap = open_memmap(memory, info, arch, -(-source.end() // knowledge.page_size))
     knowledge.notes.extend(knowledge.memmap.notes)
+    ends = _end_of_nodes(memory, info)
+    if ends > knowledge.memmap.end_pfn:
+        knowledge.uncut = True
+        knowledge.notes.append("memory sections are missing: the kernel's nodes reach further; their pages are kept")
+
+
+def _end_of_nodes(memory: VirtualMemory, info: VmcoreInfo) -> int:
+    """One above the kernel's last page frame by what its nodes say; 0 if that can't be told."""
+    from vmsieve.filters.kernel.zones import end_of_nodes
+
+    try:
+        return end_of_nodes(memory, info)
+    except VmsieveError:
+        return 0
 
 
 def _told_before(notes: list[str], knowledge: Knowledge) -> Knowledge:

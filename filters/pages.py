@@ -53,6 +53,7 @@ class PageLayout:
         offset_flags, offset_mapping, offset_kind: Of the fields every rule reads; ``kind`` is the word that is
             ``_mapcount`` for a mapped page and the page type for others.
         offset_private: Of ``private``, or None.
+        offset_count: Of the reference counter, or None.
         offset_head: Of ``compound_head`` (``compound_info`` since v7.1), bit 0 of which marks a tail; or None.
         head_mask: Mask of the flag that marks the head of a compound page; 0 if not known.
         order: Where compound pages keep their order; None if not known.
@@ -74,14 +75,53 @@ class PageLayout:
         self.offset_mapping = self._field("mapping")
         self.offset_kind = self._field("_mapcount")
         self.offset_private = self._optional("private")
+        count = self._optional("_refcount", 4)
+        # Its name until v4.6.
+        self.offset_count = self._optional("_count", 4) if count is None else count
+        self._demand_order()
         mask = info.number("PG_head_mask")
         self.head_mask = mask if mask is not None and 0 < mask < 1 << 64 else 0
         self.order = self._order()
         self.offset_head = self._tail_mark()
         self._note_compound()
-        slab = info.number("PAGE_SLAB_MAPCOUNT_VALUE")
-        self.slab_type, self.slab_mask = (slab & _U32, _type_mask(slab & _U32)) if slab is not None else (0, 0)
+        slab = self.type_of("PAGE_SLAB_MAPCOUNT_VALUE")
+        self.slab_type, self.slab_mask = (slab, _type_mask(slab)) if slab is not None else (0, 0)
         self.slab_flag = 0 if self.slab_mask else self.flag("PG_slab")
+
+    def _demand_order(self) -> None:
+        """Make sure that the fields are where fields can be: a wrong digit in an offset is not believed.
+
+        ``struct page`` (``include/linux/mm_types.h``) begins with its flags, and has its counters side by side.
+
+        Raises:
+            KernelError: They are not.
+        """
+        words = [self.offset_mapping, *(at for at in (self.offset_private,) if at is not None)]
+        counters = [self.offset_kind, *(at for at in (self.offset_count,) if at is not None)]
+        taken = [byte for at in (self.offset_flags, *words) for byte in range(at, at + 8)]
+        taken += [byte for at in counters for byte in range(at, at + 4)]
+        if (
+            self.offset_flags
+            or any(at % 8 for at in words)
+            or max(counters) - min(counters) not in (0, 4)
+            or len(set(taken)) < len(taken)
+        ):
+            raise KernelError("the offsets of the fields of struct page can't be right", found=sorted(words + counters))
+
+    def type_of(self, key: str) -> int | None:
+        """The page type ``NUMBER(key)`` as its 32-bit word; None if it is not told, or can't be one.
+
+        A type is a word of ones with one bit clear (at first: -128), or, since v6.12, a number in the top byte.
+        """
+        value = self.info.number(key)
+        if value is None:
+            return None
+        word = value & _U32
+        clear = word ^ _U32
+        if value == -128 or (clear and not clear & (clear - 1)) or _type_mask(word) != _U32:
+            return word
+        self.notes.append((31, f"NUMBER({key}) is no page type and not believed"))
+        return None
 
     def _tail_mark(self) -> int | None:
         """Offset of the word that marks a tail: ``compound_head``, since v7.1 ``compound_info``.
@@ -123,10 +163,9 @@ class PageLayout:
         ``page.compound_order`` before; hugetlb became a page type in v6.9 and was a flag of the first tail in v6.6.
         """
         info = self.info
-        hugetlb = info.number("PAGE_HUGETLB_MAPCOUNT_VALUE")
+        hugetlb = self.type_of("PAGE_HUGETLB_MAPCOUNT_VALUE")
         if hugetlb is not None:
-            value = hugetlb & _U32
-            return Order(self.offset_flags, 8, "type", value, _type_mask(value))
+            return Order(self.offset_flags, 8, "type", hugetlb, _type_mask(hugetlb))
         if self.flag("PG_hugetlb"):
             return Order(self.offset_flags, 8, "flag", self.flag("PG_hugetlb"))
         if info.number("PAGE_SLAB_MAPCOUNT_VALUE") is not None:
@@ -170,10 +209,10 @@ class PageLayout:
         Raises:
             RuleOff: The key is missing; ``otherwise`` says what follows.
         """
-        value = self.info.number(key)
-        if value is None:
-            raise RuleOff(f"{otherwise}: NUMBER({key}) is missing")
-        return value & _U32, _type_mask(value & _U32)
+        word = self.type_of(key)
+        if word is None:
+            raise RuleOff(f"{otherwise}: NUMBER({key}) is missing or no page type")
+        return word, _type_mask(word)
 
     def demand_tails(self, otherwise: str) -> None:
         """Make sure that tails of compound pages can be told from other pages; their fields mean something else.

@@ -5,8 +5,8 @@
 The small dump (an ELF core of x86_64 with four levels of page tables and a vmemmap) is copied. Behind its memory comes
 more: its struct pages are copies of the small machine's, 16 MiB after 16 MiB, every one of them in the file; its
 pages are a hole in the file and read as zeros. Page tables and memory sections are edited so that both vmsieve and
-makedumpfile find the new struct pages where the kernel would have had them. What the editing needs room for takes the
-place of free pages.
+makedumpfile find the new struct pages where the kernel would have had them, and the last zone counts the new free
+blocks. What the editing needs room for takes the place of page cache.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import argparse
 import os
 import struct
 import sys
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.classify import Histogram
+from vmsieve.filters.histogram import Histogram
+from vmsieve.filters.kernel.zones import free_blocks, free_counters
 from vmsieve.filters.knowledge import Knowledge, learn
 from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.inputs import open_source
@@ -63,11 +65,11 @@ class _Small:
         runs = list(kernel.memmap.runs())
         self.vmemmap = runs[0].vaddr - runs[0].first_pfn * _STRUCT_PAGE
         self.changes: dict[int, bytearray] = {}
-        self._free = self._free_pages()
+        self._spare = self._spare_pages()
 
-    def _free_pages(self) -> Iterator[int]:
-        """Physical addresses of pages that only the free rule drops."""
-        classifier = open_classifier(self.kernel, 16, [])
+    def _spare_pages(self) -> Iterator[int]:
+        """Physical addresses of pages of the page cache, which from here on are the kernel's own."""
+        classifier = open_classifier(self.kernel, 4, [])
         assert classifier is not None
         for first in range(0, self.kernel.max_pfn(self.source.end()), BLOCK):
             _, stored = self.source.memory_bits(first, BLOCK, _PAGE)
@@ -75,7 +77,16 @@ class _Small:
             classifier.sieve(first, kept, Histogram())
             for at, (there, left) in enumerate(zip(stored, kept)):
                 if there == 0xFF and left == 0:
-                    yield from ((first + at * 8 + bit) * _PAGE for bit in range(8))
+                    for pfn in range(first + at * 8, first + at * 8 + 8):
+                        self._make_kernels(pfn)
+                        yield pfn * _PAGE
+
+    def _make_kernels(self, pfn: int) -> None:
+        """Give a page the struct page of one that holds struct pages."""
+        own = self.memory.translate(self.vmemmap)[0] // _PAGE
+        one = self.memory.read(self.vmemmap + own * _STRUCT_PAGE, _STRUCT_PAGE)
+        at = self.memory.translate(self.vmemmap + pfn * _STRUCT_PAGE)[0]
+        self.page(at // _PAGE * _PAGE)[at % _PAGE : at % _PAGE + _STRUCT_PAGE] = one
 
     def page(self, paddr: int) -> bytearray:
         """A page of the copy, to be changed."""
@@ -84,8 +95,8 @@ class _Small:
         return self.changes[paddr]
 
     def new_page(self) -> int:
-        """Physical address of a page of zeros, taken from the free ones."""
-        paddr = next(self._free)
+        """Physical address of a page of zeros, taken from the page cache."""
+        paddr = next(self._spare)
         self.changes[paddr] = bytearray(_PAGE)
         return paddr
 
@@ -130,11 +141,17 @@ class _Small:
             raise ValueError("the dump has no 16 MiB of memory without a hole")
         return found
 
-    def struct_pages(self, first_pfn: int) -> bytes:
-        """The struct pages of one tile."""
+    def struct_pages(self, first_pfn: int, to: int) -> bytes:
+        """The struct pages of one tile as they have to be at page frame ``to``: tails point to their heads."""
         out = bytearray(_TILE * _STRUCT_PAGE)
         self.memory.read_into(self.vmemmap + first_pfn * _STRUCT_PAGE, memoryview(out))
-        return bytes(out)
+        at = self.info.offset("page.compound_head")
+        if at is None:
+            return bytes(out)
+        words, moved = array("Q", bytes(out)), (to - first_pfn) * _STRUCT_PAGE
+        marks = slice(at // 8, None, _STRUCT_PAGE // 8)
+        words[marks] = array("Q", [mark + moved * (mark & 1) for mark in words[marks]])
+        return words.tobytes()
 
 
 def make(small: Path, big: Path, gib: int) -> int:
@@ -157,14 +174,40 @@ def make(small: Path, big: Path, gib: int) -> int:
         behind = _write_small(out.fileno(), source, dump, start, sections * _SECTION)
         # The struct pages of the new memory lie at its beginning.
         for i in range(sections * _SECTION_PAGES // _TILE):
-            os.pwrite(out.fileno(), dump.struct_pages(tiles[i % len(tiles)]), behind + i * _TILE * _STRUCT_PAGE)
+            tile = dump.struct_pages(tiles[i % len(tiles)], start // _PAGE + i * _TILE)
+            os.pwrite(out.fileno(), tile, behind + i * _TILE * _STRUCT_PAGE)
         # Memory that holds struct pages is the kernel's own, as it is on the small machine.
         own = dump.memory.translate(dump.vmemmap + tiles[0] * _STRUCT_PAGE)[0] // _PAGE
         one = dump.memory.read(dump.vmemmap + own * _STRUCT_PAGE, _STRUCT_PAGE)
         os.pwrite(out.fileno(), one * (sections * _LARGE // _PAGE), behind)
         os.ftruncate(out.fileno(), behind + sections * _SECTION)
     source.close()
+    _count_blocks(big)
     return (there + sections * _SECTION) // _PAGE
+
+
+def _count_blocks(big: Path) -> None:
+    """Let the last zone count the free blocks that there are."""
+    source = open_source(str(big))
+    kernel = learn(source)
+    classifier = open_classifier(kernel, 16, [])
+    assert classifier is not None
+    assert kernel.memory is not None
+    assert kernel.info is not None
+    for first in range(0, kernel.max_pfn(source.end()), BLOCK):
+        classifier.sieve(first, source.memory_bits(first, BLOCK, _PAGE)[1], Histogram())
+    counted = free_blocks(kernel.memory, kernel.info)
+    ranges = [*source.ranges()]
+    data = -(-(elf.EHDR_SIZE + (len(ranges) + 1) * elf.PHDR_SIZE + len(source.notes)) // _PAGE) * _PAGE
+    with big.open("r+b") as out:
+        for order, place in enumerate(free_counters(kernel.memory, kernel.info)[-1]):
+            paddr, at = kernel.memory.translate(place)[0], data
+            number = kernel.memory.u64(place) + (classifier.blocks[order] - counted[order] if order else 0)
+            for piece in ranges:
+                if piece.start <= paddr < piece.stored_end:
+                    os.pwrite(out.fileno(), struct.pack("<Q", number), at + paddr - piece.start)
+                at += -(-(piece.stored_end - piece.start) // _PAGE) * _PAGE
+    source.close()
 
 
 def _write_small(fd: int, source: Source, dump: _Small, start: int, size: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.classify import Classifier, tally
+from vmsieve.filters.histogram import tally
 from vmsieve.filters.kernels.classify import census_pages
 from vmsieve.filters.rules import rules
 from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
@@ -15,11 +15,13 @@ from vmsieve.formats.kernels.pack import pack_pages
 from vmsieve.formats.kernels.zero import zero_pages
 from vmsieve.formats.records import field, record
 from vmsieve.pipeline.pages import Gatherer, Pages
-from vmsieve.pipeline.scan import blocks_with_memory, looks_at_struct_pages, open_classifier
+from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.scan import blocks_with_memory, looks_at_struct_pages, open_classifier, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from vmsieve.filters.classify import Classifier
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.filters.rules import Rule
     from vmsieve.formats.inputs import Source
@@ -101,8 +103,9 @@ def take_census(source: Source, knowledge: Knowledge, progress: Progress, cells:
 
     ``cells``: of a map, to be filled on the way.
     """
+    doubts = scan(source, knowledge, 31, Silent()).doubts
     census = Census(knowledge.page_size, knowledge.max_pfn(source.end()))
-    classifier = open_classifier(knowledge, 31, census.notes, thorough=True)
+    classifier = open_classifier(knowledge, 31, census.notes, thorough=True, doubts=doubts)
     census.rules = classifier.rules if classifier is not None else []
     census.weaker = classifier is None
     census.always = knowledge.info is None or looks_at_struct_pages(0, knowledge.info)
@@ -116,6 +119,7 @@ def take_census(source: Source, knowledge: Knowledge, progress: Progress, cells:
     progress.close()
     counter.finish()
     if classifier is not None:
+        classifier.conclude()
         census.weaker |= classifier.weaker
         census.notes += classifier.notes
     return census

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.classify import Classifier, Histogram, tally
+from vmsieve.filters.check import Doubts
+from vmsieve.filters.classify import Classifier
+from vmsieve.filters.histogram import Histogram, tally
 from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.kernels.bits import bridge_gaps
@@ -34,6 +36,7 @@ class Scan:
         bridged: Dropped page frames that go into the output all the same, to fill short gaps.
         weaker: Less was dropped than the level asks for.
         notes: Sentences on why, and on what else was odd.
+        doubts: What it does not rely on.
     """
 
     max_pfn: int
@@ -44,10 +47,16 @@ class Scan:
     bridged: int = 0
     weaker: bool = False
     notes: list[str] = field(default_factory=list)
+    doubts: Doubts | None = None
 
 
-def open_classifier(knowledge: Knowledge, level: int, notes: list[str], *, thorough: bool = False) -> Classifier | None:
-    """A classifier for the kernel, or None when every page has to be kept; says why in ``notes``."""
+def open_classifier(
+    knowledge: Knowledge, level: int, notes: list[str], *, thorough: bool = False, doubts: Doubts | None = None
+) -> Classifier | None:
+    """A classifier for the kernel, or None when every page has to be kept; says why in ``notes``.
+
+    ``thorough``, ``doubts``: see :class:`Classifier`.
+    """
     if knowledge.memory is None or knowledge.memmap is None or knowledge.info is None:
         if level & ~1:
             notes.append(f"every page is kept: {knowledge.problem}")
@@ -55,7 +64,9 @@ def open_classifier(knowledge: Knowledge, level: int, notes: list[str], *, thoro
     if not looks_at_struct_pages(level, knowledge.info):
         return None
     try:
-        classifier = Classifier(knowledge.memory, knowledge.memmap, knowledge.info, level, thorough=thorough)
+        classifier = Classifier(
+            knowledge.memory, knowledge.memmap, knowledge.info, level, thorough=thorough, doubts=doubts
+        )
     except VmsieveError as error:
         notes.append(f"every page is kept: {error}")
         return None
@@ -81,10 +92,28 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress, b
     :func:`looks_at_struct_pages`. ``bridge``:
     fewer dropped pages than that in a row are kept, unless reading them could do harm.
     """
+    doubts = Doubts()
+    while True:
+        result, classifier = _scan_once(source, knowledge, level, progress, bridge, doubts)
+        if classifier is None:
+            result.weaker = bool(level & ~1)
+            return result
+        if not doubts.raised_by(classifier, result.stored, result.kept):
+            break
+        knowledge.uncut |= doubts.uncut
+    classifier.conclude()
+    result.doubts = doubts
+    result.weaker = classifier.weaker or (bool(level & ~1) and bool(knowledge.memmap and knowledge.memmap.damaged))
+    result.notes += classifier.notes
+    return result
+
+
+def _scan_once(
+    source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int, doubts: Doubts
+) -> tuple[Scan, Classifier | None]:
     max_pfn = knowledge.max_pfn(source.end())
-    result = Scan(max_pfn)
-    classifier = open_classifier(knowledge, level, result.notes, thorough=bridge > 0)
-    histogram = Histogram()
+    result, histogram = Scan(max_pfn), Histogram()
+    classifier = open_classifier(knowledge, level, result.notes, thorough=bridge > 0, doubts=doubts)
     progress.step("Classifying pages", max_pfn, knowledge.page_size)
     done = 0
     for first in blocks_with_memory(max_pfn, knowledge.page_size, source):
@@ -103,14 +132,10 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress, b
         result.kept.append(kept)
         progress.advance(min(first + BLOCK, max_pfn) - done)
         done = min(first + BLOCK, max_pfn)
-    if classifier is None:
-        result.weaker = bool(level & ~1)
-        return result
-    result.counts = tally(histogram, classifier.rules, level)
-    del result.counts["kept"]
-    result.weaker = classifier.weaker or (bool(level & ~1) and bool(knowledge.memmap and knowledge.memmap.damaged))
-    result.notes += classifier.notes
-    return result
+    if classifier is not None:
+        result.counts = tally(histogram, classifier.rules, level)
+        del result.counts["kept"]
+    return result, classifier
 
 
 def blocks_with_memory(max_pfn: int, page_size: int, *sources: Source) -> Iterator[int]:

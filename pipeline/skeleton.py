@@ -12,7 +12,7 @@ from ctypes import addressof
 from itertools import compress
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.classify import Histogram
+from vmsieve.filters.histogram import Histogram
 from vmsieve.filters.kernel.identity import HOST_FIELDS, host_places
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.filters.kernels.classify import apply_classes
@@ -29,6 +29,7 @@ from vmsieve.formats.records import field, record
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.copy import Copied, copy_pages
 from vmsieve.pipeline.pages import Gatherer, Pages
+from vmsieve.pipeline.progress import Silent
 from vmsieve.pipeline.scan import Scan, blocks_with_memory, open_classifier, scan
 from vmsieve.pipeline.skeleton_pages import Blanked, PageKinds, count_ones, expanded, keep_common, set_bits
 from vmsieve.pipeline.target import Target
@@ -192,7 +193,8 @@ class _Maker:
 
     def _classify(self) -> None:
         """Find the pages that are the kernel's by their struct pages."""
-        classifier = open_classifier(self._knowledge, _LEVEL, self.result.notes)
+        doubts = scan(self._watched, self._knowledge, _LEVEL, Silent()).doubts
+        classifier = open_classifier(self._knowledge, _LEVEL, self.result.notes, doubts=doubts)
         if classifier is None:
             self.result.weaker = True
             return
@@ -208,6 +210,7 @@ class _Maker:
             cut_bits(bits, max_pfn - first)
             self._kernels.skip(first // BLOCK - len(self._kernels))
             self._kernels.append(bits)
+        classifier.conclude()
         self.result.notes += classifier.notes
         self.result.weaker |= classifier.weaker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.classify import Histogram, dropping, tally
+from vmsieve.filters.histogram import Histogram, dropping, tally
 from vmsieve.filters.kernels.classify import count_missing
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.errors import FormatError

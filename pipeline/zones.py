@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.classify import Histogram, tally
+from vmsieve.filters.histogram import Histogram, tally
 from vmsieve.filters.kernel.zones import find_zones
 from vmsieve.formats.bitmap import BLOCK, address_of, cut_bits
 from vmsieve.formats.errors import VmsieveError

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import struct
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.errors import KernelError
+from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.remembered import remembered
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ MAX_READ = 16 << 20
 _PIECES_MAPPED = 4
 _BLOCK = 4096
 _BLOCKS_KEPT = 32
+_MOST_NOTED = 1 << 12
 _END = 1 << 64
 
 
@@ -34,6 +34,8 @@ class PhysicalMemory:
     Attributes:
         source: The dump.
         byte_order: ``"little"`` or ``"big"``: how :meth:`u64` and the like read numbers.
+        blocks: Numbers of the blocks that were read, up to :data:`_MOST_NOTED`: if what is known of the kernel is
+            right, all of them are its own.
     """
 
     def __init__(self, source: Source) -> None:
@@ -41,9 +43,16 @@ class PhysicalMemory:
         self.byte_order = source.byte_order
         order = ">" if source.byte_order == "big" else "<"
         self._u16, self._u32, self._u64 = (struct.Struct(order + code) for code in "HIQ")
+        self.begin_noting()
+
+    def begin_noting(self) -> None:
+        """Forget which blocks were read: what went before were guesses."""
         self._block = remembered(self._load, _BLOCKS_KEPT)
+        self.blocks: set[int] = set()
 
     def _load(self, number: int) -> bytes:
+        if len(self.blocks) < _MOST_NOTED:
+            self.blocks.add(number)
         out = bytearray(_BLOCK)
         self.source.read_into(number * _BLOCK, memoryview(out))
         return bytes(out)
@@ -121,17 +130,17 @@ class VirtualMemory:
 
     def read_into(self, vaddr: int, out: memoryview) -> None:
         """Fill all of ``out`` with memory from ``vaddr`` on."""
-        done = 0
-        for paddr, length in self.segments(vaddr, len(out)):
-            self.physical.source.read_into(paddr, out[done : done + length])
-            done += length
+        self.read_pieces(list(self.segments(vaddr, len(out))), out)
 
-    def map_at(self, address: int, vaddr: int, size: int) -> bool:
-        """Map memory as :meth:`Source.map_at` does; False where that can't be done, or it lies in many pieces."""
+    def pieces(self, vaddr: int, size: int) -> list[tuple[int, int]] | None:
+        """All of :meth:`segments`, for :meth:`map_at` and :meth:`read_pieces`; None where any can't be translated."""
         try:
-            pieces = list(islice(self.segments(vaddr, size), _PIECES_MAPPED + 1))
-        except KernelError:
-            return False
+            return list(self.segments(vaddr, size))
+        except (KernelError, ReadError):  # the latter: of a page table
+            return None
+
+    def map_at(self, address: int, pieces: list[tuple[int, int]]) -> bool:
+        """Map memory as :meth:`Source.map_at` does; False where that can't be done, or there are many pieces."""
         if len(pieces) > _PIECES_MAPPED:
             return False
         for paddr, length in pieces:
@@ -139,6 +148,13 @@ class VirtualMemory:
                 return False
             address += length
         return True
+
+    def read_pieces(self, pieces: list[tuple[int, int]], out: memoryview) -> None:
+        """Fill ``out`` with the memory of ``pieces``."""
+        done = 0
+        for paddr, length in pieces:
+            self.physical.source.read_into(paddr, out[done : done + length])
+            done += length
 
     def read(self, vaddr: int, size: int) -> bytes:
         """The ``size`` bytes at ``vaddr``, at most :data:`MAX_READ`; small reads are kept for the next ones."""

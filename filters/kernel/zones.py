@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.kernel.memory import VirtualMemory
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 
-__all__ = ["Zone", "find_zones"]
+__all__ = ["Zone", "end_of_nodes", "find_zones", "free_blocks", "free_counters"]
 
 #: What no kernel exceeds: MAX_NUMNODES, MAX_NR_ZONES.
 _MOST_NODES: Final = 4096
@@ -58,8 +58,6 @@ def find_zones(memory: VirtualMemory, info: VmcoreInfo, notes: list[str]) -> lis
     """
     found: list[Zone] = []
     for number, place in enumerate(_nodes(memory, info)):
-        if not place:
-            continue
         try:
             found += _zones(memory, info, place)
         except (KernelError, ReadError) as error:
@@ -71,14 +69,15 @@ def find_zones(memory: VirtualMemory, info: VmcoreInfo, notes: list[str]) -> lis
 
 
 def _nodes(memory: VirtualMemory, info: VmcoreInfo) -> list[int]:
-    """Addresses of the nodes; 0 for a number that no node has."""
+    """Addresses of the nodes."""
     table, count = info.symbol("node_data"), info.length("node_data")
     if table is None or count is None:
         return [info.need("SYMBOL", "contig_page_data")]
     if not 0 < count <= _MOST_NODES:
         raise KernelError("LENGTH(node_data) is not believable", found=count)
     data = memory.read(table, count * 8)
-    return [memory.physical.number(data[at : at + 8]) for at in range(0, len(data), 8)]
+    # Most are 0, and there may be thousands.
+    return [memory.physical.number(data[at : at + 8]) for at in range(0, len(data), 8) if any(data[at : at + 8])]
 
 
 def _zones(memory: VirtualMemory, info: VmcoreInfo, node: int) -> list[Zone]:
@@ -105,6 +104,46 @@ def _zones(memory: VirtualMemory, info: VmcoreInfo, node: int) -> list[Zone]:
             raise KernelError("a zone lies outside of its node", offset=zone, found=f"{begin:#x} + {pages:#x}")
         found.append(Zone(number, _name(memory, zone) or str(i), begin, begin + pages))
     return found
+
+
+def free_counters(memory: VirtualMemory, info: VmcoreInfo) -> list[list[int]]:
+    """Addresses of the counters of free blocks (``nr_free`` of ``struct free_area``): for each zone, by order.
+
+    Raises:
+        KernelError, ReadError: They can't be told.
+    """
+    orders, size = info.need("LENGTH", "zone.free_area"), info.need("SIZE", "free_area")
+    offset, zone_size = info.need("OFFSET", "zone.free_area"), info.need("SIZE", "zone")
+    if not 0 < orders <= 32 or not 24 <= size <= 4096 or size % 8 or offset + orders * size > zone_size > 1 << 16:
+        raise KernelError("LENGTH or OFFSET of zone.free_area is not believable", found=f"{orders} and {offset}")
+    found = []
+    for node in _nodes(memory, info):
+        zones = memory.physical.number(memory.read(node + info.need("OFFSET", "pglist_data.nr_zones"), 4))
+        if not memory.translator.is_kernel(node) or zones > _MOST_ZONES:
+            raise KernelError("a node is not believable", offset=node)
+        first = node + info.need("OFFSET", "pglist_data.node_zones") + offset + size - 8
+        found += [[first + zone * zone_size + order * size for order in range(orders)] for zone in range(zones)]
+    return found
+
+
+def free_blocks(memory: VirtualMemory, info: VmcoreInfo) -> list[int]:
+    """How many free blocks of each order the kernel counts in all zones. Raises as :func:`free_counters`."""
+    return [sum(map(memory.u64, column)) for column in zip(*free_counters(memory, info))]
+
+
+def end_of_nodes(memory: VirtualMemory, info: VmcoreInfo) -> int:
+    """One above the last page frame of any node.
+
+    Raises:
+        KernelError, ReadError: It can't be told.
+    """
+    end = 0
+    for node in _nodes(memory, info):
+        start = memory.u64(node + info.need("OFFSET", "pglist_data.node_start_pfn"))
+        end = max(end, start + memory.u64(node + info.need("OFFSET", "pglist_data.node_spanned_pages")))
+    if not 0 < end <= _MOST_PFN:
+        raise KernelError("the nodes' ends are not believable", found=end)
+    return end
 
 
 def _name(memory: VirtualMemory, spanned: int) -> str | None:

@@ -8,53 +8,59 @@ from __future__ import annotations
 
 from typing import Any, Callable, Final
 
+from vmsieve.filters.kernels.struct_page import (
+    ACTIVE,
+    ALIASES,
+    BASE,
+    BLOCK_CLASS,
+    BLOCK_END,
+    COMPOUND_CLASS,
+    COMPOUND_END,
+    COMPOUND_HEAD,
+    CONFLICTS,
+    CONTESTED,
+    COUNT_BITS,
+    COUNT_MASK,
+    DOUBTS,
+    FLAGS,
+    FREE_BIT,
+    HEAD,
+    HEAD_MASK,
+    KIND,
+    LAST_MISPLACED,
+    LIFELESS,
+    LRU,
+    MAPPING,
+    MISPLACED,
+    MIXED,
+    ORDERS_AT,
+    PHASE,
+    POISON,
+    POISON_BIT,
+    PRIVATE,
+    REFCOUNT,
+    RULES_AT,
+    SIZE,
+    SLABS,
+    SWAP,
+    THOROUGH,
+    VERIFY,
+    believable,
+    compound_pages,
+    copied_head,
+    half,
+    is_free_member,
+    is_hugetlb,
+    is_slab,
+    is_tail_of,
+    word,
+)  # fmt: skip
 from vmsieve.filters.rules import RULE_STRIDE
 from vmsieve.formats.kernels import inline, kernel
 from vmsieve.formats.kernels.families import Plugins
-from vmsieve.formats.kernels.primitives import (
-    load8,
-    load16,
-    load32,
-    load64,
-    prefetch,
-    store8,
-    store64,
-    swap16,
-    swap32,
-    swap64,
-)
+from vmsieve.formats.kernels.primitives import ctz64, load8, load32, load64, prefetch, store8, store64
 
-__all__ = ["RULES_AT", "WORDS", "apply_classes", "census_pages", "classify_pages", "count_missing"]
-
-# The block of parameters: offsets of 64-bit words. The classifier fills it; the last ones carry over between calls.
-SIZE: Final = 0  # bytes of a struct page
-SWAP: Final = 8  # 1: the dump's byte order is not this machine's
-FLAGS: Final = 16  # offsets of fields in a struct page
-MAPPING: Final = 24
-KIND: Final = 32
-PRIVATE: Final = 40
-HEAD: Final = 48  # of the word whose bit 0 marks a tail; NOWHERE: there is none
-HEAD_MASK: Final = 56  # flag that marks the head of a compound page; 0: not known
-ORDER_AT: Final = 64  # of the order in the first tail
-ORDER_WIDTH: Final = 72  # bytes of it; 8: low byte of the word; 0: the order is not known
-HUGETLB_HOW: Final = 80  # 1: the head's type, 2: a flag of the first tail, 3: a number in the first tail, 0: never
-HUGETLB_VALUE: Final = 88
-HUGETLB_AT: Final = 96
-HUGETLB_MASK: Final = 104
-SLAB_TYPE: Final = 112
-SLAB_MASK: Final = 120  # 0: slab pages have no type
-SLAB_FLAG: Final = 128
-ACTIVE: Final = 136  # rules that count, as bits
-THOROUGH: Final = 144  # 1: look at every struct page, so that the classes serve every level
-POISON: Final = 152  # flag of poisoned memory, which counts for a tail too; 0: not known
-POISON_BIT: Final = 160  # the class bit for it
-BLOCK_END: Final = 168  # carried over: page frames below this one belong to a block that was dropped,
-BLOCK_CLASS: Final = 176  # as this class
-COMPOUND_END: Final = 184  # carried over: tails below this one belong to a compound page
-COMPOUND_CLASS: Final = 192  # of this class
-RULES_AT: Final = 256  # the rules' own parameters
-#: 64-bit words of the whole block.
-WORDS: Final = (RULES_AT + 8 * RULE_STRIDE) // 8
+__all__ = ["apply_classes", "census_pages", "classify_pages", "count_missing"]
 
 _NOWHERE: Final = 0xFFFFFFFFFFFFFFFF
 _EIGHT: Final = 0x0101010101010101
@@ -73,83 +79,78 @@ match_rules: Any = Plugins(_rules, "hits", RULE_STRIDE)
 
 
 @inline
-def word(page: int, offset: int, swap: int) -> int:
-    """A 64-bit field of a struct page."""
-    value = load64(page, offset)
-    return swap64(value) if swap else value
+def count_up(p: int, at: int) -> int:
+    return store64(p, at, load64(p, at) + 1)
 
 
 @inline
-def half(page: int, offset: int, swap: int) -> int:
-    """A 32-bit field."""
-    value = load32(page, offset)
-    return swap32(value) if swap else value
+def note_misplaced(p: int, at: int) -> int:
+    """Count a tail that means another head than that before it; and the 4 KiB of struct pages, number ``at``, once."""
+    count_up(p, DOUBTS)
+    if load64(p, LAST_MISPLACED) == at + 1:
+        return 0
+    count_up(p, MISPLACED)
+    return store64(p, LAST_MISPLACED, at + 1)
 
 
 @inline
-def small(page: int, offset: int, width: int, swap: int) -> int:
-    """A field of one, two or four bytes, or, for ``width`` 8, the low byte of a word."""
-    if width == 8:
-        return word(page, offset, swap) & 0xFF
-    if width == 4:
-        return half(page, offset, swap)
-    if width == 1:
-        return load8(page, offset)
-    value = load16(page, offset)
-    return swap16(value) if swap else value
+def begin_block(p: int, pfn: int, hits: int, own: int) -> int:
+    """Begin the block that the first of ``own`` covers, if it covers one; returns the class bit of its pages, or 0."""
+    covers = hits >> 8
+    first = own & (0 - own)
+    # What of the hits is not believed does not cover anything.
+    if covers <= 1 or first == 0 or first != hits & 0xFF & (0 - (hits & 0xFF)) or pfn & (covers - 1):
+        return 0
+    if first == load64(p, FREE_BIT):
+        count_up(p, ORDERS_AT + (ctz64(covers) & 31) * 8)
+    if pfn + covers > load64(p, BLOCK_END):
+        store64(p, BLOCK_END, pfn + covers)
+        store64(p, BLOCK_CLASS, first)
+    return first
 
 
 @inline
-def compound_pages(p: int, page: int, pfn: int, flags: int, swap: int) -> int:
-    """Page frames of the compound page that ``page`` heads; 1 if it heads none or its order can't be right."""
-    mask = load64(p, HEAD_MASK)
-    width = load64(p, ORDER_WIDTH)
-    if flags & mask == 0 or width == 0:
-        return 1
-    order = small(page + load64(p, SIZE), load64(p, ORDER_AT), width, swap)
-    if order >= 64:
-        return 1
-    pages = 1 << order
-    return 1 if pfn & (pages - 1) else pages
+def judge(
+    p: int,
+    page: int,
+    pfn: int,
+    flags: int,
+    mapping: int,
+    kind: int,
+    private: int,
+    references: int,
+    more: int,
+    mark: int,
+) -> int:
+    """What the rules say of a page that is no tail: its class; from bit 8 on the class of the block it begins, or 0.
 
-
-@inline
-def copied_head(p: int, page: int, pfn: int, head_at: int, swap: int) -> int:
-    """Whether a head among the tails of another compound page is that one's own, seen again.
-
-    A kernel that saves struct pages (``hugetlb_free_vmemmap=on``) maps all those of a huge page to the first page of
-    them. Linux commit e7d324850bfc ("mm: hugetlb: free the 2nd vmemmap page associated with each HugeTLB page"), v5.18.
-    Its order tells: such a place no compound page can begin at.
+    Bit 16: what looks alike may be judged alike. ``more``: whether the next struct page is there; ``mark``: what is
+    known of the memory of this one. Begins the block.
     """
-    width = load64(p, ORDER_WIDTH)
-    if width == 0 or head_at == _NOWHERE or word(page, head_at, swap) & 1:
-        return 0
-    order = small(page + load64(p, SIZE), load64(p, ORDER_AT), width, swap)
-    return order < 64 and pfn & ((1 << order) - 1) != 0
-
-
-@inline
-def is_hugetlb(p: int, page: int, flags: int, kind: int, swap: int) -> int:
-    """Whether a head belongs to hugetlbfs."""
-    how = load64(p, HUGETLB_HOW)
-    if how == 0 or flags & load64(p, HEAD_MASK) == 0:
-        return 0
-    value = load64(p, HUGETLB_VALUE)
-    if how == 1:
-        return kind & load64(p, HUGETLB_MASK) == value
-    tail = page + load64(p, SIZE)
-    if how == 2:
-        return word(tail, load64(p, FLAGS), swap) & value != 0
-    return small(tail, load64(p, HUGETLB_AT), load64(p, ORDER_WIDTH), swap) == value
-
-
-@inline
-def is_slab(p: int, flags: int, kind: int) -> int:
-    """Whether a page that is not a tail belongs to the slab allocator: by its type, or by a flag before v6.10."""
-    mask = load64(p, SLAB_MASK)
-    if mask:
-        return kind & mask == load64(p, SLAB_TYPE)
-    return flags & load64(p, SLAB_FLAG) != 0
+    swap = load64(p, SWAP)
+    head = flags & load64(p, HEAD_MASK)
+    slab = is_slab(p, flags, kind)
+    if slab:
+        count_up(p, MIXED if flags & load64(p, LRU) else SLABS)
+    hugetlb = 0
+    if head and more:
+        hugetlb = is_hugetlb(p, page, flags, kind, swap)
+    hits = match_rules(load64(p, ACTIVE), p + RULES_AT, pfn, flags, mapping, kind, private, slab, hugetlb)
+    said = hits & 0xFF
+    if said == 0:
+        return 0 if head else 1 << 16
+    lifeless = load64(p, LIFELESS)
+    own = believable(said, references, lifeless)
+    if own != said:
+        count_up(p, DOUBTS)
+    if mark and own:
+        count_up(p, CONFLICTS)
+        own = 0
+    if hits >> 8 > 1:
+        # The rule with the lowest bit said so; the others speak of this page alone.
+        return begin_block(p, pfn, hits, own) << 8 | (hits & (hits - 1) & own)  # type: ignore[no-any-return]
+    # What the reference counter or the place has to do with is not the same for all that look alike.
+    return own if head or mark or said & lifeless else own | 1 << 16
 
 
 @kernel
@@ -159,97 +160,97 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     ``p``: the parameters. ``more``: 1 if one more struct page follows the last one in memory (the first tail of a
     head). ``out``: address of ``count`` bytes, each set to its page's class. Returns how many got a class other than 0.
 
-    A page that heads a compound page hands its class to the tails, as long as they are marked as tails; a block of free
-    memory hands it to all of its pages. A block that is not aligned to its size is damage and none.
+    A page that heads a compound page hands its class to the tails, as long as they are marked as its tails; a block of
+    free memory hands it to all of its pages, or, if they are verified, as far as each of them looks free. A block that
+    is not aligned to its size is damage and none.
     """
     size = load64(p, SIZE)
     swap = load64(p, SWAP)
-    active = load64(p, ACTIVE)
     thorough = load64(p, THOROUGH)
+    verify = load64(p, VERIFY)
     head_at = load64(p, HEAD)
     head_mask = load64(p, HEAD_MASK)
-    flags_at = load64(p, FLAGS)
-    mapping_at = load64(p, MAPPING)
     kind_at = load64(p, KIND)
-    private_at = load64(p, PRIVATE)
-    poison = load64(p, POISON)
+    count_at = load64(p, REFCOUNT)
+    count_mask = load64(p, COUNT_MASK)
+    aliases = load64(p, ALIASES)
     block_end = load64(p, BLOCK_END)
-    block_class = load64(p, BLOCK_CLASS)
     compound_end = load64(p, COMPOUND_END)
     compound_class = load64(p, COMPOUND_CLASS)
+    # From a struct page's place here to its virtual address.
+    virtual = load64(p, BASE) + first_pfn * size - pages
     # Neighbours are mostly alike: of the last page that is no head, what the rules saw and what they said.
     seen_flags = 0
     seen_mapping = 0
     seen_kind = 0
     seen_private = 0
-    seen_class = 0
     seen = 0
+    mark = 0
     marked = 0
     i = 0
     while i < count:
         pfn = first_pfn + i
+        page = pages + i * size
         inherited = 0
         if pfn < block_end:
-            inherited = block_class
-            if thorough == 0 and compound_end <= block_end:
-                # Free pages need not be looked at: on to the end of the block.
-                end = min(block_end - first_pfn, count)
+            inherited = load64(p, BLOCK_CLASS)
+            if verify:
+                prefetch(page, _AHEAD)
+                references = half(page, count_at, swap) & count_mask
+                if is_free_member(page, head_at, kind_at, references, swap) == 0:
+                    inherited = 0
+                    block_end = pfn
+                    count_up(p, DOUBTS)
+            if inherited and thorough == 0 and compound_end <= block_end:
+                # Free pages need no further look; nor any, if they are not verified: on to the end of the block.
+                end = i + 1 if verify else min(block_end - first_pfn, count)
                 marked += end - i
                 while i < end:
                     store8(out, i, inherited)
                     i += 1
                 continue
-        page = pages + i * size
         prefetch(page, _AHEAD)
-        flags = word(page, flags_at, swap)
+        flags = word(page, load64(p, FLAGS), swap)
         next_known = more or i + 1 < count
-        if pfn < compound_end and flags & head_mask and next_known and copied_head(p, page, pfn, head_at, swap):
+        if aliases:
+            mark = load8(aliases, (load64(p, PHASE) + i * size) >> 12)
+        if mark == CONTESTED:
+            inherited = 0
+            compound_end = 0
+            block_end = 0
+        elif pfn < compound_end and flags & head_mask and next_known and copied_head(p, page, pfn, head_at, swap):
             inherited |= compound_class
         elif head_at != _NOWHERE and word(page, head_at, swap) & 1:
             if pfn < compound_end:
-                inherited |= compound_class | (load64(p, POISON_BIT) if flags & poison else 0)
+                if is_tail_of(p, word(page, head_at, swap), page + virtual):
+                    inherited |= compound_class | (load64(p, POISON_BIT) if flags & load64(p, POISON) else 0)
+                else:
+                    note_misplaced(p, (load64(p, PHASE) + i * size) >> 12)
         else:
-            mapping = word(page, mapping_at, swap)
+            mapping = word(page, load64(p, MAPPING), swap)
             kind = half(page, kind_at, swap)
-            private = word(page, private_at, swap)
+            private = word(page, load64(p, PRIVATE), swap)
+            references = half(page, count_at, swap) & count_mask
             other = (flags ^ seen_flags) | (mapping ^ seen_mapping) | (kind ^ seen_kind) | (private ^ seen_private)
-            if seen and other == 0:
-                compound_end = 0
-                inherited |= seen_class
-            else:
-                slab = is_slab(p, flags, kind)
-                hugetlb = 0
-                if flags & head_mask and next_known:
-                    hugetlb = is_hugetlb(p, page, flags, kind, swap)
-                hits = match_rules(active, p + RULES_AT, pfn, flags, mapping, kind, private, slab, hugetlb)
-                covers = hits >> 8
-                own = hits & 0xFF
-                compound_end = 0
-                if covers > 1:
-                    # The rule with the lowest bit said so; the others speak of this page alone.
-                    first = own & (0 - own)
-                    own ^= first
-                    if pfn & (covers - 1) == 0:
-                        inherited |= first
-                        if pfn + covers > block_end:
-                            block_end = pfn + covers
-                            block_class = first
-                if flags & head_mask and next_known:
-                    compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
-                    compound_class = own
-                inherited |= own
-                seen = covers <= 1 and flags & head_mask == 0
+            if seen >> 16 == 0 or other | references >> COUNT_BITS != 0:
+                store64(p, BLOCK_END, block_end)
+                seen = judge(p, page, pfn, flags, mapping, kind, private, references, next_known, mark)
+                block_end = load64(p, BLOCK_END)
+                inherited |= seen >> 8 & 0xFF
                 seen_flags = flags
                 seen_mapping = mapping
                 seen_kind = kind
                 seen_private = private
-                seen_class = own
+            compound_end = 0
+            if flags & head_mask and next_known:
+                compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
+                compound_class = seen & 0xFF
+                store64(p, COMPOUND_HEAD, page + virtual)
+            inherited |= seen & 0xFF
         store8(out, i, inherited)
-        if inherited:
-            marked += 1
+        marked += inherited != 0
         i += 1
     store64(p, BLOCK_END, block_end)
-    store64(p, BLOCK_CLASS, block_class)
     store64(p, COMPOUND_END, compound_end)
     store64(p, COMPOUND_CLASS, compound_class)
     return marked

@@ -11,8 +11,8 @@
 
 Kinds: kernel, user, cache, cache_private, swapcache, thp, hugetlb, free, slab, offline, unaccepted, hwpoison. ``order``
 makes blocks of free and unaccepted pages and compound pages of the others. Pages that no line names are kernel pages
-full of zeros, the others begin with their page frame number. Any field can be set: ``flags``, ``mapping``, ``kind``,
-``private``, ``head``; ``zero=1`` makes the pages' content zero.
+full of zeros, the last one a slab page; the others begin with their page frame number. Any field can be set: ``flags``,
+``mapping``, ``kind``, ``private``, ``head``; ``zero=1`` makes the pages' content zero.
 
 The machine becomes a real ELF core: page tables of four levels, the kernel's own map, sections that hang off roots,
 struct pages in a virtual array mapped by pages of 2 MiB. Nothing here uses the code under test.
@@ -62,6 +62,8 @@ class Machine:
         self.memory: dict[int, bytes] = {}
         self.edits: dict[int, bytes] = {}
         self.keys = self._keys()
+        # No kernel is without slab pages.
+        self.set(ram[-1][1] // PAGE - 1, **self._values("slab", 0))
         for line in recipe.splitlines():
             words = line.split("#")[0].split()
             if words:
@@ -96,6 +98,10 @@ class Machine:
         if order and kind not in ("free", "unaccepted"):
             values["flags"] |= layout.mask("head")
             self._tails(pfn, kind, order)
+        if kind in ("free", "unaccepted"):
+            claimed = 1 << min(max(order, options.get("private", 0)), 10)
+            for member in range(pfn, min(pfn + claimed, (pfn // SECTION + 1) * SECTION)):
+                self.set(member, flags=0, mapping=0, private=0, head=0, kind=_U32, refcount=0)
         self.set(pfn, **{**values, **options})
 
     def _values(self, kind: str, order: int) -> dict[str, int]:
@@ -117,15 +123,19 @@ class Machine:
             "hugetlb": {"flags": 0, "kind": types.get("hugetlb", 0), "mapping": _POINTER},
         }[kind]
 
+    def tail_mark(self, pfn: int, order: int) -> int:
+        """What a tail of the compound page at ``pfn`` is marked with."""
+        if self.layout.head_key == "compound_info":
+            return (_U64 << order + 6 & _U64) | 1
+        return self.vmemmap + pfn * STRUCT_PAGE | 1
+
     def _tails(self, pfn: int, kind: str, order: int) -> None:
         """Struct pages of a compound page's tails."""
         layout = self.layout
-        head = self.vmemmap + pfn * STRUCT_PAGE
-        if layout.head_key == "compound_info":
-            head = _U64 << order + 6 & _U64
+        mark = self.tail_mark(pfn, order)
         noise = _NOISE if layout.head_key else _NOISE & ~1
         for tail in range(pfn + 1, pfn + (1 << order)):
-            self.set(tail, flags=0, kind=_U32, head=head | 1, mapping=noise, private=3)
+            self.set(tail, flags=0, kind=_U32, head=mark, mapping=noise, private=3)
         if layout.order == "dtor":
             dtor = {"hugetlb": 2, "thp": 3}.get(kind, 1)
             for at, value in ((layout.order_at, order), (layout.dtor_at, dtor)):
@@ -142,14 +152,16 @@ class Machine:
     def set(self, pfn: int, **fields: int) -> None:
         """Set fields of a struct page."""
         for name, value in fields.items():
-            code, mask = ("I", _U32) if name == "kind" else ("Q", _U64)
+            code, mask = ("I", _U32) if name in ("kind", "refcount") else ("Q", _U64)
             self.poke(pfn, getattr(self.layout, name), struct.pack(self.order + code, value & mask))
 
     def get(self, pfn: int, name: str) -> int:
         """A field of a struct page."""
         found: int
         (found,) = struct.unpack_from(
-            self.order + ("I" if name == "kind" else "Q"), self.struct_page(pfn), getattr(self.layout, name)
+            self.order + ("I" if name in ("kind", "refcount") else "Q"),
+            self.struct_page(pfn),
+            getattr(self.layout, name),
         )
         return found
 

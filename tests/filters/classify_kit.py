@@ -135,6 +135,10 @@ def random_pages(layout: Layout, seed: int, count: int, byte_order: str = "littl
         for at, number in numbers.items():
             struct.pack_into(order + "Q", page, at, number)
         struct.pack_into(order + "I", page, layout.kind, dice.choice([*kinds, *kinds, dice.getrandbits(32)]))
+        if dice.random() < 0.5:
+            struct.pack_into(order + "I", page, layout.kind, 0xFFFFFFFF)
+        references = [0, 0, 0, 0, 1, 7, (1 << 28) - 1, 1 << 28, dice.getrandbits(32)]
+        struct.pack_into(order + "I", page, layout.refcount, dice.choice(references))
         if layout.order == "dtor":
             code = {1: "B", 2: "H", 4: "I"}[layout.width]
             orders = [0, 1, 2, 3, 4, 9, 17, 63, 64, 255]

@@ -8,6 +8,8 @@ all towards keeping a page that may be needed, or leaving one alone that must no
 * A tail belongs to the compound page before it only as far as all pages in between are marked as tails.
 * A head in the midst of a compound page, where none of its own order can begin, is that page's head seen again.
 * A poisoned page is left out although it is a tail, if the compound page that it belongs to is known.
+* A block of free pages goes no further than its pages look free: no tails, of no type, without references.
+* A page with references is not free, and one with more than a quarter of 2**30 of them is no page.
 """
 
 from __future__ import annotations
@@ -47,6 +49,14 @@ class Fields:
         return self.number(self.layout.mapping)
 
     @property
+    def count(self) -> int:
+        return self.number(self.layout.refcount, 4)
+
+    @property
+    def free_member(self) -> bool:
+        return not self.tail and self.count == 0 and self.number(self.layout.kind, 4) == 0xFFFFFFFF
+
+    @property
     def private(self) -> int:
         return self.number(self.layout.private)
 
@@ -74,6 +84,8 @@ class Fields:
 
 def _block(pfn: int, page: Fields) -> tuple[str, int]:
     """The kind of free block that a page begins, and its size in pages; ``""`` if it begins none."""
+    if page.count:
+        return "", 0
     if page.is_type("buddy") and not page.slab:
         size = 1 << page.private if page.private < ORDERS else 0
         if size and pfn % size == 0:
@@ -123,7 +135,9 @@ def _again(pfn: int, page: Fields, tail: Fields | None) -> bool:
 
 def _own(page: Fields, tail: Fields | None) -> set[str]:
     """What a page that is not a tail is besides free."""
-    found = set()
+    found: set[str] = set()
+    if page.count >= 1 << 28:
+        return found
     if _is_cache(page):
         found.add("cache_private")
         if not page.has("private"):
@@ -145,6 +159,8 @@ def everything(layout: Layout, pages: Mapping[int, bytes], byte_order: str = "li
     for pfn in sorted(pages):
         page = Fields(layout, pages[pfn], byte_order)
         tail = Fields(layout, pages[pfn + 1], byte_order) if pfn + 1 in pages else None
+        if pfn < block[0] and not page.free_member:
+            block = (pfn, set())
         names = set(block[1]) if pfn < block[0] else set()
         if pfn < compound[0] and _again(pfn, page, tail):
             names |= compound[1]

@@ -68,8 +68,7 @@ def test_a_scan_for_one_level_drops_what_the_twin_drops(name: str, seed: int, le
 def test_a_free_block_that_heads_a_larger_compound_page() -> None:
     """Damage of the worst kind: a free block of 8 pages whose head is also that of a user page of 64.
 
-    Its tails are dropped for the one or the other reason, and what follows the block is the user page's at levels with
-    8, whether or not the level has 16 and passes over the block.
+    Tails are not free: they are dropped as the user page's, at levels with 8, and the block ends where it began.
     """
     layout = LAYOUTS["6.12"]
     data = bytearray()
@@ -83,10 +82,10 @@ def test_a_free_block_that_heads_a_larger_compound_page() -> None:
     data[layout.mapping] = 1
     data[layout.flags] = layout.mask("head")
     data[STRUCT_PAGE + layout.flags] = 6
-    for level, expected in ((16, 8), (8, 64), (24, 64), (31, 64)):
+    for level, expected in ((16, 1), (8, 64), (24, 64), (31, 64)):
         assert _levels(layout, bytes(data), 0, level, 0) == set(range(expected)), level
     data[4 * STRUCT_PAGE + layout.head] = 0  # within the block: the user page ends here
-    for level, expected in ((16, 8), (8, 4), (24, 8), (31, 8)):
+    for level, expected in ((16, 1), (8, 4), (24, 4), (31, 4)):
         assert _levels(layout, bytes(data), 0, level, 0) == set(range(expected)), level
 
 

@@ -1,0 +1,49 @@
+"""How many page frames are of which class, and what of them a dump level drops."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vmsieve.filters.rules import Rule
+
+__all__ = ["Histogram", "dropping", "tally"]
+
+
+class Histogram:
+    """How many page frames have which class: 256 counters."""
+
+    def __init__(self) -> None:
+        self._words = (ctypes.c_uint64 * 256)()
+
+    @property
+    def address(self) -> int:
+        """Of the counters, for kernels."""
+        return ctypes.addressof(self._words)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Each class that occurs, with its count."""
+        return ((which, count) for which, count in enumerate(self._words) if count)
+
+
+def dropping(rules: list[Rule], level: int) -> int:
+    """The class bits that drop a page at dump level ``level``."""
+    return sum(1 << i for i, rule in enumerate(rules) if rule.levels & level or not rule.levels)
+
+
+def tally(histogram: Iterable[tuple[int, int]], rules: list[Rule], level: int) -> dict[str, int]:
+    """Pages dropped at ``level`` by rule name, each counted for the first rule that drops it; and ``"kept"``.
+
+    ``histogram``: pairs of a class and how many pages have it.
+    """
+    counts = {rule.name: 0 for rule in rules}
+    counts["kept"] = 0
+    drop = dropping(rules, level)
+    for which, count in histogram:
+        hits = which & drop
+        name = rules[(hits & -hits).bit_length() - 1].name if hits else "kept"
+        counts[name] += count
+    return counts

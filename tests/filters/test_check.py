@@ -1,0 +1,137 @@
+"""What is not plausible is not used: damage to what a dump says of its kernel loses no page of the kernel's."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from perf.corruption import Subject, unpack
+
+from tests.build.layouts import LAYOUTS, STRUCT_PAGE
+from tests.build.machine import EVERYTHING, Machine
+from tests.dumps import ROOT
+from tests.filters.classify_kit import bits, opened, run
+from vmsieve.filters.check import Places
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ZOO = ROOT / "tests" / "zoo"
+#: One kernel a machine; ``VMSIEVE_CORRUPTIONS`` sets how often each is damaged.
+SUBJECTS = (
+    "aarch64-6.12-52", "loongarch64-7.2", "ppc64le-6.12-64k", "riscv64-7.2-sv39", "s390x-6.1", "x86_64-6.1-dimm",
+    "x86_64-6.12-hvo", "x86_64-7.3-numa",
+)  # fmt: skip
+TRIALS = int(os.environ.get("VMSIEVE_CORRUPTIONS", "8"))
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch: Path) -> None:
+    """Struct pages, page tables, sections, VMCOREINFO: what else goes was not the kernel's before either."""
+    subject = Subject(unpack(ZOO / f"{name}.zst", scratch))
+    assert not subject.weaker
+    assert subject.counts()["struct pages"] > 0
+    for i in range(TRIALS):
+        found = subject.trial(f"test/{name}/{i}")
+        assert (found.lost, found.failed) == ([], ""), (i, found.what)
+    subject.close()
+
+
+@pytest.mark.parametrize("seed", [
+    "1/s390x-6.1/83", "1/s390x-6.1/126", "1/s390x-6.12/122", "1/s390x-6.12/164", "1/ppc64le-6.12-64k/69",
+    "1/riscv64-7.2-sv39/24", "1/x86_64-6.12-hvo/32", "1/x86_64-6.1-dimm/54", "1/x86_64-7.3-numa/1",
+])  # fmt: skip
+def test_what_once_lost_pages(seed: str, scratch: Path) -> None:
+    """Page tables and sections that led to other struct pages, or behind the end of memory."""
+    subject = Subject(unpack(ZOO / f"{seed.split('/')[1]}.zst", scratch))
+    found = subject.trial(seed)
+    assert (found.lost, found.failed) == ([], ""), found.what
+    subject.close()
+
+
+def test_a_free_block_ends_where_its_pages_are_not_free(tmp_path: Path) -> None:
+    """A head that claims more than it has: the kernel page in between and what follows it stay, and that is said."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING + "0x900-0x97f free order=7\n")
+    built.set(0x940, refcount=1)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 16)
+    assert bits(found.kept) & set(range(0x900, 0x980)) == set(range(0x940, 0x980))
+    assert found.weaker
+    assert any("contradict" in note for note in found.notes)
+    source.close()
+
+
+def test_a_tail_belongs_to_the_head_that_it_points_to(tmp_path: Path) -> None:
+    """A head of user memory that claims the tails of another compound page does not get them."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING + "0x1000-0x103f thp order=6\n0x1040-0x107f kernel order=6\n")
+    built.set(0x1001, flags=7)
+    built.set(0x1040, head=built.tail_mark(0x1000, 6))
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert bits(found.kept) & set(range(0x1000, 0x1080)) == set(range(0x1041, 0x1080))
+    assert found.weaker
+    source.close()
+
+
+def test_a_kernel_without_slab_pages_is_none(tmp_path: Path) -> None:
+    """If no page is known as a slab page, any may be one: user memory is kept, and that is said."""
+    built = Machine(LAYOUTS["6.12"], "0x260-0x27f user\n0x300-0x3ff free order=8")
+    built.set(0x107FF, kind=0xFFFFFFFF)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert bits(found.kept) == set(built.frames()) - set(range(0x300, 0x400))
+    assert found.weaker
+    assert any("user pages are kept: no slab page was found" in note for note in found.notes)
+    source.close()
+
+
+def test_a_rule_that_drops_the_kernels_own_tables_is_off(tmp_path: Path) -> None:
+    """A page table that is free by its struct page: free pages are kept, the others go as before."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING)
+    table = int(built.keys["SYMBOL(mem_section)"], 16) - 0xFFFF888000000000 >> 12
+    built.set(table, kind=built.layout.types["buddy"], private=0, refcount=0)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert found.counts["free"] == 0
+    assert found.counts["user"] > 0
+    assert found.weaker
+    assert any("free pages are kept: the kernel's own tables" in note for note in found.notes)
+    source.close()
+
+
+@pytest.mark.parametrize("how", ["twice", "swapped"])
+def test_struct_pages_in_the_place_of_others_are_not_believed(how: str, tmp_path: Path) -> None:
+    """Sections whose maps are the same memory, or each other's: what they say is of other pages, and all are kept."""
+    compounds = "".join(f"{at:#x}-{at + 7:#x} kernel order=3\n" for at in (0x400, 0x440, 0x10200, 0x10240))
+    built = Machine(LAYOUTS["6.12"], f"{compounds}0x300-0x3ff free order=8\n0x10300-0x103ff free order=8\n0x80 slab")
+    one, two = built.sections
+    if how == "swapped":
+        built.maps = {one: built.maps[two], two: built.maps[one]}
+    else:
+        place = built.map_at(one)
+        built.map_at = lambda section: place  # type: ignore[method-assign]  # noqa: ARG005
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert bits(found.kept) == set(built.frames())
+    assert found.weaker
+    assert any("can't be those of this kernel" in note for note in found.notes)
+    source.close()
+
+
+def test_memory_is_noted_once() -> None:
+    """Pieces are merged where they touch; what comes again is marked, and only that."""
+    places = Places([])
+    assert places.enter(0, [(0x10000, 0x4000)], 1, 2) is None
+    assert places.enter(0, [(0x14000, 0x1000), (0x20000, 0x1000)], 1, 2) is None
+    assert list(places.pieces()) == [(0x10000, 0x15000), (0x20000, 0x21000)]
+    marks = places.enter(0, [(0x15000, 0x1000), (0x12000, 0x1000), (0x16000, 0x1000)], 1, 2)
+    assert marks is not None
+    assert marks[:3] == bytes([0, 1, 0])
+    assert list(places.pieces()) == [(0x10000, 0x17000), (0x20000, 0x21000)]
+    assert places.aliased == [(0x12000, 0x13000)]
+    distrusted = Places([(0x30000, 0x31000)])
+    marks = distrusted.enter(STRUCT_PAGE, [(0x2F000 + STRUCT_PAGE, 0x3000 - STRUCT_PAGE)], 1, 2)
+    assert marks is not None
+    assert marks[:3] == bytes([0, 2, 0])
