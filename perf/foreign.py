@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from perf.measure import interleave, machine, table, write_json
+from vmsieve.filters.check import Doubts
 from vmsieve.filters.classify import Classifier
 from vmsieve.filters.kernel.memmap import MemMap
 from vmsieve.filters.kernels.classify import classify_pages
@@ -82,7 +83,7 @@ def classes(pages: bytearray, info: VmcoreInfo, order: str, rounds: int) -> tupl
     start, to, step = address_of(pages), address_of(out), _PIECE // _SIZE
     seconds = 0.0
     for _ in range(rounds):
-        classifier = Classifier(memory, MemMap("flatmem", _SIZE), info, 31)
+        classifier = Classifier(memory, MemMap("flatmem", _SIZE), info, 31, doubts=Doubts(verify=True))
         parameters = classifier._parameters  # noqa: SLF001 - the loop around the call is not to be measured
         began = time.process_time()
         for first in range(0, len(out), step):
