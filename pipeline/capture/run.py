@@ -10,8 +10,9 @@ import vmsieve
 from vmsieve.pipeline.capture.child import COPYING, Board, Limits, Watcher, protect
 from vmsieve.pipeline.capture.job import Job
 from vmsieve.pipeline.capture.ladder import Ladder, Step
-from vmsieve.pipeline.capture.site import file_size, open_site
+from vmsieve.pipeline.capture.site import file_size, in_memory, open_site
 from vmsieve.pipeline.capture.status import write_record
+from vmsieve.pipeline.capture.wish import DEFAULT_INPUT
 from vmsieve.pipeline.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_WEAKER
 
 TYPE_CHECKING = False
@@ -101,6 +102,8 @@ class _Capture:
 
     def run(self) -> int:
         """Climb down until something holds."""
+        if os.path.realpath(self._wish.input) == DEFAULT_INPUT and self._site.directory and in_memory(self._site.path):
+            self._lost.append(f"{self._site.path} is in this machine's memory: what is there is lost when it restarts")
         self._write()
         step: Step | None = self._ladder.first()
         outcome: dict[str, Any] = {"end": "failed"}

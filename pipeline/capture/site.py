@@ -12,11 +12,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.wish import Wish
 
-__all__ = ["Site", "file_size", "open_site"]
+__all__ = ["Site", "file_size", "in_memory", "open_site"]
 
 _DUMP, _PARTIAL = "vmcore", "vmcore-incomplete"
 _LOG, _PARTIAL_LOG = "vmcore-dmesg.txt", "vmcore-dmesg-incomplete.txt"
 _STATUS = "vmcore-status.json"
+#: File systems that end with the machine; an initramfs is the first, or the second.
+_IN_MEMORY = (b"rootfs", b"tmpfs", b"ramfs", b"devtmpfs")
 #: Bytes that a dump leaves for the record.
 _RESERVE = 128 << 10
 
@@ -134,6 +136,18 @@ def file_size(path: str) -> int:
         return os.stat(path).st_blocks * 512
     except OSError:
         return 0
+
+
+def in_memory(path: str) -> bool:
+    """Whether what is written to ``path`` is in this machine's memory: nothing was mounted where a disk should be."""
+    try:
+        device = os.stat(path).st_dev
+        wanted = f"{os.major(device)}:{os.minor(device)}".encode()
+        with open("/proc/self/mountinfo", "rb") as file:
+            kinds = [line.partition(b" - ")[2].split()[0] for line in file if line.split()[2] == wanted]
+    except (OSError, IndexError):
+        return False
+    return any(kind in _IN_MEMORY for kind in kinds)
 
 
 def _remove(path: str) -> None:

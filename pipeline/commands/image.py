@@ -82,7 +82,7 @@ def _check_replaceable(output: str) -> None:
     if not os.path.lexists(output) or os.path.isfile(output):
         return
     if not os.path.isdir(output) or (os.listdir(output) and not os.path.exists(os.path.join(output, MANIFEST))):
-        raise UsageError("OUTPUT is no image: it is not replaced", file=output)
+        raise UsageError("OUTPUT is no image: it is not replaced", file=output, hint="remove it if it may go")
 
 
 def _told(tree: Tree, version: str, *, trial: bool) -> str:

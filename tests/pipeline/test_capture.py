@@ -24,6 +24,7 @@ from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.capture import child, run, work
+from vmsieve.pipeline.capture.site import in_memory
 from vmsieve.pipeline.capture.status import encode
 from vmsieve.pipeline.capture.wish import Wish, quick
 from vmsieve.pipeline.dump import dump
@@ -294,6 +295,18 @@ def test_what_an_earlier_crash_left_of_a_log_stays(name: str, core: Path, tmp_pa
     assert run.capture(Wish({"input": core, "target": tmp_path})) == 0
     assert (tmp_path / name).read_bytes() == b"an earlier crash"
     assert not (tmp_path / "vmcore").exists()
+
+
+def test_a_target_in_memory_is_told_of(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a crash kernel where nothing was mounted, the dump is made, and nobody is told that it will last."""
+    assert in_memory("/dev") or not os.path.ismount("/dev")
+    assert not in_memory("/proc")
+    assert not in_memory("/nothing")
+    monkeypatch.setattr(run, "DEFAULT_INPUT", os.path.realpath(core))
+    monkeypatch.setattr(run, "in_memory", lambda _: True)
+    status, told = capture(core, tmp_path / "out")
+    assert (status, told["result"]) == (0, "whole")
+    assert "lost when it restarts" in told["lost"][0]
 
 
 def test_the_record_takes_nothing_away(core: Path, tmp_path: Path) -> None:
