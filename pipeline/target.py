@@ -151,13 +151,13 @@ def open_output(path: str, inputs: Iterable[str], *, force: bool) -> tuple[int, 
         force: An existing file may be overwritten.
 
     Raises:
-        OutputError: It exists and must not be overwritten, or is one of the inputs, or can't be opened.
+        OutputError: It exists and must not be overwritten, is one of the inputs or a disk in use, or can't be opened.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    flags, made = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, False
     try:
         there = os.stat(path)
     except FileNotFoundError:
-        flags |= os.O_EXCL
+        flags, made = flags | os.O_EXCL, True
     except OSError as error:
         raise OutputError(f"can't write the output: {error.strerror}", file=path) from error
     else:
@@ -165,11 +165,14 @@ def open_output(path: str, inputs: Iterable[str], *, force: bool) -> tuple[int, 
             if not force:
                 raise OutputError("the output exists already", file=path, hint="-f overwrites it")
             flags |= os.O_TRUNC
+        elif stat.S_ISBLK(there.st_mode):
+            # Not one that is mounted, or a part of another disk: open(2), O_EXCL.
+            flags = os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC
         if any(_is_output(one, there) for one in inputs):
             raise OutputError("the output is the input", file=path)
     try:
         # A dump holds what was in memory: passwords, keys. Only its owner may read it.
-        return os.open(path, flags, 0o600), bool(flags & os.O_EXCL)
+        return os.open(path, flags, 0o600), made
     except OSError as error:
         raise OutputError(f"can't write the output: {error.strerror}", file=path) from error
 

@@ -8,6 +8,7 @@ import os
 import pty
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,26 @@ def test_no_room_for_the_log(source: Path, tmp_path: Path) -> None:
     assert running.returncode == 1
     assert b"sysrq" in said.lower()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_in_use_is_not_overwritten(source: Path, tmp_path: Path) -> None:
+    """A mounted disk keeps what it has: another program holds it, as a mount would."""
+    (tmp_path / "disk").write_bytes(bytes(32 << 20))
+    made = subprocess.run(
+        ["losetup", "-f", "--show", tmp_path / "disk"], check=False, capture_output=True, text=True
+    ) if shutil.which("losetup") else None  # fmt: skip
+    if made is None or made.returncode:
+        pytest.skip("this takes root and loop devices")
+    device = made.stdout.strip()
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_EXCL)
+        status, said = ends("-q", source, device)
+        os.close(fd)
+        assert (status, not any((tmp_path / "disk").read_bytes())) == (1, True)
+        assert "busy" in said[0]
+        assert ends("-q", source, device)[0] == 0
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
 
 
 def test_what_makes_no_sense_is_refused(source: Path, tmp_path: Path) -> None:
