@@ -13,6 +13,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import FormatError
+from vmsieve.pipeline.dwarf_forms import leb128
 from vmsieve.pipeline.dwarf_units import NAME, Unit, Units
 
 if TYPE_CHECKING:
@@ -187,7 +188,10 @@ class Dwarf:
         if isinstance(value, bytes):
             if value[:1] != bytes((_PLUS,)):
                 raise self._units.error("a member's offset has a form that is not known", member.at)
-            value = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(value[1:]))
+            try:
+                value, _ = leb128(value, 1)
+            except IndexError:
+                raise self._units.error("a member's offset has no end", member.at) from None
         return int(value)
 
     def _member(self, structure: str, member: str) -> tuple[str, int, Entry, Unit] | None:

@@ -71,6 +71,7 @@ class Abbreviations:
             while code not in self._places and len(self._places) < _KINDS_MOST and (match := self._next()) is not None:
                 self._places.setdefault(match[1], match[0])
                 self._at = match.end()
+                self._units.count()
             if code not in self._places:
                 raise self._units.error("a kind of DWARF entry is not told of", self._start + self._at)
             self._known[code] = self._parse(self._places[code])

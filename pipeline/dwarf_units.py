@@ -240,7 +240,7 @@ class Units:
         return self.section(section).at(at, _STRING_MOST).partition(b"\0")[0]
 
     def count(self) -> None:
-        """One entry more is read.
+        """One entry more is read, or one kind of them.
 
         Raises:
             FormatError: They are too many for a kernel's few files.

@@ -6,6 +6,7 @@ Compressed sections: ELF, gABI chapter 4, "Section compression" (Linux: CONFIG_D
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 import zlib
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Section", "open_section"]
 
 _COMPRESSED: Final = 1 << 11
-_ZLIB, _ZSTD = 1, 2
+_PLAIN, _ZLIB, _ZSTD = -1, 1, 2
 #: struct Elf64_Chdr: ch_type, ch_reserved, ch_size, ch_addralign.
 _HEADER: Final = "IIQQ"
 _OLD_HEADER: Final = struct.Struct(">4sQ")
@@ -64,20 +65,24 @@ class Section:
         """The file stays open: it is somebody else's."""
 
 
-def open_section(stack: ExitStack, file: BinaryIO, elf: Any, path: str, name: str) -> Section:
+def open_section(
+    stack: ExitStack, file: BinaryIO, elf: Any, path: str, name: str, most: int = _UNPACKED_MOST
+) -> Section:
     """The section ``name`` (``.debug_info``), unpacked; one of no bytes where there is none.
 
-    ``stack``: closes what it is unpacked into; ``path``: what errors are said to be in.
+    ``stack``: closes what it is unpacked into; ``path``: what errors are said to be in; ``most``: bytes that
+    it may have.
 
     Raises:
-        FormatError: It can't be unpacked.
+        FormatError: It can't be unpacked, or is too large.
         UnsupportedError: What unpacks it is not installed.
     """
     found, old = elf.get_section_by_name(name), elf.get_section_by_name(name.replace(".debug", ".zdebug"))
     header = found if found is not None else old
     if header is None or header["sh_type"] == "SHT_NOBITS":
         return Section(file, 0, 0, path)
-    section = Section(file, header["sh_offset"], header["sh_size"], path)
+    start, end = header["sh_offset"], file.seek(0, os.SEEK_END)
+    section = Section(file, start, max(min(header["sh_size"], end - start), 0), path)
     if found is None:
         magic, size = _OLD_HEADER.unpack(section.at(0, _OLD_HEADER.size))
         kind, begin = _ZLIB if magic == b"ZLIB" else 0, _OLD_HEADER.size
@@ -86,8 +91,12 @@ def open_section(stack: ExitStack, file: BinaryIO, elf: Any, path: str, name: st
         begin = struct.calcsize(form)
         kind, _, size, _ = struct.unpack(form, section.at(0, begin))
     else:
+        kind, begin, size = _PLAIN, 0, section.size
+    if size > most:
+        raise FormatError(f"the section {name} is too large", file=path, found=size, expected=f"up to {most}")
+    if kind == _PLAIN:
         return section
-    if kind not in (_ZLIB, _ZSTD) or size > _UNPACKED_MOST:
+    if kind not in (_ZLIB, _ZSTD):
         raise FormatError(f"the section {name} is compressed in a way that is not known", file=path, found=kind)
     out = tempfile.TemporaryFile()  # noqa: SIM115
     stack.callback(out.close)

@@ -47,6 +47,9 @@ _PAGE_SIZES: Final = {"EM_X86_64": 4096, "EM_S390": 4096}
 _SYMBOL: Final = "IBBHQQ"
 _BANNER: Final = re.compile(rb"Linux version ([!-~]{1,64}) ")
 _BANNER_MOST: Final = 256
+_NAME_MOST: Final = 256
+#: Symbols, their names and BTF are held whole: a few megabytes each.
+_SECTION_MOST: Final = 256 << 20
 #: How packed files begin, and what unpacks them.
 _PACKED: Final = {
     b"\xfd7zXZ\0": "xz -d", b"\x28\xb5\x2f\xfd": "zstd -d", b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d",
@@ -90,14 +93,15 @@ def _refuse_other(start: bytes, path: str) -> None:
 
 class _Vmlinux:
     def __init__(self, path: str, file: BinaryIO, elf: Any, stack: ExitStack) -> None:
-        self._path, self._file, self._elf, self._stack = path, file, elf, stack
+        self._path, self._file, self._elf = path, file, elf
         self._order = "little" if elf.little_endian else "big"
+        self._open = partial(open_section, stack, file, elf, path)
 
     def _section(self, name: str) -> bytes:
-        section = self._elf.get_section_by_name(name)
-        if section is None:
+        section = self._open(name, most=_SECTION_MOST)
+        if not section.size:
             raise FormatError(f"the file has no section {name}", file=self._path, hint=_HINT)
-        return bytes(section.data())
+        return section.at(0, section.size)
 
     def _symbols(self, names: tuple[str, ...]) -> dict[str, int]:
         texts = self._section(".strtab")
@@ -118,8 +122,7 @@ class _Vmlinux:
             types = self._btf()
             if types.knows("page"):
                 return types
-        sections = partial(open_section, self._stack, self._file, self._elf, self._path)
-        dwarf = Dwarf(sections, self._order, self._path, TYPE_NAMES)
+        dwarf = Dwarf(self._open, self._order, self._path, TYPE_NAMES)
         if not dwarf.knows("page"):
             raise FormatError(
                 "neither BTF nor DWARF tells of a kernel's types", file=self._path, hint=self._elsewhere()
@@ -128,8 +131,7 @@ class _Vmlinux:
 
     def _elsewhere(self) -> str:
         """Where types may be that the file lacks (``.gnu_debuglink``: the name of another file, and a checksum)."""
-        link = self._elf.get_section_by_name(".gnu_debuglink")
-        name = link.data().partition(b"\0")[0].decode("ascii", "replace") if link is not None else ""
+        name = self._open(".gnu_debuglink").at(0, _NAME_MOST).partition(b"\0")[0].decode("ascii", "replace")
         return f"they are in another file, {name}" if name else _HINT
 
     def _btf(self) -> Btf:

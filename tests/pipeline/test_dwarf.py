@@ -111,7 +111,7 @@ def test_what_no_file_uses_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) ->
     made.unit("mm/page_alloc.c", *types(), structure("uts_namespace", 8), structure("list_head", 16))
     for i in range(50):
         made.unit(f"lib/file_{i}.c", structure("s", 8), member("absent", Node(0x24), 0))
-    monkeypatch.setattr(dwarf_units, "_ENTRIES_MOST", 120)
+    monkeypatch.setattr(dwarf_units, "_ENTRIES_MOST", 180)
     assert not opened(made.sections()).knows("absent")
 
 
@@ -124,6 +124,32 @@ def test_bounds(limit: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(dwarf_units, limit, value)
     with pytest.raises(FormatError, match=r"too many|too large"):
         opened(made.sections())
+
+
+def test_kinds_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units, each with a table whose kinds are all passed before the one that is used, are not read for hours."""
+    made = DwarfSections()
+    made.unit("mm/page_alloc.c", *types())
+    sections = made.sections()
+    codes = [bytes((0x80 | i & 0x7F, i >> 7)) for i in range(128, 1128)]
+    kinds, start = b"".join(code + b"\x11\0\0\0" for code in codes) + b"\0", len(sections[".debug_abbrev"])
+    tables = [start + len(kinds) * (i % 5) for i in range(20)]
+    many = b"".join(struct.pack("<IHIB", 9, 4, table, 8) + codes[-1] for table in tables)
+    sections[".debug_info"] = many + sections[".debug_info"]
+    sections[".debug_abbrev"] += kinds * 5
+    assert opened(sections).knows("page")
+    monkeypatch.setattr(dwarf_units, "_ENTRIES_MOST", 10_000)
+    with pytest.raises(FormatError, match="too many"):
+        opened(sections)
+
+
+def test_an_offset_without_end() -> None:
+    """An offset of version 2 is a number of a few bytes, however long the block is that has it."""
+    page = structure("page", 64, member("flags", Node(0x24, {0x0B: 8}), b"\x23" + b"\xff" * 100))
+    made = DwarfSections()
+    made.unit("mm/page_alloc.c", page.children[0].values[0x49], page)  # type: ignore[arg-type]
+    with pytest.raises(FormatError, match="no end"):
+        opened(made.sections()).offset("page", "flags")
 
 
 def used(found: Dwarf) -> None:
@@ -258,6 +284,16 @@ class Elf:
 
     def get_section_by_name(self, name: str) -> Any:
         return self.sections.get(name)
+
+
+def test_a_section_ends_where_the_file_does() -> None:
+    """Whatever its header says."""
+    made = Elf(".debug_info", 0, b"abc")
+    for start, size, expected in ((3, 1 << 60, b"abcxxx"), (1 << 60, 1 << 60, b"")):
+        made.sections[".debug_info"].update(sh_offset=start, sh_size=size)
+        with ExitStack() as stack:
+            found = open_section(stack, made.file, made, "vmlinux", ".debug_info")
+            assert (found.size, found.at(0, 1 << 20)) == (len(expected), expected)
 
 
 CONTENT = bytes(range(256)) * 20000

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -195,6 +197,24 @@ def with_dwarf(told: VmcoreInfo, like: Path, path: Path) -> Path:
 def members(told: VmcoreInfo, structure: str) -> dict[str, int]:
     prefix = f"OFFSET({structure}."
     return {key[len(prefix) : -1]: told.offset(key[7:-1]) or 0 for key in told.keys if key.startswith(prefix)}
+
+
+@pytest.mark.parametrize(("kind", "flags", "data", "size"), [
+    (8, 0, b"", 1 << 44), (3, 0, b"", 1 << 44),
+    (3, 1 << 11, struct.pack("<IIQQ", 1, 0, 300 << 20, 1) + zlib.compress(bytes(1 << 20)), None),
+], ids=["no bits", "beyond the file", "packed"])  # fmt: skip
+def test_sizes_that_are_not_believable(kind: int, flags: int, data: bytes, size: int | None, tmp_path: Path) -> None:
+    """A table of symbol names of terabytes takes no memory."""
+    image = bytearray(elf({".BTF": (0, b""), ".symtab": (0, bytes(48)), ".strtab": (0, data)}))
+    (table,) = struct.unpack_from("<Q", image, 0x28)
+    struct.pack_into("<IQ", image, table + 3 * 64 + 4, kind, flags)
+    struct.pack_into("<Q", image, table + 3 * 64 + 32, len(data) if size is None else size)
+    (tmp_path / "file").write_bytes(image)
+    tracemalloc.start()
+    with pytest.raises(FormatError):
+        describe(str(tmp_path / "file"))
+    assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("start", "said"), [
