@@ -186,12 +186,14 @@ class Classifier:
 
     def rule_that_drops(self, pfn: int) -> tuple[str, str]:
         """Name and title of the rule that a page is dropped by; ends the scan."""
-        self.places = Places(self._doubts.contested)
-        self._forget()
-        for first, classes, count in self.classify(pfn // BLOCK * BLOCK, pfn + 1):
-            if first <= pfn < first + count and (hits := classes[pfn - first] & self.drop):
-                rule = self.rules[(hits & -hits).bit_length() - 1]
-                return rule.name, rule.title
+        # What a page is part of may have begun long before.
+        for start in (pfn // BLOCK * BLOCK, 0):
+            self.places = Places(self._doubts.contested)
+            self._forget()
+            for first, classes, count in self.classify(start, pfn + 1):
+                if first <= pfn < first + count and (hits := classes[pfn - first] & self.drop):
+                    rule = self.rules[(hits & -hits).bit_length() - 1]
+                    return rule.name, rule.title
         raise AssertionError
 
     def _forget(self) -> None:

@@ -101,6 +101,23 @@ def test_a_rule_that_drops_the_kernels_own_tables_is_off(tmp_path: Path) -> None
     source.close()
 
 
+def test_the_rule_is_found_by_where_a_block_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page table in the midst of what is one free block, however far before it begins."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING)
+    table = int(built.keys["SYMBOL(mem_section)"], 16) - 0xFFFF888000000000 >> 12
+    head = table & ~0xF
+    assert head < table
+    for pfn in range(head, head + 16):
+        built.set(pfn, flags=0, kind=0xFFFFFFFF, private=0, refcount=0)
+    built.set(head, kind=built.layout.types["buddy"], private=4)
+    monkeypatch.setattr("vmsieve.filters.classify.BLOCK", 1)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert found.counts["free"] == 0
+    assert any("free pages are kept: the kernel's own tables" in note for note in found.notes)
+    source.close()
+
+
 @pytest.mark.parametrize("how", ["twice", "swapped"])
 def test_struct_pages_in_the_place_of_others_are_not_believed(how: str, tmp_path: Path) -> None:
     """Sections whose maps are the same memory, or each other's: what they say is of other pages, and all are kept."""
