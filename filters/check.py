@@ -36,6 +36,7 @@ __all__ = ["Doubts", "Places", "expected_blocks"]
 
 _UNIT: Final = 4096
 _MOST_PIECES: Final = 1 << 16  # beyond which no more is noted
+_MOST_CONTESTED: Final = 1 << 10  # each is looked at again with every piece of struct pages
 
 
 @record
@@ -62,19 +63,33 @@ class Doubts:
         before = self._extent()
         dropped = _Dropped(stored, kept, classifier.page_size)
         own = classifier.places.pieces()
-        wrong = [piece for start, end in own for piece in dropped.within(start, end)]
-        wrong += classifier.places.misplaced
+        self._contest(piece for start, end in own for piece in dropped.within(start, end))
+        self._contest(classifier.places.misplaced)
         if classifier.conflicts:
-            wrong += classifier.places.aliased
-        self.contested += (piece for piece in wrong if piece not in self.contested)
+            self._contest(classifier.places.aliased)
         self.verify |= classifier.blocks_differ
         self.uncut |= bool(classifier.unread or self.contested)
         if self._extent() == before:
             self._suspect_rules(classifier, dropped)
         return self._extent() != before
 
-    def _extent(self) -> tuple[bool, bool, int, int]:
-        return self.verify, self.uncut, len(self.contested), len(self.off)
+    def _contest(self, pieces: Iterable[tuple[int, int]]) -> None:
+        """Add ``pieces``; of too many, what they are in as a whole."""
+        known = set(self.contested)
+        for start, end in pieces:
+            low, high = self.contested[0] if self.contested else (0, 0)
+            if (start, end) in known or low <= start < end <= high:
+                continue
+            if len(self.contested) < _MOST_CONTESTED:
+                known.add((start, end))
+                self.contested.append((start, end))
+            else:
+                starts, ends = zip(*self.contested, (start, end))
+                known = {(min(starts), max(ends))}
+                self.contested[:] = known
+
+    def _extent(self) -> tuple[object, ...]:
+        return self.verify, self.uncut, self.contested[:1], len(self.contested), len(self.off)
 
     def _suspect_rules(self, classifier: Classifier, dropped: _Dropped) -> None:
         """Switch off rules that drop what can't be dropped, everything else being right."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from perf.corruption import Subject, unpack
@@ -12,7 +13,8 @@ from tests.build.layouts import LAYOUTS, STRUCT_PAGE
 from tests.build.machine import EVERYTHING, Machine
 from tests.dumps import ROOT
 from tests.filters.classify_kit import bits, opened, run
-from vmsieve.filters.check import Places
+from vmsieve.filters.check import Doubts, Places
+from vmsieve.formats.bitmap import BLOCK_BYTES, Bitmap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,6 +137,28 @@ def test_struct_pages_in_the_place_of_others_are_not_believed(how: str, tmp_path
     assert found.weaker
     assert any("can't be those of this kernel" in note for note in found.notes)
     source.close()
+
+
+def test_many_pieces_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every other page of struct pages would be left out: as a whole they are not believed, and that ends."""
+    monkeypatch.setattr("vmsieve.filters.check._MOST_CONTESTED", 20)
+    places = Places([])
+    places.enter(0, [(0x100000, 0x200000)], 1, 2)
+    stored, kept = Bitmap(), Bitmap()
+    stored.append(bytearray(b"\xff" * BLOCK_BYTES))
+    kept.append(bytearray(b"\x55" * BLOCK_BYTES))
+    classifier: Any = SimpleNamespace(
+        places=places, page_size=4096, conflicts=0, blocks_differ=False, unread=0, slabs_unknown=None, memory_read=set()
+    )
+    doubts = Doubts()
+    assert doubts.raised_by(classifier, stored, kept)
+    first, *others = doubts.contested
+    assert first[0] == 0x101000
+    assert len(others) < 20
+    assert max(end for _, end in doubts.contested) == 0x300000
+    while doubts.raised_by(classifier, stored, kept):
+        assert len(doubts.contested) <= 20
+    assert doubts.contested[0] == first
 
 
 def test_memory_is_noted_once() -> None:
