@@ -260,10 +260,18 @@ class _Capture:
 
 
 def main(words: list[str]) -> int | None:
-    """Run with the command line's ``words``; None where argparse has to explain something."""
-    from vmsieve.pipeline.capture.wish import quick
+    """Run with the command line's ``words``; None where argparse has to explain something.
 
+    Where a kernel has crashed there is nobody to explain anything to: what makes no sense is left out, and a dump made.
+    """
+    from vmsieve.pipeline.capture.wish import DEFAULT_INPUT, quick
+
+    wrong: list[str] = []
     wish = quick(words)
+    if wish is None and os.path.exists(DEFAULT_INPUT) and "-h" not in words and "--help" not in words:
+        wish = quick(words, wrong)
+        if wish is not None:
+            wish.input = DEFAULT_INPUT
     if wish is None:
         return None
     for fd in range(3):
@@ -272,4 +280,6 @@ def main(words: list[str]) -> int | None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout, sys.stderr = sys.stdout or sys.__stdout__, sys.stderr or sys.__stderr__
+    if wrong:
+        say(f"left out, as it makes no sense: {' '.join(wrong)}")
     return capture(wish)

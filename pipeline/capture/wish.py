@@ -123,8 +123,12 @@ def _explained(check: Callable[[str], object]) -> Callable[[str], object]:
     return explained
 
 
-def quick(words: list[str]) -> Wish | None:
-    """The wish that ``words`` express; None where argparse has to explain something."""
+def quick(words: list[str], wrong: list[str] | None = None) -> Wish | None:
+    """The wish that ``words`` express; None where argparse has to explain something.
+
+    With a list as ``wrong``, words that make no sense go there and are left out: as long as there is a target, a wish
+    remains.
+    """
     names = {name: option for option in OPTIONS for name in option.names}
     values: dict[str, object] = {}
     places: list[str] = []
@@ -133,24 +137,34 @@ def quick(words: list[str]) -> Wish | None:
         word = left.pop(0)
         if word == "-" or not word.startswith("-"):
             places.append(word)
-            continue
-        name, given, value = word.partition("=")
-        if not word.startswith("--"):
-            name, given, value = word[:2], word[2:], word[2:]
-        option = names.get(name)
-        if option is None or (given and option.check is None):
-            return None
-        if option.check is None:
-            values[option.field] = option.const
-            continue
-        if not given and not left:
-            return None
-        try:
-            values[option.field] = option.check(value if given else left.pop(0))
-        except ValueError:
-            return None
+        elif not _take(word, left, names, values):
+            if wrong is None:
+                return None
+            wrong.append(word)
     if not 1 <= len(places) <= 2:
-        return None
+        if wrong is None or not places:
+            return None
+        wrong += places[:-2]
     values["target"] = places.pop()
     values["input"] = places.pop() if places else None
     return Wish(values)
+
+
+def _take(word: str, left: list[str], names: dict[str, Option], values: dict[str, object]) -> bool:
+    """Take an option, and its value from ``left`` if it has one there; False: it makes no sense."""
+    name, given, value = word.partition("=")
+    if not word.startswith("--"):
+        name, given, value = word[:2], word[2:], word[2:]
+    option = names.get(name)
+    if option is None or (given and option.check is None):
+        return False
+    if option.check is None:
+        values[option.field] = option.const
+        return True
+    if not given and not left:
+        return False
+    try:
+        values[option.field] = option.check(value if given else left.pop(0))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,64 @@
+"""What a capture is told and what it tells, without the standard library's modules for either."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.pipeline.kit import machine
+from vmsieve.pipeline.capture import run
+from vmsieve.pipeline.capture.status import encode
+from vmsieve.pipeline.capture.wish import quick
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_wishes_are_understood_without_argparse() -> None:
+    """Each way to write an option means the same; what is wrong is left to argparse."""
+    for words in (["-d", "17", "T"], ["-d17", "T"], ["--level=17", "T"], ["--level", "17", "T"]):
+        wish = quick(words)
+        assert wish is not None
+        assert (wish.level, wish.input, wish.target) == (17, "/proc/vmcore", "T")
+    wish = quick(["-l", "--deadline", "60", "IN", "-"])
+    assert wish is not None
+    assert (wish.codec, wish.deadline, wish.input, wish.target) == ("lzo", 60, "IN", "-")
+    for words in (["-d", "32", "T"], ["--what", "T"], [], ["-d"], ["A", "B", "C"], ["-h"], ["-lz", "T"]):
+        assert quick(words) is None
+
+
+def test_where_a_kernel_has_crashed_no_option_costs_the_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words that make no sense are left out there, and elsewhere left to argparse."""
+    for words in (["-d", "32", "T"], ["--what", "T"], ["-lz", "T"], ["--stall=x", "--codec", "lzo", "T"], ["-d", "T"]):
+        wrong: list[str] = []
+        wish = quick(words, wrong)
+        assert (wish is None) == (words == ["-d", "T"])
+        assert wrong
+        assert wish is None or (wish.level, wish.target) == (31, "T")
+    assert run.main(["--what", str(tmp_path / "out")]) is None
+    core = machine().write(tmp_path / "vmcore.elf")
+    monkeypatch.setattr("vmsieve.pipeline.capture.wish.DEFAULT_INPUT", str(core))
+    monkeypatch.setattr(run, "protect", lambda: None)
+    assert run.main(["-h"]) is None
+    assert run.main(["--what", "level", "-q", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "vmcore").exists()
+
+
+@settings(max_examples=40)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=12,
+    )
+)
+def test_the_record_is_json(value: Any) -> None:
+    """What is written without the standard module is read by it: any text, lone surrogates of file names among it."""
+    assert json.loads(encode(value)) == value
+    assert json.loads(encode({"file": os.fsdecode(b"\xff\x00")})) == {"file": "\udcff\0"}
