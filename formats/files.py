@@ -35,7 +35,11 @@ class ByteFile(Protocol):
 
 
 class PlainFile:
-    """A regular file, block device or /proc file, read by position."""
+    """A regular file, block device or /proc file, read by position.
+
+    Attributes:
+        vmcore: It is ``/proc/vmcore``: memory of the machine that crashed, in its crash kernel.
+    """
 
     def __init__(self, path: str) -> None:
         """Open ``path``; ``-``: standard input, which a file must be connected to.
@@ -45,8 +49,9 @@ class PlainFile:
         """
         self.name = path if path != "-" else "standard input"
         self._mappable = True
+        self.vmcore = os.path.realpath(path) == "/proc/vmcore"
         # Its pages are always there; they can't be populated, and need not be.
-        self._populate = os.path.realpath(path) != "/proc/vmcore"
+        self._populate = not self.vmcore
         try:
             # O_NONBLOCK: a named pipe that nobody writes to is refused below, not waited for.
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if path != "-" else os.dup(0)

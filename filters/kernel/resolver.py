@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.files import PlainFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +64,9 @@ _EXPORTED: Final[dict[str, tuple[tuple[int, int], tuple[int, int]] | None]] = {
 }
 #: Keys that a kernel may rightly lack, but whose lack keeps pages: asked for where that costs little.
 _MAY_LACK: Final = ("NUMBER(PG_hwpoison)",)
+#: Those that kernels write right before and right behind that (kernel/crash_core.c, ``crash_save_vmcoreinfo_init``).
+_BEFORE: Final = ("NUMBER(PG_slab)", "NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)")
+_BEHIND: Final = "NUMBER(PG_head_mask)"
 #: How much a key is worth: nothing; a look at symbols where VMCOREINFO tells of them, and at types where these do; a
 #: search of memory.
 _NOT, _TOLD, _SEARCH = range(3)
@@ -127,13 +131,28 @@ class Resolver:
         first, last = _EXPORTED.get(key, (_SINCE, _LATEST)) or (_LATEST, _SINCE)
         if self._thorough or first <= self._info.version[:2] <= last:
             depth = _SEARCH
-        elif key in _MAY_LACK and self.memory is not None and self._info.told("SYMBOL(kallsyms_names)"):
+        elif key in _MAY_LACK and self._is_told() and not self._never_written():
             depth = max(depth, _TOLD)
         if depth == _NOT:
             return _NOT
         from vmsieve.filters.kernel.facts import is_known
 
         return depth if is_known(key) else _NOT
+
+    def _is_told(self) -> bool:
+        """Does the text say where the symbols are?"""
+        return self.memory is not None and self._info.told("SYMBOL(kallsyms_names)") is not None
+
+    def _never_written(self) -> bool:
+        """Is it sure that the kernel did not write the key that it may lack?
+
+        In its crash kernel nobody has taken lines out of the text, and of one that was damaged something would be left
+        between its neighbours. To look all the same takes longer there than anything else before the first page.
+        """
+        file, keys = self._physical.source.file, self._info.keys
+        if not isinstance(file, PlainFile) or not file.vmcore or _BEHIND not in keys:
+            return False
+        return keys[keys.index(_BEHIND) - 1] in _BEFORE and not self._info.skipped
 
     def _open(self, depth: int) -> None:
         """Find the copy in memory, the symbols and the types, as far as they are there."""

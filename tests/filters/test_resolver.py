@@ -20,6 +20,7 @@ from vmsieve.filters.kernel.stretches import stretches
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.progress import Silent
 from vmsieve.pipeline.scan import Scan, scan
@@ -139,6 +140,28 @@ def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None
     assert knowledge.info is not None
     assert knowledge.info.symbol("clear_idx") is None
     assert knowledge.info.origins == {}
+    source.close()
+
+
+def test_a_crash_kernel_takes_the_kernels_word(scratch: Path) -> None:
+    """In /proc/vmcore, what is not between its neighbours was never written; what is damaged there is looked for."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    whole = source.vmcoreinfo
+    assert whole is not None
+    assert isinstance(source.file, PlainFile)
+    source.file.vmcore = True
+    key = rb"NUMBER\(PG_hwpoison\)"
+    for text, looked in (
+        (re.sub(key + rb".*\n", b"", whole), False),
+        (re.sub(key, b"NUMBER(PG_hwpojson)", whole), True),
+        (re.sub(key, b"\xff", whole), True),
+        (re.sub(key + rb".*\n|NUMBER\(PG_head_mask\).*\n", b"", whole), True),
+    ):
+        source.vmcoreinfo = text
+        knowledge = learn(source)
+        scan(source, knowledge, 31, Silent())
+        assert knowledge.info is not None
+        assert ("NUMBER(PG_hwpoison)" in knowledge.info.origins) == looked
     source.close()
 
 
