@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.build.kdump_system import put
 from tests.build.kernel import FakeKernel
 from tests.build.memory_file import MemoryFile, bits, read
 from tests.dumps import ROOT, dump
@@ -23,6 +24,9 @@ from vmsieve.formats.inputs import InputFormat
 from vmsieve.formats.kernels import Kernel, bind
 from vmsieve.formats.outputs import OutputFormat
 from vmsieve.pipeline.commands import Command
+from vmsieve.pipeline.doctor.checks import CANT_TELL, OK, WARN, Case, Check
+from vmsieve.pipeline.kdump.system import System
+from vmsieve.pipeline.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +39,7 @@ KINDS = {
     "filters/rules/example.py": ("RULE", Rule),
     "formats/kernels/example.py": ("sum_words", Kernel),
     "pipeline/commands/example.py": ("COMMAND", Command),
+    "pipeline/doctor/checks/example.py": ("CHECK", Check),
 }
 
 
@@ -149,3 +154,12 @@ def test_the_command_runs(tmp_path: Path, scratch: Path) -> None:
     with redirect_stdout(io.StringIO()) as said:
         status = command.run(SimpleNamespace(input=str(dump("demo.elf", scratch)), vmcoreinfo=None))
     assert (status, said.getvalue()) == (0, f"{0x6FDA000}\n")
+
+
+def test_the_check_tells(tmp_path: Path) -> None:
+    check = plugin("pipeline/doctor/checks/example.py", tmp_path)
+    case = Case(System(str(tmp_path)), None, Silent(), quick=True)
+    assert check.run(case).state == CANT_TELL
+    for text, state in (("1\n", OK), ("0\n", WARN)):
+        put(tmp_path, "/proc/sys/kernel/dmesg_restrict", text)
+        assert check.run(case).state == state
