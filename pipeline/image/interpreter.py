@@ -49,17 +49,27 @@ class Interpreter:
             raise UsageError("this Python is too old", file=self.program, expected="3.9", found=self.version)
 
     def ask(self, what: str, **task: Any) -> dict[str, Any]:
-        """Have it do one thing of :mod:`~vmsieve.pipeline.image.inside`."""
+        """Have it do one thing of :mod:`~vmsieve.pipeline.image.inside`.
+
+        Raises:
+            UsageError: It is no Python.
+            VmsieveError: It can't do that.
+        """
         command = [self._started, *_FLAGS, _INSIDE]
         try:
             ran = subprocess.run(
                 command, input=repr({"what": what, **task}), check=False, capture_output=True, text=True,
                 timeout=_PATIENCE,
             )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except (OSError, UnicodeError, subprocess.TimeoutExpired) as error:
             raise UsageError(f"this Python can't be run: {error}", file=self._started) from error
         if ran.returncode:
             said = ran.stderr.strip().splitlines() or ["nothing was said"]
             raise VmsieveError(f"this Python can't make an image: {said[-1]}", file=self._started)
-        answer: dict[str, Any] = ast.literal_eval(ran.stdout)
+        try:
+            answer = ast.literal_eval(ran.stdout)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            answer = None
+        if not isinstance(answer, dict) or "what" in answer:  # nothing of the kind, or what it was asked
+            raise UsageError("this is no Python", file=self._started)
         return answer

@@ -162,6 +162,18 @@ def test_nothing_is_left_of_an_image_that_fails(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"python"}
 
 
+@pytest.mark.parametrize("body", ["", "cat", "echo 1", "echo '('", r"printf '\377'"])
+def test_programs_that_are_no_python(body: str, tmp_path: Path) -> None:
+    """Whatever they answer: wrong usage, in a line."""
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o755)
+    run = vmsieve("image", "--python", program, tmp_path / "out")
+    assert run.status == 2
+    assert "Python" in run.err
+    assert run.err.count("\n") == 1
+
+
 def test_an_output_is_replaced_only_if_asked_for(tmp_path: Path) -> None:
     """As with dumps."""
     (tmp_path / "out").mkdir()
