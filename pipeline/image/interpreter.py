@@ -13,8 +13,9 @@ from vmsieve.formats.errors import UsageError, VmsieveError
 __all__ = ["Interpreter"]
 
 _INSIDE: Final = os.path.join(os.path.dirname(__file__), "inside.py")
-#: As in the crash kernel: no environment, no site packages, nothing written.
-_FLAGS: Final = ("-I", "-S", "-B")
+#: As in the crash kernel: no environment, no site packages, nothing written. Bytecode tells lines and no columns, which
+#: nothing there shows.
+_FLAGS: Final = ("-I", "-S", "-B", "-X", "no_debug_ranges")
 _PATIENCE: Final = 300  # seconds
 
 
