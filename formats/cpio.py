@@ -41,7 +41,7 @@ def _with_folders(names: Iterable[str]) -> set[str]:
 
 def _content(path: str, mode: int) -> bytes:
     if stat.S_ISLNK(mode):
-        return os.readlink(path).encode()
+        return os.fsencode(os.readlink(path))
     if stat.S_ISDIR(mode):
         return b""
     with open(path, "rb") as file:
@@ -50,7 +50,7 @@ def _content(path: str, mode: int) -> bytes:
 
 def _entry(number: int, name: str, mode: int, content: bytes) -> Iterator[bytes]:
     links = 2 if stat.S_ISDIR(mode) else 1
-    encoded = name.encode() + b"\0"
+    encoded = os.fsencode(name) + b"\0"
     fields = [number, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(encoded), 0]
     head = (layout.MAGIC + "".join(f"{value:08X}" for value in fields)).encode() + encoded
     yield head + bytes(-len(head) % layout.ALIGN)

@@ -71,6 +71,15 @@ def test_an_archive_depends_on_content_alone(root: Path) -> None:
     assert b"".join(archive(str(root), reversed(NAMES))) == first
 
 
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 are names too, and targets of links."""
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / name).symlink_to(name)
+    data = b"".join(archive(str(tmp_path), [name]))
+    assert data[110:].startswith(b"caf\xe9\0")
+    assert data.count(b"caf\xe9") == 2
+
+
 @pytest.mark.oracle
 def test_cpio_unpacks_it(root: Path, tmp_path: Path) -> None:
     """The program cpio gets the same files out."""
