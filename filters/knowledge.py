@@ -95,6 +95,8 @@ def learn(
         arch, physical = find(source.machine), PhysicalMemory(source)
         if not whole and not source.mixed and (searched := _searched(physical, arch, notes, ways)) is not None:
             info, whole = searched, True
+        if vmlinux is not None and not _is_of(vmlinux, info, notes):
+            vmlinux = None
         resolver = Resolver(
             physical, arch, info, thorough=text is not None or vmlinux is not None or not whole, ways=ways,
             vmlinux=VmcoreInfo.parse(vmlinux) if vmlinux is not None else None,
@@ -120,6 +122,15 @@ def learn(
     knowledge.identity = _identity(source, info, knowledge.memory)
     notes.extend(knowledge.identity.notes)
     return knowledge
+
+
+def _is_of(vmlinux: bytes, info: VmcoreInfo, notes: list[str]) -> bool:
+    """Whether what was made of a vmlinux file can be of the kernel that ``info`` tells of."""
+    release, told = VmcoreInfo.parse(vmlinux).release, info.told("OSRELEASE")
+    if told in (None, release):
+        return True
+    notes.append(f"the vmlinux file is not used: it is of another kernel, {release}; the dump is of {told}")
+    return False
 
 
 def learn_from(facts: str, source: Source, text: bytes | None = None, *, vmlinux: bytes | None = None) -> Knowledge:

@@ -260,6 +260,14 @@ class Resolver:
             text = self._copy.value(key)
             if text is not None:
                 return text, MEMORY
-        if self._vmlinux is not None and not key.startswith("SYMBOL("):
+        if self._vmlinux is not None and not key.startswith("SYMBOL(") and self._vmlinux.release == self._release():
             text = self._vmlinux.value(key)
         return None if text is None else (text, FILE)
+
+    def _release(self) -> str | None:
+        """The kernel's, by the dump's own word."""
+        told = self._info.told("OSRELEASE")
+        if told is None and self._facts is not None:
+            with suppress(KernelError, ReadError):
+                return self._facts.release()
+        return told

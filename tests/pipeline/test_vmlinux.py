@@ -14,6 +14,7 @@ from tests.dumps import dump
 from tests.pipeline.cli_kit import failed, vmsieve
 from vmsieve.filters.kernel.facts import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES
 from vmsieve.filters.kernel.kallsyms import open_kallsyms
+from vmsieve.filters.kernel.resolver import SYMBOLS
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import FormatError
@@ -115,6 +116,22 @@ def test_another_kernels_file(vmlinux: Path, scratch: Path) -> None:
     knowledge = learn(source, b"", vmlinux=other, ways=())
     assert knowledge.problem is not None
     assert knowledge.memmap is None
+    source.close()
+
+
+@pytest.mark.parametrize("without", [b"SYMBOL(vmcoreinfo_data)", b"OSRELEASE"])
+def test_another_kernels_file_beside_vmcoreinfo(without: bytes, vmlinux: Path, scratch: Path) -> None:
+    """What VMCOREINFO lacks is not taken from the file of a kernel that has another name."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    lacking = (without, b"OFFSET(page.mapping)")
+    text = b"\n".join(line for line in (source.vmcoreinfo or b"").split(b"\n") if not line.startswith(lacking))
+    for release, used in ((b"6.12.95", True), (b"6.12.94", False)):
+        made = describe(str(vmlinux)).replace(b"OSRELEASE=6.12.95", b"OSRELEASE=" + release)
+        knowledge = learn(source, text, vmlinux=made, ways=(SYMBOLS,))
+        assert knowledge.info is not None
+        assert (knowledge.info.value("OFFSET(page.mapping)") == "24") == used
+        told = [note for note in knowledge.notes if "6.12.94-vmsieve-demo" in note]
+        assert bool(told) == (not used and without != b"OSRELEASE")
     source.close()
 
 
