@@ -9,7 +9,7 @@ from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.remembered import remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from vmsieve.filters.kernel.arch import Translator
     from vmsieve.formats.inputs import Source
@@ -45,10 +45,10 @@ class PhysicalMemory:
         self._u16, self._u32, self._u64 = (struct.Struct(order + code) for code in "HIQ")
         self.begin_noting()
 
-    def begin_noting(self) -> None:
-        """Forget which blocks were read: what went before were guesses."""
+    def begin_noting(self, blocks: Iterable[int] = ()) -> None:
+        """Forget which blocks were read, but for ``blocks``: the others were guesses."""
         self._block = remembered(self._load, _BLOCKS_KEPT)
-        self.blocks: set[int] = set()
+        self.blocks = set(blocks)
 
     def _load(self, number: int) -> bytes:
         if len(self.blocks) < _MOST_NOTED:

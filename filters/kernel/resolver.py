@@ -116,6 +116,7 @@ class Resolver:
         if depth == _NOT:
             return None
         self._busy = True
+        noted = self._physical.blocks.copy()
         try:
             self._open(depth)
             return self._answer(key)
@@ -124,6 +125,8 @@ class Resolver:
             return None
         finally:
             self._busy = False
+            # What is searched is not the kernel's own for that: a file's pages may hold the same tables.
+            self._physical.begin_noting(noted)
 
     def _wanted(self, key: str) -> int:
         """How much is ``key`` worth?"""

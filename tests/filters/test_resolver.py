@@ -43,6 +43,19 @@ def without(text: bytes, key: str) -> bytes:
     return b"".join(line for line in text.splitlines(keepends=True) if line.partition(b"=")[0] != key.encode())
 
 
+def test_what_is_searched_is_not_noted(scratch: Path) -> None:
+    """Memory where types were found may be a user's: the self-check does not count it among the kernel's own."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    assert source.vmcoreinfo is not None
+    knowledge = learn(source, without(source.vmcoreinfo, "NUMBER(PG_lru)"), ways=(SYMBOLS, TYPES))
+    assert knowledge.info is not None
+    assert knowledge.memory is not None
+    before = set(knowledge.memory.physical.blocks)
+    assert knowledge.info.number("PG_lru") == 5
+    assert knowledge.memory.physical.blocks == before
+    source.close()
+
+
 @pytest.mark.parametrize("name", DUMPS)
 @pytest.mark.parametrize("ways", [(SYMBOLS, TYPES), ()], ids=["elsewhere", "nowhere"])
 def test_each_key_that_is_missing(name: str, ways: tuple[str, ...], scratch: Path) -> None:
