@@ -95,8 +95,7 @@ def learn(
         arch, physical = find(source.machine), PhysicalMemory(source)
         if not whole and not source.mixed and (searched := _searched(physical, arch, notes, ways)) is not None:
             info, whole = searched, True
-        if vmlinux is not None and not _is_of(vmlinux, info, notes):
-            vmlinux = None
+        vmlinux = _of_the_same(vmlinux, info, notes)
         resolver = Resolver(
             physical, arch, info, thorough=text is not None or vmlinux is not None or not whole, ways=ways,
             vmlinux=VmcoreInfo.parse(vmlinux) if vmlinux is not None else None,
@@ -107,9 +106,8 @@ def learn(
             translator = arch.open(physical, info)
         except VmsieveError:
             made = vmlinux if vmlinux is not None else text
-            if made is None or source.mixed or moved or (right := _relocated(physical, arch, made)) is None:
+            if made is None or source.mixed or moved or (right := _relocated(physical, arch, made, notes)) is None:
                 raise
-            notes.append("the kernel's addresses are those of its vmlinux file, moved to where it is")
             return _told_before(notes, learn(source, right, ways=ways, moved=True))
         _learn_memory(knowledge, source, info, arch, VirtualMemory(physical, translator), resolver)
     except VmsieveError as error:
@@ -124,13 +122,15 @@ def learn(
     return knowledge
 
 
-def _is_of(vmlinux: bytes, info: VmcoreInfo, notes: list[str]) -> bool:
-    """Whether what was made of a vmlinux file can be of the kernel that ``info`` tells of."""
+def _of_the_same(vmlinux: bytes | None, info: VmcoreInfo, notes: list[str]) -> bytes | None:
+    """What was made of a vmlinux file, if it can be of the kernel that ``info`` tells of."""
+    if vmlinux is None:
+        return None
     release, told = VmcoreInfo.parse(vmlinux).release, info.told("OSRELEASE")
     if told in (None, release):
-        return True
+        return vmlinux
     notes.append(f"the vmlinux file is not used: it is of another kernel, {release}; the dump is of {told}")
-    return False
+    return None
 
 
 def learn_from(facts: str, source: Source, text: bytes | None = None, *, vmlinux: bytes | None = None) -> Knowledge:
@@ -182,10 +182,13 @@ def _told_before(notes: list[str], knowledge: Knowledge) -> Knowledge:
     return knowledge
 
 
-def _relocated(physical: PhysicalMemory, arch: Arch, text: bytes) -> bytes | None:
+def _relocated(physical: PhysicalMemory, arch: Arch, text: bytes, notes: list[str]) -> bytes | None:
     from vmsieve.filters.kernel.image import relocate
 
-    return relocate(physical, VmcoreInfo.parse(text), arch)
+    right = relocate(physical, VmcoreInfo.parse(text), arch)
+    if right is not None:
+        notes.append("the kernel's addresses are those of its vmlinux file, moved to where it is")
+    return right
 
 
 def _searched(physical: PhysicalMemory, arch: Arch, notes: list[str], ways: tuple[str, ...]) -> VmcoreInfo | None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Scan", "blocks_with_memory", "looks_at_struct_pages", "open_classifier", "scan"]
 
 
+#: Looks at all struct pages, each with more doubts than the one before. A damaged kernel takes a few.
+_ROUNDS = 16
+
+
 @record
 class Scan:
     """What the first pass found.
@@ -93,7 +97,7 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress, b
     fewer dropped pages than that in a row are kept, unless reading them could do harm.
     """
     doubts = Doubts()
-    while True:
+    for _ in range(_ROUNDS):
         result, classifier = _scan_once(source, knowledge, level, progress, bridge, doubts)
         if classifier is None:
             result.weaker = bool(level & ~1)
@@ -101,6 +105,9 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress, b
         if not doubts.raised_by(classifier, result.stored, result.kept):
             break
         knowledge.uncut |= doubts.uncut
+    else:
+        knowledge.memmap, knowledge.problem = None, "each look at its struct pages finds more that can't be"
+        return scan(source, knowledge, level, progress, bridge)
     classifier.conclude()
     result.doubts = doubts
     result.weaker = classifier.weaker or (bool(level & ~1) and bool(knowledge.memmap and knowledge.memmap.damaged))

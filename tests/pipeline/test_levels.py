@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dumps import answers, dump
+from vmsieve.filters.check import Doubts
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.classes import take_census
@@ -69,4 +70,15 @@ def test_one_census_serves_every_level(name: str, scratch: Path) -> None:
         assert census.level(level)["pages"] == answer["kept"], level
         if level == 31:
             assert census.pages()["zero"] == answer["counts"]["Pages filled with zero"]
+    source.close()
+
+
+def test_doubts_without_end_keep_every_page(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that is found more doubtful with each look is not looked at for ever."""
+    monkeypatch.setattr(Doubts, "raised_by", lambda *_: True)
+    source = open_source(str(dump("demo.elf", scratch)))
+    found = scan(source, learn(source), 31, Silent())
+    assert list(found.kept) == list(found.stored)
+    assert found.weaker
+    assert found.notes == ["every page is kept: each look at its struct pages finds more that can't be"]
     source.close()
