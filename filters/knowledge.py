@@ -165,6 +165,9 @@ def _learn_memory(
     if ends > knowledge.memmap.end_pfn:
         knowledge.uncut = True
         knowledge.notes.append("memory sections are missing: the kernel's nodes reach further; their pages are kept")
+    elif not ends and _goes_on(memory, knowledge.memmap, -(-source.end() // knowledge.page_size)):
+        knowledge.uncut = True
+        knowledge.notes.append("memory sections are missing: struct pages go on behind the last; their pages are kept")
 
 
 def _end_of_nodes(memory: VirtualMemory, info: VmcoreInfo) -> int:
@@ -175,6 +178,20 @@ def _end_of_nodes(memory: VirtualMemory, info: VmcoreInfo) -> int:
         return end_of_nodes(memory, info)
     except VmsieveError:
         return 0
+
+
+def _goes_on(memory: VirtualMemory, memmap: MemMap, end: int) -> bool:
+    """Whether a struct page follows that of the last page frame of ``memmap``, below ``end``: it is not the last then.
+
+    Virtual memory of struct pages is there for whole sections, and what is not in use of it is zeros or ones.
+    """
+    last = next(memmap.runs(memmap.end_pfn - 1, end), None)
+    if last is None or memmap.end_pfn >= end:
+        return False
+    try:
+        return 0 < memory.u64(last.vaddr + memmap.struct_page_size) < (1 << 64) - 1
+    except VmsieveError:
+        return False
 
 
 def _told_before(notes: list[str], knowledge: Knowledge) -> Knowledge:

@@ -81,6 +81,7 @@ class PageLayout:
         self._demand_order()
         mask = info.number("PG_head_mask")
         self.head_mask = mask if mask is not None and 0 < mask < 1 << 64 else 0
+        self._demand_flags()
         self.order = self._order()
         self.offset_head = self._tail_mark()
         self._note_compound()
@@ -107,6 +108,19 @@ class PageLayout:
             or len(set(taken)) < len(taken)
         ):
             raise KernelError("the offsets of the fields of struct page can't be right", found=sorted(words + counters))
+
+    def _demand_flags(self) -> None:
+        """Make sure that no two flags are the same bit (``enum pageflags``; PG_hugetlb is one of the first tail).
+
+        Raises:
+            KernelError: Two are.
+        """
+        names = ("PG_lru", "PG_private", "PG_swapcache", "PG_swapbacked", "PG_slab", "PG_hwpoison")
+        taken = self.head_mask
+        for name in names:
+            if taken & self.flag(name):
+                raise KernelError(f"NUMBER({name}) is another flag's: the page flags can't be right")
+            taken |= self.flag(name)
 
     def type_of(self, key: str) -> int | None:
         """The page type ``NUMBER(key)`` as its 32-bit word; None if it is not told, or can't be one.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Final
 
+from vmsieve.filters.kernels.runs import AHEAD, alike_ahead, fill, tails_ahead
 from vmsieve.filters.kernels.struct_page import (
     ACTIVE,
     ALIASES,
@@ -19,7 +20,6 @@ from vmsieve.filters.kernels.struct_page import (
     COMPOUND_HEAD,
     CONFLICTS,
     CONTESTED,
-    COUNT_BITS,
     COUNT_MASK,
     DOUBTS,
     FLAGS,
@@ -64,8 +64,6 @@ __all__ = ["apply_classes", "census_pages", "classify_pages", "count_missing"]
 
 _NOWHERE: Final = 0xFFFFFFFFFFFFFFFF
 _EIGHT: Final = 0x0101010101010101
-#: How far ahead struct pages are asked for: into the next page of memory. A quarter less time, from a mapped file.
-_AHEAD: Final = 4096
 
 
 def _rules() -> list[Callable[..., int]]:
@@ -179,51 +177,49 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     compound_class = load64(p, COMPOUND_CLASS)
     # From a struct page's place here to its virtual address.
     virtual = load64(p, BASE) + first_pfn * size - pages
-    # Neighbours are mostly alike: of the last page that is no head, what the rules saw and what they said.
-    seen_flags = 0
-    seen_mapping = 0
-    seen_kind = 0
-    seen_private = 0
-    seen = 0
     mark = 0
     marked = 0
     i = 0
     while i < count:
         pfn = first_pfn + i
         page = pages + i * size
-        inherited = 0
+        block = 0
+        own = 0
         if pfn < block_end:
-            inherited = load64(p, BLOCK_CLASS)
+            block = load64(p, BLOCK_CLASS)
             if verify:
-                prefetch(page, _AHEAD)
+                prefetch(page, AHEAD)
                 references = half(page, count_at, swap) & count_mask
                 if is_free_member(page, head_at, kind_at, references, swap) == 0:
-                    inherited = 0
+                    block = 0
                     block_end = pfn
                     count_up(p, DOUBTS)
-            if inherited and thorough == 0 and compound_end <= block_end:
+            if block and thorough == 0 and compound_end <= block_end:
                 # Free pages need no further look; nor any, if they are not verified: on to the end of the block.
-                end = i + 1 if verify else min(block_end - first_pfn, count)
-                marked += end - i
-                while i < end:
-                    store8(out, i, inherited)
-                    i += 1
+                run = 1 if verify else min(block_end - pfn, count - i)
+                marked += fill(out, i, run, block)
+                i += run
                 continue
-        prefetch(page, _AHEAD)
+        prefetch(page, AHEAD)
         flags = word(page, load64(p, FLAGS), swap)
         next_known = more or i + 1 < count
+        # How many pages that follow are the same.
+        run = 0
+        most = 0 if aliases or (block and thorough == 0) else count - i - 1
         if aliases:
             mark = load8(aliases, (load64(p, PHASE) + i * size) >> 12)
         if mark == CONTESTED:
-            inherited = 0
+            block = 0
             compound_end = 0
             block_end = 0
         elif pfn < compound_end and flags & head_mask and next_known and copied_head(p, page, pfn, head_at, swap):
-            inherited |= compound_class
+            own = compound_class
         elif head_at != _NOWHERE and word(page, head_at, swap) & 1:
             if pfn < compound_end:
                 if is_tail_of(p, word(page, head_at, swap), page + virtual):
-                    inherited |= compound_class | (load64(p, POISON_BIT) if flags & load64(p, POISON) else 0)
+                    own = compound_class | (load64(p, POISON_BIT) if flags & load64(p, POISON) else 0)
+                    if pfn >= block_end and own == compound_class:
+                        run = tails_ahead(p, page, page + virtual, min(most, compound_end - pfn - 1), head_at, swap)
                 else:
                     note_misplaced(p, (load64(p, PHASE) + i * size) >> 12)
         else:
@@ -231,25 +227,25 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
             kind = half(page, kind_at, swap)
             private = word(page, load64(p, PRIVATE), swap)
             references = half(page, count_at, swap) & count_mask
-            other = (flags ^ seen_flags) | (mapping ^ seen_mapping) | (kind ^ seen_kind) | (private ^ seen_private)
-            if seen >> 16 == 0 or other | references >> COUNT_BITS != 0:
-                store64(p, BLOCK_END, block_end)
-                seen = judge(p, page, pfn, flags, mapping, kind, private, references, next_known, mark)
-                block_end = load64(p, BLOCK_END)
-                inherited |= seen >> 8 & 0xFF
-                seen_flags = flags
-                seen_mapping = mapping
-                seen_kind = kind
-                seen_private = private
+            store64(p, BLOCK_END, block_end)
+            said = judge(p, page, pfn, flags, mapping, kind, private, references, next_known, mark)
+            block_end = load64(p, BLOCK_END)
+            own = said & 0xFF
             compound_end = 0
             if flags & head_mask and next_known:
                 compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
-                compound_class = seen & 0xFF
+                compound_class = own
                 store64(p, COMPOUND_HEAD, page + virtual)
-            inherited |= seen & 0xFF
-        store8(out, i, inherited)
-        marked += inherited != 0
+            elif said >> 16 and most and word(page, size + load64(p, MAPPING), swap) == mapping:
+                run = alike_ahead(p, page, min(most, block_end - pfn - 1) if block else most, swap, block and verify)
+            own |= said >> 8 & 0xFF
+        own |= block
+        store8(out, i, own)
+        marked += own != 0
         i += 1
+        if run:
+            marked += fill(out, i, run, own)
+            i += run
     store64(p, BLOCK_END, block_end)
     store64(p, COMPOUND_END, compound_end)
     store64(p, COMPOUND_CLASS, compound_class)

@@ -43,7 +43,8 @@ def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch:
 
 @pytest.mark.parametrize("seed", [
     "1/s390x-6.1/83", "1/s390x-6.1/126", "1/s390x-6.12/122", "1/s390x-6.12/164", "1/ppc64le-6.12-64k/69",
-    "1/riscv64-7.2-sv39/24", "1/x86_64-6.12-hvo/32", "1/x86_64-6.1-dimm/54", "1/x86_64-7.3-numa/1",
+    "1/riscv64-7.2-sv39/24", "1/ppc64le-6.12-4k-radix/106",
+    "1/x86_64-6.12-hvo/32", "1/x86_64-6.1-dimm/54", "1/x86_64-7.3-numa/1",
 ])  # fmt: skip
 def test_what_once_lost_pages(seed: str, scratch: Path) -> None:
     """Page tables and sections that led to other struct pages, or behind the end of memory."""
@@ -74,6 +75,19 @@ def test_a_tail_belongs_to_the_head_that_it_points_to(tmp_path: Path) -> None:
     found = run(source, knowledge, 31)
     assert bits(found.kept) & set(range(0x1000, 0x1080)) == set(range(0x1041, 0x1080))
     assert found.weaker
+    source.close()
+
+
+def test_two_flags_of_one_bit_are_not_believed(tmp_path: Path) -> None:
+    """A flag that is the head's says that huge pages of user memory are page cache, or the reverse: all is kept."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING)
+    head = int(built.keys["NUMBER(PG_head_mask)"]).bit_length() - 1
+    built.keys["NUMBER(PG_lru)"] = str(head)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert bits(found.kept) == set(built.frames())
+    assert found.weaker
+    assert any("NUMBER(PG_lru) is another flag's" in note for note in found.notes)
     source.close()
 
 
