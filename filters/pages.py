@@ -81,13 +81,13 @@ class PageLayout:
         self._demand_order()
         mask = info.number("PG_head_mask")
         self.head_mask = mask if mask is not None and 0 < mask < 1 << 64 else 0
-        self._demand_flags()
         self.order = self._order()
         self.offset_head = self._tail_mark()
         self._note_compound()
         slab = self.type_of("PAGE_SLAB_MAPCOUNT_VALUE")
         self.slab_type, self.slab_mask = (slab, _type_mask(slab)) if slab is not None else (0, 0)
         self.slab_flag = 0 if self.slab_mask else self.flag("PG_slab")
+        self._demand_flags()
 
     def _demand_order(self) -> None:
         """Make sure that the fields are where fields can be: a wrong digit in an offset is not believed.
