@@ -2,8 +2,8 @@
 
 A scan of the struct pages is held against what must be true of any kernel:
 
-* What the classification stands on - page tables, memory sections, struct pages, the kernel's own variables - is not
-  memory that it leaves out.
+* What the classification stands on - page tables, memory sections, struct pages, the kernel's own variables - and the
+  kernel's log are not memory that it leaves out.
 * No memory holds the struct pages of two page frames, tails of compound pages apart; and those mean the head that is
   before them.
 * There are as many free blocks of each order as the kernel counted. Where there are not, or the counts can't be read,
@@ -36,6 +36,7 @@ __all__ = ["Doubts", "Places", "expected_blocks"]
 
 _UNIT: Final = 4096
 _MOST_PIECES: Final = 1 << 16  # beyond which no more is noted
+_MOST_BROKEN: Final = 3  # pages of the kernel's own that may be poisoned indeed
 _MOST_CONTESTED: Final = 1 << 10  # each is looked at again with every piece of struct pages
 
 
@@ -95,12 +96,18 @@ class Doubts:
         """Switch off rules that drop what can't be dropped, everything else being right."""
         if classifier.slabs_unknown:
             self.off.setdefault("user", f"user pages are kept: {classifier.slabs_unknown}")
+        size = classifier.page_size
+        found: dict[tuple[str, str], set[int]] = {}
         for number in sorted(classifier.memory_read):
             for start, _ in dropped.within(number * _UNIT, (number + 1) * _UNIT):
-                name, title = classifier.rule_that_drops(start // classifier.page_size)
+                found.setdefault(classifier.rule_that_drops(start // size), set()).add(start // size)
+        for (name, title), pfns in found.items():
+            # Memory of the kernel's can be broken, which may be why it crashed; but not here and there.
+            if name != "hwpoison" or len(pfns) > _MOST_BROKEN:
                 self.off.setdefault(
                     name,
-                    f"{title.lower()} are kept: the kernel's own tables or variables, at {start:#x}, would be some",
+                    f"{title.lower()} are kept: the kernel's own tables, variables or log, at {min(pfns) * size:#x}, "
+                    "would be some",
                 )
 
 

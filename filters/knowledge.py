@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.arch import find
 from vmsieve.filters.kernel.identity import Identity, identify
+from vmsieve.filters.kernel.log_buffer import log_blocks
 from vmsieve.filters.kernel.memmap import open_memmap
 from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
 from vmsieve.filters.kernel.resolver import MEMORY, SYMBOLS, TYPES, WAYS, Resolver
@@ -156,6 +157,7 @@ def _learn_memory(
 ) -> None:
     knowledge.info = info
     memory.physical.begin_noting()
+    memory.physical.blocks |= log_blocks(memory, info)
     knowledge.memory = resolver.memory = memory
     knowledge.phys_base = memory.translator.phys_base or 0
     knowledge.page_size = _page_size(source, info, [])

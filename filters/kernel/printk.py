@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmsieve.filters.kernel.log_buffer import text_ring
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.records import field, record
 
@@ -31,7 +32,6 @@ __all__ = ["kernel_log"]
 _WORD = (1 << 64) - 1
 # Sizes that no kernel reaches; beyond them, a length is damaged.
 _MAX_RECORD_BITS = 24
-_MAX_TEXT_BITS = 31
 _MAX_LOG = 1 << 28
 # So many unreadable records in a row, and the rest is given up.
 _GIVE_UP = 4096
@@ -138,13 +138,11 @@ class _Ring:
 
         counter = info.offset("atomic_long_t.counter") or 0
         ring = memory.u64(info.need("SYMBOL", "prb"))
-        descs, texts = at(ring, "printk_ringbuffer.desc_ring"), at(ring, "printk_ringbuffer.text_data_ring")
+        descs = at(ring, "printk_ringbuffer.desc_ring")
         count_bits = memory.u32(at(descs, "prb_desc_ring.count_bits"))
-        size_bits = memory.u32(at(texts, "prb_data_ring.size_bits"))
-        if count_bits > _MAX_RECORD_BITS or not 3 < size_bits <= _MAX_TEXT_BITS:
-            raise KernelError(
-                "the size of the kernel's log is not believable", found=f"2**{count_bits}, 2**{size_bits}"
-            )
+        if count_bits > _MAX_RECORD_BITS:
+            raise KernelError("the size of the kernel's log is not believable", found=f"2**{count_bits} records")
+        text, text_size = text_ring(memory, info)
         found = cls(
             memory,
             info,
@@ -153,8 +151,8 @@ class _Ring:
             infos=memory.u64(at(descs, "prb_desc_ring.infos")),
             head=memory.u64(at(descs, "prb_desc_ring.head_id") + counter) & _ID_MASK,
             tail=memory.u64(at(descs, "prb_desc_ring.tail_id") + counter) & _ID_MASK,
-            text_size=1 << size_bits,
-            text=memory.u64(at(texts, "prb_data_ring.data")),
+            text_size=text_size,
+            text=text,
             first_seq=_clear_seq(memory, info) if since_clear else 0,
         )
         block = info.need("OFFSET", "prb_desc.text_blk_lpos")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ SUBJECTS = (
     "aarch64-6.12-52", "loongarch64-7.2", "ppc64le-6.12-64k", "riscv64-7.2-sv39", "s390x-6.1", "x86_64-6.1-dimm",
     "x86_64-6.12-hvo", "x86_64-7.3-numa",
 )  # fmt: skip
+#: Page frames of the made-up machine that the kernel uses, and where its memory is mapped.
+KERNELS, DIRECT = range(0x100, 0x180), 0xFFFF888000000000
 TRIALS = int(os.environ.get("VMSIEVE_CORRUPTIONS", "8"))
 
 
@@ -114,6 +117,38 @@ def test_a_rule_that_drops_the_kernels_own_tables_is_off(tmp_path: Path) -> None
     assert found.counts["user"] > 0
     assert found.weaker
     assert any("free pages are kept: the kernel's own tables" in note for note in found.notes)
+    source.close()
+
+
+def test_the_log_is_the_kernels_own(tmp_path: Path) -> None:
+    """A page of the log that is free by its struct page: free pages are kept. A log that has no size is none."""
+    for size, weaker in ((1 << 14, True), (0, False)):
+        built = Machine(LAYOUTS["6.12"], EVERYTHING)
+        variables, log = KERNELS[0], KERNELS[1]
+        built.keys["SYMBOL(log_buf)"] = f"{DIRECT + variables * 4096:x}"
+        built.keys["SYMBOL(log_buf_len)"] = f"{DIRECT + variables * 4096 + 8:x}"
+        built.memory[variables] = struct.pack("<QI", DIRECT + log * 4096, size)
+        built.set(log, flags=0, kind=built.layout.types["buddy"], private=0, refcount=0)
+        source, knowledge = opened(built, tmp_path)
+        found = run(source, knowledge, 31)
+        assert (found.counts["free"] == 0) is weaker
+        assert any("free pages are kept: the kernel's own tables" in note for note in found.notes) is weaker
+        source.close()
+
+
+@pytest.mark.parametrize(("broken", "weaker"), [(1, False), (4, True)])
+def test_memory_of_the_kernels_may_be_broken_but_not_here_and_there(broken: int, weaker: bool, tmp_path: Path) -> None:
+    """A poisoned page of the kernel's own is left out: reading it may end the crash kernel. Many mean a wrong flag."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING)
+    own = KERNELS[:broken]
+    for pfn in own:
+        built.set(pfn, flags=built.layout.mask("hwpoison"))
+    source, knowledge = opened(built, tmp_path)
+    assert knowledge.memory is not None
+    knowledge.memory.physical.blocks |= set(own)
+    found = run(source, knowledge, 31)
+    assert found.weaker is weaker
+    assert bits(found.kept).isdisjoint(own) is not weaker
     source.close()
 
 
