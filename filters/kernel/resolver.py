@@ -130,7 +130,8 @@ class Resolver:
 
     def _wanted(self, key: str) -> int:
         """How much is ``key`` worth?"""
-        depth = self._opened
+        # What was opened for a key of _MAY_LACK does not say that the kernel should have others.
+        depth = _SEARCH if self._opened == _SEARCH else _NOT
         first, last = _EXPORTED.get(key, (_SINCE, _LATEST)) or (_LATEST, _SINCE)
         if self._thorough or first <= self._info.version[:2] <= last:
             depth = _SEARCH

@@ -56,6 +56,19 @@ def test_what_is_searched_is_not_noted(scratch: Path) -> None:
     source.close()
 
 
+def test_what_was_looked_at_for_one_key_does_not_answer_others(scratch: Path) -> None:
+    """Keys that a kernel of this version need not have are lacking, whatever was asked before them."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    assert source.vmcoreinfo is not None
+    source.vmcoreinfo = without(without(source.vmcoreinfo, "NUMBER(PG_hwpoison)"), "SIZE(latched_seq)")
+    info = learn(source).info
+    assert info is not None
+    assert info.number("PG_hwpoison") is not None
+    assert info.size("latched_seq") is None
+    assert list(info.origins) == ["NUMBER(PG_hwpoison)"]
+    source.close()
+
+
 @pytest.mark.parametrize("name", DUMPS)
 @pytest.mark.parametrize("ways", [(SYMBOLS, TYPES), ()], ids=["elsewhere", "nowhere"])
 def test_each_key_that_is_missing(name: str, ways: tuple[str, ...], scratch: Path) -> None:
