@@ -28,6 +28,7 @@ __all__ = ["Classifier"]
 _WORD = (1 << 64) - 1
 _BYTES = 1 << 20  # of struct pages that are classified at a time
 _RETRY = 64  # struct pages that are given up together when they can't be read
+_NOISE = 8  # of so many struct pages, one may contradict others
 _WITNESSED = 32768  # struct pages that are believed together: 2 MiB of them, mapped by one entry as a rule
 _HUGETLB = {"": 0, "type": 1, "flag": 2, "dtor": 3}
 _SOME = 1 << 14  # page frames among which there is a slab page
@@ -284,7 +285,12 @@ class Classifier:
         if marks is not None:
             self._set(k.ALIASES, address_of(marks))
             self._set(k.PHASE, vaddr % 4096)
+        doubts = self._words[k.DOUBTS // 8]
         kernels.classify_pages(self._parameters, address, pfn, count, 0, out)
+        if self._words[k.DOUBTS // 8] - doubts > count // _NOISE:
+            # One that is damaged contradicts a few; these are none.
+            classes[:count] = bytes(count)
+            self._give_up(count, "struct pages can't be those of this kernel: they contradict each other")
         if marks is not None:
             self._set(k.ALIASES, 0)
             if k.CONTESTED in marks:
