@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.kernel.memory import VirtualMemory
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 
-__all__ = ["log_blocks", "text_ring"]
+__all__ = ["flat_buffer", "log_blocks", "text_ring"]
 
 _WORD: Final = (1 << 64) - 1
 _MAX_TEXT_BITS: Final = 31
@@ -42,13 +42,23 @@ def text_ring(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
     return memory.u64(texts + info.need("OFFSET", "prb_data_ring.data") & _WORD), 1 << bits
 
 
+def flat_buffer(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
+    """Virtual address and size, in bytes, of the log before v5.10; the size as it is told.
+
+    Raises:
+        KernelError: A key is missing.
+        ReadError: The dump does not have the variables.
+    """
+    return memory.u64(info.need("SYMBOL", "log_buf")), memory.u32(info.need("SYMBOL", "log_buf_len"))
+
+
 def log_blocks(memory: VirtualMemory, info: VmcoreInfo) -> set[int]:
     """Numbers of the blocks of 4 KiB of physical memory that hold the log's text; none where that can't be told."""
     try:
         if all(info.told(key) is not None for key in _RING):
             start, size = text_ring(memory, info)
         elif all(info.told(key) is not None for key in _FLAT):
-            start, size = memory.u64(info.need("SYMBOL", "log_buf")), memory.u32(info.need("SYMBOL", "log_buf_len"))
+            start, size = flat_buffer(memory, info)
         else:
             return set()
         pieces = list(memory.segments(start, min(size, _MOST)))

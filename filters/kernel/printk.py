@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.kernel.log_buffer import text_ring
+from vmsieve.filters.kernel.log_buffer import flat_buffer, text_ring
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.records import field, record
 
@@ -258,13 +258,13 @@ class _Records:
         """Read where the records are."""
         name = "printk_log" if info.size("printk_log") is not None else "log"
         start = info.symbol("clear_idx") if since_clear else None
-        size = memory.u32(info.need("SYMBOL", "log_buf_len"))
+        buffer, size = flat_buffer(memory, info)
         header = info.need("SIZE", name)
         if size > _MAX_LOG or not 8 <= header <= 256:
             raise KernelError("the size of the kernel's log is not believable", found=size)
         return cls(
             memory,
-            buffer=memory.u64(info.need("SYMBOL", "log_buf")),
+            buffer=buffer,
             size=size,
             first=memory.u32(start or info.need("SYMBOL", "log_first_idx")),
             end=memory.u32(info.need("SYMBOL", "log_next_idx")),
@@ -304,8 +304,7 @@ class _Records:
 
 def _characters(memory: VirtualMemory, info: VmcoreInfo, since_clear: bool, damage: _Damage) -> Iterator[bytes]:
     """The log before v3.5: the last characters of ``log_end`` that were ever written, in a ring."""
-    buffer = memory.u64(info.need("SYMBOL", "log_buf"))
-    size = memory.u32(info.need("SYMBOL", "log_buf_len"))
+    buffer, size = flat_buffer(memory, info)
     if not 0 < size <= _MAX_LOG or size & (size - 1):
         raise KernelError("the size of the kernel's log is not believable", found=size)
     # An unsigned long before v2.6.25.
