@@ -26,16 +26,6 @@ if TYPE_CHECKING:
 COMMANDS = ("dump", "info", "classes", "dmesg", "verify")
 
 
-@pytest.fixture(scope="module")
-def built() -> Machine:
-    return machine()
-
-
-@pytest.fixture(scope="module")
-def core(built: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built.write(tmp_path_factory.mktemp("machine") / "core")
-
-
 def kept(path: Path) -> set[int]:
     source = open_source(str(path))
     try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.pipeline.cli_kit import MEMORY, environment, failed, vmsieve
-from tests.pipeline.kit import contents, expected, machine, make, pages
+from tests.pipeline.kit import contents, expected, make, pages
 from vmsieve.formats.errors import FormatError, ReadError
 from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import open_source
@@ -29,21 +29,6 @@ if TYPE_CHECKING:
     from tests.build.machine import Machine
 
 FORMATS = {"kdump": ["--codec", "none"], "elf": ["-E"], "flattened": ["-F", "--codec", "none"]}
-
-
-@pytest.fixture(scope="module")
-def built() -> Machine:
-    return machine()
-
-
-@pytest.fixture(scope="module")
-def truth(built: Machine) -> dict[int, bytes]:
-    return built.contents()
-
-
-@pytest.fixture(scope="module")
-def core(built: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built.write(tmp_path_factory.mktemp("machine") / "core")
 
 
 @pytest.fixture(scope="module")

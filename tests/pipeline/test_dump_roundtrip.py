@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipeline.kit import MAX_PFN, Damaged, compared, contents, expected, machine, make, pages
+from tests.pipeline.kit import MAX_PFN, Damaged, compared, contents, expected, make, pages
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import OutputError, ReadError, UsageError
 from vmsieve.formats.inputs import open_source
@@ -26,21 +26,6 @@ KINDS = [
     if form.name != "s390"  # which holds s390x machines alone: see test_s390_formats
     for codec in ([c.name for c in codecs()] if form.packed else ["none"])
 ]
-
-
-@pytest.fixture(scope="module")
-def built() -> Machine:
-    return machine()
-
-
-@pytest.fixture(scope="module")
-def core(built: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built.write(tmp_path_factory.mktemp("machine") / "core")
-
-
-@pytest.fixture(scope="module")
-def truth(built: Machine) -> dict[int, bytes]:
-    return built.contents()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

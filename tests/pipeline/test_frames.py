@@ -20,7 +20,6 @@ import pytest
 
 from tests.build.memory_file import bits, read
 from tests.build.tools import tool
-from tests.dumps import dump
 from tests.formats.frame_kit import close_all, opened, whole
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.frames import frames
@@ -40,11 +39,6 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     yield
     close_all()
-
-
-@pytest.fixture
-def demo(scratch: Path) -> Path:
-    return dump("demo.elf", scratch)
 
 
 def content(path: Path) -> bytes:

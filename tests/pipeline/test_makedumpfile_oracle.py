@@ -13,7 +13,6 @@ import pytest
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
 from tests.build.tools import tool
-from tests.dumps import dump
 from tests.filters.test_classify_oracle import SINCE, SLAB_SINCE, version
 from tests.pipeline.cli_kit import environment
 from vmsieve.formats.inputs import open_source
@@ -31,11 +30,6 @@ Ran = subprocess.CompletedProcess[bytes]
 def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A machine that every makedumpfile of the last years understands."""
     return Machine(LAYOUTS["4.16"], EVERYTHING).write(tmp_path_factory.mktemp("machine") / "core")
-
-
-@pytest.fixture(scope="module")
-def demo(scratch: Path) -> Path:
-    return dump("demo.elf", scratch)
 
 
 def theirs() -> str:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.formats.test_input_kdump_parts import parts
-from tests.pipeline.kit import compared, contents, machine, make
+from tests.pipeline.kit import compared, contents, make
 from vmsieve.formats.errors import FormatError, OutputError, ReadError, UsageError, VmsieveError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.layouts import kdump
@@ -23,22 +23,11 @@ from vmsieve.pipeline.reassemble import reassemble
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.build.machine import Machine
     from vmsieve.formats.outputs import Batch
 
 
 def le64(number: int) -> bytes:
     return number.to_bytes(8, "little")
-
-
-@pytest.fixture(scope="module")
-def built() -> Machine:
-    return machine()
-
-
-@pytest.fixture(scope="module")
-def core(built: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built.write(tmp_path_factory.mktemp("machine") / "core")
 
 
 def share(core: Path, folder: Path, count: int, **more: object) -> list[str]:

@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def built() -> Machine:
-    return machine()
-
-
-@pytest.fixture(scope="module")
-def core(built: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built.write(tmp_path_factory.mktemp("machine") / "core")
-
-
 @pytest.mark.parametrize("level", [0, 1, 2, 4, 8, 16, 31])
 def test_right_dumps_of_every_level(level: int, core: Path, built: Machine, tmp_path: Path) -> None:
     """Nothing is lost, and what is missing is told by class, as the dump's own report counted it."""
