@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.classify import Classifier
     from vmsieve.filters.kernel.memory import VirtualMemory
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+    from vmsieve.filters.rules import Rule
     from vmsieve.formats.bitmap import Bitmap
 
 __all__ = ["Doubts", "Places", "expected_blocks"]
@@ -95,19 +96,21 @@ class Doubts:
     def _suspect_rules(self, classifier: Classifier, dropped: _Dropped) -> None:
         """Switch off rules that drop what can't be dropped, everything else being right."""
         if classifier.slabs_unknown:
-            self.off.setdefault("user", f"user pages are kept: {classifier.slabs_unknown}")
+            for rule in classifier.rules:
+                if rule.unlike_slabs:
+                    self.off.setdefault(rule.name, f"{rule.name} pages are kept: {classifier.slabs_unknown}")
         size = classifier.page_size
-        found: dict[tuple[str, str], set[int]] = {}
+        found: dict[Rule, set[int]] = {}
         for number in sorted(classifier.memory_read):
             for start, _ in dropped.within(number * _UNIT, (number + 1) * _UNIT):
                 found.setdefault(classifier.rule_that_drops(start // size), set()).add(start // size)
-        for (name, title), pfns in found.items():
+        for rule, pfns in found.items():
             # Memory of the kernel's can be broken, which may be why it crashed; but not here and there.
-            if name != "hwpoison" or len(pfns) > _MOST_BROKEN:
+            if not rule.broken or len(pfns) > _MOST_BROKEN:
                 self.off.setdefault(
-                    name,
-                    f"{title.lower()} are kept: the kernel's own tables, variables or log, at {min(pfns) * size:#x}, "
-                    "would be some",
+                    rule.name,
+                    f"{rule.title.lower()} are kept: the kernel's own tables, variables or log, at "
+                    f"{min(pfns) * size:#x}, would be some",
                 )
 
 

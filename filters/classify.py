@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.kernel.memmap import MemMap
     from vmsieve.filters.kernel.memory import VirtualMemory
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+    from vmsieve.filters.rules import Rule
 
 __all__ = ["Classifier"]
 
@@ -140,12 +141,12 @@ class Classifier:
             start = k.RULES_AT // 8 + i * PARAMETERS
             for at, parameter in enumerate(parameters):
                 self._words[start + at] = parameter
-            if rule.name == "hwpoison":
+            if rule.broken:
                 self._set(k.POISON, parameters[0])
                 self._set(k.POISON_BIT, 1 << i)
-            if rule.name == "free":
+            if rule.counted:
                 self._set(k.FREE_BIT, 1 << i)
-            if rule.name in ("free", "unaccepted"):
+            if rule.lifeless:
                 self._set(k.LIFELESS, self._words[k.LIFELESS // 8] | 1 << i)
         return active
 
@@ -170,9 +171,8 @@ class Classifier:
 
     @property
     def slabs_unknown(self) -> str | None:
-        """Why slab pages can't be told from others, if so."""
-        user = next(i for i, rule in enumerate(self.rules) if rule.name == "user")
-        if not self._words[k.ACTIVE // 8] >> user & 1:
+        """Why slab pages can't be told from others, if so and if it matters."""
+        if not any(rule.unlike_slabs and self._words[k.ACTIVE // 8] >> i & 1 for i, rule in enumerate(self.rules)):
             return None
         if self._words[k.MIXED // 8]:
             return "pages are marked as slab pages and as page cache"
@@ -185,16 +185,15 @@ class Classifier:
         """Blocks of 4 KiB of physical memory that tell of the kernel."""
         return self._memory.physical.blocks
 
-    def rule_that_drops(self, pfn: int) -> tuple[str, str]:
-        """Name and title of the rule that a page is dropped by; ends the scan."""
+    def rule_that_drops(self, pfn: int) -> Rule:
+        """The rule that a page is dropped by; ends the scan."""
         # What a page is part of may have begun long before.
         for start in (pfn // BLOCK * BLOCK, 0):
             self.places = Places(self._doubts.contested)
             self._forget()
             for first, classes, count in self.classify(start, pfn + 1):
                 if first <= pfn < first + count and (hits := classes[pfn - first] & self.drop):
-                    rule = self.rules[(hits & -hits).bit_length() - 1]
-                    return rule.name, rule.title
+                    return self.rules[(hits & -hits).bit_length() - 1]
         raise AssertionError
 
     def _forget(self) -> None:

@@ -49,9 +49,16 @@ class Rule:
             the words that ``prepare`` returned, the rest the decoded columns of one struct page that is not a tail
             (:mod:`vmsieve.filters.kernels.classify` says what they hold). Returns 0 for no match, 1 for a match that
             covers the page, or all of a compound page that it heads, and *n* > 1, a power of two, for a match that
-            covers *n* page frames from this one on, whatever their struct pages say; it does not count where the page
-            frame is no multiple of *n*. Nothing else may depend on ``pfn``. None: decided by the page's content.
+            covers *n* page frames from this one on, a block; it does not count where the page frame is no multiple of
+            *n*. What the struct pages of the others say is asked only where blocks are not as many as the kernel
+            counted, or that is not known. Nothing else may depend on ``pfn``. None: decided by the page's content.
         prepare: The rule's parameters for a kernel, at most :data:`PARAMETERS` words. Raises RuleOff.
+        lifeless: Nobody holds a reference to such a page; one that has some is none.
+        counted: The kernel counts blocks of such pages in ``zone.free_area``; what is found is held against that.
+        broken: The hardware says what such a page is, whoever has it: some of the kernel's own may be among them, and
+            the flag that is the first of the parameters counts for each tail of a compound page by itself.
+        unlike_slabs: All that tells such pages from slab pages is what tells slab pages. The rule is off where that is
+            not believed.
     """
 
     name: str
@@ -60,6 +67,10 @@ class Rule:
     levels: int
     matches: Callable[[int, int, int, int, int, int, int, int], int] | None
     prepare: Callable[[PageLayout], list[int]]
+    lifeless: bool = False
+    counted: bool = False
+    broken: bool = False
+    unlike_slabs: bool = False
 
 
 def rules() -> list[Rule]:

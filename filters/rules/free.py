@@ -47,4 +47,4 @@ def _prepare(layout: PageLayout) -> list[int]:
     return [value, mask, orders]
 
 
-RULE: Final = Rule("free", "Free pages", 10, 16, _matches, _prepare)
+RULE: Final = Rule("free", "Free pages", 10, 16, _matches, _prepare, lifeless=True, counted=True)

@@ -30,4 +30,4 @@ def _prepare(layout: PageLayout) -> list[int]:
     return [poisoned]
 
 
-RULE: Final = Rule("hwpoison", "Hwpoison pages", 60, 0, _matches, _prepare)
+RULE: Final = Rule("hwpoison", "Hwpoison pages", 60, 0, _matches, _prepare, broken=True)

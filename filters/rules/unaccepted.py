@@ -36,4 +36,4 @@ def _prepare(layout: PageLayout) -> list[int]:
     return [value, mask, 1 << (orders - 1)]
 
 
-RULE: Final = Rule("unaccepted", "Unaccepted pages", 20, 16, _matches, _prepare)
+RULE: Final = Rule("unaccepted", "Unaccepted pages", 20, 16, _matches, _prepare, lifeless=True)

@@ -33,4 +33,4 @@ def _prepare(layout: PageLayout) -> list[int]:
     return []
 
 
-RULE: Final = Rule("user", "User process data pages", 50, 8, _matches, _prepare)
+RULE: Final = Rule("user", "User process data pages", 50, 8, _matches, _prepare, unlike_slabs=True)
