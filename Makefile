@@ -13,6 +13,9 @@ DEMO := .demo
 
 SOURCES := $(shell find pipeline filters formats src/vmsieve/*.py -name '*.py') pyproject.toml hatch_build.py
 
+KERNELS := $(wildcard formats/kernels/*.py formats/codecs/*.py filters/kernels/*.py filters/rules/*.py)
+LOWER = $(DEV)/python -c 'import pathlib, vmsieve.formats.kernels.lower as lower; lower.$(1)(pathlib.Path("formats/kernels/objects"))'
+
 .PHONY: demo test lint types pytest fuzz dev kernels wheel clean
 
 demo: .venv/installed $(DEMO)/vmcore
@@ -33,7 +36,7 @@ lint: .venv-dev/installed
 types: .venv-dev/installed
 	$(DEV)/mypy
 
-pytest: .venv-dev/installed
+pytest: dev
 	$(DEV)/python -m pytest -q $(PYTEST)
 
 # Random damage to each parser, for so many seconds each.
@@ -41,10 +44,15 @@ SECONDS_EACH ?= 60
 fuzz: .venv-dev/installed
 	VMSIEVE_FUZZ_SECONDS=$(SECONDS_EACH) $(DEV)/python -m pytest -q tests/fuzz
 
-dev: .venv-dev/installed
+dev: .venv-dev/installed formats/kernels/objects/digest
 
 kernels: .venv-dev/installed
-	$(DEV)/python -c 'import pathlib, vmsieve.formats.kernels.lower as lower; lower.build(pathlib.Path("formats/kernels/objects"))'
+	$(call LOWER,build)
+
+# Machine code that is older than its sources: it is built again if they have changed indeed.
+formats/kernels/objects/digest: $(KERNELS) | .venv-dev/installed
+	$(call LOWER,refresh)
+	@touch $@
 
 wheel: .venv-dev/installed
 	$(DEV)/python -m hatchling build -t wheel -d dist

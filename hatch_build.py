@@ -22,9 +22,8 @@ class KernelsHook(BuildHookInterface[Any]):
         """Called before the wheel (or, for ``pip install -e``, the link to this folder) is made."""
         del version
         lower = _import_lower()
-        if not (OBJECTS / "digest").exists() or (OBJECTS / "digest").read_text() != lower.source_digest():
-            for path in lower.build(OBJECTS):
-                print(f"kernels: {path.name}, {path.stat().st_size} bytes")
+        for path in lower.refresh(OBJECTS):
+            print(f"kernels: {path.name}, {path.stat().st_size} bytes")
         for target in lower.TARGETS:
             name = f"{target.name}.so"
             build_data["force_include"][str(OBJECTS / name)] = f"vmsieve/formats/kernels/objects/{name}"

@@ -22,9 +22,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     objects = Path(kernels.__path__[0]) / "objects"
     if not objects.resolve().is_relative_to(ROOT):
         return  # the installed package is under test
-    digest = objects / "digest"
-    if not digest.exists() or digest.read_text() != lower.source_digest():
-        lower.build(objects)
+    lower.refresh(objects)
 
 
 @pytest.fixture(scope="session")

@@ -7,21 +7,21 @@ one machine builds for all.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import pkgutil
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.kernels import PACKAGES, Kernel, link
+from vmsieve.formats.kernels.checkout import DIGEST, is_fresh, source_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-__all__ = ["TARGETS", "Target", "build", "find_kernels", "source_digest"]
+__all__ = ["TARGETS", "Target", "build", "find_kernels", "refresh"]
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,9 @@ def _modules() -> Iterator[Any]:
                 yield importlib.import_module(f"{package}.{info.name}")
 
 
-def source_digest() -> str:
-    """A digest of everything that the machine code is made of: it changes when the code must be built again."""
-    root = Path(importlib.import_module("vmsieve.formats").__path__[0]).parent
-    digest = hashlib.sha256()
-    for room in ("formats/kernels", "formats/codecs", "filters/kernels", "filters/rules"):
-        for path in sorted((root / room).glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def refresh(folder: Path) -> list[Path]:
+    """As :func:`build`, for all targets, but only if the sources have changed since; returns what was written."""
+    return [] if is_fresh(str(folder)) else build(folder)
 
 
 def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
@@ -101,13 +96,14 @@ def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
     from vmsieve.formats.kernels.compiled import llvm
 
     folder.mkdir(parents=True, exist_ok=True)
+    digest = source_digest()
     kernels = find_kernels()
     texts = [(k.name, *llvm(k)) for k in kernels]
     names = [k.name for k in kernels]
     images = {folder / f"{t.name}.so": link.shared_object(_emit(texts, t), names) for t in targets}
     for path, image in images.items():
         _replace(path, image)
-    _replace(folder / "digest", source_digest().encode())
+    _replace(folder / DIGEST, digest.encode())
     return list(images)
 
 

@@ -47,7 +47,12 @@ def _load() -> ctypes.CDLL | None:
     global _library  # noqa: PLW0603 - one mapping of the code serves the process
     if _library is None:
         try:
-            _library = ctypes.CDLL(object_path())
+            path = object_path()
+            if os.path.exists(os.path.join(os.path.dirname(path), "digest")):
+                from vmsieve.formats.kernels.checkout import demand_fresh
+
+                demand_fresh(os.path.dirname(path))
+            _library = ctypes.CDLL(path)
         except OSError:  # not there, or a 32-bit interpreter on a 64-bit kernel
             return None
     return _library

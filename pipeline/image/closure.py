@@ -25,10 +25,10 @@ _PLUGINS: Final = {
 }
 _ALL_PLUGINS: Final = ("vmsieve.formats.codecs", "vmsieve.filters.rules")
 _ARCH: Final = "vmsieve.filters.kernel.arch"
-#: Other ways to run kernels than machine code, and what reads a vmlinux file.
+#: Other ways to run kernels than machine code, what asks whether that is old, and what reads a vmlinux file.
 _LEFT_OUT: Final = (
-    "vmsieve.formats.kernels.compiled", "vmsieve.formats.kernels.dialect", "vmsieve.pipeline.vmlinux",
-    "vmsieve.pipeline.dwarf",
+    "vmsieve.formats.kernels.compiled", "vmsieve.formats.kernels.dialect", "vmsieve.formats.kernels.checkout",
+    "vmsieve.pipeline.vmlinux", "vmsieve.pipeline.dwarf",
 )  # fmt: skip
 _ROOT: Final = next(iter(vmsieve.__path__))
 
