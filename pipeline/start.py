@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# What ``signal`` wraps, without its enumerations, which take a megabyte.
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
@@ -10,6 +12,9 @@ __all__ = ["run"]
 
 def run() -> None:
     """The program, and the end of the process. Called makedumpfile, it is that."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        # Until somebody sees to it, it ends the process as it ends any other: without a traceback.
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     if os.path.basename(sys.argv[0]) == "makedumpfile" or sys.argv[1:2] == ["makedumpfile"]:
         from vmsieve.pipeline.compat.main import run as run_makedumpfile
 

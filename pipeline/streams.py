@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import OutputError
+from vmsieve.pipeline.descriptors import fill_standard
 
 __all__ = ["give_up_stdout", "leave", "stdout_fd", "steady"]
 
@@ -38,11 +39,7 @@ def steady() -> None:
     Of the descriptors 0 to 2, those that are closed are opened on nothing: else the next file to be opened would take
     their place, and messages would end up in it.
     """
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
+    fill_standard()
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - lives as long as the process
     if not isinstance(sys.stderr, _Voice):

@@ -174,7 +174,7 @@ def open_output(path: str, inputs: Iterable[str], *, force: bool) -> tuple[int, 
         # A dump holds what was in memory: passwords, keys. Only its owner may read it.
         return os.open(path, flags, 0o600), made
     except OSError as error:
-        raise OutputError(f"can't write the output: {error.strerror}", file=path) from error
+        raise refused(error, path, 0) from error
 
 
 def _is_output(path: str, there: os.stat_result) -> bool:

@@ -30,6 +30,8 @@ _MOST_RESULT = 32 << 10
 _GRACE = 30.0
 #: Seconds to wait for the end of a process that was killed: one that sleeps in the kernel has none.
 _GONE = 10.0
+#: Bytes that a process that goes on reads until it is given up for stalled.
+_READING = 1 << 20
 _ASKS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 _ALL = (*_ASKS, _signal.SIGCHLD)
 #: Of /proc/PID/oom_score_adj: never, and after everybody else. If nobody could be killed, the kernel would give up.
@@ -116,7 +118,10 @@ class Watcher:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
 
     def run(self, work: Work, board: Board, limits: Limits) -> dict[str, Any]:
-        """What ``work`` returns in a child, or what became of it: ``end`` is ``crashed``, ``stalled`` or ``late``."""
+        """What ``work`` returns in a child, or what became of it: ``end`` is ``crashed``, ``stalled`` or ``late``.
+
+        ``killed`` is there then: it had to be ended, as it did not go on, or did not hear.
+        """
         board.clear()
         reader, writer = os.pipe()
         try:
@@ -137,7 +142,8 @@ class Watcher:
         if status is not None and os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 and result is not None:
             return result
         what = verdict if verdict and status is not None else _ended(status)
-        return {"end": verdict or "crashed", "error": f"{what} while {PHASES[board.phase]}"}
+        sentence = f"{what} while {PHASES[board.phase]}"
+        return {"end": verdict or "crashed", "error": sentence, "killed": bool(verdict)}
 
     def _work(self, work: Work, board: Board, writer: int) -> NoReturn:
         """The child's life."""
@@ -159,7 +165,7 @@ class Watcher:
     def _watch(self, pid: int, board: Board, limits: Limits) -> tuple[str, int | None]:
         """Wait for the child's end; returns why it was killed, if it was, and its status, if it has one."""
         beats, beaten = board.beats, time.monotonic()
-        told = 0.0
+        told, read = 0.0, 0
         while True:
             came = _signal.sigtimedwait(_ALL, 1.0)
             again = self.asked
@@ -181,7 +187,20 @@ class Watcher:
             if limits.first and now >= limits.first and board.phase < COPYING:
                 return "late", _kill(pid)
             if limits.stall and now - beaten >= limits.stall:
-                return "stalled", _kill(pid)
+                before, read = read, _bytes_read(pid) if board.phase < CLASSIFYING else 0
+                if read - before < _READING:
+                    return "stalled", _kill(pid)
+                # It searches memory for the kernel, which it does not tell of.
+                beaten = now
+
+
+def _bytes_read(pid: int) -> int:
+    """Bytes that a process has read so far; 0 where the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/io", "rb") as file:
+            return int(file.readline().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _kill(pid: int) -> int | None:

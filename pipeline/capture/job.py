@@ -23,7 +23,8 @@ class Job:
         mapped: The input may be mapped.
         limit: Bytes that the output may take; None: no limit.
         end: ``time.monotonic`` at which the dump has to be brought to its end; 0: never.
-        spare: What an earlier step left, and which part of it is there: it goes when room runs out.
+        spare: What an earlier step left, and which part of it is there: it goes when room runs out, or, if
+            that part is 0, before the first page is written.
         quiet: Say nothing.
     """
 
@@ -36,7 +37,7 @@ class Job:
         self.threads = 1 if step.careful else wish.threads
         self.facts, self.insist, self.plain = step.facts, step.insist, step.plain
         self.mapped = not step.careful
-        self.spare = site.kept
+        self.spare = (site.kept[0], 0.0) if step.instead and site.kept is not None else site.kept
         self.end = end
         self.limit = site.room()
         self.quiet = wish.quiet

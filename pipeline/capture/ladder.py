@@ -22,14 +22,15 @@ class Step:
         insist: Give up, before the first byte, if less would be left out than was asked for.
         level: Dump level; None: the one asked for.
         plain: Copy the input's bytes; nothing else counts then.
+        instead: There is no room for it beside what an earlier step left, which goes when all is ready.
     """
 
     def __init__(
         self, name: str, facts: str, *, careful: bool = False, insist: bool = True, level: int | None = None,
-        plain: bool = False,
+        plain: bool = False, instead: bool = False,
     ) -> None:  # fmt: skip
         self.name, self.facts, self.careful, self.insist = name, facts, careful, insist
-        self.level, self.plain = level, plain
+        self.level, self.plain, self.instead = level, plain, instead
 
     def codec(self, asked: str) -> str:
         """The codec to use where ``asked`` was asked for."""
@@ -55,8 +56,6 @@ class Ladder:
         self._weaker |= weaker
         order = ["as asked", "with less", "facts from memory", "facts from symbols", "what is known", "unfiltered"]
         order.append("plain copy")
-        if step.name == "smaller":
-            return None
         rest = order[order.index(step.name) + 1 :]
         if weaker and "with less" in rest:
             # Nothing broke: the same facts say the same once more.
@@ -72,7 +71,11 @@ class Ladder:
 
     def smaller(self, step: Step) -> Step:
         """As much left out as can be by what ``step`` knew, because there was no room for its dump."""
-        return Step("smaller", step.facts, careful=step.careful, level=31)
+        return Step("smaller", step.facts, careful=step.careful, level=31, instead=True)
+
+    def as_before(self, step: Step) -> Step:
+        """The part of a dump that went to make room for ``step``, which failed: as much of it as there is room for."""
+        return Step("as before", step.facts, careful=step.careful)
 
     def _step(self, name: str) -> Step:
         careful = self._careful

@@ -62,6 +62,8 @@ class PlainCopy:
         if not self._size or stat.S_ISDIR(os.fstat(self._fd).st_mode):
             raise FormatError("there is nothing in the input that could be copied", file=job.input)
         head = self._read(0, min(_STEP, self._size))
+        # What is lost of it is met once more.
+        self.unreadable, self.listed = 0, []
         self._order = ">" if head[elf.EI_DATA : elf.EI_DATA + 1] == bytes([elf.ELFDATA2MSB]) else "<"
         self._flags = head[_FLAGS] if head.startswith(elf.MAGIC) and len(head) >= elf.EHDR_SIZE else b""
 
@@ -70,6 +72,7 @@ class PlainCopy:
 
         Raises:
             OutputError: The output can't be opened.
+            FormatError: Not a byte of the input can be read.
         """
         job = self._job
         plan = Plan(job.input, job.output, 0, flattened=not job.final, size_limit=job.limit, durable=True)
@@ -80,6 +83,8 @@ class PlainCopy:
             except (OutputError, Interrupted) as stop:
                 self.stopped = stop
             progress.close()
+            if self.unreadable == self._size:
+                raise FormatError("nothing of the input can be read", file=job.input)
             try:
                 self._finish(target)
             except OutputError as error:
@@ -147,7 +152,10 @@ class PlainCopy:
 
     def notes(self) -> list[str]:
         """Sentences for the record."""
-        told = [f"bytes {start:#x} to {end - 1:#x} of the input can't be read: zeros are in their place"
+        told = []
+        if self.listed and self.listed[0][0] < elf.EHDR_SIZE:
+            told = ["the input's header can't be read: the copy has its memory, and no tool opens it as it is"]
+        told += [f"bytes {start:#x} to {end - 1:#x} of the input can't be read: zeros are in their place"
                 for start, end in self.listed]  # fmt: skip
         if self.unreadable > sum(end - start for start, end in self.listed):
             told.append("there are more of them")

@@ -8,11 +8,13 @@ import time
 
 import vmsieve
 from vmsieve.pipeline.capture.child import COPYING, Board, Limits, Watcher, protect
+from vmsieve.pipeline.capture.console import tell
 from vmsieve.pipeline.capture.job import Job
 from vmsieve.pipeline.capture.ladder import Ladder, Step
 from vmsieve.pipeline.capture.site import file_size, in_memory, open_site
 from vmsieve.pipeline.capture.status import write_record
 from vmsieve.pipeline.capture.wish import DEFAULT_INPUT
+from vmsieve.pipeline.descriptors import fill_standard
 from vmsieve.pipeline.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_WEAKER
 
 TYPE_CHECKING = False
@@ -30,6 +32,8 @@ _LOG_FACTS = ("note", "memory", "symbols")
 _MARGIN, _MARGIN_LEAST, _MARGIN_MOST = 0.05, 0.5, 10.0
 #: Seconds that may be spent on showing the log.
 _PATIENCE = 60.0
+#: Seconds in which a target answers that was not taken away.
+_ANSWER = 10.0
 _RESULTS = {
     EXIT_OK: "whole", EXIT_FAILED: "failed", EXIT_WEAKER: "weaker", EXIT_INCOMPLETE: "incomplete",
 }  # fmt: skip
@@ -75,10 +79,7 @@ def _show_log(wish: Wish, watcher: Watcher) -> None:
 
 def say(line: str) -> None:
     """A line for the console, if there is one."""
-    try:  # noqa: SIM105 - contextlib takes half a megabyte
-        os.write(2, f"vmsieve: {line}\n".encode(errors="replace"))
-    except OSError:
-        pass
+    tell(f"vmsieve: {line}\n")
 
 
 class _Capture:
@@ -92,7 +93,7 @@ class _Capture:
             self._end = self._began + max(wish.deadline - margin, wish.deadline / 2)
         self._log: dict[str, Any] = {"complete": False}
         self._log_tried: set[str] = set()
-        self._sent = False
+        self._sent = self._yielded = False
         self._lost: list[str] = []
         self._record: dict[str, Any] = {
             "version": vmsieve.__version__, "result": "running", "exit_status": None, "input": wish.input,
@@ -116,6 +117,7 @@ class _Capture:
         status = self._status(outcome)
         self._close(status)
         self._watcher.close()
+        self._site.release()
         return status
 
     def _try(self, step: Step) -> dict[str, Any]:
@@ -141,6 +143,7 @@ class _Capture:
         if outcome["end"] == "finished":
             self._finished(step, outcome)
         else:
+            self._site.hangs = bool(outcome.get("killed")) and not self._answers()
             self._site.keep(share)
             say(f"{step.name}: {outcome.get('error')}")
         self._write()
@@ -154,6 +157,14 @@ class _Capture:
             return result
 
         return self._watcher.run(work, self._board, limits)
+
+    def _answers(self) -> bool:
+        """Whether the target lets go of those who touch it. Another process finds out, which may wait for ever."""
+
+        def work(_: Board) -> dict[str, Any]:
+            return {"end": "finished", "alive": self._site.alive()}
+
+        return "alive" in self._watcher.run(work, Board(), Limits(stall=_ANSWER))
 
     def _take_log(self, outcome: dict[str, Any]) -> None:
         log = outcome.get("log")
@@ -178,12 +189,29 @@ class _Capture:
             return None
         if self._end and time.monotonic() >= self._end:
             return None
+        if step.name == "as before" or (step.instead and not self._board.freed):
+            return None
+        if step.instead and self._site.alive():
+            return self._ladder.as_before(step)
         if outcome["end"] == "full":
-            return self._smaller(step, outcome)
+            return self._again(step) or self._smaller(step, outcome)
+        if self._site.restored():
+            say(f"{self._site.path} was removed: it is made anew")
+            self._log, self._record["log"] = {"complete": False}, None
+            self._log_tried.clear()
         if not self._site.alive():
             say(f"{self._site.path}: nothing can be written there any more")
             return None
         return self._ladder.after(step, outcome)
+
+    def _again(self, step: Step) -> Step | None:
+        """The same once more, without a record, if that took the last place that a file could have."""
+        path = self._site.status(self._wish.status)
+        if self._yielded or self._site.kept is not None or not self._site.directory or not file_size(path):
+            return None
+        self._yielded = True
+        os.unlink(path)
+        return step
 
     def _smaller(self, step: Step, outcome: dict[str, Any]) -> Step | None:
         """A dump that leaves out more, if it is known to fit where this one did not."""
@@ -194,13 +222,12 @@ class _Capture:
         pages = outcome["pages"]["kept"] + outcome["pages"]["zero"]
         if told["end"] != "finished" or told["weaker"] or not pages:
             return None
+        if self._end and time.monotonic() + self._record["steps"][-1]["seconds"] * told["kept"] / pages > self._end:
+            return None
         needed = int(told["kept"] * outcome["bytes"] / pages * 1.1)
         room = self._site.room() or 0
         say(f"a dump of level 31 would take {needed >> 10} KiB, and there is room for {room >> 10} KiB")
-        if needed > room:
-            return None
-        self._site.drop_kept()
-        return smaller
+        return smaller if needed <= room else None
 
     def _log_at_last(self) -> None:
         """The dump is as it is: now there is time to look for the log by other ways."""
@@ -219,7 +246,8 @@ class _Capture:
             as_asked = not outcome["weaker"] and self._record["steps"][-1]["level"] == self._wish.level
             return EXIT_OK if as_asked else EXIT_WEAKER
         if not self._site.there():
-            self._lost.append("the target is gone: what was written to it can't be looked at")
+            state = "does not answer" if self._site.hangs else "is gone"
+            self._lost.append(f"the target {state}: what was written to it can't be looked at")
             return EXIT_FAILED
         if self._site.kept is not None:
             self._site.settle()
@@ -254,6 +282,8 @@ class _Capture:
     def _write(self) -> None:
         self._record["seconds"] = time.monotonic() - self._began
         path = self._site.status(self._wish.status)
+        if self._yielded and self._record["result"] == "running":
+            return
         problem = write_record(path, self._record) if path and self._site.there() else ""
         if problem:
             say(problem)
@@ -274,11 +304,7 @@ def main(words: list[str]) -> int | None:
             wish.input = DEFAULT_INPUT
     if wish is None:
         return None
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
+    fill_standard()
     sys.stdout, sys.stderr = sys.stdout or sys.__stdout__, sys.stderr or sys.__stderr__
     if wrong:
         say(f"left out, as it makes no sense: {' '.join(wrong)}")

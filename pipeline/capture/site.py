@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import sys
 import time
 
 from vmsieve.pipeline.capture.status import sync_directory
@@ -31,6 +33,7 @@ class Site:
         directory, device, stream: Which of them it is.
         partial: Where the next dump is written until it is whole.
         kept: A dump that a step could not finish: path, and which part of it is there, 0 to 1; None: there is none.
+        hangs: Whoever touches the target waits for ever, as it may be with a server that does not answer.
     """
 
     def __init__(self, path: str, kind: str) -> None:
@@ -38,6 +41,9 @@ class Site:
         self.directory, self.device, self.stream = (kind == one for one in ("directory", "device", "stream"))
         self.partial = os.path.join(path, _PARTIAL) if self.directory else path
         self.kept: tuple[str, float] | None = None
+        self.hangs = False
+        #: Held open as long as the capture lives: the lock on a directory, the end of a FIFO that its reader waits for.
+        self.held: int | None = None
         self._medium = os.stat(path).st_dev if self.directory else 0
 
     @property
@@ -74,12 +80,33 @@ class Site:
         free = told.f_bavail * told.f_frsize
         return max(free - min(_RESERVE, free // 8), 0) + (file_size(self.kept[0]) if self.kept is not None else 0)
 
+    def release(self) -> None:
+        """Let others have the target."""
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
+
     def there(self) -> bool:
         """Whether the medium is the one that was there at first: else the directory is in the crash kernel's memory."""
+        if self.hangs or not self.directory:
+            return not self.hangs
         try:
-            return not self.directory or os.stat(self.path).st_dev == self._medium
+            return os.stat(self.path).st_dev == self._medium
         except OSError:
             return False
+
+    def restored(self) -> bool:
+        """Make the directory again if it was removed and its medium is still there; whether that was done."""
+        if self.hangs or not self.directory or os.path.lexists(self.path):
+            return False
+        try:
+            if os.stat(os.path.dirname(os.path.abspath(self.path))).st_dev != self._medium:
+                return False
+            os.mkdir(self.path, 0o700)
+        except OSError:
+            return False
+        self.kept = None
+        return True
 
     def alive(self) -> bool:
         """Whether anything can be written at all."""
@@ -97,10 +124,10 @@ class Site:
 
     def keep(self, share: float) -> None:
         """A step ended before its dump was whole: of this and what was kept before, keep what there is more of."""
-        if not self.directory:
+        if not self.directory or not self.there():
             return
         new, old = self.partial, self.kept
-        if not share or (old is not None and share <= old[1]):
+        if not share or not _bytes_in(new) or (old is not None and share <= old[1]):
             _remove(new)
             return
         if old is not None:
@@ -138,6 +165,13 @@ def file_size(path: str) -> int:
         return 0
 
 
+def _bytes_in(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
 def in_memory(path: str) -> bool:
     """Whether what is written to ``path`` is in this machine's memory: nothing was mounted where a disk should be."""
     try:
@@ -165,22 +199,55 @@ def open_site(wish: Wish) -> Site:
         ValueError: It is a file.
     """
     if wish.target == "-":
+        if sys.__stdout__ is None:
+            raise OSError(errno.EBADF, "it was closed when the capture began")
         return Site("-", "stream")
     try:
         mode = os.stat(wish.target).st_mode
     except FileNotFoundError:
-        if os.path.abspath(wish.target).startswith("/dev/"):
+        # The end of a link that leads to nothing is made as any directory is.
+        place = os.path.realpath(wish.target)
+        if place.startswith("/dev/") or os.path.abspath(wish.target).startswith("/dev/"):
             # A disk that is not there: a directory in its place would be in memory.
             raise
-        os.makedirs(wish.target, 0o700)
+        os.makedirs(place, 0o700)
         mode = stat.S_IFDIR
     if stat.S_ISREG(mode):
         raise ValueError(f"{wish.target}: a capture takes a directory, which it makes if need be, not a file")
-    if not stat.S_ISDIR(mode):
-        return Site(wish.target, "device" if stat.S_ISBLK(mode) else "stream")
+    if stat.S_ISDIR(mode):
+        return _directory(wish)
+    site = Site(wish.target, "device" if stat.S_ISBLK(mode) else "stream")
+    if stat.S_ISFIFO(mode):
+        site.held = _read_by_someone(wish.target, min(wish.stall, wish.deadline or wish.stall))
+    return site
+
+
+def _read_by_someone(path: str, patience: float) -> int:
+    """A descriptor that keeps the reader of a FIFO there, from one step to the next.
+
+    Raises:
+        OSError: Nobody opens its other end for ``patience`` seconds.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() >= until:
+                raise OSError(errno.ENXIO, "nobody reads from it") from error
+        time.sleep(0.1)
+
+
+def _directory(wish: Wish) -> Site:
+    """The target itself, or a new directory in it if it holds anything, or is held by another capture."""
     names = (_DUMP, _PARTIAL, _LOG, _PARTIAL_LOG, _STATUS)
-    taken = any(os.path.lexists(os.path.join(wish.target, name)) for name in names)
-    site = Site(_stamped(wish.target) if wish.stamp or taken else wish.target, "directory")
+    path, held = wish.target, _lock(wish.target)
+    if wish.stamp or held is None or any(os.path.lexists(os.path.join(path, name)) for name in names):
+        path = _stamped(path)
+    site = Site(path, "directory")
+    site.held = held
     if not site.alive():
         # Ask once more, for the reason.
         os.close(os.open(site.partial_log, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -188,9 +255,27 @@ def open_site(wish: Wish) -> Site:
     return site
 
 
+def _lock(path: str) -> int | None:
+    """A descriptor of the directory, locked; None if another process has the lock."""
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+    except OSError as error:
+        if error.errno == errno.EWOULDBLOCK:
+            os.close(fd)
+            return None
+        # A file system without locks: one that another machine would have to use at the same time.
+    return fd
+
+
 def _stamped(parent: str) -> str:
     """A new directory for this crash; named as kdump names it, but for the host's address, which may not be known."""
-    name = os.path.join(parent, f"{os.uname().nodename or 'localhost'}-{time.strftime('%Y-%m-%d-%H:%M:%S')}")
+    host = os.uname().nodename.replace("/", "_")
+    # What the kernel calls itself as long as nobody gave it a name.
+    host = host if host not in ("", "(none)") else "localhost"
+    name = os.path.join(parent, f"{host}-{time.strftime('%Y-%m-%d-%H:%M:%S')}")
     for path in (name, *(f"{name}-{number}" for number in range(2, 100))):
         try:
             os.mkdir(path, 0o700)

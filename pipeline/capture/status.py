@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -57,7 +58,13 @@ def replace_file(path: str, data: bytes) -> None:
         _tell_device(path, data)
         return
     made = f"{path}.new"
-    fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.exists(path):
+            raise
+        _overwrite(path, data)
+        return
     try:
         while data:
             data = data[os.write(fd, data) :]
@@ -72,6 +79,19 @@ def replace_file(path: str, data: bytes) -> None:
         if fd >= 0:
             os.close(fd)
     sync_directory(os.path.dirname(path) or ".")
+
+
+def _overwrite(path: str, data: bytes) -> None:
+    """The same where there is no place for a second file: what is there has room already."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        end = 0
+        while end < len(data):
+            end += os.pwrite(fd, data[end:], end)
+        os.ftruncate(fd, end)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _tell_device(path: str, data: bytes) -> None:

@@ -11,6 +11,7 @@ from vmsieve.filters.knowledge import learn_from
 from vmsieve.formats.errors import KernelError, OutputError, VmsieveError, WeakerError
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.capture import child
+from vmsieve.pipeline.capture.console import tell
 from vmsieve.pipeline.capture.status import sync_directory
 from vmsieve.pipeline.dump import dump
 from vmsieve.pipeline.plan import Plan
@@ -44,6 +45,8 @@ class Beat(Lines):
         super().step(name, total, unit)
         self._phase = child.CLASSIFYING if name.startswith("Classifying") else child.COPYING
         self._board.tell(self._phase, 0, total)
+        if self._phase == child.COPYING:
+            self._make_room()
 
     def advance(self, parts: int) -> None:
         """See :class:`vmsieve.pipeline.progress.Progress`; raises Interrupted when time is up."""
@@ -61,14 +64,14 @@ class Beat(Lines):
         if not path or self._board.freed or self._done < share * self._total:
             return
         told = os.statvfs(path)
-        if told.f_bavail * told.f_frsize < _LOW:
+        if not share or told.f_bavail * told.f_frsize < _LOW:
             os.unlink(path)
             self._board.free()
 
     def say(self, line: str) -> None:
         """See :class:`vmsieve.pipeline.progress.Progress`."""
         if not self._job.quiet:
-            super().say(f"vmsieve: {line}")
+            tell(f"vmsieve: {line}\n")
 
     def close(self) -> None:
         """See :class:`vmsieve.pipeline.progress.Progress`."""
