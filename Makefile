@@ -36,13 +36,16 @@ lint: .venv-dev/installed
 types: .venv-dev/installed
 	$(DEV)/mypy
 
+# One worker a core, up to eight; WORKERS=0 is for a debugger.
+WORKERS ?= auto
+TESTS := $(DEV)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal
 pytest: dev
-	$(DEV)/python -m pytest -q $(PYTEST)
+	$(TESTS) $(PYTEST)
 
 # Random damage to each parser, for so many seconds each.
 SECONDS_EACH ?= 60
 fuzz: .venv-dev/installed
-	VMSIEVE_FUZZ_SECONDS=$(SECONDS_EACH) $(DEV)/python -m pytest -q tests/fuzz
+	VMSIEVE_FUZZ_SECONDS=$(SECONDS_EACH) $(TESTS) tests/fuzz
 
 dev: .venv-dev/installed formats/kernels/objects/digest
 

@@ -26,6 +26,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for unpacked dumps, shared by all tests."""
-    return tmp_path_factory.mktemp("dumps")
+def scratch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for unpacked dumps, shared by all tests, those of other workers among them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "dumps"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -7,8 +7,10 @@ project, ``../shared/dumps`` is looked at too. A dump is ``NAME``, or ``NAME.zst
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,20 +35,28 @@ def answers(stem: str) -> dict[str, Any]:
     pytest.skip(f"no makedumpfile answers for {stem} (VMSIEVE_DUMPS names folders to look in)")
 
 
-def dump(name: str, scratch: Path) -> Path:
-    """Path of the dump ``name``, unpacked into ``scratch`` if need be."""
+def unpacked(packed: Path, scratch: Path) -> Path:
+    """A ``.zst`` file without its frames, in ``scratch``; of several workers, one unpacks it."""
     import zstandard
 
+    out = scratch / packed.stem
+    with (scratch / f"{packed.stem}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.exists():
+            unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+            part = scratch / f"{packed.stem}.part"
+            with packed.open("rb") as source, part.open("wb") as target:
+                shutil.copyfileobj(unpacker.stream_reader(source, read_across_frames=True), target, 1 << 20)
+            part.rename(out)
+    return out
+
+
+def dump(name: str, scratch: Path) -> Path:
+    """Path of the dump ``name``, unpacked into ``scratch`` if need be."""
     for folder in folders():
         plain, packed = folder / name, folder / f"{name}.zst"
         if plain.exists():
             return plain
         if packed.exists():
-            out = scratch / name
-            if not out.exists():
-                unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-                with packed.open("rb") as source, out.with_suffix(".part").open("wb") as target:
-                    unpacker.copy_stream(source, target)
-                out.with_suffix(".part").rename(out)
-            return out
+            return unpacked(packed, scratch)
     pytest.skip(f"no dump {name} (VMSIEVE_DUMPS names folders to look in)")

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from perf.corruption import Subject, unpack
+from perf.corruption import Subject
 
 from tests.build.layouts import LAYOUTS, STRUCT_PAGE
 from tests.build.machine import EVERYTHING, Machine
-from tests.dumps import ROOT
+from tests.dumps import ROOT, unpacked
 from tests.filters.classify_kit import bits, opened, run
 from vmsieve.filters.check import Doubts, Places
 from vmsieve.formats.bitmap import BLOCK_BYTES, Bitmap
@@ -35,7 +35,7 @@ TRIALS = int(os.environ.get("VMSIEVE_CORRUPTIONS", "8"))
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch: Path) -> None:
     """Struct pages, page tables, sections, VMCOREINFO: what else goes was not the kernel's before either."""
-    subject = Subject(unpack(ZOO / f"{name}.zst", scratch))
+    subject = Subject(unpacked(ZOO / f"{name}.zst", scratch))
     assert not subject.weaker
     assert subject.counts()["struct pages"] > 0
     for i in range(TRIALS):
@@ -51,7 +51,7 @@ def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch:
 ])  # fmt: skip
 def test_what_once_lost_pages(seed: str, scratch: Path) -> None:
     """Page tables and sections that led to other struct pages, or behind the end of memory."""
-    subject = Subject(unpack(ZOO / f"{seed.split('/')[1]}.zst", scratch))
+    subject = Subject(unpacked(ZOO / f"{seed.split('/')[1]}.zst", scratch))
     found = subject.trial(seed)
     assert (found.lost, found.failed) == ([], ""), found.what
     subject.close()

@@ -10,25 +10,17 @@ import pytest
 
 from tests.build import frame_files as made
 from tests.build.memory_file import MemoryFile, source
-from tests.formats.frame_kit import CONTENT, close_all, frame_of, opened
+from tests.formats.frame_kit import CONTENT, frame_of, opened
 from vmsieve.formats.errors import FormatError, UnsupportedError
 from vmsieve.formats.frames import PIECE_LIMIT, NotSeekableError, _unpacked
 from vmsieve.formats.frames._index import Index
 from vmsieve.formats.inputs import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Files are unpacked here, and nothing may be left of them."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    yield folder
-    close_all()
+pytestmark = pytest.mark.usefixtures("temporary")
 
 
 def test_what_is_kept_of_the_content_is_bounded() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,19 +16,7 @@ from vmsieve.formats.errors import FormatError, ReadError
 from vmsieve.formats.frames import PIECE_LIMIT, STEP
 from vmsieve.formats.frames._index import FramedFile, Index
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Files are unpacked here, and nothing may be left of them."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    yield folder
-    close_all()
+pytestmark = pytest.mark.usefixtures("temporary")
 
 
 @pytest.mark.parametrize("kind", sorted(made.EVERY))

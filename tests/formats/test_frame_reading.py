@@ -22,18 +22,10 @@ from vmsieve.formats.frames._index import FramedFile, Index
 from vmsieve.formats.inputs import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Files are unpacked here, and nothing may be left of them."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    yield folder
-    close_all()
+pytestmark = pytest.mark.usefixtures("temporary")
 
 
 @pytest.mark.parametrize("kind", sorted(made.SEEKABLE))

@@ -6,38 +6,15 @@ import struct
 import sys
 from array import array
 from ctypes import addressof, c_uint64
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.formats.codec_kit import BACKENDS, on
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.kernels import Kernel, bind, native
 from vmsieve.formats.kernels import descriptors as kernels
 from vmsieve.formats.outputs import UNREADABLE
-
-if TYPE_CHECKING:
-    from typing import Callable
-
-BACKENDS = pytest.mark.parametrize(
-    "backend",
-    [
-        "python",
-        pytest.param("jit", marks=pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")),
-        pytest.param("aot", marks=pytest.mark.skipif(not native.available(), reason="no machine code was built")),
-    ],
-)
-_bound: dict[tuple[str, str], Callable[..., int]] = {}
-
-
-def _on(backend: str, kernel: Callable[..., int]) -> Callable[..., int]:
-    this = cast("Kernel", kernel)
-    key = (backend, this.name)
-    if key not in _bound:
-        _bound[key] = bind(this, backend)
-    return _bound[key]
 
 
 def bit(bitmap: bytes | bytearray, number: int) -> int:
@@ -52,7 +29,7 @@ def test_ranks_are_the_bits_counted_one_by_one(backend: str, bitmap: bytes, word
     blocks = 12 // words
     out = array("Q", bytes(8 * blocks))
     data = bytearray(bitmap)
-    found = _on(backend, kernels.rank_blocks)(address_of(data), blocks, words, before, address_of(memoryview(out)))
+    found = on(backend, kernels.rank_blocks)(address_of(data), blocks, words, before, address_of(memoryview(out)))
     expected = [before + sum(bit(bitmap, i) for i in range(64 * words * n)) for n in range(blocks + 1)]
     assert [*out, found] == expected
 
@@ -69,7 +46,7 @@ def test_the_first_bit_is_found(backend: str, parts: list[bytes], first: int, en
     """Across words that are skipped, from and to any bit."""
     data = bytearray(b"".join(parts))
     end = min(end, len(data) * 8)
-    found = _on(backend, kernels.find_bit)(address_of(data), first, end, value)
+    found = on(backend, kernels.find_bit)(address_of(data), first, end, value)
     assert found == next((i for i in range(first, end) if bit(data, i) == value), end)
 
 
@@ -154,7 +131,7 @@ def test_a_plan_brings_every_page_its_bytes(
         bitmap[(first + i) // 8] |= here << (first + i) % 8
     table, extents = bytearray(16 * len(stored)), (c_uint64 * (2 * len(stored)))()
     result = (c_uint64 * kernels.PLAN_WORDS)(*shared)
-    pages = _on(backend, kernels.plan_pages)(
+    pages = on(backend, kernels.plan_pages)(
         address_of(bitmap), first, len(stored), address_of(raw), int(swap), SIZE, len(FILE), address_of(table),
         addressof(extents), addressof(result),
     )  # fmt: skip
@@ -198,7 +175,7 @@ def test_packed_pages_are_taken_as_they_are(
     raw = bytearray(b"".join(struct.pack(order + "QIIQ", *d, 0) for d in descriptors))
     count = len(descriptors)
     sizes, flags, extents = array("I", bytes(4 * count)), array("I", bytes(4 * count)), array("Q", bytes(16 * count))
-    found = _on(backend, kernels.take_pages)(
+    found = on(backend, kernels.take_pages)(
         count, address_of(raw), int(swap), SIZE, len(FILE), zero,
         *(address_of(memoryview(row).cast("B")) for row in (sizes, flags, extents)),
     )  # fmt: skip

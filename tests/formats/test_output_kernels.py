@@ -5,41 +5,14 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, cast
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.formats.codec_kit import BACKENDS, on
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.kernels import Kernel, bind, native
 from vmsieve.formats.kernels.describe import cut_segments, describe_pages, page_runs
 from vmsieve.formats.outputs import UNREADABLE
-
-if TYPE_CHECKING:
-    from typing import Callable
-
-BACKENDS = pytest.mark.parametrize(
-    "backend",
-    [
-        "python",
-        pytest.param("jit", marks=pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")),
-        pytest.param("aot", marks=pytest.mark.skipif(not native.available(), reason="no machine code was built")),
-    ],
-)
-_bound: dict[tuple[str, str], Callable[..., int]] = {}
-
-
-def _on(backend: str, kernel: Callable[..., int]) -> Callable[..., int]:
-    this = cast("Kernel", kernel)
-    key = (backend, this.name)
-    if key not in _bound:
-        try:
-            _bound[key] = bind(this, backend)
-        except AttributeError:
-            pytest.skip("the machine code is older than the kernels")
-    return _bound[key]
 
 
 def _view(values: array[int]) -> memoryview:
@@ -65,7 +38,7 @@ def test_descriptors_are_the_structures_packed_one_by_one(
 ) -> None:
     sizes, flags = array("I", [p[0] for p in pages]), array("I", [p[1] for p in pages])
     out, tally = bytearray(24 * len(pages)), array("Q", [9, 9])
-    used = _on(backend, describe_pages)(
+    used = on(backend, describe_pages)(
         len(pages), address_of(_view(sizes)), address_of(_view(flags)), offset, zero, 4096, int(swap),
         address_of(out), address_of(_view(tally)),
     )  # fmt: skip
@@ -99,7 +72,7 @@ def test_runs_hold_the_stored_pages_in_order_and_are_as_long_as_can_be(
         pfns.append(at)
     sizes, flags = array("I", [s[1][0] for s in steps]), array("I", [s[1][1] for s in steps])
     out, tally = array("Q", [0]) * (3 * len(steps)), array("Q", [9, 9])
-    found = _on(backend, page_runs)(
+    found = on(backend, page_runs)(
         len(steps), *(address_of(_view(a)) for a in (pfns, sizes, flags, out, tally))
     )  # fmt: skip
     runs = [tuple(out[3 * i : 3 * i + 3]) for i in range(found)]
@@ -128,7 +101,7 @@ def test_segments_come_out_alike_whole_or_in_parts(
     maps = [
         bytearray(sum(bits[8 * i + j][which] << j for j in range(8)) for i in range(size // 8)) for which in range(2)
     ]
-    kernel = _on(backend, cut_segments)
+    kernel = on(backend, cut_segments)
     state, out = array("Q", [0] * 4), array("Q", [0] * (3 * room))
     found: list[tuple[int, ...]] = []
     at = 0

@@ -10,59 +10,31 @@ from __future__ import annotations
 import random
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
-
-import zstandard
 
 from tests.build import frame_files, kernel, log
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
 from tests.build.memory_file import MemoryFile
-from tests.build.notes import vmcoreinfo
-from tests.build.ppc64_machine import PpcMachine
-from tests.build.s390x_machine import S390Machine
-from tests.dumps import dump
-from tests.formats.test_fuzz_inputs import SEEDS, notes, use
-from vmsieve.filters.kernel.kallsyms_search import DIGITS, open_by_tokens
+from tests.formats.fuzz_kit import SEEDS, notes, use
+from tests.fuzz import kernels
+from tests.fuzz.damage import damaged
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.knowledge import learn
-from vmsieve.formats.errors import ReadError, VmsieveError
-from vmsieve.formats.inputs import open_file, open_source
+from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.inputs import open_file
 from vmsieve.formats.notes import cpus, each_note, vmcoreinfo_place
-from vmsieve.formats.systems import choose
-from vmsieve.pipeline.classes import take_census
-from vmsieve.pipeline.progress import Silent
-from vmsieve.pipeline.scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
 __all__ = ["PARSERS"]
 
+
 _ONE_INPUT = 60  # seconds; far more than any takes on a busy machine
-#: What of a machine lies in its first 24 MiB.
-_FIRST_SECTION = "\n".join(line for line in EVERYTHING.splitlines() if not line.startswith("0x10"))
-_VALUES = (0, 1, 7, 0x7F, 0x80, 0xFF, 0xFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, 1 << 63, (1 << 64) - 1)
-
-
-def damaged(data: bytes, dice: random.Random, start: int = 0) -> bytes:
-    """``data`` with a few bytes changed, more often near ``start`` than elsewhere, and sometimes cut off or spliced."""
-    out = bytearray(data)
-    for _ in range(dice.randrange(1, 7)):
-        at = min(len(out) - 1, start + int(len(out) ** dice.random())) if out else 0
-        width = dice.choice((1, 2, 4, 8))
-        value = dice.choice((*_VALUES, dice.getrandbits(64))) & ((1 << 8 * width) - 1)
-        out[at : at + width] = value.to_bytes(width, dice.choice(("little", "big")))
-    if dice.random() < 0.2:
-        del out[dice.randrange(len(out) + 1) :]
-    if dice.random() < 0.1:
-        at = dice.randrange(len(out) + 1)
-        out[at:at] = dice.randbytes(dice.choice((1, 8, 100)))
-    return bytes(out)
 
 
 def _open(data: bytes) -> None:
@@ -132,186 +104,6 @@ def _log() -> Callable[[random.Random], None]:
     return one_input
 
 
-class _Patched(MemoryFile):
-    """A file of which some bytes read otherwise; the file itself is too large to be copied for each input."""
-
-    def __init__(self, data: bytes, patches: dict[int, bytes]) -> None:
-        super().__init__(data)
-        self.patches = patches
-
-    def read_into(self, offset: int, out: memoryview) -> int:
-        got = super().read_into(offset, out)
-        for at, value in self.patches.items():
-            for i, byte in enumerate(value):
-                if offset <= at + i < offset + got:
-                    out[at + i - offset] = byte
-        return got
-
-
-def _kernels() -> Callable[[random.Random], None]:
-    """Page tables, memory map and struct pages: learn, scan and count a machine with damaged memory."""
-    seeds = []
-    for name in ("6.1", "7.2"):
-        data = _core(Machine(LAYOUTS[name], EVERYTHING))
-        # What is not zero: page tables, sections, struct pages, and a few pages of data.
-        seeds.append((data, [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < 4096]))
-
-    def one(dice: random.Random) -> None:
-        data, places = dice.choice(seeds)
-        patches = {}
-        for _ in range(dice.randrange(1, 12)):
-            at = dice.choice(places) + dice.randrange(512) * 8
-            patches[at] = dice.choice((*_VALUES, dice.getrandbits(64))).to_bytes(8, "little")
-        source = open_file(_Patched(data, patches))
-        try:
-            knowledge = learn(source)
-            found = scan(source, knowledge, dice.randrange(32), Silent())
-            assert found.kept.count() <= found.stored.count() <= found.exists.count()
-            if dice.random() < 0.05:
-                take_census(source, knowledge, Silent())
-        finally:
-            source.close()
-
-    return one
-
-
-def _core(machine: Machine) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        return machine.write(Path(folder) / "core").read_bytes()
-
-
-def _s390x() -> Callable[[random.Random], None]:
-    """Lowcores, os_info, notes, page tables and struct pages of s390x machines, alone and beside a kdump kernel's."""
-    seeds = []
-    with tempfile.TemporaryDirectory() as folder:
-        old, new = (S390Machine(LAYOUTS[name], _FIRST_SECTION, ((0, 24 << 20),)) for name in ("6.1", "6.12"))
-        for path, selects in (
-            (old.write(Path(folder) / "core", b""), [None]),
-            (new.write_s390(Path(folder) / "dump"), [None]),
-            (old.write_two_systems(Path(folder) / "both"), ["prod"]),
-            (new.write_two_systems(Path(folder) / "both"), ["prod", "kdump", "all"]),
-        ):
-            data = path.read_bytes()
-            places = [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < 4096]
-            seeds.append((data, places, selects))
-
-    def one(dice: random.Random) -> None:
-        data, places, selects = dice.choice(seeds)
-        patches = {}
-        for _ in range(dice.randrange(1, 12)):
-            # The first pages as often as all others: header, notes, lowcore.
-            page = dice.choice(places[:20] if dice.random() < 0.5 else places)
-            value = dice.choice((*_VALUES, 0x77F000, dice.getrandbits(64), dice.getrandbits(32)))
-            patches[page + dice.randrange(1023) * 4] = value.to_bytes(8, "big")
-        source = choose(open_file(_Patched(data, patches)), dice.choice(selects))
-        try:
-            knowledge = learn(source)
-            scan(source, knowledge, dice.randrange(32), Silent())
-        finally:
-            source.close()
-
-    return one
-
-
-def _symbols() -> Callable[[random.Random], None]:
-    """The demo kernel's own table of symbols, found by a search: what lies around its parts is damaged, or cut off."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = open_source(str(dump("demo.elf", Path(folder))))
-        knowledge = learn(source)
-        assert knowledge.memory is not None
-        assert knowledge.info is not None
-        count, base = (knowledge.info.need("SYMBOL", f"kallsyms_{part}") for part in ("num_syms", "relative_base"))
-        start = knowledge.memory.translate(count)[0] - (1 << 20)
-        whole = bytearray(base + 4096 - count + (1 << 20))
-        source.read_into(start, memoryview(whole))
-        source.close()
-    digits = whole.find(DIGITS, 1 << 20)
-    places = [
-        1 << 20,
-        digits - 4096,
-        digits - 300,
-        digits,
-        digits + 500,
-        digits + 900,
-        digits + 1500,
-        len(whole) - 4200,
-    ]
-
-    def one(dice: random.Random) -> None:
-        data = bytearray(whole)
-        for _ in range(dice.randrange(6)):
-            at = min(dice.choice(places) + dice.randrange(-64, 600), len(data) - 8)
-            width = dice.choice((1, 2, 4, 8))
-            value = dice.choice((*_VALUES, dice.getrandbits(64))) & ((1 << 8 * width) - 1)
-            data[at : at + width] = value.to_bytes(width, "little")
-        end = len(data) if dice.random() < 0.7 else dice.randrange(digits, len(data))
-
-        def read(at: int, size: int) -> bytes:
-            if not start <= at <= at + size <= start + end:
-                raise ReadError("no such memory", offset=at)
-            return bytes(data[at - start : at - start + size])
-
-        symbols = open_by_tokens(read, "little" if dice.random() < 0.95 else "big", start + digits)
-        for address in symbols.addresses(("_stext", "init_uts_ns", "prb", "absent")).values():
-            assert 0 <= address < 1 << 64
-
-    return one
-
-
-def _radix() -> Callable[[random.Random], None]:
-    """Page tables, memory sections and struct pages of skeletons of aarch64, riscv64 and loongarch64 kernels."""
-    seeds = []
-    for name in ("aarch64-6.12-16k-52", "aarch64-6.12-16k-47", "loongarch64-7.2"):
-        packed = (Path(__file__).parents[1] / "zoo" / f"{name}.zst").open("rb")
-        with packed, zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True) as plain:
-            data = plain.read()
-        seeds.append((data, [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < 4000]))
-
-    def one(dice: random.Random) -> None:
-        data, places = dice.choice(seeds)
-        patches = {}
-        for _ in range(dice.randrange(1, 12)):
-            at = dice.choice(places) + dice.randrange(512) * 8
-            flip = int.from_bytes(data[at : at + 8], "little") ^ 1 << dice.randrange(64)
-            patches[at] = dice.choice((*_VALUES, flip, dice.getrandbits(64))).to_bytes(8, "little")
-        source = open_file(_Patched(data, patches))
-        try:
-            scan(source, learn(source), dice.randrange(32), Silent())
-        finally:
-            source.close()
-
-    return one
-
-
-def _ppc64le() -> Callable[[random.Random], None]:
-    """Page tables, lists of the memory map, notes in memory and struct pages of ppc64le machines."""
-    seeds = []
-    with tempfile.TemporaryDirectory() as folder:
-        for mmu, text in (("radix", None), ("hash", None), ("radix", b"")):
-            machine = PpcMachine(LAYOUTS["6.12"], _FIRST_SECTION, mmu, 4, ((0, 24 << 20),))
-            if text is not None:
-                machine.edits[0x17C] = vmcoreinfo(machine.vmcoreinfo()).ljust(4096, b"\0")
-            data = machine.write(Path(folder) / "core", text).read_bytes()
-            places = [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < 4096]
-            kernels = [at for at in places if at < 2 * 4096 or 0x102000 <= at < 0x182000]
-            seeds.append((data, places, kernels))
-
-    def one(dice: random.Random) -> None:
-        data, places, kernels = dice.choice(seeds)
-        patches = {}
-        for _ in range(dice.randrange(1, 12)):
-            page = dice.choice(kernels if dice.random() < 0.7 else places)
-            value = dice.choice((*_VALUES, 0xC << 60 | dice.getrandbits(25), dice.getrandbits(64), 0x80 << 56))
-            patches[page + dice.randrange(1023) * 4] = value.to_bytes(8, dice.choice(("big", "little")))
-        source = open_file(_Patched(data, patches))
-        try:
-            scan(source, learn(source), dice.randrange(32), Silent())
-        finally:
-            source.close()
-
-    return one
-
-
 #: Name of a parser, and what makes the function that tries it with one input.
 PARSERS: dict[str, Callable[[], Callable[[random.Random], None]]] = {
     "elf": lambda: _inputs("elf"),
@@ -325,11 +117,11 @@ PARSERS: dict[str, Callable[[], Callable[[random.Random], None]]] = {
     "notes": lambda: _notes,
     "vmcoreinfo": _vmcoreinfo,
     "log": _log,
-    "kernel": _kernels,
-    "s390x": _s390x,
-    "radix": _radix,
-    "symbols": _symbols,
-    "ppc64le": _ppc64le,
+    "kernel": kernels.x86_64,
+    "s390x": kernels.s390x,
+    "radix": kernels.radix,
+    "symbols": kernels.symbols,
+    "ppc64le": kernels.ppc64le,
 }
 
 

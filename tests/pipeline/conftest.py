@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dumps import dump
-from tests.pipeline.kit import machine
+from tests.pipeline.kit import kept, machine, make
+from tests.pipeline.torn_kit import FORMATS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,32 @@ def truth(built: Machine) -> dict[int, bytes]:
 def core(built: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its memory as an ELF core."""
     return built.write(tmp_path_factory.mktemp("machine") / "core")
+
+
+@pytest.fixture(scope="session")
+def small(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a dump of level 31 of it is when nothing gets in its way."""
+    out = tmp_path_factory.mktemp("small") / "small"
+    make(core, out, 31)
+    return out
+
+
+@pytest.fixture(scope="session")
+def zlib_dump(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Likewise, packed with zlib."""
+    out = tmp_path_factory.mktemp("zlib") / "small"
+    make(core, out, 31, codec="zlib")
+    return out
+
+
+@pytest.fixture(scope="session")
+def wholes(core: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[int]]:
+    """The pages that a dump of level 31 holds in each format when nothing gets in its way."""
+    folder, found = tmp_path_factory.mktemp("wholes"), {}
+    for form in FORMATS:
+        make(core, folder / form, 31, format="elf" if form == "elf" else "kdump")
+        found[form] = kept(folder / form)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,15 @@ def read(source: Source, pfn: int) -> bytes:
     return bytes(out)
 
 
+def kept(path: Path) -> set[int]:
+    """Page frames that a dump stores."""
+    source = open_source(str(path))
+    try:
+        return pages(source)[1]
+    finally:
+        source.close()
+
+
 def contents(path: Path) -> dict[int, bytes]:
     """Every stored page of a dump."""
     source = open_source(str(path))

@@ -18,7 +18,7 @@ import pytest
 
 from tests.dumps import dump as real_dump
 from tests.pipeline.cli_kit import environment
-from tests.pipeline.kit import Damaged, compared, contents, expected, machine, pages, read
+from tests.pipeline.kit import Damaged, compared, contents, expected, kept, machine, pages, read
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
@@ -89,14 +89,6 @@ def breaking(monkeypatch: pytest.MonkeyPatch, fault: Broken) -> None:
 def die(number: signal.Signals = signal.SIGSEGV) -> None:
     faulthandler.disable()  # pytest's would say that the tests crashed
     os.kill(os.getpid(), number)
-
-
-def kept(path: Path) -> set[int]:
-    source = open_source(str(path))
-    try:
-        return pages(source)[1]
-    finally:
-        source.close()
 
 
 def readable(path: Path) -> dict[int, bytes]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.dumps import ROOT
+from tests.dumps import ROOT, unpacked
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.classes import take_census
@@ -33,17 +33,6 @@ def digest(blocks: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(blocks).rstrip(b"\0")).hexdigest()
 
 
-def unpacked(name: str, scratch: Path) -> Path:
-    """A skeleton as a plain file: sixteen scans of it take a while otherwise."""
-    import zstandard
-
-    out = scratch / f"{name}.zoo"
-    if not out.exists():
-        with (ZOO / f"{name}.zst").open("rb") as packed:
-            out.write_bytes(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read())
-    return out
-
-
 def test_the_zoo_is_complete() -> None:
     """Every skeleton has answers and is told of, every answer has a skeleton, and none is large."""
     assert len(NAMES) > 10
@@ -59,7 +48,7 @@ def test_the_zoo_is_complete() -> None:
 def test_bitmaps_and_counts_equal_makedumpfiles(name: str, scratch: Path) -> None:
     """Both bitmaps and the count of each class, at all 32 levels; odd ones select what even ones select."""
     expected = answers(name)
-    source = open_source(str(unpacked(name, scratch)))
+    source = open_source(str(unpacked(ZOO / f"{name}.zst", scratch)))
     knowledge = learn(source)
     assert knowledge.problem is None
     assert knowledge.page_size == expected["page_size"]

@@ -1,0 +1,96 @@
+"""The command line and streams that are closed, full or broken off, at either end."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.pipeline.cli_kit import environment, vmsieve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def shell(text: str, **words: object) -> tuple[list[int], bytes, str]:
+    """Run a pipeline; returns the exit status of each of its commands, standard output and standard error."""
+    setting = {name: shlex.quote(str(word)) for name, word in words.items()}
+    command = text.format(V=f"{shlex.quote(sys.executable)} -m vmsieve", **setting) + '\necho " ${PIPESTATUS[@]}" >&2'
+    run = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, timeout=120, check=False)
+    *said, statuses = run.stderr.decode().splitlines()
+    assert "Traceback" not in run.stderr.decode(), said
+    assert "Exception" not in run.stderr.decode(), said
+    return [int(status) for status in statuses.split()], run.stdout, "\n".join(said)
+
+
+@pytest.mark.parametrize(
+    "command", ["dump -q -d 31 -F {core} -", "dump -q -E {core} -", "dump -q --codec none {core} -"]
+)
+def test_a_reader_that_has_enough(command: str, core: Path) -> None:
+    """The pipe is closed after 100 bytes: that is said, in one line if nothing usable came out; the status tells."""
+    statuses, _, said = shell("{V} " + command + " | head -c 100 > /dev/null", core=core)
+    assert statuses[0] == 4 or (statuses[0], said.count("\n")) == (1, 0)
+    assert "nobody reads" in said
+
+
+@pytest.mark.parametrize("command", ["info", "info --json", "info -v", "classes", "classes --json"])
+def test_a_reader_of_a_report_that_has_enough(command: str, core: Path) -> None:
+    """That is no fault worth a word."""
+    statuses, _, said = shell("{V} " + command + " {core} | true", core=core)
+    assert statuses[0] in (0, 1)
+    assert said == ""
+
+
+@pytest.mark.parametrize("command", ["info {core}", "info --json {core}", "classes {core}", "verify {core} {small}"])
+def test_a_report_that_can_not_be_written(command: str, core: Path, small: Path) -> None:
+    statuses, _, said = shell("{V} " + command + " > /dev/full", core=core, small=small)
+    assert statuses == [1]
+    assert "standard output" in said
+    assert said.count("\n") == 0
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full", "1>&- 2>&-", "0<&- 1>&- 2>&-", "2> >(true)"])
+def test_a_dump_does_not_depend_on_being_heard(closed: str, core: Path, small: Path, tmp_path: Path) -> None:
+    """Standard error closed, full or gone: the dump is made all the same, and nothing is said into it."""
+    out = tmp_path / "out"
+    statuses, _, _ = shell("{V} dump -d 31 {core} {out} " + closed, core=core, out=out)
+    assert statuses == [0]
+    assert out.read_bytes() == small.read_bytes()
+
+
+def test_standard_output_without_standard_error(core: Path) -> None:
+    """What would have been said does not get into the stream."""
+    plain = shell("{V} dump -q -d 31 -F {core} -", core=core)
+    assert shell("{V} dump -d 31 -F {core} - 2>&-", core=core)[:2] == plain[:2]
+
+
+def test_standard_output_that_is_closed(core: Path) -> None:
+    """A dump to it is told to be impossible; a report is simply not seen."""
+    statuses, _, said = shell("{V} dump -d 31 -F {core} - >&-", core=core)
+    assert (statuses, said.count("\n")) == ([1], 0)
+    assert "standard output" in said
+    for command in ("info {core}", "info --json {core}", "classes {core}"):
+        assert shell("{V} " + command + " >&-", core=core) == ([0], b"", "")
+
+
+def test_through_a_pipe_and_back(core: Path, small: Path, tmp_path: Path) -> None:
+    """A flattened dump through a pipe is rebuilt to the very file; one that breaks off is marked incomplete."""
+    out, torn = tmp_path / "out", tmp_path / "torn"
+    text = "{V} dump -q -d 31 {core} - | {V} dump -q - {out}"
+    assert shell(text, core=core, out=out) == ([0, 0], b"", "")
+    assert out.read_bytes() == small.read_bytes()
+    text = "{V} dump -q -d 31 {core} - | head -c 150000 | {V} dump -q - {torn}"
+    statuses, _, said = shell(text, core=core, torn=torn)
+    assert statuses[2] == 4
+    assert "incomplete" in said
+    assert vmsieve("info", torn).status == 4
+
+
+def test_an_input_by_redirection(core: Path, small: Path, tmp_path: Path) -> None:
+    """Standard input that is a file is as good as its name."""
+    out = tmp_path / "out"
+    assert shell("{V} dump -q -d 31 - {out} < {core}", core=core, out=out) == ([0], b"", "")
+    assert out.read_bytes() == small.read_bytes()
