@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.formats.frame_kit import close_all
+from vmsieve.formats import places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,3 +23,17 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setenv("TMPDIR", str(folder))
     yield folder
     close_all()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    """A new file, open."""
+    fd = os.open(tmp_path / "dump", os.O_RDWR | os.O_CREAT, 0o600)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little is gathered, so that a small dump is written in many pieces."""
+    monkeypatch.setattr(places, "GATHERED", 700)

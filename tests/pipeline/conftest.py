@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.build import kdump_system
 from tests.dumps import dump
 from tests.pipeline.kit import kept, machine, make
 from tests.pipeline.torn_kit import FORMATS
@@ -64,3 +66,15 @@ def wholes(core: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, se
 def demo(scratch: Path) -> Path:
     """The dump of a real kernel that is always there."""
     return dump("demo.elf", scratch)
+
+
+@pytest.fixture
+def fedora(tmp_path: Path) -> Path:
+    """A system of Fedora's, as far as kdump knows it."""
+    return kdump_system.make(tmp_path, "kdump-utils")
+
+
+@pytest.fixture
+def quick_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a disk: no power fails."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
