@@ -23,7 +23,7 @@ OPENING, LOG, CLASSIFYING, COPYING, FINISHING = range(5)
 PHASES = ("opening the input", "writing the kernel log", "classifying pages", "copying pages", "finishing the dump")
 
 _WORD = 8
-_BEATS, _PHASE, _DONE, _TOTAL, _FREED = range(5)
+_BEATS, _PHASE, _DONE, _TOTAL, _FREED, _LOGGED = range(6)
 #: Bytes that come through the pipe at most: what it takes without a reader.
 _MOST_RESULT = 32 << 10
 #: Seconds that a child that was told to stop has to bring its dump to an end.
@@ -47,7 +47,7 @@ class Board:
 
     def clear(self) -> None:
         """Nothing is done yet."""
-        for place in range(_FREED + 1):
+        for place in range(_LOGGED + 1):
             self._words[place] = 0
 
     def tell(self, phase: int, done: int, total: int) -> None:
@@ -58,6 +58,15 @@ class Board:
     def free(self) -> None:
         """Say that what earlier steps left was removed, to make room."""
         self._words[_FREED] = 1
+
+    def log(self, size: int) -> None:
+        """Say that the kernel log, of ``size`` bytes, is on its medium under its own name."""
+        self._words[_LOGGED] = size
+
+    @property
+    def logged(self) -> int:
+        """Bytes of the kernel log if it is whole; else 0."""
+        return self._words[_LOGGED]
 
     @property
     def beats(self) -> int:

@@ -168,6 +168,9 @@ class _Capture:
 
     def _take_log(self, outcome: dict[str, Any]) -> None:
         log = outcome.get("log")
+        if log is None and self._board.logged:
+            # Whoever wrote it did not live to tell.
+            log = {"file": self._site.log, "bytes": self._board.logged, "complete": True, "error": ""}
         if log is not None:
             self._log = self._record["log"] = log
 

@@ -184,6 +184,8 @@ def _write_log(job: Job, board: Board) -> dict[str, Any]:
     except (VmsieveError, OSError) as error:
         log["error"] = str(error)
     _name_log(job, log, made)
+    if log["complete"]:
+        board.log(log["bytes"])
     return log
 
 

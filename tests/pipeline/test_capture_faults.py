@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,6 @@ from vmsieve.formats.errors import OutputError
 from vmsieve.formats.places import refused
 from vmsieve.pipeline.capture import child, console, run, site, status, work
 from vmsieve.pipeline.capture.wish import Wish
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +182,22 @@ def test_a_search_of_memory_is_no_standstill(work_of: str, end: str) -> None:
         assert watcher.run(search, child.Board(), child.Limits(stall=1))["end"] == end
     finally:
         watcher.close()
+
+
+def test_a_log_whose_writer_dies(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child is killed after it wrote the log: the log is known to be whole, and is not written again."""
+
+    def write(job: Any, board: child.Board) -> dict[str, Any]:
+        Path(job.log).write_text("the log")
+        board.log(7)
+        die(signal.SIGKILL)
+        return {}
+
+    monkeypatch.setattr(work, "_write_log", write)
+    code, told = capture(core, tmp_path / "out")
+    assert (code, told["lost"], steps(told)) == (0, [], [("as asked", "crashed"), ("with less", "finished")])
+    log = str(tmp_path / "out" / "vmcore-dmesg.txt")
+    assert told["log"] == {"file": log, "bytes": 7, "complete": True, "error": ""}
 
 
 def test_a_host_without_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

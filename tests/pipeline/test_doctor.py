@@ -121,6 +121,18 @@ def test_an_old_initramfs(fedora: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (found["image"]["state"], found["image"]["next"]) == ("warn", "kdumpctl rebuild")
 
 
+def test_the_crash_kernel_is_another_one(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What kdump-utils is told of it counts, not the kernel that runs."""
+    put(fedora, "/etc/sysconfig/kdump", 'KDUMP_KERNELVER="5.14.0-1.el9"\n')
+    _, found = examined(capsys, fedora)
+    assert found["image"]["state"] == "fail"
+    for path in PARTS["kdump-utils"]:
+        there = fedora / path.lstrip("/")
+        there.rename(there.with_name(there.name.replace(RELEASE, "5.14.0-1.el9")))
+    _, found = examined(capsys, fedora)
+    assert found["image"]["state"] != "fail"
+
+
 def test_an_initramfs_for_another_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """SUSE has one image, and says for which kernel."""
     put(make(tmp_path, "suse"), "/var/lib/kdump/kernel-version", "5.14.21\n")

@@ -109,6 +109,30 @@ def test_collectors(lines: str, more: list[str], collector: str, fedora: Path) -
     assert path.read_text() == lines
 
 
+@pytest.mark.parametrize("place", ["usr/bin", "usr/sbin", "usr/local/bin", "opt/vmsieve/bin"])
+def test_the_image_runs_our_program(place: str, fedora: Path, tmp_path: Path) -> None:
+    """kdump-utils puts the host's program of the collector's name into the image first: it makes way for ours."""
+    root, files = tmp_path / "root", tmp_path / "files"
+    for folder in (root / place, root / "usr/bin", files):
+        folder.mkdir(parents=True, exist_ok=True)
+    (root / place / "vmsieve-makedumpfile").write_text("the host's")
+    (files / "vmsieve-makedumpfile").write_text("ours")
+    install(fedora, "--apply")
+    stub = tmp_path / "stub"
+    listed = f"{files}/vmsieve-makedumpfile /usr/bin/vmsieve-makedumpfile"
+    stub.write_text(f"#!/bin/sh\n[ $1 != image ] || echo {listed}\n")
+    stub.chmod(0o755)
+    name = f"/{place}/vmsieve-makedumpfile" if place.startswith("opt") else "vmsieve-makedumpfile"
+    (tmp_path / "kdump.conf").write_text(f"core_collector {name} -l -d 31\n")
+    script = (fedora / MODULE / "module-setup.sh").read_text().replace("/etc/kdump.conf", str(tmp_path / "kdump.conf"))
+    steps = 'inst() { [ -e "$initdir$2" ] || cp "$1" "$initdir$2"; }; dfatal() { echo "$@" >&2; }; install'
+    subprocess.run(["bash", "-c", f"{script}\nvmsieve=({stub}); initdir={root}; {steps}"], check=True)
+    found = [path.resolve() if not path.is_symlink() else root / os.readlink(path).lstrip("/")
+             for path in root.rglob("vmsieve-makedumpfile")]  # fmt: skip
+    assert {path.read_text() for path in found} == {"ours"}
+    assert (root / place / "vmsieve-makedumpfile").is_symlink() == place.startswith("opt")
+
+
 def test_kdump_tools(tmp_path: Path) -> None:
     """Its PATH begins with the folder of our makedumpfile, as a shell and systemd read it."""
     install(make(tmp_path, "kdump-tools"), "--apply", "--options", "-c -d 31")

@@ -19,9 +19,10 @@ depends() {
     return 0
 }
 
-# A mistake in kdump.conf is told now; after a crash it would cost the dump.
+# A mistake in kdump.conf is told now; after a crash it would cost the dump. The command's words are in 'collector'.
 vmsieve_check_collector() {
-    local key words collector=()
+    local key words
+    collector=()
     while read -r key words; do
         words=${words%%#*}
         words=${words#\"}
@@ -29,6 +30,18 @@ vmsieve_check_collector() {
     done 2> /dev/null < /etc/kdump.conf
     [[ ${collector[0]##*/} == vmsieve-makedumpfile ]] || return 0
     "${vmsieve[@]}" makedumpfile --check-params "${collector[@]:1}" vmcore dumpfile >&2
+}
+
+# kdump-utils puts in the program of the collector's name that the host has. It takes the host's Python, which is not in
+# the image: ours has to have the name, wherever it is looked for.
+vmsieve_remove_others() {
+    rm -f "$initdir"/{usr/local/,usr/,}{s,}bin/vmsieve{,-makedumpfile}
+}
+
+vmsieve_link_collector() {
+    local path=${collector[0]} ours=/usr/bin/vmsieve-makedumpfile
+    [[ $path == /*/vmsieve-makedumpfile && ! $initdir$path -ef $initdir$ours ]] || return 0
+    mkdir -p "$initdir${path%/*}" && ln -sfn "$ours" "$initdir$path"
 }
 
 # SUSE's kdump-save calls makedumpfile by that name. What was there stays, for when vmsieve can't start.
@@ -44,7 +57,7 @@ vmsieve_as_makedumpfile() {
 }
 
 install() {
-    local from to files
+    local from to files collector
     if ! vmsieve_check_collector; then
         dfatal "vmsieve does not accept the options that core_collector in /etc/kdump.conf gives it"
         exit 1
@@ -53,12 +66,14 @@ install() {
         dfatal "vmsieve can't make what has to be in this image"
         exit 1
     fi
+    vmsieve_remove_others
     while read -r from to; do
         if ! inst "$from" "$to"; then
             dfatal "vmsieve can't be put into this image: $from is missing"
             exit 1
         fi
     done <<< "$files"
+    vmsieve_link_collector
     [[ ! -e $initdir/kdump/kdump-save ]] && return 0
     if [[ -e $moddir/vmsieve-kdump-transfer ]]; then
         inst_script "$moddir/vmsieve-kdump-transfer" /usr/bin/vmsieve-kdump-transfer

@@ -15,7 +15,7 @@ from vmsieve.pipeline.kdump.changes import Change, Draft
 from vmsieve.pipeline.kdump.collector import OURS, Collector, refusal
 from vmsieve.pipeline.kdump.dracut import module_change
 from vmsieve.pipeline.kdump.flavours import Flavour, Goal, Parts, Wish
-from vmsieve.pipeline.kdump.settings import Setting, directives, last
+from vmsieve.pipeline.kdump.settings import Setting, directives, last, value_of
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.kdump.system import System
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FLAVOUR"]
 
 _CONFIG: Final = "/etc/kdump.conf"
+_SYSCONFIG: Final = "/etc/sysconfig/kdump"
 _DEFAULT: Final = "makedumpfile -l --message-level 7 -d 31"
 _DEFAULT_S390X: Final = "makedumpfile -c --message-level 7 -d 31"
 _DEFAULT_PATH: Final = "/var/crash"
@@ -80,6 +81,7 @@ def _mount_point(system: System, device: str) -> str | None:
 
 
 def _parts(system: System, release: str) -> Parts:
+    release = value_of(system.text(_SYSCONFIG) or "", "KDUMP_KERNELVER") or release
     kernels = (f"/boot/vmlinuz-{release}", f"/usr/lib/modules/{release}/vmlinuz", f"/boot/Image-{release}")
     images = (f"/boot/initramfs-{release}kdump.img", f"/var/lib/kdump/initramfs-{release}kdump.img")
     return Parts(_first(system, kernels), _first(system, images), in_initramfs=True)
