@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.arch import find
+from vmsieve.filters.kernel.constants import hold_against_known
 from vmsieve.filters.kernel.identity import Identity, identify
 from vmsieve.filters.kernel.log_buffer import log_blocks
 from vmsieve.filters.kernel.memmap import open_memmap
@@ -159,6 +160,7 @@ def _learn_memory(
     memory.physical.begin_noting()
     memory.physical.blocks |= log_blocks(memory, info)
     knowledge.memory = resolver.memory = memory
+    knowledge.notes.extend(hold_against_known(info, source.machine))
     knowledge.phys_base = memory.translator.phys_base or 0
     knowledge.page_size = _page_size(source, info, [])
     knowledge.memmap = open_memmap(memory, info, arch, -(-source.end() // knowledge.page_size))

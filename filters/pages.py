@@ -87,7 +87,6 @@ class PageLayout:
         slab = self.type_of("PAGE_SLAB_MAPCOUNT_VALUE")
         self.slab_type, self.slab_mask = (slab, _type_mask(slab)) if slab is not None else (0, 0)
         self.slab_flag = 0 if self.slab_mask else self.flag("PG_slab")
-        self._demand_flags()
 
     def _demand_order(self) -> None:
         """Make sure that the fields are where fields can be: a wrong digit in an offset is not believed.
@@ -108,19 +107,6 @@ class PageLayout:
             or len(set(taken)) < len(taken)
         ):
             raise KernelError("the offsets of the fields of struct page can't be right", found=sorted(words + counters))
-
-    def _demand_flags(self) -> None:
-        """Make sure that no two flags are the same bit (``enum pageflags``; PG_hugetlb is one of the first tail).
-
-        Raises:
-            KernelError: Two are.
-        """
-        names = ("PG_lru", "PG_private", "PG_swapcache", "PG_swapbacked", "PG_slab", "PG_hwpoison")
-        taken = self.head_mask
-        for name in names:
-            if taken & self.flag(name):
-                raise KernelError(f"NUMBER({name}) is another flag's: the page flags can't be right")
-            taken |= self.flag(name)
 
     def type_of(self, key: str) -> int | None:
         """The page type ``NUMBER(key)`` as its 32-bit word; None if it is not told, or can't be one.

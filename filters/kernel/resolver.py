@@ -110,9 +110,9 @@ class Resolver:
         self._facts: Facts | None = None
         self._types_from = TYPES
 
-    def __call__(self, key: str) -> tuple[str, str] | None:
-        """The value of ``key``, and where it is from."""
-        depth = _NOT if self._busy else self._wanted(key)
+    def __call__(self, key: str, *, doubted: bool = False) -> tuple[str, str] | None:
+        """The value of ``key``, and where it is from; ``doubted``: VMCOREINFO has it, and it can't be right."""
+        depth = _NOT if self._busy else self._wanted(key, doubted=doubted)
         if depth == _NOT:
             return None
         self._busy = True
@@ -128,12 +128,12 @@ class Resolver:
             # What is searched is not the kernel's own for that: a file's pages may hold the same tables.
             self._physical.begin_noting(noted)
 
-    def _wanted(self, key: str) -> int:
+    def _wanted(self, key: str, *, doubted: bool) -> int:
         """How much is ``key`` worth?"""
         # What was opened for a key of _MAY_LACK does not say that the kernel should have others.
         depth = _SEARCH if self._opened == _SEARCH else _NOT
         first, last = _EXPORTED.get(key, (_SINCE, _LATEST)) or (_LATEST, _SINCE)
-        if self._thorough or first <= self._info.version[:2] <= last:
+        if self._thorough or doubted or first <= self._info.version[:2] <= last:
             depth = _SEARCH
         elif key in _MAY_LACK and self._is_told() and not self._never_written():
             depth = max(depth, _TOLD)

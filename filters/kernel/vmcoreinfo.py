@@ -38,8 +38,10 @@ class VmcoreInfo:
         skipped: How many lines were no ``KEY=VALUE`` of printable ASCII.
         used: The keys that were looked up and found, for reports.
         unusable: The keys that were looked up, are there, and hold no number.
-        beyond: Asked for keys that are missing or unusable: their value and where it is from, or None. Once a key.
-        origins: Where keys are from that the text does not have, by key.
+        beyond: Asked for keys that are missing or unusable: their value and where it is from, or None. Once a key. With
+            ``doubted=True`` for those that are there.
+        origins: Where keys are from that the text does not have, or not right, by key.
+        disbelieved: The keys of the text that are taken to be missing.
     """
 
     def __init__(self, text: bytes) -> None:
@@ -47,8 +49,10 @@ class VmcoreInfo:
         self.skipped = 0
         self.used: set[str] = set()
         self.unusable: set[str] = set()
-        self.beyond: Callable[[str], tuple[str, str] | None] | None = None
+        self.beyond: Callable[..., tuple[str, str] | None] | None = None
         self.origins: dict[str, str] = {}
+        self.disbelieved: set[str] = set()
+        self._seconds: dict[str, tuple[str, str]] = {}
         self._asked: set[str] = set()
         self._values: dict[str, str] = {}
         for line in self.text.split(b"\n"):
@@ -71,6 +75,28 @@ class VmcoreInfo:
     def told(self, key: str) -> str | None:
         """The value of ``key`` as far as it is known; not asked for beyond the text, and not noted as used."""
         return self._values.get(key)
+
+    def told_number(self, key: str) -> int | None:
+        """The number that :meth:`told` is; None if it is none."""
+        return _as_number(self.told(key) or "", only_hex=False)
+
+    def second(self, key: str) -> int | None:
+        """The number that the rest of the dump has for ``key``, which the text tells; None if that does not know it."""
+        answer = None if self.beyond is None else self.beyond(key, doubted=True)
+        if answer is None:
+            return None
+        self._seconds[key] = answer
+        return _as_number(answer[0], only_hex=False)
+
+    def correct(self, key: str) -> None:
+        """Believe what :meth:`second` found instead of the text."""
+        self._values[key], self.origins[key] = self._seconds[key]
+
+    def disbelieve(self, key: str) -> None:
+        """Take ``key`` to be missing, here and elsewhere."""
+        self._values.pop(key, None)
+        self._asked.add(key)
+        self.disbelieved.add(key)
 
     def looks_valid(self) -> bool:
         """Is this the text of a kernel: does it name a release, and a symbol or the page size?"""
@@ -104,7 +130,7 @@ class VmcoreInfo:
         for key, origin in self.origins.items():
             by_origin.setdefault(origin, []).append(key)
         parts = [f"{', '.join(sorted(keys))} from {origin}" for origin, keys in by_origin.items()]
-        return f"taken where VMCOREINFO lacks them: {'; '.join(parts)}" if parts else None
+        return f"taken where VMCOREINFO lacks them or is wrong: {'; '.join(parts)}" if parts else None
 
     def lookup(self, kind: str, name: str) -> int | None:
         """The number of the key ``KIND(name)``, ``kind`` being SYMBOL, OFFSET, SIZE, LENGTH or NUMBER.
@@ -205,18 +231,22 @@ class VmcoreInfo:
         text = self.value(key)
         if text is None:
             return None
-        digits = text[1:] if text.startswith(("+", "-")) else text
-        if not only_hex and digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DECIMAL:
-            found = int(text, 10)
-        elif _is_hexadecimal(digits):
-            found = int(text, 16)
-        else:
+        found = _as_number(text, only_hex=only_hex)
+        if found is None:
             self.unusable.add(key)
-            return None
-        if -(1 << 63) <= found <= _WORD:
-            return found
-        self.unusable.add(key)
+        return found
+
+
+def _as_number(text: str, *, only_hex: bool) -> int | None:
+    """``text`` as a number of 64 bits; None if it is none."""
+    digits = text[1:] if text.startswith(("+", "-")) else text
+    if not only_hex and digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DECIMAL:
+        found = int(text, 10)
+    elif _is_hexadecimal(digits):
+        found = int(text, 16)
+    else:
         return None
+    return found if -(1 << 63) <= found <= _WORD else None
 
 
 def _is_hexadecimal(text: str) -> bool:

@@ -26,7 +26,8 @@ def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: i
 def _prepare(layout: PageLayout) -> list[int]:
     poisoned = layout.flag("PG_hwpoison")
     if not poisoned:
-        raise RuleOff(None)
+        doubted = "NUMBER(PG_hwpoison)" in layout.info.disbelieved
+        raise RuleOff("poisoned pages are kept: NUMBER(PG_hwpoison) is not believed" if doubted else None)
     return [poisoned]
 
 

@@ -90,11 +90,12 @@ def _top(**numbers: int) -> dict[str, int]:
 
 _OLD = {"lru": 5, "private": 11, "swapcache": 15, "slab": 7, "hwpoison": 22, "head": 14}
 # PG_swapcache is PG_owner_priv_1 since v4.10 and needs PG_swapbacked, exported since v4.13, to mean something.
-_ALIASED = {"lru": 5, "slab": 8, "swapcache": 9, "private": 12, "swapbacked": 19, "head": 15, "hwpoison": 23}
-_NEW = {
-    "lru": 5, "private": 15, "swapcache": 12, "swapbacked": 19, "slab": 11, "hwpoison": 22, "head": 6,
-}  # fmt: skip
-_NO_SLAB = {name: bit for name, bit in _NEW.items() if name != "slab"}
+_ALIASED = {"lru": 5, "slab": 8, "swapcache": 9, "private": 12, "swapbacked": 18, "head": 15, "hwpoison": 22}
+_WORKINGSET = {"lru": 4, "slab": 9, "swapcache": 10, "private": 13, "swapbacked": 19, "head": 16, "hwpoison": 23}
+_REORDERED = {"lru": 5, "slab": 11, "swapcache": 12, "private": 15, "swapbacked": 19, "head": 6, "hwpoison": 22}
+_NO_SLAB = {"lru": 5, "swapcache": 11, "private": 14, "swapbacked": 18, "head": 6, "hwpoison": 21}
+_NO_ERROR = {"lru": 5, "swapcache": 10, "private": 14, "swapbacked": 17, "head": 6, "hwpoison": 20}
+_DROPBEHIND = {**_NO_ERROR, "hwpoison": 21}
 
 
 def _old_page(name: str, order_at: int, width: int, bits: dict[str, int]) -> Layout:
@@ -111,13 +112,16 @@ LAYOUTS = {
         replace(_old_page("4.4", 42, 2, _OLD), head_key="", count="_count"),
         _old_page("4.14", 44, 4, _ALIASED),
         _old_page("4.16", 41, 1, _ALIASED),
-        Layout("6.1", "6.1.0-test", bits=_ALIASED, types=_cleared(buddy=0x80, offline=0x100)),
-        Layout("6.3", "6.3.0-test", folio=True, bits=_ALIASED, types=_cleared(buddy=0x80, offline=0x100)),
+        Layout("6.1", "6.1.0-test", bits=_WORKINGSET, types=_cleared(buddy=0x80, offline=0x100)),
+        Layout("6.3", "6.3.0-test", folio=True, bits=_WORKINGSET, types=_cleared(buddy=0x80, offline=0x100)),
         Layout(
-            "6.6", "6.6.0-test", order="flag", bits={**_NEW, "hugetlb": 8},
+            "6.6", "6.6.0-test", order="flag", bits={**_REORDERED, "hugetlb": 8},
             types=_cleared(buddy=0x80, offline=0x100),
         ),
-        Layout("6.9", "6.9.0-test", order="type", bits=_NEW, types=_cleared(buddy=0x80, offline=0x100, hugetlb=0x800)),
+        Layout(
+            "6.9", "6.9.0-test", order="type", bits=_REORDERED,
+            types=_cleared(buddy=0x80, offline=0x100, hugetlb=0x800),
+        ),
         Layout(
             "6.10", "6.10.0-test", order="type", bits=_NO_SLAB,
             types=_cleared(buddy=0x80, offline=0x100, hugetlb=0x800, slab=0x1000),
@@ -127,11 +131,11 @@ LAYOUTS = {
             types=_cleared(buddy=1 << 30, offline=1 << 29, hugetlb=1 << 26, slab=1 << 25),
         ),
         Layout(
-            "6.12", "6.12.0-test", order="type", bits=_NO_SLAB,
+            "6.12", "6.12.0-test", order="type", bits=_NO_ERROR,
             types=_top(buddy=0xF0, offline=0xF1, hugetlb=0xF4, slab=0xF5),
         ),
         Layout(
-            "7.2", "7.2.0-test", order="type", head_key="compound_info", bits=_NO_SLAB,
+            "7.2", "7.2.0-test", order="type", head_key="compound_info", bits=_DROPBEHIND,
             types=_top(buddy=0xF0, offline=0xF1, hugetlb=0xF4, slab=0xF5, unaccepted=0xF7),
         ),
     )

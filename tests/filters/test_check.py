@@ -81,19 +81,6 @@ def test_a_tail_belongs_to_the_head_that_it_points_to(tmp_path: Path) -> None:
     source.close()
 
 
-def test_two_flags_of_one_bit_are_not_believed(tmp_path: Path) -> None:
-    """A flag that is the head's says that huge pages of user memory are page cache, or the reverse: all is kept."""
-    built = Machine(LAYOUTS["6.12"], EVERYTHING)
-    head = int(built.keys["NUMBER(PG_head_mask)"]).bit_length() - 1
-    built.keys["NUMBER(PG_lru)"] = str(head)
-    source, knowledge = opened(built, tmp_path)
-    found = run(source, knowledge, 31)
-    assert bits(found.kept) == set(built.frames())
-    assert found.weaker
-    assert any("NUMBER(PG_lru) is another flag's" in note for note in found.notes)
-    source.close()
-
-
 def test_a_kernel_without_slab_pages_is_none(tmp_path: Path) -> None:
     """If no page is known as a slab page, any may be one: user memory is kept, and that is said."""
     built = Machine(LAYOUTS["6.12"], "0x260-0x27f user\n0x300-0x3ff free order=8")
