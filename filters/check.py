@@ -119,7 +119,7 @@ class _Dropped:
 
     def __init__(self, stored: Bitmap, kept: Bitmap, page_size: int) -> None:
         self._stored, self._kept, self._page_size = stored, kept, page_size
-        self._number, self._bits = -1, 0
+        self._number, self._blocks = -1, (b"", b"")
 
     def within(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Pieces of the physical memory ``start .. end`` in pages that were left out."""
@@ -127,7 +127,7 @@ class _Dropped:
         for number in range(start // size // BLOCK, -(-end // (size * BLOCK))):
             base = number * BLOCK
             first, last = max(start // size - base, 0), min(-(-end // size) - base, BLOCK)
-            bits = self._block(number) >> first & (1 << last - first) - 1
+            bits = self._bits(number, first, last)
             while bits:
                 low = (bits & -bits).bit_length() - 1
                 ones = (~(bits >> low) & (bits >> low) + 1).bit_length() - 1
@@ -135,13 +135,14 @@ class _Dropped:
                 yield max(pfn * size, start), min((pfn + ones) * size, end)
                 bits &= -1 << low + ones
 
-    def _block(self, number: int) -> int:
+    def _bits(self, number: int, first: int, last: int) -> int:
+        """Bits ``first .. last`` of a block of what was left out, as a number; most calls ask for a page or two."""
         if number != self._number:
-            self._number, self._bits = number, 0
+            self._number, self._blocks = number, (b"", b"")
             if number < len(self._kept):
-                stored, kept = (int.from_bytes(bitmap[number], "little") for bitmap in (self._stored, self._kept))
-                self._bits = stored & ~kept
-        return self._bits
+                self._blocks = self._stored[number], self._kept[number]
+        stored, kept = (int.from_bytes(block[first // 8 : -(-last // 8)], "little") for block in self._blocks)
+        return (stored & ~kept) >> first % 8 & (1 << last - first) - 1
 
 
 class Places:
