@@ -22,6 +22,7 @@ MAX_READ = 16 << 20
 _PIECES_MAPPED = 4
 _BLOCK = 4096
 _BLOCKS_KEPT = 32
+_PAGES_KEPT = 256  # whose addresses are kept
 _MOST_NOTED = 1 << 12
 _END = 1 << 64
 
@@ -96,6 +97,7 @@ class VirtualMemory:
     def __init__(self, physical: PhysicalMemory, translator: Translator) -> None:
         self.physical = physical
         self.translator = translator
+        self._place = remembered(self._find_place, _PAGES_KEPT)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """Physical address of ``vaddr``, and for how many bytes from there on both run side by side (at least 1)."""
@@ -160,12 +162,23 @@ class VirtualMemory:
         """The ``size`` bytes at ``vaddr``, at most :data:`MAX_READ`; small reads are kept for the next ones."""
         if not 0 <= vaddr < _END:
             raise KernelError("not a virtual address", offset=vaddr)
+        at = vaddr % _BLOCK
+        if at + size <= _BLOCK and (place := self._place(vaddr // _BLOCK)) is not None:
+            return self.physical.read(place + at, size)
         paddr, room = self.translator.translate(vaddr)
         if size <= room and size <= _BLOCK:
             return self.physical.read(paddr, size)
         if not 0 <= size <= MAX_READ:
             raise KernelError("a size in the kernel's memory is not believable", offset=vaddr, found=size)
         return b"".join(self.physical.read(paddr, length) for paddr, length in self.segments(vaddr, size))
+
+    def _find_place(self, number: int) -> int | None:
+        """Physical address of 4 KiB of virtual memory, if all of it lies together: of what is small most is read."""
+        try:
+            paddr, room = self.translator.translate(number * _BLOCK)
+        except (KernelError, ReadError):
+            return None  # what is asked for says why
+        return paddr if room >= _BLOCK else None
 
     def u64(self, vaddr: int) -> int:
         """The 64-bit number at ``vaddr``."""
