@@ -68,7 +68,7 @@ def _show_log(wish: Wish, watcher: Watcher) -> None:
     """The end of the kernel log, on the console: there is no other place left."""
 
     def work(_: Board) -> dict[str, Any]:
-        from vmsieve.pipeline.capture.work import show_log
+        from vmsieve.pipeline.capture.log import show_log
 
         return show_log(wish.input)
 

@@ -22,7 +22,9 @@ from tests.pipeline.kit import Damaged, compared, contents, expected, kept, mach
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
+from vmsieve.pipeline import dump as dump_module
 from vmsieve.pipeline.capture import child, run, work
+from vmsieve.pipeline.capture.beat import Beat
 from vmsieve.pipeline.capture.site import in_memory
 from vmsieve.pipeline.capture.wish import Wish
 from vmsieve.pipeline.dump import dump
@@ -51,7 +53,7 @@ def _unprotected(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _log_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The made-up machine has no log. It counts as written, so that nobody searches for it."""
-    monkeypatch.setattr(work, "_write_log", lambda _, __: {"complete": True})
+    monkeypatch.setattr(work, "_log", lambda _, __: {"complete": True})
 
 
 def capture(source: Path, target: Path, **more: Any) -> tuple[int, dict[str, Any]]:
@@ -83,7 +85,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, fault: Broken) -> None:
         fault(plan)
         return dump(plan, progress)
 
-    monkeypatch.setattr(work, "dump", broken)
+    monkeypatch.setattr(dump_module, "dump", broken)
 
 
 def die(number: signal.Signals = signal.SIGSEGV) -> None:
@@ -234,14 +236,14 @@ def test_a_smaller_dump_where_the_larger_did_not_fit(
 
 def test_a_deadline_ends_with_a_readable_dump(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time is up while pages are copied: those that are there can be read, and the dump says that it is not whole."""
-    told_before = work.Beat.advance
+    told_before = Beat.advance
 
     def advance(beat: Any, parts: int) -> None:
         if beat._phase == child.COPYING:
             beat._job.end = time.monotonic()
         told_before(beat, parts)
 
-    monkeypatch.setattr(work.Beat, "advance", advance)
+    monkeypatch.setattr(Beat, "advance", advance)
     status, told = capture(core, tmp_path / "out", deadline=1000, level=0)
     assert (status, steps(told)) == (4, [("as asked", "stopped")])
     assert 0 < len(readable(tmp_path / "out" / "vmcore-incomplete")) < len(machine().frames())
