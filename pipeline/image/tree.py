@@ -47,6 +47,8 @@ _EARLY: Final = (
     "encodings", "os", "codecs", "io", "abc", "_collections_abc", "stat", "posixpath", "genericpath",
 )  # fmt: skip
 _HERE: Final = os.path.dirname(__file__)
+#: Modules of the standard library that an image has a smaller one for, which does for this package.
+_STAND_INS: Final = ("ctypes", "typing")
 
 
 @record
@@ -117,10 +119,11 @@ class Tree:
                 self.copy(path, f"{library}/lib-dynload/{os.path.basename(path)}", strip=True)
             elif not frozen or name == "os":
                 wanted[name] = path
-        wanted["typing"] = os.path.join(_HERE, "stand_ins", "typing.py")
+        wanted = {name: path for name, path in wanted.items() if name.partition(".")[0] not in _STAND_INS}
+        wanted.update((name, os.path.join(_HERE, "stand_ins", f"{name}.py")) for name in _STAND_INS)
         alone = {name: wanted.pop(name) for name in list(wanted) if name.partition(".")[0] in _EARLY}
         alone[BUNDLE] = os.path.join(_HERE, "bundle.py")
-        small = {*closure.ours, BUNDLE}
+        small = {*closure.ours, *_STAND_INS, BUNDLE}
         files = [
             (self._made(f"{library}/{_file_of(name, path)}", path), path, name, name in small)
             for name, path in alone.items()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import ctypes
+import errno
 import json
+import marshal
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,14 +17,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.dumps import ROOT
 from tests.formats.test_cpio import read
 from tests.pipeline.cli_kit import environment, failed, vmsieve
 from tests.test_rooms import HEAVY
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.pipeline.image.bundle import Bundle, pack
 from vmsieve.pipeline.image.closure import Closure
+from vmsieve.pipeline.image.lean import lean
 from vmsieve.pipeline.image.make import changed
 from vmsieve.pipeline.image.sample import write_sample
+from vmsieve.pipeline.image.stand_ins import ctypes as stand_in
 from vmsieve.pipeline.image.trial import try_image
 
 if TYPE_CHECKING:
@@ -110,28 +118,142 @@ def test_an_image_that_lacks_something_is_found_out(lost: str, image: Path, tmp_
     assert not (tmp_path / "image" / "vmsieve-trial").exists()
 
 
-def test_a_capture_loads_no_more_than_it_needs(image: Path) -> None:
-    """Of the standard library, started as its launcher starts it: a closed list. What is not on it costs memory."""
+#: What an image's program may have loaded when the first byte of a dump is written: modules of ours, and bytes of them.
+MOST_MODULES, MOST_BYTECODE = 90, 425_000
+#: The same of a capture, for the kernel's log.
+MOST_FOR_LOG, MOST_BYTECODE_FOR_LOG = 45, 230_000
+#: Of the standard library, what the interpreter has not loaded by itself.
+STANDARD = {
+    "vmsieve_bundle", "array", "typing", "errno", "_ctypes", "_struct", "struct", "ctypes", "gc", "mmap", "_bisect",
+    "bisect", "itertools", "zlib", "_heapq", "heapq", "time", "_signal",
+}  # fmt: skip
+
+
+def loaded(image: Path, code: str, *arguments: object) -> tuple[set[str], int, int]:
+    """What is loaded in the image's interpreter after ``code``: others' modules, how many of ours, and their bytes."""
     (program,) = image.rglob("vmsieve/bin/python3")
-    code = (
-        "import vmsieve_bundle, sys, os; vmsieve_bundle.install(); "
-        "from vmsieve.pipeline.cli import main; import vmsieve.pipeline.capture.work; "
-        "main(['dump', '-q', '-f', '-l', sys.argv[1], sys.argv[2]]); "
-        "print(*sorted(n for n in sys.modules if n.partition('.')[0] != 'vmsieve'))"
+    (bundle,) = image.rglob("vmsieve/lib*/python3.*/modules")
+    told = f"import sys, os, vmsieve_bundle; vmsieve_bundle.install()\n{code}\nprint(*sys.modules)"
+    outputs = [
+        subprocess.run(
+            [program, "-ISB", "-c", text, *map(str, arguments)], check=True, capture_output=True, text=True
+        ).stdout
+        for text in (told, "import sys, os; print(*sys.modules)")
+    ]
+    names, bare = (set(output.splitlines()[-1].split()) for output in outputs)
+    ours = {name for name in names if name.partition(".")[0] == "vmsieve"}
+    return names - bare - ours, len(ours), sum(Bundle(str(bundle), "").index[name][2] for name in ours)
+
+
+def test_a_dump_loads_no_more_than_it_needs(image: Path, tmp_path: Path) -> None:
+    """As makedumpfile, until it is over: a closed list of the standard library, and so many modules of ours."""
+    write_sample(str(tmp_path / "sample"))
+    others, modules, size = loaded(
+        image,
+        "from vmsieve.pipeline.compat.main import main; main(['-l', '-d', '31', sys.argv[1], sys.argv[2]])",
+        tmp_path / "sample", tmp_path / "out",
+    )  # fmt: skip
+    assert others <= STANDARD
+    assert modules <= MOST_MODULES
+    assert size <= MOST_BYTECODE
+
+
+def test_a_kernel_log_loads_half_of_what_a_dump_does(image: Path) -> None:
+    """The kernel's log is what a capture writes first: what makes a dump is not loaded by then."""
+    others, modules, size = loaded(image, "import vmsieve.pipeline.capture.run, vmsieve.pipeline.capture.log")
+    assert others <= STANDARD
+    assert modules <= MOST_FOR_LOG
+    assert size <= MOST_BYTECODE_FOR_LOG
+
+
+def test_a_bundle_imports_as_python_does(tmp_path: Path) -> None:
+    """A package and its modules, in a circle too; one that fails is not there afterwards; with threads as without."""
+    sources = {
+        "pack": "from pack import one",
+        "pack.one": "import pack.two as two; value = two.value",
+        "pack.two": "import pack; value = pack.__name__; import pack.one",
+        "broken": "1 / 0",
+        "late": "import pack.two; value = __name__",
+    }
+    modules = {name: (name == "pack", marshal.dumps(compile(text, name, "exec"))) for name, text in sources.items()}
+    (tmp_path / "modules").write_bytes(pack(modules))
+    shutil.copyfile(ROOT / "pipeline" / "image" / "bundle.py", tmp_path / "vmsieve_bundle.py")
+    program = """if True:
+        import sys, _thread, vmsieve_bundle
+        vmsieve_bundle.install()
+        import pack.one
+        assert pack.one.value == 'pack' and pack.two is sys.modules['pack.two'] and pack.__path__
+        assert pack.two.__package__ == 'pack' and pack.one.__spec__.name == 'pack.one'
+        for _ in range(2):
+            try:
+                import broken
+            except ZeroDivisionError:
+                assert 'broken' not in sys.modules
+        done, held = [], _thread.allocate_lock()
+        held.acquire()
+        def work():
+            import late
+            done.append(late.value)
+            held.release()
+        _thread.start_new_thread(work, ())
+        held.acquire()
+        assert done == ['late']
+    """
+    subprocess.run(
+        [sys.executable, "-ISBc", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{program}"], check=True
     )
-    sample = image.parent / "sample"
-    write_sample(str(sample))
-    ran = subprocess.run(
-        [program, "-ISB", "-c", code, sample, image.parent / "out"], check=True, capture_output=True, text=True
+
+
+def test_what_is_used_of_ctypes_is_in_its_stand_in() -> None:
+    """By name, as the sources of an image's modules use it; and what it makes does the same."""
+    texts = [Path(path).read_text() for path in Closure(os.uname().machine).ours.values()]
+    used = {name for text in texts for name in re.findall(r"\bctypes\.(\w+)", text)}
+    lists = [names for text in texts for names in re.findall(r"from ctypes import (.*)", text)]
+    used |= {name.strip() for names in lists for name in names.split(",")}
+    assert used - {"Array"}
+    assert used <= set(stand_in.__all__)
+    for name in used:
+        real, ours = getattr(ctypes, name), getattr(stand_in, name)
+        if name.startswith("c_"):
+            assert (ctypes.sizeof(real), real._type_) == (ctypes.sizeof(ours), ours._type_), name
+    buffer = stand_in.create_string_buffer(b"memory", 8)
+    assert stand_in.string_at(stand_in.addressof(buffer), 8) == b"memory\0\0"
+    stand_in.memset(stand_in.addressof(buffer), ord("x"), 3)
+    stand_in.memmove(stand_in.addressof(buffer) + 3, b"yz", 2)
+    assert buffer.value == b"xxxyzy"
+    library = stand_in.CDLL(None, use_errno=True)
+    assert library.close(-1) == -1
+    assert stand_in.get_errno() == errno.EBADF
+    assert (
+        stand_in.cast(library.close, stand_in.c_void_p).value
+        == ctypes.cast(ctypes.CDLL(None).close, ctypes.c_void_p).value
     )
-    bare = subprocess.run(
-        [program, "-ISB", "-c", "import sys, os; print(*sys.modules)"], check=True, capture_output=True, text=True
-    )
-    loaded = set(ran.stdout.split()) - set(bare.stdout.split())
-    assert loaded <= {
-        "vmsieve_bundle", "array", "typing", "errno", "types", "_ctypes", "_struct", "struct", "ctypes",
-        "ctypes._endian", "gc", "mmap", "_bisect", "bisect", "itertools", "zlib", "_heapq", "heapq", "time",
-    }  # fmt: skip
+    with pytest.raises(AttributeError):
+        _ = library.no_such_function
+
+
+def test_imports_that_nothing_uses_are_left_out() -> None:
+    """Names that kernels alone or type checkers alone use; what a module hands on or its functions use stays."""
+    source = """
+from __future__ import annotations
+import os
+import a.b
+from typing import TYPE_CHECKING, Final
+from one import load, save
+from two import handed, other
+if TYPE_CHECKING:
+    import three
+__all__ = ["handed"]
+SIZE: Final = 1
+@kernel
+def add(x: int) -> int:
+    return load(x)
+def use() -> int:
+    return save(a.b.c)
+"""
+    text = ast.unparse(lean(ast.parse(source)))
+    kept = [line for line in text.splitlines() if "import" in line]
+    assert kept == ["import a.b", "from one import save", "from two import handed"]
 
 
 def made(folder: Path, *arguments: object) -> Run:

@@ -1,0 +1,90 @@
+"""``ctypes`` in an image: what this package uses of it, made of the same C code.
+
+The real one makes types and functions that nobody here asks for, and loads ``struct`` to check their sizes: a fifth of
+what loading all modules of a capture takes. Sizes are those of 64-bit Linux.
+"""
+
+# ruff: noqa: N802, SLF001 - the names are ctypes', and it is made of what is _ctypes' own
+
+from __future__ import annotations
+
+import _ctypes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = [
+    "CDLL", "CFUNCTYPE", "Array", "addressof", "c_char", "c_char_p", "c_int", "c_int64", "c_size_t", "c_uint",
+    "c_uint8", "c_uint16", "c_uint32", "c_uint64", "c_void_p", "cast", "create_string_buffer", "get_errno", "memmove",
+    "memset", "string_at",
+]  # fmt: skip
+
+_c: Any = _ctypes
+Array, addressof, get_errno = _c.Array, _c.addressof, _c.get_errno
+
+
+def _simple(code: str) -> Any:
+    """The type of one value; codes are those of ``struct``, and some more (Modules/_ctypes/cfield.c)."""
+    return type("Simple", (_c._SimpleCData,), {"_type_": code})
+
+
+c_char, c_uint8, c_uint16 = _simple("c"), _simple("B"), _simple("H")
+c_int, c_uint32, c_int64, c_uint64 = _simple("i"), _simple("I"), _simple("l"), _simple("L")
+c_char_p, c_void_p, _object = _simple("z"), _simple("P"), _simple("O")
+c_uint, c_size_t = c_uint32, c_uint64
+
+
+def _prototype(result: Any, arguments: Any, flags: int) -> Any:
+    return type("Function", (_c.CFuncPtr,), {"_argtypes_": arguments, "_restype_": result, "_flags_": flags})
+
+
+def CFUNCTYPE(result: Any, *arguments: Any) -> Any:
+    """See ctypes."""
+    return _prototype(result, arguments, _c.FUNCFLAG_CDECL)
+
+
+class CDLL:
+    """See ctypes."""
+
+    def __init__(self, name: str | None, *, use_errno: bool = False) -> None:
+        self._name = name
+        self._handle = _c.dlopen(name, _c.RTLD_LOCAL)
+        flags = _c.FUNCFLAG_CDECL | (_c.FUNCFLAG_USE_ERRNO if use_errno else 0)
+        self._FuncPtr = type("Function", (_c.CFuncPtr,), {"_flags_": flags, "_restype_": c_int})
+
+    def __getitem__(self, name: str) -> Any:
+        function = self._FuncPtr((name, self))
+        function.__name__ = name
+        return function
+
+    def __getattr__(self, name: str) -> Any:
+        function = self[name]
+        setattr(self, name, function)
+        return function
+
+
+def create_string_buffer(init: bytes | int, size: int | None = None) -> Any:
+    """See ctypes."""
+    if isinstance(init, int):
+        return (c_char * init)()
+    buffer = (c_char * (len(init) + 1 if size is None else size))()
+    buffer.value = init
+    return buffer
+
+
+_of_objects = _c.FUNCFLAG_CDECL | _c.FUNCFLAG_PYTHONAPI
+memmove = CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_size_t)(_c._memmove_addr)
+memset = CFUNCTYPE(c_void_p, c_void_p, c_int, c_size_t)(_c._memset_addr)
+_string_at = _prototype(_object, (c_void_p, c_int), _of_objects)(_c._string_at_addr)
+_cast = _prototype(_object, (c_void_p, _object, _object), _of_objects)(_c._cast_addr)
+
+
+def string_at(place: Any, size: int = -1) -> Any:
+    """See ctypes."""
+    return _string_at(place, size)
+
+
+def cast(one: Any, kind: Any) -> Any:
+    """See ctypes."""
+    return _cast(one, one, kind)
