@@ -20,7 +20,9 @@ from tests.pipeline.kit import compared
 from tests.pipeline.test_capture import breaking, capture, complete, die, limited, names, steps
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.places import refused
+from vmsieve.pipeline import dump as dump_module
 from vmsieve.pipeline.capture import child, console, run, site, status, work
+from vmsieve.pipeline.capture.beat import Beat
 from vmsieve.pipeline.capture.wish import Wish
 
 
@@ -29,7 +31,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' own process may be killed as any other; the log, which is not there, counts as written."""
     monkeypatch.setattr(run, "protect", lambda: None)
     monkeypatch.setattr(child, "protect", lambda _: None)
-    monkeypatch.setattr(work, "_write_log", lambda _, __: {"complete": True})
+    monkeypatch.setattr(work, "_log", lambda _, __: {"complete": True})
 
 
 def run_wish(source: Path, target: Path, **more: Any) -> Wish:
@@ -136,14 +138,14 @@ def test_a_smaller_dump_that_fails(dies: bool, core: Path, tmp_path: Path, monke
         if plan.level == 31 and not dies:
             raise OutputError("the disk is broken")
 
-    def first_chunk(self: work.Beat, parts: int) -> None:
+    def first_chunk(self: Beat, parts: int) -> None:
         if self._job.level == 31 and self._phase == child.COPYING:
             die(signal.SIGKILL)
         real(self, parts)
 
-    real = work.Beat.advance
+    real = Beat.advance
     if dies:
-        monkeypatch.setattr(work.Beat, "advance", first_chunk)
+        monkeypatch.setattr(Beat, "advance", first_chunk)
     breaking(monkeypatch, fault)
     code, told = capture(core, tmp_path / "out", level=1, codec="none")
     ends = [("as asked", "full"), ("smaller", "crashed" if dies else "output"), ("as before", "full")]
@@ -158,7 +160,7 @@ def test_nothing_can_be_read(core: Path, tmp_path: Path, monkeypatch: pytest.Mon
     def unreadable(*_: object) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(work, "dump", unreadable)
+    monkeypatch.setattr(dump_module, "dump", unreadable)
     monkeypatch.setattr(os, "pread", unreadable)
     code, told = capture(core, tmp_path / "out")
     assert (code, told["result"], names(tmp_path / "out")) == (1, "failed", {"vmcore-status.json"})
