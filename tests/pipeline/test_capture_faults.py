@@ -195,7 +195,7 @@ def test_a_log_whose_writer_dies(core: Path, tmp_path: Path, monkeypatch: pytest
         die(signal.SIGKILL)
         return {}
 
-    monkeypatch.setattr(work, "_write_log", write)
+    monkeypatch.setattr(work, "_log", write)
     code, told = capture(core, tmp_path / "out")
     assert (code, told["lost"], steps(told)) == (0, [], [("as asked", "crashed"), ("with less", "finished")])
     log = str(tmp_path / "out" / "vmcore-dmesg.txt")
