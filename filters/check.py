@@ -4,6 +4,7 @@ A scan of the struct pages is held against what must be true of any kernel:
 
 * What the classification stands on - page tables, memory sections, struct pages, the kernel's own variables - and the
   kernel's log are not memory that it leaves out.
+* What tells of the kernel - those tables, and the like - is not itself struct pages.
 * No memory holds the struct pages of two page frames, tails of compound pages apart; and those mean the head that is
   before them.
 * There are as many free blocks of each order as the kernel counted. Where there are not, or the counts can't be read,
@@ -67,6 +68,7 @@ class Doubts:
         own = classifier.places.pieces()
         self._contest(piece for start, end in own for piece in dropped.within(start, end))
         self._contest(classifier.places.misplaced)
+        self._contest(classifier.places.within(classifier.memory_read))
         if classifier.conflicts:
             self._contest(classifier.places.aliased)
         self.verify |= classifier.blocks_differ
@@ -162,6 +164,13 @@ class Places:
     def pieces(self) -> Iterable[tuple[int, int]]:
         """What was noted: first and end address, ascending."""
         return zip(self._starts, self._ends)
+
+    def within(self, blocks: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """Those of the ``blocks`` of 4 KiB, by number, that are struct pages from end to end."""
+        for number in blocks:
+            i = bisect_right(self._starts, number * _UNIT)
+            if i and self._ends[i - 1] >= (number + 1) * _UNIT:
+                yield number * _UNIT, (number + 1) * _UNIT
 
     def enter(self, phase: int, pieces: list[tuple[int, int]], alias: int, contested: int) -> bytearray | None:
         """Note struct pages in ``pieces``, the first of them ``phase`` bytes behind a multiple of 4 KiB.

@@ -241,7 +241,8 @@ class Classifier:
             run = next(self._memmap.runs(pfn, pfn + 1), None)
             if run is None:
                 return True
-            page = bytearray(self._memory.read(run.vaddr, layout.size))
+            page = bytearray(layout.size)
+            self._memory.read_into(run.vaddr, memoryview(page))  # not noted as what tells of the kernel
         except VmsieveError:
             return True  # said when its turn comes
         if layout.offset_head is not None:

@@ -192,8 +192,12 @@ def _goes_on(memory: VirtualMemory, memmap: MemMap, end: int) -> bool:
     last = next(memmap.runs(memmap.end_pfn - 1, end), None)
     if last is None or memmap.end_pfn >= end:
         return False
+    flags = bytearray(8)
     try:
-        return 0 < memory.u64(last.vaddr + memmap.struct_page_size) < (1 << 64) - 1
+        memory.read_into(
+            last.vaddr + memmap.struct_page_size, memoryview(flags)
+        )  # not noted: none of the kernel's tables
+        return any(flags) and any(byte != 0xFF for byte in flags)
     except VmsieveError:
         return False
 

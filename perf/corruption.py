@@ -309,9 +309,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=1000, help="in all (default: 1000)")
     parser.add_argument("--seed", default="0", help="of the first trial (default: 0)")
     parser.add_argument("--only", help="the seed of a trial, to repeat that one")
-    parser.add_argument("--without-vmcoreinfo", action="store_true", help="symbols and types are all that is known")
+    parser.add_argument(
+        "--without-vmcoreinfo",
+        action="store_true",
+        help="symbols and types are all that is known; of whole dumps, for skeletons have neither",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="tell of each trial")
     arguments = parser.parse_args(argv)
+    if arguments.without_vmcoreinfo and not arguments.dumps:
+        parser.error("--without-vmcoreinfo needs whole dumps: those of tests/zoo have neither symbols nor types")
     paths = arguments.dumps or sorted((Path(__file__).parents[1] / "tests" / "zoo").glob("*.zst"))
     each, more = divmod(arguments.trials, len(paths))
     kinds: dict[str, Counter[str]] = {}
@@ -333,6 +339,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     print(f"{seed}: {found.what}: {lost}, {found.more} more, {found.seconds:.2f} s", flush=True)
                 if arguments.only:
                     break
+    if not kinds:
+        parser.error("none of the dumps is understood as it is, so there is nothing to damage")
     _print(kinds)
     return int(bad > 0)
 

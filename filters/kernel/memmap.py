@@ -46,6 +46,7 @@ _MAX_SECTIONS = 1 << 22
 _MAX_RUNS = 1 << 20
 _MAX_NOTES = 20
 _MAX_STRUCT_PAGE = 4096
+_MOST_USUAL = 2  # places that as many sections are for: of more, none is the right one
 
 
 @record(frozen=True)
@@ -122,6 +123,26 @@ class MemMap:
         self._first.append(first_pfn)
         self._count.append(count)
         self._vaddr.append(vaddr)
+
+    def leave_displaced(self, pages: int) -> None:
+        """Leave out sections whose maps are less than one map off the place that most of the others give them.
+
+        ``pages``: page frames a section. Where struct pages are one virtual array (CONFIG_SPARSEMEM_VMEMMAP), each
+        section's map has its place in it; where they are not, maps that were made apart are not so close to it.
+        """
+        size, weights = self.struct_page_size, dict[int, int]()
+        bases = [vaddr - first * size & _WORD for first, vaddr in zip(self._first, self._vaddr)]
+        for base, count in zip(bases, self._count):
+            weights[base] = weights.get(base, 0) + count
+        most = max(weights.values(), default=0)
+        usual = [base for base, weight in weights.items() if weight == most]
+        if len(weights) < 2 or len(usual) > _MOST_USUAL:
+            return
+        away = {base for base in weights for other in usual if 0 < _apart(base, other) < pages * size}
+        for i in reversed(range(len(bases))):
+            if bases[i] in away:
+                self.skip(self._first[i] // pages, "its map is not where those of the others are")
+                del self._first[i], self._count[i], self._vaddr[i]
 
     def skip(self, section: int, reason: str) -> None:
         """Count a damaged section, and say so while the list of notes is short."""
@@ -264,7 +285,8 @@ def _sparsemem(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int
             pointed = _try_roots(sections, None, symbol)
             if (pointed.present, -pointed.damaged) > (memmap.present, -memmap.damaged):
                 memmap = pointed
-    if not memmap.present:
+    memmap.leave_displaced(sections.pages)
+    if not memmap.end_pfn:
         raise KernelError("SYMBOL(mem_section) leads to no believable memory section", offset=symbol)
     return memmap
 
@@ -310,6 +332,11 @@ def _bits(info: VmcoreInfo, name: str, default: int) -> int:
     if not 0 < number < 64:
         raise KernelError(f"NUMBER({name}) is not believable", found=number)
     return number
+
+
+def _apart(one: int, other: int) -> int:
+    """How far apart two virtual addresses are."""
+    return min(one - other & _WORD, other - one & _WORD)
 
 
 def _words(data: bytes, byte_order: str) -> array[int]:

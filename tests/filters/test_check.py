@@ -48,6 +48,7 @@ def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch:
     "1/s390x-6.1/83", "1/s390x-6.1/126", "1/s390x-6.12/122", "1/s390x-6.12/164", "1/ppc64le-6.12-64k/69",
     "1/riscv64-7.2-sv39/24", "1/ppc64le-6.12-4k-radix/106",
     "1/x86_64-6.12-hvo/32", "1/x86_64-6.1-dimm/54", "1/x86_64-7.3-numa/1",
+    "k3/x86_64-5.10-kdump/10", "k3/x86_64-7.3-1g/35",
 ])  # fmt: skip
 def test_what_once_lost_pages(seed: str, scratch: Path) -> None:
     """Page tables and sections that led to other struct pages, or behind the end of memory."""
@@ -104,6 +105,23 @@ def test_a_rule_that_drops_the_kernels_own_tables_is_off(tmp_path: Path) -> None
     assert found.counts["user"] > 0
     assert found.weaker
     assert any("free pages are kept: the kernel's own tables" in note for note in found.notes)
+    source.close()
+
+
+def test_a_page_table_is_no_struct_pages(tmp_path: Path) -> None:
+    """Where a table leads to itself, what it describes as a struct page is kept; all else goes as before."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING + "0x900-0x97f free order=7\n")
+    source, knowledge = opened(built, tmp_path)
+    assert knowledge.memory is not None
+    assert knowledge.memmap is not None
+    run_of_it = next(knowledge.memmap.runs(0x900, 0x980))
+    block = knowledge.memory.translate(run_of_it.vaddr)[0] // 4096
+    dropped = set(built.frames()) - bits(run(source, knowledge, 31).kept)
+    knowledge.memory.physical.blocks.add(block)
+    found = run(source, knowledge, 31)
+    assert dropped >= set(range(0x900, 0x980))
+    assert set(built.frames()) - bits(found.kept) <= dropped - set(range(0x900, 0x940))
+    assert found.weaker
     source.close()
 
 

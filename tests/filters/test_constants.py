@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from perf.corruption import Subject, unpack
+from perf.corruption import Subject
 
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
-from tests.dumps import ROOT, dump
+from tests.dumps import ROOT, dump, unpacked
 from tests.filters.classify_kit import bits, opened, run
 from vmsieve.filters.kernel.constants import hold_against_known
 from vmsieve.filters.kernel.resolver import MEMORY, SYMBOLS, TYPES
@@ -98,7 +98,7 @@ def test_a_kernel_newer_than_what_is_known() -> None:
 @pytest.mark.parametrize("seed", ["4242/aarch64-6.12-16k-47/2", "k3/aarch64-6.12-64k-48/31"])
 def test_a_flag_that_once_lost_pages(seed: str, scratch: Path) -> None:
     """Another digit of a flag's number in VMCOREINFO, in a skeleton that has nothing to hold it against."""
-    subject = Subject(unpack(ROOT / "tests" / "zoo" / f"{seed.split('/')[1]}.zst", scratch))
+    subject = Subject(unpacked(ROOT / "tests" / "zoo" / f"{seed.split('/')[1]}.zst", scratch))
     found = subject.trial(seed)
     assert (found.lost, found.failed, found.said) == ([], "", True), found.what
     subject.close()

@@ -144,6 +144,31 @@ def test_a_damaged_section_is_skipped_and_said(raw: int) -> None:
     assert "memory section 1:" in found.notes[0]
 
 
+@pytest.mark.parametrize("shift", [0x40, 0x80000, -0x100000])
+def test_a_map_less_than_a_map_from_its_place_is_none(shift: int) -> None:
+    """One bit of a section's map: its struct pages would be those of pages a little further."""
+    kernel = FakeKernel()
+    add_sections(kernel, {n: coded(vmemmap(n) + shift * (n == 2), n) for n in range(4)})
+    found = opened(kernel, 4 * P)
+    assert list(found.runs()) == [Run(0, 2 * P, VMEMMAP), Run(3 * P, P, vmemmap(3))]
+    assert found.damaged == 1
+    assert found.notes == ["memory section 2: its map is not where those of the others are; its pages are kept"]
+    add_sections(kernel, {n: coded(vmemmap(n) + shift * n, n) for n in range(2)})
+    with pytest.raises(KernelError, match="no believable memory section"):
+        opened(kernel, 2 * P)
+
+
+def test_maps_that_were_made_apart_are_right() -> None:
+    """Of kernels without one virtual array, those of memory that was added later lie anywhere."""
+    kernel = FakeKernel()
+    maps = {n: DIRECT + 0x10000000 + n * P * 64 for n in range(3)}
+    maps |= {7: DIRECT + 0x4001000, 8: DIRECT + 0x4001000 + P * 64 + PAGE}
+    add_sections(kernel, {n: coded(vaddr, n) for n, vaddr in maps.items()})
+    found = opened(kernel)
+    assert [(run.first_pfn // P, run.count // P) for run in found.runs()] == [(0, 3), (7, 1), (8, 1)]
+    assert found.damaged == 0
+
+
 @pytest.mark.parametrize("root", [0x1000, DIRECT + (1 << 29), 0xFFFFC90000000000, (1 << 64) - 8])
 def test_a_root_that_is_not_there_costs_its_own_sections_only(root: int) -> None:
     kernel = with_sections(0, 256, 512)

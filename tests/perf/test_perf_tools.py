@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from perf import ceiling, foreign, keys, measure, plot, scale, side_by_side, tiled
+from perf import ceiling, corruption, foreign, keys, measure, plot, scale, side_by_side, tiled
 
-from tests.dumps import dump
+from tests.dumps import ROOT, dump
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.progress import Silent
@@ -231,3 +232,16 @@ def test_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     plot.draw(RESULTS, tmp_path / "out.png")
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("names", [(), ("x86_64-6.12-tiny.zst",)], ids=["no dump", "a skeleton"])
+def test_corruption_without_vmcoreinfo_needs_whole_dumps(
+    names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Skeletons have neither symbols nor types: nothing would be tried, and that is no success."""
+    with pytest.raises(SystemExit) as ended:
+        corruption.main(
+            ["--without-vmcoreinfo", "--trials", "1", *(str(ROOT / "tests" / "zoo" / name) for name in names)]
+        )
+    assert ended.value.code == 2
+    assert re.search("whole dumps|none of the dumps is understood", capsys.readouterr().err)
