@@ -124,6 +124,7 @@ class Classifier:
             self._set(offset, value)
         self._known = self._prepare_rules()
         self._set(k.ACTIVE, self._known if thorough else self._known & self.drop)
+        self._set(k.FLAG_BITS, layout.flags)
 
     def _prepare_rules(self) -> int:
         """Store the rules' parameters; returns the bits of those that can be applied."""

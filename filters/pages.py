@@ -56,6 +56,7 @@ class PageLayout:
         offset_count: Of the reference counter, or None.
         offset_head: Of ``compound_head`` (``compound_info`` since v7.1), bit 0 of which marks a tail; or None.
         head_mask: Mask of the flag that marks the head of a compound page; 0 if not known.
+        flags: Masks of all flags that were asked for, and of that one: what tells one class of pages from another.
         order: Where compound pages keep their order; None if not known.
         slab_type, slab_mask: Page type of slab pages and the bits of it that count; mask 0 if they have no type.
         slab_flag: Mask of the flag that marks slab pages; 0 if they have none.
@@ -80,7 +81,7 @@ class PageLayout:
         self.offset_count = self._optional("_count", 4) if count is None else count
         self._demand_order()
         mask = info.number("PG_head_mask")
-        self.head_mask = mask if mask is not None and 0 < mask < 1 << 64 else 0
+        self.head_mask = self.flags = mask if mask is not None and 0 < mask < 1 << 64 else 0
         self.order = self._order()
         self.offset_head = self._tail_mark()
         self._note_compound()
@@ -199,9 +200,11 @@ class PageLayout:
         return offset if 0 <= offset <= self.size - width else None
 
     def flag(self, name: str) -> int:
-        """Mask of the page flag whose bit ``NUMBER(name)`` tells; 0 if it is not told."""
+        """Mask of the page flag whose bit ``NUMBER(name)`` tells; 0 if it is not told. Kept in :attr:`flags`."""
         bit = self.info.number(name)
-        return 1 << bit if bit is not None and 0 <= bit < 64 else 0
+        mask = 1 << bit if bit is not None and 0 <= bit < 64 else 0
+        self.flags |= mask
+        return mask
 
     def page_type(self, key: str, otherwise: str) -> tuple[int, int]:
         """Value of ``NUMBER(key)`` as the page type's 32-bit word, and the bits of it that count.

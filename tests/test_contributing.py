@@ -132,11 +132,9 @@ def test_the_architecture_translates(tmp_path: Path) -> None:
 
 def test_the_rule_tells_its_pages(tmp_path: Path) -> None:
     rule = plugin("filters/rules/example.py", tmp_path)
-    kernel = FakeKernel()
     with pytest.raises(RuleOff, match="PG_example"):
-        rule.prepare(SimpleNamespace(info=kernel.info()))
-    kernel.keys["NUMBER(PG_example)"] = "62"
-    own = array("Q", rule.prepare(SimpleNamespace(info=kernel.info())))
+        rule.prepare(SimpleNamespace(flag=lambda _: 0))
+    own = array("Q", rule.prepare(SimpleNamespace(flag={"PG_example": 1 << 62}.get)))
     matches = bind(Kernel(rule.matches), "python")
     assert [matches(own.buffer_info()[0], 0, flags, 0, 0, 0, 0, 0) for flags in (1 << 62, 3 << 60)] == [1, 0]
 

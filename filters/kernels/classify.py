@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Final
 
-from vmsieve.filters.kernels.runs import AHEAD, alike_ahead, fill, tails_ahead
+from vmsieve.filters.kernels.runs import AHEAD, alike_ahead, fill, members_ahead, tails_ahead
 from vmsieve.filters.kernels.struct_page import (
     ACTIVE,
     ALIASES,
@@ -22,6 +22,7 @@ from vmsieve.filters.kernels.struct_page import (
     CONTESTED,
     COUNT_MASK,
     DOUBTS,
+    FLAG_BITS,
     FLAGS,
     FREE_BIT,
     HEAD,
@@ -49,13 +50,12 @@ from vmsieve.filters.kernels.struct_page import (
     compound_pages,
     copied_head,
     half,
-    is_free_member,
     is_hugetlb,
     is_slab,
     is_tail_of,
     word,
 )  # fmt: skip
-from vmsieve.filters.rules import RULE_STRIDE
+from vmsieve.filters.rules import MAPPING_BITS, ORDERS, RULE_STRIDE
 from vmsieve.formats.kernels import inline, kernel
 from vmsieve.formats.kernels.families import Plugins
 from vmsieve.formats.kernels.primitives import ctz64, load8, load32, load64, prefetch, store8, store64
@@ -133,13 +133,16 @@ def judge(
     hugetlb = 0
     if head and more:
         hugetlb = is_hugetlb(p, page, flags, kind, swap)
-    hits = match_rules(load64(p, ACTIVE), p + RULES_AT, pfn, flags, mapping, kind, private, slab, hugetlb)
+    known = flags & load64(p, FLAG_BITS)
+    order = min(private, ORDERS)
+    hits = match_rules(load64(p, ACTIVE), p + RULES_AT, pfn, known, mapping & MAPPING_BITS, kind, order, slab, hugetlb)
     said = hits & 0xFF
     if said == 0:
         return 0 if head else 1 << 16
     lifeless = load64(p, LIFELESS)
     own = believable(said, references, lifeless)
-    if own != said:
+    doubt = own != said
+    if doubt:
         count_up(p, DOUBTS)
     if mark and own:
         count_up(p, CONFLICTS)
@@ -148,7 +151,7 @@ def judge(
         # The rule with the lowest bit said so; the others speak of this page alone.
         return begin_block(p, pfn, hits, own) << 8 | (hits & (hits - 1) & own)  # type: ignore[no-any-return]
     # What the reference counter or the place has to do with is not the same for all that look alike.
-    return own if head or mark or said & lifeless else own | 1 << 16
+    return own if head or mark or doubt or said & lifeless else own | 1 << 16
 
 
 @kernel
@@ -187,19 +190,21 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         own = 0
         if pfn < block_end:
             block = load64(p, BLOCK_CLASS)
+            # Free pages need no further look; nor any, if they are not verified: on to the end of the block.
+            skip = thorough == 0 and compound_end <= block_end
+            run = min(block_end - pfn, count - i) if skip else 1
             if verify:
-                prefetch(page, AHEAD)
-                references = half(page, count_at, swap) & count_mask
-                if is_free_member(page, head_at, kind_at, references, swap) == 0:
-                    block = 0
-                    block_end = pfn
+                members = members_ahead(p, page, run, swap)
+                if members < run:
+                    block_end = pfn + members
                     count_up(p, DOUBTS)
-            if block and thorough == 0 and compound_end <= block_end:
-                # Free pages need no further look; nor any, if they are not verified: on to the end of the block.
-                run = 1 if verify else min(block_end - pfn, count - i)
+                run = members
+            if skip:
                 marked += fill(out, i, run, block)
                 i += run
                 continue
+            if run == 0:
+                block = 0
         prefetch(page, AHEAD)
         flags = word(page, load64(p, FLAGS), swap)
         next_known = more or i + 1 < count
@@ -236,7 +241,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
                 compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
                 compound_class = own
                 store64(p, COMPOUND_HEAD, page + virtual)
-            elif said >> 16 and most and word(page, size + load64(p, MAPPING), swap) == mapping:
+            elif said >> 16:
                 run = alike_ahead(p, page, min(most, block_end - pfn - 1) if block else most, swap, block and verify)
             own |= said >> 8 & 0xFF
         own |= block

@@ -9,6 +9,7 @@ from vmsieve.filters.kernels.struct_page import (
     COMPOUND_HEAD,
     COUNT_BITS,
     COUNT_MASK,
+    FLAG_BITS,
     FLAGS,
     HEAD,
     HEAD_MASK,
@@ -18,15 +19,16 @@ from vmsieve.filters.kernels.struct_page import (
     PRIVATE,
     REFCOUNT,
     SIZE,
-    half,
     word,
 )  # fmt: skip
+from vmsieve.filters.rules import MAPPING_BITS, ORDERS
 from vmsieve.formats.kernels import inline
-from vmsieve.formats.kernels.primitives import load32, load64, prefetch, store8, swap64
+from vmsieve.formats.kernels.primitives import load32, load64, prefetch, store8, swap32, swap64
 
-__all__ = ["AHEAD", "alike_ahead", "fill", "tails_ahead"]
+__all__ = ["AHEAD", "alike_ahead", "fill", "members_ahead", "tails_ahead"]
 
 _NOWHERE: Final = 0xFFFFFFFFFFFFFFFF
+_NO_TYPE: Final = 0xFFFFFFFF
 #: How far ahead struct pages are asked for: into the next page of memory. A quarter less time, from a mapped file.
 AHEAD: Final = 4096
 
@@ -68,6 +70,32 @@ def tails_ahead(p: int, page: int, tail: int, most: int, head_at: int, swap: int
 
 
 @inline
+def members_ahead(p: int, page: int, most: int, swap: int) -> int:
+    """How many of the ``most`` struct pages from ``page`` on can be in a free block that began before them.
+
+    ``free_pages_prepare`` (Linux mm/page_alloc.c) leaves pages so, whatever they were, and what merges blocks does too:
+    no tail, of no type, and nobody's.
+    """
+    size = load64(p, SIZE)
+    kind_at = load64(p, KIND)
+    count_at = load64(p, REFCOUNT)
+    many = load64(p, COUNT_MASK)
+    head_at = load64(p, HEAD)
+    tail = 0 if head_at == _NOWHERE else 1
+    head_at = head_at if tail else 0
+    if swap:
+        tail = swap64(tail)
+    n = 0
+    while n < most:
+        if (load32(page, kind_at) ^ _NO_TYPE) | (load32(page, count_at) & many) | (load64(page, head_at) & tail):
+            break
+        prefetch(page, AHEAD)
+        page += size
+        n += 1
+    return n
+
+
+@inline
 def alike_ahead(p: int, page: int, most: int, swap: int, free: int) -> int:
     """How many of the ``most`` struct pages after ``page``, which is no tail, look like it to all rules.
 
@@ -83,17 +111,26 @@ def alike_ahead(p: int, page: int, most: int, swap: int, free: int) -> int:
     # Where it is not known what marks a tail, nothing does.
     tail = 0 if head_at == _NOWHERE else 1
     head_at = head_at if tail else flags_at
+    many = load64(p, COUNT_MASK) if free else load64(p, COUNT_MASK) >> COUNT_BITS << COUNT_BITS
+    flag_bits = load64(p, FLAG_BITS)
+    mapping_bits = MAPPING_BITS
+    # Of the order of private alone, numbers are compared; of all else, bits as they are stored.
+    if swap:
+        tail = swap64(tail)
+        many = swap32(many)
+        flag_bits = swap64(flag_bits)
+        mapping_bits = swap64(mapping_bits)
     flags = load64(page, flags_at)
     mapping = load64(page, mapping_at)
     kind = load32(page, kind_at)
-    private = load64(page, private_at)
-    many = load64(p, COUNT_MASK) if free else load64(p, COUNT_MASK) >> COUNT_BITS << COUNT_BITS
+    least = min(word(page, private_at, swap), ORDERS)
+    span = _NOWHERE - ORDERS if least == ORDERS else 0
     n = 0
     page += size
     while n < most:
-        other = (load64(page, flags_at) ^ flags) | (load64(page, mapping_at) ^ mapping)
-        other |= (load32(page, kind_at) ^ kind) | (load64(page, private_at) ^ private)
-        if other | (word(page, head_at, swap) & tail) | (half(page, count_at, swap) & many):
+        other = ((load64(page, flags_at) ^ flags) & flag_bits) | ((load64(page, mapping_at) ^ mapping) & mapping_bits)
+        other |= (load32(page, kind_at) ^ kind) | (load64(page, head_at) & tail) | (load32(page, count_at) & many)
+        if other or word(page, private_at, swap) - least > span:
             break
         prefetch(page, AHEAD)
         page += size

@@ -10,12 +10,12 @@ from vmsieve.formats.kernels.primitives import load8, load16, load32, load64, sw
 
 __all__ = [
     "ACTIVE", "ALIAS", "ALIASES", "BASE", "BLOCK_CLASS", "BLOCK_END", "COMPOUND_CLASS", "COMPOUND_END", "COMPOUND_HEAD",
-    "CONFLICTS", "CONTESTED", "COUNT_BITS", "COUNT_MASK", "DOUBTS", "FLAGS", "FREE_BIT", "HEAD", "HEAD_MASK",
-    "HUGETLB_AT", "HUGETLB_HOW", "HUGETLB_MASK", "HUGETLB_VALUE", "KIND", "LAST_MISPLACED", "LIFELESS", "LRU",
-    "MAPPING", "MISPLACED", "MIXED", "ORDERS_AT", "ORDER_AT", "ORDER_WIDTH", "PHASE", "POISON", "POISON_BIT", "PRIVATE",
-    "REFCOUNT", "RULES_AT", "SIZE", "SLABS", "SLAB_FLAG", "SLAB_MASK", "SLAB_TYPE", "SWAP", "THOROUGH", "VERIFY",
-    "WORDS", "believable", "compound_pages", "copied_head", "half", "is_free_member", "is_hugetlb", "is_slab",
-    "is_tail_of", "small", "word",
+    "CONFLICTS", "CONTESTED", "COUNT_BITS", "COUNT_MASK", "DOUBTS", "FLAGS", "FLAG_BITS", "FREE_BIT", "HEAD",
+    "HEAD_MASK", "HUGETLB_AT", "HUGETLB_HOW", "HUGETLB_MASK", "HUGETLB_VALUE", "KIND", "LAST_MISPLACED", "LIFELESS",
+    "LRU", "MAPPING", "MISPLACED", "MIXED", "ORDERS_AT", "ORDER_AT", "ORDER_WIDTH", "PHASE", "POISON", "POISON_BIT",
+    "PRIVATE", "REFCOUNT", "RULES_AT", "SIZE", "SLABS", "SLAB_FLAG", "SLAB_MASK", "SLAB_TYPE", "SWAP", "THOROUGH",
+    "VERIFY", "WORDS", "believable", "compound_pages", "copied_head", "half", "is_hugetlb", "is_slab", "is_tail_of",
+    "small", "word",
 ]  # fmt: skip
 
 # The block of parameters: offsets of 64-bit words. The classifier fills it; the last ones carry over between calls.
@@ -63,6 +63,7 @@ DOUBTS: Final = 280  # pages kept because what is said of them can't be
 CONFLICTS: Final = 288  # pages that would be dropped by struct pages that are at two places
 MISPLACED: Final = 312  # 4 KiB of struct pages with tails that mean other heads
 LAST_MISPLACED: Final = 320  # 1 more than the number of the last such
+FLAG_BITS: Final = 328  # flags that tell classes apart
 RULES_AT: Final = 384  # the rules' own parameters
 ORDERS_AT: Final = RULES_AT + 8 * RULE_STRIDE  # 32 words: heads of free blocks found, by order; those of one page not
 #: 64-bit words of the whole block.
@@ -76,7 +77,6 @@ CONTESTED: Final = 2
 _NOWHERE: Final = 0xFFFFFFFFFFFFFFFF
 #: No page has references of more bits. What is no struct page as a rule has such a number where the counter would be.
 COUNT_BITS: Final = 28
-_NO_TYPE: Final = 0xFFFFFFFF
 
 
 @inline
@@ -157,17 +157,6 @@ def is_slab(p: int, flags: int, kind: int) -> int:
     if mask:
         return kind & mask == load64(p, SLAB_TYPE)
     return flags & load64(p, SLAB_FLAG) != 0
-
-
-@inline
-def is_free_member(page: int, head_at: int, kind_at: int, count: int, swap: int) -> int:
-    """Whether a page that does not begin a free block can be part of one: no tail, of no type, and nobody's.
-
-    ``free_pages_prepare`` (Linux mm/page_alloc.c) leaves pages so, whatever they were, and what merges blocks does too.
-    """
-    if head_at != _NOWHERE and word(page, head_at, swap) & 1:
-        return 0
-    return count == 0 and half(page, kind_at, swap) == _NO_TYPE
 
 
 @inline

@@ -10,15 +10,19 @@ says so; the dump is then larger, never wrong.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Final
 
 from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from vmsieve.filters.pages import PageLayout
 
-__all__ = ["PARAMETERS", "RULE_STRIDE", "Rule", "RuleOff", "rules", "struct_page_rules"]
+__all__ = ["MAPPING_BITS", "ORDERS", "PARAMETERS", "RULE_STRIDE", "Rule", "RuleOff", "rules", "struct_page_rules"]
 
+#: Bits of ``mapping`` that tell what it points to (``PAGE_MAPPING_FLAGS``, Linux include/linux/page-flags.h).
+MAPPING_BITS: Final = 3
+#: What ``private`` holds below this may be the order of a block.
+ORDERS: Final = 64
 #: 64-bit words of parameters that each rule has for itself.
 PARAMETERS = 8
 RULE_STRIDE = PARAMETERS * 8
@@ -46,12 +50,14 @@ class Rule:
         order: Precedence: a page that several rules match is counted for the one with the lowest order.
         levels: Bits of the dump level any of which drops such pages; 0: dropped at every level.
         matches: Inline function ``(own, pfn, flags, mapping, kind, private, slab, hugetlb)``; ``own`` is the address of
-            the words that ``prepare`` returned, the rest the decoded columns of one struct page that is not a tail
-            (:mod:`vmsieve.filters.kernels.classify` says what they hold). Returns 0 for no match, 1 for a match that
-            covers the page, or all of a compound page that it heads, and *n* > 1, a power of two, for a match that
-            covers *n* page frames from this one on, a block; it does not count where the page frame is no multiple of
-            *n*. What the struct pages of the others say is asked only where blocks are not as many as the kernel
-            counted, or that is not known. Nothing else may depend on ``pfn``. None: decided by the page's content.
+            the words that ``prepare`` returned, the rest the decoded columns of one struct page that is not a tail:
+            flags, of which there are those that somebody asked :meth:`PageLayout.flag` for; the bits
+            :data:`MAPPING_BITS` of ``mapping``; ``private``, or :data:`ORDERS` if that is less. Neighbours that differ
+            in nothing of this are judged once. Returns 0 for no match, 1 for a match that covers the page, or all of a
+            compound page that it heads, and *n* > 1, a power of two, for a match that covers *n* page frames from this
+            one on, a block; it does not count where the page frame is no multiple of *n*. What the struct pages of the
+            others say is asked only where blocks are not as many as the kernel counted, or that is not known. Nothing
+            else may depend on ``pfn``. None: decided by the page's content.
         prepare: The rule's parameters for a kernel, at most :data:`PARAMETERS` words. Raises RuleOff.
         lifeless: Nobody holds a reference to such a page; one that has some is none.
         counted: The kernel counts blocks of such pages in ``zone.free_area``; what is found is held against that.
