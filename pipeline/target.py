@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -174,6 +175,8 @@ def open_output(path: str, inputs: Iterable[str], *, force: bool) -> tuple[int, 
         # A dump holds what was in memory: passwords, keys. Only its owner may read it.
         return os.open(path, flags, 0o600), made
     except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise OutputError("the disk is busy: mounted, or a part of LVM, RAID or the like", file=path) from error
         raise refused(error, path, 0) from error
 
 

@@ -8,6 +8,7 @@ crash kernel has: it is loaded when a file is given, and else never.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from functools import partial
@@ -73,6 +74,9 @@ def describe(path: str) -> bytes:
     except ImportError as error:
         raise UsageError("a vmlinux file is read with pyelftools, which is not installed", file=path) from error
     try:
+        if not os.path.isfile(path) and os.path.exists(path):
+            # A FIFO would be waited for, and can't be read here and there.
+            raise UsageError("a vmlinux file has to be a file", file=path)
         with open(path, "rb") as file, ExitStack() as stack:
             _refuse_other(file.read(_BOOT_MARK.stop), path)
             return _Vmlinux(path, file, ELFFile(file), stack).text()

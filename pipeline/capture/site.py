@@ -216,10 +216,22 @@ def open_site(wish: Wish) -> Site:
         raise ValueError(f"{wish.target}: a capture takes a directory, which it makes if need be, not a file")
     if stat.S_ISDIR(mode):
         return _directory(wish)
+    if stat.S_ISBLK(mode):
+        _not_in_use(wish.target)
     site = Site(wish.target, "device" if stat.S_ISBLK(mode) else "stream")
     if stat.S_ISFIFO(mode):
         site.held = _read_by_someone(wish.target, min(wish.stall, wish.deadline or wish.stall))
     return site
+
+
+def _not_in_use(path: str) -> None:
+    """Refuse a disk that is mounted or a part of another one: it holds what the dump would destroy. open(2), O_EXCL."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            error.strerror = "it is busy: mounted, or a part of LVM, RAID or the like"
+        raise
 
 
 def _read_by_someone(path: str, patience: float) -> int:

@@ -9,6 +9,7 @@ from vmsieve.formats.errors import KernelError, UsageError
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import INPUT_HELP, add_select, opened
 from vmsieve.pipeline.plan import EXIT_OK
+from vmsieve.pipeline.streams import stdout_fd
 
 if TYPE_CHECKING:
     import argparse
@@ -44,6 +45,7 @@ def _text(arguments: argparse.Namespace) -> bytes:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    stdout_fd()  # which has to be there
     sys.stdout.write(_text(arguments).decode("ascii", "replace"))
     return EXIT_OK
 

@@ -68,10 +68,16 @@ def test_standard_output_without_standard_error(core: Path) -> None:
 
 
 def test_standard_output_that_is_closed(core: Path) -> None:
-    """A dump to it is told to be impossible; a report is simply not seen."""
-    statuses, _, said = shell("{V} dump -d 31 -F {core} - >&-", core=core)
-    assert (statuses, said.count("\n")) == ([1], 0)
-    assert "standard output" in said
+    """A dump or a log to it is told to be impossible; a report is simply not seen."""
+    for command in (
+        "dump -d 31 -F {core} -",
+        "dmesg {core}",
+        "vmcoreinfo {core}",
+        "makedumpfile --dump-dmesg {core} -",
+    ):
+        statuses, _, said = shell("{V} " + command + " >&-", core=core)
+        assert (statuses, said.count("\n")) == ([1], 0)
+        assert "standard output is closed" in said
     for command in ("info {core}", "info --json {core}", "classes {core}"):
         assert shell("{V} " + command + " >&-", core=core) == ([0], b"", "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tracemalloc
 import zlib
@@ -17,7 +18,7 @@ from vmsieve.filters.kernel.kallsyms import open_kallsyms
 from vmsieve.filters.kernel.resolver import SYMBOLS
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.knowledge import learn
-from vmsieve.formats.errors import FormatError
+from vmsieve.formats.errors import FormatError, UsageError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.compat.main import main as makedumpfile
 from vmsieve.pipeline.progress import Silent
@@ -168,6 +169,13 @@ def test_files_that_are_none(size: int, vmlinux: Path, tmp_path: Path) -> None:
     data = vmlinux.read_bytes()
     (tmp_path / "cut").write_bytes(data[:size])
     failed(vmsieve("vmcoreinfo", "--vmlinux", tmp_path / "cut"), "vmlinux")
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A FIFO is not waited for."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UsageError, match="has to be a file"):
+        describe(str(tmp_path / "fifo"))
 
 
 def test_types_from_dwarf(vmlinux: Path, tmp_path: Path) -> None:
