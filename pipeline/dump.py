@@ -126,6 +126,9 @@ def _write(
             report.full |= error.full
             report.notes.append(f"the dump could not be finished: {error}")
     report.bytes_out = target.size()
+    if report.stopped is not None and not report.bytes_out:
+        # Pages were copied, and what gathers them (a frame, a pipe) got rid of none.
+        raise report.stopped
 
 
 def _details(source: Source, knowledge: Knowledge, codec: Codec, level: int) -> list[str]:

@@ -52,6 +52,13 @@ def test_a_report_that_can_not_be_written(command: str, core: Path, small: Path)
     assert said.count("\n") == 0
 
 
+@pytest.mark.parametrize("options", ["-F", "-E", "-E --frame zstd"])
+def test_a_dump_of_which_nothing_can_be_written(options: str, core: Path) -> None:
+    """Not a byte of it goes out, whoever gathers them: it failed, and is not called incomplete."""
+    statuses, _, said = shell("{V} dump -q -d 31 " + options + " {core} - > /dev/full", core=core)
+    assert (statuses, said) == ([1], "vmsieve: standard output: no room for the output, at 0")
+
+
 @pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full", "1>&- 2>&-", "0<&- 1>&- 2>&-", "2> >(true)"])
 def test_a_dump_does_not_depend_on_being_heard(closed: str, core: Path, small: Path, tmp_path: Path) -> None:
     """Standard error closed, full or gone: the dump is made all the same, and nothing is said into it."""
