@@ -36,9 +36,9 @@ lint: .venv-dev/installed
 types: .venv-dev/installed
 	$(DEV)/mypy
 
-# One worker a core, up to eight; WORKERS=0 is for a debugger.
+# One worker a core, up to four; WORKERS=0 is for a debugger.
 WORKERS ?= auto
-TESTS := $(DEV)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal
+TESTS := $(DEV)/python -m pytest -q -n $(WORKERS) --maxprocesses 4 --dist worksteal
 pytest: dev
 	$(TESTS) $(PYTEST)
 

@@ -267,9 +267,13 @@ class Machine:
         head = struct.pack(
             "<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 4, 62, 1, 0, 64, 0, 0, 64, 56, len(loads) + 1, 0, 0, 0
         )
+        return self._fill(path, head + table + notes, at, places)
+
+    def _fill(self, path: Path, start: bytes, size: int, places: dict[int, int]) -> Path:
+        """A sparse file of ``size`` bytes: its start, and every page where ``places`` says."""
         with path.open("wb") as file:
-            file.truncate(at)
-            file.write(head + table + notes)
+            file.truncate(size)
+            file.write(start)
             for pfn, page in sorted(self._physical().items()):
                 file.seek(self._place(places, pfn * PAGE))
                 file.write(page)

@@ -146,13 +146,7 @@ class S390Machine(Machine):
             table += struct.pack(">IIQQQQQQ", 1, 7, at, start, start, end - start, end - start, PAGE)
             at += end - start
         head = struct.pack(">16sHHIQQQIHHHHHH", b"\x7fELF\2\2\1", 4, 22, 1, 0, 64, 0, 0, 64, 56, count, 0, 0, 0)
-        with path.open("wb") as file:
-            file.truncate(at)
-            file.write(head + table + notes)
-            for pfn, page in sorted(self._physical().items()):
-                file.seek(self._place(places, pfn * PAGE))
-                file.write(page)
-        return path
+        return self._fill(path, head + table + notes, at, places)
 
     def write_s390(self, path: Path) -> Path:
         """Write the machine as a (sparse) stand-alone dump: memory from 0 on, holes as zeros."""

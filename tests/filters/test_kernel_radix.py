@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.build.kernel import PAGE
 from tests.build.radix import END, FakeArm64, FakeLoong, FakeRadix, FakeRiscv
+from tests.filters.walk_kit import assert_translates
 from vmsieve.filters.kernel.arch import find
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 
@@ -149,7 +150,7 @@ def test_translation_equals_a_walk_in_plain_words(
             kernel.map(kernel.here + slot * size, (frame << kernel.shift) % (1 << 47) // size * size, level)
         except ReadError:
             continue  # a large page already lies there
-    memory = kernel.memory()
+    kernel.memory()
     for level, slot, value in odd:
         try:
             if level < kernel.levels - 1:
@@ -160,16 +161,7 @@ def test_translation_equals_a_walk_in_plain_words(
         vaddr = kernel.here + probe
         if vaddr >= END:
             continue
-        memory = kernel.memory()
-        try:
-            expected = kernel.lookup(vaddr)
-        except ReadError:
-            expected = None
-        try:
-            found: int | None = memory.translate(vaddr)[0]
-        except (KernelError, ReadError):
-            found = None
-        assert found == expected
+        assert_translates(kernel.memory(), vaddr, kernel.lookup)
 
 
 @pytest.mark.fuzz

@@ -67,11 +67,24 @@ def kept(path: Path) -> set[int]:
         source.close()
 
 
-def contents(path: Path) -> dict[int, bytes]:
-    """Every stored page of a dump."""
-    source = open_source(str(path))
+def _runs(pfns: list[int], most: int) -> Iterator[range]:
+    """Neighbours among sorted page frames, no more than ``most`` together."""
+    start = 0
+    for end in range(1, len(pfns) + 1):
+        if end == len(pfns) or pfns[end] != pfns[start] + end - start or end - start == most:
+            yield range(pfns[start], pfns[start] + end - start)
+            start = end
+
+
+def contents(path: Path, page: int = PAGE) -> dict[int, bytes]:
+    """Every stored page of a dump, read in runs of up to 64."""
+    source, found = open_source(str(path)), {}
     try:
-        return {pfn: read(source, pfn) for pfn in sorted(pages(source)[1])}
+        for run in _runs(sorted(bits(source.memory_bits(0, 1 << 17, page)[1])), 64):
+            data = bytearray(len(run) * page)
+            source.read_into(run.start * page, memoryview(data))
+            found.update({pfn: bytes(data[at : at + page]) for pfn, at in zip(run, range(0, len(data), page))})
+        return found
     finally:
         source.close()
 

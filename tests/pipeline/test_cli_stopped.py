@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.pipeline.cli_kit import environment
 from tests.pipeline.kit import expected
 from tests.pipeline.torn_kit import FORMATS, never_whole, salvaged
 from vmsieve.formats.outputs.elf import ElfWriter
@@ -89,21 +86,26 @@ def test_a_signal_before_anything_was_written(
     assert not (tmp_path / "out").exists()
 
 
-# Runs the command line, and dies without warning at the n-th write to the output, half of which is done.
-DIES = """
-import os, signal, sys
-left, write = int(sys.argv[1]), {function}
-def dying(fd, data, *place):
-    global left
-    left -= 1
-    if left == 0:
-        write(fd, data[: len(data) // 2], *place)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return write(fd, data, *place)
-{function} = dying
-from vmsieve.pipeline.cli import main
-sys.exit(main(sys.argv[2:]))
-"""
+def dies(number: int, function: str, *words: object) -> int:
+    """Exit status of a process that runs the command line until its ``number``-th write, half of which is done."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    left, write = number, getattr(os, function)
+
+    def dying(fd: int, data: Any, *place: int) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            write(fd, data[: len(data) // 2], *place)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(fd, data, *place)
+
+    try:
+        setattr(os, function, dying)
+        os._exit(main([str(word) for word in words]))
+    finally:
+        os._exit(70)  # not one more of the tests
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -111,21 +113,17 @@ def test_killed_at_any_write(
     form: str, core: Path, truth: dict[int, bytes], wholes: dict[str, set[int]], tmp_path: Path
 ) -> None:
     """No time for last words: what is there is never taken for a whole dump, and its readable pages are right."""
-    function = "os.write" if form == "flattened" else "os.pwrite"
+    function = "write" if form == "flattened" else "pwrite"
     # A stream is written in very many pieces: not each of them is tried.
     numbers = [*range(1, 6), *range(6, 400, 9 if form == "flattened" else 1)]
     most = 0
     for number in numbers:
         out = tmp_path / f"out{number}"
-        words = ["dump", "-q", "-d", "31", *FORMATS[form], str(core), str(out)]
-        run = subprocess.run(
-            [sys.executable, "-c", DIES.format(function=function), str(number), *words],
-            env=environment(), capture_output=True, check=False,
-        )  # fmt: skip
-        if run.returncode == 0:
+        status = dies(number, function, "dump", "-q", "-d", 31, *FORMATS[form], core, out)
+        if status == 0:
             assert salvaged(out, truth)[0]
             break
-        assert run.returncode == -signal.SIGKILL, run.stderr
+        assert status == -signal.SIGKILL
         most = max(most, len(never_whole(core, out, truth, wholes[form], commands=number % 4 == 1)))
         out.unlink()
     else:

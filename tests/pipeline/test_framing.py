@@ -219,15 +219,25 @@ def stopped_at(line: int) -> Any:
         sys.settrace(before)
 
 
-def run_pipe(one: Frame | None, line: int) -> tuple[bytes, int]:
-    """A pipe's output, stopped at ``line`` and brought to its end; and how many lines there were."""
+def run(
+    kind: type[PipePlace | FlattenedPlace],
+    full: bytes,
+    rounds: list[list[tuple[int, int]]],
+    one: Frame | None,
+    line: int,
+) -> tuple[bytes, int]:
+    """What came out of a place, stopped at ``line`` and brought to its end; and how many lines there were.
+
+    ``full``: what the mark at the start becomes if all is well. ``rounds``: starts and ends of stretches, put in turn.
+    """
     out = io.BytesIO()
     framed = stream(one, 1, out.write) if one else None
-    place = PipePlace(framed.write if framed else out.write, "out")
-    place.hold(0, b"torn", CONTENT[:4])
+    place = kind(framed.write if framed else out.write, "out")
+    place.hold(0, b"torn", full)
     with stopped_at(line) as count:
-        for at in range(4, 6000, 500):
-            place.put(at, CONTENT[at : min(6000, at + 500)])
+        for stretches in rounds:
+            for start, end in stretches:
+                place.put(start, CONTENT[start:end])
             place.flush()
     with contextlib.suppress(OutputError):
         place.finish()
@@ -235,6 +245,11 @@ def run_pipe(one: Frame | None, line: int) -> tuple[bytes, int]:
         with contextlib.suppress(OutputError):
             framed.finish()
     return out.getvalue(), count[0]
+
+
+def run_pipe(one: Frame | None, line: int) -> tuple[bytes, int]:
+    """From the start to the end."""
+    return run(PipePlace, CONTENT[:4], [[(at, min(6000, at + 500))] for at in range(4, 6000, 500)], one, line)
 
 
 @pytest.mark.parametrize("one", [None, *FRAMES], ids=["none", *(one.name for one in FRAMES)])
@@ -254,22 +269,9 @@ def test_a_signal_at_any_line_leaves_a_beginning(one: Frame | None) -> None:
 
 
 def run_flattened(one: Frame | None, line: int) -> tuple[bytes, int]:
-    """As :func:`run_pipe`, for a flattened stream whose last bytes come first."""
-    out = io.BytesIO()
-    framed = stream(one, 1, out.write) if one else None
-    place = FlattenedPlace(framed.write if framed else out.write, "out")
-    place.hold(0, b"torn", b"full")
-    with stopped_at(line) as count:
-        for at in range(0, 6000, 600):
-            place.put(9000 - at, CONTENT[9000 - at : 9600 - at])
-            place.put(20_000 + at // 10, CONTENT[20_000 + at // 10 : 20_060 + at // 10])
-            place.flush()
-    with contextlib.suppress(OutputError):
-        place.finish()
-    if framed:
-        with contextlib.suppress(OutputError):
-            framed.finish()
-    return out.getvalue(), count[0]
+    """The last bytes first, and others between."""
+    rounds = [[(9000 - at, 9600 - at), (20_000 + at // 10, 20_060 + at // 10)] for at in range(0, 6000, 600)]
+    return run(FlattenedPlace, b"full", rounds, one, line)
 
 
 @pytest.mark.parametrize("one", [None, *FRAMES], ids=["none", *(one.name for one in FRAMES)])

@@ -12,7 +12,7 @@ from tests.build.machine import EVERYTHING, PAGE
 from tests.build.memory_file import bits
 from tests.build.ppc64 import OFFSET, ROOT
 from tests.build.ppc64_machine import PpcMachine
-from tests.pipeline.kit import compared, expected, make
+from tests.pipeline.kit import compared, contents, expected, make
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.classes import take_census
@@ -35,25 +35,14 @@ def path(built: PpcMachine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built.write(tmp_path_factory.mktemp("machine") / "dump")
 
 
-def kept(out: Path, built: PpcMachine) -> dict[int, bytes]:
-    """The pages that a dump holds."""
-    source, pages = open_source(str(out)), {}
-    for pfn in bits(source.memory_bits(0, 1 << 17, built.page)[1]):
-        page = bytearray(built.page)
-        source.read_into(pfn * built.page, memoryview(page))
-        pages[pfn] = bytes(page)
-    source.close()
-    return pages
-
-
 @pytest.mark.parametrize("level", [1, 2, 8, 16, 31])
 def test_each_level_keeps_what_it_must(level: int, path: Path, built: PpcMachine, tmp_path: Path) -> None:
     """The page frames that a twin of the rules keeps, and the bytes that were put there."""
     report = make(path, tmp_path / "out", level)
     assert (report.exit_status(), report.notes) == (0, [])
-    found, contents = kept(tmp_path / "out", built), built.contents()
+    found, truth = contents(tmp_path / "out", built.page), built.contents()
     assert set(found) == expected(built, level)
-    assert all(found[pfn] == contents[pfn] for pfn in found)
+    assert all(found[pfn] == truth[pfn] for pfn in found)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -61,7 +50,7 @@ def test_every_codec_packs_pages_of_this_size(codec: str, path: Path, built: Ppc
     make(path, tmp_path / "out", 31, codec=codec)
     verdict = compared(path, tmp_path / "out")
     assert (verdict.right, verdict.extra) == (True, 0)
-    assert set(kept(tmp_path / "out", built)) == expected(built, 31)
+    assert set(contents(tmp_path / "out", built.page)) == expected(built, 31)
 
 
 def test_a_kdump_file_counts_in_the_kernels_pages(path: Path, built: PpcMachine, tmp_path: Path) -> None:
@@ -82,7 +71,7 @@ def test_a_dump_can_be_filtered_again(form: str, path: Path, built: PpcMachine, 
     """In one step or in two: the same pages."""
     make(path, tmp_path / "first", 1, format=form)
     make(tmp_path / "first", tmp_path / "out", 31)
-    assert set(kept(tmp_path / "out", built)) == expected(built, 31)
+    assert set(contents(tmp_path / "out", built.page)) == expected(built, 31)
 
 
 def test_the_census_agrees(path: Path, built: PpcMachine) -> None:
