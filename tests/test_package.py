@@ -34,7 +34,7 @@ def attempt(
     """Run ``command`` with no more of this process's surroundings than an installed package has."""
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("VMSIEVE_")}
     return subprocess.run(
-        command, cwd=cwd, env={**inherited, **(env or {})}, check=False, capture_output=True, text=True, timeout=300
+        command, cwd=cwd, env={**inherited, **(env or {})}, check=False, capture_output=True, text=True, timeout=900
     )
 
 
