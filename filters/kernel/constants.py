@@ -39,6 +39,11 @@ def _fields(lru: int, mapping: int, private: int, kind: int) -> _Row:
     return {f"OFFSET(page.{name})": (offset,) for name, offset in offsets.items()}
 
 
+def _first_tail(owner: str, dtor: int, order: int) -> _Row:
+    """Where the first tail of a compound page has the number of its destructor, and its order."""
+    return {f"OFFSET({owner}_dtor)": (dtor,), f"OFFSET({owner}_order)": (order,)}
+
+
 def _types(**types: int) -> _Row:
     """Page types as 32-bit words, which are negative numbers to the kernel; see :mod:`vmsieve.filters.kernel.facts`."""
     names = ("buddy", "offline", "hugetlb", "slab", "unaccepted")
@@ -65,7 +70,7 @@ _KNOWN: Final[tuple[tuple[_Row, ...], ...]] = (
         _flags(5, 8, 9, 12, 15, 18, (21, 22), None),
         # 1899ad18c607 ("mm: workingset: tell cache transitions from workingset thrashing", v4.20).
         _flags(4, 9, 10, 13, 16, 19, (22, 23), None),
-        # "mm: reorder page flags", v6.6: PG_writeback and PG_head in the lowest byte.
+        # c704ae979784 ("mm: rearrange page flags", v6.6): PG_writeback and PG_head in the lowest byte.
         _flags(5, 11, 12, 15, 6, 19, (22, 23), 8),
         # 46df8e73a4a3 ("mm: free up PG_slab", v6.10).
         _flags(5, None, 11, 14, 6, 18, (21, 22), None),
@@ -79,6 +84,9 @@ _KNOWN: Final[tuple[tuple[_Row, ...], ...]] = (
         _types(buddy=_WORD ^ 1 << 30, offline=_WORD ^ 1 << 29, hugetlb=_WORD ^ 1 << 26, slab=_WORD ^ 1 << 25),
         _types(buddy=0xF0 << 24, offline=0xF1 << 24, hugetlb=0xF4 << 24, slab=0xF5 << 24, unaccepted=0xF7 << 24),
     ),
+    # Bytes side by side since v4.16, half words in v4.4, words between; members of struct folio in v6.3 to v6.5.
+    (_first_tail("page.compound", 16, 17), *(_first_tail("page.compound", 40, order) for order in (41, 42, 44))),
+    (_first_tail("folio._folio", 80, 81), _first_tail("folio._folio", 72, 73)),
     # enum compound_dtor_id (include/linux/mm.h), v4.4 to v6.5.
     ({"NUMBER(HUGETLB_PAGE_DTOR)": (2,)},),
 )  # fmt: skip
@@ -119,8 +127,9 @@ def _put_right(info: VmcoreInfo, told: dict[str, int | None], rows: tuple[_Row, 
                 info.correct(key)
         return []
     # Where all but one go with a kernel that is known, it is the one.
-    fewest = min((_strange(told, row) for row in rows), key=len)
-    wrong = fewest if len(fewest) == 1 else [key for key, number in told.items() if others[key] != number]
+    strange = [_strange(told, row) for row in rows]
+    wrong = list(dict.fromkeys(keys[0] for keys in strange if len(keys) == 1))
+    wrong = wrong or [key for key, number in told.items() if others[key] != number]
     for key in wrong:
         info.disbelieve(key)
     return [
