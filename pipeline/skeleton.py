@@ -102,6 +102,7 @@ def make_skeleton(
         maker.study()
         writer = form.writer(maker.description(), target.place)
         writer.begin()
+        progress.step("Copying pages", maker.chosen.kept.count(), maker.result.page_size)
         copy_pages(
             maker.blanked(), maker.chosen, maker.result.page_size, codec("none"), 0, writer, progress,
             maker.result.notes, drop_zero=False, threads=1, copied=Copied(),

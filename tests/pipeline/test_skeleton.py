@@ -71,6 +71,23 @@ def test_it_is_classified_like_the_original(name: str, frame: str | None, tmp_pa
         assert made.bytes_out == (tmp_path / "skeleton").stat().st_size < 100_000
 
 
+def test_no_step_goes_beyond_its_end(tmp_path: Path) -> None:
+    """What is told of the progress adds up: writing the pages is a step of its own."""
+    done: dict[str, list[int]] = {}
+
+    class Told(Silent):
+        def step(self, name: str, total: int, unit: int = 1) -> None:
+            done[name] = [0, total]
+
+        def advance(self, parts: int) -> None:
+            list(done.values())[-1][0] += parts
+
+    original = Machine(LAYOUTS["6.12"], EVERYTHING).write(tmp_path / "machine.elf")
+    made = make_skeleton(Plan(str(original), str(tmp_path / "skeleton")), Told())
+    assert done["Copying pages"] == [made.own, made.own]
+    assert all(parts <= total for parts, total in done.values())
+
+
 def test_of_a_big_endian_machine_too(tmp_path: Path) -> None:
     original = S390Machine(LAYOUTS["6.6"], EVERYTHING).write(tmp_path / "machine.elf")
     made = make(original, tmp_path / "skeleton")
