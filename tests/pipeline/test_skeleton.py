@@ -76,7 +76,7 @@ def test_no_step_goes_beyond_its_end(tmp_path: Path) -> None:
     done: dict[str, list[int]] = {}
 
     class Told(Silent):
-        def step(self, name: str, total: int, unit: int = 1) -> None:
+        def step(self, name: str, total: int, unit: int = 1) -> None:  # noqa: ARG002 - the protocol's
             done[name] = [0, total]
 
         def advance(self, parts: int) -> None:
