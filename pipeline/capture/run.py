@@ -41,6 +41,8 @@ _RESULTS = {
 
 def capture(wish: Wish) -> int:
     """Make the dump that ``wish`` asks for, or the best that can be had; returns the exit status."""
+    if wish.check and not os.path.exists(DEFAULT_INPUT):
+        return _check(wish)
     protect()
     try:
         os.close(os.open(wish.input, os.O_RDONLY | os.O_CLOEXEC))
@@ -62,6 +64,15 @@ def capture(wish: Wish) -> int:
         watcher.close()
         return EXIT_FAILED
     return _Capture(wish, site).run()
+
+
+def _check(wish: Wish) -> int:
+    """Say whether a capture would do. Where a kernel has crashed nobody asks: the dump is made."""
+    from vmsieve.pipeline.capture.check import problem_of
+
+    problem = problem_of(wish)
+    say(problem or f"a capture would leave a dump of level {wish.level}, {wish.codec}, at {wish.target}")
+    return EXIT_USAGE if problem else EXIT_OK
 
 
 def _show_log(wish: Wish, watcher: Watcher) -> None:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.wish import Wish
 
-__all__ = ["Site", "file_size", "in_memory", "open_site"]
+__all__ = ["Site", "file_size", "in_memory", "open_site", "refuse_in_use"]
 
 _DUMP, _PARTIAL = "vmcore", "vmcore-incomplete"
 _LOG, _PARTIAL_LOG = "vmcore-dmesg.txt", "vmcore-dmesg-incomplete.txt"
@@ -217,14 +217,14 @@ def open_site(wish: Wish) -> Site:
     if stat.S_ISDIR(mode):
         return _directory(wish)
     if stat.S_ISBLK(mode):
-        _not_in_use(wish.target)
+        refuse_in_use(wish.target)
     site = Site(wish.target, "device" if stat.S_ISBLK(mode) else "stream")
     if stat.S_ISFIFO(mode):
         site.held = _read_by_someone(wish.target, min(wish.stall, wish.deadline or wish.stall))
     return site
 
 
-def _not_in_use(path: str) -> None:
+def refuse_in_use(path: str) -> None:
     """Refuse a disk that is mounted or a part of another one: it holds what the dump would destroy. open(2), O_EXCL."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC))

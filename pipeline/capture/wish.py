@@ -27,6 +27,7 @@ class Wish:
         stamp: A directory of its own, named by host and time, is made within ``target``.
         status: File for the record; empty: in the directory that the dump is in.
         quiet: Say nothing but how it ended.
+        check: Make nothing, but say whether it could be made.
     """
 
     def __init__(self, values: dict[str, object]) -> None:
@@ -41,6 +42,7 @@ class Wish:
         self.stamp = bool(values.get("stamp"))
         self.status = str(values.get("status") or "")
         self.quiet = bool(values.get("quiet"))
+        self.check = bool(values.get("check"))
 
 
 class Option:
@@ -87,6 +89,7 @@ OPTIONS = (
     Option("--stamp", "stamp", "make a directory HOST-TIME within TARGET; a TARGET that holds a dump gets one unasked"),
     Option("--status", "status", "file for the record, in JSON (default: vmcore-status.json beside the dump)",
            metavar="FILE", check=str),
+    Option("--check", "check", "make nothing: say whether options and target would do, with status 0 or 2"),
     Option("-q", "quiet", "say nothing but how it ended"),
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +17,6 @@ from vmsieve.pipeline.capture.wish import quick
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_wishes_are_understood_without_argparse() -> None:
@@ -31,6 +30,32 @@ def test_wishes_are_understood_without_argparse() -> None:
     assert (wish.codec, wish.deadline, wish.input, wish.target) == ("lzo", 60, "IN", "-")
     for words in (["-d", "32", "T"], ["--what", "T"], [], ["-d"], ["A", "B", "C"], ["-h"], ["-lz", "T"]):
         assert quick(words) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-l", "{0}/crash"], "a capture would leave a dump of level 31, lzo, at {0}/crash"),
+        (["-d", "1", "-"], "a capture would leave a dump of level 1, zstd, at -"),
+        (["--codec", "lzma", "{0}"], "no codec is called 'lzma'"),
+        (["--codec", "zlib:44", "{0}"], "codec zlib has levels"),
+        (["{0}/file"], "not a file"),
+        (["{0}/file/crash"], "Not a directory"),
+        (["/dev/vmsieve-no-such-disk"], "No such file"),
+        (["--status", "{0}/file/record", "{0}"], "not a file"),
+    ],
+)
+def test_a_check_makes_nothing(
+    words: list[str], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Options and target are tried as far as that leaves nothing; one line, and a status that a script can use."""
+    monkeypatch.setattr(run, "DEFAULT_INPUT", str(tmp_path / "no-vmcore"))
+    (tmp_path / "file").touch()
+    code = run.main(["--check", *(word.format(tmp_path) for word in words)])
+    told = capfd.readouterr().err
+    assert said.format(tmp_path) in told
+    assert (code, told.count("\n")) == (0 if "would leave" in said else 2, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_where_a_kernel_has_crashed_no_option_costs_the_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
