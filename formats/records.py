@@ -40,6 +40,9 @@ else:
         defaults = {name: getattr(cls, name) for name in names if hasattr(cls, name)}
 
         def __init__(self: Any, *values: Any, **named: Any) -> None:
+            if len(values) == len(names) and not named:
+                self.__dict__.update(zip(names, values))
+                return
             given = dict(zip(names, values), **named)
             if len(values) > len(names) or not given.keys() <= set(names):
                 raise TypeError(f"{cls.__name__} has no such field: {sorted(given.keys() - set(names))}")

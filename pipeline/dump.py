@@ -10,7 +10,6 @@ from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.contexts import ExitStack
 from vmsieve.formats.errors import OutputError, UsageError, WeakerError
 from vmsieve.formats.notes import build_note
-from vmsieve.formats.os_info import read_bytes
 from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.copy import Copied, copy_pages
@@ -171,5 +170,12 @@ def _describe(
         cpus=len(source.cpus),
         codec=codec,
         virtual=source.virtual,
-        read=lambda address, size: read_bytes(source, address, size),
+        read=lambda address, size: _read(source, address, size),
     )
+
+
+def _read(source: Source, address: int, size: int) -> bytes | None:
+    # A format of s390x alone asks.
+    from vmsieve.formats.os_info import read_bytes
+
+    return read_bytes(source, address, size)

@@ -76,8 +76,9 @@ def _nodes(memory: VirtualMemory, info: VmcoreInfo) -> list[int]:
     if not 0 < count <= _MOST_NODES:
         raise KernelError("LENGTH(node_data) is not believable", found=count)
     data = memory.read(table, count * 8)
-    # Most are 0, and there may be thousands.
-    return [memory.physical.number(data[at : at + 8]) for at in range(0, len(data), 8) if any(data[at : at + 8])]
+    # Most are 0, and there may be thousands. 0 is the same in any byte order.
+    found = [number for number, word in enumerate(memoryview(data).cast("Q")) if word]
+    return [memory.physical.number(data[8 * number : 8 * number + 8]) for number in found]
 
 
 def _zones(memory: VirtualMemory, info: VmcoreInfo, node: int) -> list[Zone]:

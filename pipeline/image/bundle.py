@@ -9,7 +9,6 @@ An image's launchers import this module first; it imports nothing that has to be
 
 from __future__ import annotations
 
-import _collections_abc
 import _frozen_importlib
 import _thread
 import gc
@@ -27,6 +26,8 @@ __all__ = ["NAME", "Bundle", "install", "pack"]
 #: The file's name, beside this module's.
 NAME = "modules"
 _HEAD = 8
+#: The highest of the standard descriptors.
+_STANDARD = 2
 #: New objects after which Python looks for cycles. The usual 700 come a dozen times while modules are loaded, which
 #: leave none: an eighth of that time.
 _NEW_OBJECTS = 20_000
@@ -40,11 +41,17 @@ class Bundle:
 
     def __init__(self, path: str, folder: str) -> None:
         self._path, self._folder = path, folder
+        # Stays open, unless whoever started this left descriptors 0 to 2 closed, which nothing must take.
+        self._fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        if self._fd <= _STANDARD:
+            posix.close(self._fd)
+            self._fd = -1
         size = int.from_bytes(self._read(0, _HEAD), "little")
         self.index: dict[str, tuple[bool, int, int]] = marshal.loads(self._read(_HEAD, size))
 
     def _read(self, offset: int, size: int) -> bytes:
-        # Opened each time: whoever started this may have left descriptors 0 to 2 closed, which nothing must take.
+        if self._fd >= 0:
+            return posix.pread(self._fd, size, offset)
         fd = posix.open(self._path, posix.O_RDONLY | posix.O_CLOEXEC)
         try:
             return posix.pread(fd, size, offset)
@@ -128,6 +135,11 @@ def install() -> None:
     """Import from the bundle beside this file, behind what is built in and before all else."""
     gc.set_threshold(_NEW_OBJECTS)
     folder = __file__.rpartition("/")[0]
+    bundle = Bundle(f"{folder}/{NAME}", folder)
+    sys.meta_path.insert(2, bundle)
+    _hasten(bundle)
+    import _collections_abc
+
     # For one line in it, ``array`` imports ``collections``, which takes more than any module of ours.
     names = ("collections", "collections.abc")
     if not any(name in sys.modules for name in names):
@@ -136,9 +148,6 @@ def install() -> None:
 
         for name in names:
             del sys.modules[name]
-    bundle = Bundle(f"{folder}/{NAME}", folder)
-    sys.meta_path.insert(2, bundle)
-    _hasten(bundle)
 
 
 def _hasten(bundle: Bundle) -> None:

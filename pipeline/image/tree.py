@@ -47,8 +47,9 @@ _EARLY: Final = (
     "encodings", "os", "codecs", "io", "abc", "_collections_abc", "stat", "posixpath", "genericpath",
 )  # fmt: skip
 _HERE: Final = os.path.dirname(__file__)
+_ABC: Final = "_collections_abc"
 #: Modules of the standard library that an image has a smaller one for, which does for this package.
-_STAND_INS: Final = ("ctypes", "typing")
+_STAND_INS: Final = ("ctypes", "typing", "encodings.aliases")
 
 
 @record
@@ -119,11 +120,12 @@ class Tree:
                 self.copy(path, f"{library}/lib-dynload/{os.path.basename(path)}", strip=True)
             elif not frozen or name == "os":
                 wanted[name] = path
-        wanted = {name: path for name, path in wanted.items() if name.partition(".")[0] not in _STAND_INS}
-        wanted.update((name, os.path.join(_HERE, "stand_ins", f"{name}.py")) for name in _STAND_INS)
-        alone = {name: wanted.pop(name) for name in list(wanted) if name.partition(".")[0] in _EARLY}
+        stand_ins = _stand_ins(frozen=loaded["_collections_abc"][1])
+        wanted = {name: path for name, path in wanted.items() if name.partition(".")[0] not in stand_ins} | stand_ins
+        early = [name for name in wanted if name.partition(".")[0] in _EARLY and name != _ABC]
+        alone = {name: wanted.pop(name) for name in early}
         alone[BUNDLE] = os.path.join(_HERE, "bundle.py")
-        small = {*closure.ours, *_STAND_INS, BUNDLE}
+        small = {*closure.ours, *stand_ins, BUNDLE}
         files = [
             (self._made(f"{library}/{_file_of(name, path)}", path), path, name, name in small)
             for name, path in alone.items()
@@ -181,6 +183,12 @@ class Tree:
             else:
                 self.link(os.path.basename(path), own)
             self.link(f"/{own}", name.lstrip("/"))
+
+
+def _stand_ins(*, frozen: bool) -> dict[str, str]:
+    """Sources of what an image has in the place of modules; ``frozen``: the interpreter itself holds the real ABCs."""
+    names = (*_STAND_INS, _ABC) if frozen else _STAND_INS
+    return {name: os.path.join(_HERE, "stand_ins", f"{name.rpartition('.')[2]}.py") for name in names}
 
 
 def _file_of(name: str, path: str) -> str:

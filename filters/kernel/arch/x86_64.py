@@ -8,7 +8,6 @@ machine_kexec_64.c).
 from __future__ import annotations
 
 import struct
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.kernel.arch import Arch, Translator
@@ -212,7 +211,7 @@ def _virtual(memory: PhysicalMemory, roots: dict[str, int], text: int) -> int | 
 def _image(memory: PhysicalMemory) -> tuple[int, int] | None:
     """By the page tables that a processor used: QEMU's notes have CR3 (``struct QEMUCPUState``, arch_dump.c)."""
     order = memory.byte_order
-    for note in islice(each_note(memory.source.notes, order), _NOTES):
+    for _, note in zip(range(_NOTES), each_note(memory.source.notes, order)):
         if note.name != b"QEMU" or note.size < _CONTROL + 5 * 8:
             continue
         _, _, _, cr3, cr4 = struct.unpack_from("<5Q", memory.source.notes, note.offset + _CONTROL)

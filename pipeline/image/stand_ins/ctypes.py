@@ -4,7 +4,7 @@ The real one makes types and functions that nobody here asks for, and loads ``st
 what loading all modules of a capture takes. Sizes are those of 64-bit Linux.
 """
 
-# ruff: noqa: N802, SLF001 - the names are ctypes', and it is made of what is _ctypes' own
+# ruff: noqa: F822, N802, SLF001 - the names are ctypes', some are made later, and all of what is _ctypes' own
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def _simple(code: str) -> Any:
 
 
 c_char, c_uint8, c_uint16 = _simple("c"), _simple("B"), _simple("H")
-c_int, c_uint32, c_int64, c_uint64 = _simple("i"), _simple("I"), _simple("l"), _simple("L")
-c_char_p, c_void_p, _object = _simple("z"), _simple("P"), _simple("O")
+c_int, c_uint32, c_int64, c_uint64, c_void_p = _simple("i"), _simple("I"), _simple("l"), _simple("L"), _simple("P")
 c_uint, c_size_t = c_uint32, c_uint64
 
 
@@ -73,18 +72,29 @@ def create_string_buffer(init: bytes | int, size: int | None = None) -> Any:
     return buffer
 
 
-_of_objects = _c.FUNCFLAG_CDECL | _c.FUNCFLAG_PYTHONAPI
-memmove = CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_size_t)(_c._memmove_addr)
-memset = CFUNCTYPE(c_void_p, c_void_p, c_int, c_size_t)(_c._memset_addr)
-_string_at = _prototype(_object, (c_void_p, c_int), _of_objects)(_c._string_at_addr)
-_cast = _prototype(_object, (c_void_p, _object, _object), _of_objects)(_c._cast_addr)
+def _string_at() -> Any:
+    return _prototype(_simple("O"), (c_void_p, c_int), _OF_OBJECTS)(_c._string_at_addr)
 
 
-def string_at(place: Any, size: int = -1) -> Any:
-    """See ctypes."""
-    return _string_at(place, size)
+def _cast() -> Any:
+    thing = _simple("O")
+    function = _prototype(thing, (c_void_p, thing, thing), _OF_OBJECTS)(_c._cast_addr)
+    return lambda one, kind: function(one, one, kind)
 
 
-def cast(one: Any, kind: Any) -> Any:
-    """See ctypes."""
-    return _cast(one, one, kind)
+_OF_OBJECTS = _c.FUNCFLAG_CDECL | _c.FUNCFLAG_PYTHONAPI
+#: What few ask for is made when somebody does.
+_LATER = {
+    "c_char_p": lambda: _simple("z"),
+    "memmove": lambda: CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_size_t)(_c._memmove_addr),
+    "memset": lambda: CFUNCTYPE(c_void_p, c_void_p, c_int, c_size_t)(_c._memset_addr),
+    "string_at": _string_at,
+    "cast": _cast,
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(name)
+    found = globals()[name] = _LATER[name]()
+    return found
