@@ -69,7 +69,7 @@ class MutableSequence:
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("__"):  # every import asks for __path__
+    if name == "__path__":  # every import asks for that
         raise AttributeError(name)
     import _imp
 
