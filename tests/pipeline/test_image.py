@@ -244,8 +244,8 @@ def test_smaller_modules_do_for_the_standard_library(image: Path) -> None:
         assert ('A', 'b') in os.environ.items() and (os.environ.pop('A'), os.environ.pop('A', 2)) == ('b', 2)
         assert not isinstance(1, os.PathLike)
         assert 'x'.encode('utf8') == b'x' and open(os.devnull, encoding='utf-8').read() == ''
-        import collections, collections.abc, threading, queue
-        assert isinstance({}, collections.abc.Mapping) and collections.Counter('aab')['a'] == 2
+        import collections, _collections_abc, threading, queue
+        assert isinstance({}, _collections_abc.Mapping) and collections.Counter('aab')['a'] == 2
         assert list(collections.OrderedDict(a=1).keys()) == ['a'] and 'a' in collections.ChainMap({'a': 1})
     """
     (program,) = image.rglob("vmsieve/bin/python3")
