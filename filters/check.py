@@ -152,7 +152,7 @@ class Places:
 
     Attributes:
         aliased: Pieces of it that were come upon twice: first and end address.
-        misplaced: Pieces of it where tails of compound pages mean heads elsewhere.
+        misplaced: Pieces of it where tails of compound pages mean heads elsewhere, or that are among noise.
     """
 
     def __init__(self, contested: list[tuple[int, int]]) -> None:

@@ -77,9 +77,8 @@ class Classifier:
         self._set(k.VERIFY, int(self._counted is None))
         self.notes += dict.fromkeys(text for levels, text in self._layout.notes if levels & level)
         # Rules of no level matter at all that look for what a page is.
-        asked = [
-            rule.levels & level or (level & ~1 and not rule.levels) for rule in self.rules if rule.name in self.off
-        ]
+        off = [rule for rule in self.rules if rule.name in self.off]
+        asked = [rule.levels & level or (level & ~1 and not rule.levels) for rule in off]
         self.weaker = bool(self.notes) or any(asked)
         # Where struct pages are mapped, or else copied to; neither takes room before it is used.
         self._mapped, self._pages = (memoryview(anonymous(_BYTES)) for _ in range(2))
@@ -277,8 +276,11 @@ class Classifier:
                     self._memory.read_pieces(pieces, self._pages[: count * size])
             except VmsieveError as error:
                 if count > _RETRY:
+                    doubts, seen = self._words[k.DOUBTS // 8], self._seen
                     for at in range(0, count, _RETRY):
                         yield from self._piece(pfn + at, min(_RETRY, count - at), vaddr + at * size, classes, out)
+                    if self._words[k.DOUBTS // 8] - doubts > (self._seen - seen) // _NOISE:
+                        self._distrust(vaddr, count)
                     return
                 self._give_up(count, f"struct pages can't be read ({error})")
                 return
@@ -303,6 +305,12 @@ class Classifier:
         if self._words[k.MISPLACED // 8]:
             self._misplaced(pieces or [])
         yield pfn, classes, count
+
+    def _distrust(self, vaddr: int, count: int) -> None:
+        """Next time, none of ``count`` struct pages is believed: most of them, in small pieces, were noise."""
+        for at in range(0, count, _RETRY):
+            pieces = self._memory.pieces(vaddr + at * self._layout.size, min(_RETRY, count - at) * self._layout.size)
+            self.places.misplaced += [(paddr, paddr + length) for paddr, length in pieces or []]
 
     def _misplaced(self, pieces: list[tuple[int, int]]) -> None:
         """Of struct pages that speak of other pages all are suspect; of damaged ones, those of one page."""

@@ -48,7 +48,7 @@ def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch:
     "1/s390x-6.1/83", "1/s390x-6.1/126", "1/s390x-6.12/122", "1/s390x-6.12/164", "1/ppc64le-6.12-64k/69",
     "1/riscv64-7.2-sv39/24", "1/ppc64le-6.12-4k-radix/106",
     "1/x86_64-6.12-hvo/32", "1/x86_64-6.1-dimm/54", "1/x86_64-7.3-numa/1",
-    "k3/x86_64-5.10-kdump/10", "k3/x86_64-7.3-1g/35",
+    "k3/x86_64-5.10-kdump/10", "k3/x86_64-7.3-1g/35", "c3/x86_64-7.3-rt-kdump/45",
 ])  # fmt: skip
 def test_what_once_lost_pages(seed: str, scratch: Path) -> None:
     """Page tables and sections that led to other struct pages, or behind the end of memory."""
