@@ -163,13 +163,15 @@ def _learn_memory(
     knowledge.notes.extend(hold_against_known(info, source.machine))
     knowledge.phys_base = memory.translator.phys_base or 0
     knowledge.page_size = _page_size(source, info, [])
-    knowledge.memmap = open_memmap(memory, info, arch, -(-source.end() // knowledge.page_size))
+    stop = -(-source.end() // knowledge.page_size)
+    knowledge.memmap = open_memmap(memory, info, arch, stop)
     knowledge.notes.extend(knowledge.memmap.notes)
     ends = _end_of_nodes(memory, info)
-    if ends > knowledge.memmap.end_pfn:
+    # Sections behind the dump's last page are not asked for: the end of a block that virtio-mem has not plugged in.
+    if min(ends, stop) > knowledge.memmap.end_pfn:
         knowledge.uncut = True
         knowledge.notes.append("memory sections are missing: the kernel's nodes reach further; their pages are kept")
-    elif not ends and _goes_on(memory, knowledge.memmap, -(-source.end() // knowledge.page_size)):
+    elif not ends and _goes_on(memory, knowledge.memmap, stop):
         knowledge.uncut = True
         knowledge.notes.append("memory sections are missing: struct pages go on behind the last; their pages are kept")
 

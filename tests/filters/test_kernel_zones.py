@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.build.kernel import FakeKernel
+from tests.build.layouts import LAYOUTS
+from tests.build.machine import EVERYTHING, PAGE, Machine
+from vmsieve.filters import knowledge
+from vmsieve.filters.kernel.memmap import MemMap
 from vmsieve.filters.kernel.zones import Zone, find_zones
 from vmsieve.formats.errors import KernelError, VmsieveError
+from vmsieve.formats.inputs import open_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Sizes and offsets of v6.1's structures.
 NODE, ZONE, SPANNED = 6656, 1664, 120
@@ -119,3 +128,19 @@ def test_damage_gives_notes_or_typed_errors(patches: list[tuple[int, int]]) -> N
     except VmsieveError:
         return
     assert all(zone.first_pfn < zone.end_pfn for zone in zones)
+
+
+@pytest.mark.parametrize(
+    ("sections", "nodes", "missing"), [(0x10800, 0x20000, False), (0x10000, 0x20000, True), (0x10000, 0x10000, False)]
+)
+def test_sections_are_missing_only_where_the_dump_goes_on(
+    sections: int, nodes: int, missing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node may end behind the dump: QEMU leaves out what virtio-mem has not plugged in, at the end of a block too."""
+    monkeypatch.setattr(MemMap, "end_pfn", sections)
+    monkeypatch.setattr(knowledge, "_end_of_nodes", lambda *_: nodes)
+    source = open_source(str(Machine(LAYOUTS["6.12"], EVERYTHING).write(tmp_path / "machine.elf")))
+    known = knowledge.learn(source)
+    assert source.end() == 0x10800 * PAGE
+    assert known.uncut == missing == bool(known.notes)
+    source.close()
