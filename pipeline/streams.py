@@ -10,7 +10,7 @@ from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import OutputError
 from vmsieve.pipeline.descriptors import fill_standard
 
-__all__ = ["give_up_stdout", "leave", "stdout_fd", "steady"]
+__all__ = ["give_up_stdout", "leave", "need_stdout", "stdout_fd", "steady"]
 
 
 class _Voice:
@@ -46,14 +46,19 @@ def steady() -> None:
         sys.stderr = _Voice(sys.stderr or open(2, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
-def stdout_fd() -> int:
-    """The descriptor of standard output.
+def need_stdout() -> None:
+    """Make sure that what is written to standard output goes somewhere.
 
     Raises:
         OutputError: It was closed when the process began.
     """
     if sys.__stdout__ is None:
         raise OutputError("standard output is closed")
+
+
+def stdout_fd() -> int:
+    """The descriptor of standard output, which :func:`need_stdout` needs too."""
+    need_stdout()
     return sys.stdout.fileno()
 
 

@@ -10,7 +10,7 @@ from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import add_input, add_vmlinux, opened, tell
 from vmsieve.pipeline.log import write_log
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK
-from vmsieve.pipeline.streams import stdout_fd
+from vmsieve.pipeline.streams import need_stdout
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +35,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
-        stdout_fd()  # which has to be there
+        need_stdout()
         return _write(arguments, sys.stdout.buffer)
     try:
         with open(arguments.output, "wb") as out:

@@ -9,7 +9,7 @@ from vmsieve.formats.errors import KernelError, UsageError
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import INPUT_HELP, add_select, opened
 from vmsieve.pipeline.plan import EXIT_OK
-from vmsieve.pipeline.streams import stdout_fd
+from vmsieve.pipeline.streams import need_stdout
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +45,7 @@ def _text(arguments: argparse.Namespace) -> bytes:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    stdout_fd()  # which has to be there
+    need_stdout()
     sys.stdout.write(_text(arguments).decode("ascii", "replace"))
     return EXIT_OK
 

@@ -17,7 +17,7 @@ from vmsieve.pipeline.compat.figures import release_lines
 from vmsieve.pipeline.compat.request import WrongReleaseError
 from vmsieve.pipeline.log import write_log
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK
-from vmsieve.pipeline.streams import stdout_fd
+from vmsieve.pipeline.streams import need_stdout
 from vmsieve.pipeline.target import open_output
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _log_file(request: Request) -> Iterator[BinaryIO]:
     """The file of a log: for its owner alone, and no other file is lost for it unless that is wished for."""
     path = request.output
     if path == "-":
-        stdout_fd()  # which has to be there
+        need_stdout()
         yield sys.stdout.buffer
         return
     fd, made = open_output(path, input_paths(request.operands[0]), force=request.has("f"))
