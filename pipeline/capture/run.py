@@ -216,7 +216,7 @@ class _Capture:
         if not self._site.alive():
             say(f"{self._site.path}: nothing can be written there any more")
             return None
-        return self._ladder.after(step, outcome)
+        return self._ladder.as_before(step) if step.instead else self._ladder.after(step, outcome)
 
     def _again(self, step: Step) -> Step | None:
         """The same once more, without a record, if that took the last place that a file could have."""
@@ -229,7 +229,7 @@ class _Capture:
 
     def _smaller(self, step: Step, outcome: dict[str, Any]) -> Step | None:
         """A dump that leaves out more, if it is known to fit where this one did not."""
-        if self._wish.level == 31 or step.plain or step.facts == "headers" or "pages" not in outcome:
+        if self._wish.level == 31 or step.instead or step.plain or step.facts == "headers" or "pages" not in outcome:
             return None
         smaller = self._ladder.smaller(step)
         told = self._run("estimate", Job(self._wish, smaller, self._site, 0), Limits(stall=self._wish.stall))

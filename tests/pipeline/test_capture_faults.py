@@ -154,6 +154,25 @@ def test_a_smaller_dump_that_fails(dies: bool, core: Path, tmp_path: Path, monke
     assert not complete(tmp_path / "out" / "vmcore-incomplete")
 
 
+def test_the_target_is_removed_during_a_smaller_dump(
+    core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The larger one had made way for it: in the directory that is made anew, that one is begun again."""
+
+    def first_chunk(self: Beat, parts: int) -> None:
+        if self._job.level == 31 and self._phase == child.COPYING:
+            shutil.rmtree(tmp_path / "out")
+            die(signal.SIGKILL)
+        real(self, parts)
+
+    real = Beat.advance
+    monkeypatch.setattr(Beat, "advance", first_chunk)
+    breaking(monkeypatch, lambda plan: limited(plan, 64 << 20 if plan.level == 31 else 1 << 20))
+    code, told = capture(core, tmp_path / "out", level=1, codec="none")
+    assert (code, steps(told)) == (4, [("as asked", "full"), ("smaller", "crashed"), ("as before", "full")])
+    assert (tmp_path / "out" / "vmcore-incomplete").stat().st_size > 900_000
+
+
 def test_nothing_can_be_read(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a byte of the input: there is no file of zeros that says it is a dump."""
 
