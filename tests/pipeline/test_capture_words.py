@@ -42,7 +42,12 @@ def test_wishes_are_understood_without_argparse() -> None:
         (["{0}/file"], "not a file"),
         (["{0}/file/crash"], "Not a directory"),
         (["/dev/vmsieve-no-such-disk"], "No such file"),
-        (["--status", "{0}/file/record", "{0}"], "not a file"),
+        ([""], "No such file"),
+        (["--status", "{0}/file/record", "{0}"], "{0}/file: Not a directory"),
+        (["--status", "{0}/none/record", "{0}"], "{0}/none: No such file"),
+        (["--status", "{0}", "{0}/crash"], "{0}: the record is a file, not a directory"),
+        (["--status", "{0}/crash/record", "{0}/crash"], "a capture would leave a dump of level 31, zstd, at {0}/crash"),
+        (["--status", "/dev/null", "{0}"], "a capture would leave a dump of level 31, zstd, at {0}"),
     ],
 )
 def test_a_check_makes_nothing(
