@@ -160,7 +160,7 @@ def _learn_memory(
     memory.physical.begin_noting()
     memory.physical.blocks |= log_blocks(memory, info)
     knowledge.memory = resolver.memory = memory
-    knowledge.notes.extend(hold_against_known(info, source.machine))
+    knowledge.notes.extend(hold_against_known(info))
     knowledge.phys_base = memory.translator.phys_base or 0
     knowledge.page_size = _page_size(source, info, [])
     stop = -(-source.end() // knowledge.page_size)
@@ -196,9 +196,8 @@ def _goes_on(memory: VirtualMemory, memmap: MemMap, end: int) -> bool:
         return False
     flags = bytearray(8)
     try:
-        memory.read_into(
-            last.vaddr + memmap.struct_page_size, memoryview(flags)
-        )  # not noted: none of the kernel's tables
+        # Not noted: none of the kernel's tables.
+        memory.read_into(last.vaddr + memmap.struct_page_size, memoryview(flags))
         return any(flags) and any(byte != 0xFF for byte in flags)
     except VmsieveError:
         return False

@@ -54,11 +54,11 @@ def _types(**types: int) -> _Row:
 
 
 _WORD: Final = 0xFFFFFFFF
-#: Bytes of a struct page: all have 64 or, without memory control groups, 56; more where flags have no room.
-_SIZES: Final = {"loongarch64": (56, 64, 80)}
-_SIZES_ELSEWHERE: Final = (56, 64)
 #: Groups of keys that belong together, and what kernels have, oldest first.
 _KNOWN: Final[tuple[tuple[_Row, ...], ...]] = (
+    # 64 bytes or, without memory control groups, 56. The last processor may have no room among the flags (many nodes,
+    # KASAN's tags, sections): it is behind the rest then, aligned to 16 (include/linux/page-flags-layout.h).
+    ({"SIZE(page)": (56, 64, 80)},),
     (_fields(32, 8, 48, 24), _fields(8, 24, 40, 48)),
     (
         # PG_hwpoison has two places where PG_uncached (x86), or since v6.14 PG_dropbehind, may be before it.
@@ -92,14 +92,10 @@ _KNOWN: Final[tuple[tuple[_Row, ...], ...]] = (
 )  # fmt: skip
 
 
-def hold_against_known(info: VmcoreInfo, machine: str | None) -> list[str]:
-    """Replace or take out what ``info`` tells of struct pages and can't be right; says what is not believed any more.
-
-    ``machine``: as ``uname -m`` says.
-    """
+def hold_against_known(info: VmcoreInfo) -> list[str]:
+    """Replace or take out what ``info`` tells of struct pages and can't be right; says what is not believed then."""
     notes: list[str] = []
-    sizes: _Row = {"SIZE(page)": _SIZES.get(machine or "", _SIZES_ELSEWHERE)}
-    for rows in ((sizes,), *_KNOWN):
+    for rows in _KNOWN:
         told = {key: info.told_number(key) for key in rows[0] if info.told(key) is not None}
         if not _is_known(told, rows):
             notes += _put_right(info, told, rows)

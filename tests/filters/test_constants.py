@@ -45,11 +45,15 @@ def test_what_kernels_have_is_believed(name: str) -> None:
         pytest.fail(f"{key} {doubted}")
 
     info.beyond = never
-    assert hold_against_known(info, "x86_64") == []
+    assert hold_against_known(info) == []
     for key in told(LAYOUTS[name]).keys:
         less = VmcoreInfo.parse(re.sub(rf"(?m)^{re.escape(key)}=.*\n".encode(), b"", info.text))
         less.beyond = never
-        assert hold_against_known(less, "x86_64") == []
+        assert hold_against_known(less) == []
+    for size in (56, 64, 80):
+        larger = told(LAYOUTS[name], **{"SIZE(page)": str(size)})
+        larger.beyond = never
+        assert hold_against_known(larger) == []
 
 
 @pytest.mark.parametrize(("name", "key", "number"), [("6.12", key, number) for key, number in WRONG] + [
@@ -89,10 +93,10 @@ def test_a_kernel_newer_than_what_is_known() -> None:
     """Its flags are elsewhere: believed if something else in the dump says so too; of what it does not, nothing."""
     newer = told(LAYOUTS["7.2"], **{"NUMBER(PG_lru)": "7", "NUMBER(PG_private)": "12"})
     newer.beyond = lambda key, doubted: (newer.told(key) or "", TYPES) if doubted else None
-    assert hold_against_known(newer, "x86_64") == []
+    assert hold_against_known(newer) == []
     assert (newer.number("PG_lru"), newer.origins, newer.disbelieved) == (7, {}, set())
     newer.beyond = lambda key, doubted: ("6", TYPES) if doubted and key == "NUMBER(PG_lru)" else None
-    (said,) = hold_against_known(newer, "x86_64")
+    (said,) = hold_against_known(newer)
     assert "NUMBER(PG_lru)" in said
     assert (newer.number("PG_lru"), newer.number("PG_private"), newer.number("PG_swapbacked")) == (None, None, None)
 
@@ -100,7 +104,7 @@ def test_a_kernel_newer_than_what_is_known() -> None:
 def test_of_two_numbers_either_of_which_may_be_wrong_none_is_believed() -> None:
     """One goes with one kernel, the other with another: which of them the dump is of, they can't tell."""
     info = VmcoreInfo.parse(b"NUMBER(PG_lru)=4\nNUMBER(PG_head_mask)=64\n")
-    assert len(hold_against_known(info, None)) == 1
+    assert len(hold_against_known(info)) == 1
     assert info.disbelieved == {"NUMBER(PG_lru)", "NUMBER(PG_head_mask)"}
 
 
