@@ -36,7 +36,7 @@ def iomem_ranges(name: str) -> list[tuple[int, int]]:
     """
     found = []
     try:
-        with open(_IOMEM, encoding="ascii", errors="replace") as file:
+        with open(_IOMEM, encoding="utf-8", errors="replace") as file:
             for line, _ in zip(file, range(_LINES_MOST)):
                 match = _LINE.fullmatch(line.rstrip("\n"))
                 if match is not None and match[3] == name:

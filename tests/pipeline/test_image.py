@@ -232,6 +232,12 @@ def test_what_is_used_of_ctypes_is_in_its_stand_in() -> None:
         _ = library.no_such_function
 
 
+def test_text_is_opened_in_the_encoding_that_is_there() -> None:
+    """An image's modules open files as UTF-8 alone: Python's other encodings are modules, which it has none of."""
+    texts = [Path(path).read_text() for path in Closure(os.uname().machine).ours.values()]
+    assert {name for text in texts for name in re.findall(r"encoding=\"(.*?)\"", text)} == {"utf-8"}
+
+
 def test_smaller_modules_do_for_the_standard_library(image: Path) -> None:
     """``os`` and its environment work on the smaller ABCs; ``collections``, which threads need, on the real ones."""
     code = """if True:
