@@ -85,13 +85,15 @@ def read_vmlinux(path: str | None) -> bytes | None:
     """VMCOREINFO made of the file that ``--vmlinux`` names; None if it names none.
 
     Raises:
-        UsageError: It can't be read.
+        UsageError: It can't be read, here or at all.
         FormatError: It is no vmlinux file that can be used.
     """
     if path is None:
         return None
-    from vmsieve.pipeline.vmlinux import describe
-
+    try:
+        from vmsieve.pipeline.vmlinux import describe
+    except ImportError as error:
+        raise UsageError("an image for the crash kernel has nothing that reads a vmlinux file", file=path) from error
     return describe(path)
 
 

@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.errors import OutputError
+from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.pipeline.compat.figures import release_lines, report_lines
 from vmsieve.pipeline.dump import dump
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK, Plan
@@ -26,7 +26,7 @@ _NOT_UNDERSTOOD: Final = ("The kernel version is not supported.", "The makedumpf
 
 def make_dump(request: Request, voice: Voice) -> int:
     """Make the dump that is asked for; returns the exit status."""
-    texts = _texts(request)
+    texts = _texts(request, voice)
     report, stopped = None, None
     for number, level in enumerate(request.levels):
         plan = _plan(request, level, force=request.has("f") or number > 0)
@@ -52,13 +52,27 @@ def make_dump(request: Request, voice: Voice) -> int:
     return _tell(request, voice, report)
 
 
-def _texts(request: Request) -> tuple[bytes | None, bytes | None]:
-    """What -i and -x say of the kernel; what reads it is not loaded where they are not given, as in a crash kernel."""
+def _texts(request: Request, voice: Voice) -> tuple[bytes | None, bytes | None]:
+    """What -i and -x say of the kernel; what reads it is not loaded where they are not given, as in a crash kernel.
+
+    There, a file that can't be read costs no dump: as a rule the dump itself tells what the file would.
+    """
     if not request.has("i", "x"):
         return None, None
     from vmsieve.pipeline.compat.kernel import kernel_texts
 
-    return kernel_texts(request)
+    try:
+        return kernel_texts(request)
+    except UsageError as error:
+        if not _is_crash(request):
+            raise
+        voice.error(f"done without -i and -x: {error}")
+        return None, None
+
+
+def _is_crash(request: Request) -> bool:
+    """Whether the machine has crashed, and nobody asks a second time before it starts again."""
+    return os.path.realpath(request.operands[0]) == _VMCORE
 
 
 def _plan(request: Request, level: int, *, force: bool) -> Plan:
@@ -76,8 +90,7 @@ def _plan(request: Request, level: int, *, force: bool) -> Plan:
         size_limit=request.size_limit,
         mapped=not request.has("non-mmap"),
         split=split,
-        # Nobody asks the medium a second time before the machine starts again.
-        durable=os.path.realpath(request.operands[0]) == _VMCORE,
+        durable=_is_crash(request),
     )
 
 

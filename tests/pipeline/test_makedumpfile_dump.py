@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from tests.pipeline.compat_kit import run
 from tests.pipeline.kit import contents, make
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli import main as vmsieve
+from vmsieve.pipeline.compat import make as compat_make
 from vmsieve.pipeline.compat.main import main
 
 if TYPE_CHECKING:
@@ -28,6 +30,23 @@ def test_a_dump_is_made_without_what_only_makes_it_smaller(
     assert "is not done" in capsys.readouterr().err
     assert main([*words.split(), "-d", "31", str(core), out]) == 0
     assert "is not done" in capsys.readouterr().err
+    assert contents(tmp_path / "out")
+
+
+@pytest.mark.parametrize("option", ["-x", "-i"])
+def test_in_the_crash_kernel_a_file_that_cannot_be_read_costs_no_dump(
+    option: str, core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere it is an error; there a line says so. In an image, nothing reads a vmlinux file at all."""
+    monkeypatch.setitem(sys.modules, "vmsieve.pipeline.vmlinux", None)
+    words = [option, str(tmp_path / "none"), "-d", "31", str(core), str(tmp_path / "out")]
+    assert main(words) == 1
+    assert "done without" not in capsys.readouterr().err
+    monkeypatch.setattr(compat_make, "_VMCORE", str(core.resolve()))
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "done without -i and -x: " in said
+    assert ("an image for the crash kernel has nothing that reads a vmlinux file" in said) == (option == "-x")
     assert contents(tmp_path / "out")
 
 
