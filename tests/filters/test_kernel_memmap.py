@@ -1,8 +1,6 @@
-"""Memory models: from sections, or a flat array, to runs of struct pages."""
+"""Memory models: from sections to runs of struct pages."""
 
 from __future__ import annotations
-
-import struct
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +20,7 @@ from tests.build.kernel import (
 from vmsieve.filters.kernel import memmap as module
 from vmsieve.filters.kernel.arch.x86_64 import ARCH
 from vmsieve.filters.kernel.memmap import MemMap, Run, open_memmap
-from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
+from vmsieve.formats.errors import KernelError, VmsieveError
 
 P = PAGES_PER_SECTION
 ALL = 1 << 28
@@ -270,46 +268,6 @@ def test_more_sections_than_any_machine_has_are_an_error_before_memory_is_taken(
 def test_tables_of_a_big_endian_machine_are_read_as_such() -> None:
     assert list(module._words(bytes(range(16)), "big")) == [0x0001020304050607, 0x08090A0B0C0D0E0F]
     assert list(module._words(bytes(range(16)), "little")) == [0x0706050403020100, 0x0F0E0D0C0B0A0908]
-
-
-def test_flatmem_is_one_run() -> None:
-    kernel = FakeKernel()
-    kernel.static("mem_map", struct.pack("<Q", DIRECT + 0x4000000))
-    kernel.keys["SIZE(page)"] = "56"
-    found = opened(kernel, 1000)
-    assert (found.model, found.struct_page_size, found.end_pfn) == ("flatmem", 56, 1000)
-    assert list(found.runs(10, 20)) == [Run(10, 10, DIRECT + 0x4000000 + 560)]
-
-
-def test_flatmem_may_begin_above_zero() -> None:
-    kernel = FakeKernel()
-    kernel.static("mem_map", struct.pack("<Q", DIRECT))
-    kernel.keys["SIZE(page)"] = "64"
-    memory = kernel.memory()
-    memory.translator.flat_first_pfn = 100
-    assert list(open_memmap(memory, kernel.info(), ARCH, 300).runs()) == [Run(100, 200, DIRECT)]
-    assert list(open_memmap(memory, kernel.info(), ARCH, 100).runs()) == []
-
-
-def test_flatmem_may_begin_below_zero() -> None:
-    """arm64 with KASLR moves its linear map so that memory's begin lies "before" physical address 0."""
-    kernel = FakeKernel()
-    kernel.static("mem_map", struct.pack("<Q", DIRECT - 100 * 64))
-    kernel.keys["SIZE(page)"] = "64"
-    memory = kernel.memory()
-    memory.translator.flat_first_pfn = -100
-    assert list(open_memmap(memory, kernel.info(), ARCH, 300).runs()) == [Run(0, 300, DIRECT)]
-
-
-def test_a_flat_map_that_is_nowhere_is_an_error() -> None:
-    kernel = FakeKernel()
-    kernel.static("mem_map", struct.pack("<Q", 0))
-    kernel.keys["SIZE(page)"] = "64"
-    with pytest.raises(KernelError, match="mem_map"):
-        opened(kernel)
-    kernel.keys["SYMBOL(mem_map)"] = f"{DIRECT + (1 << 29):x}"
-    with pytest.raises(ReadError):
-        opened(kernel)
 
 
 def test_pages_of_another_size_in_the_dump_than_in_the_kernel_are_an_error() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
-import json
 import os
 import shutil
 import signal
@@ -12,35 +9,25 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.dumps import dump as real_dump
+from tests.pipeline.capture_kit import breaking, capture, complete, die, limited, names, readable, record, steps
 from tests.pipeline.cli_kit import environment
-from tests.pipeline.kit import Damaged, compared, contents, expected, kept, machine, pages, read
-from vmsieve.formats.errors import ReadError
+from tests.pipeline.kit import Damaged, compared, contents, expected, kept, machine
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
-from vmsieve.pipeline import dump as dump_module
 from vmsieve.pipeline.capture import child, run, work
 from vmsieve.pipeline.capture.beat import Beat
 from vmsieve.pipeline.capture.site import in_memory
 from vmsieve.pipeline.capture.wish import Wish
-from vmsieve.pipeline.dump import dump
 
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.capture.job import Job
     from vmsieve.pipeline.plan import Plan
-    from vmsieve.pipeline.progress import Progress
-    from vmsieve.pipeline.report import Report
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A machine's memory with something of everything, and no log."""
-    return machine().write(tmp_path_factory.mktemp("core") / "vmcore.elf")
 
 
 @pytest.fixture(autouse=True)
@@ -54,59 +41,6 @@ def _unprotected(monkeypatch: pytest.MonkeyPatch) -> None:
 def _log_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The made-up machine has no log. It counts as written, so that nobody searches for it."""
     monkeypatch.setattr(work, "_log", lambda _, __: {"complete": True})
-
-
-def capture(source: Path, target: Path, **more: Any) -> tuple[int, dict[str, Any]]:
-    """Run a capture in this process, whose children have the patches of the test; exit status and record."""
-    status = run.capture(Wish({"input": source, "target": target, **more}))
-    return status, record(target)
-
-
-def record(target: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((target / "vmcore-status.json").read_text())
-    return found
-
-
-def names(target: Path) -> set[str]:
-    return {path.name for path in target.iterdir()}
-
-
-def steps(told: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(one["step"], one["end"]) for one in told["steps"]]
-
-
-Broken = Callable[["Plan"], None]
-
-
-def breaking(monkeypatch: pytest.MonkeyPatch, fault: Broken) -> None:
-    """Before a child makes a dump, ``fault`` is called with its plan."""
-
-    def broken(plan: Plan, progress: Progress) -> Report:
-        fault(plan)
-        return dump(plan, progress)
-
-    monkeypatch.setattr(dump_module, "dump", broken)
-
-
-def die(number: signal.Signals = signal.SIGSEGV) -> None:
-    faulthandler.disable()  # pytest's would say that the tests crashed
-    os.kill(os.getpid(), number)
-
-
-def readable(path: Path) -> dict[int, bytes]:
-    """Every page of a dump that is there."""
-    source, found = open_source(str(path)), {}
-    for pfn in pages(source)[1]:
-        with contextlib.suppress(ReadError):
-            found[pfn] = read(source, pfn)
-    source.close()
-    return found
-
-
-def complete(path: Path) -> bool:
-    source = open_source(str(path))
-    source.close()
-    return not source.incomplete
 
 
 def test_log_dump_and_record(scratch: Path, tmp_path: Path) -> None:
@@ -198,11 +132,6 @@ def test_a_kernel_of_which_too_little_is_known(tmp_path: Path) -> None:
         pytest.fail("the made-up machine has the right note in memory: the test proves nothing")
     assert (status, steps(told)[-1]) == (3, ("what is known", "finished"))
     assert ("with less", "weaker") not in steps(told), "the same facts were asked twice"
-
-
-def limited(plan: Plan, size: int) -> None:
-    """Let the file system be full after ``size`` bytes, as far as this dump is concerned."""
-    vars(plan)["size_limit"] = size
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.pipeline.capture_kit import breaking, capture, complete, die, limited, names, steps
 from tests.pipeline.cli_kit import environment
 from tests.pipeline.kit import compared
-from tests.pipeline.test_capture import breaking, capture, complete, die, limited, names, steps
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.places import refused
 from vmsieve.pipeline import dump as dump_module
