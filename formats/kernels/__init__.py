@@ -108,12 +108,19 @@ class Kernel:
 
 
 def bind(a_kernel: Kernel, which: str) -> Callable[..., int]:
-    """The callable of ``a_kernel`` on backend ``which``; every argument and the result are unsigned 64-bit."""
+    """The callable of ``a_kernel`` on backend ``which``; every argument and the result are unsigned 64-bit.
+
+    Raises:
+        UsageError: An image for the crash kernel, which has machine code alone, can't load it.
+    """
     module: Any
     if which == "aot":
         from vmsieve.formats.kernels import native as module
     elif which == "jit":
         from vmsieve.formats.kernels import compiled as module
     else:
-        from vmsieve.formats.kernels import dialect as module
+        try:
+            from vmsieve.formats.kernels import dialect as module
+        except ImportError as error:
+            raise UsageError("there is no machine code for this machine, and nothing else that runs kernels") from error
     return cast("Callable[..., int]", module.bind(a_kernel))

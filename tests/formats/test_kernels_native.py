@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from vmsieve.formats import kernels
+from vmsieve.formats.errors import UsageError
 from vmsieve.formats.kernels import native
 
 V2 = "fpu sse sse2 cx16 lahf_lm popcnt ssse3 sse4_1 sse4_2 avx"
@@ -31,6 +33,14 @@ def test_an_object_that_does_not_load_is_as_good_as_none(monkeypatch: pytest.Mon
     monkeypatch.setattr(native, "_library", None)
     monkeypatch.setattr(native, "object_path", lambda: str(alien))
     assert not native.available()
+
+
+def test_an_image_that_cannot_load_its_machine_code_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has nothing else that runs kernels: a sentence, not an error of Python's."""
+    monkeypatch.delattr(kernels, "dialect", raising=False)
+    monkeypatch.setitem(sys.modules, "vmsieve.formats.kernels.dialect", None)
+    with pytest.raises(UsageError, match="no machine code for this machine"):
+        kernels.bind(kernels.Kernel(lambda: 0), "python")
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the code is for x86_64")
