@@ -40,9 +40,11 @@ def theirs() -> str:
 
 
 def run(program: list[str], words: list[str], folder: Path, stdin: bytes | None = None) -> Ran:
-    return subprocess.run(
-        [*program, *words], cwd=folder, env=environment(), capture_output=True, check=False, input=stdin or b""
-    )
+    env = environment()
+    if program != OURS:
+        # One run with threads in fifty ends with SIGABRT else: "libgcc_s.so.1 must be installed for pthread_exit".
+        env["LD_PRELOAD"] = "libgcc_s.so.1"
+    return subprocess.run([*program, *words], cwd=folder, env=env, capture_output=True, check=False, input=stdin or b"")
 
 
 def rows(told: bytes) -> dict[str, int]:
