@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.formats.errors import OutputError, VmsieveError
 from vmsieve.pipeline.compat.figures import release_lines, report_lines
 from vmsieve.pipeline.dump import dump
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK, Plan
@@ -55,7 +55,8 @@ def make_dump(request: Request, voice: Voice) -> int:
 def _texts(request: Request, voice: Voice) -> tuple[bytes | None, bytes | None]:
     """What -i and -x say of the kernel; what reads it is not loaded where they are not given, as in a crash kernel.
 
-    There, a file that can't be read costs no dump: as a rule the dump itself tells what the file would.
+    There, a file that can't be read, or is of another kernel (since an update, say), costs no dump: as a rule the dump
+    itself tells what the file would.
     """
     if not request.has("i", "x"):
         return None, None
@@ -63,7 +64,7 @@ def _texts(request: Request, voice: Voice) -> tuple[bytes | None, bytes | None]:
 
     try:
         return kernel_texts(request)
-    except UsageError as error:
+    except VmsieveError as error:
         if not _is_crash(request):
             raise
         voice.error(f"done without -i and -x: {error}")

@@ -50,6 +50,29 @@ def test_in_the_crash_kernel_a_file_that_cannot_be_read_costs_no_dump(
     assert contents(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("option", "text"), [("-i", b"OSRELEASE=1.2.3\n"), ("-x", b"garbage")], ids=["another kernel", "garbage"]
+)
+def test_in_the_crash_kernel_a_file_that_is_wrong_costs_no_dump(
+    option: str,
+    text: bytes,
+    core: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel was updated and the file was not, or it is damaged: elsewhere that is an error."""
+    (tmp_path / "file").write_bytes(text)
+    words = [option, str(tmp_path / "file"), "-d", "31", str(core), str(tmp_path / "out")]
+    assert main(words) != 0
+    assert not (tmp_path / "out").exists()
+    capsys.readouterr()
+    monkeypatch.setattr(compat_make, "_VMCORE", str(core.resolve()))
+    assert main(words) == 0
+    assert "done without -i and -x: " in capsys.readouterr().err
+    assert contents(tmp_path / "out")
+
+
 @pytest.mark.parametrize("codec", ["", "-c", "-l", "-p", "-z"])
 def test_a_dump(codec: str, core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is the one that ``vmsieve dump`` makes, byte for byte; what is said is what makedumpfile says."""
