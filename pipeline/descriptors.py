@@ -1,10 +1,13 @@
-"""The descriptors 0 to 2, which a process may be started without."""
+"""Descriptors: 0 to 2, which a process may be started without; and disks that are not to be had."""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["fill_standard"]
+__all__ = ["BUSY", "fill_standard"]
+
+#: What a disk is that can't be opened for itself alone: EBUSY, see open(2), O_EXCL.
+BUSY = "busy: mounted, or a part of LVM, RAID or the like"
 
 
 def fill_standard() -> None:

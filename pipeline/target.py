@@ -12,6 +12,7 @@ from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender, refused
 from vmsieve.formats.writeback import Writeback
+from vmsieve.pipeline.descriptors import BUSY
 from vmsieve.pipeline.pool import usable_cores
 from vmsieve.pipeline.streams import stdout_fd
 
@@ -176,7 +177,7 @@ def open_output(path: str, inputs: Iterable[str], *, force: bool) -> tuple[int, 
         return os.open(path, flags, 0o600), made
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise OutputError("the disk is busy: mounted, or a part of LVM, RAID or the like", file=path) from error
+            raise OutputError(f"the disk is {BUSY}", file=path) from error
         raise refused(error, path, 0) from error
 
 

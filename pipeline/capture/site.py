@@ -9,6 +9,7 @@ import sys
 import time
 
 from vmsieve.pipeline.capture.status import sync_directory
+from vmsieve.pipeline.descriptors import BUSY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def refuse_in_use(path: str) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC))
     except OSError as error:
         if error.errno == errno.EBUSY:
-            error.strerror = "it is busy: mounted, or a part of LVM, RAID or the like"
+            error.strerror = f"it is {BUSY}"
         raise
 
 

@@ -12,8 +12,13 @@ import signal
 import subprocess
 import termios
 import time
+from collections import Counter
+from typing import TYPE_CHECKING
 
 from tests.faults.bench import ENVIRONMENT, PYTHON, Bench, children, last, run, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KILLS = 60  # of each kind
 
@@ -33,7 +38,7 @@ def little_memory(bench: Bench) -> None:
 
 def kills(bench: Bench) -> None:
     for kind in ("the working process", "both processes"):
-        tally: dict[str, int] = {}
+        tally: Counter[str] = Counter()
         for number in range(KILLS):
             target = bench.scratch / "kill"
             chance = random.Random(number)
@@ -48,19 +53,14 @@ def kills(bench: Bench) -> None:
                 with contextlib.suppress(OSError):
                     os.kill(victim, signal.SIGKILL)
             status = running.wait()
-            left = bench.left(target)
-            left = re.sub(r", \d+ KiB\)", ")", left)
-            key = f"status {status}: {left}"
-            tally[key] = tally.get(key, 0) + 1
-            shutil.rmtree(target, ignore_errors=True)
-        for key, count in sorted(tally.items()):
-            bench.row(f"SIGKILL of {kind}, {KILLS} times", count, key)
+            _count(bench, tally, target, status)
+        _tell(bench, f"SIGKILL of {kind}, {KILLS} times", tally)
 
 
 def asked(bench: Bench) -> None:
     """Signals that ask for the end, at any moment."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-        tally: dict[str, int] = {}
+        tally: Counter[str] = Counter()
         for seed in range(KILLS // 2):
             target = bench.scratch / "asked"
             running = start("-q", bench.source, target)
@@ -68,12 +68,20 @@ def asked(bench: Bench) -> None:
             running.send_signal(number)
             _, said = running.communicate()
             bench.wrong += "Traceback" in said
-            left = re.sub(r", \d+ KiB\)", ")", bench.left(target))
-            key = f"status {running.returncode}: {left}{' TRACEBACK' if 'Traceback' in said else ''}"
-            tally[key] = tally.get(key, 0) + 1
-            shutil.rmtree(target, ignore_errors=True)
-        for key, count in sorted(tally.items()):
-            bench.row(f"{signal.Signals(number).name}, {KILLS // 2} times", count, key)
+            _count(bench, tally, target, running.returncode, " TRACEBACK" if "Traceback" in said else "")
+        _tell(bench, f"{signal.Signals(number).name}, {KILLS // 2} times", tally)
+
+
+def _count(bench: Bench, tally: Counter[str], target: Path, status: int, more: str = "") -> None:
+    """Add what was left in ``target`` to the tally, whatever its size, and remove it."""
+    left = re.sub(r", \d+ KiB\)", ")", bench.left(target))
+    tally[f"status {status}: {left}{more}"] += 1
+    shutil.rmtree(target, ignore_errors=True)
+
+
+def _tell(bench: Bench, what: str, tally: Counter[str]) -> None:
+    for key, count in sorted(tally.items()):
+        bench.row(what, count, key)
 
 
 def closed(bench: Bench) -> None:
