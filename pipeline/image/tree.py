@@ -120,7 +120,7 @@ class Tree:
                 self.copy(path, f"{library}/lib-dynload/{os.path.basename(path)}", strip=True)
             elif not frozen or name == "os":
                 wanted[name] = path
-        stand_ins = _stand_ins(frozen=loaded["_collections_abc"][1])
+        stand_ins = _stand_ins(frozen=loaded[_ABC][1])
         wanted = {name: path for name, path in wanted.items() if name.partition(".")[0] not in stand_ins} | stand_ins
         early = [name for name in wanted if name.partition(".")[0] in _EARLY and name != _ABC]
         alone = {name: wanted.pop(name) for name in early}
