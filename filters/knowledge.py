@@ -244,7 +244,9 @@ def _searched(physical: PhysicalMemory, arch: Arch, notes: list[str], ways: tupl
 def _identity(source: Source, info: VmcoreInfo | None, memory: VirtualMemory | None) -> Identity:
     """The kernel's name: from its memory, else from the dump's own header, else from VMCOREINFO."""
     told = identify(memory, info if info is not None else VmcoreInfo.parse(b""), source.machine)
-    utsname = source.utsname if told.notes and any(source.utsname) else told.utsname
+    utsname = told.utsname
+    if told.notes and any(source.utsname):
+        utsname = tuple(own or other for own, other in zip(source.utsname, told.utsname))
     crash_time = told.crash_time if told.crash_time is not None else source.crash_time
     return Identity(utsname, crash_time, () if memory is None else told.notes)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.knowledge import Knowledge, learn_from
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.contexts import ExitStack
-from vmsieve.formats.errors import OutputError, UsageError, WeakerError
-from vmsieve.formats.notes import build_note
+from vmsieve.formats.errors import OutputError, ReadError, UsageError, WeakerError
+from vmsieve.formats.layouts import elf
+from vmsieve.formats.notes import note_place, vmcoreinfo_place, with_text
 from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.copy import Copied, copy_pages
@@ -73,7 +73,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         if not form.tells_absent and scanned.kept.count() < scanned.exists.count():
             report.notes.append(f"an {form.title} has no word for pages that were left out: they are zeros in it")
         report.incomplete = source.incomplete
-        description = _describe(source, knowledge, scanned, report.level, codec if form.packed else None, vmcoreinfo)
+        description = _describe(source, knowledge, scanned, report, codec if form.packed else None, vmcoreinfo)
         writer = target.writer(form, description)
         _write(plan, report, source, scanned, codec, level, writer, target, progress, form)
     return report
@@ -146,32 +146,46 @@ def _details(source: Source, knowledge: Knowledge, codec: Codec, level: int) -> 
 
 
 def _describe(
-    source: Source, knowledge: Knowledge, scanned: Scan, level: int, codec: Codec | None, given: bytes | None
+    source: Source, knowledge: Knowledge, scanned: Scan, report: Report, codec: Codec | None, given: bytes | None
 ) -> Description:
-    identity = knowledge.identity
-    notes, found = source.notes, source.vmcoreinfo
-    if given is not None:
-        # Whoever reads the dump later needs it as much.
-        notes, found = build_note(b"VMCOREINFO", 0, given, source.byte_order) + notes, given
-    at = notes.find(found) if found else -1
+    identity, order = knowledge.identity, source.byte_order
+    # Whoever reads the dump later needs a text that was given as much.
+    found = source.vmcoreinfo if given is None else given
+    notes = with_text(source.notes, order, elf.NOTE_VMCOREINFO, found or b"")
     return Description(
-        machine=source.machine or identity.utsname[4] or os.uname().machine,
-        byte_order=source.byte_order,
+        machine=source.machine or identity.utsname[4],
+        machine_number=source.machine_number,
+        byte_order=order,
         page_size=knowledge.page_size,
         max_pfn=scanned.max_pfn,
         exists=scanned.exists,
         kept=scanned.kept,
         notes=notes,
-        vmcoreinfo=(at, len(found)) if found and at >= 0 else None,
+        vmcoreinfo=vmcoreinfo_place(notes, order),
+        eraseinfo=note_place(notes, order, elf.NOTE_ERASEINFO),
         utsname=identity.utsname,
         crash_time=identity.crash_time or 0,
         phys_base=knowledge.phys_base,
-        dump_level=level,
+        dump_level=report.level,
         cpus=len(source.cpus),
         codec=codec,
         virtual=source.virtual,
         read=lambda address, size: _read(source, address, size),
+        large_notes=source.large_notes,
+        read_note=lambda offset, out: _read_note(source, report, offset, out),
     )
+
+
+def _read_note(source: Source, report: Report, offset: int, out: memoryview) -> None:
+    """Read a piece of a large note; what can't be read is zeros, and the dump is incomplete."""
+    try:
+        if source.file.read_into(offset, out) == len(out):
+            return
+        reason = "the file has become shorter"
+    except ReadError as error:
+        reason = error.message
+    report.incomplete = True
+    report.notes.append(f"{len(out)} bytes of notes at {offset:#x} of the input are zeros: {reason}")
 
 
 def _read(source: Source, address: int, size: int) -> bytes | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import FormatError, UsageError
 from vmsieve.formats.files import PlainFile, read_exactly
-from vmsieve.formats.inputs._kdump_parts import gaps, in_order
+from vmsieve.formats.inputs._kdump_parts import erased, gaps, in_order
 from vmsieve.formats.inputs.kdump import KdumpSource
 from vmsieve.formats.kernels.describe import describe_pages
 from vmsieve.formats.kernels.descriptors import take_pages
@@ -28,8 +28,6 @@ __all__ = ["reassemble"]
 
 _CHUNK: Final = 1 << 20
 _LEAVE_ZERO: Final = 1
-#: Most bytes of one file's erase info that are believed.
-_ERASE_LIMIT: Final = 16 << 20
 #: Where ``offset_eraseinfo`` and ``start_pfn_64`` are in the sub-header, and where ``split`` is.
 _ERASE_AT, _SPLIT_AT, _WIDE_PFNS_AT = 64, 12, 80
 
@@ -158,11 +156,8 @@ class _Join:
 
     def _put_erase_info(self) -> None:
         """What was erased from the pages, as each file tells it."""
-        start = self._at
-        for part in self._parts:
-            offset, size = part.head.sub["offset_eraseinfo"], part.head.sub["size_eraseinfo"]
-            if offset > 0 and 0 < size <= _ERASE_LIMIT:
-                self._place.put(self._next(size), read_exactly(part.file, offset, size))
-        if self._at > start:
+        start, text = self._at, erased(self._parts)
+        if text:
+            self._place.put(self._next(len(text)), text)
             self._place.flush()
             self._place.put(self._head.page_size, self._sub_header(start, self._at - start))

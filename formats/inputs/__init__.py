@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
 
 __all__ = [
-    "Container", "Cpu", "InputFormat", "MemoryRange", "Source", "VirtualRange", "formats", "input_paths", "open_file",
-    "open_source",
+    "Container", "Cpu", "InputFormat", "LargeNote", "MemoryRange", "Source", "VirtualRange", "formats", "input_paths",
+    "open_file", "open_source",
 ]  # fmt: skip
 
 #: How much of a file a probe is shown.
@@ -67,6 +67,21 @@ class Cpu:
     registers: bytes
 
 
+@record(frozen=True)
+class LargeNote:
+    """A note that stays in the file.
+
+    Attributes:
+        head: Its header and name as stored, padding included.
+        offset: Byte offset of the descriptor in the input's file.
+        size: Bytes of the descriptor, without padding.
+    """
+
+    head: bytes
+    offset: int
+    size: int
+
+
 @record
 class Source(ABC):
     """An open dump.
@@ -77,7 +92,8 @@ class Source(ABC):
         machine: The machine's name as ``uname -m`` says it, such as ``"x86_64"``; None when the format does not say.
         byte_order: ``"little"`` or ``"big"``.
         page_size: Bytes a page in this format, or None when the format does not say (ELF).
-        notes: The ELF notes as stored (name, type, descriptor; 4-byte aligned).
+        notes: The ELF notes as stored (name, type, descriptor; 4-byte aligned). VMCOREINFO and the record of erased
+            data that another header names are in front, each as a note.
         vmcoreinfo: Text of the VMCOREINFO note as stored, or None.
         virtual: Kernel mappings that the headers tell, in header order.
         cpus: The processors' registers.
@@ -89,6 +105,8 @@ class Source(ABC):
         oddities: Sentences on what is unusual about the file.
         utsname: sysname, nodename, release, version, machine, domainname, if the format's header has them.
         crash_time: Seconds since 1970, if the format's header has it.
+        machine_number: ``e_machine`` of the input's ELF header; 0 when there is none.
+        large_notes: Notes too large to be held in memory: devices' dumps.
     """
 
     file: ByteFile
@@ -108,6 +126,8 @@ class Source(ABC):
     oddities: list[str] = field(default_factory=list)
     utsname: tuple[str, ...] = ()
     crash_time: int | None = None
+    machine_number: int = 0
+    large_notes: tuple[LargeNote, ...] = ()
 
     @abstractmethod
     def end(self) -> int:

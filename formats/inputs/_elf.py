@@ -10,6 +10,7 @@ from vmsieve.formats.extents import EXTENTS_LIMIT, Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import VirtualRange
 from vmsieve.formats.layouts import elf
+from vmsieve.formats.machines import machine_name
 from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
@@ -102,13 +103,7 @@ def read_header(file: ByteFile) -> ElfHeader:
         raise UnsupportedError(
             "too many program headers", file=file.name, expected=f"at most {EXTENTS_LIMIT}", found=str(count)
         )
-    return ElfHeader(byte_order, _machine(number, byte_order), number, flags, table, entry_size, count)
-
-
-def _machine(number: int, byte_order: str) -> str | None:
-    if number == elf.MACHINES["ppc64"]:
-        return "ppc64le" if byte_order == "little" else "ppc64"
-    return next((name for name, known in elf.MACHINES.items() if known == number), None)
+    return ElfHeader(byte_order, machine_name(number, byte_order), number, flags, table, entry_size, count)
 
 
 def _extended_count(file: ByteFile, byte_order: str, sections: int) -> int:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from vmsieve.formats.errors import CorruptError, UsageError
 from vmsieve.formats.inputs._kdump_pages import PageMap
 from vmsieve.formats.inputs.kdump import KdumpSource
+from vmsieve.formats.layouts import elf
+from vmsieve.formats.notes import note_place, with_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.formats.inputs._kdump import KdumpHeader
 
-__all__ = ["PartsSource", "gaps", "in_order"]
+__all__ = ["PartsSource", "erased", "gaps", "in_order"]
 
 
 def in_order(parts: list[KdumpSource]) -> list[KdumpSource]:
@@ -58,6 +60,17 @@ def gaps(ordered: list[KdumpSource]) -> list[tuple[int, int]]:
 
 def _range(part: KdumpSource) -> tuple[int, int]:
     return part.head.part or (0, 0)
+
+
+def erased(ordered: list[KdumpSource]) -> bytes:
+    """What was erased from the dump, as the files tell it; what several repeat is told once."""
+    told: list[bytes] = []
+    for part in ordered:
+        place = note_place(part.notes, part.byte_order, elf.NOTE_ERASEINFO)
+        text = b"" if place is None else part.notes[place[0] : sum(place)]
+        if text not in told:
+            told.append(text)
+    return b"".join(told)
 
 
 def _identity(head: KdumpHeader) -> tuple[object, ...]:
@@ -100,6 +113,7 @@ class PartsSource(KdumpSource):
         self._parts = ordered
         self._starts = [_range(part)[0] for part in ordered]
         self.pages = _Pages(ordered)
+        self.notes = with_text(self.notes, self.byte_order, elf.NOTE_ERASEINFO, erased(ordered))
         self.format += f", {len(parts)} file{'s' * (len(parts) > 1)} of a split dump"
         self.incomplete = any(part.incomplete for part in ordered)
         self.oddities = [f"{part.file.name}: {odd}" for part in ordered for odd in part.oddities]

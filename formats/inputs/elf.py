@@ -15,11 +15,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
-from vmsieve.formats.files import PlainFile, read_exactly, read_memory
+from vmsieve.formats.files import PlainFile, read_memory
 from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
 from vmsieve.formats.inputs._elf import Segments, read_header, read_segments
 from vmsieve.formats.layouts import elf
-from vmsieve.formats.notes import NOTES_LIMIT, cpus, readable_size, vmcoreinfo_place
+from vmsieve.formats.notes import NotesReader, cpus, vmcoreinfo_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,10 @@ class ElfSource(Source):
             FormatError: They can't be used.
         """
         header = read_header(file)
-        super().__init__(file, format="ELF core", machine=header.machine, byte_order=header.byte_order)
+        super().__init__(
+            file, format="ELF core", machine=header.machine, machine_number=header.machine_number,
+            byte_order=header.byte_order,
+        )  # fmt: skip
         if header.machine is None:
             self.oddities.append(f"machine number {header.machine_number} is unknown here")
         segments = Segments(file)
@@ -66,27 +69,21 @@ class ElfSource(Source):
         }
 
     def _take_notes(self, places: list[tuple[int, int]]) -> None:
-        area, stated, there = b"", 0, 0
-        for offset, size in places:
-            part = self._notes_at(offset, min(size, NOTES_LIMIT - len(area)))
-            good = part[: readable_size(part, self.byte_order)]
-            area += good.ljust(-(-len(good) // elf.NOTE_ALIGN) * elf.NOTE_ALIGN, b"\0")
-            stated, there = stated + size, there + len(good)
-        if there < stated:
-            self.oddities.append(f"{stated - there} of {stated} bytes of notes are damaged, missing or too many")
+        reader = NotesReader(self.file, self.byte_order)
+        lacking = sum(reader.take(offset, size) for offset, size in places)
+        if lacking:
+            stated = sum(size for _, size in places)
+            self.oddities.append(f"{lacking} of {stated} bytes of notes are damaged, missing or too many")
         if not places:
             self.oddities.append("there is no note segment: no registers and no VMCOREINFO")
-        self.notes = area
+        area = self.notes = reader.small
+        self.large_notes = tuple(reader.large)
         self.cpus = cpus(area, self.byte_order)
         place = vmcoreinfo_place(area, self.byte_order)
         self._granule = _LARGEST_PAGE
         if place is not None:
             self.vmcoreinfo = area[place[0] : sum(place)]
             self._granule = _page_size(self.vmcoreinfo) or _LARGEST_PAGE
-
-    def _notes_at(self, offset: int, size: int) -> bytes:
-        there = min(size, self.file.size - offset)
-        return read_exactly(self.file, offset, there) if there > 0 else b""
 
     def end(self) -> int:
         """See :class:`Source`."""

@@ -19,8 +19,9 @@ from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
 from vmsieve.formats.inputs._kdump import read_header
 from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
 from vmsieve.formats.kernels.descriptors import find_bit
-from vmsieve.formats.layouts import kdump
-from vmsieve.formats.notes import NOTES_LIMIT, cpus, readable_size, vmcoreinfo_place
+from vmsieve.formats.layouts import elf, kdump
+from vmsieve.formats.machines import machine_number
+from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, cpus, vmcoreinfo_place, with_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "KdumpSource"]
 
-#: Largest VMCOREINFO text that is read; the kernel gives it one page.
-_VMCOREINFO_LIMIT: Final = 1 << 20
+#: Texts that the sub-header names: for people, in its fields, the most bytes (the kernel gives VMCOREINFO one page),
+#: and the note that holds it elsewhere. The last one gets in front.
+_TEXTS: Final = (
+    ("erase info", "eraseinfo", NOTES_LIMIT, elf.NOTE_ERASEINFO),
+    ("VMCOREINFO", "vmcoreinfo", 1 << 20, elf.NOTE_VMCOREINFO),
+)
 _LEVELS: Final = 31
 #: Page descriptors at the end that are looked at when the file is opened.
 _LAST_PAGES: Final = 4096
@@ -55,6 +60,7 @@ class KdumpSource(Source):
             file,
             format=f"kdump-compressed, version {header.version}",
             machine=header.utsname[4] or None,
+            machine_number=machine_number(header.utsname[4]),
             byte_order=header.byte_order,
             page_size=header.page_size,
             compressed=True,
@@ -89,26 +95,30 @@ class KdumpSource(Source):
         }
 
     def _take_notes(self) -> None:
-        sub = self.head.sub
-        area = self._text("notes", sub["offset_note"], sub["size_note"], NOTES_LIMIT)
-        self.notes = area[: readable_size(area, self.byte_order)]
-        if len(self.notes) < len(area):
-            self.oddities.append(f"the notes are damaged: {len(area) - len(self.notes)} bytes are passed over")
-        self.cpus = cpus(self.notes, self.byte_order)
-        text = self._text("VMCOREINFO", sub["offset_vmcoreinfo"], sub["size_vmcoreinfo"], _VMCOREINFO_LIMIT)
-        place = vmcoreinfo_place(self.notes, self.byte_order)
-        if not text and place is not None:
-            text = self.notes[place[0] : sum(place)]
-        self.vmcoreinfo = text or None
+        sub, order = self.head.sub, self.byte_order
+        offset, size = sub["offset_note"], sub["size_note"]
+        if self._is_there("notes", offset, size, self.file.size):
+            reader = NotesReader(self.file, order)
+            lacking = reader.take(offset, size)
+            self.notes, self.large_notes = reader.small, tuple(reader.large)
+            if lacking:
+                self.oddities.append(f"the notes are damaged: {lacking} bytes are passed over")
+        self.cpus = cpus(self.notes, order)
+        for what, name, limit, wanted in _TEXTS:
+            offset, size = sub[f"offset_{name}"], sub[f"size_{name}"]
+            if self._is_there(what, offset, size, limit):
+                self.notes = with_text(self.notes, order, wanted, read_exactly(self.file, offset, size))
+        place = vmcoreinfo_place(self.notes, order)
+        self.vmcoreinfo = None if place is None else self.notes[place[0] : sum(place)]
 
-    def _text(self, what: str, offset: int, size: int, limit: int) -> bytes:
-        """What the sub-header points at; nothing, and an oddity, when that can't be."""
+    def _is_there(self, what: str, offset: int, size: int, limit: int) -> bool:
+        """Whether the sub-header names a place that can be; else an oddity says that it does not."""
         if size == 0 or offset == 0:
-            return b""
-        if size > limit or not 0 < offset <= self.file.size - size:
-            self.oddities.append(f"the {what} are said to be {size} bytes at {offset:#x}: passed over")
-            return b""
-        return read_exactly(self.file, offset, size)
+            return False
+        if size <= limit and 0 < offset <= self.file.size - size:
+            return True
+        self.oddities.append(f"the {what} are said to be {size} bytes at {offset:#x}: passed over")
+        return False
 
     def _judge(self) -> None:
         """Whether the dump is whole, and what is odd about it."""

@@ -62,11 +62,24 @@ MACHINES: Final = {
     "riscv64": 243,
     "loongarch64": 258,
 }
+#: Likewise of machines whose kernels are not understood: they have a name all the same.
+OTHER_MACHINES: Final = {
+    "i386": 3,
+    "m68k": 4,
+    "mips64": 8,
+    "parisc64": 15,
+    "ppc": 20,
+    "arm": 40,
+    "sh4": 42,
+    "sparc64": 43,
+    "ia64": 50,
+    "alpha": 0x9026,
+}
 
 #: Name (without its NUL) and type of the notes that matter here.
 NOTE_PRSTATUS: Final = (b"CORE", 1)
 NOTE_VMCOREINFO: Final = (b"VMCOREINFO", 0)
-NOTE_ERASEINFO: Final = (b"ERASEINFO", 0)
+NOTE_ERASEINFO: Final = (b"ERASEINFO", 0)  # makedumpfile's record of what it erased
 
 #: ``struct elf_prstatus`` of every 64-bit machine: ``pr_pid`` (i32) and ``pr_reg`` are at these offsets; after
 #: ``pr_reg`` come ``pr_fpvalid`` and padding.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vmsieve.formats.codecs import Codec
-    from vmsieve.formats.inputs import VirtualRange
+    from vmsieve.formats.inputs import LargeNote, VirtualRange
 
 __all__ = [
     "MARK_SIZE",
@@ -97,7 +97,8 @@ class Description:
     """What a writer has to know before the first page.
 
     Attributes:
-        machine: As ``uname -m``.
+        machine: As ``uname -m``; empty if it is not known.
+        machine_number: ``e_machine``; 0 if it is not known.
         byte_order: Of the machine that crashed: headers are written in it.
         page_size: Bytes.
         max_pfn: One above the highest page frame.
@@ -105,7 +106,8 @@ class Description:
         kept: Page frames that will be handed over, zero pages among them.
         notes: ELF notes as stored in the input.
         vmcoreinfo: Where in ``notes`` the VMCOREINFO text is: offset and size; None if it is not there.
-        utsname: Six strings.
+        eraseinfo: Likewise the record of what was erased.
+        utsname: Six strings; what is not known is empty.
         crash_time: Seconds since 1970; 0 if unknown.
         phys_base: Physical address that the kernel's text was loaded above (x86_64); 0 elsewhere.
         dump_level: What was left out.
@@ -115,6 +117,8 @@ class Description:
             the last; None for a whole dump. Of ``kept`` only these are handed over.
         virtual: Kernel mappings the input's headers told.
         read: ``(address, size)``: bytes of the input's physical memory, or None where they can't be had.
+        large_notes: Notes that follow ``notes``, and are still in the input.
+        read_note: ``(offset, out)``: fills ``out`` from the input's file, for ``large_notes``.
     """
 
     machine: str
@@ -125,6 +129,7 @@ class Description:
     kept: PageBits
     notes: bytes = b""
     vmcoreinfo: tuple[int, int] | None = None
+    eraseinfo: tuple[int, int] | None = None
     utsname: Sequence[str] = ("", "", "", "", "", "")
     crash_time: int = 0
     phys_base: int = 0
@@ -134,6 +139,9 @@ class Description:
     part: tuple[int, int] | None = None
     virtual: Sequence[VirtualRange] = ()
     read: Callable[[int, int], bytes | None] | None = None
+    machine_number: int = 0
+    large_notes: Sequence[LargeNote] = ()
+    read_note: Callable[[int, memoryview], None] | None = None
 
 
 @record

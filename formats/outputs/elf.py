@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.layouts import elf
+from vmsieve.formats.machines import machine_number
 from vmsieve.formats.outputs import OutputFormat, Writer
+from vmsieve.formats.outputs._notes import notes_size, put_notes
 from vmsieve.formats.outputs._runs import stored_runs
 from vmsieve.formats.outputs._segments import AddressMap, Segment, segments
 
@@ -52,7 +54,7 @@ class ElfWriter(Writer):
         count, size = self._measure()
         notes_offset = elf.EHDR_SIZE + count * elf.PHDR_SIZE + (elf.SHDR_SIZE if count >= elf.PN_XNUM else 0)
         page_size = self._it.page_size
-        self._data = -(-(notes_offset + len(self._it.notes)) // page_size) * page_size
+        self._data = -(-(notes_offset + notes_size(self._it)) // page_size) * page_size
         self._end = self._data + size
         self._put_ehdr(count)
         self._put_phdrs(notes_offset)
@@ -60,7 +62,7 @@ class ElfWriter(Writer):
             # As fill_extnum_info() of Linux's fs/binfmt_elf.c: the only section header holds the number.
             shdr = struct.pack(self._order + elf.SHDR, 0, 0, 0, 0, 0, 1, 0, count, 0, 0)
             self._place.put(notes_offset - elf.SHDR_SIZE, shdr)
-        self._place.put(notes_offset, self._it.notes)
+        put_notes(self._place, notes_offset, self._it)
         self._place.flush()
 
     def _segments(self) -> Iterator[Segment]:
@@ -89,7 +91,7 @@ class ElfWriter(Writer):
         shoff = elf.EHDR_SIZE + count * elf.PHDR_SIZE if many else 0
         data = elf.ELFDATA2LSB if self._it.byte_order == "little" else elf.ELFDATA2MSB
         ident = elf.MAGIC + bytes((elf.ELFCLASS64, data, elf.EV_CURRENT))
-        machine = elf.MACHINES.get(self._it.machine, 0)
+        machine = machine_number(self._it.machine) or self._it.machine_number
         header = struct.pack(
             self._order + elf.EHDR, ident, elf.ET_CORE, machine, elf.EV_CURRENT, 0, elf.EHDR_SIZE, shoff, 0,
             elf.EHDR_SIZE, elf.PHDR_SIZE, min(count, elf.PN_XNUM), elf.SHDR_SIZE if many else 0, int(many), 0,
@@ -103,9 +105,9 @@ class ElfWriter(Writer):
 
     def _put_phdrs(self, notes_offset: int) -> None:
         packer = struct.Struct(self._order + elf.PHDR)
-        notes_size = len(self._it.notes)
+        size = notes_size(self._it)
         at = elf.EHDR_SIZE
-        self._place.put(at, packer.pack(elf.PT_NOTE, 0, notes_offset, 0, 0, notes_size, notes_size, 0))
+        self._place.put(at, packer.pack(elf.PT_NOTE, 0, notes_offset, 0, 0, size, size, 0))
         for load in self._loads():
             at += elf.PHDR_SIZE
             offset, vaddr, paddr, stored, size = load

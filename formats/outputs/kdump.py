@@ -16,6 +16,7 @@ from vmsieve.formats.errors import OutputError
 from vmsieve.formats.kernels.describe import describe_pages
 from vmsieve.formats.layouts import kdump
 from vmsieve.formats.outputs import OutputFormat, Writer
+from vmsieve.formats.outputs._notes import notes_size, put_notes
 
 if TYPE_CHECKING:
     from vmsieve.formats.outputs import Batch, Description, PageBits, Place
@@ -26,6 +27,16 @@ _LEAVE_ZERO: Final = 1
 _MASK: Final = (1 << 64) - 1
 
 
+#: Names that are not known: libkdumpfile takes none of them when sysname, release, version or machine is empty.
+#: The others are what Linux starts with (``include/linux/uts.h``).
+_NAMELESS: Final = ("Linux", "(none)", "Unknown", "Unknown", "Unknown", "(none)")
+
+
+def _names(description: Description) -> list[str]:
+    *names, machine, domain = description.utsname
+    return [name or other for name, other in zip((*names, machine or description.machine, domain), _NAMELESS)]
+
+
 class KdumpWriter(Writer):
     """Writes one kdump-compressed file. Pages come packed, zero pages without bytes."""
 
@@ -34,7 +45,7 @@ class KdumpWriter(Writer):
         self._place = place
         self._order = kdump.ORDERS[description.byte_order]
         block = description.page_size
-        self._sub_blocks = -(-(kdump.SUB_HEADER_SIZE + len(description.notes)) // block)
+        self._sub_blocks = -(-(kdump.SUB_HEADER_SIZE + notes_size(description)) // block)
         self._bitmap_size = -(-description.max_pfn // (8 * block)) * block
         self._bitmaps = (1 + self._sub_blocks) * block
         self._descriptors = self._bitmaps + 2 * self._bitmap_size
@@ -66,7 +77,7 @@ class KdumpWriter(Writer):
         it = self._it
         names = b"".join(
             name.encode(errors="replace")[: kdump.UTSNAME_FIELD - 1].ljust(kdump.UTSNAME_FIELD, b"\0")
-            for name in it.utsname
+            for name in _names(it)
         )
         header = struct.pack(
             self._order + kdump.HEADER, kdump.SIGNATURE, kdump.VERSION, names, min(it.crash_time, _MASK >> 1), 0, 0,
@@ -84,17 +95,20 @@ class KdumpWriter(Writer):
 
     def _put_sub_header(self) -> None:
         it = self._it
-        notes = it.page_size + kdump.SUB_HEADER_SIZE
+        notes, size = it.page_size + kdump.SUB_HEADER_SIZE, notes_size(it)
         start, end = it.part or (0, 0)
-        vmcoreinfo, vmcoreinfo_size = (0, 0) if it.vmcoreinfo is None else it.vmcoreinfo
+        texts = [
+            field
+            for text in (it.vmcoreinfo, (0, size), it.eraseinfo)
+            for field in ((notes + text[0], text[1]) if text and text[1] else (0, 0))
+        ]
         header = struct.pack(
             self._order + kdump.SUB_HEADER, it.phys_base & _MASK, it.dump_level, int(it.part is not None),
             min(start, kdump.MAX_MAPNR_32), min(end, kdump.MAX_MAPNR_32),
-            notes + vmcoreinfo if vmcoreinfo_size else 0, vmcoreinfo_size, notes if it.notes else 0, len(it.notes),
-            0, 0, start, end, it.max_pfn,
+            *texts, start, end, it.max_pfn,
         )  # fmt: skip
         self._place.put(it.page_size, header)
-        self._place.put(notes, it.notes)
+        put_notes(self._place, notes, it)
 
     def _put_bitmap(self, offset: int, bits: PageBits) -> None:
         for number in bits.filled():

@@ -91,7 +91,7 @@ def test_facts_of_the_headers() -> None:
     opened = source(kdump(recipe("zlib"), notes=notes, vmcoreinfo=b"OSRELEASE=6.1\nX=1\n"))
     assert opened.utsname == ("Linux", "node", "6.1.0", "#1 SMP", "x86_64", "(none)")
     assert (opened.machine, opened.crash_time) == ("x86_64", 1_700_000_000)
-    assert opened.notes == notes
+    assert opened.notes == vmcoreinfo(b"OSRELEASE=6.1\nX=1\n") + notes  # the sub-header's text is the one believed
     assert opened.vmcoreinfo == b"OSRELEASE=6.1\nX=1\n"
     assert [cpu.pid for cpu in opened.cpus] == [5]
     assert opened.header["processors"] == 2
@@ -113,7 +113,7 @@ def test_old_versions_have_no_notes_and_their_fields_are_not_looked_at() -> None
         assert (opened.notes, opened.vmcoreinfo) == (b"", None)
         assert not opened.oddities
     third = source(kdump(recipe(""), version=3, notes=prstatus(1, b"r"), vmcoreinfo=b"X=1\n"))
-    assert (third.notes, third.vmcoreinfo) == (b"", b"X=1\n")
+    assert (third.notes, third.vmcoreinfo) == (vmcoreinfo(b"X=1\n"), b"X=1\n")
 
 
 def test_empty_names_and_time_are_unknown() -> None:
