@@ -40,6 +40,10 @@ _STRING_MOST: Final = 256
 #: Bytes of sections, or of what is taken for one, that are read in a search.
 _SEARCHED_MOST: Final = 128 << 20
 _DEPTH: Final = 16  # of anonymous members within each other, and of names for types
+#: Members and enumerators that are looked at in all; those of the structures that are asked for are a few hundred.
+_LOOKS_MOST: Final = 1 << 14
+#: Types of one name; the kernel's structures have names of their own.
+_NAMESAKES_MOST: Final = 16
 _RECORD: Final = 12
 #: Read at a time when types are counted: a few dozen of them.
 _NEAR: Final = 2048
@@ -125,6 +129,7 @@ class Btf:
         self._marked = 0
         self._named: dict[str, list[int]] = {}
         self._known: dict[str, dict[str, tuple[int, int]]] = {}
+        self._looks = 0
 
     def load(self, names: Collection[str]) -> None:
         """Find the structures, unions, enumerations and named types ``names``; others are not known afterwards.
@@ -146,7 +151,9 @@ class Btf:
             )  # fmt: skip
             for i in range(hits):
                 place = out[4 + 2 * i]
-                self._named[offsets[self._u32(piece, place - at)]].append(place)
+                namesakes = self._named[offsets[self._u32(piece, place - at)]]
+                if len(namesakes) < _NAMESAKES_MOST:
+                    namesakes.append(place)
             if out[2] or (out[1] == at and hits < _ROOM):
                 raise KernelError("a type's record in the BTF section makes no sense", offset=self._types + out[1])
             number, at = out[0], out[1]
@@ -217,18 +224,34 @@ class Btf:
     def _length(one: _Type) -> int:
         return _FIXED.get(one.kind, _RECORD) + _EACH.get(one.kind, 0) * one.count
 
-    def _members(self, one: _Type, base: int = 0, depth: int = 0) -> Iterator[tuple[str, int, int]]:
-        """Members with their offsets in bits and their types' numbers; those of members without a name among them."""
+    def _look(self) -> None:
+        """Take a step of the budget that all walks share.
+
+        Raises:
+            KernelError: It is spent.
+        """
+        self._looks += 1
+        if self._looks > _LOOKS_MOST:
+            raise KernelError("the types in the BTF section have more members than a kernel's", expected=_LOOKS_MOST)
+
+    def _members(self, one: _Type, base: int = 0, within: tuple[int, ...] = ()) -> Iterator[tuple[str, int, int]]:
+        """Members with their offsets in bits and their types' numbers; those of members without a name among them.
+
+        ``within``: places of the structures whose members these are too.
+        """
+        if one.extra in within or len(within) > _DEPTH:
+            raise KernelError("a structure in the BTF section is nested in itself, or too deep", offset=one.extra)
         data = self._read(self._types + one.extra, one.count * 12)
         for at in range(0, len(data), 12):
+            self._look()
             name, number, offset = struct.unpack_from(self._order + "III", data, at)
             offset = base + (offset & 0xFFFFFF if one.flag else offset)
             if name:
                 yield self._string(name), offset, number
-            elif depth < _DEPTH:
+            else:
                 inner = self._type(number)
                 if inner.kind in (_STRUCT, _UNION):
-                    yield from self._members(inner, offset, depth + 1)
+                    yield from self._members(inner, offset, (*within, one.extra))
 
     def _structures(self, name: str) -> Iterator[_Type]:
         for place in self._named.get(name, ()):
@@ -261,10 +284,11 @@ class Btf:
 
     def _member(self, structure: str, member: str) -> tuple[int, int] | None:
         if structure not in self._known:
-            known = self._known[structure] = {}
+            known: dict[str, tuple[int, int]] = {}
             for one in self._structures(structure):
                 for name, offset, number in self._members(one):
                     known.setdefault(name, (offset, number))
+            self._known[structure] = known
         return self._known[structure].get(member)
 
     def enumerators(self, name: str) -> dict[str, int]:
@@ -276,6 +300,7 @@ class Btf:
                 wide = one.kind == _ENUM64
                 data = self._read(self._types + one.extra, one.count * (12 if wide else 8))
                 for at, *words in struct.iter_unpack(self._order + ("III" if wide else "II"), data):
+                    self._look()
                     value = sum(word << 32 * i for i, word in enumerate(words))
                     bits = 32 * len(words)
                     found.setdefault(self._string(at), value - (1 << bits) if one.flag and value >> bits - 1 else value)

@@ -20,6 +20,7 @@ from vmsieve.formats.inputs import open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Callable
 
 NAMES = ("page", "zone", "counter_t", "flags", "wide", "forward", "absent")
 each_order = pytest.mark.parametrize("order", ["little", "big"])
@@ -128,16 +129,104 @@ def test_a_type_of_no_known_kind() -> None:
         opened(made.section(), "little")
 
 
-def test_types_within_themselves() -> None:
-    """An unnamed structure in itself, a name for itself: an end comes."""
+def _cycle(made: TypeTable, length: int) -> None:
+    """``zone``: unnamed structures and unions, each in the one before and the first in the last."""
+    first = made.count + 1
+    for i in range(length):
+        made.structure("", 8, [("", first + (i + 1) % length, 8)], union=i % 2 > 0)
+    made.structure("zone", 8, [("", first, 0), ("b", 1, 8)])
+
+
+def _wide(made: TypeTable) -> None:
+    """``zone``: structures that each have many of the next one, none of them in itself."""
+    made.structure("", 8, [(f"m{i}", 1, 0) for i in range(60)])
+    for _ in range(3):
+        made.structure("", 8, [("", made.count, 0)] * 60)
+    made.structure("zone", 8, [("", made.count, 0)])
+
+
+def _deep(made: TypeTable) -> None:
+    """``zone``: one within the other, more often than a stack takes."""
+    made.structure("", 8, [("a", 1, 0)])
+    for _ in range(2000):
+        made.structure("", 8, [("", made.count, 0)])
+    made.structure("zone", 8, [("", made.count, 0)])
+
+
+def _named(made: TypeTable) -> None:
+    """``zone``: an unnamed member whose type is names and qualifiers for each other."""
+    made.alias("", made.count + 2)
+    made.add("", 10, made.count)
+    made.structure("zone", 8, [("", made.count, 0)])
+
+
+def _long(made: TypeTable) -> None:
+    """``zone``: twenty thousand members."""
+    made.structure("zone", 8, [("m", 1, 0)] * 20000)
+
+
+BOMBS = [
+    lambda made: _cycle(made, 1),
+    lambda made: _cycle(made, 2),
+    lambda made: _cycle(made, 40),
+    _wide,
+    _deep,
+    _named,
+]
+
+
+@pytest.mark.parametrize("add", [*BOMBS, _long])
+def test_types_that_have_no_end(add: Callable[[TypeTable], None]) -> None:
+    """Structures in themselves, exponentially many members, deep nesting: an error after a bounded number of reads.
+
+    So it is for each further question, and nothing is answered from half a walk.
+    """
+    made = TypeTable()
+    made.structure("page", 8, [("a", made.integer("int", 4), 0)])
+    add(made)
+    section, reads = made.section(), 0
+    plain = read_of(section)
+
+    def counted(at: int, size: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return plain(at, size)  # type: ignore[operator, no-any-return]
+
+    found = Btf(counted, "little", AT, len(section))
+    found.load(NAMES)
+    for _ in range(50):
+        with pytest.raises(KernelError):
+            found.offset("zone", "b")
+    assert reads < 200_000
+
+
+def test_more_types_of_a_name_than_there_are() -> None:
+    """The first ones are looked at: the list of them is bounded."""
+    made = TypeTable()
+    for _ in range(3000):
+        made.structure("zone", 8, [("a", 1, 0)])
+    found = opened(made.section(), "little")
+    assert found.size("zone") == 8
+    assert sum(1 for _ in found._structures("zone")) < 100
+
+
+def test_more_enumerators_than_there_are() -> None:
+    """An enumeration of 20,000 values is an error, not a walk for each question."""
+    made = TypeTable()
+    made.enumeration("flags", {"a": 1, **{f"m{i}": i for i in range(3)}})
+    made.add("wide", 6, 4, 20000, struct.pack("<2I", made.name("a"), 1) * 20000)
+    found = opened(made.section(), "little")
+    assert found.enumerators("flags")["a"] == 1
+    with pytest.raises(KernelError, match="more members"):
+        found.enumerators("wide")
+
+
+def test_a_name_for_itself() -> None:
+    """An end comes."""
     made = TypeTable()
     made.structure("page", 8, [("a", 1, 0)])
-    loop = made.count + 1
-    made.structure("", 8, [("", loop, 8)])
-    made.structure("zone", 8, [("", loop, 0), ("b", 1, 8)])
     made.alias("counter_t", made.count + 1)
     found = opened(made.section(), "little")
-    assert found.offset("zone", "b") == 8
     with pytest.raises(KernelError, match="leads nowhere"):
         found.size("counter_t")
 
