@@ -93,7 +93,13 @@ class UnsupportedError(FormatError):
 
 
 class ReadError(VmsieveError):
-    """A page that the input describes can't be had; ``offset`` is its physical address."""
+    """A page that the input describes can't be had; ``offset`` is its physical address.
+
+    Attributes:
+        span: Bytes from ``offset`` on that can't be had either: need not be tried; 0 when that is not known.
+    """
+
+    span: int = 0
 
 
 class KernelError(VmsieveError):

@@ -14,7 +14,7 @@ from typing import Protocol
 from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
 from vmsieve.formats.mapping import map_file
 
-__all__ = ["ByteFile", "PlainFile", "read_as", "read_exactly", "read_memory", "seekable"]
+__all__ = ["ByteFile", "PlainFile", "next_data", "read_as", "read_exactly", "read_memory", "seekable"]
 
 
 class ByteFile(Protocol):
@@ -86,6 +86,14 @@ class PlainFile:
             done += got
         return done
 
+    def next_data(self, offset: int) -> int:
+        """See :func:`next_data`: file systems know the holes of files."""
+        try:
+            return os.lseek(self._fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            # EINVAL: this one does not, or it is a device.
+            return self.size if error.errno == errno.ENXIO else offset
+
     def map_at(self, address: int, offset: int, size: int) -> bool:
         """Map ``size`` bytes from ``offset`` on to ``address``, over memory of :func:`mapping.anonymous`.
 
@@ -107,6 +115,12 @@ def seekable(fd: int) -> bool:
     """Whether ``fd`` is something that can be read at random positions: a regular file or a block device."""
     mode = os.fstat(fd).st_mode
     return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
+
+
+def next_data(file: ByteFile, offset: int) -> int:
+    """Where bytes begin at or above ``offset`` that are not known to be zeros, or the end of the file."""
+    known = getattr(file, "next_data", None)
+    return min(int(known(offset)), file.size) if known is not None else offset
 
 
 def read_as(file: ByteFile, place: int, out: memoryview, at: int, name: str) -> int:

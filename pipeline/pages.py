@@ -94,8 +94,8 @@ class Pages:
             paddr = (self._base + first) * size
             try:
                 source.read_into(paddr, view[done * size : (done + pages) * size])
-            except ReadError:
-                self._read_singly(source, paddr, done, pages)
+            except ReadError as error:
+                self._read_singly(source, paddr, done, pages, error)
             done += pages
 
     def _map(self, source: Source) -> bool:
@@ -108,12 +108,17 @@ class Pages:
             at += pages * size
         return True
 
-    def _read_singly(self, source: Source, paddr: int, done: int, pages: int) -> None:
+    def _read_singly(self, source: Source, paddr: int, done: int, pages: int, failed: ReadError) -> None:
         """Read a span page by page: what is readable of it is not given up."""
         view, size = self.raw, self.page_size
+        first = done + ((failed.offset or 0) - paddr) // size
+        hopeless = range(first, first + failed.span // size)
         for k in range(self.count):
             place = self.index[k]
             if not done <= place < done + pages:
+                continue
+            if place in hopeless:
+                self.bad.append(k)
                 continue
             try:
                 source.read_into(paddr + (place - done) * size, view[place * size : (place + 1) * size])

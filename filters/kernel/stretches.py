@@ -77,12 +77,14 @@ def _read(source: Source, at: int, out: memoryview, page: int) -> None:
     try:
         source.read_into(at, out)
         return
-    except ReadError:
+    except ReadError as error:
         stored = _stored(source, at)
+        first = ((error.offset or 0) - at) // page
+        hopeless = range(first, first + error.span // page)
     for number in range(len(out) // page):
         part = out[number * page : (number + 1) * page]
         try:
-            if stored[number >> 3] >> (number & 7) & 1:
+            if stored[number >> 3] >> (number & 7) & 1 and number not in hopeless:
                 source.read_into(at + number * page, part)
                 continue
         except ReadError:

@@ -18,6 +18,8 @@ __all__ = ["FramedFile", "Index"]
 
 #: Bytes of content that are kept for the next read.
 _CACHE_BYTES: Final = 16 << 20
+#: Bytes that a piece of zeros packs into at the most, for it to be known by them.
+_ZEROS_MOST: Final = 1 << 15
 
 
 class Index:
@@ -97,6 +99,8 @@ class FramedFile:
         #: By number of the piece, the one that was used last at the end.
         self._cache: dict[int, _Unpacked] = {}
         self._cached = 0
+        #: A piece of zeros as it is packed: the next one is known by it.
+        self._zeros = b""
 
     def read_into(self, offset: int, out: memoryview) -> int:
         """See :class:`vmsieve.formats.files.ByteFile`.
@@ -116,6 +120,18 @@ class FramedFile:
             out[at - offset : stop - offset] = content[at - start : stop - start]
             at = stop
         return max(0, end - offset)
+
+    def next_data(self, offset: int) -> int:
+        """See :func:`vmsieve.formats.files.next_data`: pieces that are packed like one of zeros are zeros."""
+        number = bisect_right(self._index.starts, offset) - 1
+        following = number
+        while self._zeros and following < len(self._index.sizes) and self._is_zeros(following):
+            following += 1
+        return offset if following == number else self._index.starts[following]
+
+    def _is_zeros(self, number: int) -> bool:
+        size = self._index.sizes[number]
+        return size == len(self._zeros) and some(self._outer, self._index.places[number], size) == self._zeros
 
     def _content(self, number: int) -> bytes | memoryview:
         """The content of a piece; unpacked once, however many threads ask for it."""
@@ -157,6 +173,8 @@ class FramedFile:
             raise ReadError(error.message) from error
         if len(content) != size:
             raise ReadError(f"damaged {self._frame.title} frame: it holds more or less than it should")
+        if not self._zeros and packed <= _ZEROS_MOST and not any(content):
+            self._zeros = data
         return content
 
     def close(self) -> None:

@@ -116,6 +116,13 @@ class UnpackedFile:
             ) from error
         return done
 
+    def next_data(self, offset: int) -> int:
+        """See :func:`vmsieve.formats.files.next_data`."""
+        try:
+            return os.lseek(self._file.fileno(), offset, os.SEEK_DATA)
+        except OSError as error:
+            return self.size if error.errno == errno.ENXIO else offset
+
     def close(self) -> None:
         """Close the framed file too."""
         self._file.close()

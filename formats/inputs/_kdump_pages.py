@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.bitmap import address_of, cut_bits
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import ReadError
+from vmsieve.formats.files import next_data
 from vmsieve.formats.kernels import descriptors as plan
 from vmsieve.formats.kernels.bits import count_bits
 from vmsieve.formats.kernels.pack import unpack_pages
@@ -26,6 +27,9 @@ BLOCK: Final = 1 << 15
 _BLOCK_BYTES: Final = BLOCK // 8
 #: Bitmap blocks read at a time when they are counted.
 _STEP: Final = 64
+#: Shortest hole in a file, in bytes, that is not read: a bitmap of less costs nothing, and not all file systems have
+#: told the truth.
+_HOLE_LEAST: Final = 16 << 20
 #: Bytes of pages that are unpacked at a time, and that are kept for small reads.
 _BATCH_BYTES: Final = 1 << 20
 _CACHE_BYTES: Final = 256 << 10
@@ -39,7 +43,7 @@ _REASONS: Final = {
 
 
 class PageMap:
-    """The two bitmaps of a file, left where they are, and the rank of each block: 8 bytes for 32768 pages.
+    """The two bitmaps of a file, left where they are, and an index of their blocks: 10 bytes for 32768 pages.
 
     Each file of a split dump has the bitmaps of all of it; it stores the pages of its own part.
 
@@ -48,17 +52,42 @@ class PageMap:
     """
 
     def __init__(self, file: ByteFile, header: KdumpHeader) -> None:
-        """Count the bits of the bitmap of stored pages, in one pass."""
+        """Count the bits of both bitmaps, in one pass each."""
         self._file = file
         self._header = header
         self._size = -(-header.pages // 8)
-        self._ranks = (c_uint64 * -(-header.pages // BLOCK))()
-        self.count = 0
-        for first in range(0, len(self._ranks), _STEP):
-            blocks = min(_STEP, len(self._ranks) - first)
-            bits = self.bits(header.stored, first * BLOCK, blocks * BLOCK)
-            ranks = addressof(self._ranks) + first * 8
-            self.count = plan.rank_blocks(address_of(bits), blocks, _BLOCK_BYTES // 8, self.count, ranks)
+        blocks = -(-header.pages // BLOCK)
+        self._ranks = (c_uint64 * blocks)()
+        #: For each block 1 if any of its pages is stored; and if any exists.
+        self._stored = bytearray(blocks)
+        self.count = self._rank(header.stored, addressof(self._ranks), self._stored)
+        self._exists = bytearray(self._stored)
+        if header.exists != header.stored:
+            self._rank(header.exists, 0, self._exists)
+
+    def _rank(self, place: int, ranks: int, filled: bytearray) -> int:
+        """Index the bitmap at ``place``, without what the file says is zero; returns how many bits are set."""
+        found, first, blocks, words = 0, 0, len(filled), _BLOCK_BYTES // 8
+        while first < blocks:
+            hole = next_data(self._file, place + first * _BLOCK_BYTES) - place - first * _BLOCK_BYTES
+            if hole >= _HOLE_LEAST:
+                count = min(hole // _BLOCK_BYTES, blocks - first)
+                plan.rank_blocks(0, count, 0, found, ranks and ranks + first * 8, 0)
+            else:
+                count = min(_STEP, blocks - first)
+                bits = self.bits(place, first * BLOCK, count * BLOCK)
+                to = address_of(filled) + first
+                found = plan.rank_blocks(address_of(bits), count, words, found, ranks and ranks + first * 8, to)
+            first += count
+        return found
+
+    def next_block(self, block: int, *, stored: bool) -> int:
+        """The first block from ``block`` on of which any page exists, or is ``stored``; -1 if there is none."""
+        return (self._stored if stored else self._exists).find(1, block)
+
+    def last_block(self) -> int:
+        """The last block of which any page exists; -1 if there is none."""
+        return self._exists.rfind(1)
 
     def bits(self, place: int, first_pfn: int, count: int) -> bytearray:
         """Bits of the bitmap at ``place``; both numbers are multiples of 8. Pages that can't be have none."""
@@ -198,7 +227,12 @@ class PageReader:
             self._read(pfn, place, self._page_size, size)
             self._plan[1] = size
         if pages == 0:
-            raise self._error(_REASONS[self._plan[2]], pfn)
+            error = self._error(_REASONS[self._plan[2]], pfn)
+            if self._plan[2] == plan.MISSING and not any(
+                memoryview(self._descriptors)[: count * kdump.DESCRIPTOR_SIZE]
+            ):
+                error.span = count * self._page_size
+            raise error
         return pages
 
     def _fetch(self, pfn: int) -> None:

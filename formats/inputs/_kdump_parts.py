@@ -88,6 +88,15 @@ class _Pages(PageMap):
         self._parts = parts
         self.count = sum(part.pages.count for part in parts)
 
+    def next_block(self, block: int, *, stored: bool) -> int:
+        """See :class:`PageMap`: of any of the files."""
+        found = (part.pages.next_block(block, stored=stored) for part in self._parts)
+        return min((block for block in found if block >= 0), default=-1)
+
+    def last_block(self) -> int:
+        """See :class:`PageMap`: of any of the files."""
+        return max(part.pages.last_block() for part in self._parts)
+
     def both(self, first_pfn: int, count: int) -> tuple[bytearray, bytearray]:
         """Pages that exist, and pages that are stored in any of the files."""
         exists, stored = self._parts[0].pages.both(first_pfn, count)

@@ -41,6 +41,11 @@ class PiecedFile:
             at, i = stop, i + 1
         return max(0, end - offset)
 
+    def next_data(self, offset: int) -> int:
+        """See :func:`vmsieve.formats.files.next_data`."""
+        i = self._pieces.find(offset)
+        return max(offset, self._pieces.starts[i]) if i < len(self._pieces.starts) else self.size
+
     def close(self) -> None:
         """Close the file around it."""
         self._outer.close()

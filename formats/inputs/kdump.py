@@ -159,11 +159,20 @@ class KdumpSource(Source):
 
     def _find_end(self) -> int:
         """One above the highest page frame that exists."""
-        for first in range((self.head.pages - 1) // BLOCK * BLOCK, -1, -BLOCK):
-            exists = int.from_bytes(self.pages.both(first, BLOCK)[0], "little")
-            if exists:
-                return first + exists.bit_length()
-        return 0
+        first = self.pages.last_block() * BLOCK
+        return first + int.from_bytes(self.pages.both(first, BLOCK)[0], "little").bit_length() if first >= 0 else 0
+
+    def next_memory(self, paddr: int) -> int:
+        """See :class:`Source`."""
+        return self._next(paddr, stored=False)
+
+    def next_data(self, paddr: int) -> int:
+        """See :class:`Source`."""
+        return self._next(paddr, stored=True)
+
+    def _next(self, paddr: int, *, stored: bool) -> int:
+        block = self.pages.next_block(paddr // self._size // BLOCK, stored=stored)
+        return max(paddr, block * BLOCK * self._size) if block >= 0 else self.end()
 
     def ranges(self) -> Iterator[MemoryRange]:
         """See :class:`Source`."""
@@ -182,7 +191,9 @@ class KdumpSource(Source):
 
     def _runs(self) -> Iterator[tuple[bool, int, int]]:
         """Runs of existing pages of one block: whether they are stored, the first page, one above the last."""
-        for base in range(0, self.head.pages, BLOCK):
+        block = -1
+        while (block := self.pages.next_block(block + 1, stored=False)) >= 0:
+            base = block * BLOCK
             both = self.pages.both(base, BLOCK)
             exists, stored = (address_of(bits) for bits in both)
             at = find_bit(exists, 0, BLOCK, 1)

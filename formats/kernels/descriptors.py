@@ -6,7 +6,7 @@ from typing import Final
 
 from vmsieve.formats.kernels import inline, kernel
 from vmsieve.formats.kernels.bits import ones
-from vmsieve.formats.kernels.primitives import load8, load32, load64, store32, store64, swap32, swap64
+from vmsieve.formats.kernels.primitives import load8, load32, load64, store8, store32, store64, swap32, swap64
 from vmsieve.formats.outputs import UNREADABLE
 
 __all__ = [
@@ -28,21 +28,26 @@ _ALL: Final = 0xFFFFFFFFFFFFFFFF
 
 
 @kernel
-def rank_blocks(bitmap: int, blocks: int, words: int, before: int, out: int) -> int:
+def rank_blocks(bitmap: int, blocks: int, words: int, before: int, out: int, filled: int) -> int:
     """Store, for each block of a bitmap, how many bits are set before it; returns that of the block after the last.
 
     Args:
         bitmap: Address of the bitmap.
         blocks: Blocks.
-        words: 64-bit words a block.
+        words: 64-bit words a block; 0: all blocks are empty.
         before: Bits set before the first block.
-        out: Address of ``blocks`` 64-bit words.
+        out: Address of ``blocks`` 64-bit words; 0: they are not wanted.
+        filled: Address of ``blocks`` bytes; those of blocks that have a bit set become 1, the others stay.
     """
     for i in range(blocks):
-        store64(out, i * 8, before)
+        if out != 0:
+            store64(out, i * 8, before)
+        start = before
         at = bitmap + i * words * 8
         for j in range(words):
             before += ones(load64(at, j * 8))
+        if before != start:
+            store8(filled, i, 1)
     return before
 
 

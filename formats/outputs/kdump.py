@@ -131,8 +131,9 @@ class KdumpWriter(Writer):
         if stored != len(batch.data) or (zeros and not self._zero):
             raise AssertionError(f"{stored} bytes of pages in {len(batch.data)}, {zeros} zero pages")
         self._place.put(self._at, batch.data)
-        place = self._descriptors + self._pages * kdump.DESCRIPTOR_SIZE
-        self._place.put(place, table, unit=kdump.DESCRIPTOR_SIZE)
+        if missing < batch.count:
+            place = self._descriptors + self._pages * kdump.DESCRIPTOR_SIZE
+            self._place.put(place, table, unit=kdump.DESCRIPTOR_SIZE)
         self._at += stored
         self._pages += batch.count
         self._missing += missing

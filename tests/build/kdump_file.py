@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tests.build.notes import ORDERS
 from tests.build.packing import FLAGS, pack
 from tests.build.pages import PAGE, Page, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass
@@ -66,6 +70,32 @@ class Kdump:
         head = self._main(sub_blocks, len(maps) // size, limit).ljust(size, b"\0")
         sub = (self._sub(limit) + extra).ljust(sub_blocks * size, b"\0")
         return head + sub + maps + table + data
+
+    def pieces(self) -> list[tuple[int, bytes]]:
+        """The file without the zeros of its bitmaps, which may be of any size: what lies where."""
+        size, limit, extra = self.page_size, self.pages[-1].pfn + 1, self._extra()
+        bitmap = -(-limit // (8 * size)) * size
+        exists: dict[int, bytearray] = {}
+        stored: dict[int, bytearray] = {}
+        for page in self.pages:
+            for bits in (exists, stored) if page.kind != "exclude" else (exists,):
+                block = bits.setdefault(page.pfn // (8 * size), bytearray(size))
+                block[page.pfn // 8 % size] |= 1 << page.pfn % 8
+        sub_blocks = -(-(104 + len(extra)) // size)
+        start = (1 + sub_blocks) * size
+        table, data = self._data(start + 2 * bitmap)
+        found = [(0, self._main(sub_blocks, 2 * bitmap // size, limit)), (size, self._sub(limit) + extra)]
+        for at, bits in ((start, exists), (start + bitmap, stored)):
+            found += [(at + number * size, bytes(block)) for number, block in sorted(bits.items())]
+        return [*found, (start + 2 * bitmap, table + data)]
+
+    def write_sparse(self, path: Path) -> Path:
+        """Write the file; the zeros of its bitmaps are holes."""
+        with path.open("wb") as file:
+            for at, data in self.pieces():
+                file.seek(at)
+                file.write(data)
+        return path
 
     def _extra(self) -> bytes:
         """What follows the sub-header: notes, then the VMCOREINFO text."""

@@ -25,13 +25,19 @@ def bit(bitmap: bytes | bytearray, number: int) -> int:
 @settings(deadline=None, max_examples=60)
 @given(st.binary(min_size=96, max_size=96), st.integers(1, 3), st.integers(0, 2**40))
 def test_ranks_are_the_bits_counted_one_by_one(backend: str, bitmap: bytes, words: int, before: int) -> None:
-    """The rank of each block, and of the one after the last."""
+    """The rank of each block, and of the one after the last; which blocks have any bit; blocks that are all empty."""
     blocks = 12 // words
     out = array("Q", bytes(8 * blocks))
-    data = bytearray(bitmap)
-    found = on(backend, kernels.rank_blocks)(address_of(data), blocks, words, before, address_of(memoryview(out)))
-    expected = [before + sum(bit(bitmap, i) for i in range(64 * words * n)) for n in range(blocks + 1)]
+    data, filled = bytearray(bitmap[:64] + bytes(32)), bytearray(blocks)
+    places = address_of(memoryview(out)), address_of(filled)
+    rank = on(backend, kernels.rank_blocks)
+    found = rank(address_of(data), blocks, words, before, *places)
+    expected = [before + sum(bit(data, i) for i in range(64 * words * n)) for n in range(blocks + 1)]
     assert [*out, found] == expected
+    assert [bool(one) for one in filled] == [a < b for a, b in zip(expected, expected[1:])]
+    assert rank(address_of(data), blocks, words, before, 0, places[1]) == found
+    assert rank(0, blocks, 0, before, *places) == before
+    assert list(out) == [before] * blocks
 
 
 @BACKENDS
