@@ -333,18 +333,14 @@ class Classifier:
         self.unread += count
         self.weaker = True
 
-    def sieve(self, first_pfn: int, kept: bytearray, histogram: Histogram, readable: bytearray | None = None) -> None:
+    def sieve(self, first_pfn: int, kept: bytearray, histogram: Histogram, found: bytearray | None = None) -> None:
         """Clear the bits of dropped page frames in ``kept``, whose first bit is ``first_pfn``.
 
-        ``histogram`` counts the page frames that were set and have a class, 0 included. ``readable``: a bitmap in which
-        only what every level drops is cleared; right if the classifier is thorough.
+        ``histogram`` counts the page frames that were set and have a class, 0 included. ``found``: a byte for each page
+        frame, set to its class.
         """
-        address, scrap = address_of(kept), Histogram()
-        always = dropping(self.rules, 0)
-        end_pfn = first_pfn + len(kept) * 8
-        for pfn, classes, count in self.classify(first_pfn, end_pfn):
+        address = address_of(kept)
+        for pfn, classes, count in self.classify(first_pfn, first_pfn + len(kept) * 8):
             kernels.apply_classes(address_of(classes), count, address, pfn - first_pfn, self.drop, histogram.address)
-            if readable is not None:
-                kernels.apply_classes(
-                    address_of(classes), count, address_of(readable), pfn - first_pfn, always, scrap.address
-                )
+            if found is not None:
+                found[pfn - first_pfn : pfn - first_pfn + count] = classes[:count]

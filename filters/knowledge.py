@@ -52,7 +52,7 @@ class Knowledge:
         problem: Why ``memmap`` is None; None if it is not.
         notes: Sentences on what was found odd on the way.
         phys_base: What a kdump sub-header calls so; 0 where there is none.
-        uncut: The kernel's last struct page may not be where its memory ends.
+        uncut: The kernel's last struct page may not be where its memory ends: see :meth:`covered_end`.
     """
 
     page_size: int
@@ -66,12 +66,16 @@ class Knowledge:
     uncut: bool = False
 
     def max_pfn(self, end: int) -> int:
-        """One above the highest page frame worth looking at, of memory that ends at physical address ``end``.
+        """One above the highest page frame of memory that ends at physical address ``end``."""
+        return -(-end // self.page_size)
 
-        What lies above the kernel's last struct page is not its memory: left out by ``mem=``, or firmware and devices
-        that a hypervisor dumps too. makedumpfile leaves it out likewise.
+    def covered_end(self, end: int) -> int:
+        """The end of the memory that makedumpfile looks at, as :meth:`max_pfn`: it cuts at the last memory section.
+
+        Memory above has no struct pages: it was left out by ``mem=``, is firmware or a device that a hypervisor dumps
+        too, or is another kernel's.
         """
-        top = -(-end // self.page_size)
+        top = self.max_pfn(end)
         if self.memmap is None or self.memmap.damaged or not self.memmap.end_pfn or self.uncut:
             return top
         return min(top, self.memmap.end_pfn)

@@ -119,8 +119,8 @@ class DevMemSource(Source):
         """See :class:`Source`."""
         bits = 0
         for start, end in self._ranges:
-            first = min(max(-(-start // page_size) - first_pfn, 0), count)
-            last = min(max(end // page_size - first_pfn, first), count)
+            first = min(max(start // page_size - first_pfn, 0), count)
+            last = min(max(-(-end // page_size) - first_pfn, first), count)
             bits |= (1 << last) - (1 << first)
         found = bits.to_bytes(count // 8, "little")
         return bytearray(found), bytearray(found)

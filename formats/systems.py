@@ -82,7 +82,8 @@ def choose(source: Source, select: str | None) -> Source:
     from vmsieve.formats.inputs._s390 import complete, keep_own_registers, notes, parse_notes
 
     if select == "prod":
-        pieces = [_Piece(0, size, base), _Piece(size, base, 0), _Piece(base + size, max(source.end(), base + size), 0)]
+        end = -(-max(source.end(), base + size) // _PAGE) * _PAGE
+        pieces = [_Piece(0, size, base), _Piece(size, base, 0), _Piece(base + size, end, 0)]
         selected = SelectedSource(source, pieces, SYSTEMS[select])
         selected.header["memory_of_the_kdump_kernel"] = told
         complete(selected, None)

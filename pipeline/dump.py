@@ -12,6 +12,7 @@ from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import note_place, vmcoreinfo_place, with_text
 from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.systems import open_system
+from vmsieve.pipeline.account import survey
 from vmsieve.pipeline.copy import Copied, copy_pages
 from vmsieve.pipeline.pool import usable_cores
 from vmsieve.pipeline.report import Report
@@ -66,8 +67,10 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         target = _target(plan, form)
         stack.push(target.__exit__)
         with report.stage("classify"):
-            scanned = scan(source, knowledge, plan.level, progress, form.bridge)
+            scanned = scan(source, knowledge, plan.level, progress, form.bridge, whole=plan.whole)
+            report.survey = survey(source, knowledge.page_size, whole=plan.whole)
         report.scanned(scanned)
+        report.left_out += source.passed_over
         if plan.insist and scanned.weaker:
             raise WeakerError(f"less would be left out than level {plan.level} asks for", hint=report.notes[-1])
         if not form.tells_absent and scanned.kept.count() < scanned.exists.count():
@@ -124,6 +127,7 @@ def _write(
             report.incomplete, report.stopped = True, report.stopped or error
             report.full |= error.full
             report.notes.append(f"the dump could not be finished: {error}")
+    report.balance()
     report.bytes_out = target.size()
     if report.stopped is not None and not report.bytes_out:
         # Pages were copied, and what gathers them (a frame, a pipe) got rid of none.

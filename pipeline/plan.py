@@ -31,6 +31,7 @@ class Plan:
         facts: What is believed of the kernel first, one of :data:`vmsieve.filters.knowledge.FACTS`.
         insist: A dump that would leave out less than ``level`` asks for is an error, before the first byte is written.
         durable: The output is on its medium before it is marked whole, and when it is finished.
+        whole: All memory counts; else what makedumpfile leaves out is left out (:func:`vmsieve.pipeline.scan.scan`).
         split: Files that the dump is shared out among, instead of being written to ``output``.
     """
 
@@ -51,6 +52,7 @@ class Plan:
     facts: str = "note"
     insist: bool = False
     durable: bool = False
+    whole: bool = True
     split: tuple[str, ...] = ()
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from vmsieve.filters.rules import rules
 from vmsieve.formats.contexts import contextmanager
 from vmsieve.formats.records import field, record
+from vmsieve.pipeline.account import Survey
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.formats.errors import OutputError
+    from vmsieve.formats.inputs import LeftOut
     from vmsieve.pipeline.copy import Copied
     from vmsieve.pipeline.scan import Scan
     from vmsieve.pipeline.signals import Interrupted
@@ -40,9 +42,14 @@ class Report:
         page_size: Bytes.
         total: Page frames from 0 to the highest.
         existing: Page frames that the machine had.
+        chosen: Page frames that were to be written.
+        uncovered: Page frames that no struct page covers: they are kept.
+        survey: What the input stores.
+        left_out: Stored memory that nobody asked to leave out, and why it is.
         absent: Of those, the ones that the input did not hold.
         dropped: Page frames left out, by rule name; zero pages among them, though they keep their place.
         bridged: Page frames counted as left out that are in the output all the same, to fill short gaps (ELF).
+        left_in: The same, by rule name.
         kept: Page frames whose data is in the output.
         unreadable: Page frames that should be, but could not be read.
         bytes_in: Of page data read.
@@ -62,9 +69,14 @@ class Report:
     page_size: int = 4096
     total: int = 0
     existing: int = 0
+    chosen: int = 0
+    uncovered: int = 0
+    survey: Survey = field(default_factory=Survey)
+    left_out: list[LeftOut] = field(default_factory=list)
     absent: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     bridged: int = 0
+    left_in: dict[str, int] = field(default_factory=dict)
     kept: int = 0
     unreadable: int = 0
     bytes_in: int = 0
@@ -94,7 +106,10 @@ class Report:
         self.existing = scan.exists.count()
         self.absent = self.existing - scan.stored.count()
         self.dropped = dict(scan.counts)
-        self.bridged = scan.bridged
+        self.chosen = scan.kept.count()
+        self.uncovered = scan.uncovered
+        self.left_out += scan.left_out
+        self.bridged, self.left_in = scan.bridged, scan.left_in
         self.weaker |= scan.weaker
         self.notes += scan.notes
 
@@ -105,11 +120,40 @@ class Report:
         self.unreadable = copied.unreadable
         self.bytes_in = (copied.pages - copied.unreadable) * self.page_size
 
+    def account(self) -> dict[str, Any]:
+        """What became of each byte that the input stores; ``"unaccounted"`` is 0 if that adds up.
+
+        Stored bytes, and the zeros that fill up pages stored in part, are in exactly one of the other figures.
+        """
+        size, survey = self.page_size, self.survey
+        classes = {name: (count - self.left_in.get(name, 0)) * size for name, count in self.dropped.items()}
+        became = {
+            "kept": self.kept * size,
+            "unreadable": self.unreadable * size,
+            "unwritten": (self.chosen - self.kept - self.dropped.get("zero", 0) - self.unreadable) * size,
+        }
+        total = sum(became.values()) + sum(classes.values()) + sum(one.size for one in self.left_out)
+        return {
+            "stored": survey.stored,
+            "filled": survey.filled,
+            **became,
+            "classes": classes,
+            "left_out": [vars(one) for one in self.left_out],
+            "unaccounted": survey.stored + survey.filled - total,
+        }
+
+    def balance(self) -> None:
+        """Say it if the account of a written dump does not add up."""
+        lacking = self.account()["unaccounted"]
+        if lacking:
+            self.weaker = True
+            self.notes.append(f"the account of memory does not add up: {lacking} bytes are not accounted for")
+
     def exit_status(self) -> int:
         """The exit status that says how it went."""
         if self.incomplete:
             return EXIT_INCOMPLETE
-        return EXIT_WEAKER if self.weaker else EXIT_OK
+        return EXIT_WEAKER if self.weaker or self.left_out else EXIT_OK
 
     def json(self) -> dict[str, Any]:
         """For machines. Keys stay; new ones may come."""
@@ -135,13 +179,20 @@ class Report:
             "seconds": {name: round(seconds, 6) for name, seconds in self.seconds.items()},
             "notes": self.notes,
             "details": self.details,
+            "uncovered": self.uncovered,
+            "partial": self.survey.partial,
+            "account": self.account(),
         }
 
     def lines(self) -> list[str]:
         """For people."""
         rows = [("Page frames", self.total), ("Memory holes", self.total - self.existing)]
-        if self.absent:
-            rows.append(("Not in the input", self.absent))
+        odd = (
+            ("Not in the input", self.absent),
+            ("Stored in part, zeros added", self.survey.partial),
+            ("Pages without struct pages", self.uncovered),
+        )
+        rows += [row for row in odd if row[1]]
         rows += [(rule.title, self.dropped[rule.name]) for rule in rules() if rule.name in self.dropped]
         if self.bridged:
             rows.append(("Left in, between others", self.bridged))

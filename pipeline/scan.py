@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.check import Doubts
 from vmsieve.filters.classify import Classifier
-from vmsieve.filters.histogram import Histogram, tally
+from vmsieve.filters.histogram import Histogram, dropping, tally
+from vmsieve.filters.kernels.classify import apply_classes, count_missing
 from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
 from vmsieve.formats.errors import VmsieveError
-from vmsieve.formats.kernels.bits import bridge_gaps
+from vmsieve.formats.kernels.bits import bridge_gaps, count_bits
 from vmsieve.formats.records import field, record
+from vmsieve.pipeline.account import beyond, partial_pages, taken_together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmsieve.filters.kernel.memmap import MemMap
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
     from vmsieve.filters.knowledge import Knowledge
-    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.inputs import LeftOut, Source
     from vmsieve.pipeline.progress import Progress
 
 __all__ = ["Scan", "blocks_with_memory", "looks_at_struct_pages", "open_classifier", "scan"]
@@ -37,7 +41,10 @@ class Scan:
         stored: Page frames that the input holds.
         kept: Page frames that go into the output.
         counts: Pages dropped, by rule name.
+        uncovered: Page frames that the input holds and that no struct page covers: they are kept.
+        left_out: Stored memory that nobody asked to leave out, and why it is.
         bridged: Dropped page frames that go into the output all the same, to fill short gaps.
+        left_in: The same, by rule name.
         weaker: Less was dropped than the level asks for.
         notes: Sentences on why, and on what else was odd.
         doubts: What it does not rely on.
@@ -48,7 +55,10 @@ class Scan:
     stored: Bitmap = field(default_factory=Bitmap)
     kept: Bitmap = field(default_factory=Bitmap)
     counts: dict[str, int] = field(default_factory=dict)
+    uncovered: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
     bridged: int = 0
+    left_in: dict[str, int] = field(default_factory=dict)
     weaker: bool = False
     notes: list[str] = field(default_factory=list)
     doubts: Doubts | None = None
@@ -89,16 +99,19 @@ def looks_at_struct_pages(level: int, info: VmcoreInfo) -> bool:
     return bool(level & ~1) or info.number("PG_hwpoison") is not None
 
 
-def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int = 0) -> Scan:
+def scan(
+    source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int = 0, *, whole: bool = True
+) -> Scan:
     """Look at every page frame once, and at every struct page once.
 
     A level that needs no struct page (0, 1) still drops what is dropped always: poisoned and offline pages, but see
     :func:`looks_at_struct_pages`. ``bridge``:
-    fewer dropped pages than that in a row are kept, unless reading them could do harm.
+    fewer dropped pages than that in a row are kept, unless reading them could do harm. ``whole``: all memory counts;
+    else what makedumpfile leaves out is left out, see :func:`_as_makedumpfile`.
     """
     doubts = Doubts()
     for _ in range(_ROUNDS):
-        result, classifier = _scan_once(source, knowledge, level, progress, bridge, doubts)
+        result, classifier = _scan_once(source, knowledge, level, progress, bridge, doubts, whole=whole)
         if classifier is None:
             result.weaker = bool(level & ~1)
             return result
@@ -107,7 +120,7 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress, b
         knowledge.uncut |= doubts.uncut
     else:
         knowledge.memmap, knowledge.problem = None, "each look at its struct pages finds more that can't be"
-        return scan(source, knowledge, level, progress, bridge)
+        return scan(source, knowledge, level, progress, bridge, whole=whole)
     classifier.conclude()
     result.doubts = doubts
     result.weaker = classifier.weaker or (bool(level & ~1) and bool(knowledge.memmap and knowledge.memmap.damaged))
@@ -116,10 +129,11 @@ def scan(source: Source, knowledge: Knowledge, level: int, progress: Progress, b
 
 
 def _scan_once(
-    source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int, doubts: Doubts
+    source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int, doubts: Doubts, *, whole: bool
 ) -> tuple[Scan, Classifier | None]:
-    max_pfn = knowledge.max_pfn(source.end())
-    result, histogram = Scan(max_pfn), Histogram()
+    max_pfn = knowledge.max_pfn(source.end()) if whole else knowledge.covered_end(source.end())
+    result, histogram, left_in = Scan(max_pfn), Histogram(), Histogram()
+    partial = [] if whole else _as_makedumpfile(source, knowledge.page_size, result)
     classifier = open_classifier(knowledge, level, result.notes, thorough=bridge > 0, doubts=doubts)
     progress.step("Classifying pages", max_pfn, knowledge.page_size)
     done = 0
@@ -127,22 +141,73 @@ def _scan_once(
         for bitmap in (result.exists, result.stored, result.kept):
             bitmap.skip(first // BLOCK - len(bitmap))
         exists, stored = source.memory_bits(first, BLOCK, knowledge.page_size)
-        cut_bits(exists, max_pfn - first)
-        cut_bits(stored, max_pfn - first)
+        for bits in (exists, stored):
+            cut_bits(bits, max_pfn - first)
+            _clear_bits(bits, first, partial)
+        result.uncovered += _uncovered(stored, first, knowledge.memmap)
         result.exists.append(exists)
         result.stored.append(stored)
-        kept, readable = stored, bytearray(stored) if bridge else None
-        if classifier is not None:
-            classifier.sieve(first, kept, histogram, readable)
-        if readable is not None:
-            result.bridged += bridge_gaps(address_of(kept), address_of(readable), BLOCK, bridge)
-        result.kept.append(kept)
+        if classifier is not None and bridge:
+            result.bridged += _sieve_and_bridge(classifier, first, stored, histogram, left_in, bridge)
+        elif classifier is not None:
+            classifier.sieve(first, stored, histogram)
+        result.kept.append(stored)
         progress.advance(min(first + BLOCK, max_pfn) - done)
         done = min(first + BLOCK, max_pfn)
     if classifier is not None:
-        result.counts = tally(histogram, classifier.rules, level)
-        del result.counts["kept"]
+        result.counts, result.left_in = (tally(found, classifier.rules, level) for found in (histogram, left_in))
+        del result.counts["kept"], result.left_in["kept"]
     return result, classifier
+
+
+def _sieve_and_bridge(
+    classifier: Classifier, first: int, kept: bytearray, histogram: Histogram, left_in: Histogram, bridge: int
+) -> int:
+    """Sieve a block, then put back pages that fill short gaps; returns how many, ``left_in`` counts them by class.
+
+    Pages that every level drops are not put back: reading them could do harm.
+    """
+    readable, classes, always = bytearray(kept), bytearray(BLOCK), dropping(classifier.rules, 0)
+    uncounted = Histogram()
+    classifier.sieve(first, kept, histogram, classes)
+    apply_classes(address_of(classes), BLOCK, address_of(readable), 0, always, uncounted.address)
+    before = bytearray(kept)
+    bridged = bridge_gaps(address_of(kept), address_of(readable), BLOCK, bridge)
+    if bridged:
+        count_missing(address_of(classes), address_of(kept), address_of(before), BLOCK, left_in.address)
+    return bridged
+
+
+def _as_makedumpfile(source: Source, page_size: int, result: Scan) -> list[int]:
+    """Leave out what makedumpfile does: memory above the last memory section, and pages that are stored in part.
+
+    Linux uses no page frame that is memory only in part (``for_each_mem_pfn_range``, mm/memblock.c): the odd end of
+    conventional memory on a PC (0x9fc00) is the usual case. Returns these page frames.
+    """
+    end = result.max_pfn * page_size
+    partial = [(start, start + size) for start, size in partial_pages(source.ranges(), page_size) if start < end]
+    result.left_out += taken_together(partial, "only a part of the page is stored")
+    result.left_out += beyond(source.ranges(), end, "it lies above the kernel's last memory section")
+    return [start // page_size for start, _ in partial]
+
+
+def _clear_bits(bits: bytearray, first: int, pfns: list[int]) -> None:
+    """Clear the bits of ``pfns``, ascending, in a block from page frame ``first`` on."""
+    for pfn in pfns[bisect_left(pfns, first) : bisect_left(pfns, first + BLOCK)]:
+        bits[pfn - first >> 3] &= ~(1 << (pfn & 7))
+
+
+def _uncovered(stored: bytearray, first: int, memmap: MemMap | None) -> int:
+    """How many of the page frames of a block, from ``first`` on, have no struct page."""
+    if memmap is None:
+        return 0
+    found = count_bits(address_of(stored), len(stored))
+    for run in memmap.runs(first, first + BLOCK):
+        low, high = run.first_pfn - first, run.first_pfn - first + run.count
+        bits = stored[low // 8 : -(-high // 8)]
+        cut_bits(bits, high - low // 8 * 8, low % 8)
+        found -= count_bits(address_of(bits), len(bits))
+    return found
 
 
 def blocks_with_memory(max_pfn: int, page_size: int, *sources: Source) -> Iterator[int]:

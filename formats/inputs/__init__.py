@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
 
 __all__ = [
-    "Container", "Cpu", "InputFormat", "LargeNote", "MemoryRange", "Source", "VirtualRange", "formats", "input_paths",
-    "open_file", "open_source",
+    "Container", "Cpu", "InputFormat", "LargeNote", "LeftOut", "MemoryRange", "Source", "VirtualRange", "formats",
+    "input_paths", "open_file", "open_source",
 ]  # fmt: skip
 
 #: How much of a file a probe is shown.
@@ -41,6 +41,26 @@ class MemoryRange:
     start: int
     end: int
     stored_end: int
+
+
+@record(frozen=True)
+class LeftOut:
+    """Stored memory that is left out though no dump level asked for it.
+
+    Attributes:
+        start: Its lowest physical address.
+        end: One above its highest.
+        size: Bytes; less than the range where only parts of that are meant.
+        reason: Why, for a sentence that begins with the range.
+    """
+
+    start: int
+    end: int
+    size: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.size} bytes in {self.start:#x} - {self.end - 1:#x} are left out: {self.reason}"
 
 
 @record(frozen=True)
@@ -103,6 +123,7 @@ class Source(ABC):
         compressed: Pages are stored packed, so that reading a page that is not needed costs as much as one that is.
         header: Facts of the format's own header, for people (``info``): name and value.
         oddities: Sentences on what is unusual about the file.
+        passed_over: Memory that the file stores and that this reader can't take.
         utsname: sysname, nodename, release, version, machine, domainname, if the format's header has them.
         crash_time: Seconds since 1970, if the format's header has it.
         machine_number: ``e_machine`` of the input's ELF header; 0 when there is none.
@@ -124,6 +145,7 @@ class Source(ABC):
     compressed: bool = False
     header: dict[str, object] = field(default_factory=dict)
     oddities: list[str] = field(default_factory=list)
+    passed_over: list[LeftOut] = field(default_factory=list)
     utsname: tuple[str, ...] = ()
     crash_time: int | None = None
     machine_number: int = 0
@@ -159,8 +181,8 @@ class Source(ABC):
         """Two bitmaps of the page frames ``first_pfn .. first_pfn + count``: which exist, and which are stored.
 
         One bit a page, least significant first, ``count // 8`` bytes each; ``first_pfn`` and ``count`` are multiples
-        of 8. A page that ranges hold only in part does not exist; a page exists and is not stored when the dump left
-        it out or ends before it. Stored pages exist.
+        of 8. A page exists if a range holds any byte of it, and is stored if the dump has any byte of it: what it lacks
+        reads as zeros. A page exists and is not stored when the dump left it out or ends before it.
         """
 
     @abstractmethod

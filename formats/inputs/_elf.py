@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import EXTENTS_LIMIT, Extents
 from vmsieve.formats.files import read_exactly
-from vmsieve.formats.inputs import VirtualRange
+from vmsieve.formats.inputs import LeftOut, VirtualRange
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.machines import machine_name
 from vmsieve.formats.records import record
@@ -149,6 +149,7 @@ class Segments:
         notes: Offset and size of each note segment.
         virtual: Kernel mappings in header order, neighbours joined.
         cut_off: The file ends before what its headers promise.
+        passed_over: Stored memory at addresses that no machine has.
     """
 
     def __init__(self, file: ByteFile) -> None:
@@ -158,7 +159,8 @@ class Segments:
         self.virtual: list[VirtualRange] = []
         self.cut_off = False
         self._file = file
-        self._seen = self._loads = self._lacking = self._odd_sizes = self._impossible = 0
+        self.passed_over: list[LeftOut] = []
+        self._seen = self._loads = self._lacking = self._odd_sizes = 0
         self._placed = False
         # Bytes mapped, by distance from physical to virtual address.
         self._mapped: dict[int, int] = {}
@@ -177,16 +179,22 @@ class Segments:
         if size == 0:
             return
         start, end = segment.paddr, segment.paddr + size
+        there = max(0, min(segment.filesz, self._file.size - segment.offset))
         if end > _ADDRESS_END:
-            self._impossible += 1
+            self._leave_out(start, end, there)
             return
         self._loads += 1
         self._placed |= start != 0
-        there = max(0, min(segment.filesz, self._file.size - segment.offset))
         self._lacking += segment.filesz - there
         self.memory.add(start, end, start)
         self.data.add(start, start + there, segment.offset)
         self._map(segment.vaddr, start, size)
+
+    def _leave_out(self, start: int, end: int, stored: int) -> None:
+        """Sum up what lies beyond all believable addresses."""
+        for one in self.passed_over:
+            start, end, stored = min(start, one.start), max(end, one.end), stored + one.size
+        self.passed_over = [LeftOut(start, end, stored, "no machine has such physical addresses")]
 
     def _map(self, vaddr: int, paddr: int, size: int) -> None:
         if vaddr == 0 and paddr != 0:
@@ -219,8 +227,7 @@ class Segments:
             yield f"the file ends within the program headers: {self._seen} of {count} are there"
         if self._lacking:
             yield f"the file is cut off: {self._lacking} bytes of memory that the headers describe are not in it"
-        if self._impossible:
-            yield f"{self._impossible} segments lie beyond any physical address and are passed over"
+        yield from map(str, self.passed_over)
         if self._odd_sizes:
             yield f"{self._odd_sizes} segments have more bytes in the file than in memory"
         # A second mapping of the same memory (the kernel's text) is no oddity.

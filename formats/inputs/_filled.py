@@ -43,14 +43,14 @@ class FilledSource(Source):
             raise CorruptError(
                 "the size of memory is not believable", file=file.name, expected=f"at most {ADDRESS_END:#x}", found=size
             )
-        self._end = size // PAGE * PAGE
+        self._end = size
         self._stored_end = 0
         self._data = Extents(0)
 
     def hold(self, data: Extents, stored_end: int) -> None:
         """Take the table of pieces; memory below ``stored_end`` that none has is zero, what follows is missing."""
         self._data = data
-        self._stored_end = min(stored_end // PAGE * PAGE, self._end)
+        self._stored_end = min(stored_end, self._end)
         if self._stored_end < self._end:
             self.incomplete = True
             self.oddities.append(f"{self._end - self._stored_end} bytes of memory are missing at its end")
@@ -76,16 +76,16 @@ class FilledSource(Source):
         """
         if page_size != PAGE:
             raise UsageError("a dump has pages of one size", file=self.file.name, expected=PAGE, found=page_size)
-        return _first_bits(self._end // PAGE - first_pfn, count), _first_bits(
-            self._stored_end // PAGE - first_pfn, count
+        return _first_bits(_pages(self._end) - first_pfn, count), _first_bits(
+            _pages(self._stored_end) - first_pfn, count
         )
 
     def read_into(self, paddr: int, out: memoryview) -> None:
         """See :class:`Source`."""
         end = paddr + len(out)
-        if end > self._end:
-            raise ReadError("no such physical memory", file=self.file.name, offset=max(paddr, self._end))
-        if out and paddr >= self._stored_end:
+        if end > _pages(self._end) * PAGE:
+            raise ReadError("no such physical memory", file=self.file.name, offset=max(paddr, _pages(self._end) * PAGE))
+        if out and paddr >= _pages(self._stored_end) * PAGE:
             raise ReadError("the dump ends before this memory", file=self.file.name, offset=paddr)
         at = paddr
         for start, stop, place in self._pieces(paddr, min(end, self._stored_end)):
@@ -119,6 +119,11 @@ class FilledSource(Source):
                 return False
             at = stop
         return _map_zeros(address + at - paddr, paddr + size - at)
+
+
+def _pages(size: int) -> int:
+    """Pages that ``size`` bytes from address 0 on touch."""
+    return -(-size // PAGE)
 
 
 def _map_zeros(address: int, size: int) -> bool:

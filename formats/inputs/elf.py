@@ -58,6 +58,7 @@ class ElfSource(Source):
         self.virtual = tuple(segments.virtual)
         self.incomplete = segments.cut_off or bool(header.flags & elf.FLAG_INCOMPLETE)
         self.oddities += segments.oddities(header.count)
+        self.passed_over += segments.passed_over
         if header.flags & elf.FLAG_INCOMPLETE:
             self.oddities.append("the dump is marked incomplete: its writer could not finish")
         self._take_notes(segments.notes)
@@ -158,23 +159,14 @@ def _page_size(vmcoreinfo: bytes) -> int | None:
 
 
 def _page_bits(extents: Extents, first_pfn: int, count: int, page_size: int) -> bytearray:
-    """A bitmap of the pages that ``extents`` hold in whole.
-
-    Linux uses no page frame that is memory only in part (``for_each_mem_pfn_range``, mm/memblock.c), and makedumpfile
-    leaves such a one out; the odd end of conventional memory on a PC (0x9fc00) is the usual case.
-    """
+    """A bitmap of the pages that ``extents`` hold any byte of."""
     bits = bytearray(count // 8)
     start, end = first_pfn * page_size, (first_pfn + count) * page_size
     i = extents.find(start)
     while i < len(extents.starts) and extents.starts[i] < end:
-        low, high = extents.starts[i], extents.ends[i]
+        low, high = max(extents.starts[i], start), min(extents.ends[i], end)
+        _set_bits(bits, (low - start) // page_size, -(-(high - start) // page_size))
         i += 1
-        while i < len(extents.starts) and extents.starts[i] == high < end:
-            high = extents.ends[i]
-            i += 1
-        first, last = -(-max(low - start, 0) // page_size), (min(high, end) - start) // page_size
-        if first < last:
-            _set_bits(bits, first, last)
     return bits
 
 

@@ -70,7 +70,7 @@ class VmdumpSource(FilledSource):
 
     def _count(self, at: int) -> int:
         """Go through the bitmaps at ``at``; returns where the pages begin."""
-        total, first, self._stored_pages = self._end // PAGE, 0, 0
+        total, first, self._stored_pages = -(-self._end // PAGE), 0, 0
         while first < total:
             index = self._bitmap(at)
             at += vmdump.RECORD

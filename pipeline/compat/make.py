@@ -92,6 +92,7 @@ def _plan(request: Request, level: int, *, force: bool) -> Plan:
         mapped=not request.has("non-mmap"),
         split=split,
         durable=_is_crash(request),
+        whole=False,
     )
 
 
@@ -118,6 +119,8 @@ def _tell(request: Request, voice: Voice, report: Report) -> int:
         for line in _NOT_UNDERSTOOD:
             voice.common(line)
     voice.errors(report.notes)
+    for one in report.left_out:
+        voice.common(f"As makedumpfile does: {one}")
     voice.report(report_lines(report, elf=request.has("E")))
     if report.incomplete:
         voice.common("\nThis is an incomplete dumpfile; what was written of it can be read.")

@@ -69,7 +69,7 @@ def show_usage(request: Request, voice: Voice) -> int:
         if os.path.realpath(request.operands[0]) == _KCORE:
             source = Without(source, _reserved(voice))
         progress, copied = voice.steps(), Copied()
-        scanned = scan(source, knowledge, _LEVEL, progress)
+        scanned = scan(source, knowledge, _LEVEL, progress, whole=False)
         notes = source.oddities + knowledge.notes + scanned.notes
         copy_pages(
             source, scanned, knowledge.page_size, codec("none"), 0, _Nowhere(), progress, notes, drop_zero=True,

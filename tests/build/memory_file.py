@@ -58,7 +58,5 @@ def page_sets(dump: Source, page_size: int, limit: int) -> tuple[set[int], set[i
 
 
 def pages_in(ranges: Iterable[tuple[int, int]], page_size: int) -> set[int]:
-    """Page frames that the ranges hold in whole, a kibibyte at a time."""
-    unit, each = 0x400, page_size // 0x400
-    held = {at for start, end in ranges for at in range(-(-start // unit), end // unit)}
-    return {at // each for at in held if held.issuperset(range(at // each * each, (at // each + 1) * each))}
+    """Page frames that the ranges hold any part of."""
+    return {pfn for start, end in ranges for pfn in range(start // page_size, -(-end // page_size)) if start < end}

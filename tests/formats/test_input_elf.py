@@ -160,10 +160,10 @@ def test_segments_without_a_physical_address_are_passed_over() -> None:
     assert not opened.oddities
 
 
-def test_pages_held_in_part_are_left_out_and_read_as_zeros_beyond() -> None:
-    """As in makedumpfile's first bitmap: the kernel uses no page frame that is memory only in part."""
+def test_pages_held_in_part_are_there_and_read_as_zeros_beyond() -> None:
+    """At the start and the end of a segment, and where stored memory ends in the middle of a page."""
     opened = source(Core([Load(0x1C00, b"a" * 0x1000), Load(0x5000, b"b" * 0x1400, 0x2800)], (NOTES,)).build())
-    assert page_sets(opened, PAGE, 16) == ({5, 6}, {5})
+    assert page_sets(opened, PAGE, 16) == ({1, 2, 5, 6, 7}, {1, 2, 5, 6})
     assert read(opened, 0x1000, 0x2000) == bytes(0xC00) + b"a" * 0x1000 + bytes(0x400)
     assert read(opened, 0x6000, 0x1000) == b"b" * 0x400 + bytes(0xC00)
     assert read(opened, 0x6800, 8) == bytes(8)
