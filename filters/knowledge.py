@@ -35,6 +35,10 @@ FACTS: Final = {
     "headers": "no more than the dump's headers tell: of no page is known what it is",
 }
 
+#: Pages that kernels of a machine may have, where these are not all of the others.
+_PAGE_SIZES: Final = {"x86_64": (4096,), "s390x": (4096,), "riscv64": (4096,)}
+_LARGER: Final = (4096, 8192, 16384, 65536)
+
 #: Page size of a machine that does not tell; every architecture that has more than one exports PAGESIZE.
 DEFAULT_PAGE_SIZE = 4096
 
@@ -166,7 +170,8 @@ def _learn_memory(
     knowledge.memory = resolver.memory = memory
     knowledge.notes.extend(hold_against_known(info))
     knowledge.phys_base = memory.translator.phys_base or 0
-    knowledge.page_size = _page_size(source, info, [])
+    if _page_size(source, info, []) != knowledge.page_size:
+        knowledge.page_size = _page_size(source, info, knowledge.notes)
     stop = -(-source.end() // knowledge.page_size)
     knowledge.memmap = open_memmap(memory, info, arch, stop)
     knowledge.notes.extend(knowledge.memmap.notes)
@@ -256,11 +261,13 @@ def _identity(source: Source, info: VmcoreInfo | None, memory: VirtualMemory | N
 
 
 def _page_size(source: Source, info: VmcoreInfo | None, notes: list[str]) -> int:
-    told = info.page_size if info is not None else None
-    if source.page_size is not None:
-        if told is not None and told != source.page_size:
-            notes.append(
-                f"VMCOREINFO tells of pages of {told} bytes, the file of {source.page_size}: the file is right"
-            )
-        return source.page_size
-    return told if told is not None else DEFAULT_PAGE_SIZE
+    """The kernel's, where the file's blocks can be divided into it or put together to it; else the file's."""
+    told, size = info.page_size if info is not None else None, source.page_size
+    if size is None or told is None or told == size:
+        return size or told or DEFAULT_PAGE_SIZE
+    found = f"VMCOREINFO tells of pages of {told} bytes, the file of {size}"
+    if told not in _PAGE_SIZES.get(source.machine or "", _LARGER):
+        notes.append(f"{found}: the file is right")
+        return size
+    notes.append(f"{found}: its blocks are {'divided into' if told < size else 'put together to'} the kernel's pages")
+    return told

@@ -9,6 +9,7 @@ from vmsieve.formats.layouts import elf
 __all__ = ["machine_name", "machine_number"]
 
 _NUMBERS: Final = {**elf.MACHINES, **elf.OTHER_MACHINES}
+_ALIASES: Final = {"arm64": "aarch64", "S390X": "s390x", "powerpc64": "ppc64", "powerpc64le": "ppc64le"}
 #: What a kernel says more exactly in its utsname: ``armv7l``, ``i686``.
 _FAMILIES: Final = (("arm", "arm"), ("i386", "i386"), ("i486", "i386"), ("i586", "i386"), ("i686", "i386"))
 
@@ -24,5 +25,7 @@ def machine_number(name: str | None) -> int:
     """``e_machine`` of the machine called ``name``; EM_NONE (0) if it is not known here."""
     if not name:
         return 0
-    family = next((known for start, known in _FAMILIES if name.startswith(start)), name)
-    return _NUMBERS.get(family, 0)
+    known = _NUMBERS.get(_ALIASES.get(name, name))
+    if known is not None:
+        return known
+    return next((_NUMBERS[family] for start, family in _FAMILIES if name.startswith(start)), 0)

@@ -234,9 +234,6 @@ def open_memmap(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: in
     size = info.need("SIZE", "page")
     if not 16 <= size <= _MAX_STRUCT_PAGE or size % 4:
         raise KernelError("SIZE(page) is not believable", found=size)
-    stored = memory.physical.source.page_size
-    if stored is not None and info.page_size not in (None, stored):
-        raise KernelError("the kernel's pages are not of the size of the dump's", expected=info.page_size, found=stored)
     if _is_discontigmem(info):
         raise KernelError("the memory model DISCONTIGMEM is not supported")
     if (

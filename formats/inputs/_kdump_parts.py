@@ -146,8 +146,8 @@ class PartsSource(KdumpSource):
             yield self._parts[which], at, end
             at = end
 
-    def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`."""
+    def read_blocks(self, paddr: int, out: memoryview) -> None:
+        """See :class:`KdumpSource`."""
         stored = 0
         for part, start, end in self._pieces(paddr, len(out)):
             stored += part.fill(paddr + start, out[start:end])

@@ -16,13 +16,9 @@ from vmsieve.formats.notes import build_note, cpus, each_note
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
 
-__all__ = ["complete", "is_lacking"]
+__all__ = ["complete", "is_lacking", "turn"]
 
 _MACHINES: Final = {"little": "ppc64le", "big": "ppc64"}
-#: What QEMU calls this machine in a kdump header, and the bytes of registers that no other machine has.
-_UNNAMED: Final = "Unknown"
-_REGISTERS_SIZE: Final = 48 * 8
-
 #: Bytes a number of ``struct elf_prstatus`` before and after ``pr_reg`` (Linux ``include/linux/elfcore.h``).
 _PRSTATUS: Final = ((4, 3), (2, 2), (8, 2), (4, 4), (8, 8))
 #: Bytes a number in the notes of other registers (Linux ``include/uapi/linux/elf.h``): FPREGSET, VMX, SPE, VSX.
@@ -32,9 +28,8 @@ _VMX_REGISTERS: Final = 32 * 16
 
 
 def is_lacking(source: Source) -> bool:
-    """Whether ``source`` is a dump of a ppc64 machine, named so or not, that has no VMCOREINFO."""
-    unnamed = source.machine == _UNNAMED and any(len(cpu.registers) == _REGISTERS_SIZE for cpu in source.cpus)
-    return source.vmcoreinfo is None and (unnamed or source.machine in _MACHINES.values())
+    """Whether ``source`` is a dump of a ppc64 machine that has no VMCOREINFO."""
+    return source.vmcoreinfo is None and source.machine in _MACHINES.values()
 
 
 def complete(source: Source) -> None:
@@ -50,13 +45,20 @@ def complete(source: Source) -> None:
     source.vmcoreinfo, order = found
     source.header["vmcoreinfo_from"] = "a search of memory"
     if order != source.byte_order:
-        source.oddities.append(
-            f"the headers are {source.byte_order}-endian, the kernel is {order}-endian: notes are turned round"
-        )
-        source.notes = _turned(source.notes, source.byte_order, order)
-    source.byte_order, source.machine = order, _MACHINES[order]
+        turn(source, order)
+    source.machine = _MACHINES[order]
     name, kind = elf.NOTE_VMCOREINFO
     source.notes += build_note(name, kind, source.vmcoreinfo, order)
+    source.cpus = cpus(source.notes, order)
+
+
+def turn(source: Source, order: str) -> None:
+    """Set the byte order of ``source``, whose headers have the other one."""
+    source.oddities.append(
+        f"the headers are {source.byte_order}-endian, the kernel is {order}-endian: notes are turned round"
+    )
+    source.notes = _turned(source.notes, source.byte_order, order)
+    source.byte_order = order
     source.cpus = cpus(source.notes, order)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
 
-__all__ = ["each_vmcoreinfo", "find_vmcoreinfo"]
+__all__ = ["each_vmcoreinfo", "find_vmcoreinfo", "stored_memory"]
 
 #: Memory that is searched at most, and at a time.
 _SEARCHED: Final = 16 << 30
@@ -40,12 +40,27 @@ def find_vmcoreinfo(source: Source) -> tuple[bytes, str] | None:
 def each_vmcoreinfo(source: Source) -> Iterator[tuple[bytes, str]]:
     """The texts of VMCOREINFO notes in stored memory, and the byte order that each was written in.
 
-    More than one where kernels were there before this one. 16 GiB are searched, or 1 GiB of packed pages; says in
-    ``oddities`` when that is not all.
+    More than one where kernels were there before this one. As much is searched as :func:`stored_memory` gives.
+    """
+    tries = _MOST_TRIES
+    for at, buffer, size in stored_memory(source, "VMCOREINFO"):
+        for head in _heads(buffer, size, at):
+            tries -= 1
+            found = _note(source, at + head)
+            if found is not None:
+                yield found
+            if tries == 0:
+                return
+
+
+def stored_memory(source: Source, wanted: str) -> Iterator[tuple[int, bytearray, int]]:
+    """Stored memory piece by piece: physical address, a buffer that is used again, and how many bytes of it count.
+
+    16 GiB, or 1 GiB of packed pages; says in ``oddities`` when that is not all that could hold what is ``wanted``.
     """
     left = _SEARCHED_PACKED if source.compressed else _SEARCHED
-    tries = _MOST_TRIES
-    with memoryview(bytearray(_CHUNK)) as buffer:
+    buffer = bytearray(_CHUNK)
+    with memoryview(buffer) as view:
         for area in source.ranges():
             following = area.start
             while (at := source.next_data(following)) < area.stored_end:
@@ -53,25 +68,17 @@ def each_vmcoreinfo(source: Source) -> Iterator[tuple[bytes, str]]:
                 following = at + size
                 left -= size
                 if left < 0:
-                    source.oddities.append("not all of memory was searched for VMCOREINFO: there is too much of it")
+                    source.oddities.append(f"not all of memory was searched for {wanted}: there is too much of it")
                     return
                 try:
-                    source.read_into(at, buffer[:size])
+                    source.read_into(at, view[:size])
                 except ReadError:
                     continue
-                for head in _heads(buffer, size, at):
-                    tries -= 1
-                    found = _note(source, at + head)
-                    if found is not None:
-                        yield found
-                    if tries == 0:
-                        return
+                yield at, buffer, size
 
 
-def _heads(buffer: memoryview, size: int, start: int) -> Iterator[int]:
-    """Where among the first ``size`` bytes of ``buffer``, memory from ``start`` on, a note may begin."""
-    data = buffer.obj
-    assert isinstance(data, bytearray)
+def _heads(data: bytearray, size: int, start: int) -> Iterator[int]:
+    """Where among the first ``size`` bytes of ``data``, memory from ``start`` on, a note may begin."""
     first = -start % _PAGE
     # One byte of each page is enough to tell almost all of them: those of all pages are picked out at once.
     letters = data[first + elf.NHDR_SIZE : size : _PAGE]

@@ -188,6 +188,10 @@ def _probe(start: bytes) -> bool:
 
 def _open(file: ByteFile) -> ElfSource:
     source = ElfSource(file)
+    if source.machine in (None, "i386"):
+        from vmsieve.formats.inputs import _machine
+
+        _machine.complete(source)
     if (source.machine, source.byte_order) == ("s390x", "big"):
         from vmsieve.formats.inputs._s390 import complete
 

@@ -13,11 +13,12 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.errors import ReadError, UsageError
+from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
 from vmsieve.formats.inputs._kdump import read_header
 from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
+from vmsieve.formats.inputs._kdump_units import divided, joined
 from vmsieve.formats.kernels.descriptors import find_bit
 from vmsieve.formats.layouts import elf, kdump
 from vmsieve.formats.machines import machine_number
@@ -71,7 +72,7 @@ class KdumpSource(Source):
             self.oddities.append(f"header version {header.version} is newer than {kdump.VERSION}: read as that one")
         self.pages = PageMap(file, header)
         self._idle: list[PageReader] = []
-        self._size = header.page_size
+        self._size = self._unit = header.page_size
         self._end: int | None = None
         self._take_sub_header()
         self._take_notes()
@@ -208,17 +209,47 @@ class KdumpSource(Source):
                 at = find_bit(exists, last, BLOCK, 1)
 
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        """See :class:`Source`.
-
-        Raises:
-            UsageError: ``page_size`` is not the dump's.
-        """
-        if page_size != self._size:
-            raise UsageError("a dump has pages of one size", file=self.file.name, expected=self._size, found=page_size)
-        return self.pages.both(first_pfn, count)
+        """See :class:`Source`. A page of more than one block exists, and is stored, when one of them is."""
+        if page_size == self._size:
+            return self.pages.both(first_pfn, count)
+        if page_size < self._size:
+            return divided(self.pages, first_pfn, count, self._size // page_size)
+        self._unit = max(self._unit, page_size)
+        return joined(self.pages, first_pfn, count, page_size // self._size)
 
     def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`."""
+        """See :class:`Source`. Of a page of more than one block, those that are not stored read as zeros."""
+        if self._unit == self._size:
+            self.read_blocks(paddr, out)
+            return
+        at = paddr
+        for start, end in self._stored_blocks(paddr, paddr + len(out)):
+            out[at - paddr : start - paddr] = bytes(start - at)
+            self.read_blocks(start, out[start - paddr : end - paddr])
+            at = end
+        if at == paddr and len(out):
+            raise self.left_out(paddr)
+        out[at - paddr :] = bytes(paddr + len(out) - at)
+
+    def _stored_blocks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The stretches of stored blocks in ``start .. end``; a page of which no block exists is an error."""
+        size, unit = self._size, self._unit
+        first, count = start // unit, -(-end // unit) - start // unit
+        low = first // 8 * 8
+        exists = self.memory_bits(low, (first + count - low + 7) // 8 * 8, unit)[0]
+        hole = find_bit(address_of(exists), first - low, first - low + count, 0)
+        if hole < first - low + count:
+            raise ReadError("no such physical memory", file=self.file.name, offset=(low + hole) * unit)
+        base, last = start // size // 8 * 8, -(-end // size)
+        stored = self.pages.both(base, (last - base + 7) // 8 * 8)[1]
+        at, stop = start // size - base, last - base
+        while (at := find_bit(address_of(stored), at, stop, 1)) < stop:
+            following = find_bit(address_of(stored), at, stop, 0)
+            yield max((base + at) * size, start), min((base + following) * size, end)
+            at = following
+
+    def read_blocks(self, paddr: int, out: memoryview) -> None:
+        """As :meth:`read_into`, each block being a page."""
         if len(out) and not self.fill(paddr, out):
             raise self.left_out(paddr)
 
@@ -265,6 +296,10 @@ def _joined(parts: list[KdumpSource]) -> KdumpSource:
 
 
 def _completed(source: KdumpSource) -> KdumpSource:
+    if machine_number(source.machine) == 0:
+        from vmsieve.formats.inputs import _machine
+
+        _machine.complete(source)
     if source.machine in ("s390x", "S390X") and source.byte_order == "big":  # as the kernel and as QEMU call it
         from vmsieve.formats.inputs._s390 import complete
 

@@ -7,7 +7,16 @@ from typing import Final
 from vmsieve.formats.kernels import inline, kernel
 from vmsieve.formats.kernels.primitives import load8, load32, load64, store8, store32, store64
 
-__all__ = ["GATHER_WORDS", "and_bits", "bridge_gaps", "count_bits", "count_words", "gather_pages"]
+__all__ = [
+    "GATHER_WORDS",
+    "and_bits",
+    "bridge_gaps",
+    "count_bits",
+    "count_words",
+    "gather_pages",
+    "join_bits",
+    "spread_bits",
+]
 
 #: 64-bit words of the result of :func:`gather_pages`.
 GATHER_WORDS: Final = 4
@@ -139,4 +148,37 @@ def bridge_gaps(kept: int, readable: int, count: int, gap: int) -> int:
             seen = 1
             last = bit
         bit += 1
+    return found
+
+
+@kernel
+def spread_bits(bits: int, count: int, ratio: int, out: int) -> int:
+    """Make ``ratio`` bits in a row of each of the ``count`` bits at address ``bits``; returns how many were set.
+
+    ``out``: address of ``count * ratio`` bits, all 0.
+    """
+    found = 0
+    for bit in range(count):
+        if load8(bits, bit >> 3) & (1 << (bit & 7)):
+            for part in range(bit * ratio, (bit + 1) * ratio):
+                store8(out, part >> 3, load8(out, part >> 3) | 1 << (part & 7))
+            found += ratio
+    return found
+
+
+@kernel
+def join_bits(bits: int, count: int, ratio: int, out: int) -> int:
+    """Make one bit of each ``ratio`` bits in a row at address ``bits``: 1 if any of them is; returns how many were set.
+
+    ``out``: address of ``count`` bits, all 0.
+    """
+    found = 0
+    for bit in range(count):
+        some = 0
+        for part in range(bit * ratio, (bit + 1) * ratio):
+            if load8(bits, part >> 3) & (1 << (part & 7)):
+                some = 1
+        if some:
+            store8(out, bit >> 3, load8(out, bit >> 3) | 1 << (bit & 7))
+            found += 1
     return found

@@ -15,6 +15,7 @@ from vmsieve.formats.bitmap import address_of, count_between
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.kernels.describe import describe_pages
 from vmsieve.formats.layouts import kdump
+from vmsieve.formats.machines import machine_number
 from vmsieve.formats.outputs import OutputFormat, Writer
 from vmsieve.formats.outputs._notes import notes_size, put_notes
 
@@ -34,7 +35,9 @@ _NAMELESS: Final = ("Linux", "(none)", "Unknown", "Unknown", "Unknown", "(none)"
 
 def _names(description: Description) -> list[str]:
     *names, machine, domain = description.utsname
-    return [name or other for name, other in zip((*names, machine or description.machine, domain), _NAMELESS)]
+    if not machine_number(machine):
+        machine = description.machine or machine
+    return [name or other for name, other in zip((*names, machine, domain), _NAMELESS)]
 
 
 class KdumpWriter(Writer):

@@ -270,18 +270,6 @@ def test_tables_of_a_big_endian_machine_are_read_as_such() -> None:
     assert list(module._words(bytes(range(16)), "little")) == [0x0706050403020100, 0x0F0E0D0C0B0A0908]
 
 
-def test_pages_of_another_size_in_the_dump_than_in_the_kernel_are_an_error() -> None:
-    kernel = with_sections(0)
-    kernel.source.page_size = 65536
-    with pytest.raises(KernelError, match="not of the size"):
-        opened(kernel)
-    del kernel.keys["PAGESIZE"]
-    kernel.source.page_size = 4096
-    assert opened(kernel).end_pfn == P
-    kernel.source.page_size = None
-    assert opened(kernel).end_pfn == P
-
-
 def test_discontigmem_is_said_to_be_unsupported() -> None:
     kernel = with_sections(0)
     kernel.keys.update({

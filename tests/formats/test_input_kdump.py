@@ -14,8 +14,9 @@ from tests.build.kdump_file import Kdump, kdump
 from tests.build.memory_file import MemoryFile, page_sets, read, source
 from tests.build.notes import note, prstatus, vmcoreinfo
 from tests.build.pages import PAGE, Page, memory, parse, repeat
-from vmsieve.formats.errors import ReadError, UsageError
+from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import MemoryRange, open_file
+from vmsieve.formats.inputs.kdump import FORMAT
 
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
@@ -239,10 +240,44 @@ def test_nothing_asked_is_nothing_read() -> None:
     assert read(source(kdump(recipe(""))), 0, 0) == b""
 
 
-def test_bitmaps_are_of_one_page_size() -> None:
-    """A dump knows its page size; another one is the caller's mistake."""
-    with pytest.raises(UsageError, match="pages of one size"):
-        source(kdump(recipe(""))).memory_bits(0, 8, 65536)
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("block", [16384, 65536, 1 << 20])
+def test_blocks_of_several_pages(block: int, order: str) -> None:
+    """As QEMU writes them of a kernel with small pages: each page of a block is where the block is."""
+    pages = [Page(pfn, "exclude" if pfn == 5 else "stored", repeat(bytes([pfn, 1]), block), "") for pfn in (2, 3, 5, 9)]
+    opened = source(Kdump(pages, page_size=block, order=order).build())
+    ratio = block // PAGE
+    exists, stored = page_sets(opened, PAGE, 16 * ratio)
+    assert exists == {pfn * ratio + i for pfn in (2, 3, 5, 9) for i in range(ratio)}
+    assert stored == exists - {5 * ratio + i for i in range(ratio)}
+    # From the middle of a block on.
+    assert opened.memory_bits(8, 16 * ratio, PAGE)[0] == opened.memory_bits(0, 16 * ratio + 8, PAGE)[0][1:]
+    assert read(opened, 2 * block + PAGE, PAGE) == repeat(bytes([2, 1]), PAGE)
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["one", "split"])
+def test_pages_of_several_blocks(parts: bool) -> None:
+    """A page is there when one of its blocks is; the others read as zeros, as do those that were left out."""
+    made = parse("@0x11000 fill 01 x3\n@0x1e000 fill 02 x4\n@0x30000 exclude x16\n@0x5f000 fill 03")
+    if parts:
+        whole = [(0, 0x13), (0x13, 0x60)]
+        fields = [{"split": 1, "start_pfn": a, "end_pfn": b, "start_pfn_64": a, "end_pfn_64": b} for a, b in whole]
+        files = [MemoryFile(Kdump(made, fields=one, part=two).build()) for one, two in zip(fields, whole)]
+        opened: Source = FORMAT.open_set(files)  # type: ignore[misc, arg-type]
+    else:
+        opened = source(Kdump(made).build())
+    assert page_sets(opened, 65536, 8) == ({1, 2, 3, 5}, {1, 2, 5})
+    content = {page.pfn: page.data for page in made if page.kind == "stored"}
+    for start, size in ((0x10000, 65536), (0x10000, 2 * 65536), (0x50000, 65536), (0x12800, 0x1000), (0x1F800, 0xC00)):
+        first, last = start // PAGE, -(-(start + size) // PAGE)
+        whole_pages = b"".join(content.get(pfn, bytes(PAGE)) for pfn in range(first, last))
+        assert read(opened, start, size) == whole_pages[start % PAGE :][:size]
+    for start, size, at, why in (
+        (0x30000, 65536, 0x30000, "left out"), (0x40000, 65536, 0x40000, "no such"), (0x20000, 0x30000, 0x40000, "no")
+    ):  # fmt: skip
+        with pytest.raises(ReadError, match=why) as caught:
+            read(opened, start, size)
+        assert caught.value.offset == at
 
 
 def test_a_newer_version_is_read_as_the_newest_known() -> None:

@@ -72,7 +72,7 @@ def test_the_kernels_own_note_tells_the_byte_order(labelled: str, kernel: str) -
 @pytest.mark.parametrize("kernel", ["little", "big"])
 @pytest.mark.parametrize("name", [b"Unknown", b"ppc64", b"ppc64le"])
 def test_the_same_of_a_kdump_file(kernel: str, name: bytes) -> None:
-    """QEMU calls the machine "Unknown" there; its registers are as many as no other machine has."""
+    """QEMU calls the machine "Unknown" there; no other machine has as many registers."""
     content, size = memory(kernel, size=3 * MIB), 65536
     pages = [Page(pfn, "stored", content[pfn * size :][:size], "zlib") for pfn in range(len(content) // size)]
     kdump = Kdump(pages, order="big", notes=registers("big"), machine=name, page_size=size)
@@ -84,7 +84,7 @@ def test_the_same_of_a_kdump_file(kernel: str, name: bytes) -> None:
 
 def test_an_unknown_machine_with_other_registers_is_left_alone() -> None:
     pages = [Page(0, "stored", memory("little", 0x1000, 65536), "zlib")]
-    other = note(b"CORE\0", 1, bytes(112 + 216 + 8), "big")
+    other = note(b"CORE\0", 1, bytes(112 + 200 + 8), "big")
     opened = source(Kdump(pages, order="big", notes=other, machine=b"Unknown", page_size=65536).build())
     assert (opened.machine, opened.byte_order, opened.vmcoreinfo) == ("Unknown", "big", None)
 

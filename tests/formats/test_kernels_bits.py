@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from vmsieve.filters.kernels.classify import apply_classes, census_pages, count_missing
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.kernels import bind
-from vmsieve.formats.kernels.bits import GATHER_WORDS, and_bits, bridge_gaps, count_bits, count_words, gather_pages
+from vmsieve.formats.kernels.bits import (
+    GATHER_WORDS,
+    and_bits,
+    bridge_gaps,
+    count_bits,
+    count_words,
+    gather_pages,
+    join_bits,
+    spread_bits,
+)  # fmt: skip
 from vmsieve.formats.kernels.compare import compare_pages
 from vmsieve.formats.kernels.zero import zero_pages
 
@@ -82,6 +91,22 @@ def test_bridge_gaps(backend: str, kept: bytes, seed: int, share: int, gap: int)
     out = bytearray(kept)
     assert call(bridge_gaps, backend, out, readable, len(kept) * 8, gap) == len(wanted) - len(was)
     assert bits(out) == sorted(wanted)
+
+
+@for_each_backend
+@settings(deadline=None, max_examples=50)
+@given(data=bitmaps, shift=st.integers(0, 8))
+def test_spread_and_join_bits(backend: str, data: bytes, shift: int) -> None:
+    """Each bit becomes a row of them; of a row, one is enough."""
+    ratio, count = 1 << shift, len(data) * 8
+    out = bytearray(len(data) * ratio)
+    assert call(spread_bits, backend, data, count, ratio, out) == len(bits(data)) * ratio
+    assert bits(out) == [bit * ratio + i for bit in bits(data) for i in range(ratio)]
+    rows = count // ratio
+    joined = bytearray(-(-rows // 8))
+    wanted = sorted({bit // ratio for bit in bits(data) if bit // ratio < rows})
+    assert call(join_bits, backend, data, rows, ratio, joined) == len(wanted)
+    assert bits(joined) == wanted
 
 
 @for_each_backend

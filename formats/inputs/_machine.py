@@ -1,0 +1,124 @@
+"""Which machine a dump is of that does not name one, or not one that can be.
+
+QEMU knows two names for kdump headers and calls all others "Unknown" (``dump/dump.c``). For an x86_64 machine whose
+first processor is not in long mode just then (``target/i386/arch_dump.c``: at reset, in firmware, in a trampoline) it
+writes EM_386.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.inputs._search import each_vmcoreinfo, stored_memory
+from vmsieve.formats.machines import machine_number
+
+if TYPE_CHECKING:
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["complete"]
+
+#: What kernels of one machine alone write into VMCOREINFO (``arch_crash_save_vmcoreinfo`` of ``arch/*``). That of ppc64
+#: is of either byte order.
+_KEYS: Final = (
+    ("x86_64", b"SYMBOL(init_top_pgt)="),
+    ("x86_64", b"SYMBOL(init_level4_pgt)="),
+    ("aarch64", b"NUMBER(kimage_voffset)="),
+    ("ppc64", b"OFFSET(mmu_psize_def.shift)="),
+    ("ppc64", b"SYMBOL(cur_cpu_spec)="),
+    ("s390x", b"SYMBOL(lowcore_ptr)="),
+    ("riscv64", b"NUMBER(va_kernel_pa_offset)="),
+    ("riscv64", b"NUMBER(phys_ram_base)="),
+)
+#: What distributions name their kernels.
+_RELEASES: Final = {
+    b"x86_64": "x86_64", b"amd64": "x86_64", b"aarch64": "aarch64", b"arm64": "aarch64", b"ppc64le": "ppc64",
+    b"powerpc64le": "ppc64", b"ppc64": "ppc64", b"s390x": "s390x", b"riscv64": "riscv64", b"loongarch64": "loongarch64",
+    b"loong64": "loongarch64",
+}  # fmt: skip
+#: The top of the kernel's text by machine: PAGE_OFFSET of ppc64, CACHE_BASE of loongarch64.
+_TEXTS: Final = {0xC: "ppc64", 0x9: "loongarch64"}
+#: Bytes of ``pr_reg`` in NT_PRSTATUS (``ELF_NGREG`` of ``arch/*/include/asm/elf.h``); of two machines by byte order.
+_REGISTERS: Final = {
+    (216, "little"): "x86_64", (216, "big"): "s390x", (272, "little"): "aarch64", (272, "big"): "aarch64",
+    (384, "little"): "ppc64", (384, "big"): "ppc64", (256, "little"): "riscv64",
+}  # fmt: skip
+_I386: Final = "i386"
+#: struct new_utsname (``include/uapi/linux/utsname.h``): its first field, and where the machine is.
+_SYSNAME: Final = b"Linux".ljust(65, b"\0")
+_MACHINE_AT: Final = 4 * 65
+_FIELD: Final = 65
+
+
+def complete(source: Source) -> None:
+    """Find out the machine of ``source``, and its byte order; leaves both as they are where nothing tells."""
+    label = source.machine or (f"number {source.machine_number}" if source.machine_number else "without a name")
+    told = _told(source)
+    if told is None:
+        return
+    name, order, by = told
+    if name == "ppc64" and order == "little":
+        name = "ppc64le"
+    source.oddities.append(f"the machine, which is labelled {label}, is {name} by its {by}")
+    source.machine, source.machine_number = name, machine_number(name)
+    if order != source.byte_order and not name.startswith("ppc64"):
+        # Those of ppc64 are turned where VMCOREINFO is taken out of memory.
+        from vmsieve.formats.inputs._ppc64 import turn
+
+        turn(source, order)
+
+
+def _told(source: Source) -> tuple[str, str, str] | None:
+    """The machine, the byte order, and what tells."""
+    order = source.byte_order
+    if source.vmcoreinfo is not None:
+        name = _by_text(source.vmcoreinfo)
+        if name is not None or _is_32_bits(source.vmcoreinfo):
+            return None if name is None else (name, order, "VMCOREINFO")
+    for text, found in each_vmcoreinfo(source):
+        name = _by_text(text)
+        if name is not None:
+            return name, found, "VMCOREINFO in memory"
+    if source.machine != _I386 and source.cpus:
+        name = _REGISTERS.get((len(source.cpus[0].registers), order))
+        if name is not None:
+            return name, order, "registers"
+    name = _by_name(source)
+    return None if name is None else (name, order, "kernel's name in memory")
+
+
+def _value(text: bytes, key: bytes) -> bytes:
+    return next((line[len(key) :].strip() for line in text.split(b"\n") if line.startswith(key)), b"")
+
+
+def _is_32_bits(text: bytes) -> bool:
+    return 0 < len(_value(text, b"SYMBOL(_stext)=")) <= 8 and not _value(text, b"SYMBOL(lowcore_ptr)=")
+
+
+def _by_text(text: bytes) -> str | None:
+    """The machine whose kernel wrote VMCOREINFO ``text``; None if that can't be told, or it has 32 bits."""
+    if _is_32_bits(text):
+        return None
+    for name, key in _KEYS:
+        if _value(text, key):
+            return name
+    release = _value(text, b"OSRELEASE=")
+    for part, name in _RELEASES.items():
+        if release.endswith((b"." + part, b"-" + part, b"_" + part)):
+            return name
+    address = _value(text, b"SYMBOL(_stext)=")
+    return (
+        _TEXTS.get(int(address[:1], 16)) if len(address) == 16 and address.isalnum() and address[:1] in b"9c" else None
+    )
+
+
+def _by_name(source: Source) -> str | None:
+    """The machine that a kernel in memory says it runs on."""
+    for _, buffer, size in stored_memory(source, "a kernel's name"):
+        at = buffer.find(_SYSNAME, 0, size)
+        while at >= 0:
+            field = bytes(buffer[at + _MACHINE_AT : at + _MACHINE_AT + _FIELD])
+            name = field.split(b"\0")[0].decode("ascii", "replace")
+            if machine_number(name):
+                return None if name.startswith("i") else name
+            at = buffer.find(_SYSNAME, at + 1, size)
+    return None
