@@ -38,7 +38,7 @@ def stretches(
     buffer = bytearray(keep + size)
     behind = -1
     with memoryview(buffer) as view:
-        for at in _addresses(source, start // size * size, min(end, source.end()), advance):
+        for at in _addresses(source, start // size * size, end, source.next_data, advance):
             buffer[:keep] = buffer[size:] if at == behind else bytes(keep)
             behind = at + size
             _read(source, at, view[keep:], page)
@@ -57,11 +57,14 @@ def _stored(source: Source, at: int) -> bytearray:
     return source.memory_bits(at // page, size // page, page)[1]
 
 
-def _addresses(source: Source, at: int, end: int, advance: Callable[[int], None]) -> Iterator[int]:
-    """Addresses of the pieces of which the dump has something."""
+def _addresses(
+    source: Source, at: int, end: int, following: Callable[[int], int], advance: Callable[[int], None]
+) -> Iterator[int]:
+    """Addresses of the pieces of which the dump has something; ``following``: where it may have, from an address on."""
     _, size = _units(source)
+    end = min(end, source.end())
     while at < end:
-        there = max(source.next_memory(at) // size * size, at)
+        there = min(max(following(at) // size * size, at), end)
         advance(there - at)
         at = there
         if at < end:
@@ -95,15 +98,20 @@ def _read(source: Source, at: int, out: memoryview, page: int) -> None:
 def left_out(source: Source, start: int, end: int) -> int:
     """Bytes in whole pages of ``start .. end`` that are not in the dump."""
     page, size = _units(source)
-    found = 0
-    for at in range(start // size * size, end, size):
-        first, last = -(-max(start - at, 0) // page), min(end - at, size) // page
-        stored = int.from_bytes(_stored(source, at), "little") >> first & (1 << last - first) - 1
-        found += (last - first - bin(stored).count("1")) * page
-    return found
+    first, last = -(-start // page), end // page
+    there = 0
+    for at in _held(source, start, end):
+        low, high = max(first - at // page, 0), min(last - at // page, size // page)
+        stored = int.from_bytes(_stored(source, at), "little") >> low & (1 << max(high - low, 0)) - 1
+        there += bin(stored).count("1")
+    return (max(last - first, 0) - there) * page
 
 
 def holds_any(source: Source, start: int, end: int) -> bool:
     """Is any page of the pieces from ``start`` to ``end`` in the dump?"""
+    return any(True for _ in _held(source, start, end))
+
+
+def _held(source: Source, start: int, end: int) -> Iterator[int]:
     _, size = _units(source)
-    return any(True for _ in _addresses(source, start // size * size, min(end, source.end()), lambda _: None))
+    return _addresses(source, start // size * size, end, source.next_memory, lambda _: None)

@@ -27,6 +27,10 @@ _TABLE_STEP: Final = 64 << 10
 #: One above the highest physical address that is believed: 512 TiB, eight times the largest x86_64 machine of four
 #: levels of page tables. A damaged header that claims more would cost hours of looking at bitmaps of nothing.
 _ADDRESS_END: Final = 1 << 49
+#: Memory without content that is believed, in bytes: for each stored byte, and whatever is stored. A dump describes it
+#: with a bit a page; the smallest dump of a machine holds a hundred times more.
+_BARE_EACH: Final = 1 << 19
+_BARE_LEAST: Final = 1 << 38
 #: Most ranges of memory with holes between them. Segments may be many more: memory that was left out is no hole.
 _RANGES_LIMIT: Final = 1 << 20
 #: Most virtual ranges, and note segments, that are remembered. No real file has so many.
@@ -140,6 +144,10 @@ def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Segment]:
         done += wanted
 
 
+def _total(extents: Extents) -> int:
+    return sum(extents.ends) - sum(extents.starts)
+
+
 class Segments:
     """Sorts program headers into what a source needs to know.
 
@@ -162,6 +170,7 @@ class Segments:
         self.passed_over: list[LeftOut] = []
         self._seen = self._loads = self._lacking = self._odd_sizes = 0
         self._placed = False
+        self._bare = 0  # bytes of memory without content that are not believed
         # Bytes mapped, by distance from physical to virtual address.
         self._mapped: dict[int, int] = {}
 
@@ -178,17 +187,19 @@ class Segments:
         size = max(segment.filesz, segment.memsz)
         if size == 0:
             return
-        start, end = segment.paddr, segment.paddr + size
+        start, end = segment.paddr, min(segment.paddr + size, _ADDRESS_END)
         there = max(0, min(segment.filesz, self._file.size - segment.offset))
-        if end > _ADDRESS_END:
-            self._leave_out(start, end, there)
+        if start + there > end:
+            above = max(start, end)
+            self._leave_out(above, start + size, start + there - above)
+        if start >= end:
             return
         self._loads += 1
         self._placed |= start != 0
         self._lacking += segment.filesz - there
         self.memory.add(start, end, start)
-        self.data.add(start, start + there, segment.offset)
-        self._map(segment.vaddr, start, size)
+        self.data.add(start, min(start + there, end), segment.offset)
+        self._map(segment.vaddr, start, end - start)
 
     def _leave_out(self, start: int, end: int, stored: int) -> None:
         """Sum up what lies beyond all believable addresses."""
@@ -219,7 +230,17 @@ class Segments:
             raise UnsupportedError("the core of a process, not of a machine: it has no physical addresses", file=name)
         self.data.settle(last_wins=False)
         self.memory.settle(last_wins=False)
-        self.cut_off = self._seen < count or self._lacking > 0
+        self._doubt_bare()
+        self.cut_off = self._seen < count or self._lacking > 0 or self._bare > 0
+
+    def _doubt_bare(self) -> None:
+        """Take memory for holes of which nothing is stored, where there is more of it than can be."""
+        stored = _total(self.data)
+        bare = _total(self.memory) - stored
+        if bare > _BARE_LEAST + _BARE_EACH * stored:
+            self._bare, self.memory = bare, self.data
+            if not stored:
+                raise CorruptError("the ELF core holds no memory, and describes more than can be", file=self._file.name)
 
     def oddities(self, count: int) -> Iterator[str]:
         """What is unusual, in sentences; known after :meth:`finish`."""
@@ -228,6 +249,8 @@ class Segments:
         if self._lacking:
             yield f"the file is cut off: {self._lacking} bytes of memory that the headers describe are not in it"
         yield from map(str, self.passed_over)
+        if self._bare:
+            yield f"{self._bare} bytes of memory that the headers describe without content are taken for holes"
         if self._odd_sizes:
             yield f"{self._odd_sizes} segments have more bytes in the file than in memory"
         # A second mapping of the same memory (the kernel's text) is no oddity.

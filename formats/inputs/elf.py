@@ -95,6 +95,11 @@ class ElfSource(Source):
         i = self._memory.find(paddr)
         return max(paddr, self._memory.starts[i]) if i < len(self._memory.starts) else self.end()
 
+    def next_data(self, paddr: int) -> int:
+        """See :class:`Source`."""
+        i = self._data.find(paddr)
+        return max(paddr, self._data.starts[i]) if i < len(self._data.starts) else self.end()
+
     def ranges(self) -> Iterator[MemoryRange]:
         """See :class:`Source`."""
         data, i = self._data, 0

@@ -61,7 +61,36 @@ def test_segments_beyond_any_address_are_passed_over(paddr: int) -> None:
     """Also when address and size wrap around."""
     opened = source(Core([Load(paddr, b"v" * PAGE, 0x8000), Load(0x1000, b"p" * PAGE)], (NOTES,)).build())
     assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
-    assert opened.oddities == ["1 segments lie beyond any physical address and are passed over"]
+    where = f"{paddr:#x} - {paddr + 0x7FFF:#x}"
+    assert opened.oddities == [f"4096 bytes in {where} are left out: no machine has such physical addresses"]
+
+
+@pytest.mark.parametrize("bits", [40, 47, 49, 52, 62])
+@pytest.mark.parametrize("start", [0, 0x1000, 1 << 48])
+def test_memory_without_content_is_not_believed_in_any_size(bits: int, start: int) -> None:
+    """A page is stored, the rest is said to be there: only what one page makes believable is."""
+    opened = source(Core([Load(start, b"p" * PAGE, 1 << bits)], (NOTES,)).build())
+    assert ranges(opened) == [(start, start + PAGE, start + PAGE)]
+    assert opened.incomplete
+    assert any("taken for holes" in oddity for oddity in opened.oddities)
+    assert read(opened, start, 4) == b"pppp"
+
+
+def test_memory_left_out_of_a_small_dump_is_believed() -> None:
+    """A machine of 256 GiB of which next to nothing is stored."""
+    opened = source(Core([Load(0x1000, b"p" * PAGE, 1 << 38)], (NOTES,)).build())
+    assert ranges(opened) == [(0x1000, 0x2000, 0x1000 + (1 << 38))]
+    assert not opened.incomplete
+    assert (opened.next_data(0), opened.next_data(0x1800), opened.next_data(0x2000)) == (0x1000, 0x1800, opened.end())
+
+
+def test_what_is_stored_below_the_last_address_is_kept() -> None:
+    """A segment that reaches beyond is cut there, and what is cut off is counted."""
+    end = 1 << 49
+    opened = source(Core([Load(end - PAGE, b"a" * PAGE + b"b" * PAGE)], (NOTES,)).build())
+    assert ranges(opened) == [(end - PAGE, end, end)]
+    assert read(opened, end - PAGE, 2) == b"aa"
+    assert opened.oddities[0].startswith(f"4096 bytes in {end:#x} - {end + PAGE - 1:#x} are left out")
 
 
 def test_more_bytes_in_the_file_than_in_memory_are_kept() -> None:
