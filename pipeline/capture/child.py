@@ -126,10 +126,11 @@ class Watcher:
             pass
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
 
-    def run(self, work: Work, board: Board, limits: Limits) -> dict[str, Any]:
+    def run(self, work: Work, board: Board, limits: Limits, *, calm: bool = False) -> dict[str, Any]:
         """What ``work`` returns in a child, or what became of it: ``end`` is ``crashed``, ``stalled`` or ``late``.
 
-        ``killed`` is there then: it had to be ended, as it did not go on, or did not hear.
+        ``killed`` is set then if the child had to be killed: it stalled, or ignored SIGTERM. A ``calm`` child hears no
+        signal: it does little, and has to do it.
         """
         board.clear()
         reader, writer = os.pipe()
@@ -141,7 +142,7 @@ class Watcher:
             return {"end": "crashed", "error": f"no process can be had: {error.strerror}"}
         if pid == 0:
             os.close(reader)
-            self._work(work, board, writer)
+            self._work(work, board, writer, calm=calm)
         os.close(writer)
         try:
             verdict, status = self._watch(pid, board, limits)
@@ -154,7 +155,7 @@ class Watcher:
         sentence = f"{what} while {PHASES[board.phase]}"
         return {"end": verdict or "crashed", "error": sentence, "killed": bool(verdict)}
 
-    def _work(self, work: Work, board: Board, writer: int) -> NoReturn:
+    def _work(self, work: Work, board: Board, writer: int, *, calm: bool) -> NoReturn:
         """The child's life."""
         status = 1
         try:
@@ -163,7 +164,8 @@ class Watcher:
             # What a terminal would do to those who write to it from behind: stop them (termios(3), TOSTOP).
             _signal.signal(_signal.SIGTTOU, _signal.SIG_IGN)
             protect(_LAST)
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
+            if not calm:
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
             data = marshal.dumps(work(board))
             if len(data) <= _MOST_RESULT:
                 os.write(writer, data)

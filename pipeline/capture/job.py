@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from vmsieve.pipeline.capture.site import DUMP, LOG, PARTIAL_LOG
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.ladder import Step
@@ -16,12 +18,12 @@ class Job:
 
     Attributes:
         input: Path of the memory to dump.
-        output: Path to write to; ``-``: standard output.
+        output: What to write to: a name in the directory that the child works in, or a path; ``-``: standard output.
         final: Name of the output once it is whole; empty: it is a stream, or a device that is written as one.
         log, log_partial: Where the kernel log belongs, and until it is whole; empty: it was written, or has no place.
         level, codec, threads, facts, insist, plain: As of the wish and the step.
         mapped: The input may be mapped.
-        limit: Bytes that the output may take; None: no limit.
+        limit: Bytes that the output may take; None: no limit. It is known when the work begins.
         end: ``time.monotonic`` at which the dump has to be brought to its end; 0: never.
         spare: What an earlier step left, and which part of it is there: it goes when room runs out, or, if
             that part is 0, before the first page is written.
@@ -30,7 +32,7 @@ class Job:
 
     def __init__(self, wish: Wish, step: Step, site: Site, end: float) -> None:
         self.input, self.output = wish.input, site.partial
-        self.final = site.dump if site.directory else ""
+        self.final = DUMP if site.directory else ""
         self.log = self.log_partial = ""
         self.level = wish.level if step.level is None else step.level
         self.codec = step.codec(wish.codec)
@@ -39,11 +41,11 @@ class Job:
         self.mapped = not step.careful
         self.spare = (site.kept[0], 0.0) if step.instead and site.kept is not None else site.kept
         self.end = end
-        self.limit = site.room()
+        self.limit: int | None = None
         self.quiet = wish.quiet
 
     def with_log(self, site: Site) -> Job:
         """The same, the kernel log first."""
         if site.directory and not self.plain and self.facts != "headers":
-            self.log, self.log_partial = site.log, site.partial_log
+            self.log, self.log_partial = LOG, PARTIAL_LOG
         return self

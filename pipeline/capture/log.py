@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.kernel.printk import kernel_log
 from vmsieve.filters.knowledge import learn_from
+from vmsieve.formats.contexts import suppress
 from vmsieve.formats.errors import KernelError, VmsieveError
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.capture import child
-from vmsieve.pipeline.capture.status import sync_directory
+from vmsieve.pipeline.writing import open_output, sync_directory
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board
@@ -37,7 +38,7 @@ def write_log(job: Job, board: Board) -> dict[str, Any]:
             knowledge = learn_from(job.facts, source)
             if knowledge.memory is None or knowledge.info is None:
                 raise KernelError(f"the kernel log can't be found: {knowledge.problem}")
-            with open(made, "wb", buffering=_GATHERED, opener=_private) as out:
+            with open(made, "wb", buffering=_GATHERED, opener=_made) as out:
                 _copy_log(log, out, kernel_log(knowledge.memory, knowledge.info))
         finally:
             source.close()
@@ -49,8 +50,12 @@ def write_log(job: Job, board: Board) -> dict[str, Any]:
     return log
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _made(path: str, flags: int) -> int:
+    """Opener of a file that is made; what an earlier step had there goes."""
+    del flags
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    return open_output(path, beside=False).fd
 
 
 def _copy_log(log: dict[str, Any], out: Any, lines: Any) -> None:
@@ -85,7 +90,7 @@ def _name_log(job: Job, log: dict[str, Any], made: str) -> None:
         os.rename(made, log["file"])
         if log["complete"] and earlier:
             os.unlink(job.log_partial)
-        sync_directory(os.path.dirname(job.log))
+        sync_directory(".")
     except OSError as error:
         log["error"] = log["error"] or str(error)
 

@@ -7,11 +7,12 @@ import sys
 import time
 
 import vmsieve
+from vmsieve.pipeline.capture.apart import answer_of, opened, reopened
 from vmsieve.pipeline.capture.child import COPYING, Board, Limits, Watcher, protect
 from vmsieve.pipeline.capture.console import tell
 from vmsieve.pipeline.capture.job import Job
 from vmsieve.pipeline.capture.ladder import Ladder, Step
-from vmsieve.pipeline.capture.site import file_size, in_memory, open_site
+from vmsieve.pipeline.capture.site import DUMP, LOG
 from vmsieve.pipeline.capture.status import write_record
 from vmsieve.pipeline.capture.wish import DEFAULT_INPUT
 from vmsieve.pipeline.descriptors import fill_standard
@@ -19,6 +20,7 @@ from vmsieve.pipeline.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_U
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from vmsieve.pipeline.capture.site import Site
@@ -32,8 +34,6 @@ _LOG_FACTS = ("note", "memory", "symbols")
 _MARGIN, _MARGIN_LEAST, _MARGIN_MOST = 0.05, 0.5, 10.0
 #: Seconds that may be spent on showing the log.
 _PATIENCE = 60.0
-#: Seconds in which a target answers that was not taken away.
-_ANSWER = 10.0
 _RESULTS = {
     EXIT_OK: "whole", EXIT_FAILED: "failed", EXIT_WEAKER: "weaker", EXIT_INCOMPLETE: "incomplete",
 }  # fmt: skip
@@ -42,37 +42,38 @@ _RESULTS = {
 def capture(wish: Wish) -> int:
     """Make the dump that ``wish`` asks for, or the best that can be had; returns the exit status."""
     if wish.check and not os.path.exists(DEFAULT_INPUT):
-        return _check(wish)
+        from vmsieve.pipeline.capture.check import problem_of
+
+        problem = problem_of(wish)
+        say(problem or f"a capture would leave a dump of level {wish.level}, {wish.codec}, at {wish.target}")
+        return EXIT_USAGE if problem else EXIT_OK
     protect()
     try:
-        os.close(os.open(wish.input, os.O_RDONLY | os.O_CLOEXEC))
+        # Steps work in another directory.
+        wish.input = os.path.abspath(wish.input)
+        os.close(os.open(wish.input, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
         say(f"can't open {wish.input}: {error.strerror}")
         return EXIT_FAILED
-    if os.path.realpath(wish.status) == os.path.realpath(wish.input):
-        say(f"{wish.status} is the input: the record goes beside the dump")
-        wish.status = ""
+    watcher, board = Watcher(), Board()
     try:
-        site = open_site(wish)
+        site = _opened(wish, watcher, board)
+        return site if isinstance(site, int) else _Capture(wish, site, watcher, board).run()
+    finally:
+        watcher.close()
+
+
+def _opened(wish: Wish, watcher: Watcher, board: Board) -> Site | int:
+    """The target, or the exit status if it can't be used."""
+    try:
+        return opened(wish, watcher, board)
     except ValueError as error:
         say(str(error))
         return EXIT_USAGE
     except OSError as error:
         say(f"can't write to {wish.target}: {error.strerror}")
-        watcher = Watcher()
         _show_log(wish, watcher)
-        watcher.close()
         return EXIT_FAILED
-    return _Capture(wish, site).run()
-
-
-def _check(wish: Wish) -> int:
-    """Say whether a capture would do. Where a kernel has crashed nobody asks: the dump is made."""
-    from vmsieve.pipeline.capture.check import problem_of
-
-    problem = problem_of(wish)
-    say(problem or f"a capture would leave a dump of level {wish.level}, {wish.codec}, at {wish.target}")
-    return EXIT_USAGE if problem else EXIT_OK
 
 
 def _show_log(wish: Wish, watcher: Watcher) -> None:
@@ -94,9 +95,9 @@ def say(line: str) -> None:
 
 
 class _Capture:
-    def __init__(self, wish: Wish, site: Site) -> None:
-        self._wish, self._site = wish, site
-        self._board, self._watcher, self._ladder = Board(), Watcher(), Ladder(wish.level)
+    def __init__(self, wish: Wish, site: Site, watcher: Watcher, board: Board) -> None:
+        self._wish, self._site, self._watcher, self._board = wish, site, watcher, board
+        self._aside, self._ladder = Board(), Ladder(wish.level)
         self._began = time.monotonic()
         self._end = 0.0
         if wish.deadline:
@@ -104,17 +105,20 @@ class _Capture:
             self._end = self._began + max(wish.deadline - margin, wish.deadline / 2)
         self._log: dict[str, Any] = {"complete": False}
         self._log_tried: set[str] = set()
-        self._sent = self._yielded = False
+        self._sent = self._yielded = self._mute = False
         self._lost: list[str] = []
         self._record: dict[str, Any] = {
             "version": vmsieve.__version__, "result": "running", "exit_status": None, "input": wish.input,
             "target": site.path, "asked": {"level": wish.level, "codec": wish.codec, "deadline": wish.deadline},
             "began": int(time.time()), "seconds": 0.0, "dump": None, "log": None, "lost": self._lost, "steps": [],
+            "notes": site.notes,
         }  # fmt: skip
 
     def run(self) -> int:
         """Climb down until something holds."""
-        if os.path.realpath(self._wish.input) == DEFAULT_INPUT and self._site.directory and in_memory(self._site.path):
+        for note in self._site.notes:
+            say(note)
+        if os.path.realpath(self._wish.input) == DEFAULT_INPUT and self._site.volatile:
             self._lost.append(f"{self._site.path} is in this machine's memory: what is there is lost when it restarts")
         self._write()
         step: Step | None = self._ladder.first()
@@ -127,7 +131,6 @@ class _Capture:
         self._log_at_last()
         status = self._status(outcome)
         self._close(status)
-        self._watcher.close()
         self._site.release()
         return status
 
@@ -154,8 +157,9 @@ class _Capture:
         if outcome["end"] == "finished":
             self._finished(step, outcome)
         else:
-            self._site.hangs = bool(outcome.get("killed")) and not self._answers()
-            self._site.keep(share)
+            if outcome.get("killed"):
+                self._ask(self._site.alive)
+            self._ask(lambda: self._site.keep(share))
             say(f"{step.name}: {outcome.get('error')}")
         self._write()
         return outcome
@@ -164,31 +168,33 @@ class _Capture:
         def work(board: Board) -> dict[str, Any]:
             from vmsieve.pipeline.capture import work as room
 
+            self._site.enter()
+            job.limit = self._site.room()
             result: dict[str, Any] = getattr(room, name)(job, board)
             return result
 
         return self._watcher.run(work, self._board, limits)
 
-    def _answers(self) -> bool:
-        """Whether the target lets go of those who touch it. Another process finds out, which may wait for ever."""
-
-        def work(_: Board) -> dict[str, Any]:
-            return {"end": "finished", "alive": self._site.alive()}
-
-        return "alive" in self._watcher.run(work, Board(), Limits(stall=_ANSWER))
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        """What ``question`` finds at the target; None if that does not answer, and it is left alone from then on."""
+        if self._site.hangs:
+            return None
+        told = answer_of(question, self._site, self._watcher, self._aside)
+        self._site.hangs = told["end"] == "stalled"
+        return told.get("answer")
 
     def _take_log(self, outcome: dict[str, Any]) -> None:
         log = outcome.get("log")
         if log is None and self._board.logged:
             # Whoever wrote it did not live to tell.
-            log = {"file": self._site.log, "bytes": self._board.logged, "complete": True, "error": ""}
+            log = {"file": LOG, "bytes": self._board.logged, "complete": True, "error": ""}
         if log is not None:
-            self._log = self._record["log"] = log
+            self._log = self._record["log"] = {**log, "file": self._site.full(log.get("file", LOG))}
 
     def _finished(self, step: Step, outcome: dict[str, Any]) -> None:
-        self._site.drop_kept()
+        self._ask(self._site.drop_kept)
         self._record["dump"] = {
-            "file": self._site.dump, "step": step.name, "level": outcome["level"], "bytes": outcome["bytes"],
+            "file": self._site.full(DUMP), "step": step.name, "level": outcome["level"], "bytes": outcome["bytes"],
             "pages": outcome["pages"], "complete": not outcome["incomplete"],
         }  # fmt: skip
         missing = outcome["pages"].get("unreadable", 0)
@@ -205,27 +211,37 @@ class _Capture:
             return None
         if step.name == "as before" or (step.instead and not self._board.freed):
             return None
-        if step.instead and self._site.alive():
+        if step.instead and self._ask(self._site.alive):
             return self._ladder.as_before(step)
         if outcome["end"] == "full":
             return self._again(step) or self._smaller(step, outcome)
-        if self._site.restored():
+        if self._restored():
             say(f"{self._site.path} was removed: it is made anew")
             self._log, self._record["log"] = {"complete": False}, None
             self._log_tried.clear()
-        if not self._site.alive():
+        if not self._ask(self._site.alive):
             say(f"{self._site.path}: nothing can be written there any more")
             return None
         return self._ladder.as_before(step) if step.instead else self._ladder.after(step, outcome)
 
     def _again(self, step: Step) -> Step | None:
         """The same once more, without a record, if that took the last place that a file could have."""
-        path = self._site.status(self._wish.status)
-        if self._yielded or self._site.kept is not None or not self._site.directory or not file_size(path):
+        if self._yielded or self._site.kept is not None:
             return None
-        self._yielded = True
-        os.unlink(path)
-        return step
+        self._yielded = bool(self._ask(self._site.yield_record))
+        return step if self._yielded else None
+
+    def _restored(self) -> bool:
+        """Make the directory again if it was removed; whether that was done."""
+        if not self._ask(self._site.gone):
+            return False
+        try:
+            made = reopened(self._site, self._watcher, self._aside)
+        except OSError:
+            return False
+        self._site.release()
+        self._site, self._record["target"] = made, made.path
+        return True
 
     def _smaller(self, step: Step, outcome: dict[str, Any]) -> Step | None:
         """A dump that leaves out more, if it is known to fit where this one did not."""
@@ -239,17 +255,19 @@ class _Capture:
         if self._end and time.monotonic() + self._record["steps"][-1]["seconds"] * told["kept"] / pages > self._end:
             return None
         needed = int(told["kept"] * outcome["bytes"] / pages * 1.1)
-        room = self._site.room() or 0
+        room = self._ask(self._site.room) or 0
         say(f"a dump of level 31 would take {needed >> 10} KiB, and there is room for {room >> 10} KiB")
         return smaller if needed <= room else None
 
     def _log_at_last(self) -> None:
         """The dump is as it is: now there is time to look for the log by other ways."""
         for facts in _LOG_FACTS:
-            if self._log["complete"] or self._watcher.asked or not (self._site.directory and self._site.there()):
+            if self._log["complete"] or self._watcher.asked or not self._site.directory:
                 return
             if facts in self._log_tried or (self._end and time.monotonic() >= self._end):
                 continue
+            if not self._ask(self._site.there):
+                return
             job = Job(self._wish, Step("log", facts, careful=True), self._site, 0).with_log(self._site)
             self._take_log(self._run("log_alone", job, Limits(end=self._end, stall=self._wish.stall)))
 
@@ -259,15 +277,15 @@ class _Capture:
                 return EXIT_INCOMPLETE
             as_asked = not outcome["weaker"] and self._record["steps"][-1]["level"] == self._wish.level
             return EXIT_OK if as_asked else EXIT_WEAKER
-        if not self._site.there():
+        if not self._ask(self._site.there):
             state = "does not answer" if self._site.hangs else "is gone"
             self._lost.append(f"the target {state}: what was written to it can't be looked at")
             return EXIT_FAILED
         if self._site.kept is not None:
-            self._site.settle()
+            size = self._ask(self._site.settle)
             share = f"{100 * self._site.kept[1]:.0f} %"
             self._record["dump"] = {
-                "file": self._site.kept[0], "bytes": file_size(self._site.kept[0]), "complete": False, "share": share,
+                "file": self._site.full(self._site.kept[0]), "bytes": size, "complete": False, "share": share,
             }  # fmt: skip
             self._lost.append(f"the dump ends after {share} of its pages")
             return EXIT_INCOMPLETE
@@ -280,10 +298,14 @@ class _Capture:
 
     def _close(self, status: int) -> None:
         if self._site.directory and not self._log["complete"]:
-            unsaved = self._log.get("bytes") and not file_size(self._log["file"])
-            if unsaved or not self._site.there():
+            name = os.path.basename(self._log.get("file", LOG))
+            unsaved = self._log.get("bytes") and not self._ask(lambda: self._site.bytes_in(name))
+            if unsaved or not self._ask(self._site.there):
                 _show_log(self._wish, self._watcher)
             self._lost.append(f"the kernel log is not whole: {self._log.get('error') or 'it was not reached'}")
+        if self._ask(self._site.moved):
+            self._lost.append(f"{self._site.path} leads elsewhere by now: its directory was moved or unmounted")
+        self._ask(self._site.tidy)
         self._record["result"], self._record["exit_status"] = _RESULTS[status], status
         self._write()
         dump = self._record["dump"]
@@ -295,10 +317,12 @@ class _Capture:
 
     def _write(self) -> None:
         self._record["seconds"] = time.monotonic() - self._began
-        path = self._site.status(self._wish.status)
-        if self._yielded and self._record["result"] == "running":
+        site, running = self._site, self._record["result"] == "running"
+        if not site.record or site.hangs or (running and (self._yielded or self._mute)):
             return
-        problem = write_record(path, self._record) if path and self._site.there() else ""
+        told = answer_of(lambda: write_record(site.record, self._record), site, self._watcher, self._aside)
+        self._mute = told["end"] != "finished"
+        problem = "the record can't be written: its place does not answer" if self._mute else told["answer"]
         if problem:
             say(problem)
 

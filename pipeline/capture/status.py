@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+
+from vmsieve.pipeline.writing import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["encode", "replace_file", "sync_directory", "write_record"]
+__all__ = ["encode", "of_root_alone", "replace_file", "write_record"]
 
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 
@@ -48,67 +51,54 @@ def write_record(path: str, record: dict[str, Any]) -> str:
     return ""
 
 
+def of_root_alone(status: os.stat_result) -> bool:
+    """Whether nobody but root, or this process's user, can write to a directory."""
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def replace_file(path: str, data: bytes) -> None:
     """Let ``path`` hold ``data``, or what it held before if that can't be done.
 
     Raises:
         OSError: It can't.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
-        _tell_device(path, data)
-        return
-    made = f"{path}.new"
+    alone = of_root_alone(os.stat(os.path.dirname(path) or "."))
+    if not alone:
+        _clear(path)
     try:
-        fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # Where others can put a link, it is replaced and not followed.
+        write_file(path, data, force=True, follow=alone)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.exists(path):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.lexists(path):
             raise
         _overwrite(path, data)
-        return
+
+
+def _clear(path: str) -> None:
+    """Remove a link or a FIFO of others, which would be followed or waited for."""
     try:
-        while data:
-            data = data[os.write(fd, data) :]
-        os.fsync(fd)
-        os.close(fd)
-        fd = -1
-        os.replace(made, path)
-    except OSError:
-        os.unlink(made)
-        raise
-    finally:
-        if fd >= 0:
-            os.close(fd)
-    sync_directory(os.path.dirname(path) or ".")
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(status.st_mode) or (stat.S_ISFIFO(status.st_mode) and status.st_uid not in (0, os.geteuid())):
+        os.unlink(path)
 
 
 def _overwrite(path: str, data: bytes) -> None:
-    """The same where there is no place for a second file: what is there has room already."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    """The same where there is no place for a second file: what is there has room already.
+
+    Raises:
+        OSError: It can't be done, or the file has other names, or belongs to others.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        status = os.fstat(fd)
+        if status.st_nlink > 1 or status.st_uid not in (0, os.geteuid()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         end = 0
         while end < len(data):
             end += os.pwrite(fd, data[end:], end)
         os.ftruncate(fd, end)
         os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _tell_device(path: str, data: bytes) -> None:
-    """Write ``data`` to what is no file and must stay what it is; a FIFO that nobody reads is not waited for."""
-    fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
-
-
-def sync_directory(path: str) -> None:
-    """Bring the names in a directory to their medium; not all file systems know how, and those need not."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError:
-        pass
     finally:
         os.close(fd)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.errors import OutputError, VmsieveError, WeakerError
 from vmsieve.pipeline.capture import child
-from vmsieve.pipeline.capture.status import sync_directory
 from vmsieve.pipeline.signals import Interrupted, interruptible
+from vmsieve.pipeline.writing import sync_directory
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.beat import Beat
@@ -122,7 +122,7 @@ def _named(job: Job, result: dict[str, Any], stopped: OutputError | Interrupted 
         result["end"], result["error"] = _told(stopped)
     elif job.final:
         os.rename(job.output, job.final)
-        sync_directory(os.path.dirname(job.final))
+        sync_directory(".")
     return result
 
 

@@ -79,6 +79,8 @@ class Bench:
 def mounted(bench: Bench, *options: str, device: str = "tmpfs") -> Any:
     place = Path(tempfile.mkdtemp(dir=bench.scratch))
     subprocess.run(["mount", *options, device, str(place)], check=True)
+    with contextlib.suppress(OSError):
+        place.chmod(0o700)  # a tmpfs is for all
     try:
         yield place
     finally:

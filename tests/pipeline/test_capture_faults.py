@@ -21,7 +21,7 @@ from tests.pipeline.kit import compared
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.places import refused
 from vmsieve.pipeline import dump as dump_module
-from vmsieve.pipeline.capture import child, console, run, site, status, work
+from vmsieve.pipeline.capture import apart, child, console, ground, run, site, status, work
 from vmsieve.pipeline.capture.beat import Beat
 from vmsieve.pipeline.capture.wish import Wish
 
@@ -94,7 +94,7 @@ def test_a_target_that_hangs(core: Path, tmp_path: Path, monkeypatch: pytest.Mon
     """A step hangs, and so does whoever touches the target then: the first process does not, and ends."""
     own, alive = os.getpid(), site.Site.alive
     monkeypatch.setattr(site.Site, "alive", lambda self: time.sleep(30) if os.getpid() != own else alive(self))
-    monkeypatch.setattr(run, "_ANSWER", 1.0)
+    monkeypatch.setattr(apart, "_ANSWER", 1.0)
     breaking(monkeypatch, lambda _: time.sleep(30))
     code, told = capture(core, tmp_path / "out", stall=1)
     assert (code, told["result"], told["steps"]) == (1, "running", [])
@@ -117,10 +117,10 @@ def test_a_record_without_room_for_a_second_file(tmp_path: Path, monkeypatch: py
     """It can't be replaced as a whole: it is overwritten, rather than left to say what is not so any more."""
     path, real = tmp_path / "record", os.open
 
-    def no_more_files(name: str, flags: int, *mode: int) -> int:
-        if str(name).endswith(".new"):
+    def no_more_files(name: str, flags: int, *mode: int, **within: Any) -> int:
+        if flags & os.O_CREAT:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(name, flags, *mode)
+        return real(name, flags, *mode, **within)
 
     assert status.write_record(str(path), {"result": "running", "much": "x" * 100}) == ""
     monkeypatch.setattr(os, "open", no_more_files)
@@ -221,11 +221,11 @@ def test_a_log_whose_writer_dies(core: Path, tmp_path: Path, monkeypatch: pytest
     assert told["log"] == {"file": log, "bytes": 7, "complete": True, "error": ""}
 
 
-def test_a_host_without_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_host_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel says where nobody set a name is not one."""
     nobody = os.uname_result(("Linux", "(none)", "6.1", "#1", "x86_64"))
     monkeypatch.setattr(os, "uname", lambda: nobody)
-    assert os.path.basename(site._stamped(str(tmp_path))).startswith("localhost-")
+    assert ground._stamp().startswith("localhost-")
 
 
 def python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
