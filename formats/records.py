@@ -35,7 +35,8 @@ else:
         return type(one)(**{**vars(one), **changes})
 
     def _equip(cls: type, frozen: bool, eq: bool) -> type:
-        annotated = [vars(base).get("__annotations__", {}) for base in reversed(cls.__mro__)]
+        # Asked of the class: since Python 3.14 (PEP 649), its own dictionary need not have them yet.
+        annotated = [getattr(base, "__annotations__", {}) for base in reversed(cls.__mro__)]
         names = tuple(dict.fromkeys(name for one in annotated for name in one))
         defaults = {name: getattr(cls, name) for name in names if hasattr(cls, name)}
 

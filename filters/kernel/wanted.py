@@ -16,7 +16,7 @@ _WORD: Final = (1 << 64) - 1
 
 
 def hash_of(text: bytes) -> int:
-    """The hash of a name."""
+    """The hash of a name, which holds no NUL: with some in front it would be the same."""
     value = 0
     for byte in text:
         value = (value * BASE + byte) & _WORD

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,14 @@ def test_fields_come_from_arguments_names_and_defaults() -> None:
     one, other = Mutable(1), Mutable(1)
     one.c.append(1)
     assert other.c == []
+
+
+def test_fields_that_are_annotated_lazily() -> None:
+    """Python 3.14 makes annotations when they are asked for (PEP 649), unless the module says how."""
+    source = "@record\nclass One:\n    a: int\n    b: int = 2\nclass Two(One): pass\n@record\nclass Three(Two):\n    c: int\n"
+    made: dict[str, Any] = {"__name__": __name__, "record": record}
+    exec(compile(source, "lazy", "exec", dont_inherit=True), made)
+    assert vars(made["Three"](1, c=3)) == {"a": 1, "b": 2, "c": 3}
 
 
 @pytest.mark.parametrize(("arguments", "named"), [((), {}), ((1, "", [], 4), {}), ((1,), {"e": 2})])
