@@ -10,7 +10,7 @@ Packages from outside are imported when a frame is opened, not before: a capture
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Final, NamedTuple
+from typing import TYPE_CHECKING, Callable, Final
 
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.records import record
@@ -51,7 +51,8 @@ class NotSeekableError(Exception):
     """The file has to be unpacked from its start on: its pieces are too large, or depend on each other."""
 
 
-class Piece(NamedTuple):
+@record(frozen=True)
+class Piece:
     """A part of a framed file that can be unpacked by itself.
 
     Attributes:

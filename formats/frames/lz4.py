@@ -7,10 +7,11 @@ to, so each is unpacked once to learn it. The checksum over such a whole frame i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.frames import PIECES_LIMIT, ROWS_LIMIT, STEP, Frame, NotSeekableError, Piece, missing, some
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from array import array
@@ -35,7 +36,8 @@ _END: Final = bytes(4)
 _HEADER_LIMIT: Final = 19
 
 
-class _Header(NamedTuple):
+@record(frozen=True)
+class _Header:
     """A frame's header: its size, its flags, the size of its blocks and, if told, that of the content."""
 
     size: int

@@ -9,7 +9,7 @@ block header to block header.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.frames import (
@@ -23,6 +23,7 @@ from vmsieve.formats.frames import (
     missing,
     some,
 )
+from vmsieve.formats.records import record
 
 if TYPE_CHECKING:
     from array import array
@@ -53,7 +54,8 @@ _BLOCKS_LIMIT: Final = 1 << 14
 _PROBED: Final = 8
 
 
-class _Header(NamedTuple):
+@record(frozen=True)
+class _Header:
     """A frame header: its size, that of the content (None: not told), the window's, and that of the checksum."""
 
     size: int
