@@ -16,7 +16,7 @@ from typing import Any, Callable
 from tests.dumps import ROOT
 
 #: Peak memory that no run may exceed, MiB, and seconds that none may take.
-MEMORY, PATIENCE = 48, 60.0
+MEMORY, PATIENCE = 48, 300.0
 
 
 @dataclass

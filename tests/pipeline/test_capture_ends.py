@@ -184,7 +184,10 @@ def test_a_terminal_does_not_stop_the_child() -> None:
         "told = Watcher().run(lambda board: {'end': str(os.write(2, b'said'))}, Board(), Limits(stall=3))\n"
         "os.write(1, told['end'].encode())"
     )
-    front, back = pty.openpty()
+    try:
+        front, back = pty.openpty()
+    except OSError as error:
+        pytest.skip(f"no pseudo-terminal here: {error}")
     modes = termios.tcgetattr(back)
     modes[3] |= termios.TOSTOP
     termios.tcsetattr(back, termios.TCSANOW, modes)
@@ -208,6 +211,8 @@ def test_the_first_process_stays_small() -> None:
     loaded = {name for name in ran.stdout.decode().split() if not name.startswith("vmsieve")}
     assert loaded <= {
         "__future__",
+        "abc",  # for os; Python 3.13 and before start with it
+        "_abc",
         "errno",
         "mmap",
         "os",

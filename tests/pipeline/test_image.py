@@ -129,17 +129,20 @@ STANDARD = {
 }  # fmt: skip
 
 
+def inside(image: Path, code: str, *arguments: object) -> str:
+    """What ``code`` prints in the image's interpreter; it is in a file: since 3.13, ``-c`` needs linecache."""
+    (program,) = image.rglob("vmsieve/bin/python3")
+    (image.parent / "code.py").write_text(code)
+    return subprocess.run(
+        [program, "-ISB", image.parent / "code.py", *map(str, arguments)], check=True, capture_output=True, text=True
+    ).stdout
+
+
 def loaded(image: Path, code: str, *arguments: object) -> tuple[set[str], int, int]:
     """What is loaded in the image's interpreter after ``code``: others' modules, how many of ours, and their bytes."""
-    (program,) = image.rglob("vmsieve/bin/python3")
     (bundle,) = image.rglob("vmsieve/lib*/python3.*/modules")
     told = f"import sys, os, vmsieve_bundle; vmsieve_bundle.install()\n{code}\nprint(*sys.modules)"
-    outputs = [
-        subprocess.run(
-            [program, "-ISB", "-c", text, *map(str, arguments)], check=True, capture_output=True, text=True
-        ).stdout
-        for text in (told, "import sys, os; print(*sys.modules)")
-    ]
+    outputs = [inside(image, text, *arguments) for text in (told, "import sys, os; print(*sys.modules)")]
     names, bare = (set(output.splitlines()[-1].split()) for output in outputs)
     ours = {name for name in names if name.partition(".")[0] == "vmsieve"}
     return names - bare - ours, len(ours), sum(Bundle(str(bundle), "").index[name][2] for name in ours)
@@ -254,8 +257,7 @@ def test_smaller_modules_do_for_the_standard_library(image: Path) -> None:
         assert isinstance({}, _collections_abc.Mapping) and collections.Counter('aab')['a'] == 2
         assert list(collections.OrderedDict(a=1).keys()) == ['a'] and 'a' in collections.ChainMap({'a': 1})
     """
-    (program,) = image.rglob("vmsieve/bin/python3")
-    subprocess.run([program, "-ISB", "-c", code], check=True)
+    inside(image, code)
 
 
 def test_imports_that_nothing_uses_are_left_out() -> None:

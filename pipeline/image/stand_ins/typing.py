@@ -29,5 +29,9 @@ def cast(kind: object, value: object) -> object:
     return value
 
 
+def get_origin(kind: object) -> None:
+    """No type here is made of another: ``dataclasses`` asks, which argparse needs since Python 3.14."""
+
+
 def __getattr__(name: str) -> object:
     return _ANYTHING
