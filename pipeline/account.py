@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import MemoryRange, Source
 
-__all__ = ["Survey", "beyond", "partial_pages", "survey", "taken_together"]
+__all__ = ["StoredBits", "Survey", "add_piece", "beyond", "partial_pages", "survey", "taken_together"]
 
 _NAMED: Final = 8  # pieces of memory that are told one by one
 
@@ -78,9 +78,47 @@ def taken_together(pieces: Iterable[tuple[int, int]], reason: str) -> list[LeftO
     """Pieces of memory, ascending, as left out for ``reason``; those after the first few are one."""
     found: list[LeftOut] = []
     for start, end in pieces:
-        if len(found) < _NAMED:
-            found.append(LeftOut(start, end, end - start, reason))
-        else:
-            last = found[-1]
-            found[-1] = LeftOut(last.start, end, last.size + end - start, reason)
+        add_piece(found, start, end, reason)
     return found
+
+
+def add_piece(found: list[LeftOut], start: int, end: int, reason: str) -> None:
+    """Add a piece of memory that follows those in ``found``; neighbours are one, and so are those after a few."""
+    if found and (found[-1].end == start or len(found) == _NAMED):
+        last = found.pop()
+        found.append(LeftOut(last.start, end, last.size + end - start, reason))
+    else:
+        found.append(LeftOut(start, end, end - start, reason))
+
+
+class StoredBits:
+    """Which pages the ranges of a source hold, a block of page frames after the other."""
+
+    def __init__(self, source: Source, page_size: int) -> None:
+        self._ranges = source.ranges()
+        self._open: list[MemoryRange] = []
+        self._page_size = page_size
+
+    def block(self, first_pfn: int, count: int) -> tuple[bytearray, bytearray]:
+        """Bitmaps of ``count`` page frames: which exist, and which are stored, if only in part. Calls go upward."""
+        size, exists, stored = self._page_size, bytearray(count // 8), bytearray(count // 8)
+        start, end = first_pfn * size, (first_pfn + count) * size
+        while not self._open or self._open[-1].start < end:
+            area = next(self._ranges, None)
+            if area is None:
+                break
+            self._open.append(area)
+        self._open = [area for area in self._open if area.end > start]
+        for area in self._open:
+            for bits, stop in ((exists, area.end), (stored, area.stored_end)):
+                low, high = max(area.start, start), min(stop, end)
+                if low < high:
+                    set_bits(bits, (low - start) // size, -(-(high - start) // size))
+        return exists, stored
+
+
+def set_bits(bits: bytearray, low: int, high: int) -> None:
+    """Set the bits ``low <= bit < high``."""
+    start, end = low >> 3, (high + 7) >> 3
+    ones = ((1 << (high - low)) - 1) << (low & 7)
+    bits[start:end] = (int.from_bytes(bits[start:end], "little") | ones).to_bytes(end - start, "little")

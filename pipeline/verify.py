@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import ctypes
+from ctypes import addressof
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.histogram import Histogram, dropping, tally
-from vmsieve.filters.kernels.classify import count_missing
+from vmsieve.filters.kernels.classify import apply_classes
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.errors import FormatError
 from vmsieve.formats.inputs._s390_registers import parse_notes
 from vmsieve.formats.kernels.bits import and_bits, count_bits
 from vmsieve.formats.kernels.compare import compare_pages
+from vmsieve.formats.kernels.descriptors import find_bit
+from vmsieve.formats.kernels.zero import zero_pages
 from vmsieve.formats.os_info import read_bytes
 from vmsieve.formats.outputs._registers import patched, register_pages
 from vmsieve.formats.records import field, record
+from vmsieve.pipeline.account import StoredBits, Survey, add_piece, survey
 from vmsieve.pipeline.pages import Gatherer, Pages
 from vmsieve.pipeline.scan import blocks_with_memory, open_classifier
 
 if TYPE_CHECKING:
     from vmsieve.filters.classify import Classifier
     from vmsieve.filters.knowledge import Knowledge
-    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.inputs import LeftOut, Source
     from vmsieve.formats.outputs._registers import Patches
     from vmsieve.pipeline.progress import Progress
 
 __all__ = ["Verdict", "verify"]
 
 _NAMED = 8  # pages told one by one
+_LOST = "no class of the dump's level is the reason"
+_UNREADABLE = 2
 _EQUAL, _FILLER = 0, 1  # what compare_pages says of a page; anything else: different
 
 
@@ -40,10 +45,15 @@ class Verdict:
         equal: Pages in both with the same content.
         different: Pages in both with other content, and those of the dump that can't be read.
         extra: Pages of the dump that the source does not have.
-        missing: Pages of the source that the dump lacks, by class.
+        missing: Pages of the source that the dump lacks, by class; ``"zero"``: pages of no other class that read as
+            zeros in the dump too, because it describes them and does not store them.
         lost: Of these, pages that no level may leave out, or that the dump's level does not.
         unwritten: Pages that an incomplete dump describes and does not hold, or not whole.
         filler: Pages of a droppable class that are zeros in the dump: an ELF core fills short gaps so.
+        unreadable: Pages of the source that can't be read, so that they can't be compared.
+        swallowed: Of these, pages that are zeros in an ELF core, which has nothing else that says so.
+        survey: What the source stores, by its ranges.
+        places: Where lost memory is.
         notes: Sentences on what was odd, the first different pages among them.
     """
 
@@ -55,12 +65,26 @@ class Verdict:
     lost: int = 0
     unwritten: int = 0
     filler: int = 0
+    unreadable: int = 0
+    swallowed: int = 0
+    survey: Survey = field(default_factory=Survey)
+    places: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def right(self) -> bool:
         """No page is wrong or lost."""
-        return not (self.different or self.extra or self.lost or self.unwritten)
+        return not (self.different or self.extra or self.lost or self.unwritten or self.swallowed)
+
+    def account(self, page_size: int) -> dict[str, int]:
+        """What became of each byte that the source stores; ``"unaccounted"`` is 0 if that adds up."""
+        found = {
+            "equal": self.equal, "different": self.different, "filler": self.filler, "unreadable": self.unreadable,
+            "unwritten": self.unwritten, "missing": sum(self.missing.values()),
+        }  # fmt: skip
+        sizes = {name: pages * page_size for name, pages in found.items()}
+        stored, filled = self.survey.stored, self.survey.filled
+        return {"stored": stored, "filled": filled, **sizes, "unaccounted": stored + filled - sum(sizes.values())}
 
 
 def verify(source: Source, knowledge: Knowledge, dump: Source, progress: Progress) -> Verdict:
@@ -74,10 +98,10 @@ def verify(source: Source, knowledge: Knowledge, dump: Source, progress: Progres
             "the two have pages of different sizes", file=dump.file.name,
             expected=knowledge.page_size, found=dump.page_size,
         )  # fmt: skip
-    verdict = Verdict(dump.dump_level)
+    verdict = Verdict(dump.dump_level, survey=survey(source, knowledge.page_size))
     classifier = open_classifier(knowledge, 31, verdict.notes, thorough=True)
     check = _Check(source, dump, knowledge.page_size, classifier, verdict)
-    end = max(knowledge.max_pfn(source.end()), -(-dump.end() // knowledge.page_size))
+    end = max(knowledge.max_pfn(source.end()), knowledge.max_pfn(dump.end()))
     progress.step("Comparing pages", end, knowledge.page_size)
     done = 0
     for first in blocks_with_memory(end, knowledge.page_size, source, dump):
@@ -101,16 +125,20 @@ class _Check:
         self._other = memoryview(bytearray(len(self._pages.raw)))
         self._results = bytearray(self._pages.room)
         self._classes = bytearray(BLOCK)
-        self._missing = Histogram()
+        self._there, self._here = StoredBits(source, page_size), StoredBits(dump, page_size)
+        self._missing, self._excused, self._lost = Histogram(), Histogram(), Histogram()
+        self._zero = 0
         self._registers = _registers(source)
         rules = classifier.rules if classifier is not None else []
         self._droppable = dropping(rules, 31)
+        # An ELF core does not tell its level.
+        self._level = verdict.level if dump.page_size is not None else 31
+        self._allowed = dropping(rules, self._level)
 
     def block(self, first: int) -> None:
         """Compare the page frames from ``first`` on."""
-        size = self._pages.page_size
-        _, there = self._source.memory_bits(first, BLOCK, size)
-        _, here = self._dump.memory_bits(first, BLOCK, size)
+        _, there = self._there.block(first, BLOCK)
+        described, here = self._here.block(first, BLOCK)
         self._classes[:] = bytes(BLOCK)
         if self._classifier is not None:
             for pfn, classes, count in self._classifier.classify(first, first + BLOCK):
@@ -118,13 +146,60 @@ class _Check:
         both = bytearray(BLOCK_BYTES)
         and_bits(address_of(here), address_of(there), BLOCK_BYTES, address_of(both))
         self._verdict.extra += count_bits(address_of(here), BLOCK_BYTES) - count_bits(address_of(both), BLOCK_BYTES)
-        count_missing(address_of(self._classes), address_of(there), address_of(both), BLOCK, self._missing.address)
-        common = Bitmap()
-        common.skip(first // BLOCK)
-        common.append(both)
+        self._judge_missing(first, there, both, described)
+        common = _block(first, both)
         gatherer = Gatherer(common, common, self._source, self._dump)
         while gatherer.claim(self._pages):
             self._compare(first)
+
+    def _judge_missing(self, first: int, there: bytearray, both: bytearray, described: bytearray) -> None:
+        """Find out why the dump lacks pages: their class, or zeros, or that they can't be read; else they are lost."""
+        number = int.from_bytes(there, "little") & ~int.from_bytes(both, "little")
+        if not number:
+            return
+        missing = bytearray(number.to_bytes(BLOCK_BYTES, "little"))
+        classes, histogram = address_of(self._classes), self._missing.address
+        apply_classes(classes, BLOCK, address_of(missing), 0, self._allowed, histogram)
+        if any(missing):
+            excused = self._excuse(first, missing, described)
+            for bits, counts in ((excused, self._excused), (missing, self._lost)):
+                apply_classes(classes, BLOCK, address_of(bits), 0, 0, counts.address)
+            self._name(first, missing)
+
+    def _excuse(self, first: int, missing: bytearray, described: bytearray) -> bytearray:
+        """Take pages that can't be read, and those of zeros in an ELF core, out of ``missing``; returns those.
+
+        ELF memory that is described and not stored reads as zeros: ``makedumpfile -E -d 1`` leaves zero pages out so.
+        """
+        pages, excused = self._pages, bytearray(BLOCK_BYTES)
+        wanted = _block(first, missing)
+        gatherer = Gatherer(wanted, wanted, self._source)
+        while gatherer.claim(pages):
+            pages.read(self._source)
+            zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, address_of(self._results))
+            for k in pages.bad:
+                self._note_unreadable(int(pages.pfns[k]))
+                self._results[k] = _UNREADABLE
+            for k in range(pages.count):
+                byte, mask = int(pages.pfns[k]) - first >> 3, 1 << (int(pages.pfns[k]) & 7)
+                zero = self._results[k] == 1 and self._dump.page_size is None and described[byte] & mask
+                if zero or self._results[k] == _UNREADABLE:
+                    excused[byte] |= mask
+                    missing[byte] &= ~mask
+                    self._zero += bool(zero)
+        return excused
+
+    def _name(self, first: int, lost: bytearray) -> None:
+        size, at = self._pages.page_size, find_bit(address_of(lost), 0, BLOCK, 1)
+        while at < BLOCK:
+            end = find_bit(address_of(lost), at, BLOCK, 0)
+            add_piece(self._verdict.places, (first + at) * size, (first + end) * size, _LOST)
+            at = find_bit(address_of(lost), end, BLOCK, 1)
+
+    def _note_unreadable(self, pfn: int) -> None:
+        if self._verdict.unreadable < _NAMED:
+            self._verdict.notes.append(f"the source's page at {pfn * self._pages.page_size:#x} can't be read")
+        self._verdict.unreadable += 1
 
     def _compare(self, first: int) -> None:
         pages, verdict = self._pages, self._verdict
@@ -138,7 +213,7 @@ class _Check:
             pages.raw = mine
         damaged = {int(pages.pfns[k]) for k in pages.bad} - unreadable
         unequal = compare_pages(
-            address_of(mine), address_of(self._other), ctypes.addressof(pages.index), pages.count, pages.page_size,
+            address_of(mine), address_of(self._other), addressof(pages.index), pages.count, pages.page_size,
             address_of(self._results),
         )  # fmt: skip
         verdict.equal += pages.count - unequal
@@ -154,7 +229,12 @@ class _Check:
                 # What was compared was not the page.
                 verdict.equal -= result == _EQUAL
                 if pfn in unreadable:
-                    verdict.notes.append(f"the source's page at {pfn * pages.page_size:#x} can't be read")
+                    self._note_unreadable(pfn)
+                    at = pages.index[k] * pages.page_size
+                    verdict.swallowed += (
+                        self._dump.page_size is None and pfn not in damaged
+                        and not any(self._other[at : at + pages.page_size])
+                    )  # fmt: skip
                     continue
                 if self._dump.incomplete:
                     # Described, and never written.
@@ -183,9 +263,21 @@ class _Check:
         """Sum up what is missing."""
         verdict = self._verdict
         rules = self._classifier.rules if self._classifier is not None else []
-        verdict.missing = {name: count for name, count in tally(self._missing, rules, 31).items() if count}
-        allowed = verdict.level if self._dump.page_size is not None else 31  # an ELF core does not tell its level
-        verdict.lost = tally(self._missing, rules, allowed)["kept"]
+        missing, excused = tally(self._missing, rules, 31), tally(self._excused, rules, 31)
+        missing = {name: count - excused[name] for name, count in missing.items()} | {"zero": self._zero}
+        verdict.missing = {name: count for name, count in missing.items() if count}
+        verdict.lost = sum(count for _, count in self._lost)
+        verdict.notes += map(str, verdict.places)
+        if (lacking := verdict.account(self._pages.page_size)["unaccounted"]) != 0:
+            verdict.notes.append(f"the account of memory does not add up: {lacking} bytes are not accounted for")
+
+
+def _block(first: int, bits: bytearray) -> Bitmap:
+    """A bitmap that has the bits of one block."""
+    found = Bitmap()
+    found.skip(first // BLOCK)
+    found.append(bits)
+    return found
 
 
 def _registers(source: Source) -> Patches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.rules import rules
 from vmsieve.formats.inputs import open_source
@@ -39,6 +39,10 @@ def _print(verdict: Verdict, incomplete: bool) -> None:
         print(f"{count:,} pages are not in the dump: {titles[name]}")
     if verdict.unwritten:
         print(f"{verdict.unwritten:,} pages are described and were not written")
+    if verdict.unreadable:
+        print(f"{verdict.unreadable:,} pages can't be read from the source")
+    if verdict.swallowed:
+        print(f"{verdict.swallowed:,} of these are ZEROS in the dump, which tells nothing else of them")
     if verdict.extra:
         print(f"{verdict.extra:,} pages are in the dump and not in the source")
     if verdict.different:
@@ -50,6 +54,11 @@ def _print(verdict: Verdict, incomplete: bool) -> None:
     )
 
 
+def _as_json(verdict: Verdict, incomplete: bool, page_size: int) -> dict[str, Any]:
+    found = {**vars(verdict), "right": verdict.right, "incomplete": incomplete, "account": verdict.account(page_size)}
+    return {**found, "survey": vars(verdict.survey), "places": [vars(one) for one in verdict.places]}
+
+
 def _run(arguments: argparse.Namespace) -> int:
     with opened(arguments.source, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         dump = open_source(arguments.dump)
@@ -57,10 +66,10 @@ def _run(arguments: argparse.Namespace) -> int:
             verdict = verify(source, knowledge, dump, progress_for(quiet=arguments.json))
             tell(source.oddities + dump.oddities + knowledge.notes + verdict.notes)
             if arguments.json:
-                print_json({**vars(verdict), "right": verdict.right, "incomplete": dump.incomplete})
+                print_json(_as_json(verdict, dump.incomplete, knowledge.page_size))
             else:
                 _print(verdict, dump.incomplete)
-            if verdict.different or verdict.extra or (verdict.lost and not dump.incomplete):
+            if verdict.different or verdict.extra or verdict.swallowed or (verdict.lost and not dump.incomplete):
                 return EXIT_FAILED
             return EXIT_INCOMPLETE if dump.incomplete else EXIT_OK
         finally:
