@@ -119,6 +119,9 @@ class FilePlace(_Gathering):
         limit: Bytes that the file may have, holes among them; what belongs behind is refused as by a full disk.
     """
 
+    #: What was put may be put again: :meth:`settle` takes any bytes.
+    rewrites = True
+
     def __init__(
         self, fd: int, name: str, *, durable: bool = False, upward: bool = False, limit: int | None = None
     ) -> None:

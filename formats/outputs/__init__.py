@@ -36,7 +36,7 @@ class Place(Protocol):
     """Where a writer's bytes go: a file, a flattened stream, a pipe. :mod:`vmsieve.formats.places` has them.
 
     No byte is put twice. The few bytes that tell a whole dump from a torn one are announced with :meth:`hold` where
-    they belong and settled when the last page is written.
+    they belong and settled when the last page is written. A place whose ``rewrites`` is true settles any bytes.
     """
 
     def put(self, offset: int, data: bytes | bytearray | memoryview, unit: int = 1) -> None:

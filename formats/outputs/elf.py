@@ -3,6 +3,7 @@
 The file is the ELF header, the program headers (the notes, then memory), with more than 65534 of them one section
 header, the notes, and from the next page boundary on the pages. Zero pages are holes; short rows of
 dropped ones are stored, since a reader can't tell a page that was left out within a segment from one of zeros.
+Pages that can't be read: see :mod:`vmsieve.formats.outputs._unread`.
 See :mod:`vmsieve.formats.layouts.elf` for sources.
 """
 
@@ -18,6 +19,7 @@ from vmsieve.formats.outputs import OutputFormat, Writer
 from vmsieve.formats.outputs._notes import notes_size, put_notes
 from vmsieve.formats.outputs._runs import stored_runs
 from vmsieve.formats.outputs._segments import AddressMap, Segment, segments
+from vmsieve.formats.outputs._unread import MARK, SPARE, Unread, unreadable_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +31,8 @@ _BRIDGE: Final = 256
 #: Byte offset of ``e_flags`` in the ELF header.
 _FLAGS_OFFSET: Final = 48
 _FLAGS_SIZE: Final = 4
+#: Byte offset of ``e_phnum``.
+_COUNT_OFFSET: Final = 56
 #: sh_info, which counts the program headers, has 32 bits.
 _MOST_HEADERS: Final = 0xFFFFFFFF
 _MASK: Final = (1 << 64) - 1
@@ -48,16 +52,25 @@ class ElfWriter(Writer):
         self._missing = 0
         self._data = 0
         self._end = 0
+        self._notes = 0
+        self._unread = Unread(0, 1)
 
     def begin(self) -> None:
         """See :class:`vmsieve.formats.outputs.Writer`."""
         count, size = self._measure()
-        notes_offset = elf.EHDR_SIZE + count * elf.PHDR_SIZE + (elf.SHDR_SIZE if count >= elf.PN_XNUM else 0)
+        spare = SPARE if count + SPARE < elf.PN_XNUM else 0
+        self._unread = Unread(spare if getattr(self._place, "rewrites", False) else 0, 1 + len(self._map.aliases))
+        room = (count + spare) * elf.PHDR_SIZE
+        notes_offset = elf.EHDR_SIZE + room + (elf.SHDR_SIZE if count >= elf.PN_XNUM else 0)
         page_size = self._it.page_size
         self._data = -(-(notes_offset + notes_size(self._it)) // page_size) * page_size
         self._end = self._data + size
         self._put_ehdr(count)
-        self._put_phdrs(notes_offset)
+        self._notes = notes_offset
+        at = elf.EHDR_SIZE
+        for header in self._phdrs():
+            self._place.put(at, header)
+            at += elf.PHDR_SIZE
         if count >= elf.PN_XNUM:
             # As fill_extnum_info() of Linux's fs/binfmt_elf.c: the only section header holds the number.
             shdr = struct.pack(self._order + elf.SHDR, 0, 0, 0, 0, 0, 1, 0, count, 0, 0)
@@ -103,22 +116,19 @@ class ElfWriter(Writer):
     def _flags(self, *, whole: bool) -> bytes:
         return struct.pack(self._order + "I", 0 if whole else elf.FLAG_INCOMPLETE)
 
-    def _put_phdrs(self, notes_offset: int) -> None:
+    def _phdrs(self) -> Iterator[bytes]:
         packer = struct.Struct(self._order + elf.PHDR)
         size = notes_size(self._it)
-        at = elf.EHDR_SIZE
-        self._place.put(at, packer.pack(elf.PT_NOTE, 0, notes_offset, 0, 0, size, size, 0))
-        for load in self._loads():
-            at += elf.PHDR_SIZE
-            offset, vaddr, paddr, stored, size = load
-            self._place.put(at, packer.pack(elf.PT_LOAD, elf.PF_RWX, offset, vaddr & _MASK, paddr, stored, size, 0))
+        yield packer.pack(elf.PT_NOTE, 0, self._notes, 0, 0, size, size, 0)
+        for offset, vaddr, paddr, stored, size in self._loads():
+            yield packer.pack(elf.PT_LOAD, elf.PF_RWX, offset, vaddr & _MASK, paddr, stored, size, 0)
 
     def _loads(self) -> Iterator[tuple[int, int, int, int, int]]:
         """Offset, virtual and physical address, bytes in the file and in memory of each PT_LOAD."""
         page_size = self._it.page_size
         shifts = self._map.shifts()
         end, shift = 0, 0
-        for segment, offset in self._placed():
+        for segment, offset in self._unread.divide(self._placed(), page_size):
             while segment.first >= end:
                 end, shift = next(shifts)
             paddr = segment.first * page_size
@@ -139,10 +149,17 @@ class ElfWriter(Writer):
     def pages(self, batch: Batch) -> None:
         """See :class:`vmsieve.formats.outputs.Writer`."""
         runs, missing = stored_runs(batch, self._it.page_size)
-        for pfn, data in runs:
-            self._put_run(pfn, data)
+        none = memoryview(b"")
+        unread = [(pfn, none) for pfn in unreadable_pages(batch)] if missing else []
+        for pfn, data in sorted(runs + unread, key=lambda run: run[0]) if unread else runs:
+            self._put_run(pfn, data or self._unreadable(pfn))
         self._missing += missing
         self._pages += batch.count
+
+    def _unreadable(self, pfn: int) -> memoryview:
+        """What stands for a page that could not be read: nothing where its segment can end before it."""
+        segment, _ = self._find(pfn)
+        return memoryview(b"" if self._unread.add(pfn, segment) else MARK * (self._it.page_size // len(MARK)))
 
     def _put_run(self, pfn: int, data: memoryview) -> None:
         page_size = self._it.page_size
@@ -168,6 +185,10 @@ class ElfWriter(Writer):
             if self._pages != self._it.kept.count():
                 raise AssertionError(f"{self._pages} pages came, {self._it.kept.count()} were announced")
             self._place.extend(self._end)
+        if self._unread:
+            table = b"".join(self._phdrs())
+            self._place.settle(elf.EHDR_SIZE, table)
+            self._place.settle(_COUNT_OFFSET, struct.pack(self._order + "H", len(table) // elf.PHDR_SIZE))
         self._place.settle(_FLAGS_OFFSET, self._flags(whole=whole))
 
 

@@ -1,0 +1,66 @@
+"""Pages of an ELF core that could not be read, told apart from zeros.
+
+In a file that can be rewritten, their segment ends before them: its p_filesz does, its p_memsz goes on. Program headers
+are written before the first page is read, so room is left behind them. In a stream, and where that room is used up,
+such a page is filled with :data:`MARK`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.outputs import UNREADABLE
+from vmsieve.formats.outputs._segments import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.outputs import Batch
+
+__all__ = ["MARK", "SPARE", "Unread", "unreadable_pages"]
+
+#: What such a page is full of. A power of two bytes long.
+MARK: Final = b"vmsieve: unreadable memory here\n"
+#: Program headers that there is room for.
+SPARE: Final = 64
+
+
+def unreadable_pages(batch: Batch) -> list[int]:
+    """Page frames of ``batch`` that could not be read."""
+    return [batch.pfns[k] for k in range(batch.count) if batch.flags[k] & UNREADABLE]
+
+
+class Unread:
+    """Rows of unreadable pages that segments are to end before."""
+
+    def __init__(self, room: int, cost: int) -> None:
+        """None yet; ``room``: program headers that may be added, ``cost``: those that a row takes at the most."""
+        self._room, self._cost = room, cost
+        self._rows: list[tuple[int, int]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def add(self, pfn: int, segment: Segment) -> bool:
+        """Add a page of ``segment``, above all others; False where there is no room."""
+        if self._rows and self._rows[-1][1] == pfn and segment.first <= self._rows[-1][0]:
+            self._rows[-1] = (self._rows[-1][0], pfn + 1)
+            return True
+        if self._room < self._cost:
+            return False
+        self._room -= self._cost
+        self._rows.append((pfn, pfn + 1))
+        return True
+
+    def divide(self, placed: Iterator[tuple[Segment, int]], page_size: int) -> Iterator[tuple[Segment, int]]:
+        """Segments and their offsets, ascending, cut before and behind each row; their bytes stay where they are."""
+        rows = iter(self._rows)
+        row = next(rows, None)
+        for segment, offset in placed:
+            start, stored_end, end = segment.first, segment.first + segment.stored, segment.first + segment.pages
+            while row is not None and row[0] < end:
+                stop = row[1] if row[1] < stored_end else end
+                yield Segment(start, row[0] - start, stop - start), offset + (start - segment.first) * page_size
+                start, row = stop, next(rows, None)
+            if start < end:
+                yield Segment(start, stored_end - start, end - start), offset + (start - segment.first) * page_size
