@@ -16,7 +16,7 @@ from vmsieve.filters.kernel.memmap import open_memmap
 from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
 from vmsieve.filters.kernel.resolver import MEMORY, SYMBOLS, TYPES, WAYS, Resolver
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
-from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.errors import KernelError, VmsieveError
 from vmsieve.formats.notes import build_note, without_vmcoreinfo
 from vmsieve.formats.records import field, record
 
@@ -172,6 +172,8 @@ def _learn_memory(
     knowledge.phys_base = memory.translator.phys_base or 0
     if _page_size(source, info, []) != knowledge.page_size:
         knowledge.page_size = _page_size(source, info, knowledge.notes)
+    if source.mixed:
+        raise KernelError("memory of several kernels can't be filtered by what one of them says")
     stop = -(-source.end() // knowledge.page_size)
     knowledge.memmap = open_memmap(memory, info, arch, stop)
     knowledge.notes.extend(knowledge.memmap.notes)

@@ -6,12 +6,14 @@ from typing import Final
 
 from vmsieve.formats.layouts import elf
 
-__all__ = ["machine_name", "machine_number"]
+__all__ = ["I386", "machine_name", "machine_number"]
 
+#: The label of a machine of 32 bits, or of an x86_64 one that is not in long mode just then.
+I386: Final = "i386"
 _NUMBERS: Final = {**elf.MACHINES, **elf.OTHER_MACHINES}
 _ALIASES: Final = {"arm64": "aarch64", "S390X": "s390x", "powerpc64": "ppc64", "powerpc64le": "ppc64le"}
 #: What a kernel says more exactly in its utsname: ``armv7l``, ``i686``.
-_FAMILIES: Final = (("arm", "arm"), ("i386", "i386"), ("i486", "i386"), ("i586", "i386"), ("i686", "i386"))
+_FAMILIES: Final = (("arm", "arm"), ("i386", I386), ("i486", I386), ("i586", I386), ("i686", I386))
 
 
 def machine_name(number: int, byte_order: str) -> str | None:

@@ -33,6 +33,7 @@ __all__ = [
     "vmcoreinfo_place",
     "with_text",
     "without_vmcoreinfo",
+    "xen_oddity",
 ]
 
 #: Most bytes of notes that are held in memory: ten thousand processors' worth of the wordiest machine.
@@ -131,6 +132,13 @@ def note_place(notes: bytes, byte_order: str, wanted: tuple[bytes, int]) -> tupl
 def vmcoreinfo_place(notes: bytes, byte_order: str) -> tuple[int, int] | None:
     """Offset and size in ``notes`` of the first VMCOREINFO text that is not empty; None if there is none."""
     return note_place(notes, byte_order, elf.NOTE_VMCOREINFO)
+
+
+def xen_oddity(notes: bytes, byte_order: str) -> str | None:
+    """A sentence on a dump of a Xen host, if ``notes`` are those of one."""
+    if any(note.name in elf.XEN_NOTES for note in each_note(notes, byte_order)):
+        return "the memory of a Xen host: its hypervisor and all domains; no Linux there can speak for all of it"
+    return None
 
 
 def with_text(notes: bytes, byte_order: str, wanted: tuple[bytes, int], text: bytes) -> bytes:

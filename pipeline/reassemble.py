@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.errors import FormatError, UsageError
+from vmsieve.formats.errors import FormatError, UnsupportedError, UsageError
 from vmsieve.formats.files import PlainFile, read_exactly
 from vmsieve.formats.inputs._kdump_parts import erased, gaps, in_order
 from vmsieve.formats.inputs.kdump import KdumpSource
@@ -57,7 +57,10 @@ def _opened(file: PlainFile) -> KdumpSource:
     found = read_exactly(file, 0, len(kdump.SIGNATURE))
     if found != kdump.SIGNATURE:
         raise FormatError("not a kdump-compressed file", file=file.name, found=found.hex(" "))
-    return KdumpSource(file)
+    source = KdumpSource(file)
+    if not source.head.wide:
+        raise UnsupportedError("the headers are those of a 32-bit machine", file=file.name)
+    return source
 
 
 class _Join:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["ElfHeader", "Segment", "Segments", "read_header", "read_segments"]
+__all__ = ["ElfHeader", "Segment", "Segments", "read_header", "read_segments", "unsupported_32"]
 
 #: Largest distance from one program header to the next that is believed.
 _ENTRY_LIMIT: Final = 4096
@@ -36,6 +36,8 @@ _RANGES_LIMIT: Final = 1 << 20
 #: Most virtual ranges, and note segments, that are remembered. No real file has so many.
 _VIRTUAL_LIMIT: Final = 1 << 16
 _NOTES_LIMIT: Final = 1 << 10
+#: Bytes of the names of sections that are looked at.
+_NAMES_LIMIT: Final = 4096
 #: Most distances from physical to virtual address that are told apart.
 _DISTANCES_LIMIT: Final = 64
 _TYPES: Final = {1: "an object file", 2: "a program or a kernel image", 3: "a program or a shared library"}
@@ -64,6 +66,7 @@ class ElfHeader:
         byte_order: ``"little"`` or ``"big"``.
         machine: As ``uname -m``; None for a machine unknown here.
         machine_number: ``e_machine``.
+        wide: It is an ELFCLASS64 file.
         flags: ``e_flags``.
         table: Where the program headers are in the file.
         entry_size: Bytes from one program header to the next.
@@ -73,6 +76,7 @@ class ElfHeader:
     byte_order: str
     machine: str | None
     machine_number: int
+    wide: bool
     flags: int
     table: int
     entry_size: int
@@ -83,37 +87,45 @@ def read_header(file: ByteFile) -> ElfHeader:
     """Read the ELF header of ``file``. Section headers, which QEMU leaves half filled, are used for PN_XNUM only.
 
     Raises:
-        UnsupportedError: It is no core of a 64-bit machine.
+        UnsupportedError: It is no core, or one of a 32-bit machine that can't be a 64-bit one in disguise.
         FormatError: It is damaged.
     """
     ident = read_exactly(file, 0, 16)
-    if ident[elf.EI_CLASS] == elf.ELFCLASS32:
-        raise UnsupportedError("an ELF file of a 32-bit machine", file=file.name, hint="only 64-bit machines are known")
-    byte_order = _ORDER_NAMES.get(ident[elf.EI_DATA])
-    if ident[elf.EI_CLASS] != elf.ELFCLASS64 or byte_order is None:
+    byte_order, wide = _ORDER_NAMES.get(ident[elf.EI_DATA]), ident[elf.EI_CLASS] == elf.ELFCLASS64
+    if not (wide or ident[elf.EI_CLASS] == elf.ELFCLASS32) or byte_order is None:
         raise CorruptError("the ELF header names no class or byte order", file=file.name, found=ident.hex(" "))
-    fields = struct.unpack(elf.ORDERS[byte_order] + elf.EHDR, read_exactly(file, 0, elf.EHDR_SIZE))
+    layout, size = (elf.EHDR, elf.EHDR_SIZE) if wide else (elf.EHDR_32, elf.EHDR_SIZE_32)
+    fields = struct.unpack(elf.ORDERS[byte_order] + layout, read_exactly(file, 0, size))
     _, kind, number, _, _, table, sections, flags, _, entry_size, count, _, _, _ = fields
     if kind != elf.ET_CORE:
         what = _TYPES.get(kind, f"of type {kind}")
         raise UnsupportedError(f"an ELF file, but not a core: it is {what}", file=file.name)
+    if not wide and number != elf.OTHER_MACHINES["i386"]:
+        raise unsupported_32(file)
     if count == elf.PN_XNUM:
-        count = _extended_count(file, byte_order, sections)
-    if count and not elf.PHDR_SIZE <= entry_size <= _ENTRY_LIMIT:
-        raise CorruptError(
-            "the size of a program header is wrong", file=file.name, expected=elf.PHDR_SIZE, found=entry_size
-        )
+        count = _extended_count(file, byte_order, sections, wide=wide)
+    least = elf.PHDR_SIZE if wide else elf.PHDR_SIZE_32
+    if count and not least <= entry_size <= _ENTRY_LIMIT:
+        raise CorruptError("the size of a program header is wrong", file=file.name, expected=least, found=entry_size)
     if count > EXTENTS_LIMIT:
         raise UnsupportedError(
             "too many program headers", file=file.name, expected=f"at most {EXTENTS_LIMIT}", found=str(count)
         )
-    return ElfHeader(byte_order, machine_name(number, byte_order), number, flags, table, entry_size, count)
+    return ElfHeader(
+        byte_order, machine_name(number, byte_order), number, wide, flags, table, entry_size, count
+    )  # fmt: skip
 
 
-def _extended_count(file: ByteFile, byte_order: str, sections: int) -> int:
+def unsupported_32(file: ByteFile) -> UnsupportedError:
+    """The error that ``file`` is of a 32-bit machine."""
+    return UnsupportedError("an ELF file of a 32-bit machine", file=file.name, hint="only 64-bit machines are known")
+
+
+def _extended_count(file: ByteFile, byte_order: str, sections: int, *, wide: bool) -> int:
     """The number of program headers of a file that has more than fit in ``e_phnum``."""
+    layout, size = (elf.SHDR, elf.SHDR_SIZE) if wide else (elf.SHDR_32, elf.SHDR_SIZE_32)
     try:
-        section = struct.unpack(elf.ORDERS[byte_order] + elf.SHDR, read_exactly(file, sections, elf.SHDR_SIZE))
+        section = struct.unpack(elf.ORDERS[byte_order] + layout, read_exactly(file, sections, size))
     except TruncatedError as error:
         raise CorruptError(
             "the number of program headers is in a section header that is not in the file",
@@ -128,7 +140,8 @@ def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Segment]:
     """The program headers in order; ends early where the file does."""
     if header.count == 0:
         return
-    layout = struct.Struct(elf.ORDERS[header.byte_order] + elf.PHDR)
+    layout = struct.Struct(elf.ORDERS[header.byte_order] + (elf.PHDR if header.wide else elf.PHDR_32))
+    make = Segment if header.wide else _narrow
     buffer = bytearray(_TABLE_STEP // header.entry_size * header.entry_size)
     done = 0
     while done < header.count:
@@ -138,7 +151,7 @@ def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Segment]:
             got = file.read_into(offset, view[: wanted * header.entry_size]) if offset < file.size else 0
         there = min(wanted, (got + header.entry_size - layout.size) // header.entry_size)
         for i in range(there):
-            yield Segment(*layout.unpack_from(buffer, i * header.entry_size))
+            yield make(*layout.unpack_from(buffer, i * header.entry_size))
         if there < wanted:
             return
         done += wanted
@@ -146,6 +159,26 @@ def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Segment]:
 
 def _total(extents: Extents) -> int:
     return sum(extents.ends) - sum(extents.starts)
+
+
+def _is_dump_core(file: ByteFile) -> bool:
+    """Whether ``file`` has sections that Xen's dump-core alone writes."""
+    try:
+        ident = read_exactly(file, 0, elf.EHDR_SIZE)
+        order = elf.ORDERS[_ORDER_NAMES.get(ident[elf.EI_DATA], "little")]
+        *_, table, _, _, _, _, size, count, names = struct.unpack(order + elf.EHDR, ident)
+        if not names < count or size != elf.SHDR_SIZE:
+            return False
+        _, _, _, _, at, length, *_ = struct.unpack(order + elf.SHDR, read_exactly(file, table + names * size, size))
+        return elf.XEN_SECTIONS in read_exactly(file, at, min(length, _NAMES_LIMIT))
+    except TruncatedError:
+        return False
+
+
+def _narrow(*fields: int) -> Segment:
+    """A program header of a 32-bit file. Its virtual addresses are none of a 64-bit kernel."""
+    kind, offset, _, paddr, filesz, memsz, flags, align = fields
+    return Segment(kind, flags, offset, 0, elf.NO_PADDR if paddr == elf.NO_PADDR_32 else paddr, filesz, memsz, align)
 
 
 class Segments:
@@ -224,6 +257,11 @@ class Segments:
         name = self._file.name
         if self._seen < count and not self._loads:
             raise TruncatedError("the program headers are not in the file", file=name, expected=count, found=self._seen)
+        if not self._loads and _is_dump_core(self._file):
+            raise UnsupportedError(
+                "a core of Xen's dump-core: sections by page frame of the domain, and no program headers", file=name,
+                hint="crash opens it as it is; QEMU's and libvirt's dump-guest-memory write one that can be filtered",
+            )  # fmt: skip
         if not self._loads:
             raise CorruptError("the ELF core holds no memory", file=name)
         if self._loads > 1 and not self._placed:

@@ -17,8 +17,6 @@ __all__ = ["KdumpHeader", "read_header"]
 
 #: Most page frames that are believed: half a PiB of 4 KiB pages, 32 MiB of ranks.
 _PAGES_LIMIT: Final = 1 << 37
-#: Where ``block_size`` is in the header of a 32-bit machine.
-_BLOCK_SIZE_32: Final = 416
 #: Fields of the sub-header in order, and the version that each came with.
 _SUB_HEADER_FIELDS: Final = (
     ("phys_base", 1),
@@ -55,6 +53,7 @@ class KdumpHeader:
         stored: Where the bitmap of stored pages is; the same place in old files with a single bitmap.
         descriptors: Where the page descriptors are.
         sub: Fields of the sub-header by name; 0 for those that the file's version does not have.
+        wide: The headers are those of a 64-bit machine.
     """
 
     byte_order: str
@@ -69,6 +68,7 @@ class KdumpHeader:
     stored: int
     descriptors: int
     sub: dict[str, int]
+    wide: bool = True
 
     @property
     def part(self) -> tuple[int, int] | None:
@@ -83,25 +83,27 @@ def read_header(file: ByteFile) -> KdumpHeader:
     """Read and check the headers of ``file``.
 
     Raises:
-        UnsupportedError: It was made on a 32-bit machine, or is too large to be true.
+        UnsupportedError: It is too large to be true.
         FormatError: The headers can't be right.
     """
     raw = read_exactly(file, 0, kdump.HEADER_SIZE)
     if raw.startswith(kdump.OLD_SIGNATURE):
         raise UnsupportedError("a diskdump file, of the time before kdump", file=file.name)
     byte_order = _byte_order(file, raw)
-    fields = struct.unpack(kdump.ORDERS[byte_order] + kdump.HEADER, raw)
+    order, wide = kdump.ORDERS[byte_order], True
+    fields = struct.unpack(order + kdump.HEADER, raw)
+    if fields[6] not in kdump.BLOCK_SIZES:
+        narrow = struct.unpack_from(order + kdump.HEADER_32, raw)
+        if narrow[6] not in kdump.BLOCK_SIZES:
+            raise CorruptError("the block size is not one that can be", file=file.name, found=fields[6])
+        fields, wide = narrow, False
     _, version, utsname, seconds, _, status, page_size, sub_blocks, bitmap_blocks, max_mapnr, *_, cpus = fields
-    if page_size not in kdump.BLOCK_SIZES:
-        if struct.unpack_from(kdump.ORDERS[byte_order] + "I", raw, _BLOCK_SIZE_32)[0] in kdump.BLOCK_SIZES:
-            raise UnsupportedError("a dump of a 32-bit machine", file=file.name, hint="only 64-bit machines are known")
-        raise CorruptError("the block size is not one that can be", file=file.name, found=page_size)
-    sub = _sub_header(file, byte_order, version, page_size)
+    sub = _sub_header(file, byte_order, version, page_size, wide=wide)
     pages = sub["max_mapnr_64"] or max_mapnr
     exists, stored, descriptors = _places(file, page_size, sub_blocks, bitmap_blocks, pages)
     return KdumpHeader(
         byte_order, version, _strings(utsname), seconds, status, page_size, pages, cpus, exists, stored, descriptors,
-        sub,
+        sub, wide,
     )  # fmt: skip
 
 
@@ -120,9 +122,12 @@ def _strings(utsname: bytes) -> tuple[str, ...]:
     return tuple(field.split(b"\0")[0].decode("ascii", "backslashreplace") for field in fields)
 
 
-def _sub_header(file: ByteFile, byte_order: str, version: int, page_size: int) -> dict[str, int]:
-    raw = read_exactly(file, page_size, kdump.SUB_HEADER_SIZE)
-    values: tuple[Any, ...] = struct.unpack(kdump.ORDERS[byte_order] + kdump.SUB_HEADER, raw)
+def _sub_header(file: ByteFile, byte_order: str, version: int, page_size: int, *, wide: bool) -> dict[str, int]:
+    layout, size = (
+        (kdump.SUB_HEADER, kdump.SUB_HEADER_SIZE) if wide else (kdump.SUB_HEADER_32, kdump.SUB_HEADER_SIZE_32)
+    )
+    raw = read_exactly(file, page_size, size)
+    values: tuple[Any, ...] = struct.unpack(kdump.ORDERS[byte_order] + layout, raw)
     return {name: value if version >= since else 0 for (name, since), value in zip(_SUB_HEADER_FIELDS, values)}
 
 

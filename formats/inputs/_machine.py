@@ -7,10 +7,13 @@ writes EM_386.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.inputs._search import each_vmcoreinfo, stored_memory
-from vmsieve.formats.machines import machine_number
+from vmsieve.formats.layouts import elf
+from vmsieve.formats.machines import I386, machine_number
+from vmsieve.formats.notes import build_note, cpus, each_note
 
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
@@ -42,7 +45,6 @@ _REGISTERS: Final = {
     (216, "little"): "x86_64", (216, "big"): "s390x", (272, "little"): "aarch64", (272, "big"): "aarch64",
     (384, "little"): "ppc64", (384, "big"): "ppc64", (256, "little"): "riscv64",
 }  # fmt: skip
-_I386: Final = "i386"
 #: struct new_utsname (``include/uapi/linux/utsname.h``): its first field, and where the machine is.
 _SYSNAME: Final = b"Linux".ljust(65, b"\0")
 _MACHINE_AT: Final = 4 * 65
@@ -58,6 +60,9 @@ def complete(source: Source) -> None:
     name, order, by = told
     if name == "ppc64" and order == "little":
         name = "ppc64le"
+    if source.machine == I386 and name == "x86_64":
+        source.notes = _widened(source.notes)
+        source.cpus = cpus(source.notes, order)
     source.oddities.append(f"the machine, which is labelled {label}, is {name} by its {by}")
     source.machine, source.machine_number = name, machine_number(name)
     if order != source.byte_order and not name.startswith("ppc64"):
@@ -78,7 +83,7 @@ def _told(source: Source) -> tuple[str, str, str] | None:
         name = _by_text(text)
         if name is not None:
             return name, found, "VMCOREINFO in memory"
-    if source.machine != _I386 and source.cpus:
+    if source.machine != I386 and source.cpus:
         name = _REGISTERS.get((len(source.cpus[0].registers), order))
         if name is not None:
             return name, order, "registers"
@@ -122,3 +127,19 @@ def _by_name(source: Source) -> str | None:
                 return None if name.startswith("i") else name
             at = buffer.find(_SYSNAME, at + 1, size)
     return None
+
+
+def _widened(notes: bytes) -> bytes:
+    """``notes`` of a little-endian machine, with the registers of i386 as those of x86_64."""
+    out = []
+    for note in each_note(notes, "little"):
+        content = notes[note.offset : note.offset + note.size]
+        if (note.name, note.type, note.size) == (*elf.NOTE_PRSTATUS, elf.PRSTATUS_SIZE_32):
+            names = elf.REGISTERS_I386.split()
+            values = dict(zip(names, struct.unpack_from(f"<{len(names)}I", content, elf.PRSTATUS_REGISTERS_32)))
+            registers = [values.get(name, 0) for name in elf.REGISTERS_X86_64.split()]
+            pid = content[elf.PRSTATUS_PID_32 : elf.PRSTATUS_PID_32 + 4]
+            head = (bytes(elf.PRSTATUS_PID) + pid).ljust(elf.PRSTATUS_REGISTERS, b"\0")
+            content = head + struct.pack(f"<{len(registers)}Q", *registers) + bytes(elf.PRSTATUS_TAIL)
+        out.append(build_note(note.name, note.type, content, "little"))
+    return b"".join(out)

@@ -1,4 +1,4 @@
-"""ELF cores of 64-bit machines: /proc/vmcore, QEMU's dump-guest-memory, makedumpfile -E.
+"""ELF cores of 64-bit machines, of 32-bit class too: /proc/vmcore, QEMU's dump-guest-memory, makedumpfile -E.
 
 Each PT_LOAD segment says where a piece of physical memory lies in the file. What is known of the writers:
 
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import PlainFile, read_memory
 from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
-from vmsieve.formats.inputs._elf import Segments, read_header, read_segments
+from vmsieve.formats.inputs._elf import Segments, read_header, read_segments, unsupported_32
 from vmsieve.formats.layouts import elf
-from vmsieve.formats.notes import NotesReader, cpus, vmcoreinfo_place
+from vmsieve.formats.machines import I386
+from vmsieve.formats.notes import NotesReader, cpus, vmcoreinfo_place, xen_oddity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,11 @@ _PAGE_SIZE: Final = b"PAGESIZE="
 
 
 class ElfSource(Source):
-    """An open ELF core."""
+    """An open ELF core.
+
+    Attributes:
+        wide: It is an ELFCLASS64 file.
+    """
 
     def __init__(self, file: ByteFile) -> None:
         """Read the headers and notes of ``file``.
@@ -48,6 +53,7 @@ class ElfSource(Source):
             file, format="ELF core", machine=header.machine, machine_number=header.machine_number,
             byte_order=header.byte_order,
         )  # fmt: skip
+        self.wide = header.wide
         if header.machine is None:
             self.oddities.append(f"machine number {header.machine_number} is unknown here")
         segments = Segments(file)
@@ -80,6 +86,9 @@ class ElfSource(Source):
         area = self.notes = reader.small
         self.large_notes = tuple(reader.large)
         self.cpus = cpus(area, self.byte_order)
+        if (xen := xen_oddity(area, self.byte_order)) is not None:
+            self.mixed = True
+            self.oddities.append(xen)
         place = vmcoreinfo_place(area, self.byte_order)
         self._granule = _LARGEST_PAGE
         if place is not None:
@@ -193,10 +202,12 @@ def _probe(start: bytes) -> bool:
 
 def _open(file: ByteFile) -> ElfSource:
     source = ElfSource(file)
-    if source.machine in (None, "i386"):
+    if source.machine in (None, I386):
         from vmsieve.formats.inputs import _machine
 
         _machine.complete(source)
+        if source.machine == I386 and not source.wide:
+            raise unsupported_32(file)
     if (source.machine, source.byte_order) == ("s390x", "big"):
         from vmsieve.formats.inputs._s390 import complete
 

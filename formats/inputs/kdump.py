@@ -13,7 +13,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.errors import ReadError
+from vmsieve.formats.errors import ReadError, UnsupportedError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
 from vmsieve.formats.inputs._kdump import read_header
@@ -21,8 +21,8 @@ from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
 from vmsieve.formats.inputs._kdump_units import divided, joined
 from vmsieve.formats.kernels.descriptors import find_bit
 from vmsieve.formats.layouts import elf, kdump
-from vmsieve.formats.machines import machine_number
-from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, cpus, vmcoreinfo_place, with_text
+from vmsieve.formats.machines import I386, machine_number
+from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, cpus, vmcoreinfo_place, with_text, xen_oddity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +109,9 @@ class KdumpSource(Source):
             offset, size = sub[f"offset_{name}"], sub[f"size_{name}"]
             if self._is_there(what, offset, size, limit):
                 self.notes = with_text(self.notes, order, wanted, read_exactly(self.file, offset, size))
+        if (xen := xen_oddity(self.notes, order)) is not None:
+            self.mixed = True
+            self.oddities.append(xen)
         place = vmcoreinfo_place(self.notes, order)
         self.vmcoreinfo = None if place is None else self.notes[place[0] : sum(place)]
 
@@ -296,10 +299,17 @@ def _joined(parts: list[KdumpSource]) -> KdumpSource:
 
 
 def _completed(source: KdumpSource) -> KdumpSource:
-    if machine_number(source.machine) == 0:
+    if not source.head.wide:
+        # Whatever it is labelled: QEMU names the machine that it emulates, which was in another mode.
+        source.machine = I386
+    if source.machine == I386 or machine_number(source.machine) == 0:
         from vmsieve.formats.inputs import _machine
 
         _machine.complete(source)
+        if source.machine == I386 and not source.head.wide:
+            raise UnsupportedError(
+                "a dump of a 32-bit machine", file=source.file.name, hint="only 64-bit machines are known"
+            )
     if source.machine in ("s390x", "S390X") and source.byte_order == "big":  # as the kernel and as QEMU call it
         from vmsieve.formats.inputs._s390 import complete
 

@@ -1,4 +1,4 @@
-"""ELF64 core files: the structures of the gABI as Linux and QEMU use them for memory dumps.
+"""ELF core files: the structures of the gABI as Linux and QEMU use them for memory dumps.
 
 Sources: ``include/uapi/linux/elf.h`` and ``elf-em.h`` of Linux (headers, notes, machines),
 ``include/linux/elfcore.h`` of Linux (``struct elf_prstatus``), ``include/linux/vmcore_info.h`` of Linux (names of the
@@ -35,6 +35,13 @@ PHDR_SIZE: Final = 56
 #: Elf64_Shdr: sh_name, sh_type, sh_flags, sh_addr, sh_offset, sh_size, sh_link, sh_info, sh_addralign, sh_entsize.
 SHDR: Final = "IIQQQQIIQQ"
 SHDR_SIZE: Final = 64
+#: Those of a 32-bit core: Elf32_Ehdr and Elf32_Shdr have the same fields, Elf32_Phdr has p_flags behind p_memsz.
+EHDR_32: Final = "16sHHIIIIIHHHHHH"
+EHDR_SIZE_32: Final = 52
+PHDR_32: Final = "IIIIIIII"
+PHDR_SIZE_32: Final = 32
+SHDR_32: Final = "IIIIIIIIII"
+SHDR_SIZE_32: Final = 40
 #: Elf64_Nhdr: n_namesz, n_descsz, n_type. Name and descriptor follow, each padded to 4 bytes.
 NHDR: Final = "III"
 NHDR_SIZE: Final = 12
@@ -49,6 +56,7 @@ PF_RWX: Final = 7
 PN_XNUM: Final = 0xFFFF
 #: p_paddr of a segment that has no physical address.
 NO_PADDR: Final = 0xFFFFFFFFFFFFFFFF
+NO_PADDR_32: Final = 0xFFFFFFFF
 #: e_flags bit that makedumpfile -E sets when it could not write everything.
 FLAG_INCOMPLETE: Final = 0x1
 
@@ -81,8 +89,23 @@ NOTE_PRSTATUS: Final = (b"CORE", 1)
 NOTE_VMCOREINFO: Final = (b"VMCOREINFO", 0)
 NOTE_ERASEINFO: Final = (b"ERASEINFO", 0)  # makedumpfile's record of what it erased
 
+#: Names of notes that a Xen host leaves beside those of the Linux that ran as its first domain (``kexec.h`` and
+#: ``elfnote.h`` of Xen, kexec-tools), and how sections of the cores of ``xl dump-core`` begin
+#: (``docs/misc/dump-core-format.txt`` of Xen).
+XEN_NOTES: Final = (b"Xen", b"VMCOREINFO_XEN")
+XEN_SECTIONS: Final = b"\0.xen_"
+
 #: ``struct elf_prstatus`` of every 64-bit machine: ``pr_pid`` (i32) and ``pr_reg`` are at these offsets; after
 #: ``pr_reg`` come ``pr_fpvalid`` and padding.
 PRSTATUS_PID: Final = 32
 PRSTATUS_REGISTERS: Final = 112
 PRSTATUS_TAIL: Final = 8
+#: The same of i386, and ``pr_reg`` there and on x86_64 (``struct user_regs_struct``,
+#: ``arch/x86/include/asm/user_32.h`` and ``user_64.h`` of Linux): registers by their names on x86_64.
+PRSTATUS_SIZE_32: Final = 144
+PRSTATUS_PID_32: Final = 24
+PRSTATUS_REGISTERS_32: Final = 72
+REGISTERS_I386: Final = "bx cx dx si di bp ax ds es fs gs orig_ax ip cs flags sp ss"
+REGISTERS_X86_64: Final = (
+    "r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss fs_base gs_base ds es fs gs"
+)

@@ -38,6 +38,12 @@ STATUS_OFFSET: Final = 424
 #: size_vmcoreinfo, offset_note, size_note, offset_eraseinfo, size_eraseinfo, start_pfn_64, end_pfn_64, max_mapnr_64.
 SUB_HEADER: Final = "QiiQQqQqQqQQQQ"
 SUB_HEADER_SIZE: Final = 104
+#: The same of i386, whose numbers lie at multiples of 4 bytes: time in two 32-bit words; phys_base, start_pfn, end_pfn
+#: and the sizes are 32-bit words.
+HEADER_32: Final = "8si390s2xiiIiiIIIIIIi"
+HEADER_SIZE_32: Final = 452
+SUB_HEADER_32: Final = "IiiIIqIqIqIQQQ"
+SUB_HEADER_SIZE_32: Final = 80
 #: Header version that a field came with: older files have something else in its place.
 SINCE_DUMP_LEVEL: Final = 1
 SINCE_SPLIT: Final = 2

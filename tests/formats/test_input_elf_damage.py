@@ -159,7 +159,7 @@ def broken(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     ("data", "error", "words"),
     [
-        (b"\x7fELF\x01\x01\x01" + bytes(60), UnsupportedError, "32-bit"),
+        (b"\x7fELF\x01\x01\x01" + bytes(9) + b"\4\0\x28\0" + bytes(60), UnsupportedError, "32-bit"),
         (b"\x7fELF\x07\x01\x01" + bytes(60), CorruptError, "class or byte order"),
         (b"\x7fELF\x02\x03\x01" + bytes(60), CorruptError, "class or byte order"),
         (b"\x7fELF\x02\x01\x01", TruncatedError, "too early"),

@@ -93,7 +93,7 @@ WHOLE = kdump("@0x1000 fill 01020304 zlib x3")
         (changed(WHOLE, 428, "<i", 2048), CorruptError, "block size"),
         (changed(WHOLE, 428, "<i", 5000), CorruptError, "block size"),
         (changed(WHOLE, 428, "<i", -4096), CorruptError, "block size"),
-        (changed(changed(WHOLE, 428, "<i", 3), 416, "<i", 4096), UnsupportedError, "32-bit"),
+        (changed(changed(WHOLE, 428, "<i", 3), 416, "<i", 4096), CorruptError, "zero or negative"),
         (changed(WHOLE, 432, "<i", 0), CorruptError, "zero or negative"),
         (changed(WHOLE, 432, "<i", -1), CorruptError, "zero or negative"),
         (changed(WHOLE, 432, "<i", 1 << 30), TruncatedError, "end of its bitmaps"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,10 @@ from tests.build.elf_core import Core, Load
 from tests.build.flattened_file import cut, flattened
 from tests.build.kdump_file import Kdump
 from tests.build.memory_file import read, source
-from tests.build.notes import prstatus, vmcoreinfo
+from tests.build.notes import note, prstatus, vmcoreinfo
 from tests.build.pages import Page
 from tests.pipeline.kit import compared, contents, expected, machine, make
+from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.plan import EXIT_OK
 
@@ -143,3 +145,82 @@ def test_headers_of_the_wrong_byte_order(order: str) -> None:
     assert (opened.machine, opened.byte_order, opened.cpus[0].pid) == ("aarch64", order, 7)
     assert opened.cpus[0].registers[:8] == bytes(range(8))[::-1]
     assert read(opened, 0x3000, 64) == page[:64]
+
+
+#: Registers by their places in ``pr_reg``.
+_32 = "bx cx dx si di bp ax ds es fs gs orig_ax ip cs flags sp ss"
+_64 = "r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss fs_base gs_base ds es fs gs"
+NAMES_32, NAMES_64 = (names.split() for names in (_32, _64))
+
+
+I386_REGISTERS = list(range(0x100, 0x100 + 17))
+PRSTATUS_32 = note(b"CORE\0", 1, bytes(24) + struct.pack("<i", 5) + bytes(44) + struct.pack("<17I4x", *I386_REGISTERS))
+
+
+def core_32(core: Path, notes: bytes, machine: int = 3) -> bytes:
+    """A core of ELFCLASS32 with the memory of another."""
+    opened = open_source(str(core))
+    ranges = [(one.start, read(opened, one.start, one.end - one.start)) for one in opened.ranges()]
+    opened.close()
+    at = 52 + 32 * (1 + len(ranges))
+    heads, bodies = struct.pack("<8I", 4, at, 0, 0, len(notes), len(notes), 0, 0), notes
+    for start, content in ranges:
+        place = at + len(bodies)
+        heads += struct.pack("<8I", 1, place, start & 0xFFFF, start, len(content), len(content), 7, 0)
+        bodies += content
+    ident = b"\x7fELF\1\1\1".ljust(16, b"\0")
+    head = struct.pack("<16sHHIIIIIHHHHHH", ident, 4, machine, 1, 0, 52, 0, 0, 52, 32, 1 + len(ranges), 40, 0, 0)
+    return head + heads + bodies
+
+
+def kdump_32(data: bytes) -> bytes:
+    """A kdump file with the headers of a 32-bit machine, as QEMU's ``create_header32`` writes them."""
+    signature, version, names, seconds, micro, *rest = struct.unpack_from("<8si390s6xqqIiiIIIIIIi", data)
+    fields = struct.unpack_from("<QiiQQqQqQqQQQQ", data, rest[1])
+    head = struct.pack("<8si390s2xiiIiiIIIIIIi", signature, version, names, seconds, micro, *rest)
+    sub = struct.pack("<IiiIIqIqIqIQQQ", *fields)
+    size = rest[1]
+    return head.ljust(size, b"\0") + sub.ljust(104, b"\0") + data[size + 104 :]
+
+
+@pytest.mark.parametrize("kind", ["elf32", "elf64", "kdump32"])
+@pytest.mark.parametrize("searched", [False, True], ids=["note", "memory"])
+def test_an_x86_64_machine_that_is_not_in_long_mode(kind: str, searched: bool, core: Path, tmp_path: Path) -> None:
+    """QEMU writes headers of i386; the memory is that of a 64-bit kernel, is filtered and labelled so."""
+    built = machine()
+    text = vmcoreinfo(built.vmcoreinfo())
+    notes = PRSTATUS_32 + (b"" if searched else text)
+    if kind == "kdump32":
+        data = kdump_32(in_blocks(core, 4096, notes=notes))
+    elif kind == "elf32":
+        data = core_32(core, notes)
+    else:
+        opened = open_source(str(core))
+        loads = [Load(one.start, read(opened, one.start, one.end - one.start)) for one in opened.ranges()]
+        data = Core(loads, (notes,), machine=3).build()
+        opened.close()
+    if searched:
+        at = data.rindex(built.contents()[0x340])
+        data = data[:at] + text + data[at + len(text) :]
+    (tmp_path / "in").write_bytes(data)
+    for form in ("kdump", "elf"):
+        report = make(tmp_path / "in", tmp_path / form, 31, format=form)
+        assert report.exit_status() == EXIT_OK
+        made = open_source(str(tmp_path / form))
+        assert (made.machine, made.cpus[0].pid) == ("x86_64", 5)
+        values = dict(zip(NAMES_64, struct.unpack("<27Q", made.cpus[0].registers)))
+        assert {name: values[name] for name in NAMES_32} == dict(zip(NAMES_32, I386_REGISTERS))
+        made.close()
+    assert set(contents(tmp_path / "kdump")) == expected(built, 31)
+    assert compared(tmp_path / "in", tmp_path / "kdump").right
+
+
+@pytest.mark.parametrize("machine_number", [3, 40])
+def test_a_32_bit_machine_is_refused(machine_number: int, tmp_path: Path) -> None:
+    """Nothing in its memory is a 64-bit kernel's."""
+    (tmp_path / "empty").write_bytes(Core([Load(0x1000, bytes(8192))]).build())
+    (tmp_path / "elf").write_bytes(core_32(tmp_path / "empty", PRSTATUS_32, machine_number))
+    (tmp_path / "kdump").write_bytes(kdump_32(Kdump([Page(3, "stored", bytes(4096))]).build()))
+    for name in ("elf", "kdump"):
+        with pytest.raises(UnsupportedError, match="32-bit machine"):
+            open_source(str(tmp_path / name))
