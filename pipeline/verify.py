@@ -53,6 +53,7 @@ class Verdict:
         unreadable: Pages of the source that can't be read, so that they can't be compared.
         swallowed: Of these, pages that are zeros in an ELF core, which has nothing else that says so.
         survey: What the source stores, by its ranges.
+        passed_over: Bytes of that which its reader can't take.
         places: Where lost memory is.
         notes: Sentences on what was odd, the first different pages among them.
     """
@@ -68,6 +69,7 @@ class Verdict:
     unreadable: int = 0
     swallowed: int = 0
     survey: Survey = field(default_factory=Survey)
+    passed_over: int = 0
     places: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -82,7 +84,7 @@ class Verdict:
             "equal": self.equal, "different": self.different, "filler": self.filler, "unreadable": self.unreadable,
             "unwritten": self.unwritten, "missing": sum(self.missing.values()),
         }  # fmt: skip
-        sizes = {name: pages * page_size for name, pages in found.items()}
+        sizes = {name: pages * page_size for name, pages in found.items()} | {"passed_over": self.passed_over}
         stored, filled = self.survey.stored, self.survey.filled
         return {"stored": stored, "filled": filled, **sizes, "unaccounted": stored + filled - sum(sizes.values())}
 
@@ -99,6 +101,7 @@ def verify(source: Source, knowledge: Knowledge, dump: Source, progress: Progres
             expected=knowledge.page_size, found=dump.page_size,
         )  # fmt: skip
     verdict = Verdict(dump.dump_level, survey=survey(source, knowledge.page_size))
+    verdict.passed_over = sum(one.size for one in source.passed_over)
     classifier = open_classifier(knowledge, 31, verdict.notes, thorough=True)
     check = _Check(source, dump, knowledge.page_size, classifier, verdict)
     end = max(knowledge.max_pfn(source.end()), knowledge.max_pfn(dump.end()))
