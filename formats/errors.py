@@ -19,6 +19,7 @@ __all__ = [
     "UsageError",
     "VmsieveError",
     "WeakerError",
+    "refused",
 ]
 
 
@@ -123,6 +124,17 @@ class OutputError(VmsieveError):
     def full(self) -> bool:
         """Nothing is wrong but that there is no room for more."""
         return self.errno in _FULL
+
+
+def refused(error: OSError, name: str, offset: int | None = None, what: str = "output") -> OutputError:
+    """What the system said when ``name``, a dump's ``what``, was opened, or written at ``offset``."""
+    refusal = OutputError(f"can't write the {what}: {error.strerror}", file=name, offset=offset)
+    refusal.errno = error.errno
+    if error.errno == errno.EPIPE:
+        refusal.message = f"nobody reads the {what} any more"
+    elif refusal.full:
+        refusal.message = f"no room for the {what}"
+    return refusal
 
 
 class UsageError(VmsieveError):

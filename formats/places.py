@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Callable
 
 from vmsieve.formats.contexts import suppress
-from vmsieve.formats.errors import OutputError
+from vmsieve.formats.errors import OutputError, refused
 from vmsieve.formats.layouts import flattened
 from vmsieve.formats.writeback import Writeback
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Bytes = Union[bytes, bytearray, memoryview]
 
-__all__ = ["FilePlace", "FlattenedPlace", "PipePlace", "Sender", "refused"]
+__all__ = ["FilePlace", "FlattenedPlace", "PipePlace", "Sender"]
 
 #: Bytes gathered before they are handed on, all stretches together. A batch of pages that is larger goes out as it is.
 GATHERED = 64 * 1024
@@ -37,17 +37,6 @@ _ZEROS = bytes(64 * 1024)
 
 #: Bytes that what ends a flattened stream may need: the status that was held, the last byte, the end mark.
 _CLOSING = 128
-
-
-def refused(error: OSError, name: str, offset: int) -> OutputError:
-    """What the system said when ``name`` was written at ``offset``."""
-    refusal = OutputError(f"can't write the output: {error.strerror}", file=name, offset=offset)
-    refusal.errno = error.errno
-    if error.errno == errno.EPIPE:
-        refusal.message = "nobody reads the output any more"
-    elif refusal.full:
-        refusal.message = "no room for the output"
-    return refusal
 
 
 def _limited(name: str, offset: int) -> OutputError:
@@ -113,8 +102,6 @@ class FilePlace(_Gathering):
     Args:
         fd: Open for writing; stays open.
         name: For messages.
-        durable: Before the dump is marked whole, wait until everything else is on the medium: only so are all errors of
-            the medium seen.
         upward: The format has no pointers: what is gathered is written from the lowest offset up.
         limit: Bytes that the file may have, holes among them; what belongs behind is refused as by a full disk.
     """
@@ -122,14 +109,11 @@ class FilePlace(_Gathering):
     #: What was put may be put again: :meth:`settle` takes any bytes.
     rewrites = True
 
-    def __init__(
-        self, fd: int, name: str, *, durable: bool = False, upward: bool = False, limit: int | None = None
-    ) -> None:
+    def __init__(self, fd: int, name: str, *, upward: bool = False, limit: int | None = None) -> None:
         super().__init__(name, upward=upward)
         self._fd = fd
         self._limit = limit
         self._writeback = Writeback(fd)
-        self._durable = durable
 
     def _emit(self, offset: int, data: memoryview, unit: int) -> None:
         done = 0
@@ -159,8 +143,8 @@ class FilePlace(_Gathering):
         self.flush()
         self._lengthen()
         try:
-            if self._durable:
-                os.fsync(self._fd)
+            # Only what is on the medium is there after a power failure, and only so are all errors of the medium seen.
+            os.fsync(self._fd)
         except OSError as error:
             raise refused(error, self._name, offset) from error
         self._emit(offset, memoryview(data), 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vmsieve import __version__
 from vmsieve.formats.errors import UsageError, VmsieveError
+from vmsieve.formats.text import shown
 from vmsieve.pipeline.commands import Command, commands, only
 from vmsieve.pipeline.options import plainly
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_USAGE
@@ -46,7 +47,7 @@ def _parser(found: list[Command]) -> argparse.ArgumentParser:
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
-            self.exit(EXIT_USAGE, f"{self.prog}: {message} (try '{self.prog} --help')\n")
+            self.exit(EXIT_USAGE, f"{self.prog}: {shown(message)} (try '{self.prog} --help')\n")
 
     parser = Parser(
         prog="vmsieve",
@@ -107,5 +108,5 @@ def run() -> NoReturn:
 
 
 def _fail(what: object, status: int) -> int:
-    print(f"vmsieve: {what}", file=sys.stderr)  # noqa: T201 - the command line's voice
+    print(f"vmsieve: {shown(str(what))}", file=sys.stderr)  # noqa: T201 - the command line's voice
     return status

@@ -109,7 +109,7 @@ def _write(
         report.incomplete, report.stopped = True, stop
         report.full = isinstance(stop, OutputError) and stop.full
         report.notes.append(f"the dump ends early: {stop}")
-        if not copied.pages:
+        if not copied.pages or _given_up(plan, target, stop):
             raise
     finally:
         progress.close()
@@ -123,6 +123,8 @@ def _write(
             finally:
                 target.finish()
         except OutputError as error:
+            if _given_up(plan, target, error):
+                raise
             # What is there stays marked as torn: the mark is only taken away by a write that succeeds.
             report.incomplete, report.stopped = True, report.stopped or error
             report.full |= error.full
@@ -132,6 +134,11 @@ def _write(
     if report.stopped is not None and not report.bytes_out:
         # Pages were copied, and what gathers them (a frame, a pipe) got rid of none.
         raise report.stopped
+
+
+def _given_up(plan: Plan, target: Target | SplitTarget, stop: OutputError | Interrupted) -> bool:
+    """Whether what was written is removed, as there was no room for all of it."""
+    return not plan.salvage and target.removable and isinstance(stop, OutputError) and stop.full
 
 
 def _details(source: Source, knowledge: Knowledge, codec: Codec, level: int) -> list[str]:

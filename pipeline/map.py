@@ -8,12 +8,16 @@ import json
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.formats.errors import UsageError
+from vmsieve.formats.text import shown
 from vmsieve.pipeline.cells import COLUMNS
 from vmsieve.pipeline.picture import binary_size, colours, draw
 from vmsieve.pipeline.report import size_text
+from vmsieve.pipeline.saving import saved
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vmsieve.pipeline.cells import Cells
     from vmsieve.pipeline.classes import Census
     from vmsieve.pipeline.picture import Drawn
@@ -89,8 +93,18 @@ def check_name(path: str) -> None:
         raise UsageError("a map's name ends in .png or .html", found=path)
 
 
-def write_map(path: str, source: str, census: Census, cells: Cells) -> None:
-    """Write the map of what ``census`` counted; ``source``: name of the dump.
+def write_map(
+    path: str, source: str, census: Census, cells: Cells, inputs: Iterable[str] = (), *, force: bool = False
+) -> None:
+    """Write the map of what ``census`` counted.
+
+    Args:
+        path: File to write.
+        source: Name of the dump.
+        census: What was counted.
+        cells: And where.
+        inputs: Files that were read, which are not written to.
+        force: An existing file may be replaced.
 
     Raises:
         OutputError: It can't be written.
@@ -98,11 +112,8 @@ def write_map(path: str, source: str, census: Census, cells: Cells) -> None:
     totals = _totals(census, cells)
     drawn = draw(cells, totals, census.page_size)
     data = drawn.png if path.endswith(".png") else _page(source, census, cells, totals, drawn).encode()
-    try:
-        with open(path, "wb") as file:
-            file.write(data)
-    except OSError as error:
-        raise OutputError(f"can't write the map: {error.strerror}", file=path) from error
+    with saved(path, inputs, force=force, what="map") as out:
+        out.write(data)
 
 
 def _totals(census: Census, cells: Cells) -> list[int]:
@@ -118,7 +129,7 @@ def _totals(census: Census, cells: Cells) -> list[int]:
 
 def _page(source: str, census: Census, cells: Cells, totals: list[int], drawn: Drawn) -> str:
     """The map as a page that needs nothing else."""
-    name = html.escape(source)
+    name = html.escape(shown(source))
     legend = "\n".join(
         f'<tr><td><i style="background:#{colour:06x}"></i>{html.escape(one.title)}</td>'
         f"<td>{count:,}</td><td>{size_text(count * census.page_size)}</td></tr>"

@@ -30,8 +30,9 @@ class Plan:
         mapped: The input may be mapped into memory; else it is read.
         facts: What is believed of the kernel first, one of :data:`vmsieve.filters.knowledge.FACTS`.
         insist: A dump that would leave out less than ``level`` asks for is an error, before the first byte is written.
-        durable: The output is on its medium before it is marked whole, and when it is finished.
         whole: All memory counts; else what makedumpfile leaves out is left out (:func:`vmsieve.pipeline.scan.scan`).
+        salvage: When the output is full, what was written is finished as an incomplete dump; else a file is removed.
+        reads: Further files that are read, which are no output.
         split: Files that the dump is shared out among, instead of being written to ``output``.
     """
 
@@ -51,9 +52,10 @@ class Plan:
     mapped: bool = True
     facts: str = "note"
     insist: bool = False
-    durable: bool = False
     whole: bool = True
+    salvage: bool = True
     split: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
 def parse_size(text: str) -> int:

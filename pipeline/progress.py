@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any, Protocol
 
+from vmsieve.pipeline.streams import drawing
+
 __all__ = ["Bar", "Lines", "Progress", "Silent", "progress_for"]
 
 _LINE_EVERY = 5.0  # seconds between lines in a log
@@ -90,7 +92,7 @@ class Bar:
         self.close()
         self._unit = unit
         self._bar = tqdm(
-            total=total * unit, desc=name, unit="B", unit_scale=True, unit_divisor=1000, leave=False, file=sys.stderr
+            total=total * unit, desc=name, unit="B", unit_scale=True, unit_divisor=1000, leave=False, file=drawing()
         )
 
     def advance(self, parts: int) -> None:

@@ -47,10 +47,12 @@ def reassemble(plan: Plan, parts: list[str], progress: Progress) -> bool:
                 f"no file is given that holds page frames {start:#x} to {end:#x} of the split dump",
                 file=", ".join(parts),
             )
-        target = stack.enter_context(Target(plan, output_format("kdump"), parts))
+        target = stack.enter_context(Target(plan, output_format("kdump")))
         if not isinstance(target.place, FilePlace):
             raise UsageError("a dump that is joined needs a file to be written to")
-        return _Join(ordered, target.place, progress).run()
+        whole = _Join(ordered, target.place, progress).run()
+        target.finish()
+        return whole
 
 
 def _opened(file: PlainFile) -> KdumpSource:

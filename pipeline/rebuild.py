@@ -32,21 +32,39 @@ def rebuild_from_pipe(plan: Plan) -> bool:
             "a pipe can be read only once: what comes from it is rebuilt as it is (no -d, codec, -E, -F, --frame)",
             hint="save it to a file, then filter that",
         )
-    with Target(plan, output_format(plan.format)) as target:
+    with Target(plan, output_format(plan.format), beside=True) as target:
         if not isinstance(target.place, FilePlace):
             raise UsageError("a dump that is rebuilt needs a file to be written to")
-        start = bytearray(MARK_SIZE)
-
-        def put(offset: int, data: bytes) -> None:
-            target.place.put(offset, data)
-            if offset < MARK_SIZE:
-                part = data[: MARK_SIZE - offset]
-                start[offset : offset + len(part)] = part
-
-        whole = rebuild(lambda size: os.read(0, size), put)
-        if not whole:
-            # Its header may well say that all is there: it was sent before the stream broke.
-            for offset, mark in filter(None, (form.torn_mark(bytes(start)) for form in output_formats())):
-                target.place.settle(offset, mark)
+        start = _Start(target.place)
+        whole = rebuild(lambda size: os.read(0, size), start.put)
+        start.settle(whole=whole)
         target.place.finish()
+        target.finish()
     return whole
+
+
+class _Start:
+    """The first bytes of the dump, which say in the stream already that all is there: they say torn until it is."""
+
+    def __init__(self, place: FilePlace) -> None:
+        self._place = place
+        self._sent = bytearray(MARK_SIZE)
+
+    def _marks(self) -> list[tuple[int, bytes]]:
+        return [mark for mark in (form.torn_mark(bytes(self._sent)) for form in output_formats()) if mark]
+
+    def put(self, offset: int, data: bytes) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        if offset < MARK_SIZE:
+            part = data[: MARK_SIZE - offset]
+            self._sent[offset : offset + len(part)] = part
+            for at, torn in self._marks():
+                low, high = max(at, offset), min(at + len(torn), offset + len(data))
+                if low < high:
+                    data = data[: low - offset] + torn[low - at : high - at] + data[high - offset :]
+        self._place.put(offset, data)
+
+    def settle(self, *, whole: bool) -> None:
+        """Say what is true in the end."""
+        for at, torn in self._marks():
+            self._place.settle(at, bytes(self._sent[at : at + len(torn)]) if whole else torn)

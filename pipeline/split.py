@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import Bitmap, address_of, cut_bits
-from vmsieve.formats.contexts import ExitStack, suppress
+from vmsieve.formats.contexts import ExitStack
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.kernels.bits import count_bits
 from vmsieve.formats.outputs._split import SplitWriter
 from vmsieve.formats.records import replace
 from vmsieve.pipeline.pages import Gatherer
 from vmsieve.pipeline.target import Target
+from vmsieve.pipeline.writing import same_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,7 @@ class SplitTarget:
             OutputError: One exists and overwriting was not asked for, or is the input, or can't be opened.
             UsageError: One is named twice, or can't be written at chosen positions.
         """
-        if len(set(map(_identity, plan.split))) < len(plan.split):
+        if any(same_place(one, other) for one, other in combinations(plan.split, 2)):
             raise UsageError("a file is named twice among those that the dump is to be shared out to")
         with ExitStack() as stack:
             self._targets = [
@@ -120,11 +121,9 @@ class SplitTarget:
                 if target.flattened:
                     raise UsageError("a file of a split dump must be a regular file or a disk", file=path)
             self._stack = stack.pop_all()
-
-    @property
-    def place(self) -> SplitTarget:
-        """What is brought to its end, as a place is."""
-        return self
+        self.removable = all(target.removable for target in self._targets)
+        #: What is brought to its end, as a place is.
+        self.place = _Places(self._targets)
 
     def writer(self, form: OutputFormat, description: Description) -> Writer:
         """What writes to the files."""
@@ -132,14 +131,10 @@ class SplitTarget:
         return SplitWriter(form, description, [target.place for target in self._targets], self.cuts)
 
     def finish(self) -> None:
-        """The last byte was written.
-
-        Raises:
-            OutputError: It can't be.
-        """
+        """See :class:`Target`: all files are, whatever becomes of one."""
         with ExitStack() as stack:
             for target in self._targets:
-                stack.callback(target.place.finish)
+                stack.callback(target.finish)
 
     def size(self) -> int:
         """Bytes written, of all files."""
@@ -154,12 +149,14 @@ class SplitTarget:
         self._stack.__exit__(kind, error, traceback)
 
 
-def _identity(path: str) -> object:
-    """What tells files from each other, whatever their names: those that are not there yet, by folder and name."""
-    with suppress(OSError):
-        there = os.stat(path)
-        return there.st_rdev or (there.st_dev, there.st_ino)
-    with suppress(OSError):
-        folder = os.stat(os.path.dirname(path) or ".")
-        return folder.st_dev, folder.st_ino, os.path.basename(path)
-    return path
+class _Places:
+    """The places of several targets."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self._targets = targets
+
+    def finish(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        with ExitStack() as stack:
+            for target in self._targets:
+                stack.callback(target.place.finish)

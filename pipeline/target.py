@@ -1,30 +1,31 @@
-"""Where the output goes: a new file, a stream, a device; opened with care for what is already there."""
+"""Where a dump goes: a new file, one beside that which it replaces, a stream, a device."""
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING
 
+from vmsieve.formats.contexts import suppress
 from vmsieve.formats.device import DeviceStream
-from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.formats.errors import UsageError, VmsieveError, refused
 from vmsieve.formats.inputs import input_paths
-from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender, refused
+from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
 from vmsieve.formats.writeback import Writeback
-from vmsieve.pipeline.descriptors import BUSY
 from vmsieve.pipeline.pool import usable_cores
-from vmsieve.pipeline.streams import stdout_fd
+from vmsieve.pipeline.saving import opened_output, standard_output
+from vmsieve.pipeline.signals import Interrupted
+from vmsieve.pipeline.writing import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from vmsieve.formats.outputs import Description, OutputFormat, Writer
     from vmsieve.pipeline.framing import FramedStream
     from vmsieve.pipeline.plan import Plan
 
-__all__ = ["Target", "open_output"]
+__all__ = ["Target"]
 
 
 class Target:
@@ -32,6 +33,9 @@ class Target:
 
     What can't be written at chosen positions (a pipe, a terminal, standard output, a compressed frame) gets a format
     that ascends as it is, and any other format flattened.
+
+    A new file has its name from the start: what is there of it after any end can be read. One that replaces another is
+    written beside it until it is finished.
 
     Attributes:
         place: What writers write to.
@@ -41,8 +45,8 @@ class Target:
 
     cuts: Sequence[int] = ()
 
-    def __init__(self, plan: Plan, form: OutputFormat, inputs: Sequence[str] | None = None) -> None:
-        """Open it; ``inputs``: the files that are read, where the plan's input is not all of them.
+    def __init__(self, plan: Plan, form: OutputFormat, *, beside: bool = False) -> None:
+        """Open it; ``beside``: also a new file has its name when it is finished, not before.
 
         Raises:
             OutputError: It exists and overwriting was not asked for, or is the input, or can't be opened.
@@ -51,20 +55,20 @@ class Target:
         """
         name = "standard output" if plan.output == "-" else plan.output
         self._stream = self._framed(plan, name) if plan.frame is not None else None
-        self._path = plan.output
         self._stdout = plan.output == "-"
-        self._created = False
+        inputs = (*input_paths(plan.input), *plan.reads)
         if self._stdout:
-            self._fd = stdout_fd()
+            self._output = Output("-", standard_output(inputs))
         else:
-            inputs = input_paths(plan.input) if inputs is None else inputs
-            self._fd, self._created = open_output(plan.output, inputs, force=plan.force)
-        mode = os.fstat(self._fd).st_mode
+            self._output = opened_output(plan.output, inputs, force=plan.force, beside=beside)
+        self._fd, mode = self._output.fd, self._output.mode
         # Standard output may be a file that someone else appends to: it is a stream whatever it is connected to.
         positions = not (self._stdout or self._stream) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
+        #: What was written can be taken back.
+        self.removable = not self._stdout and stat.S_ISREG(mode)
         self.flattened = plan.flattened or not (positions or form.sequential)
         self._sent = 0
-        self._durable = plan.durable and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
+        self._lost = False
         self._writeback = Writeback(self._fd)
         raw = stat.S_ISBLK(mode) and self.flattened and self._stream is None
         self._device = DeviceStream(self._fd) if raw else None
@@ -73,7 +77,7 @@ class Target:
         if self.flattened:
             self.place = FlattenedPlace(send, name, upward=form.sequential, limit=plan.size_limit)
         elif positions:
-            self.place = FilePlace(self._fd, name, durable=self._durable, upward=form.sequential, limit=plan.size_limit)
+            self.place = FilePlace(self._fd, name, upward=form.sequential, limit=plan.size_limit)
         else:
             self.place = PipePlace(send, name, limit=plan.size_limit)
         self._seekable = positions and not self.flattened
@@ -108,21 +112,30 @@ class Target:
         return form.writer(description, self.place)
 
     def finish(self) -> None:
-        """The place has taken its last byte: bring the frame, if there is one, to its end, and all to the medium.
+        """The place has taken its last byte: bring the frame to its end, all to the medium, the file to its name.
 
         Raises:
-            OutputError: It can't be written.
+            OutputError: It can't be written. What it was to replace is still there.
         """
-        if self._stream is not None:
-            self._stream.finish()
-        if self._durable:
-            try:
-                os.fsync(self._fd)
-            except OSError as error:
-                raise refused(error, self._path, self._sent) from error
+        try:
+            if self._stream is not None:
+                self._stream.finish()
+        finally:
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._stdout:
+            return
+        try:
+            self._output.keep()
+        except OSError as error:
+            self._lost = self._output.beside
+            raise refused(error, self._output.path, self._sent) from error
 
     def size(self) -> int:
-        """Bytes written: of a file, those that take up room, so that holes do not count."""
+        """Bytes written that are there: of a file, those that take up room, so that holes do not count."""
+        if self._lost:
+            return 0
         if not self._seekable:
             return self._sent
         status = os.fstat(self._fd)
@@ -138,55 +151,10 @@ class Target:
             self._stream.close()
         if self._stdout:
             return
-        empty = os.fstat(self._fd).st_size == 0
-        os.close(self._fd)
-        if error is not None and self._created and empty:
-            os.unlink(self._path)
-
-
-def open_output(path: str, inputs: Iterable[str], *, force: bool) -> tuple[int, bool]:
-    """Open ``path`` for writing, with care for what is there; returns the descriptor, and whether the file was made.
-
-    Args:
-        path: A file to be made, a file that ``force`` allows to empty, or what is no file.
-        inputs: The files that are read; ``-``: standard input.
-        force: An existing file may be overwritten.
-
-    Raises:
-        OutputError: It exists and must not be overwritten, is one of the inputs or a disk in use, or can't be opened.
-    """
-    flags, made = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, False
-    try:
-        there = os.stat(path)
-    except FileNotFoundError:
-        flags, made = flags | os.O_EXCL, True
-    except OSError as error:
-        raise OutputError(f"can't write the output: {error.strerror}", file=path) from error
-    else:
-        if stat.S_ISREG(there.st_mode):
-            if not force:
-                raise OutputError("the output exists already", file=path, hint="-f overwrites it")
-            flags |= os.O_TRUNC
-        elif stat.S_ISBLK(there.st_mode):
-            # Not one that is mounted, or a part of another disk: open(2), O_EXCL.
-            flags = os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC
-        if any(_is_output(one, there) for one in inputs):
-            raise OutputError("the output is the input", file=path)
-    try:
-        # A dump holds what was in memory: passwords, keys. Only its owner may read it.
-        return os.open(path, flags, 0o600), made
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            raise OutputError(f"the disk is {BUSY}", file=path) from error
-        raise refused(error, path, 0) from error
-
-
-def _is_output(path: str, there: os.stat_result) -> bool:
-    """Whether ``path`` is the file, or another name of the disk, that will be written; others are not harmed."""
-    try:
-        one = os.fstat(0) if path == "-" else os.stat(path)
-    except OSError:
-        return False
-    if stat.S_ISBLK(there.st_mode) and stat.S_ISBLK(one.st_mode):
-        return one.st_rdev == there.st_rdev
-    return stat.S_ISREG(there.st_mode) and os.path.samestat(one, there)
+        output = self._output
+        if error is None:
+            with suppress(OSError):
+                output.keep()
+        if output.beside or isinstance(error, (VmsieveError, Interrupted)) or not os.fstat(output.fd).st_size:
+            output.drop()
+        output.close()

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     Bytes = Union[bytes, bytearray, memoryview]
 
-__all__ = ["Output", "RefusedError", "check_output", "open_output", "same_place", "sync_directory", "write_file"]
+__all__ = [
+    "Output", "RefusedError", "check_output", "check_stream", "open_output", "same_place", "sync_directory",
+    "write_file",
+]  # fmt: skip
 
 _MODE = 0o600
 #: Bytes of a file's name that the name it is written under has of it: with what follows, it must be no longer than 255.
@@ -146,6 +149,13 @@ def check_output(path: str, inputs: Iterable[str] = (), *, force: bool = False) 
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+
+
+def check_stream(fd: int, inputs: Iterable[str]) -> None:
+    """Raise RefusedError if what is written to ``fd``, standard output, changes an input."""
+    there = os.fstat(fd)
+    if any(_harms(there, one) for one in inputs):
+        raise RefusedError(errno.EBUSY, "the output is the input")
 
 
 def write_file(path: str, data: Bytes, inputs: Iterable[str] = (), *, force: bool = False, follow: bool = True) -> None:

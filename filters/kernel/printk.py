@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.kernel.log_buffer import flat_buffer, text_ring
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.records import field, record
+from vmsieve.formats.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,8 @@ _COMMITTED, _FINALIZED = 1, 2
 # Bit of a caller id that says it is a processor's.
 _PROCESSOR = 1 << 31
 
-_PLAIN = bytes((*range(0x09, 0x0E), *range(0x20, 0x7F)))
+_SPACES = "\t\n\v\f\r"
+_PLAIN = bytes((*_SPACES.encode(), *range(0x20, 0x7F)))
 
 
 def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = False) -> Iterator[bytes]:
@@ -91,7 +93,7 @@ class _Damage:
 def _escape(text: bytes) -> bytes:
     if not text.translate(None, _PLAIN):
         return text
-    return b"".join(bytes((one,)) if one in _PLAIN else b"\\x%02x" % one for one in text)
+    return shown(text.decode("ascii", "surrogateescape"), keep=_SPACES).encode()
 
 
 def _format(ts_nsec: int, caller: int | None, text: bytes) -> Iterator[bytes]:

@@ -75,7 +75,7 @@ class PlainCopy:
             FormatError: Not a byte of the input can be read.
         """
         job = self._job
-        plan = Plan(job.input, job.output, 0, flattened=not job.final, size_limit=job.limit, durable=True)
+        plan = Plan(job.input, job.output, 0, flattened=not job.final, size_limit=job.limit, force=not job.final)
         with Target(plan, output_format("elf")) as target:
             try:
                 progress.step("Copying all bytes", -(-self._size // _STEP), _STEP)

@@ -82,7 +82,8 @@ def _dump(job: Job, board: Board) -> dict[str, Any]:
     name, _, level = job.codec.partition(":")
     plan = Plan(
         job.input, job.output, job.level, name, int(level) if level else None, flattened=not job.final,
-        threads=job.threads, size_limit=job.limit, mapped=job.mapped, facts=job.facts, insist=job.insist, durable=True,
+        threads=job.threads, size_limit=job.limit, mapped=job.mapped, facts=job.facts, insist=job.insist,
+        force=not job.final,
     )  # fmt: skip
     return _finished(job, dump(plan, Beat(job, board)))
 

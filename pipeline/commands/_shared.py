@@ -9,6 +9,8 @@ from vmsieve.filters.knowledge import learn
 from vmsieve.formats.contexts import contextmanager
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.systems import SYSTEMS, open_system
+from vmsieve.formats.text import as_utf8, shown
+from vmsieve.pipeline.saving import check_standard_output, files_read
 
 if TYPE_CHECKING:
     import argparse
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INPUT_HELP",
+    "add_force",
     "add_input",
     "add_select",
     "add_vmlinux",
+    "json_text",
     "opened",
     "print_json",
     "read_vmcoreinfo",
@@ -45,6 +49,11 @@ def add_vmlinux(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vmlinux", metavar="FILE", help="the kernel's vmlinux, for what VMCOREINFO does not tell")
 
 
+def add_force(parser: argparse.ArgumentParser, what: str = "OUTPUT") -> None:
+    """The option without which nothing is overwritten."""
+    parser.add_argument("-f", dest="force", action="store_true", help=f"overwrite an existing {what}")
+
+
 def add_select(parser: argparse.ArgumentParser) -> None:
     """The option that chooses one of two systems in a dump."""
     meanings = "; ".join(f"{name}: {what}" for name, what in SYSTEMS.items())
@@ -58,6 +67,7 @@ def opened(
     path: str, vmcoreinfo: str | None = None, select: str | None = None, vmlinux: str | None = None
 ) -> Iterator[tuple[Source, Knowledge]]:
     """The dump at ``path`` and what is known of its kernel; ``select``: which of two systems in it."""
+    check_standard_output(files_read(path, vmcoreinfo, vmlinux))
     text, made = read_vmcoreinfo(vmcoreinfo), read_vmlinux(vmlinux)
     source = open_system(path, select)
     try:
@@ -97,15 +107,27 @@ def read_vmlinux(path: str | None) -> bytes | None:
     return describe(path)
 
 
-def print_json(value: dict[str, Any]) -> None:
-    """Print ``value`` for machines."""
+def json_text(value: dict[str, Any]) -> str:
+    """``value`` as JSON: ASCII alone, and no half of a surrogate pair, which strict readers refuse."""
     import json
 
-    json.dump(value, sys.stdout, indent=1)
-    print(flush=True)
+    return json.dumps(_valid(value), indent=1)
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, str):
+        return as_utf8(value)
+    if isinstance(value, dict):
+        return {_valid(key): _valid(one) for key, one in value.items()}
+    return [_valid(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print ``value`` for machines."""
+    print(json_text(value), flush=True)
 
 
 def tell(lines: Iterable[str]) -> None:
     """Say each line once, on standard error."""
     for line in dict.fromkeys(lines):
-        print(f"vmsieve: {line}", file=sys.stderr)
+        print(f"vmsieve: {shown(line)}", file=sys.stderr)

@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.rules import rules, struct_page_rules
+from vmsieve.formats.text import shown
 from vmsieve.pipeline.classes import Census, take_census
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import add_input, add_vmlinux, opened, print_json, tell
-from vmsieve.pipeline.map import check_name
+from vmsieve.pipeline.commands._shared import add_force, add_input, add_vmlinux, opened, print_json, tell
+from vmsieve.pipeline.map import check_name, write_map
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.progress import progress_for
 from vmsieve.pipeline.report import size_text
+from vmsieve.pipeline.saving import check_saved, files_read
 
 if TYPE_CHECKING:
     import argparse
 
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.cells import Cells
     from vmsieve.pipeline.zones import ZoneCounts
 
 __all__ = ["COMMAND"]
@@ -35,9 +38,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add_vmlinux(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--zones", action="store_true", help="also count the pages of each NUMA node and zone")
-    parser.add_argument(
-        "--map", metavar="FILE", help="draw a map of memory: FILE ends in .png or .html and is overwritten"
-    )
+    parser.add_argument("--map", metavar="FILE", help="draw a map of memory: FILE ends in .png or .html")
+    add_force(parser, "map")
 
 
 def _as_json(census: Census) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def _zones_as_text(zones: list[ZoneCounts], page_size: int) -> None:
     titles = {rule.name: rule.title for rule in rules()} | {"kept": "Kernel data, zero pages"}
     for one in zones:
         zone = one.zone
-        print(f"\nNode {zone.node}, zone {zone.name}: page frames {zone.first_pfn:#x} - {zone.end_pfn - 1:#x}")
+        print(f"\nNode {zone.node}, zone {shown(zone.name)}: page frames {zone.first_pfn:#x} - {zone.end_pfn - 1:#x}")
         for name, count in one.pages.items():
             print(f"{titles[name]:<24} {count:>14,} {size_text(count * page_size):>10}")
 
@@ -101,24 +103,24 @@ def _count_zones(arguments: argparse.Namespace, source: Source, knowledge: Knowl
     return zones
 
 
-def _census(arguments: argparse.Namespace, source: Source, knowledge: Knowledge) -> Census:
+def _census(arguments: argparse.Namespace, source: Source, knowledge: Knowledge) -> tuple[Census, Cells | None]:
+    """What is counted; and where, if a map is asked for."""
     progress = progress_for(quiet=arguments.json)
     if arguments.map is None:
-        return take_census(source, knowledge, progress)
+        return take_census(source, knowledge, progress), None
     from vmsieve.pipeline.cells import Cells, Sheet
-    from vmsieve.pipeline.map import write_map
 
     cells = Cells(Sheet.of(source.ranges(), knowledge.page_size), struct_page_rules())
-    census = take_census(source, knowledge, progress, cells)
-    write_map(arguments.map, arguments.input, census, cells)
-    return census
+    return take_census(source, knowledge, progress, cells), cells
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    inputs = files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux)
     if arguments.map is not None:
         check_name(arguments.map)
+        check_saved(arguments.map, inputs, force=arguments.force, what="map")
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
-        census = _census(arguments, source, knowledge)
+        census, cells = _census(arguments, source, knowledge)
         tell(source.oddities + knowledge.notes + census.notes)
         zones = _count_zones(arguments, source, knowledge)
         if arguments.json:
@@ -126,6 +128,8 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             _as_text(census)
             _zones_as_text(zones, census.page_size)
+        if cells is not None:
+            write_map(arguments.map, arguments.input, census, cells, inputs, force=arguments.force)
         if source.incomplete or census.unreadable:
             return EXIT_INCOMPLETE
     return EXIT_WEAKER if census.weaker else EXIT_OK

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.errors import OutputError
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import add_input, add_vmlinux, opened, tell
+from vmsieve.pipeline.commands._shared import add_force, add_input, add_vmlinux, opened, tell
 from vmsieve.pipeline.log import write_log
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK
-from vmsieve.pipeline.streams import need_stdout
+from vmsieve.pipeline.saving import files_read, saved_stream
 
 if TYPE_CHECKING:
     import argparse
@@ -30,24 +28,20 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="only what was logged since the log was last cleared (dmesg -c)"
     )
-    parser.add_argument("output", metavar="OUTPUT", nargs="?", help="file to write (default: standard output)")
+    add_force(parser)
+    parser.add_argument(
+        "output", metavar="OUTPUT", nargs="?", default="-", help="file to write (default: standard output)"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.output is None:
-        need_stdout()
-        return _write(arguments, sys.stdout.buffer)
-    try:
-        with open(arguments.output, "wb") as out:
-            return _write(arguments, out)
-    except OSError as error:
-        raise OutputError(f"can't write the log: {error.strerror}", file=arguments.output) from error
-
-
-def _write(arguments: argparse.Namespace, out: BinaryIO) -> int:
-    with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (_, knowledge):
+    inputs = files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux)
+    given = arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux
+    with (
+        saved_stream(arguments.output, inputs, force=arguments.force, what="log") as out,
+        opened(*given) as (_, knowledge),
+    ):
         broken = write_log(knowledge, out.write, arguments.input, since_clear=arguments.partial)
-        out.flush()
     if broken is not None:
         tell([f"the kernel log breaks off: {broken}"])
         return EXIT_INCOMPLETE

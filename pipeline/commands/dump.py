@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats import frames, outputs
 from vmsieve.formats.codecs import codecs
-from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.formats.errors import UsageError
 from vmsieve.formats.files import seekable
 from vmsieve.formats.outputs import output_format
 from vmsieve.formats.plugins import names
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import INPUT_HELP, add_select, add_vmlinux, read_vmcoreinfo, read_vmlinux, tell
+from vmsieve.pipeline.commands._shared import (
+    INPUT_HELP,
+    add_force,
+    add_select,
+    add_vmlinux,
+    json_text,
+    read_vmcoreinfo,
+    read_vmlinux,
+    tell,
+)
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, Plan, parse_size
 from vmsieve.pipeline.progress import progress_for
+from vmsieve.pipeline.saving import SideFile, files_read
 
 if TYPE_CHECKING:
     import argparse
@@ -80,7 +90,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--frame", metavar="NAME[:LEVEL]",
         help=f"put an ELF core or a flattened dump in a compressed frame: {', '.join(names(frames))}",
     )  # fmt: skip
-    parser.add_argument("-f", dest="force", action="store_true", help="overwrite an existing OUTPUT")
+    add_force(parser, "OUTPUT or report")
     parser.add_argument(
         "--threads", metavar="N", type=int, default=1, help="threads that read and pack; 0: one a core (default: 1)"
     )
@@ -137,6 +147,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         arguments.input, arguments.output, arguments.level, codec, codec_level,
         arguments.format, arguments.flattened, arguments.force,
         arguments.threads, frame, frame_level, arguments.select, arguments.size_limit,
+        reads=files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux),
     )  # fmt: skip
 
 
@@ -147,6 +158,7 @@ def _run(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
     if plan.input == "-" and not seekable(0):
         return _rebuild(plan)
+    side = _side_file(arguments.json, plan)
     report = dump(plan, progress, read_vmcoreinfo(arguments.vmcoreinfo), read_vmlinux(arguments.vmlinux))
     status = report.exit_status()
     if not arguments.quiet or status != EXIT_OK:
@@ -157,7 +169,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for line in report.lines():
             print(line, file=sys.stderr)
     if arguments.json:
-        _write_json(report, arguments.json)
+        _write_json(report, side)
     return status
 
 
@@ -171,18 +183,25 @@ def _rebuild(plan: Plan) -> int:
     return EXIT_INCOMPLETE
 
 
-def _write_json(report: Report, path: str) -> None:
-    import json
+def _side_file(path: str | None, plan: Plan) -> SideFile | None:
+    """The file of the report; what is wrong with it is told before the work, too."""
+    if path in (None, "-"):
+        return None
+    side = SideFile(path, plan.reads, [plan.output], force=plan.force)
+    if side.problem:
+        tell([f"there will be no report: {side.problem}"])
+    return side
 
-    text = json.dumps(report.json(), indent=1) + "\n"
-    try:
-        if path == "-":
-            sys.stderr.write(text)
-            return
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise OutputError(f"can't write the report: {error.strerror}", file=path) from error
+
+def _write_json(report: Report, side: SideFile | None) -> None:
+    """Write the report; ``side``: None for standard error."""
+    text = json_text(report.json()) + "\n"
+    if side is None:
+        sys.stderr.write(text)
+    elif not side.problem:
+        side.write(text.encode())
+        if side.problem:
+            tell([f"there is no report: {side.problem}"])
 
 
 COMMAND: Final = Command("dump", 10, "make a small dump of a large one", _EXAMPLES, _configure, _run)

@@ -12,6 +12,8 @@ from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import tell
 from vmsieve.pipeline.plan import EXIT_OK
+from vmsieve.pipeline.saving import saved
+from vmsieve.pipeline.writing import sync_directory
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
     output = arguments.output.rstrip("/")
     if os.path.lexists(output) and not arguments.force:
         raise UsageError("OUTPUT exists", file=output, hint="-f replaces it")
-    _check_replaceable(output)
+    _check_replaceable(output, folder=arguments.format != "cpio")
     parent = os.path.dirname(os.path.abspath(output))
     try:
         work = tempfile.mkdtemp(prefix=".vmsieve-image.", dir=parent)
@@ -71,8 +73,8 @@ def _run(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _check_replaceable(output: str) -> None:
-    """With -f, an image is replaced, and what else is there is not lost.
+def _check_replaceable(output: str, *, folder: bool) -> None:
+    """With -f, an image is replaced by one of its kind (``folder``: not an archive), and what else is there stays.
 
     Raises:
         UsageError: OUTPUT is something else.
@@ -81,7 +83,8 @@ def _check_replaceable(output: str) -> None:
 
     if not os.path.lexists(output) or os.path.isfile(output):
         return
-    if not os.path.isdir(output) or (os.listdir(output) and not os.path.exists(os.path.join(output, MANIFEST))):
+    found = os.path.isdir(output) and (not os.listdir(output) or os.path.exists(os.path.join(output, MANIFEST)))
+    if not (found and folder):
         raise UsageError("OUTPUT is no image: it is not replaced", file=output, hint="remove it if it may go")
 
 
@@ -93,13 +96,20 @@ def _told(tree: Tree, version: str, *, trial: bool) -> str:
 def _hand_over(arguments: argparse.Namespace, tree: Tree, work: str, output: str) -> None:
     from vmsieve.pipeline.image.pack import each_line, write_archive
 
-    made = tree.root
     if arguments.format == "cpio":
-        made = os.path.join(work, "archive")
-        write_archive(tree, made, arguments.pack, complete=arguments.complete)
+        with saved(output, [arguments.python or sys.executable], force=arguments.force) as out:
+            write_archive(tree, out.write, arguments.pack, complete=arguments.complete)
+        return
+    old = os.path.join(work, "old")
     if os.path.isdir(output) and not os.path.islink(output):
-        os.rename(output, os.path.join(work, "old"))
-    os.rename(made, output)
+        os.rename(output, old)
+    try:
+        os.rename(tree.root, output)
+    except OSError:
+        if os.path.isdir(old):
+            os.rename(old, output)
+        raise
+    sync_directory(os.path.dirname(output) or ".")
     if arguments.format == "list":
         sys.stdout.writelines(each_line(tree, os.path.abspath(output)))
 

@@ -11,6 +11,7 @@ from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import add_input, add_vmlinux, opened, print_json
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.report import size_text
+from vmsieve.pipeline.streams import say
 
 if TYPE_CHECKING:
     import argparse
@@ -100,28 +101,28 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
     rows += [(name.replace("_", " "), str(value)) for name, value in facts["header"].items() if name not in lists]
     width = max(len(name) for name, _ in rows) + 1
     for name, value in rows:
-        print(f"{name + ':':<{width}} {value}")
+        say(f"{name + ':':<{width}} {value}")
     for name, lines in lists.items():
-        print(f"{name.replace('_', ' ').capitalize()}:")
+        say(f"{name.replace('_', ' ').capitalize()}:")
         for line in lines[:_MOST_RANGES]:
-            print(f"  {line}")
+            say(f"  {line}")
         if len(lines) > _MOST_RANGES:
-            print(f"  and {len(lines) - _MOST_RANGES} more")
-    print("Memory:")
+            say(f"  and {len(lines) - _MOST_RANGES} more")
+    say("Memory:")
     for one in facts["memory"]["ranges"]:
         absent = one["end"] - one["start"] - one["stored"]
-        print(
+        say(
             f"  {one['start']:#018x} - {one['end'] - 1:#018x}  {size_text(one['end'] - one['start']):>10}"
             + (f", {size_text(absent)} of it not stored" if absent else "")
         )
     if facts["memory"]["more_ranges"]:
-        print("  and more")
+        say("  and more")
     for line in facts["odd"]:
-        print(f"Odd: {line}")
+        say(f"Odd: {line}")
     if verbose and facts["vmcoreinfo"] is not None:
-        print("VMCOREINFO:")
+        say("VMCOREINFO:")
         for line in facts["vmcoreinfo"]:
-            print(f"  {line}")
+            say(f"  {line}")
 
 
 def _run(arguments: argparse.Namespace) -> int:

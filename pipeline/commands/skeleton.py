@@ -9,10 +9,11 @@ from vmsieve.formats import frames
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.plugins import names
 from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.commands._shared import add_input, read_vmcoreinfo, tell
+from vmsieve.pipeline.commands._shared import add_force, add_input, read_vmcoreinfo, tell
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER, Plan
 from vmsieve.pipeline.progress import progress_for
 from vmsieve.pipeline.report import size_text
+from vmsieve.pipeline.saving import files_read
 
 if TYPE_CHECKING:
     import argparse
@@ -42,7 +43,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--frame", metavar="NAME[:LEVEL]", default="zstd",
         help=f"what to pack it with: {', '.join([*names(frames), _NO_FRAME])} (default: zstd)",
     )  # fmt: skip
-    parser.add_argument("-f", dest="force", action="store_true", help="overwrite an existing OUTPUT")
+    add_force(parser)
     parser.add_argument("-q", dest="quiet", action="store_true", help="say nothing but errors")
 
 
@@ -55,6 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
     plan = Plan(
         arguments.input, arguments.output, force=arguments.force, select=arguments.select,
         frame=None if frame == _NO_FRAME else frame, frame_level=int(level) if level else None,
+        reads=files_read(arguments.input, arguments.vmcoreinfo),
     )  # fmt: skip
     made = make_skeleton(
         plan, progress_for(quiet=arguments.quiet), read_vmcoreinfo(arguments.vmcoreinfo), with_log=arguments.log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmsieve.formats.text import shown
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK, Plan
 from vmsieve.pipeline.rebuild import rebuild_from_pipe
 
@@ -20,7 +21,7 @@ def rebuild_stream(request: Request, voice: Voice) -> int:
     if not rebuild_from_pipe(Plan("-", path, force=request.has("f"), size_limit=request.size_limit)):
         voice.error("the flattened stream ends before its end mark: the dump is incomplete")
         return EXIT_FAILED
-    voice.common(f"\nThe dumpfile is saved to {path}.")
+    voice.common(f"\nThe dumpfile is saved to {shown(path)}.")
     return EXIT_OK
 
 
@@ -29,9 +30,9 @@ def join_parts(request: Request, voice: Voice) -> int:
     from vmsieve.pipeline.reassemble import reassemble
 
     *parts, path = request.operands
-    plan = Plan(parts[0], path, force=request.has("f"), size_limit=request.size_limit)
+    plan = Plan(parts[0], path, force=request.has("f"), size_limit=request.size_limit, reads=tuple(parts))
     if not reassemble(plan, parts, voice.steps()):
         voice.error("the dump is incomplete: it, or a file that it is made of, lacks pages")
         return EXIT_FAILED
-    voice.common(f"\nThe dumpfile is saved to {path}.")
+    voice.common(f"\nThe dumpfile is saved to {shown(path)}.")
     return EXIT_OK

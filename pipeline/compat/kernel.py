@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import TYPE_CHECKING, BinaryIO, Callable
+from typing import TYPE_CHECKING, BinaryIO
 
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.contexts import contextmanager, suppress
 from vmsieve.formats.errors import KernelError, OutputError, UsageError
-from vmsieve.formats.inputs import input_paths, open_source
+from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
+from vmsieve.formats.text import shown
 from vmsieve.pipeline.commands._shared import read_vmcoreinfo, read_vmlinux
 from vmsieve.pipeline.compat.figures import release_lines
 from vmsieve.pipeline.compat.request import WrongReleaseError
 from vmsieve.pipeline.log import write_log
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK
-from vmsieve.pipeline.streams import need_stdout
-from vmsieve.pipeline.target import open_output
+from vmsieve.pipeline.saving import files_read, saved, saved_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,66 +67,46 @@ def opened(request: Request) -> Iterator[tuple[Source, Knowledge]]:
 def save_log(request: Request, voice: Voice) -> int:
     """Write the kernel's log; returns the exit status."""
     output = request.output
-    with opened(request) as (_, knowledge), _log_file(request) as out:
+    inputs = files_read(request.operands[0], request.values.get("i"), request.values.get("x"))
+    with saved_stream(output, inputs, force=request.has("f"), what="log") as out, opened(request) as (_, knowledge):
         identity = knowledge.identity
         voice.debug(release_lines(identity.utsname[2], identity.crash_time))
+        limited = _Limited(out, request.size_limit)
         since_clear = request.has("partial-dmesg")
-        broken = write_log(
-            knowledge, _limited(out, output, request.size_limit), request.operands[0], since_clear=since_clear
-        )
-        out.flush()
+        broken = write_log(knowledge, limited.write, request.operands[0], since_clear=since_clear)
+    if limited.left < 0:
+        raise OutputError("the log has reached its size limit", file=output)
     if broken is not None:
         voice.error(f"the kernel log breaks off: {broken}")
         return EXIT_FAILED
-    voice.common(f"\nThe dmesg log is saved to {'STDOUT' if output == '-' else output}.")
+    voice.common(f"\nThe dmesg log is saved to {'STDOUT' if output == '-' else shown(output)}.")
     return EXIT_OK
 
 
-@contextmanager
-def _log_file(request: Request) -> Iterator[BinaryIO]:
-    """The file of a log: for its owner alone, and no other file is lost for it unless that is wished for."""
-    path = request.output
-    if path == "-":
-        need_stdout()
-        yield sys.stdout.buffer
-        return
-    fd, made = open_output(path, input_paths(request.operands[0]), force=request.has("f"))
-    try:
-        with open(fd, "wb") as out:
-            yield out
-    except OSError as error:
-        raise OutputError(f"can't write the log: {error.strerror}", file=path) from error
-    finally:
-        if made and os.path.getsize(path) == 0:
-            os.unlink(path)
+class _Limited:
+    """Writes to ``out``, and no more than ``limit`` bytes.
 
+    Attributes:
+        left: Bytes that may still be written; below 0: so many were not.
+    """
 
-def _limited(out: BinaryIO, name: str, limit: int | None) -> Callable[[bytes], object]:
-    """What writes to ``out``, and no more than ``limit`` bytes."""
-    left = [sys.maxsize if limit is None else limit]
+    def __init__(self, out: BinaryIO, limit: int | None) -> None:
+        self._out = out
+        self.left = sys.maxsize if limit is None else limit
 
-    def write(line: bytes) -> None:
-        out.write(line[: left[0]])
-        left[0] -= len(line)
-        if left[0] < 0:
-            out.flush()
-            raise OutputError("the log has reached its size limit", file=name)
-
-    return write
+    def write(self, line: bytes) -> None:
+        """Write of ``line`` what may be written."""
+        self._out.write(line[: max(self.left, 0)])
+        self.left -= len(line)
 
 
 def save_vmcoreinfo(request: Request, voice: Voice) -> int:
     """Write the VMCOREINFO of a vmlinux file; returns the exit status."""
     text, path = read_vmlinux(request.values["x"]), request.values["g"]
     assert text is not None
-    # As makedumpfile does, it overwrites what was made before.
-    fd, _ = open_output(path, [request.values["x"]], force=True)
-    try:
-        with open(fd, "wb") as out:
-            out.write(text)
-    except OSError as error:
-        raise OutputError(f"can't write VMCOREINFO: {error.strerror}", file=path) from error
-    voice.common(f"\nThe vmcoreinfo is saved to {path}.")
+    with saved(path, [request.values["x"]], force=request.has("f"), what="VMCOREINFO") as out:
+        out.write(text)
+    voice.common(f"\nThe vmcoreinfo is saved to {shown(path)}.")
     return EXIT_OK
 
 

@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError, VmsieveError
+from vmsieve.formats.text import shown
 from vmsieve.pipeline.compat.figures import release_lines, report_lines
 from vmsieve.pipeline.dump import dump
 from vmsieve.pipeline.plan import EXIT_FAILED, EXIT_OK, Plan
@@ -29,7 +30,8 @@ def make_dump(request: Request, voice: Voice) -> int:
     texts = _texts(request, voice)
     report, stopped = None, None
     for number, level in enumerate(request.levels):
-        plan = _plan(request, level, force=request.has("f") or number > 0)
+        last = number + 1 == len(request.levels)
+        plan = _plan(request, level, salvage=last)
         try:
             report = dump(plan, voice.steps(), *texts)
             stopped = report.stopped
@@ -41,11 +43,10 @@ def make_dump(request: Request, voice: Voice) -> int:
             break
         limited = request.size_limit is not None and isinstance(stopped, OutputError) and stopped.errno == errno.EFBIG
         why = f"Size limit({request.size_limit}) reached." if limited else "No space left on device."
-        voice.common(f"\nCan't write the dump file({plan.output}). {why}")
-        if number + 1 < len(request.levels) and _delete(plan):
-            voice.common(f"Retry to create a dumpfile by dump_level({request.levels[number + 1]}).")
-        else:
+        voice.common(f"\nCan't write the dump file({shown(plan.output)}). {why}")
+        if last or report is not None or not _room_again(plan):
             break
+        voice.common(f"Retry to create a dumpfile by dump_level({request.levels[number + 1]}).")
     if report is None:
         assert stopped is not None
         raise stopped
@@ -76,7 +77,7 @@ def _is_crash(request: Request) -> bool:
     return os.path.realpath(request.operands[0]) == _VMCORE
 
 
-def _plan(request: Request, level: int, *, force: bool) -> Plan:
+def _plan(request: Request, level: int, *, salvage: bool) -> Plan:
     split = tuple(request.operands[1:]) if request.has("split") and not request.has("dry-run") else ()
     output = ", ".join(split) or request.output
     return Plan(
@@ -86,31 +87,21 @@ def _plan(request: Request, level: int, *, force: bool) -> Plan:
         codec=None if request.has("E") else request.codec,
         format="elf" if request.has("E") else "kdump",
         flattened=request.has("F") and output != "/dev/null",
-        force=force,
+        force=request.has("f"),
         threads=affordable(request.number("num-threads")),
         size_limit=request.size_limit,
         mapped=not request.has("non-mmap"),
         split=split,
-        durable=_is_crash(request),
         whole=False,
+        salvage=salvage,
+        reads=tuple(request.values[key] for key in ("i", "x") if request.has(key)),
     )
 
 
-def _delete(plan: Plan) -> bool:
-    """Delete what was written; False where that does not make room: a pipe, a device."""
-    # What was not worth keeping is gone already.
+def _room_again(plan: Plan) -> bool:
+    """Whether what was written was taken back: not from a pipe or a device."""
     paths = [path for path in plan.split or (plan.output,) if os.path.exists(path)]
-    if plan.output == "-" or not all(stat.S_ISREG(os.stat(path).st_mode) for path in paths):
-        return False
-    for path in paths:
-        try:
-            # The dump belongs where a link leads to.
-            os.truncate(path, 0)
-            if not os.path.islink(path):
-                os.unlink(path)
-        except OSError as error:
-            raise OutputError(f"can't delete the incomplete dump: {error.strerror}", file=path) from error
-    return True
+    return plan.output != "-" and all(stat.S_ISREG(os.stat(path).st_mode) for path in paths)
 
 
 def _tell(request: Request, voice: Voice, report: Report) -> int:
@@ -129,5 +120,5 @@ def _tell(request: Request, voice: Voice, report: Report) -> int:
         return EXIT_OK
     saved = "dumpfiles are" if request.has("split") else "dumpfile is"
     where = "STDOUT" if report.output == "-" else " and ".join(report.output.rsplit(", ", 1))
-    voice.common(f"\nThe {saved} saved to {where}.")
+    voice.common(f"\nThe {saved} saved to {shown(where)}.")
     return EXIT_OK

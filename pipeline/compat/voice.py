@@ -8,7 +8,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.contexts import suppress
+from vmsieve.formats.text import shown
 from vmsieve.pipeline.compat.request import DEBUG, DEFAULT_MESSAGES, REPORT
+from vmsieve.pipeline.streams import drawing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +49,7 @@ class Voice:
 
     def error(self, line: object) -> None:
         """Say what is wrong."""
-        self._say(_ERROR, f"makedumpfile: {line}", sys.stderr)
+        self._say(_ERROR, f"makedumpfile: {shown(str(line))}", sys.stderr)
 
     def errors(self, lines: Iterable[str]) -> None:
         """Say each line once."""
@@ -57,7 +59,7 @@ class Voice:
     def debug(self, lines: Iterable[str]) -> None:
         """Say lines for those who look for a fault."""
         for line in lines:
-            self._say(DEBUG, line)
+            self._say(DEBUG, shown(line))
 
     def report(self, lines: Iterable[str]) -> None:
         """Say the lines of a report."""
@@ -106,7 +108,7 @@ class Steps:
     def say(self, line: str, end: str = "\n") -> None:
         """See :class:`vmsieve.pipeline.progress.Progress`."""
         if self._shown:
-            print(line, end=end, file=sys.stderr, flush=True)  # noqa: T201
+            print(line, end=end, file=drawing(), flush=True)
 
     def close(self) -> None:
         """See :class:`vmsieve.pipeline.progress.Progress`."""

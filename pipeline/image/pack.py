@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from vmsieve.formats.cpio import archive
 from vmsieve.formats.errors import UsageError
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["each_line", "write_archive"]
 
 
-def write_archive(tree: Tree, path: str, packing: str, *, complete: bool) -> None:
-    """Write the archive to ``path``, compressed in a way that the kernel unpacks.
+def write_archive(tree: Tree, write: Callable[[bytes], object], packing: str, *, complete: bool) -> None:
+    """Hand the archive to ``write``, compressed in a way that the kernel unpacks.
 
     ``complete``: with the loader and the C library. Without, it is to be appended to an archive that has them.
     """
     names = [name for name in [*tree.sources, *tree.links] if complete or not is_base(name)]
     pack, finish = _packer(packing)
-    with open(path, "wb") as file:
-        file.writelines(pack(piece) for piece in archive(tree.root, names))
-        file.write(finish())
+    for piece in archive(tree.root, names):
+        write(pack(piece))
+    write(finish())
 
 
 def _packer(packing: str) -> tuple[Any, Any]:

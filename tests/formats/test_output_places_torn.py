@@ -80,7 +80,7 @@ def test_a_reader_that_went_away_is_said_so(kind: type[PipePlace | FlattenedPlac
 
 
 def test_what_is_held_reads_as_torn_until_it_is_settled(file: int) -> None:
-    place = FilePlace(file, "dump", durable=True)
+    place = FilePlace(file, "dump")
     place.put(0, b"head")
     place.hold(4, b"TORN", b"GOOD")
     place.put(8, b"tail")

@@ -13,6 +13,7 @@ from tests.pipeline.kit import kept, machine, make
 from tests.pipeline.torn_kit import FORMATS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.build.machine import Machine
@@ -74,7 +75,9 @@ def fedora(tmp_path: Path) -> Path:
     return kdump_system.make(tmp_path, "kdump-utils")
 
 
-@pytest.fixture
-def quick_disks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a disk: no power fails."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
+@pytest.fixture(scope="session", autouse=True)
+def no_power_fails() -> Iterator[None]:
+    """What runs in the tests' own process does not wait for a disk. Tests of that put a record in this one's place."""
+    real, os.fsync = os.fsync, lambda _: None  # type: ignore[assignment]
+    yield
+    os.fsync = real

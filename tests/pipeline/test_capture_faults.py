@@ -18,8 +18,7 @@ import pytest
 from tests.pipeline.capture_kit import breaking, capture, complete, die, limited, names, steps
 from tests.pipeline.cli_kit import environment
 from tests.pipeline.kit import compared
-from vmsieve.formats.errors import OutputError
-from vmsieve.formats.places import refused
+from vmsieve.formats.errors import OutputError, refused
 from vmsieve.pipeline import dump as dump_module
 from vmsieve.pipeline.capture import apart, child, console, ground, run, site, status, work
 from vmsieve.pipeline.capture.beat import Beat

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-pytestmark = pytest.mark.usefixtures("quick_disks")
 JOURNAL = "var/lib/vmsieve/install-kdump/journal.json"
 
 

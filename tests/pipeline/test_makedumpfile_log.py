@@ -52,7 +52,7 @@ def test_the_log_since_it_was_cleared(demo: Path, tmp_path: Path, monkeypatch: p
     for words in (["--partial-dmesg"], []):
         assert main(["-f", "--dump-dmesg", *words, str(demo), str(tmp_path / "log")]) == 0
     for words in (["--partial"], []):
-        assert vmsieve(["dmesg", *words, str(demo), str(tmp_path / "log")]) == 0
+        assert vmsieve(["dmesg", "-f", *words, str(demo), str(tmp_path / "log")]) == 0
     assert asked == [True, False, True, False]
 
 
