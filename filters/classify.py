@@ -14,7 +14,7 @@ from vmsieve.filters.pages import NOWHERE, PageLayout
 from vmsieve.filters.rules import PARAMETERS, RuleOff, struct_page_rules
 from vmsieve.formats.bitmap import BLOCK, address_of
 from vmsieve.formats.errors import VmsieveError
-from vmsieve.formats.mapping import anonymous
+from vmsieve.formats.mapping import Window, anonymous
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,7 @@ __all__ = ["Classifier"]
 
 _WORD = (1 << 64) - 1
 _BYTES = 1 << 20  # of struct pages that are classified at a time
+_MAPPED = 4  # pieces of memory, at most, that are mapped and not read: two calls more a piece
 _RETRY = 64  # struct pages that are given up together when they can't be read
 _NOISE = 8  # of so many struct pages, one may contradict others
 _WITNESSED = 32768  # struct pages that are believed together: 2 MiB of them, mapped by one entry as a rule
@@ -81,11 +82,11 @@ class Classifier:
         asked = [rule.levels & level or (level & ~1 and not rule.levels) for rule in off]
         self.weaker = bool(self.notes) or any(asked)
         # Where struct pages are mapped, or else copied to; neither takes room before it is used.
-        self._mapped, self._pages = (memoryview(anonymous(_BYTES)) for _ in range(2))
+        self._window, self._pages = Window(_BYTES), memoryview(anonymous(_BYTES))
         self._at_once = _BYTES // self._layout.size
         self._seen = 0
         self._believed: int | None = None  # physical address that follows the last struct pages that were believed
-        self._window, self._address = address_of(self._mapped), address_of(self._pages)
+        self._address = address_of(self._pages)
 
     def _set(self, offset: int, value: int) -> None:
         self._words[offset // 8] = value
@@ -265,9 +266,10 @@ class Classifier:
     def _piece(
         self, pfn: int, count: int, vaddr: int, classes: bytearray, out: int
     ) -> Iterator[tuple[int, bytearray, int]]:
-        address, size = self._window, self._layout.size
+        address, size = self._window.address, self._layout.size
         pieces = self._memory.pieces(vaddr, count * size)
-        if pieces is None or count <= _RETRY or not self._memory.map_at(address, pieces):
+        few = pieces is not None and count > _RETRY and len(pieces) <= _MAPPED
+        if pieces is None or not few or not self._window.map(self._memory.physical.source, pieces):
             address = self._address
             try:
                 if pieces is None:
@@ -289,7 +291,7 @@ class Classifier:
             self._set(k.ALIASES, address_of(marks))
             self._set(k.PHASE, vaddr % 4096)
         doubts = self._words[k.DOUBTS // 8]
-        kernels.classify_pages(self._parameters, address, pfn, count, 0, out)
+        self._judge(pieces or [], address, pfn, count, classes, out)
         if self._words[k.DOUBTS // 8] - doubts > count // _NOISE:
             # One that is damaged contradicts a few; these are none.
             classes[:count] = bytes(count)
@@ -305,6 +307,23 @@ class Classifier:
         if self._words[k.MISPLACED // 8]:
             self._misplaced(pieces or [])
         yield pfn, classes, count
+
+    def _judge(
+        self, pieces: list[tuple[int, int]], address: int, pfn: int, count: int, classes: bytearray, out: int
+    ) -> None:
+        """Classify ``count`` struct pages, which lie at ``address``; again if the input failed meanwhile."""
+        before = bytes(self._words)
+        kernels.classify_pages(self._parameters, address, pfn, count, 0, out)
+        if address == self._address or not self._window.lost():
+            return
+        ctypes.memmove(self._parameters, before, len(before))
+        try:
+            self._memory.read_pieces(pieces, self._pages[: count * self._layout.size])
+        except VmsieveError as error:
+            classes[:count] = bytes(count)
+            self._give_up(count, f"struct pages can't be read ({error})")
+        else:
+            kernels.classify_pages(self._parameters, self._address, pfn, count, 0, out)
 
     def _distrust(self, vaddr: int, count: int) -> None:
         """Next time, none of ``count`` struct pages is believed: most of them, in small pieces, were noise."""

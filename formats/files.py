@@ -50,8 +50,6 @@ class PlainFile:
         self.name = path if path != "-" else "standard input"
         self._mappable = True
         self.vmcore = os.path.realpath(path) == "/proc/vmcore"
-        # Its pages are always there; they can't be populated, and need not be.
-        self._populate = not self.vmcore
         try:
             # O_NONBLOCK: a named pipe that nobody writes to is refused below, not waited for.
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if path != "-" else os.dup(0)
@@ -63,6 +61,7 @@ class PlainFile:
                     "the input can't be read at random positions", file=path, hint="save it to a file first"
                 )
             self.size = os.lseek(self._fd, 0, os.SEEK_END)
+            self._told = os.fstat(self._fd).st_size  # 0 of a device
         except OSError as error:
             os.close(self._fd)
             raise FormatError(f"can't tell the size of the input: {error.strerror}", file=path) from error
@@ -95,16 +94,19 @@ class PlainFile:
             return self.size if error.errno == errno.ENXIO else offset
 
     def map_at(self, address: int, offset: int, size: int) -> bool:
-        """Map ``size`` bytes from ``offset`` on to ``address``, over memory of :func:`mapping.anonymous`.
+        """Map ``size`` bytes from ``offset`` on to ``address``, in a :class:`mapping.Window`.
 
-        Returns False where that can't be done or a page can't be read: read instead, which says why.
+        Returns False where that can't be done: read instead, which says why.
         """
-        if not self._mappable or offset + size > self.size:
+        if offset + size > self.size:
             return False
-        failed = map_file(self._fd, offset, size, address, populate=self._populate)
-        # EINVAL: a file at odd offsets, or a kernel before 5.14. What fails once is not tried again for each batch.
-        self._mappable = failed in (0, errno.EFAULT, errno.EIO)
-        return failed == 0
+        # A file at odd offsets, for one. What fails once is not tried again for each batch.
+        self._mappable = self._mappable and map_file(self._fd, offset, size, address)
+        return self._mappable
+
+    def shrunk(self) -> bool:
+        """Whether the file has become shorter since it was opened."""
+        return os.fstat(self._fd).st_size < self._told
 
     def close(self) -> None:
         """See :class:`ByteFile`."""

@@ -166,7 +166,19 @@ class _Counter:
 
     def _count(self, first: int) -> None:
         pages = self._pages
-        pages.read(self._source)
+        sampled = self._chunks % self._every == 0
+        pages.use(self._source, lambda: self._look_at(sampled))
+        self._chunks += 1
+        if self._cells is not None:
+            self._cells.pages(first, self._classes, ctypes.addressof(pages.pfns), self._zeros, pages.count)
+        census_pages(
+            address_of(self._classes), first, ctypes.addressof(pages.pfns), address_of(self._zeros),
+            ctypes.addressof(self._sizes) if sampled else 0, pages.count, ctypes.addressof(self._table),
+        )  # fmt: skip
+
+    def _look_at(self, sampled: bool) -> None:
+        """Find the zero pages, and what the pages pack into."""
+        pages = self._pages
         if pages.bad:
             self._census.unreadable += len(pages.bad)
             self._census.notes.append(
@@ -175,19 +187,11 @@ class _Counter:
             pages.leave_out_bad()
         index, raw = ctypes.addressof(pages.index), pages.address
         zero_pages(raw, index, pages.count, pages.page_size, address_of(self._zeros))
-        sampled = self._chunks % self._every == 0
         if sampled:
             pack_pages(
                 self._which, self._state.address, pages.count, raw, index, pages.page_size, 0, 0,
                 ctypes.addressof(self._sizes), ctypes.addressof(self._flags), address_of(self._out),
             )  # fmt: skip
-        self._chunks += 1
-        if self._cells is not None:
-            self._cells.pages(first, self._classes, ctypes.addressof(pages.pfns), self._zeros, pages.count)
-        census_pages(
-            address_of(self._classes), first, ctypes.addressof(pages.pfns), address_of(self._zeros),
-            ctypes.addressof(self._sizes) if sampled else 0, pages.count, ctypes.addressof(self._table),
-        )  # fmt: skip
 
     def finish(self) -> None:
         """Move the counts to where they are asked for."""

@@ -68,7 +68,9 @@ class _Packer:
         self._drop_zero = drop_zero
 
     def work(self, chunk: _Chunk) -> None:
-        chunk.read(self._source)
+        chunk.use(self._source, lambda: self._pack(chunk))
+
+    def _pack(self, chunk: _Chunk) -> None:
         if chunk.bad:
             self._leave_out(chunk)
         count = chunk.count - len(chunk.bad)

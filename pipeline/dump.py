@@ -116,7 +116,8 @@ def _write(
         report.copied(copied)
     with report.stage("finish"):
         try:
-            report.incomplete |= bool(copied.unreadable)
+            report.notes += source.note_shrinking()
+            report.incomplete |= source.incomplete or bool(copied.unreadable)
             try:
                 writer.end(complete=not report.incomplete)
                 target.place.finish()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.kernels import bits
-from vmsieve.formats.mapping import anonymous, map_nothing
+from vmsieve.formats.mapping import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vmsieve.formats.bitmap import Bitmap
     from vmsieve.formats.inputs import Source
 
@@ -30,7 +32,7 @@ def size_for(threads: int) -> int:
 
 
 class Pages:
-    """A buffer of pages, filled by :meth:`Gatherer.claim` (which ones) and :meth:`read` (what is in them).
+    """A buffer of pages, filled by :meth:`Gatherer.claim` (which ones) and :meth:`use` (what is in them).
 
     Attributes:
         room: Pages it has room for.
@@ -47,10 +49,8 @@ class Pages:
         """Make an empty buffer of ``size`` bytes; ``mapped``: the input may be mapped instead of copied."""
         self.page_size = page_size
         self.room = max(1, size // page_size)
-        self.raw = memoryview(anonymous(self.room * page_size))
-        self.address = address_of(self.raw)
-        self._may_map = mapped
-        self._mapped = False
+        self._window = Window(self.room * page_size, mapped=mapped)
+        self.raw, self.address = self._window.raw, self._window.address
         self.index = (ctypes.c_uint32 * self.room)()
         self.pfns = (ctypes.c_uint64 * self.room)()
         self.count = 0
@@ -76,41 +76,43 @@ class Pages:
         )  # fmt: skip
         return int(self._result[0])
 
-    def read(self, source: Source) -> None:
-        """Get the chosen pages; those that can't be read are listed in ``bad``."""
+    def use(self, source: Source, work: Callable[[], None]) -> None:
+        """Get the chosen pages, and have ``work`` done on them; those that can't be read are listed in ``bad``.
+
+        ``work`` is done again if the input failed meanwhile; ``bad`` is empty the first time then.
+        """
         self.bad = []
         # Packed pages can't be mapped. To try costs more than a call: what was there is given up.
-        if self._may_map and not source.compressed and self._result[3] >= self._result[2] * _MAPPED:
-            self._mapped = True
-            if self._map(source):
+        worth = not source.compressed and self._result[3] >= self._result[2] * _MAPPED
+        if worth and self._window.map(source, self._pieces()):
+            work()
+            if not self._window.lost():
                 return
-        if self._mapped:
-            map_nothing(len(self.raw), self.address)
-            self._mapped = False
-        view, size = self.raw, self.page_size
+        self.read(source)
+        work()
+
+    def _pieces(self) -> Iterator[tuple[int, int]]:
+        """Physical address and size of each span."""
+        size = self.page_size
+        for i in range(self._result[2]):
+            yield (self._base + self._spans[2 * i]) * size, self._spans[2 * i + 1] * size
+
+    def read(self, source: Source, view: memoryview | None = None) -> None:
+        """Copy the chosen pages, to ``view`` if given; those that can't be read are listed in ``bad``."""
+        self.bad, view = [], self._window.copies() if view is None else view
         done = 0
-        for i in range(self._result[2]):
-            first, pages = self._spans[2 * i], self._spans[2 * i + 1]
-            paddr = (self._base + first) * size
+        for paddr, size in self._pieces():
             try:
-                source.read_into(paddr, view[done * size : (done + pages) * size])
+                source.read_into(paddr, view[done : done + size])
             except ReadError as error:
-                self._read_singly(source, paddr, done, pages, error)
-            done += pages
+                self._read_singly(source, view, paddr, done // self.page_size, size // self.page_size, error)
+            done += size
 
-    def _map(self, source: Source) -> bool:
-        """Map all spans, one behind the other; False where one can't be."""
-        at, size = self.address, self.page_size
-        for i in range(self._result[2]):
-            first, pages = self._spans[2 * i], self._spans[2 * i + 1]
-            if not source.map_at(at, (self._base + first) * size, pages * size):
-                return False
-            at += pages * size
-        return True
-
-    def _read_singly(self, source: Source, paddr: int, done: int, pages: int, failed: ReadError) -> None:
+    def _read_singly(
+        self, source: Source, view: memoryview, paddr: int, done: int, pages: int, failed: ReadError
+    ) -> None:
         """Read a span page by page: what is readable of it is not given up."""
-        view, size = self.raw, self.page_size
+        size = self.page_size
         first = done + ((failed.offset or 0) - paddr) // size
         hopeless = range(first, first + failed.span // size)
         for k in range(self.count):

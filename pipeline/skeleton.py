@@ -248,14 +248,17 @@ class _Maker:
         pages, found = self._pages, bytearray()
         gatherer = Gatherer(wanted, wanted, self._source)
         while gatherer.claim(pages):
-            pages.read(self._source)
-            zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, address_of(self._zeros))
+            pages.use(self._source, self._find_zeros)
             for k in pages.bad:
                 self._zeros[k] = 2
                 bit = int(pages.pfns[k]) - first
                 own[bit >> 3] &= ~(1 << (bit & 7))
             found += self._zeros[: pages.count]
         return bytes(found)
+
+    def _find_zeros(self) -> None:
+        pages = self._pages
+        zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, address_of(self._zeros))
 
     def description(self) -> Description:
         """What the writer has to know: nothing of the machine's name, and no registers."""

@@ -208,15 +208,10 @@ class _Check:
         pages, verdict = self._pages, self._verdict
         pages.read(self._source)
         unreadable = {int(pages.pfns[k]) for k in pages.bad}
-        mine = pages.raw
-        try:
-            pages.raw = self._other
-            pages.read(self._dump)
-        finally:
-            pages.raw = mine
+        pages.read(self._dump, self._other)
         damaged = {int(pages.pfns[k]) for k in pages.bad} - unreadable
         unequal = compare_pages(
-            address_of(mine), address_of(self._other), addressof(pages.index), pages.count, pages.page_size,
+            pages.address, address_of(self._other), addressof(pages.index), pages.count, pages.page_size,
             address_of(self._results),
         )  # fmt: skip
         verdict.equal += pages.count - unequal
@@ -239,8 +234,8 @@ class _Check:
                         and not any(self._other[at : at + pages.page_size])
                     )  # fmt: skip
                     continue
-                if self._dump.incomplete:
-                    # Described, and never written.
+                if self._dump.incomplete or self._dump.shrunk():
+                    # Described, and never written, or no longer there.
                     verdict.unwritten += 1
                 else:
                     self._wrong(pfn, "can't be read from the dump")

@@ -19,7 +19,6 @@ __all__ = ["MAX_READ", "PhysicalMemory", "VirtualMemory"]
 #: Most bytes that one call of a ``read`` allocates; more is asked for only by damaged lengths.
 MAX_READ = 16 << 20
 
-_PIECES_MAPPED = 4
 _BLOCK = 4096
 _BLOCKS_KEPT = 32
 _PAGES_KEPT = 256  # whose addresses are kept
@@ -135,21 +134,11 @@ class VirtualMemory:
         self.read_pieces(list(self.segments(vaddr, len(out))), out)
 
     def pieces(self, vaddr: int, size: int) -> list[tuple[int, int]] | None:
-        """All of :meth:`segments`, for :meth:`map_at` and :meth:`read_pieces`; None where any can't be translated."""
+        """All of :meth:`segments`, for :meth:`read_pieces`; None where any can't be translated."""
         try:
             return list(self.segments(vaddr, size))
         except (KernelError, ReadError):  # the latter: of a page table
             return None
-
-    def map_at(self, address: int, pieces: list[tuple[int, int]]) -> bool:
-        """Map memory as :meth:`Source.map_at` does; False where that can't be done, or there are many pieces."""
-        if len(pieces) > _PIECES_MAPPED:
-            return False
-        for paddr, length in pieces:
-            if not self.physical.source.map_at(address, paddr, length):
-                return False
-            address += length
-        return True
 
     def read_pieces(self, pieces: list[tuple[int, int]], out: memoryview) -> None:
         """Fill ``out`` with the memory of ``pieces``."""

@@ -199,10 +199,22 @@ class Source(ABC):
     def map_at(self, address: int, paddr: int, size: int) -> bool:  # noqa: ARG002 - most formats can't
         """Map ``size`` bytes of physical memory to ``address``, to be read only; False where that can't be done.
 
-        ``address`` is that of memory from :func:`vmsieve.formats.mapping.anonymous`, which is replaced. May run in
-        several threads at once. A caller who is told False reads, and learns why if there is a reason.
+        ``address`` is in a :class:`vmsieve.formats.mapping.Window`, whose memory is replaced. May run in several
+        threads at once. A caller who is told False reads, and learns why if there is a reason.
         """
         return False
+
+    def shrunk(self) -> bool:
+        """Whether the file has become shorter since it was opened."""
+        shrunk = getattr(self.file, "shrunk", None)
+        return shrunk is not None and shrunk()
+
+    def note_shrinking(self) -> list[str]:
+        """A sentence if the file has become shorter since it was opened: it is incomplete then."""
+        if not self.shrunk():
+            return []
+        self.incomplete = True
+        return [f"{self.file.name}: the file has become shorter while it was read"]
 
     def close(self) -> None:
         """Give back what was opened."""

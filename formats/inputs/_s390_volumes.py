@@ -78,6 +78,10 @@ class VolumesFile:
         map_file = getattr(self._files[offset >> SHIFT], "map_at", None)
         return map_file is not None and bool(map_file(address, offset & ((1 << SHIFT) - 1), size))
 
+    def shrunk(self) -> bool:
+        """See :class:`vmsieve.formats.files.PlainFile`."""
+        return any(getattr(file, "shrunk", bool)() for file in self._files)
+
     def close(self) -> None:
         """Close all of them."""
         for file in self._files:

@@ -23,12 +23,13 @@ callers own the lengths, once per batch.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import Any, Callable, Final, TypeVar, cast
 
 from vmsieve.formats.errors import UsageError
 
-__all__ = ["BACKENDS", "PACKAGES", "backend", "inline", "kernel"]
+__all__ = ["BACKENDS", "PACKAGES", "backend", "code_address", "inline", "kernel"]
 
 F = TypeVar("F", bound=Callable[..., int])
 
@@ -98,13 +99,23 @@ class Kernel:
         self._bound: Callable[..., int] | None = None
 
     def __call__(self, *arguments: int) -> int:
-        bound = self._bound
-        if bound is None:
-            bound = self._bound = bind(self, backend())
-        return bound(*arguments)
+        return (self._bound or self.bound())(*arguments)
+
+    def bound(self) -> Callable[..., int]:
+        """What a call of it calls."""
+        if self._bound is None:
+            self._bound = bind(self, backend())
+        return self._bound
 
     def __repr__(self) -> str:
         return f"<kernel {self.source.__module__}.{self.name}>"
+
+
+def code_address(a_kernel: Callable[..., int]) -> int:
+    """Where the machine code of a kernel is, for those who call it as a C function; 0: the interpreter runs it."""
+    if backend() == "python":
+        return 0
+    return ctypes.cast(cast("Any", a_kernel).bound(), ctypes.c_void_p).value or 0
 
 
 def bind(a_kernel: Kernel, which: str) -> Callable[..., int]:

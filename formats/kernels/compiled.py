@@ -30,6 +30,7 @@ _BYTE: Final = ir.IntType(8)
 #: The global variable that says which byte order a module is for. numba lowers before the target is chosen, so it
 #: gets this machine's value; the build puts in the target's.
 BIG_ENDIAN: Final = "vmsieve.big_endian"
+_OWN_WORD: Final = "vmsieve.own_word"
 
 
 def _byte_pointer(builder: Any, base: Any, offset: Any) -> Any:
@@ -116,6 +117,21 @@ def _prefetch(context: Any, base: Any, offset: Any) -> Any:
     return U64(U64, U64), generate
 
 
+@intrinsic
+def _own_word(context: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = builder.module.globals.get(_OWN_WORD)
+        if word is None:
+            word = ir.GlobalVariable(builder.module, _I64, _OWN_WORD)
+            word.linkage = "internal"
+            word.initializer = ir.Constant(_I64, 0)
+        address = builder.ptrtoint(word, _I64)
+        # No instruction: it keeps the address in one piece, which takes fewer kinds of relocations.
+        return builder.asm(ir.FunctionType(_I64, [_I64]), "", "=r,0", [address], False)
+
+    return U64(), generate
+
+
 def _call(count: int) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         prototype = ir.FunctionType(_I64, [_I64] * count)
@@ -139,6 +155,7 @@ _PRIMITIVES: Final[dict[str, Any]] = {
     "ctz64": _ctz64,
     "big_endian": _big_endian,
     "prefetch": _prefetch,
+    "own_word": _own_word,
     **{f"call{count}": _call(count) for count in primitives.CALLS},
     "u64": U64,
 }

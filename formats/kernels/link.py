@@ -1,9 +1,9 @@
 """Make a shared object of one object file: a linker for code that needs nothing from outside.
 
-The kernels' object files hold position-independent code, at most a few constants, and no reference to any other
-library, so "linking" is: place the sections one after another, resolve the few relocations among them, and wrap the
-result in the ELF structures that ``dlopen`` wants (a dynamic section, a symbol table, a hash table). Layouts are those
-of the System V ABI; ``elf.h`` has the numbers.
+The kernels' object files hold position-independent code, at most a few constants and words that begin as 0, and no
+reference to any other library, so "linking" is: place the sections one after another, resolve the few relocations among
+them, and wrap the result in the ELF structures that ``dlopen`` wants (a dynamic section, a symbol table, a hash table).
+Layouts are those of the System V ABI; ``elf.h`` has the numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Final
 __all__ = ["LinkError", "shared_object"]
 
 _PAGE: Final = 0x10000  # the largest page size of the targets
-_EM_S390, _EM_PPC64 = 22, 21
+_CODE_PAGE: Final = 0x1000  # what instructions that form addresses by the page go by
+_DYNAMIC_SIZE: Final = 96
+_EM_S390, _EM_PPC64, _EM_AARCH64 = 22, 21, 183
 _SHT_PROGBITS, _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS = 1, 2, 4, 8
 _SHF_WRITE, _SHF_ALLOC = 1, 2
 _PT_LOAD, _PT_DYNAMIC, _PT_GNU_STACK = 1, 2, 0x6474E551
@@ -25,6 +27,10 @@ _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT = 4, 5, 6, 10, 11
 _PC_RELATIVE_32: Final = {(62, 2), (62, 4), (22, 19), (22, 20)}  # R_X86_64_PC32, _PLT32, R_390_PC32DBL, _PLT32DBL
 _RISCV_UPPER, _RISCV_LOWER = (243, 23), (243, 24)  # R_RISCV_PCREL_HI20 and _LO12_I
 _PPC_TOC: Final = {252: 16, 250: 0}  # R_PPC64_REL16_HA and _LO: halves of the distance to the table of contents
+_PPC_FROM_TOC: Final = {50: 16, 48: 0}  # R_PPC64_TOC16_HA and _LO: halves of the distance from there
+# R_AARCH64_ADR_PREL_PG_HI21 and _ADD_ABS_LO12_NC, R_LARCH_PCALA_HI20 and _LO12: pages to go, and the place in the last.
+_UPPER_PAGES: Final = {(183, 275), (258, 71)}
+_LOWER_PAGES: Final = {(183, 277), (258, 72)}
 
 
 class LinkError(ValueError):
@@ -87,7 +93,7 @@ def shared_object(data: bytes, exports: list[str]) -> bytes:
         LinkError: The object refers to a symbol it does not define, or has data that would need relocating.
     """
     objekt = _Object(data)
-    code, bases = _place(objekt)
+    code, bases, own = _place(objekt)
     for section in objekt.sections:
         if section.kind == _SHT_RELA and section.info in bases:
             _relocate(objekt, section, code, bases)
@@ -96,21 +102,31 @@ def shared_object(data: bytes, exports: list[str]) -> bytes:
     if missing:
         raise LinkError(f"no code for {', '.join(missing)}")
     places = [(name, bases[functions[name].section] + functions[name].value, functions[name].size) for name in exports]
-    return _wrap(objekt, bytes(code), places)
+    return _wrap(objekt, bytes(code), own, places)
 
 
-def _place(objekt: _Object) -> tuple[bytearray, dict[int, int]]:
-    """The sections that are loaded, one after another, and where each begins."""
-    code, bases = bytearray(), {}
+def _place(objekt: _Object) -> tuple[bytearray, dict[int, int], int]:
+    """The sections that are loaded, one after another, where each begins, and the bytes of those that are zeros.
+
+    The latter, which alone are written to, stand behind the dynamic section; see :func:`_wrap`.
+    """
+    code, bases, zeros = bytearray(), {}, []
     for i, section in enumerate(objekt.sections):
         if not section.flags & _SHF_ALLOC or not section.size or section.name.startswith((".eh_frame", ".note")):
+            continue
+        if section.flags & _SHF_WRITE and section.kind == _SHT_NOBITS:
+            zeros.append(i)
             continue
         if section.flags & _SHF_WRITE or section.kind == _SHT_NOBITS:
             raise LinkError(f"the code has writable data ({section.name})")
         code += bytes(-len(code) % max(section.align, 64))
         bases[i] = len(code)
         code += objekt.data[section.offset : section.offset + section.size]
-    return code, bases
+    at = start = -(-len(code) // 16) * 16 + _PAGE + _DYNAMIC_SIZE
+    for i in zeros:
+        bases[i] = at
+        at += -(-objekt.sections[i].size // 16) * 16
+    return code, bases, at - start
 
 
 def _relocate(objekt: _Object, section: _Section, code: bytearray, bases: dict[int, int]) -> None:
@@ -134,6 +150,10 @@ def _relocate(objekt: _Object, section: _Section, code: bytearray, bases: dict[i
         elif (objekt.machine, kind) == _RISCV_LOWER:
             # Its symbol is the instruction that has the upper part of the same distance.
             lower.append((place, place + distance))
+        elif (objekt.machine, kind) in _UPPER_PAGES | _LOWER_PAGES:
+            _set_page(objekt, code, place, place + distance, upper=(objekt.machine, kind) in _UPPER_PAGES)
+        elif objekt.machine == _EM_PPC64 and kind in _PPC_FROM_TOC:
+            _add_half(objekt, code, place, place + distance, _PPC_FROM_TOC[kind])
         else:
             raise LinkError(f"relocation {kind} of machine {objekt.machine} against {symbol.name} is not known")
     for place, distance in upper.items():
@@ -147,13 +167,29 @@ def _set_bits(code: bytearray, place: int, value: int, mask: int) -> None:
     struct.pack_into("<I", code, place, word & ~mask | value)
 
 
+def _set_page(objekt: _Object, code: bytearray, place: int, goal: int, *, upper: bool) -> None:
+    """Have the instruction at ``place`` go to the page of ``goal``, or add where ``goal`` is in its page."""
+    if not upper:
+        _set_bits(code, place, (goal % _CODE_PAGE) << 10, 0xFFF << 10)
+    elif objekt.machine == _EM_AARCH64:
+        pages = goal // _CODE_PAGE - place // _CODE_PAGE
+        _set_bits(code, place, (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5, 3 << 29 | 0x7FFFF << 5)
+    else:
+        # What is added to it is taken as signed.
+        pages = (goal + _CODE_PAGE // 2) // _CODE_PAGE - place // _CODE_PAGE
+        _set_bits(code, place, (pages & 0xFFFFF) << 5, 0xFFFFF << 5)
+
+
 def _add_half(objekt: _Object, code: bytearray, place: int, value: int, shift: int) -> None:
     half = ((value + 0x8000) >> 16 if shift else value) & 0xFFFF
     struct.pack_into(objekt.order + "H", code, place, half)
 
 
-def _wrap(objekt: _Object, code: bytes, exports: list[tuple[str, int, int]]) -> bytes:
-    """The file: headers, symbols, hash table and code in one read-only segment, the dynamic section in its own."""
+def _wrap(objekt: _Object, code: bytes, own: int, exports: list[tuple[str, int, int]]) -> bytes:
+    """The file: headers, symbols, hash table and code in one read-only segment.
+
+    The dynamic section and ``own`` bytes of zeros are in another.
+    """
     order = objekt.order
     strings, names = b"\0", []
     for name, _, _ in exports:
@@ -163,7 +199,7 @@ def _wrap(objekt: _Object, code: bytes, exports: list[tuple[str, int, int]]) -> 
     strings_at = symbols_at + 24 * (len(exports) + 1)
     hash_at = -(-(strings_at + len(strings)) // 8) * 8
     hash_table = _hash_table(objekt, len(exports))
-    code_at = -(-(hash_at + len(hash_table)) // 64) * 64
+    code_at = -(-(hash_at + len(hash_table)) // _CODE_PAGE) * _CODE_PAGE
     read_only = code_at + len(code)
     dynamic_at = -(-read_only // 16) * 16
     dynamic = struct.pack(
@@ -173,7 +209,7 @@ def _wrap(objekt: _Object, code: bytes, exports: list[tuple[str, int, int]]) -> 
     moved = dynamic_at + _PAGE  # its own page in memory, congruent to its place in the file
     segments = [
         (_PT_LOAD, 5, 0, 0, 0, read_only, read_only, _PAGE),
-        (_PT_LOAD, 6, dynamic_at, moved, moved, len(dynamic), len(dynamic), _PAGE),
+        (_PT_LOAD, 6, dynamic_at, moved, moved, len(dynamic), len(dynamic) + own, _PAGE),
         (_PT_DYNAMIC, 6, dynamic_at, moved, moved, len(dynamic), len(dynamic), 8),
         (_PT_GNU_STACK, 6, 0, 0, 0, 0, 0, 16),
     ]

@@ -37,6 +37,7 @@ class Target:
         big_endian: The machine's byte order.
         vector: Whether loops are vectorised. Vector constants need a data section; only where the linker knows its
             relocations is that worth having.
+        model: LLVM's code model. That of ppc64le reaches data without a table that would have to be relocated.
     """
 
     name: str
@@ -45,13 +46,14 @@ class Target:
     features: str = ""
     big_endian: bool = False
     vector: bool = False
+    model: str = "default"
 
 
 TARGETS: Final = (
     Target("x86_64", "x86_64-unknown-linux-gnu", "x86-64-v2", vector=True),
     Target("x86_64-v1", "x86_64-unknown-linux-gnu", "x86-64", vector=True),  # also QEMU's default processor
     Target("aarch64", "aarch64-unknown-linux-gnu", "generic"),
-    Target("ppc64le", "powerpc64le-unknown-linux-gnu", "pwr8"),
+    Target("ppc64le", "powerpc64le-unknown-linux-gnu", "pwr8", model="medium"),
     Target("s390x", "s390x-unknown-linux-gnu", "z13", big_endian=True),
     Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c"),
     Target("loongarch64", "loongarch64-unknown-linux-gnu", "generic-la64", "-lsx"),  # no vectors: loops are scalar
@@ -131,7 +133,7 @@ def _emit(texts: list[tuple[str, str, str]], target: Target) -> bytes:
             module.link_in(one)
     assert module is not None
     machine = ll.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="default", jit=False
+        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel=target.model, jit=False
     )
     module.triple = target.triple
     module.data_layout = str(machine.target_data)

@@ -12,13 +12,14 @@ from typing import Callable, Final
 
 __all__ = [
     "CALLS", "NAMES", "big_endian", "call1", "call2", "call3", "call4", "call5", "call6", "ctz64",
-    "load8", "load16", "load32", "load64", "prefetch", "store8", "store16", "store32", "store64",
+    "load8", "load16", "load32", "load64", "own_word", "prefetch", "store8", "store16", "store32", "store64",
     "swap16", "swap32", "swap64",
 ]  # fmt: skip
 
 _U64 = ctypes.c_uint64
 #: C functions that kernels may call, by number of arguments.
 CALLS: Final = (1, 2, 3, 4, 5, 6)
+_OWN: Final = _U64()
 _PROTOTYPES: Final = {n: ctypes.CFUNCTYPE(_U64, *[_U64] * n) for n in CALLS}
 
 
@@ -100,6 +101,11 @@ def prefetch(base: int, offset: int) -> int:  # noqa: ARG001 - the interpreter h
     return 0
 
 
+def own_word() -> int:
+    """Address of a 64-bit word that is 0 at first and each kernel's own: the one thing that lasts between its calls."""
+    return ctypes.addressof(_OWN)
+
+
 def call1(function: int, a: int) -> int:
     """Call the C function at address ``function``; arguments and result are passed as 64-bit integers.
 
@@ -137,6 +143,6 @@ NAMES: Final[dict[Callable[..., int], str]] = {
     f: f.__name__
     for f in (
         load8, load16, load32, load64, store8, store16, store32, store64,
-        swap16, swap32, swap64, ctz64, big_endian, prefetch, call1, call2, call3, call4, call5, call6,
+        swap16, swap32, swap64, ctz64, big_endian, prefetch, own_word, call1, call2, call3, call4, call5, call6,
     )
 }  # fmt: skip

@@ -121,8 +121,8 @@ def _run(arguments: argparse.Namespace) -> int:
         check_saved(arguments.map, inputs, force=arguments.force, what="map")
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
         census, cells = _census(arguments, source, knowledge)
-        tell(source.oddities + knowledge.notes + census.notes)
         zones = _count_zones(arguments, source, knowledge)
+        tell(source.oddities + knowledge.notes + census.notes + source.note_shrinking())
         if arguments.json:
             print_json({**_as_json(census), **({"zones": _zones_as_json(zones)} if arguments.zones else {})})
         else:

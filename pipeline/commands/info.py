@@ -145,12 +145,13 @@ def _run(arguments: argparse.Namespace) -> int:
 def _tell(arguments: argparse.Namespace, more: dict[str, Any]) -> int:
     """About the input; ``more``: what JSON says besides."""
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
+        source.oddities += source.note_shrinking()
         facts = _facts(source, knowledge)
         if arguments.json:
             print_json({**facts, **more})
         else:
             _print(facts, arguments.verbose)
-        return EXIT_INCOMPLETE if source.incomplete else EXIT_OK
+        return EXIT_INCOMPLETE if source.incomplete or source.shrunk() else EXIT_OK
 
 
 COMMAND: Final = Command(

@@ -30,7 +30,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _print(verdict: Verdict, incomplete: bool) -> None:
+def _print(verdict: Verdict, incomplete: bool, sure: bool) -> None:
     titles = {rule.name: rule.title for rule in rules()} | {"kept": "Kernel data and others"}
     print(f"{verdict.equal:,} pages are equal")
     if verdict.filler:
@@ -49,9 +49,10 @@ def _print(verdict: Verdict, incomplete: bool) -> None:
         print(f"{verdict.different:,} pages DIFFER")
     if verdict.lost:
         print(f"{verdict.lost:,} pages are LOST: no dump of level {verdict.level} leaves them out")
-    print(
-        "The dump is right." if verdict.right else "The dump is NOT right." if not incomplete else "The dump is torn."
-    )
+    if verdict.right:
+        print("The dump is right." if sure else "What can be compared of the dump is right.")
+    else:
+        print("The dump is torn." if incomplete else "The dump is NOT right.")
 
 
 def _as_json(verdict: Verdict, incomplete: bool, page_size: int) -> dict[str, Any]:
@@ -64,14 +65,17 @@ def _run(arguments: argparse.Namespace) -> int:
         dump = open_source(arguments.dump)
         try:
             verdict = verify(source, knowledge, dump, progress_for(quiet=arguments.json))
-            tell(source.oddities + dump.oddities + knowledge.notes + verdict.notes)
+            shrunk = source.note_shrinking() + dump.note_shrinking()
+            sure = not (verdict.unreadable or shrunk)
+            tell(source.oddities + dump.oddities + knowledge.notes + verdict.notes + shrunk)
             if arguments.json:
                 print_json(_as_json(verdict, dump.incomplete, knowledge.page_size))
             else:
-                _print(verdict, dump.incomplete)
-            if verdict.different or verdict.extra or verdict.swallowed or (verdict.lost and not dump.incomplete):
+                _print(verdict, dump.incomplete, sure)
+            wrong = verdict.different or verdict.extra
+            if wrong or (verdict.swallowed and not shrunk) or (verdict.lost and not (shrunk or dump.incomplete)):
                 return EXIT_FAILED
-            return EXIT_INCOMPLETE if dump.incomplete else EXIT_OK
+            return EXIT_OK if sure and not dump.incomplete else EXIT_INCOMPLETE
         finally:
             dump.close()
 

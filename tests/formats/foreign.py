@@ -1,6 +1,6 @@
 """Running machine code of other machines: qemu-user, and programs made of nothing but the kernels and a stub.
 
-A program is a static ELF executable with four segments: the kernels' code as the package ships it, a stub, the way
+A program is a static ELF executable: the kernels' code as the package ships it and what that writes to, a stub, the way
 into the system, and a piece of memory that already holds all arguments. The stub makes the calls one after another,
 writes the memory to its standard output and ends. It takes neither a compiler nor a C library of the machine.
 """
@@ -80,7 +80,7 @@ class Program:
     def __init__(self, machine: str, shared_object: bytes) -> None:
         self.machine = machine
         self.order = ">" if machine == "s390x" else "<"
-        self._code, self._functions = _loaded(shared_object)
+        self._code, self._functions, self._own = _loaded(shared_object)
         self._calls: list[bytes] = []
         self._data = bytearray()
 
@@ -90,9 +90,13 @@ class Program:
         self._data += data + bytes(-len(data) % 8)
         return at
 
+    def address(self, kernel: str) -> int:
+        """Where ``kernel`` is there."""
+        return _CODE + self._functions[kernel]
+
     def call(self, kernel: str, *arguments: int) -> None:
         """Call ``kernel``, after all calls before it."""
-        words = [_CODE + self._functions[kernel], *arguments, *[0] * (_MOST - len(arguments)), 0]
+        words = [self.address(kernel), *arguments, *[0] * (_MOST - len(arguments)), 0]
         self._calls.append(struct.pack(f"{self.order}{len(words)}Q", *words))
 
     def run(self, folder: Path) -> Result:
@@ -100,14 +104,21 @@ class Program:
         calls = struct.pack(self.order + "Q", len(self._calls)) + b"".join(self._calls)
         assert len(calls) <= _PAGE, "too many calls"
         memory = calls + bytes(_PAGE - len(calls)) + bytes(self._data)
-        stub, entries = _loaded(_stub(self.machine, len(memory)))
+        stub, entries, _ = _loaded(_stub(self.machine, len(memory)))
         start, system = _STUB + entries["start"], bytes.fromhex(_SYSTEMS[self.machine].code)
         if self.machine == "x86_64-v1":
             # A function finds the stack as a call leaves it, eight bytes off what a program starts with.
             call = struct.pack("<Bi", 0xE8, start - (_SYSTEM + len(system) + 5))
             start, system = _SYSTEM + len(system), system + call
         path = folder / f"program.{self.machine}"
-        segments = [(_CODE, 5, self._code), (_STUB, 5, stub), (_SYSTEM, 5, system), (_MEMORY, 6, memory)]
+        own, size = self._own
+        segments = [
+            (_CODE, 5, self._code),
+            (_CODE + own, 6, bytes(size)),
+            (_STUB, 5, stub),
+            (_SYSTEM, 5, system),
+            (_MEMORY, 6, memory),
+        ]
         path.write_bytes(_executable(self.machine, self.order, start, segments))
         path.chmod(0o755)
         done = subprocess.run([*emulator(self.machine), str(path)], capture_output=True, timeout=120, check=False)
@@ -135,14 +146,16 @@ class Result:
         return self.memory[start : start + size]
 
 
-def _loaded(shared_object: bytes) -> tuple[bytes, dict[str, int]]:
-    """The loaded code of a shared object, and where its functions are."""
+def _loaded(shared_object: bytes) -> tuple[bytes, dict[str, int], tuple[int, int]]:
+    """The loaded code of a shared object, where its functions are, and the pages it may write to: place and size."""
     from elftools.elf.elffile import ELFFile
 
     elf: Any = ELFFile(io.BytesIO(shared_object))
     segments = list(elf.iter_segments())
     code = next(s for s in segments if s["p_type"] == "PT_LOAD" and s["p_flags"] == 5)
     dynamic = next(s for s in segments if s["p_type"] == "PT_DYNAMIC")
+    own = next(s for s in segments if s["p_type"] == "PT_LOAD" and s["p_flags"] == 6)
+    first = own["p_vaddr"] // _PAGE * _PAGE
     data, order = code.data(), "<" if elf.little_endian else ">"
     assert (code["p_vaddr"], code["p_offset"]) == (0, 0)
     tags = {tag.entry.d_tag: tag.entry.d_val for tag in dynamic.iter_tags()}
@@ -152,7 +165,7 @@ def _loaded(shared_object: bytes) -> tuple[bytes, dict[str, int]]:
         name, _, _, _, value, _ = struct.unpack_from(order + "IBBHQQ", data, at)
         start = tags["DT_STRTAB"] + name
         functions[data[start : data.index(b"\0", start)].decode()] = value
-    return data, functions
+    return data, functions, (first, own["p_vaddr"] + own["p_memsz"] - first)
 
 
 def _stub(machine: str, size: int) -> bytes:

@@ -30,6 +30,7 @@ from vmsieve.formats.kernels.primitives import (
     load16,
     load32,
     load64,
+    own_word,
     prefetch,
     store8,
     store16,
@@ -57,6 +58,12 @@ def twice(a: int) -> int:
 @inline
 def longest(a: int, b: int) -> int:
     return a if a > b else b
+
+
+@kernel
+def remember(value: int) -> int:
+    """The sum of all values it was given so far."""
+    return store64(own_word(), 0, load64(own_word(), 0) + value) + load64(own_word(), 0)
 
 
 @kernel

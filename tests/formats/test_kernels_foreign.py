@@ -15,8 +15,10 @@ from tests.formats.foreign import MACHINES, Program, Result, emulator, shipped
 from tests.formats.twins import deflate, lzo, snappy
 from vmsieve.formats.codecs import codec
 from vmsieve.formats.codecs import zlib as zlib_codec
+from vmsieve.formats.kernels import bus_error, kernel
 from vmsieve.formats.kernels.deflate_memory import constants, fast_constants, memory_size
 from vmsieve.formats.kernels.dialect import MASK
+from vmsieve.formats.kernels.primitives import load64, store64
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,22 +134,23 @@ def test_zero_pages_are_found(program: Program, tmp_path: Path) -> None:
     assert done.at(out, 8) == b"\1\0\0\0\1\xff\xff\xff"
 
 
-@pytest.mark.parametrize("machine", MACHINES)
-def test_arithmetic_memory_and_loops_mean_the_same(machine: str, tmp_path: Path) -> None:
-    emulator(machine)
+def _lowered(machine: str, kernels: list[Any]) -> Program:
+    """A program with these kernels, lowered here."""
     pytest.importorskip("numba")
     os.environ["NUMBA_OPT"] = "0"
     from vmsieve.formats.kernels import link, lower
     from vmsieve.formats.kernels.compiled import llvm
 
-    kernels: list[Any] = [dialect.arithmetic, dialect.loops, dialect.memory]
     target = next(t for t in lower.TARGETS if t.name == machine)
     code = lower._emit([(k.name, *llvm(k)) for k in kernels], target)
-    program, chance, expected = (
-        Program(machine, link.shared_object(code, [k.name for k in kernels])),
-        random.Random(1),
-        [],
-    )
+    return Program(machine, link.shared_object(code, [k.name for k in kernels]))
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_arithmetic_memory_and_loops_mean_the_same(machine: str, tmp_path: Path) -> None:
+    emulator(machine)
+    program = _lowered(machine, [dialect.arithmetic, dialect.loops, dialect.memory, dialect.remember])
+    chance, expected = random.Random(1), []
     words = [0, 1, 63, 255, 1 << 31, 1 << 32, 1 << 63, MASK - 1, MASK]
     for i in range(300):
         a, b = chance.choice([*words, chance.getrandbits(64)]), chance.choice([*words, chance.getrandbits(64)])
@@ -162,7 +165,52 @@ def test_arithmetic_memory_and_loops_mean_the_same(machine: str, tmp_path: Path)
     order: Any = "big" if program.order == ">" else "little"
     program.call("memory", room + 1, value)
     expected.append(dialect._memory(value, order))
+    for value in (5, 0, 1 << 63, 1 << 63):
+        program.call("remember", value)
+    expected += [5, 5, (1 << 63) + 5, 5]
     done = program.run(tmp_path)
     assert done.results == expected
     parts = [(value % (1 << 8 * n)).to_bytes(n, order) for n in (1, 2, 4, 8)]
     assert done.at(room, 16) == b"\0" + b"".join(parts)
+
+
+@kernel
+def map_last_pages(address: int, size: int, access: int, flags: int, fd: int, offset: int) -> int:
+    """As ``mmap``, which maps nothing but three pages."""
+    good = size == 3 * PAGE and access == 1 and flags == 50 and fd == MASK and offset == 0
+    return address if good != 0 else MASK
+
+
+@kernel
+def count_restored(number: int, action: int, before: int) -> int:
+    """As ``sigaction``, which counts its calls."""
+    return store64(action, 0, load64(action, 0) + number + before)
+
+
+@kernel
+def tell_raised(number: int) -> int:
+    return number + 1000
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_bus_error_is_handled(machine: str, tmp_path: Path) -> None:
+    """In a window, the rest of which is mapped anew; else the handler from before comes back, and a sent signal too."""
+    emulator(machine)
+    program = _lowered(machine, [bus_error.handle_bus_error, map_last_pages, count_restored, tell_raised])
+    before, window, slot = program.place(bytes(8)), 0x7F0000000000, bus_error.FIRST + bus_error.SLOT
+    words = {
+        bus_error.MMAP: program.address("map_last_pages"), bus_error.SIGACTION: program.address("count_restored"),
+        bus_error.RAISE: program.address("tell_raised"), bus_error.BEFORE: before, bus_error.PAGE: PAGE,
+        bus_error.ARMED: 1, bus_error.SLOTS: 2, slot + bus_error.START: window, slot + bus_error.END: window + 8 * PAGE,
+    }  # fmt: skip
+    size = slot + bus_error.SLOT
+    table = _words(program, f"{size // 8}Q", *(words.get(at, 0) for at in range(0, size, 8)))
+    program.call("handle_bus_error", 0, table, 0)
+    for code, address in ((2, window + 5 * PAGE + 9), (2, window + PAGE), (2, window + 8 * PAGE), (0, window)):
+        info = program.place(struct.pack(program.order + "iiiiQ", bus_error.SIGBUS, 0, code, 0, address))
+        program.call("handle_bus_error", bus_error.SIGBUS, info, 0)
+    done = program.run(tmp_path)
+    assert done.results == [0, 0, 0, 0, 1000 + bus_error.SIGBUS]
+    assert done.at(before, 8) == struct.pack(program.order + "Q", 3 * bus_error.SIGBUS)
+    armed, lost = (done.at(table + at, 8) for at in (bus_error.ARMED, slot + bus_error.LOST))
+    assert (armed, lost) == (bytes(8), struct.pack(program.order + "Q", 1))

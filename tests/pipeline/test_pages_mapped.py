@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.elf_core import Core, Load
-from vmsieve.formats.bitmap import BLOCK_BYTES, Bitmap, address_of
+from vmsieve.formats.bitmap import BLOCK_BYTES, Bitmap
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.mapping import anonymous
+from vmsieve.formats.mapping import Window
 from vmsieve.pipeline.pages import Gatherer, Pages, size_for
 
 if TYPE_CHECKING:
@@ -48,12 +48,16 @@ def batches(source: Source, wanted: set[int], *, mapped: bool) -> list[tuple[int
     pages = Pages(PAGE, mapped=mapped)
     found = []
     while gatherer.claim(pages):
-        pages.read(source)
+        contents: list[bytes] = []
+        pages.use(source, lambda into=contents: _contents(pages, into))  # type: ignore[misc]
         for k in range(pages.count):
             bad = k in pages.bad
-            content = b"" if bad else ctypes.string_at(pages.address + pages.index[k] * PAGE, PAGE)
-            found.append((int(pages.pfns[k]), content, bad))
+            found.append((int(pages.pfns[k]), b"" if bad else contents[k], bad))
     return found
+
+
+def _contents(pages: Pages, into: list[bytes]) -> None:
+    into[:] = [ctypes.string_at(pages.address + pages.index[k] * PAGE, PAGE) for k in range(pages.count)]
 
 
 @pytest.mark.parametrize(
@@ -79,8 +83,8 @@ def test_mapped_pages_are_the_pages_read(core: Path, wanted: set[int]) -> None:
 def test_rows_are_mapped(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The copying is really saved: where nothing can be read, long rows still come."""
     source = open_source(str(core))
-    if not source.map_at(address_of(memoryview(anonymous(PAGE))), 0, PAGE):
-        pytest.skip("this kernel does not know MADV_POPULATE_READ")
+    if not Window(PAGE).map(source, [(0, PAGE)]):
+        pytest.skip("there is no machine code")
     monkeypatch.setattr(source, "read_into", None)
     assert len(batches(source, set(range(COUNT)), mapped=True)) == COUNT
     source.close()
