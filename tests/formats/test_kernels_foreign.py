@@ -165,8 +165,8 @@ def test_arithmetic_memory_and_loops_mean_the_same(machine: str, tmp_path: Path)
     order: Any = "big" if program.order == ">" else "little"
     program.call("memory", room + 1, value)
     expected.append(dialect._memory(value, order))
-    for value in (5, 0, 1 << 63, 1 << 63):
-        program.call("remember", value)
+    for more in (5, 0, 1 << 63, 1 << 63):
+        program.call("remember", more)
     expected += [5, 5, (1 << 63) + 5, 5]
     done = program.run(tmp_path)
     assert done.results == expected
