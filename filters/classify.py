@@ -109,6 +109,7 @@ class Classifier:
             k.REFCOUNT: layout.offset_count or 0,
             k.COUNT_MASK: 0 if layout.offset_count is None else 0xFFFFFFFF,
             k.LRU: layout.flag("PG_lru"),
+            k.RESERVED: layout.reserved(),
             k.THOROUGH: int(thorough),
         }
         if order is not None and layout.head_mask:
@@ -147,6 +148,8 @@ class Classifier:
                 self._set(k.POISON_BIT, 1 << i)
             if rule.counted:
                 self._set(k.FREE_BIT, 1 << i)
+            if rule.reserved:
+                self._set(k.STANDING, self._words[k.STANDING // 8] | 1 << i)
             if rule.lifeless:
                 self._set(k.LIFELESS, self._words[k.LIFELESS // 8] | 1 << i)
         return active

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmsieve.filters.kernel.constants import bit_of_reserved
 from vmsieve.filters.rules import RuleOff
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.records import record
@@ -202,6 +203,17 @@ class PageLayout:
     def flag(self, name: str) -> int:
         """Mask of the page flag whose bit ``NUMBER(name)`` tells; 0 if it is not told. Kept in :attr:`flags`."""
         bit = self.info.number(name)
+        mask = 1 << bit if bit is not None and 0 <= bit < 64 else 0
+        self.flags |= mask
+        return mask
+
+    def reserved(self) -> int:
+        """Mask of ``PG_reserved``; 0 if it is not known. Kept in :attr:`flags`.
+
+        The kernel sets it on its own image and on firmware's memory. VMCOREINFO does not export it: it follows from the
+        flags that it does.
+        """
+        bit = bit_of_reserved(self.info)
         mask = 1 << bit if bit is not None and 0 <= bit < 64 else 0
         self.flags |= mask
         return mask

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 
-__all__ = ["hold_against_known"]
+__all__ = ["bit_of_reserved", "hold_against_known"]
 
 #: What kernels have: of each key the values it may have, none where it is not exported.
 _Row = dict[str, tuple[int, ...]]
 
 _FLAGS: Final = ("lru", "slab", "swapcache", "private", "head", "swapbacked", "hwpoison", "hugetlb")
+_RESERVED: Final = "NUMBER(PG_reserved)"
 
 
 def _flags(*bits: int | tuple[int, ...] | None) -> _Row:
@@ -29,6 +30,8 @@ def _flags(*bits: int | tuple[int, ...] | None) -> _Row:
         values = () if bit is None else bit if isinstance(bit, tuple) else (bit,)
         key = "NUMBER(PG_head_mask)" if name == "head" else f"NUMBER(PG_{name})"
         row[key] = tuple(1 << value for value in values) if name == "head" else values
+    # In every kernel the flag before it, and exported by none.
+    row[_RESERVED] = (row["NUMBER(PG_private)"][0] - 1,)
     return row
 
 
@@ -54,7 +57,8 @@ def _types(**types: int) -> _Row:
 
 
 _WORD: Final = 0xFFFFFFFF
-#: Groups of keys that belong together, and what kernels have, oldest first.
+#: Groups of keys that belong together, and what kernels have, oldest first; and which group the flags are.
+_OF_FLAGS: Final = 2
 _KNOWN: Final[tuple[tuple[_Row, ...], ...]] = (
     # 64 bytes or, without memory control groups, 56. The last processor may have no room among the flags (many nodes,
     # KASAN's tags, sections): it is behind the rest then, aligned to 16 (include/linux/page-flags-layout.h).
@@ -100,6 +104,16 @@ def hold_against_known(info: VmcoreInfo) -> list[str]:
         if not _is_known(told, rows):
             notes += _put_right(info, told, rows)
     return notes
+
+
+def bit_of_reserved(info: VmcoreInfo) -> int | None:
+    """The bit of PG_reserved, by what VMCOREINFO tells of the other flags, or else by the kernel's types."""
+    rows = _KNOWN[_OF_FLAGS]
+    told = {key: info.told_number(key) for key in rows[0] if info.told(key) is not None}
+    bits = {row[_RESERVED] for row in rows if not _strange(told, row)} if told else set()
+    if len(bits) == 1:
+        return bits.pop()[0]
+    return info.number("PG_reserved")
 
 
 def _is_known(numbers: dict[str, int | None], rows: tuple[_Row, ...]) -> bool:

@@ -41,6 +41,7 @@ _EXPORTED: Final[dict[str, tuple[tuple[int, int], tuple[int, int]] | None]] = {
     "NUMBER(PG_slab)": (_SINCE, (6, 9)),
     "NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)": None,
     "NUMBER(PG_hwpoison)": None,
+    "NUMBER(PG_reserved)": None,
     "NUMBER(KERNEL_IMAGE_SIZE)": None,
     "CRASHTIME": None,
     "SYMBOL(system_utsname)": None,

@@ -40,9 +40,11 @@ from vmsieve.filters.kernels.struct_page import (
     POISON_BIT,
     PRIVATE,
     REFCOUNT,
+    RESERVED,
     RULES_AT,
     SIZE,
     SLABS,
+    STANDING,
     SWAP,
     THOROUGH,
     VERIFY,
@@ -135,7 +137,10 @@ def judge(
         hugetlb = is_hugetlb(p, page, flags, kind, swap)
     known = flags & load64(p, FLAG_BITS)
     order = min(private, ORDERS)
-    hits = match_rules(load64(p, ACTIVE), p + RULES_AT, pfn, known, mapping & MAPPING_BITS, kind, order, slab, hugetlb)
+    active = load64(p, ACTIVE)
+    if flags & load64(p, RESERVED):
+        active &= load64(p, STANDING)
+    hits = match_rules(active, p + RULES_AT, pfn, known, mapping & MAPPING_BITS, kind, order, slab, hugetlb)
     said = hits & 0xFF
     if said == 0:
         return 0 if head else 1 << 16
@@ -222,7 +227,8 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         elif head_at != _NOWHERE and word(page, head_at, swap) & 1:
             if pfn < compound_end:
                 if is_tail_of(p, word(page, head_at, swap), page + virtual):
-                    own = compound_class | (load64(p, POISON_BIT) if flags & load64(p, POISON) else 0)
+                    own = compound_class & load64(p, STANDING) if flags & load64(p, RESERVED) else compound_class
+                    own |= load64(p, POISON_BIT) if flags & load64(p, POISON) else 0
                     if pfn >= block_end and own == compound_class:
                         run = tails_ahead(p, page, page + virtual, min(most, compound_end - pfn - 1), head_at, swap)
                 else:

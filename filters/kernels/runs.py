@@ -18,6 +18,7 @@ from vmsieve.filters.kernels.struct_page import (
     POISON,
     PRIVATE,
     REFCOUNT,
+    RESERVED,
     SIZE,
     word,
 )  # fmt: skip
@@ -51,7 +52,7 @@ def tails_ahead(p: int, page: int, tail: int, most: int, head_at: int, swap: int
     """
     size = load64(p, SIZE)
     flags_at = load64(p, FLAGS)
-    special = load64(p, HEAD_MASK) | load64(p, POISON)
+    special = load64(p, HEAD_MASK) | load64(p, POISON) | load64(p, RESERVED)
     if swap:
         special = swap64(special)
     mark = load64(page, head_at)

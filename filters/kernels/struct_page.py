@@ -13,9 +13,9 @@ __all__ = [
     "CONFLICTS", "CONTESTED", "COUNT_BITS", "COUNT_MASK", "DOUBTS", "FLAGS", "FLAG_BITS", "FREE_BIT", "HEAD",
     "HEAD_MASK", "HUGETLB_AT", "HUGETLB_HOW", "HUGETLB_MASK", "HUGETLB_VALUE", "KIND", "LAST_MISPLACED", "LIFELESS",
     "LRU", "MAPPING", "MISPLACED", "MIXED", "ORDERS_AT", "ORDER_AT", "ORDER_WIDTH", "PHASE", "POISON", "POISON_BIT",
-    "PRIVATE", "REFCOUNT", "RULES_AT", "SIZE", "SLABS", "SLAB_FLAG", "SLAB_MASK", "SLAB_TYPE", "SWAP", "THOROUGH",
-    "VERIFY", "WORDS", "believable", "compound_pages", "copied_head", "half", "is_hugetlb", "is_slab", "is_tail_of",
-    "small", "word",
+    "PRIVATE", "REFCOUNT", "RESERVED", "RULES_AT", "SIZE", "SLABS", "SLAB_FLAG", "SLAB_MASK", "SLAB_TYPE", "STANDING",
+    "SWAP", "THOROUGH", "VERIFY", "WORDS", "believable", "compound_pages", "copied_head", "half", "is_hugetlb",
+    "is_slab", "is_tail_of", "small", "word",
 ]  # fmt: skip
 
 # The block of parameters: offsets of 64-bit words. The classifier fills it; the last ones carry over between calls.
@@ -64,6 +64,8 @@ CONFLICTS: Final = 288  # pages that would be dropped by struct pages that are a
 MISPLACED: Final = 312  # 4 KiB of struct pages with tails that mean other heads
 LAST_MISPLACED: Final = 320  # 1 more than the number of the last such
 FLAG_BITS: Final = 328  # flags that tell classes apart
+RESERVED: Final = 336  # the flag PG_reserved; 0: not known
+STANDING: Final = 344  # the class bits that a page with that flag may have
 RULES_AT: Final = 384  # the rules' own parameters
 ORDERS_AT: Final = RULES_AT + 8 * RULE_STRIDE  # 32 words: heads of free blocks found, by order; those of one page not
 #: 64-bit words of the whole block.

@@ -63,6 +63,7 @@ class Rule:
         counted: The kernel counts blocks of such pages in ``zone.free_area``; what is found is held against that.
         broken: The hardware says what such a page is, whoever has it: some of the kernel's own may be among them, and
             the flag that is the first of the parameters counts for each tail of a compound page by itself.
+        reserved: Pages with PG_reserved can be of this class: no page of the kernel's own image is of any other.
         unlike_slabs: All that tells such pages from slab pages is what tells slab pages. The rule is off where that is
             not believed.
     """
@@ -76,6 +77,7 @@ class Rule:
     lifeless: bool = False
     counted: bool = False
     broken: bool = False
+    reserved: bool = False
     unlike_slabs: bool = False
 
 

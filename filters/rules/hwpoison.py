@@ -31,4 +31,4 @@ def _prepare(layout: PageLayout) -> list[int]:
     return [poisoned]
 
 
-RULE: Final = Rule("hwpoison", "Hwpoison pages", 60, 0, _matches, _prepare, broken=True)
+RULE: Final = Rule("hwpoison", "Hwpoison pages", 60, 0, _matches, _prepare, broken=True, reserved=True)

@@ -1,7 +1,8 @@
 """Offline pages: memory that the guest gave back to its host (balloon, Hyper-V, virtio-mem).
 
 The host may have unmapped them. Page type ``PG_offline``, Linux commit ca215086b14b ("mm: convert PG_balloon to
-PG_offline", v5.1). Dropped at every level.
+PG_offline", v5.1). Dropped at every level. Until v6.11 memory of a hotplugged block that was never
+given to the buddy allocator has ``PG_reserved`` too.
 """
 
 from __future__ import annotations
@@ -35,4 +36,4 @@ def _prepare(layout: PageLayout) -> list[int]:
     return list(layout.page_type("PAGE_OFFLINE_MAPCOUNT_VALUE", "offline pages can't be told from others"))
 
 
-RULE: Final = Rule("offline", "Offline pages", 70, 0, _matches, _prepare)
+RULE: Final = Rule("offline", "Offline pages", 70, 0, _matches, _prepare, reserved=True)

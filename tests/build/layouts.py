@@ -73,6 +73,11 @@ class Layout:
             found[f"NUMBER(PAGE_{name.upper()}_MAPCOUNT_VALUE)"] = str(value - (1 << 32))
         return found
 
+    @property
+    def reserved(self) -> int:
+        """PG_reserved as a mask: in every kernel the flag before PG_private; not exported."""
+        return self.mask("private") >> 1
+
     def mask(self, name: str) -> int:
         """The flag ``name`` as a mask; 0 where the kernel has none."""
         return 1 << self.bits[name] if name in self.bits else 0

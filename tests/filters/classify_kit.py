@@ -114,7 +114,7 @@ def random_pages(layout: Layout, seed: int, count: int, byte_order: str = "littl
     """Struct pages with anything in them: likely values, values of other pages, and plain noise."""
     dice = random.Random(seed)
     order = "<" if byte_order == "little" else ">"
-    masks = [layout.mask(name) for name in layout.bits]
+    masks = [*(layout.mask(name) for name in layout.bits), layout.reserved]
     kinds = [*layout.types.values(), 0xFFFFFFFF, 0, 0xF0000007, 0xF5ABCDEF, 0xFFFFFF80]
     out = bytearray()
     tails = 0

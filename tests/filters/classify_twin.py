@@ -9,6 +9,7 @@ all towards keeping a page that may be needed, or leaving one alone that must no
 * A head in the midst of a compound page, where none of its own order can begin, is that page's head seen again.
 * A poisoned page is left out although it is a tail, if the compound page that it belongs to is known.
 * A block of free pages goes no further than its pages look free: no tails, of no type, without references.
+* A page with PG_reserved, head, tail or neither, is nothing but broken or offline: the kernel's image has the flag.
 * A page with references is not free, and one with more than a quarter of 2**30 of them is no page.
 """
 
@@ -78,13 +79,17 @@ class Fields:
         return kind == wanted
 
     @property
+    def reserved(self) -> bool:
+        return self.flags & self.layout.reserved != 0
+
+    @property
     def slab(self) -> bool:
         return self.is_type("slab") if "slab" in self.layout.types else self.has("slab")
 
 
 def _block(pfn: int, page: Fields) -> tuple[str, int]:
     """The kind of free block that a page begins, and its size in pages; ``""`` if it begins none."""
-    if page.count:
+    if page.count or page.reserved:
         return "", 0
     if page.is_type("buddy") and not page.slab:
         size = 1 << page.private if page.private < ORDERS else 0
@@ -138,11 +143,11 @@ def _own(page: Fields, tail: Fields | None) -> set[str]:
     found: set[str] = set()
     if page.count >= 1 << 28:
         return found
-    if _is_cache(page):
+    if _is_cache(page) and not page.reserved:
         found.add("cache_private")
         if not page.has("private"):
             found.add("cache")
-    if _is_hugetlb(page, tail) or (page.mapping & 1 and not page.slab):
+    if not page.reserved and (_is_hugetlb(page, tail) or (page.mapping & 1 and not page.slab)):
         found.add("user")
     if page.has("hwpoison"):
         found.add("hwpoison")
@@ -166,7 +171,8 @@ def everything(layout: Layout, pages: Mapping[int, bytes], byte_order: str = "li
             names |= compound[1]
         elif page.tail:
             if pfn < compound[0]:
-                names |= compound[1] | ({"hwpoison"} if page.has("hwpoison") else set())
+                standing = compound[1] & {"hwpoison", "offline"} if page.reserved else compound[1]
+                names |= standing | ({"hwpoison"} if page.has("hwpoison") else set())
         else:
             own = _own(page, tail)
             kind, size = _block(pfn, page)
