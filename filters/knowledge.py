@@ -17,7 +17,7 @@ from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
 from vmsieve.filters.kernel.resolver import MEMORY, SYMBOLS, TYPES, WAYS, Resolver
 from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, VmsieveError
-from vmsieve.formats.notes import build_note, without_vmcoreinfo
+from vmsieve.formats.notes import without_vmcoreinfo
 from vmsieve.formats.records import field, record
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Knowledge:
         notes: Sentences on what was found odd on the way.
         phys_base: What a kdump sub-header calls so; 0 where there is none.
         uncut: The kernel's last struct page may not be where its memory ends: see :meth:`covered_end`.
+        doubtful: There may be another kernel: less is left out than was asked for.
     """
 
     page_size: int
@@ -68,6 +69,7 @@ class Knowledge:
     notes: list[str] = field(default_factory=list)
     phys_base: int = 0
     uncut: bool = False
+    doubtful: bool = False
 
     def max_pfn(self, end: int) -> int:
         """One above the highest page frame of memory that ends at physical address ``end``."""
@@ -93,9 +95,25 @@ def learn(
 
     ``ways``: where in the dump to look for what it lacks; ``vmlinux``: VMCOREINFO made of the kernel's file, for what
     is not found there; ``moved``: ``text`` has the addresses that the kernel runs at, whatever it was linked for.
+
+    Raises:
+        UsageError: One of several kernels was selected, and there is one only.
     """
+    if source.selected == "all":
+        return _of_headers(source, "memory of two kernels together can't be filtered")
+    if text is not None or source.mixed or MEMORY not in ways:
+        return _learn(source, text, source.vmcoreinfo if text is None else text, ways, vmlinux, moved=moved)
+    from vmsieve.filters.choice import choose
+
+    return choose(source, lambda told: _learn(source, None, told, ways, vmlinux))
+
+
+def _learn(
+    source: Source, text: bytes | None, found: bytes | None, ways: tuple[str, ...], vmlinux: bytes | None, *,
+    moved: bool = False,
+) -> Knowledge:  # fmt: skip
+    """What is known of the kernel that VMCOREINFO ``found`` tells of; ``text``: the same if a user gave it."""
     notes: list[str] = []
-    found = text if text is not None else source.vmcoreinfo
     info = VmcoreInfo.parse(found or b"")
     whole = info.looks_valid()
     if found is not None and not whole:
@@ -103,8 +121,6 @@ def learn(
     knowledge = Knowledge(_page_size(source, info, notes), _identity(source, info, None), notes=notes)
     try:
         arch, physical = find(source.machine), PhysicalMemory(source)
-        if not whole and not source.mixed and (searched := _searched(physical, arch, notes, ways)) is not None:
-            info, whole = searched, True
         vmlinux = _of_the_same(vmlinux, info, notes)
         resolver = Resolver(
             physical, arch, info, thorough=text is not None or vmlinux is not None or not whole, ways=ways,
@@ -149,9 +165,7 @@ def learn_from(facts: str, source: Source, text: bytes | None = None, *, vmlinux
     ``text`` and ``vmlinux`` as of :func:`learn`; a text that was given is believed whatever ``facts`` says.
     """
     if facts == "headers":
-        info = VmcoreInfo.parse(source.vmcoreinfo or b"")
-        problem = "nothing but the dump's headers is believed"
-        return Knowledge(_page_size(source, info, []), _identity(source, info, None), problem=problem)
+        return _of_headers(source, "nothing but the dump's headers is believed")
     if facts == "note" or text is not None:
         return learn(source, text, vmlinux=vmlinux)
     if facts == "symbols":
@@ -159,6 +173,11 @@ def learn_from(facts: str, source: Source, text: bytes | None = None, *, vmlinux
     # Whoever reads the dump later must not meet the note that is not believed.
     source.notes, source.vmcoreinfo = without_vmcoreinfo(source.notes, source.byte_order), None
     return learn(source, vmlinux=vmlinux)
+
+
+def _of_headers(source: Source, problem: str) -> Knowledge:
+    info = VmcoreInfo.parse(source.vmcoreinfo or b"")
+    return Knowledge(_page_size(source, info, []), _identity(source, info, None), problem=problem)
 
 
 def _learn_memory(
@@ -228,30 +247,6 @@ def _relocated(physical: PhysicalMemory, arch: Arch, text: bytes, notes: list[st
     return right
 
 
-def _searched(physical: PhysicalMemory, arch: Arch, notes: list[str], ways: tuple[str, ...]) -> VmcoreInfo | None:
-    """VMCOREINFO of the kernel whose page tables and name are where it says, out of memory; the dump has it then."""
-    if MEMORY not in ways:
-        return None
-    from vmsieve.formats.inputs._search import each_vmcoreinfo
-
-    source = physical.source
-    for text, order in each_vmcoreinfo(source):
-        info = VmcoreInfo.parse(text)
-        if not info.looks_valid() or order != source.byte_order:
-            continue
-        try:
-            memory = VirtualMemory(physical, arch.open(physical, info))
-        except VmsieveError:
-            continue
-        if not identify(memory, info, source.machine).notes:
-            notes.append("VMCOREINFO was found by a search of memory")
-            if source.vmcoreinfo is None:
-                source.vmcoreinfo = text
-                source.notes += build_note(b"VMCOREINFO", 0, text, source.byte_order)
-            return info
-    return None
-
-
 def _identity(source: Source, info: VmcoreInfo | None, memory: VirtualMemory | None) -> Identity:
     """The kernel's name: from its memory, else from the dump's own header, else from VMCOREINFO."""
     told = identify(memory, info if info is not None else VmcoreInfo.parse(b""), source.machine)
@@ -259,7 +254,7 @@ def _identity(source: Source, info: VmcoreInfo | None, memory: VirtualMemory | N
     if told.notes and any(source.utsname):
         utsname = tuple(own or other for own, other in zip(source.utsname, told.utsname))
     crash_time = told.crash_time if told.crash_time is not None else source.crash_time
-    return Identity(utsname, crash_time, () if memory is None else told.notes)
+    return Identity(utsname, crash_time, () if memory is None else told.notes, told.other)
 
 
 def _page_size(source: Source, info: VmcoreInfo | None, notes: list[str]) -> int:

@@ -4,6 +4,9 @@ An s390x kdump kernel runs at address 0. What was there before, it finds where i
 memory changed places (Linux ``arch/s390/kernel/relocate_kernel.S``, ``crash_dump.c``). It knows from where and how much
 (``arch/s390/include/asm/setup.h``, ``oldmem_base`` and ``oldmem_size``), and a stand-alone dump that is taken then has
 that in it. zgetdump calls the choices the same.
+
+On other machines a crash kernel runs where it was loaded, and memory stays in its place: the choice is one of kernels
+(:mod:`vmsieve.filters.choice`).
 """
 
 from __future__ import annotations
@@ -24,9 +27,10 @@ __all__ = ["SYSTEMS", "SelectedSource", "choose", "open_system"]
 #: What can be chosen, and what it means.
 SYSTEMS: Final = {
     "prod": "the system that crashed",
-    "kdump": "the kdump kernel that should have dumped it",
+    "kdump": "the crash kernel that should have dumped it",
     "all": "memory as it is, which can't be filtered",
 }
+_S390X: Final = ("s390x", "big")
 _MIB: Final = 1 << 20
 _PAGE: Final = 4096
 
@@ -45,7 +49,8 @@ def open_system(path: str, select: str | None = None) -> Source:
 
     Raises:
         FormatError: As :func:`vmsieve.formats.inputs.open_source`; or there are two systems and ``select`` is None.
-        UsageError: There is one system only, and ``select`` is not None.
+        UsageError: There is one system only, and ``select`` is not None. Of machines other than s390x, whose memory
+            stays where it is, that is found out with the kernels (:mod:`vmsieve.filters.choice`).
     """
     source = open_source(path)
     try:
@@ -62,8 +67,9 @@ def choose(source: Source, select: str | None) -> Source:
     """
     place = _second_system(source)
     if place is None:
-        if select is not None:
+        if select is not None and (source.machine, source.byte_order) == _S390X:
             raise UsageError("the dump holds one system: there is nothing to select", file=source.file.name)
+        source.selected = select
         return source
     if select is None:
         raise FormatError(
@@ -98,7 +104,7 @@ def choose(source: Source, select: str | None) -> Source:
 
 def _second_system(source: Source) -> tuple[int, int] | None:
     """Where the memory of a kdump kernel was before it was started, and how much; None if none was."""
-    if (source.machine, source.byte_order) != ("s390x", "big"):
+    if (source.machine, source.byte_order) != _S390X:
         return None
     words = bytearray(16)
     try:

@@ -123,7 +123,8 @@ def scan(
         return scan(source, knowledge, level, progress, bridge, whole=whole)
     classifier.conclude()
     result.doubts = doubts
-    result.weaker = classifier.weaker or (bool(level & ~1) and bool(knowledge.memmap and knowledge.memmap.damaged))
+    less = knowledge.doubtful or bool(knowledge.memmap and knowledge.memmap.damaged)
+    result.weaker = classifier.weaker or (bool(level & ~1) and less)
     result.notes += classifier.notes
     return result
 

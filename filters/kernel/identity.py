@@ -30,11 +30,13 @@ class Identity:
         utsname: sysname, nodename, release, version, machine, domainname; what is not known is empty.
         crash_time: Seconds since 1970, or None.
         notes: Sentences on what could not be read.
+        other: The release in memory, if it is not VMCOREINFO's.
     """
 
     utsname: tuple[str, ...]
     crash_time: int | None
     notes: tuple[str, ...] = ()
+    other: str | None = None
 
 
 def identify(memory: VirtualMemory | None, info: VmcoreInfo, machine: str | None) -> Identity:
@@ -48,10 +50,15 @@ def identify(memory: VirtualMemory | None, info: VmcoreInfo, machine: str | None
     try:
         if memory is None:
             raise KernelError("the kernel's memory can't be read")
-        return Identity(_utsname(memory, info), info.crash_time)
-    except (KernelError, ReadError) as error:
-        told = ("Linux", "", info.release or "", "", machine or "", "")
-        return Identity(told, info.crash_time, (f"the kernel's name is taken from VMCOREINFO: {error}",))
+        names = _utsname(memory, info)
+        if info.release in (None, names[2]):
+            return Identity(names, info.crash_time)
+        other: str | None = names[2]
+        error: Exception = KernelError("the release in memory is not VMCOREINFO's", expected=info.release, found=other)
+    except (KernelError, ReadError) as caught:
+        other, error = None, caught
+    told = ("Linux", "", info.release or "", "", machine or "", "")
+    return Identity(told, info.crash_time, (f"the kernel's name is taken from VMCOREINFO: {error}",), other)
 
 
 def host_places(memory: VirtualMemory, info: VmcoreInfo) -> list[tuple[int, int]]:
@@ -74,13 +81,11 @@ def _name_address(info: VmcoreInfo) -> int:
 
 
 def _utsname(memory: VirtualMemory, info: VmcoreInfo) -> tuple[str, ...]:
-    """The kernel's name, checked against OSRELEASE."""
+    """The kernel's name."""
     vaddr = _name_address(info)
     data = memory.read(vaddr, _FIELDS * _FIELD_SIZE)
     fields = [data[at : at + _FIELD_SIZE].partition(b"\0") for at in range(0, len(data), _FIELD_SIZE)]
     names = tuple(head.decode("utf-8", "replace") for head, _, _ in fields)
     if names[0] != "Linux" or not all(nul for _, nul, _ in fields):
         raise KernelError("no utsname where it should be", offset=vaddr)
-    if info.release is not None and names[2] != info.release:
-        raise KernelError("the release in memory is not VMCOREINFO's", expected=info.release, found=names[2])
     return names

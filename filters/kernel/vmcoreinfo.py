@@ -80,6 +80,16 @@ class VmcoreInfo:
         """The number that :meth:`told` is; None if it is none."""
         return _as_number(self.told(key) or "", only_hex=False)
 
+    def told_address(self, key: str) -> int:
+        """The symbol's address that :meth:`told` is; 0 if it is none."""
+        return _as_number(self.told(key) or "", only_hex=True) or 0
+
+    def text_number(self, key: str) -> int | None:
+        """The number that the text itself has for ``key``, whatever was put right since; None if it has none."""
+        mark = key.encode("ascii") + b"="
+        line = next((line for line in self.text.split(b"\n") if line.startswith(mark)), mark)
+        return _as_number(line[len(mark) :].strip().decode("ascii", "replace"), only_hex=False)
+
     def second(self, key: str) -> int | None:
         """The number that the rest of the dump has for ``key``, which the text tells; None if that does not know it."""
         answer = None if self.beyond is None else self.beyond(key, doubted=True)

@@ -120,6 +120,7 @@ class Source(ABC):
         dump_level: What was left out when the dump was written, as makedumpfile's bit mask; 0 when nothing.
         incomplete: The dump says or shows that it is not whole.
         mixed: Memory of several kernels: none may speak for all of it.
+        selected: Which of several kernels in it is meant (:data:`vmsieve.formats.systems.SYSTEMS`); None: not said.
         compressed: Pages are stored packed, so that reading a page that is not needed costs as much as one that is.
         header: Facts of the format's own header, for people (``info``): name and value.
         oddities: Sentences on what is unusual about the file.
@@ -142,6 +143,7 @@ class Source(ABC):
     dump_level: int = 0
     incomplete: bool = False
     mixed: bool = False
+    selected: str | None = None
     compressed: bool = False
     header: dict[str, object] = field(default_factory=dict)
     oddities: list[str] = field(default_factory=list)

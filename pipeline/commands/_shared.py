@@ -57,9 +57,7 @@ def add_force(parser: argparse.ArgumentParser, what: str = "OUTPUT") -> None:
 def add_select(parser: argparse.ArgumentParser) -> None:
     """The option that chooses one of two systems in a dump."""
     meanings = "; ".join(f"{name}: {what}" for name, what in SYSTEMS.items())
-    parser.add_argument(
-        "--select", choices=list(SYSTEMS), help=f"of an s390x dump that holds a failed kdump kernel too, {meanings}"
-    )
+    parser.add_argument("--select", choices=list(SYSTEMS), help=f"of a dump that holds a crash kernel too, {meanings}")
 
 
 @contextmanager

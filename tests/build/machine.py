@@ -54,8 +54,10 @@ class Machine:
     order = "<"
     vmemmap = VMEMMAP
 
-    def __init__(self, layout: Layout, recipe: str = "", ram: tuple[tuple[int, int], ...] = RAM) -> None:
-        self.layout, self.ram = layout, ram
+    def __init__(self, layout: Layout, recipe: str = "", ram: tuple[tuple[int, int], ...] = RAM, base: int = 0) -> None:
+        """``base``: physical address that all others, of the recipe too, count from; a multiple of a section."""
+        ram = tuple((start + base, end + base) for start, end in ram)
+        self.layout, self.ram, self.base = layout, ram, base
         self.sections = sorted({pfn // SECTION for a, b in ram for pfn in range(a // PAGE, b // PAGE, 256)})
         self.nomap: set[int] = set()
         self.maps = {section: bytearray(self._plain() * SECTION) for section in self.sections}
@@ -81,7 +83,7 @@ class Machine:
             return
         first, _, last = words[0].partition("-")
         options = {name: int(value, 0) for name, _, value in (word.partition("=") for word in words[2:])}
-        start, end = int(first, 0), int(last or first, 0) + 1
+        start, end = (number + self.base // PAGE for number in (int(first, 0), int(last or first, 0) + 1))
         order, zero = options.pop("order", 0), options.pop("zero", 0)
         assert (end - start) % (1 << order) == 0, words
         for pfn in range(start, end, 1 << order):
@@ -182,11 +184,11 @@ class Machine:
     def map_at(self, section: int) -> int:
         """Physical address of a section's struct pages."""
         if section == self.sections[0]:
-            return _MAPS[0]
-        return _MAPS[1] + (self.sections.index(section) - 1) * SECTION * STRUCT_PAGE
+            return self.base + _MAPS[0]
+        return self.base + _MAPS[1] + (self.sections.index(section) - 1) * SECTION * STRUCT_PAGE
 
     def _keys(self) -> dict[str, str]:
-        sections = KERNEL + 7 * PAGE
+        sections = self.base + KERNEL + 7 * PAGE
         return {
             "OSRELEASE": self.layout.release, "PAGESIZE": str(PAGE),
             "SYMBOL(init_uts_ns)": f"{IMAGE + 11 * PAGE:x}", "OFFSET(uts_namespace.name)": "0",
@@ -197,19 +199,20 @@ class Machine:
             "SIZE(mem_section)": "16", "OFFSET(mem_section.section_mem_map)": "0",
             "NUMBER(SECTION_SIZE_BITS)": "27", "NUMBER(MAX_PHYSMEM_BITS)": "46",
             **self.layout.keys(),
-            "NUMBER(phys_base)": str(PHYS_BASE),
+            "NUMBER(phys_base)": str(self.base + PHYS_BASE),
             ("SYMBOL(init_level4_pgt)" if self.layout.release < "4.13" else "SYMBOL(init_top_pgt)"): f"{IMAGE:x}",
             "KERNELOFFSET": "0", "NUMBER(KERNEL_IMAGE_SIZE)": str(1 << 30), "CRASHTIME": "1700000000",
         }  # fmt: skip
 
     def _tables(self) -> dict[int, bytes]:
         """Page tables, sections and names, by the number of their page in the kernel."""
+        kernel = self.base + KERNEL
 
         def table(entries: dict[int, int]) -> bytes:
             return b"".join(struct.pack("<Q", entries.get(i, 0)) for i in range(512))
 
         def link(number: int) -> int:
-            return KERNEL + number * PAGE | 0x63
+            return kernel + number * PAGE | 0x63
 
         def index(vaddr: int, shift: int) -> int:
             return vaddr >> shift & 511
@@ -221,11 +224,11 @@ class Machine:
             0: table({index(DIRECT, 39): link(1), index(KERNEL_MAP, 39): link(2), index(VMEMMAP, 39): link(4)}),
             1: table({0: 0xE3}),
             2: table({index(IMAGE, 30): link(3)}),
-            3: table({index(IMAGE, 21): KERNEL | 0xE3}),
+            3: table({index(IMAGE, 21): kernel | 0xE3}),
             4: table({index(VMEMMAP, 30): link(5)}),
             5: table(maps),
             6: table(sections),
-            7: table({0: DIRECT + KERNEL + 6 * PAGE}),
+            7: table({0: DIRECT + kernel + 6 * PAGE}),
             11: b"".join(name.encode().ljust(65, b"\0") for name in names),
         }
 
@@ -237,7 +240,7 @@ class Machine:
             for i in range(len(data) // PAGE):
                 found[first + i] = bytes(data[i * PAGE : (i + 1) * PAGE])
         for number, page in self._tables().items():
-            found[KERNEL // PAGE + number] = page
+            found[(self.base + KERNEL) // PAGE + number] = page
         return {**found, **self.edits}
 
     def vmcoreinfo(self) -> bytes:
@@ -253,7 +256,10 @@ class Machine:
     def write(self, path: Path, text: bytes | None = None) -> Path:
         """Write the machine as a (sparse) ELF core; returns ``path``."""
         notes = self.notes(text)
-        loads = [(IMAGE, KERNEL, 2 * MIB), *((DIRECT + start, start, end - start) for start, end in self.ram)]
+        loads = [
+            (IMAGE, self.base + KERNEL, 2 * MIB),
+            *((DIRECT + start, start, end - start) for start, end in self.ram),
+        ]
         base = 4 * PAGE
         assert 64 + 56 * (len(loads) + 1) + len(notes) <= base
         places = {}
