@@ -166,9 +166,8 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     ``p``: the parameters. ``more``: 1 if one more struct page follows the last one in memory (the first tail of a
     head). ``out``: address of ``count`` bytes, each set to its page's class. Returns how many got a class other than 0.
 
-    A page that heads a compound page hands its class to the tails, as long as they are marked as its tails; a block of
-    free memory hands it to all of its pages, or, if they are verified, as far as each of them looks free. A block that
-    is not aligned to its size is damage and none.
+    A page that heads a compound page hands its class to the tails that are marked as its own; a block of free memory
+    hands it to all of its pages, or, if they are verified, as far as each looks free. A block that is unaligned is damage.
     """
     size = load64(p, SIZE)
     swap = load64(p, SWAP)
