@@ -98,10 +98,33 @@ class Extents:
         _emit(out, open_pieces, at, max(self.ends))
         return out
 
+    def page_bits(self, first_pfn: int, count: int, page_size: int) -> bytearray:
+        """A bitmap of ``count`` pages from ``first_pfn`` on (multiples of 8): those that pieces hold any byte of."""
+        bits = bytearray(count // 8)
+        start, end = first_pfn * page_size, (first_pfn + count) * page_size
+        i = self.find(start)
+        while i < len(self.starts) and self.starts[i] < end:
+            low, high = max(self.starts[i], start), min(self.ends[i], end)
+            _set_bits(bits, (low - start) // page_size, -(-(high - start) // page_size))
+            i += 1
+        return bits
+
     def find(self, address: int) -> int:
         """Index of the first piece that ends above ``address``."""
         i = bisect_right(self.starts, address) - 1
         return i if i >= 0 and self.ends[i] > address else i + 1
+
+
+def _set_bits(bits: bytearray, low: int, high: int) -> None:
+    """Set the bits ``low <= bit < high``, at least one."""
+    first, last = low >> 3, (high - 1) >> 3
+    head, tail = 0xFF << (low & 7) & 0xFF, 0xFF >> (-high & 7)
+    if first == last:
+        bits[first] |= head & tail
+        return
+    bits[first] |= head
+    bits[first + 1 : last] = b"\xff" * (last - first - 1)
+    bits[last] |= tail
 
 
 def _emit(out: Extents, open_pieces: list[tuple[int, int, int]], at: int, until: int) -> int:

@@ -25,7 +25,6 @@ from vmsieve.formats.notes import NotesReader, cpus, vmcoreinfo_place, xen_oddit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.formats.extents import Extents
     from vmsieve.formats.files import ByteFile
 
 __all__ = ["FORMAT", "ElfSource"]
@@ -124,9 +123,8 @@ class ElfSource(Source):
 
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
         """See :class:`Source`."""
-        return _page_bits(self._memory, first_pfn, count, page_size), _page_bits(
-            self._data, first_pfn, count, page_size
-        )
+        wanted = first_pfn, count, page_size
+        return self._memory.page_bits(*wanted), self._data.page_bits(*wanted)
 
     def read_into(self, paddr: int, out: memoryview) -> None:
         """See :class:`Source`."""
@@ -170,30 +168,6 @@ def _page_size(vmcoreinfo: bytes) -> int | None:
     told = (line[len(_PAGE_SIZE) :] for line in vmcoreinfo.split(b"\n") if line.startswith(_PAGE_SIZE))
     size = next((int(number) for number in told if number.isdigit() and 4 <= len(number) <= 6), 0)
     return size if 4096 <= size <= _LARGEST_PAGE and size & (size - 1) == 0 else None
-
-
-def _page_bits(extents: Extents, first_pfn: int, count: int, page_size: int) -> bytearray:
-    """A bitmap of the pages that ``extents`` hold any byte of."""
-    bits = bytearray(count // 8)
-    start, end = first_pfn * page_size, (first_pfn + count) * page_size
-    i = extents.find(start)
-    while i < len(extents.starts) and extents.starts[i] < end:
-        low, high = max(extents.starts[i], start), min(extents.ends[i], end)
-        _set_bits(bits, (low - start) // page_size, -(-(high - start) // page_size))
-        i += 1
-    return bits
-
-
-def _set_bits(bits: bytearray, low: int, high: int) -> None:
-    """Set the bits ``low <= bit < high``, at least one."""
-    first, last = low >> 3, (high - 1) >> 3
-    head, tail = 0xFF << (low & 7) & 0xFF, 0xFF >> (-high & 7)
-    if first == last:
-        bits[first] |= head & tail
-        return
-    bits[first] |= head
-    bits[first + 1 : last] = b"\xff" * (last - first - 1)
-    bits[last] |= tail
 
 
 def _probe(start: bytes) -> bool:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import struct
+from typing import TYPE_CHECKING, Callable
 
+import pytest
+
+from tests.build import s390_file
 from tests.build.kdump_file import Kdump
+from tests.build.lkcd_file import Lkcd, record
 from tests.build.memory_file import MemoryFile
 from tests.build.pages import PAGE, Page
+from tests.build.vmdump_file import Vmdump
 from tests.pipeline.kit import make
+from vmsieve.filters.knowledge import learn
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.inputs import open_file
+from vmsieve.formats.inputs import open_file, open_source
 from vmsieve.formats.inputs.kdump import KdumpSource
 from vmsieve.pipeline.pages import Pages
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE
+from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.scan import blocks_with_memory
+from vmsieve.pipeline.verify import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def torn(count: int) -> bytes:
@@ -58,3 +66,63 @@ def test_readable_pages_before_such_pages_are_kept() -> None:
     pages.read(source)
     assert pages.bad == list(range(3, pages.count))
     assert [bytes(pages.raw[k * PAGE : (k + 1) * PAGE]) for k in range(3)] == [bytes([k + 1]) * PAGE for k in range(3)]
+
+
+def _lkcd(claimed: int) -> bytes:
+    return Lkcd(b"p" * PAGE, pages=[0], mem_end=claimed).build()
+
+
+def _lkcd_far(claimed: int) -> bytes:
+    """Its last page is where the header says that memory ends."""
+    return Lkcd(b"p" * PAGE, pages=[0], extra=[record(claimed - PAGE, b"q" * PAGE)]).build()
+
+
+def _vmdump(claimed: int) -> bytes:
+    return Vmdump({0: b"p" * PAGE, claimed // PAGE - 1: b"q" * PAGE}, claimed).build()
+
+
+def _segments(claimed: int) -> bytes:
+    dump = s390_file.Dump(s390_file.machine(2))
+    data = bytearray(s390_file.extended(dump))
+    at = data.index(struct.pack(">Q", len(dump.memory)))
+    data[at : at + 8] = struct.pack(">Q", claimed)
+    return bytes(data)
+
+
+def _flat(claimed: int) -> bytes:
+    dump = s390_file.Dump(s390_file.machine(2))
+    data = bytearray(dump.flat())
+    at = data.index(struct.pack(">Q", len(dump.memory)))
+    data[at : at + 8] = struct.pack(">Q", claimed)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("claimed", [1 << 36, 1 << 43, 1 << 46])
+@pytest.mark.parametrize("build", [_lkcd, _lkcd_far, _vmdump, _segments, _flat])
+def test_memory_that_a_small_file_claims_is_not_written(
+    build: Callable[[int], bytes], claimed: int, tmp_path: Path
+) -> None:
+    """Zeros of terabytes are not believed: what the file stores is kept, all of it, and the dump is incomplete."""
+    path, out = tmp_path / "in", tmp_path / "out"
+    path.write_bytes(build(claimed))
+    source = open_source(str(path))
+    if claimed > (1 << 30) + 1536 * path.stat().st_size:
+        assert source.incomplete
+        assert any("what it does not store is passed over" in oddity for oddity in source.oddities)
+        blocks = sum(1 for _ in blocks_with_memory(source.end() // PAGE, PAGE, source))
+        assert blocks <= 2 + path.stat().st_size // (1 << 20)
+        for form in ("kdump", "elf"):
+            report = make(path, out, 0, format=form, force=True)
+            assert report.exit_status() == EXIT_INCOMPLETE
+            assert out.stat().st_blocks * 512 < 16 * path.stat().st_size + (1 << 20)
+            verdict = verify(source, learn(source), open_source(str(out)), Silent())
+            assert (verdict.right, verdict.equal) == (True, report.kept + report.dropped["zero"])
+    else:
+        assert [one.end for one in source.ranges()] == [claimed]
+
+
+def test_a_machine_of_zeros_is_believed() -> None:
+    """A GiB with one page that is none."""
+    source = open_file(MemoryFile(Vmdump({3: b"p" * PAGE}, 1 << 30).build()))
+    assert [(one.start, one.end, one.stored_end) for one in source.ranges()] == [(0, 1 << 30, 1 << 30)]
+    assert not source.incomplete
