@@ -122,7 +122,7 @@ class FilledSource(Source):
         end, memory = paddr + len(out), self._memory
         i = memory.find(paddr // PAGE * PAGE)
         there = _pages(memory.ends[i]) * PAGE if i < len(memory.ends) and memory.starts[i] <= paddr else 0
-        if end > there:
+        if len(out) and end > there:
             raise ReadError("no such physical memory", file=self.file.name, offset=max(paddr, there))
         if out and paddr >= _pages(self._stored_end) * PAGE:
             raise ReadError("the dump ends before this memory", file=self.file.name, offset=paddr)
