@@ -276,7 +276,9 @@ class Segments:
         stored = _total(self.data)
         bare = _total(self.memory) - stored
         if bare > _BARE_LEAST + _BARE_EACH * stored:
-            self._bare, self.memory = bare, self.data
+            self._bare, self.memory = bare, Extents()
+            for start, end in zip(self.data.starts, self.data.ends):
+                self.memory.add(start, end, start)
             if not stored:
                 raise CorruptError("the ELF core holds no memory, and describes more than can be", file=self._file.name)
 

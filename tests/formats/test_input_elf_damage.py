@@ -84,6 +84,12 @@ def test_memory_left_out_of_a_small_dump_is_believed() -> None:
     assert (opened.next_data(0), opened.next_data(0x1800), opened.next_data(0x2000)) == (0x1000, 0x1800, opened.end())
 
 
+def test_pieces_of_memory_that_meet_are_one_range() -> None:
+    """Also where memory without content is not believed: ranges are as long as possible."""
+    loads = [Load(0x2000, b"b" * PAGE), Load(0x1000, b"a" * PAGE), Load(0x5000, b"c" * PAGE, 1 << 45)]
+    assert ranges(source(Core(loads, (NOTES,)).build())) == [(0x1000, 0x3000, 0x3000), (0x5000, 0x6000, 0x6000)]
+
+
 def test_what_is_stored_below_the_last_address_is_kept() -> None:
     """A segment that reaches beyond is cut there, and what is cut off is counted."""
     end = 1 << 49
