@@ -66,8 +66,9 @@ def replace_file(path: str, data: bytes) -> None:
     if not alone:
         _clear(path)
     try:
-        # Where others can put a link, it is replaced and not followed.
-        write_file(path, data, force=True, follow=alone)
+        # Where others can put a link, it is replaced and not followed. A name in the directory that this process works
+        # in is used as it is: the directory's path leads elsewhere once others have moved it.
+        write_file(path, data, force=True, follow=alone and os.path.isabs(path))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.lexists(path):
             raise

@@ -77,19 +77,20 @@ def _install(arguments: argparse.Namespace, system: System) -> tuple[Flavour, li
         print(f"{flavour.title}: vmsieve is set up already, nothing is to be changed.")
     else:
         print(f"{flavour.title}:\n{differences(plan.steps)}", end="")
-    if plan.steps and arguments.apply:
+    if arguments.apply:
         plan.apply(system)
+    if plan.steps and arguments.apply:
         print("Done. 'vmsieve install-kdump --undo' takes it back.")
     return flavour, plan.steps
 
 
-def _undo(arguments: argparse.Namespace, system: System) -> tuple[Flavour, list[Step]]:
+def _undo(arguments: argparse.Namespace, system: System) -> tuple[Flavour | None, list[Step]]:
     plan = plan_undo(system)
     print(differences(plan.steps), end="")
     if not arguments.dry_run:
         plan.apply(system)
         print("Done: all is as it was.")
-    return choose(system, plan.journal.flavour), plan.steps
+    return choose(system, plan.journal.flavour) if plan.steps else None, plan.steps
 
 
 def _bring_up_to_date(flavour: Flavour, steps: list[Step], *, done: bool, run: bool) -> None:
@@ -120,7 +121,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.rebuild and not system.running:
         raise UsageError("--rebuild works on the running system alone", hint="run the commands that are shown there")
     flavour, steps = _undo(arguments, system) if arguments.undo else _install(arguments, system)
-    if steps:
+    if flavour is not None and steps:
         _bring_up_to_date(flavour, steps, done=done, run=arguments.rebuild)
     return EXIT_OK
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Callable, Final
 
 from vmsieve.formats.errors import OutputError, UsageError, VmsieveError
 from vmsieve.formats.records import record
-from vmsieve.pipeline.kdump.journal import Journal, drop, enter, forget, load_journal
+from vmsieve.pipeline.kdump.journal import Journal, digest, drop, enter, finish, forget, leftovers, load_journal
 from vmsieve.pipeline.kdump.settings import lines_of
 from vmsieve.pipeline.kdump.writing import make_folders, put, remove
 
@@ -56,7 +56,9 @@ class Install:
             OutputError: A file can't be written. If nothing was set up before, nothing is now; else what is done can
                 be undone.
         """
+        finish(system, self.journal)
         if not self.steps:
+            self._settle(system)
             return
         journal, undone = enter(system, self.flavour.name, self.wanted, self.journal)
         try:
@@ -66,6 +68,13 @@ class Install:
                 plan_undo(system).apply(system)
             raise
         drop(system, journal, undone)
+
+    def _settle(self, system: System) -> None:
+        """All files are as they shall be: leave out of the journal what a process that was killed did not."""
+        if self.journal is not None:
+            wanted = {(change.path, digest(change.content)) for change, _ in self.wanted}
+            old = [one for one in self.journal.entries if (one.path, one.after) not in wanted]
+            drop(system, self.journal, old)
 
 
 @record(frozen=True)
@@ -86,6 +95,7 @@ class Undo:
         Raises:
             OutputError: A file can't be written; it can be tried again.
         """
+        finish(system, self.journal)
         _take(system, self.steps)
         forget(system, self.journal)
 
@@ -119,9 +129,10 @@ def plan_install(system: System, flavour: Flavour, wish: Wish) -> Install:
         if (now := system.read(change.path, _MOST)) != change.content
     ]
     still = {change.path for change, _ in wanted}
-    for entry in journal.entries if journal is not None else ():
-        if entry.path not in still:
-            steps += _undo_step(system, entry.path, entry.undone(system))
+    if journal is not None:
+        for path in journal.paths:
+            if path not in still:
+                steps += _undo_step(system, path, journal.undone(system, path))
     return Install(flavour, wanted, steps, journal)
 
 
@@ -129,8 +140,9 @@ def _original(system: System, journal: Journal | None) -> Callable[[str], bytes 
     """A reader of files as they are without our changes."""
 
     def read(path: str) -> bytes | None:
-        entry = journal.entry(path) if journal is not None else None
-        return system.read(path, _MOST) if entry is None else entry.undone(system)
+        if journal is None or path not in journal.paths:
+            return system.read(path, _MOST)
+        return journal.undone(system, path)
 
     return read
 
@@ -149,13 +161,15 @@ def plan_undo(system: System) -> Undo:
         FormatError: A file can't be read.
     """
     journal = load_journal(system)
+    if journal is None and leftovers(system):
+        return Undo(Journal(""), [])
     if journal is None:
         raise UsageError("there is nothing to undo: vmsieve install-kdump was not applied here")
     steps: list[Step] = []
     refused: list[str] = []
-    for entry in journal.entries:
+    for path in journal.paths:
         try:
-            steps += _undo_step(system, entry.path, entry.undone(system))
+            steps += _undo_step(system, path, journal.undone(system, path))
         except VmsieveError as error:
             refused.append(str(error))
     if refused:

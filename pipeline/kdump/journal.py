@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,15 +12,16 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.records import field, record
 from vmsieve.pipeline.kdump.changes import Change, Edit, taken_back
 from vmsieve.pipeline.kdump.dracut import IMAGE
-from vmsieve.pipeline.kdump.writing import make_folders, put, remove, remove_folders
+from vmsieve.pipeline.kdump.writing import make_folders, put, remove, remove_folders, remove_unfinished
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.kdump.system import System
 
-__all__ = ["FOLDER", "Entry", "Journal", "digest", "drop", "enter", "forget", "load_journal"]
+__all__ = ["FOLDER", "Entry", "Journal", "digest", "drop", "enter", "finish", "forget", "leftovers", "load_journal"]
 
 FOLDER: Final = "/var/lib/vmsieve/install-kdump"
 _JOURNAL: Final = f"{FOLDER}/journal.json"
+_ORIGINAL: Final = f"{FOLDER}/original"
 _VERSION: Final = 1
 _MOST: Final = 16 << 20
 
@@ -73,7 +75,7 @@ class Journal:
 
     Attributes:
         flavour: Name of the kdump service that it was changed for.
-        entries: The files.
+        entries: The files. A file has two if it was being changed from one to the other when the process was killed.
         folders: Those that were made for them, each before what is in it.
     """
 
@@ -81,9 +83,24 @@ class Journal:
     entries: list[Entry] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
 
-    def entry(self, path: str) -> Entry | None:
-        """What was done to ``path``."""
-        return next((one for one in self.entries if one.path == path), None)
+    @property
+    def paths(self) -> list[str]:
+        """The files, each once."""
+        return list(dict.fromkeys(one.path for one in self.entries))
+
+    def undone(self, system: System, path: str) -> bytes | None:
+        """What ``path``, one of the files, has to hold for its change to be undone; None: it must not exist.
+
+        Raises:
+            UsageError: That is not known, because the file has been changed since.
+        """
+        problem: UsageError | None = None
+        for entry in (one for one in self.entries if one.path == path):
+            try:
+                return entry.undone(system)
+            except UsageError as error:
+                problem = problem or error
+        raise problem or KeyError(path)
 
 
 def digest(content: bytes) -> str:
@@ -129,19 +146,19 @@ def enter(
     """Write down that each change will be made to what is beside it, and save that.
 
     Returns:
-        The journal, and of what was done ``earlier`` that which is being undone: it can be left out of the journal
-        (:func:`drop`) when it is.
+        The journal, and of what was done ``earlier`` that which is being undone or changed: it can be left out of the
+        journal (:func:`drop`) when it is.
     """
     journal = Journal(flavour, folders=list(earlier.folders) if earlier is not None else _missing(system, _JOURNAL))
-    make_folders(system, f"{FOLDER}/original")
+    make_folders(system, _ORIGINAL)
     for change, before in wanted:
-        backup = f"{FOLDER}/original/{change.path.strip('/').replace('/', '+')}" if before is not None else ""
+        backup = f"{_ORIGINAL}/{change.path.strip('/').replace('/', '+')}" if before is not None else ""
         if before is not None:
             put(system, backup, before, 0o600)
         known = digest(before) if before is not None else None
         journal.entries.append(Entry(change.path, change.edits, digest(change.content), known, backup))
         journal.folders += [one for one in _missing(system, change.path) if one not in journal.folders]
-    old = [one for one in earlier.entries if journal.entry(one.path) is None] if earlier is not None else []
+    old = [one for one in earlier.entries if one not in journal.entries] if earlier is not None else []
     journal.entries += old
     _write(system, journal)
     return journal, old
@@ -152,13 +169,28 @@ def drop(system: System, journal: Journal, undone: list[Entry]) -> None:
     if undone:
         journal.entries = [one for one in journal.entries if one not in undone]
         _write(system, journal)
-        _remove_backups(system, undone)
+    needed = {one.backup for one in journal.entries}
+    for name in system.names(_ORIGINAL):
+        if f"{_ORIGINAL}/{name}" not in needed:
+            remove(system, f"{_ORIGINAL}/{name}")
 
 
-def _remove_backups(system: System, entries: list[Entry]) -> None:
-    for entry in entries:
-        if entry.backup:
-            remove(system, entry.backup)
+def leftovers(system: System) -> bool:
+    """Whether a process was killed before it wrote down, or after it forgot, what it changed."""
+    return not system.exists(_JOURNAL) and system.exists(os.path.dirname(FOLDER)) and (
+        system.exists(FOLDER) or not system.names(os.path.dirname(FOLDER))
+    )  # fmt: skip
+
+
+def finish(system: System, journal: Journal | None) -> None:
+    """Remove what a process that was killed left: files that have not got their name, folders without a journal."""
+    for path in journal.paths if journal is not None else ():
+        remove_unfinished(system, path)
+    remove_unfinished(system, f"{FOLDER}/")
+    remove_unfinished(system, f"{_ORIGINAL}/")
+    if leftovers(system):
+        shutil.rmtree(system.resolve(FOLDER), ignore_errors=True)
+        remove_folders(system, [os.path.dirname(FOLDER)])
 
 
 def _missing(system: System, path: str) -> list[str]:
@@ -186,7 +218,10 @@ def _write(system: System, journal: Journal) -> None:
 
 def forget(system: System, journal: Journal) -> None:
     """Nothing is changed any more: remove the journal, what it kept, and folders that are empty."""
-    _remove_backups(system, journal.entries)
     shutil.rmtree(system.resolve(IMAGE), ignore_errors=True)
+    folders = [_ORIGINAL, *reversed(journal.folders)]
+    drop(system, Journal(journal.flavour), [])
+    # Only the journal's own stay, which are known without it.
+    remove_folders(system, folders)
     remove(system, _JOURNAL)
-    remove_folders(system, [f"{FOLDER}/original", *reversed(journal.folders)])
+    remove_folders(system, folders)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.kdump.system import System
 
-__all__ = ["make_folders", "put", "remove", "remove_folders"]
+__all__ = ["make_folders", "put", "remove", "remove_folders", "remove_unfinished"]
+
+#: Ends the name of a file that is not in its place yet; the number is the process that makes it.
+_UNFINISHED: Final = re.compile(r"\.vmsieve-[0-9]+\Z")
 
 
 def put(system: System, name: str, content: bytes, mode: int) -> None:
@@ -42,6 +46,15 @@ def put(system: System, name: str, content: bytes, mode: int) -> None:
         with contextlib.suppress(OSError):
             os.unlink(new)
         raise OutputError(f"can't be written: {error.strerror}", file=name) from error
+
+
+def remove_unfinished(system: System, name: str) -> None:
+    """Remove what a killed :func:`put` to ``name`` left; to any file in the folder ``name`` if it ends with a slash."""
+    folder, _, own = system.resolve(name).rpartition("/") if name[-1:] != "/" else (system.resolve(name), "", "")
+    with contextlib.suppress(OSError):
+        for one in os.listdir(folder):
+            if _UNFINISHED.search(one) and one.startswith(own and f"{own}.vmsieve-"):
+                os.unlink(f"{folder}/{one}")
 
 
 def _sync_folder(path: str) -> None:

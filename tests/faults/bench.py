@@ -39,7 +39,9 @@ class Bench:
         self.rows: list[tuple[str, int, str, str]] = []
         self.wrong = 0
         whole = scratch / "whole"
+        began = time.monotonic()
         assert run(*PYTHON, "capture", source, whole).returncode == 0
+        self.seconds = time.monotonic() - began
         self.size = sum(path.stat().st_size for path in whole.iterdir())
         self.log = (whole / "vmcore-dmesg.txt").stat().st_size
         shutil.rmtree(whole)

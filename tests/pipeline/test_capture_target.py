@@ -321,6 +321,19 @@ def test_a_record_beside_what_others_made(tmp_path: Path, crash: Path, monkeypat
             path.unlink()
 
 
+def test_a_record_in_a_directory_that_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others move the directory while the record is written: it stays in it, and nothing is made where it was."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    new.mkdir()
+    old.mkdir()
+    monkeypatch.chdir(new)
+    (new / "record").write_text("before")
+    monkeypatch.setattr(os, "getcwd", lambda: str(old))
+    assert status.write_record("record", {"result": "whole"}) == ""
+    assert (json.loads((new / "record").read_text()), names(new)) == ({"result": "whole"}, {"record"})
+    assert not names(old)
+
+
 @pytest.mark.parametrize("kind", ["link", "hard link", "FIFO"])
 def test_a_record_on_a_full_disk(kind: str, tmp_path: Path, crash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no room for a second file: what is overwritten then is a record of our own, never another file."""
