@@ -7,6 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.layouts import elf
+from vmsieve.formats.notes import note_place
 from vmsieve.pipeline.commands import Command
 from vmsieve.pipeline.commands._shared import add_input, add_vmlinux, opened, print_json
 from vmsieve.pipeline.plan import EXIT_INCOMPLETE, EXIT_OK
@@ -67,10 +69,18 @@ def _facts(source: Source, knowledge: Knowledge) -> dict[str, Any]:
         },
         "memory_model": knowledge.memmap.model if knowledge.memmap is not None else None,
         "translation": knowledge.memory.translator.describe() if knowledge.memory is not None else [],
+        "erased": _erased(source),
         "vmcoreinfo": info.text.decode("ascii", "replace").splitlines() if info is not None else None,
         "problem": knowledge.problem,
         "odd": source.oddities + knowledge.notes,
     }
+
+
+def _erased(source: Source) -> list[str]:
+    """What makedumpfile erased before, a line each."""
+    place = note_place(source.notes, source.byte_order, elf.NOTE_ERASEINFO)
+    text = b"" if place is None else source.notes[place[0] : sum(place)]
+    return text.decode("ascii", "backslashreplace").splitlines()
 
 
 def _date(seconds: int) -> str:
@@ -92,6 +102,7 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
         ("Crash time", _date(when) if when else "unknown"),
         ("CPUs", str(facts["cpus"])),
         ("Dump level", str(facts["dump_level"])),
+        *([("Erased", f"{len(facts['erased'])} lines (--json has them)")] if facts["erased"] else []),
         ("Complete", "no" if facts["incomplete"] else "yes"),
         ("Memory model", facts["memory_model"] or f"not found: {facts['problem']}"),
         ("Translation", "; ".join(facts["translation"]) or "none"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from tests.build.flattened_file import cut, flattened
 from tests.build.kdump_file import Kdump
 from tests.build.notes import note, prstatus, vmcoreinfo
 from tests.build.pages import parse
+from tests.pipeline.cli_kit import vmsieve
 from tests.pipeline.kit import make
 from vmsieve.formats.inputs import open_source
 
@@ -86,6 +88,8 @@ def test_the_record_of_what_was_erased(form: str, stream: bool, tmp_path: Path) 
         make(tmp_path / "out", tmp_path / again, 0, format=again)
         assert notes_of(tmp_path / again).count((b"ERASEINFO", 0, ERASED)) == 1
     assert named(tmp_path / "kdump", 64) == ERASED
+    assert json.loads(vmsieve("info", "--json", tmp_path / "elf").out)["erased"] == ERASED.decode().splitlines()
+    assert "2 lines" in vmsieve("info", tmp_path / "kdump").out
     assert open_source(str(tmp_path / "elf")).cpus[0].pid == 3
 
 
