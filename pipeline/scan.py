@@ -215,8 +215,9 @@ def blocks_with_memory(max_pfn: int, page_size: int, *sources: Source) -> Iterat
     """First page frames of the blocks where any source may have memory, ascending: holes can be millions of blocks."""
     first = 0
     while first < max_pfn:
-        pfn = min(source.next_memory(first * page_size) for source in sources) // page_size
-        if pfn >= max_pfn:
+        at = first * page_size
+        pfn = min((source.next_memory(at) for source in sources if source.end() > at), default=at) // page_size
+        if not first <= pfn < max_pfn:
             return
         first = pfn // BLOCK * BLOCK
         yield first

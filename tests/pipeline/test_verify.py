@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.build.elf_core import Core, Load
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, MIB, PAGE, Machine
 from tests.formats.output_kit import Kdump
@@ -149,3 +150,36 @@ def test_dumps_with_pages_of_another_size(core: Path, tmp_path: Path) -> None:
         verify(source, learn(source), dump, Silent())
     source.close()
     dump.close()
+
+
+def test_a_dump_that_ends_long_before_its_source(tmp_path: Path) -> None:
+    """What lies beyond is lost, and named with its range and size; looking for it comes to an end."""
+    whole = Core([Load(0x1000, b"a" * PAGE), Load(3 << 30, b"b" * 3 * PAGE), Load(5 << 30, b"c" * PAGE)]).build()
+    (tmp_path / "whole").write_bytes(whole)
+    (tmp_path / "part").write_bytes(Core([Load(0x1000, b"a" * PAGE), Load((3 << 30) + PAGE, b"b" * PAGE)]).build())
+    verdict = compared(tmp_path / "whole", tmp_path / "part")
+    assert (verdict.equal, verdict.lost, verdict.right) == (2, 3, False)
+    assert [(one.start, one.end, one.size) for one in verdict.places] == [
+        (3 << 30, (3 << 30) + PAGE, PAGE), ((3 << 30) + 2 * PAGE, (3 << 30) + 3 * PAGE, PAGE),
+        (5 << 30, (5 << 30) + PAGE, PAGE),
+    ]  # fmt: skip
+    assert any(f"{PAGE} bytes in {5 << 30:#x} - " in note for note in verdict.notes)
+    assert verdict.account(PAGE)["unaccounted"] == 0
+    assert compared(tmp_path / "part", tmp_path / "whole").extra == 3
+
+
+def test_zero_pages_that_an_elf_core_does_not_store_are_right(tmp_path: Path) -> None:
+    """As makedumpfile -E -d 1 leaves them out; a page with content there is lost, and so are zeros in no segment."""
+    content = b"".join(bytes(PAGE) if 5 <= i < 10 else bytes([i + 1]) * PAGE for i in range(20))
+    (tmp_path / "source").write_bytes(Core([Load(0x100000, content), Load(0x200000, bytes(PAGE))]).build())
+    for stored, lost in ((5, 1), (4, 2)):
+        first = Load(0x100000, content[: stored * PAGE], 10 * PAGE)
+        (tmp_path / "dump").write_bytes(Core([first, Load(0x10A000, content[10 * PAGE :])]).build())
+        verdict = compared(tmp_path / "source", tmp_path / "dump")
+        assert (verdict.missing["zero"], verdict.lost, verdict.right) == (5, lost, False)
+    (tmp_path / "source").write_bytes(Core([Load(0x100000, content)]).build())
+    (tmp_path / "dump").write_bytes(
+        Core([Load(0x100000, content[: 5 * PAGE], 10 * PAGE), Load(0x10A000, content[10 * PAGE :])]).build()
+    )
+    verdict = compared(tmp_path / "source", tmp_path / "dump")
+    assert (verdict.right, verdict.missing) == (True, {"zero": 5})
