@@ -37,7 +37,8 @@ _DEEPEST: Final = 5
 #: ee_len from here on: reserved, never written, reads as zeros.
 _UNWRITTEN: Final = 32768
 _DIRECTORY_MOST: Final = 1 << 20
-_NODES_MOST: Final = 1 << 16
+#: Entries of all nodes of a tree, empty ones among them.
+_ENTRIES_MOST: Final = 1 << 20
 
 
 class Ext4:
@@ -99,7 +100,7 @@ class Ext4:
         if not flags & _USES_EXTENTS:
             raise UnsupportedError("a file in the file system is not mapped by extents", file=self._file.name)
         pieces = Extents()
-        self._nodes = 0
+        self._entries = 0
         for start, count, place in self._leaves(data[0x28 : 0x28 + 60], _DEEPEST + 1):
             pieces.add(start * self._block, (start + count) * self._block, place * self._block)
         pieces.settle(last_wins=False)
@@ -108,8 +109,8 @@ class Ext4:
     def _leaves(self, node: bytes, above: int) -> Iterator[tuple[int, int, int]]:
         """What a node of the tree maps: first block of the file, blocks, first block of the disk."""
         magic, count, _, depth = struct.unpack_from("<HHHH", node)
-        self._nodes += 1
-        if magic != _TREE_MAGIC or depth >= above or 12 + 12 * count > len(node) or self._nodes > _NODES_MOST:
+        self._entries += 1 + count
+        if magic != _TREE_MAGIC or depth >= above or 12 + 12 * count > len(node) or self._entries > _ENTRIES_MOST:
             raise CorruptError("the map of a file in the file system is damaged", file=self._file.name)
         for at in range(12, 12 + 12 * count, 12):
             if depth:

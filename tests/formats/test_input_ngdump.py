@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.elf_core import core
-from tests.build.ext4_image import TYPICAL, Image
+from tests.build.ext4_image import TYPICAL, Image, leaf, node
 from tests.build.memory_file import MemoryFile, ranges, read, source
 from tests.build.tools import tool
 from vmsieve.formats.errors import CorruptError, FormatError, UnsupportedError, VmsieveError
@@ -55,6 +55,32 @@ def test_bytes_of_a_file_at_any_place() -> None:
         got = file.read_into(at, memoryview(out))
         assert bytes(out[:got]) == content[at : at + size]
     assert system.find(ROOT, b"y") is None
+
+
+def test_a_tree_of_more_entries_than_a_file_has() -> None:
+    """Nodes that many others lead to, empty leaves at the end: an error after a bounded number of entries."""
+    data = bytearray(Image({b"x": b"a" * 1024}, piece=1).build())
+    data += bytes(100 * 1024)
+    first = len(data) // 1024 - 10
+    rows = [leaf(0, 0, 0)] * 84
+    for depth in range(5):
+        made = node(depth, rows)
+        data[(first + depth) * 1024 : (first + depth) * 1024 + len(made)] = made
+        rows = [struct.pack("<IIHH", 0, first + depth, 0, 0)] * 84
+    tree = node(5, rows[:4])
+    at = data.index(node(0, [b""])[:2], 10 * 1024 + 11 * 256)
+    data[at : at + len(tree)] = tree
+
+    class Counted(MemoryFile):
+        reads = 0
+
+        def read_into(self, offset: int, out: memoryview) -> int:
+            Counted.reads += 1
+            return super().read_into(offset, out)
+
+    with pytest.raises(CorruptError, match="the map of a file"):
+        Ext4(Counted(bytes(data))).open(12)
+    assert Counted.reads < 1 << 15
 
 
 def test_a_reserved_extent_reads_as_zeros() -> None:
