@@ -59,6 +59,7 @@ class Output:
         self.mode = os.fstat(fd).st_mode
         self.beside = made != place
         self._made, self._place, self._force = made, place, force
+        self._kept = False
 
     def write(self, data: Bytes) -> None:
         """Write all of ``data``.
@@ -77,8 +78,11 @@ class Output:
             RefusedError: Something else has that name by now.
             OSError: The medium fails.
         """
+        if self._kept:
+            return
         if stat.S_ISREG(self.mode) or stat.S_ISBLK(self.mode):
             os.fsync(self.fd)
+        self._kept = True
         if not self._made:
             return
         if self._made != self._place:

@@ -128,6 +128,89 @@ def test_a_failure_leaves_what_was_there(writer: str, there: Path, monkeypatch: 
     assert {*os.listdir()} - {"out.png.part"} == {"in.png", "out.png"}
 
 
+@pytest.mark.parametrize("form", ["kdump", "elf"])
+def test_a_dump_is_on_its_medium_before_it_is_marked(form: str, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All else, then the mark, then the mark itself, then its name: whatever a power failure leaves says what it is."""
+    told: list[str] = []
+    pwrite = os.pwrite
+
+    def write(fd: int, data: Any, offset: int) -> int:
+        told.append("write")
+        return pwrite(fd, data, offset)
+
+    def sync(fd: int) -> None:
+        told.append("sync folder" if os.path.isdir(f"/proc/self/fd/{fd}") else "sync")
+
+    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(os, "fsync", sync)
+    assert main(["dump", "-q", "-d", "31", "--format", form, str(there), "out"]) == 0
+    assert told[-5:] == ["write", "sync", "write", "sync", "sync folder"]
+
+
+def test_a_stream_is_torn_until_its_end(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flattened stream begins with a header that says whole: killed while it is rebuilt, what is there says torn."""
+    assert main(["dump", "-q", "-F", "-d", "31", str(there), "flat"]) == 0
+    code = (
+        "import os, signal, sys\n"
+        "from vmsieve.pipeline import rebuild\n"
+        "from vmsieve.pipeline.cli import main\n"
+        "real, left = rebuild.rebuild, [100000]\n"
+        "def read(size):\n"
+        "    data = os.read(0, min(size, 700))\n"
+        "    left[0] -= len(data)\n"
+        "    if left[0] < 0: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return data\n"
+        "rebuild.rebuild = lambda _, put: real(read, put)\n"
+        "main(['dump', '-f', '-', 'out'])\n"
+    )
+    for old in (False, True):
+        if old:
+            Path("out").write_bytes(b"old")
+        ran = subprocess.run(
+            [sys.executable, "-c", code], input=Path("flat").read_bytes(), env=environment(), check=False,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert ran.returncode == -9
+        assert Path("out").exists() == old
+        assert not old or Path("out").read_bytes() == b"old"
+        (left,) = Path().glob("out.incomplete-*")
+        assert main(["info", str(left)]) == 4
+        left.unlink()
+
+
+@pytest.mark.parametrize("form", [[], ["-E"], ["-F"]])
+@pytest.mark.parametrize("writes", [0, 1, 4])
+def test_killed_in_the_place_of_another(form: Words, writes: int, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL while a dump is replaced: the old one is there, and what is beside it is not taken for a whole one."""
+    Path("out").write_bytes(b"precious")
+    pid = os.fork()
+    if not pid:
+        left = [writes]
+
+        def dying(name: str) -> Any:
+            real = getattr(os, name)
+
+            def call(*arguments: Any) -> Any:
+                left[0] -= 1
+                if left[0] < 0:
+                    os.kill(os.getpid(), 9)
+                return real(*arguments)
+
+            return call
+
+        monkeypatch.setattr(os, "pwrite", dying("pwrite"))
+        monkeypatch.setattr(os, "write", dying("write"))
+        try:
+            main(["dump", "-q", "-f", "-d", "0", "--codec", "none", *form, str(there), "out"] if form != ["-E"] else
+                 ["dump", "-q", "-f", "-d", "0", *form, str(there), "out"])  # fmt: skip
+        finally:
+            os._exit(70)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
+    assert Path("out").read_bytes() == b"precious"
+    (beside,) = Path().glob("out.incomplete-*")
+    assert main(["info", str(beside)]) in (1, 4)
+
+
 @pytest.mark.parametrize("name", ["/nonexistent/r", "there", ".", "fifo"])
 def test_a_report_costs_no_dump(name: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It can't be written, or something is there: the dump and its status are its own, and a line says so."""
