@@ -272,7 +272,8 @@ class Classifier:
         address, size = self._window.address, self._layout.size
         pieces = self._memory.pieces(vaddr, count * size)
         few = pieces is not None and count > _RETRY and len(pieces) <= _MAPPED
-        if pieces is None or not few or not self._window.map(self._memory.physical.source, pieces):
+        mapped = few and pieces is not None and self._window.map(self._memory.physical.source, pieces)
+        if not mapped or not self._window.there(count * size):
             address = self._address
             try:
                 if pieces is None:

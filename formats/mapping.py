@@ -54,10 +54,7 @@ class Window:
             self._guard.close()
 
     def map(self, source: Source, pieces: Iterable[tuple[int, int]]) -> bool:
-        """Map physical memory, address and size of each piece, one behind the other; False: read it instead.
-
-        All of it is there, at this moment.
-        """
+        """Map physical memory, address and size of each piece, one behind the other; False: read it instead."""
         if self._guard is None or not self._guard.armed():
             return False
         at, self._source = self.address, source
@@ -65,8 +62,12 @@ class Window:
             if not source.map_at(at, paddr, size):
                 return False
             at += size
-        bytes(self.raw[: at - self.address : mmap.PAGESIZE])  # touches each page
-        return not self._guard.lost()
+        return True
+
+    def there(self, size: int) -> bool:
+        """Whether the first ``size`` bytes of what is mapped are there now, for those who can't do their work twice."""
+        bytes(self.raw[: size : mmap.PAGESIZE])  # touches each page
+        return not self.lost()
 
     def lost(self) -> bool:
         """Whether any of what is mapped could not be had, or may not be the file's: read it instead.

@@ -92,8 +92,10 @@ def child_pages_fail(path: str) -> None:
     assert zeros(window) == list(range(10, COUNT))
     assert window.lost()
     assert not window.lost()
-    assert not window.map(source, [(0, COUNT * PAGE)])
+    assert window.map(source, [(0, COUNT * PAGE)])
+    assert not window.there(COUNT * PAGE)
     assert window.map(source, [(PAGE, 9 * PAGE)])
+    assert window.there(9 * PAGE)
     assert window.raw[:PAGE] == source_bytes(path, PAGE)
 
 
