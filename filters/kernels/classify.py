@@ -167,7 +167,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     head). ``out``: address of ``count`` bytes, each set to its page's class. Returns how many got a class other than 0.
 
     A page that heads a compound page hands its class to the tails that are marked as its own; a block of free memory
-    hands it to all of its pages, or, if they are verified, as far as each looks free. A block that is unaligned is damage.
+    hands it to all of its pages, or, if they are verified, as far as each looks free. An unaligned block is damage.
     """
     size = load64(p, SIZE)
     swap = load64(p, SWAP)
