@@ -176,6 +176,7 @@ def test_a_new_directory_that_is_replaced(
     assert run.capture(wish(core, crash)) == 0
     made = own(crash)
     assert compared(core, made / "vmcore").right
+    assert (made.stat().st_uid, names(made)) == (os.geteuid(), {"vmcore", "vmcore-status.json"})
     assert other.exists() == (way in ("a link", "gone"))
     for folder in (other, *(path for path in crash.iterdir() if path != made and not path.is_symlink())):
         assert not folder.exists() or names(folder) <= {"vmcore-dmesg.txt"}
@@ -184,7 +185,7 @@ def test_a_new_directory_that_is_replaced(
 def test_a_directory_that_is_moved_while_it_is_written_to(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its place gets a directory of links: the dump goes on where it was begun, and that is said."""
+    """Its place gets a directory of links: the next step goes on where the first began, and that is said."""
     target, secret = tmp_path / "out", tmp_path / "secret"
     secret.write_text("secret")
 
@@ -194,6 +195,7 @@ def test_a_directory_that_is_moved_while_it_is_written_to(
             target.mkdir()
             for name in NAMES:
                 (target / name).symlink_to(secret)
+            die()
 
     breaking(monkeypatch, move)
     assert run.capture(wish(core, target)) == 0
