@@ -10,7 +10,8 @@ from vmsieve.filters.check import Doubts, Places, expected_blocks
 from vmsieve.filters.histogram import Histogram, dropping
 from vmsieve.filters.kernels import classify as kernels
 from vmsieve.filters.kernels import struct_page as k
-from vmsieve.filters.pages import NOWHERE, PageLayout
+from vmsieve.filters.pages import PageLayout
+from vmsieve.filters.parameters import parameters
 from vmsieve.filters.rules import PARAMETERS, RuleOff, struct_page_rules
 from vmsieve.formats.bitmap import BLOCK, address_of
 from vmsieve.formats.errors import VmsieveError
@@ -32,7 +33,6 @@ _MAPPED = 4  # pieces of memory, at most, that are mapped and not read: two call
 _RETRY = 64  # struct pages that are given up together when they can't be read
 _NOISE = 8  # of so many struct pages, one may contradict others
 _WITNESSED = 32768  # struct pages that are believed together: 2 MiB of them, mapped by one entry as a rule
-_HUGETLB = {"": 0, "type": 1, "flag": 2, "dtor": 3}
 _SOME = 1 << 14  # page frames among which there is a slab page
 
 
@@ -92,40 +92,13 @@ class Classifier:
         self._words[offset // 8] = value
 
     def _prepare(self, memory: VirtualMemory, thorough: bool) -> None:
-        layout, order = self._layout, self._layout.order
-        private = layout.offset_private
-        fields = {
-            k.SIZE: layout.size,
-            k.SWAP: int(memory.physical.byte_order != sys.byteorder),
-            k.FLAGS: layout.offset_flags,
-            k.MAPPING: layout.offset_mapping,
-            k.KIND: layout.offset_kind,
-            k.PRIVATE: layout.offset_flags if private is None else private,
-            k.HEAD: NOWHERE if layout.offset_head is None else layout.offset_head,
-            k.HEAD_MASK: layout.head_mask,
-            k.SLAB_TYPE: layout.slab_type,
-            k.SLAB_MASK: layout.slab_mask,
-            k.SLAB_FLAG: layout.slab_flag,
-            k.REFCOUNT: layout.offset_count or 0,
-            k.COUNT_MASK: 0 if layout.offset_count is None else 0xFFFFFFFF,
-            k.LRU: layout.flag("PG_lru"),
-            k.RESERVED: layout.reserved(),
-            k.THOROUGH: int(thorough),
-        }
-        if order is not None and layout.head_mask:
-            fields |= {
-                k.ORDER_AT: order.offset,
-                k.ORDER_WIDTH: order.width,
-                k.HUGETLB_HOW: _HUGETLB[order.hugetlb],
-                k.HUGETLB_VALUE: order.value,
-                k.HUGETLB_AT: order.dtor_offset,
-                k.HUGETLB_MASK: order.type_mask,
-            }
+        fields = parameters(self._layout, swap=memory.physical.byte_order != sys.byteorder)
+        self._set(k.THOROUGH, int(thorough))
         for offset, value in fields.items():
             self._set(offset, value)
         self._known = self._prepare_rules()
         self._set(k.ACTIVE, self._known if thorough else self._known & self.drop)
-        self._set(k.FLAG_BITS, layout.flags)
+        self._set(k.FLAG_BITS, self._layout.flags)
 
     def _prepare_rules(self) -> int:
         """Store the rules' parameters; returns the bits of those that can be applied."""
