@@ -61,7 +61,6 @@ class KdumpSource(Source):
             file,
             format=f"kdump-compressed, version {header.version}",
             machine=header.utsname[4] or None,
-            machine_number=machine_number(header.utsname[4]),
             byte_order=header.byte_order,
             page_size=header.page_size,
             compressed=True,
