@@ -106,6 +106,7 @@ class Source(ABC):
         mixed: Memory of several kernels: none may speak for all of it.
         selected: Which of several kernels in it is meant (:data:`vmsieve.formats.systems.SYSTEMS`); None: not said.
         compressed: Pages are stored packed, so that reading a page that is not needed costs as much as one that is.
+        sparse: Most of memory is zeros that the file does not store: a dump need not store them either.
         header: Facts of the format's own header, for people (``info``): name and value.
         oddities: Sentences on what is unusual about the file.
         passed_over: Memory that the file stores and that this reader can't take.
@@ -129,6 +130,7 @@ class Source(ABC):
     mixed: bool = False
     selected: str | None = None
     compressed: bool = False
+    sparse: bool = False
     header: dict[str, object] = field(default_factory=dict)
     oddities: list[str] = field(default_factory=list)
     passed_over: list[LeftOut] = field(default_factory=list)

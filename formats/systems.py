@@ -142,6 +142,7 @@ class SelectedSource(Source):
             dump_level=inner.dump_level,
             incomplete=inner.incomplete,
             compressed=inner.compressed,
+            sparse=inner.sparse,
             header={"system": name},
         )
         if inner.incomplete:

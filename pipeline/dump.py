@@ -102,7 +102,7 @@ def _write(
             writer.begin()
             copy_pages(
                 source, scanned, report.page_size, codec, level, writer, progress, report.notes,
-                drop_zero=bool(report.level & 1) or not form.packed,
+                drop_zero=bool(report.level & 1) or not form.packed or source.sparse,
                 threads=plan.threads or usable_cores(), copied=copied, cuts=target.cuts,
             )  # fmt: skip
     except (OutputError, Interrupted) as stop:
@@ -185,6 +185,7 @@ def _describe(
         read=lambda address, size: _read(source, address, size),
         large_notes=source.large_notes,
         read_note=lambda offset, out: _read_note(source, report, offset, out),
+        share_zeros=source.sparse,
     )
 
 

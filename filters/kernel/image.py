@@ -34,6 +34,8 @@ _STEPS: Final = (2 << 20, 64 << 10, 4096)
 _IMAGE_MOST: Final = 256 << 20
 _NAMES: Final = ("init_uts_ns", "_stext", "_etext")
 _TRIES: Final = 64
+#: Bytes that are read to tell tables of symbols from what looks like them; a kernel's own takes up to 10 MB.
+_READ_MOST: Final = 128 << 20
 _MAPPINGS: Final = 64
 
 
@@ -72,13 +74,15 @@ def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch, signs: Sign
         try:
             symbols = open_kallsyms(_shifted(memory, delta), memory.byte_order, info)
             image = Image(memory, delta, symbols)
-            if _holds_name(memory, image.addresses(_NAMES[:1])["init_uts_ns"] + delta):
+            if _holds_name(memory.read, image.addresses(_NAMES[:1])["init_uts_ns"] + delta):
                 return image
         except (KernelError, ReadError, KeyError):
             continue
+    read = _Bounded(memory.read)
     for digits in signs.digits():
-        found = _image_at(memory, arch, digits)
+        found = _image_at(memory, read, arch, digits)
         if found is not None:
+            read.found = True
             return found
     raise KernelError("the kernel's table of symbols is not in memory")
 
@@ -101,28 +105,43 @@ def _told(source: Source, info: VmcoreInfo) -> Iterator[int]:
         yield phys_base - 0xFFFFFFFF80000000
 
 
-def _holds_name(memory: PhysicalMemory, paddr: int) -> bool:
+def _holds_name(read: Read, paddr: int) -> bool:
     """Is there a namespace with the kernel's name: of three strings the first is "Linux", the third a release?"""
     try:
-        data = memory.read(paddr, _BEFORE_NAME + 3 * _FIELD)
+        data = read(paddr, _BEFORE_NAME + 3 * _FIELD)
     except (KernelError, ReadError):
         return False
     at = data.find(_LINUX)
     return 0 <= at <= _BEFORE_NAME and data[at + 2 * _FIELD : at + 2 * _FIELD + 1].isdigit()
 
 
-def _image_at(memory: PhysicalMemory, arch: Arch, digits: int) -> Image | None:
+class _Bounded:
+    """Reads for all places where symbols may be, together; memory full of what looks like them must not cost hours."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._left = _READ_MOST
+        self.found = False
+
+    def __call__(self, address: int, size: int) -> bytes:
+        self._left -= size
+        if self._left < 0 and not self.found:
+            raise KernelError("too much memory looks like tables of symbols", expected=_READ_MOST)
+        return self._read(address, size)
+
+
+def _image_at(memory: PhysicalMemory, read: Read, arch: Arch, digits: int) -> Image | None:
     from vmsieve.filters.kernel.kallsyms_search import open_by_tokens
 
     try:
-        symbols = open_by_tokens(memory.read, memory.byte_order, digits)
+        symbols = open_by_tokens(read, memory.byte_order, digits)
         told = symbols.addresses(_NAMES)
         if "init_uts_ns" not in told:
             return None
         if not symbols.relative:
-            delta = _delta(memory, told, digits)
+            delta = _delta(read, told, digits)
             return None if delta is None else Image(memory, delta, symbols)
-        if arch.virtual is None or not _holds_name(memory, told["init_uts_ns"]):
+        if arch.virtual is None or not _holds_name(read, told["init_uts_ns"]):
             return None
         shift = arch.virtual(memory, symbols.addresses(arch.roots), told["_stext"])
         return None if shift is None else Image(memory, -shift, symbols, shift)
@@ -130,12 +149,12 @@ def _image_at(memory: PhysicalMemory, arch: Arch, digits: int) -> Image | None:
         return None
 
 
-def _delta(memory: PhysicalMemory, told: dict[str, int], digits: int) -> int | None:
+def _delta(read: Read, told: dict[str, int], digits: int) -> int | None:
     """The tokens, which are at physical address ``digits``, lie behind the kernel's text: as far as there is memory."""
     low, high = digits - told["_etext"] - _IMAGE_MOST, digits - told["_stext"]
     for step in _STEPS:
         for delta in range(high // step * step, low, -step):
-            if _holds_name(memory, told["init_uts_ns"] + delta):
+            if _holds_name(read, told["init_uts_ns"] + delta):
                 return delta
     return None
 

@@ -36,6 +36,8 @@ _NAMES_MOST: Final = 8 << 20
 #: Bytes looked at a time where the names' number may be anywhere before the tokens.
 _WINDOW: Final = 256 << 10
 _FEWEST: Final = 512
+#: Numbers of symbols that are tried for each table of offsets: a kernel has a few words in its range there.
+_WALKS_MOST: Final = 64
 
 
 def open_by_tokens(read: Read, byte_order: str, digits: int) -> Kallsyms:
@@ -124,13 +126,12 @@ def _sized_names(read: Read, order: str, markers: int, offsets: array[int]) -> I
     start = (last - _STRETCH * _NAME_MOST - 8) & ~3
     data = _some(read, start, 2 * _STRETCH * _NAME_MOST + 8)
     low, high = (len(offsets) - 1) * _STRETCH, len(offsets) * _STRETCH
-    for at in range(last - start - 4 & ~3, 7, -4):
-        for sized in (at - 4, at - 8):
-            if at > len(data):
-                break
-            count = unpack(order + "I", data[sized : sized + 4])[0]
-            if low < count <= high and _walk(data, at, _STRETCH) == at + offsets[1]:
-                yield start + at, count, start + sized
+    words = _words(data, order, "I")
+    fitting = [i for i, count in enumerate(words) if low < count <= high and i * 4 < last - start]
+    for i in fitting[: -_WALKS_MOST - 1 : -1]:
+        for at in (i * 4 + 4, i * 4 + 8):
+            if at + 4 <= last - start and _walk(data, at, _STRETCH) == at + offsets[1]:
+                yield start + at, words[i], start + i * 4
 
 
 def _walk(data: bytes, at: int, count: int) -> int:
@@ -145,6 +146,7 @@ def _walk(data: bytes, at: int, count: int) -> int:
 
 def _names_before_order(read: Read, order: str, table: int) -> Iterator[tuple[int, int, int]]:
     """Names of v6.2 and v6.3: between their offsets and the tokens are three bytes for each."""
+    walks = _WALKS_MOST
     for end in range(table, table - _NAMES_MOST, -_WINDOW):
         data = _some(read, end - _WINDOW, _WINDOW)
         words = _words(data, order, "I")
@@ -157,9 +159,13 @@ def _names_before_order(read: Read, order: str, table: int) -> Iterator[tuple[in
             if not 3 * count < markers - sized < 40 * count or (markers - sized) % 4:
                 continue
             first, second = unpack(order + "2I", read(markers, 8))
-            names = _some(read, sized + 8, second) if not first and _STRETCH < second < _STRETCH * _NAME_MOST else b""
-            if names and _walk(names, 0, _STRETCH) == second:
+            if first or not _STRETCH < second < _STRETCH * _NAME_MOST:
+                continue
+            if _walk(_some(read, sized + 8, second), 0, _STRETCH) == second:
                 yield sized + 8, count, sized
+            walks -= 1
+            if not walks:
+                return
 
 
 def _some(read: Read, at: int, size: int) -> bytes:

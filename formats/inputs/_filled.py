@@ -28,6 +28,8 @@ ADDRESS_END: Final = 1 << 46
 #: is struct pages, which are not zeros, and no codec makes a twentieth of them. Zeros take a hundredth in a dump.
 _BELIEVED_EACH: Final = 1536
 _BELIEVED_LEAST: Final = 1 << 30
+#: Memory that has so many times the bytes of its file is sparse.
+_SPARSE: Final = 16
 
 
 class FilledSource(Source):
@@ -66,6 +68,7 @@ class FilledSource(Source):
             self._doubt()
             return
         self._memory.add(0, self._end, 0)
+        self.sparse = self._end > _SPARSE * self.file.size
         if self._stored_end < self._end:
             self.incomplete = True
             self.oddities.append(f"{self._end - self._stored_end} bytes of memory are missing at its end")

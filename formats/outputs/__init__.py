@@ -119,6 +119,7 @@ class Description:
         read: ``(address, size)``: bytes of the input's physical memory, or None where they can't be had.
         large_notes: Notes that follow ``notes``, and are still in the input.
         read_note: ``(offset, out)``: fills ``out`` from the input's file, for ``large_notes``.
+        share_zeros: Zero pages are handed over without bytes whatever the level is.
     """
 
     machine: str
@@ -142,6 +143,7 @@ class Description:
     machine_number: int = 0
     large_notes: Sequence[LargeNote] = ()
     read_note: Callable[[int, memoryview], None] | None = None
+    share_zeros: bool = False
 
 
 @record

@@ -69,7 +69,7 @@ class KdumpWriter(Writer):
         self._put_sub_header()
         self._put_bitmap(self._bitmaps, self._it.exists)
         self._put_bitmap(self._bitmaps + self._bitmap_size, self._it.kept)
-        if self._it.dump_level & _LEAVE_ZERO:
+        if self._it.dump_level & _LEAVE_ZERO or self._it.share_zeros:
             self._zero = self._at
             self._place.put(self._at, bytes(self._it.page_size))
             self._at += self._it.page_size

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from tests.build.symbols import packed_names
+from vmsieve.filters.kernel import kallsyms_search
+from vmsieve.filters.kernel.arch import find
+from vmsieve.filters.kernel.image import find_image
 from vmsieve.filters.kernel.kallsyms_search import DIGITS, open_by_tokens
+from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 
-BASE = 0x40000
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.filters.kernel.memory import PhysicalMemory
+    from vmsieve.filters.kernel.signs import Signs
+
+BASE = 0x40000000
 TEXT = 0xFFFFFFFF81000000
 #: The parts in order; ``wide``: offsets of names have 64 bits; ``absolute``: addresses instead of offsets.
 LAYOUTS: dict[str, tuple[str, bool]] = {
@@ -83,3 +94,54 @@ def test_cut_off_tables(layout: str) -> None:
             except VmsieveError:
                 continue
             assert found.items() <= known.items()
+
+
+@pytest.mark.parametrize("layout", ["4.6", "4.20", "6.2"])
+def test_numbers_that_all_fit(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory before the names that is one fitting number of symbols: so many are tried, not each."""
+    data, digits, _ = memory(layout, "<", 600)
+    steps = 0
+
+    def counted(*arguments: Any) -> int:
+        nonlocal steps
+        steps += 1
+        return -1
+
+    before = struct.pack("<2I", 600, 0) * (1 << 20)
+    everything = before + data[8192:]
+    start = BASE + 8192 - len(before)
+
+    def read(at: int, size: int) -> bytes:
+        if not start <= at <= at + size <= start + len(everything):
+            raise ReadError("no such memory", offset=at)
+        return everything[at - start : at - start + size]
+
+    monkeypatch.setattr(kallsyms_search, "_walk", counted)
+    with pytest.raises(KernelError):
+        open_by_tokens(read, "little", digits)
+    assert 64 <= steps <= 64 * 5
+
+
+def test_memory_full_of_tokens() -> None:
+    """What looks like the tokens of many kernels, none of which has names: reading ends, and says why."""
+    data, digits, _ = memory("4.6", "<", 600)
+    tokens = data[digits - BASE - 4096 :]
+    taken = 0
+
+    class Memory:
+        byte_order = "little"
+        source = None
+
+        def read(self, at: int, size: int) -> bytes:
+            nonlocal taken
+            taken += size
+            return (tokens[at % len(tokens) :] + tokens * (size // len(tokens) + 1))[:size]
+
+    class ManySigns:
+        def digits(self) -> Iterator[int]:
+            yield from (i * len(tokens) + 4096 for i in range(1 << 16, (1 << 16) + 1024))
+
+    memory_, signs = cast("PhysicalMemory", Memory()), cast("Signs", ManySigns())
+    with pytest.raises(KernelError, match="not in memory"):
+        find_image(memory_, VmcoreInfo.parse(b""), find("x86_64"), signs)
+    assert 64 << 20 < taken <= 128 << 20
