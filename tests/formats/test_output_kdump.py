@@ -56,6 +56,14 @@ def test_every_header_field_is_what_the_description_says(byte_order: str, order:
     assert medium.data[dump.sub[5] :][:20].startswith(b"OSRELEASE=")
 
 
+@pytest.mark.parametrize("known", ["Unknown", "", "toaster"])
+def test_the_machine_is_named_though_the_kernels_name_does_not(known: str) -> None:
+    """As QEMU labels its dumps: what was found out is in the header, what is not known stays as it was called."""
+    names = ("Linux", "host", "6.0", "#1", known, "(none)")
+    dump = Kdump(bytes(_written(_memory(), utsname=names, machine="s390x").data))
+    assert dump.utsname == [*names[:4], "s390x", "(none)"]
+
+
 def test_zero_pages_share_one_block_in_front_of_the_data() -> None:
     memory = Memory({0, 1, 2}, {0: bytes(PAGE), 1: bytes(PAGE), 2: page(2)})
     medium = _written(memory)

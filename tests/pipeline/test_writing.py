@@ -277,6 +277,15 @@ def test_places_where_nothing_can_be_made() -> None:
     assert names() == ["file"]
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_directory_is_called_one(force: bool) -> None:
+    """-f would not help, and is not recommended."""
+    os.mkdir("folder")
+    for refuse in (check_output, open_output):
+        with pytest.raises(IsADirectoryError):
+            refuse("folder", force=force)
+
+
 def test_two_outputs_that_are_one() -> None:
     """By any name: of files that are there, and of those that are not yet. A sink may be named twice."""
     Path("file").touch()
