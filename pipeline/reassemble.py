@@ -28,8 +28,14 @@ __all__ = ["reassemble"]
 
 _CHUNK: Final = 1 << 20
 _LEAVE_ZERO: Final = 1
-#: Where ``offset_eraseinfo`` and ``start_pfn_64`` are in the sub-header, and where ``split`` is.
-_ERASE_AT, _SPLIT_AT, _WIDE_PFNS_AT = 64, 12, 80
+#: Where ``split`` and ``start_pfn_64`` are in the sub-header.
+_SPLIT_AT, _WIDE_PFNS_AT = 12, 80
+#: Texts that the sub-header names, where it does, and the header version that they came with.
+_TEXTS: Final = (
+    ("vmcoreinfo", 32, kdump.SINCE_VMCOREINFO),
+    ("note", 48, kdump.SINCE_NOTES),
+    ("eraseinfo", 64, kdump.SINCE_ERASEINFO),
+)
 
 
 def reassemble(plan: Plan, parts: list[str], progress: Progress) -> bool:
@@ -74,6 +80,8 @@ class _Join:
         self._start = head.descriptors + self._count * kdump.DESCRIPTOR_SIZE
         self._zero = self._start if head.sub["dump_level"] & _LEAVE_ZERO else 0
         self._at = self._start
+        #: Where the texts are in the joined file: those between the sub-header and the descriptors stay there.
+        self._texts = {name: self._kept(name) for name, _, _ in _TEXTS}
         self._described = 0
         self._missing = 0
         self._batch = max(1, _CHUNK // head.page_size)
@@ -89,7 +97,7 @@ class _Join:
         for part in self._parts:
             self._copy(part)
         self._progress.close()
-        self._put_erase_info()
+        self._put_texts()
         whole = whole and not self._missing
         self._place.settle(kdump.STATUS_OFFSET, self._status(whole=whole))
         self._place.finish()
@@ -111,7 +119,7 @@ class _Join:
         self._place.put(0, main[: kdump.STATUS_OFFSET])
         self._place.hold(kdump.STATUS_OFFSET, self._status(whole=False), self._status(whole=True))
         self._place.put(kdump.STATUS_OFFSET + 4, main[kdump.STATUS_OFFSET + 4 :])
-        self._place.put(head.page_size, self._sub_header(0, 0))
+        self._place.put(head.page_size, self._sub_header())
         for offset in range(head.page_size + kdump.SUB_HEADER_SIZE, head.descriptors, _CHUNK):
             piece = self._raw(offset, min(_CHUNK, head.descriptors - offset))
             if any(piece):
@@ -119,11 +127,18 @@ class _Join:
         self._place.extend(self._start)
         self._place.flush()
 
-    def _sub_header(self, erase_at: int, erase_size: int) -> bytearray:
+    def _kept(self, name: str) -> tuple[int, int]:
+        """Where the first file's text is that is copied with its headers; 0 and 0 if there is none."""
+        offset, size = self._parts[0].places.get(name, (0, 0))
+        inside = self._head.page_size + kdump.SUB_HEADER_SIZE <= offset <= self._head.descriptors - size
+        return (offset, size) if inside and name != "eraseinfo" else (0, 0)
+
+    def _sub_header(self) -> bytearray:
         order, sub = kdump.ORDERS[self._head.byte_order], self._raw(self._head.page_size, kdump.SUB_HEADER_SIZE)
         struct.pack_into(order + "iQQ", sub, _SPLIT_AT, 0, 0, 0)
-        if self._head.version >= kdump.SINCE_ERASEINFO:
-            struct.pack_into(order + "qQ", sub, _ERASE_AT, erase_at, erase_size)
+        for name, at, since in _TEXTS:
+            if self._head.version >= since:
+                struct.pack_into(order + "qQ", sub, at, *self._texts[name])
         if self._head.version >= kdump.SINCE_WIDE_PFNS:
             struct.pack_into(order + "QQ", sub, _WIDE_PFNS_AT, 0, 0)
         return sub
@@ -159,10 +174,21 @@ class _Join:
         self._at += size
         return self._at - size
 
-    def _put_erase_info(self) -> None:
-        """What was erased from the pages, as each file tells it."""
-        start, text = self._at, erased(self._parts)
+    def _put_texts(self) -> None:
+        """What lies elsewhere, or in another file than the first; and what was erased, as each file tells it."""
+        before = dict(self._texts)
+        for name in ("vmcoreinfo", "note"):
+            part = next((part for part in self._parts if name in part.places), None)
+            if part is not None and not before[name][1]:
+                offset, size = part.places[name]
+                self._texts[name] = self._at, size
+                for start in range(offset, offset + size, _CHUNK):
+                    piece = read_exactly(part.file, start, min(_CHUNK, offset + size - start))
+                    self._place.put(self._next(len(piece)), piece)
+        text = erased(self._parts)
         if text:
+            self._texts["eraseinfo"] = self._at, len(text)
             self._place.put(self._next(len(text)), text)
+        if self._texts != before:
             self._place.flush()
-            self._place.put(self._head.page_size, self._sub_header(start, self._at - start))
+            self._place.put(self._head.page_size, self._sub_header())

@@ -122,7 +122,10 @@ class PartsSource(KdumpSource):
         self._parts = ordered
         self._starts = [_range(part)[0] for part in ordered]
         self.pages = _Pages(ordered)
-        self.notes = with_text(self.notes, self.byte_order, elf.NOTE_ERASEINFO, erased(ordered))
+        # One may have lost them.
+        told = max(ordered, key=lambda part: (part.vmcoreinfo is not None, bool(part.notes)))
+        self.vmcoreinfo, self.cpus, self.large_notes = told.vmcoreinfo, told.cpus, told.large_notes
+        self.notes = with_text(told.notes, self.byte_order, elf.NOTE_ERASEINFO, erased(ordered))
         self.format += f", {len(parts)} file{'s' * (len(parts) > 1)} of a split dump"
         self.incomplete = any(part.incomplete for part in ordered)
         self.oddities = [f"{part.file.name}: {odd}" for part in ordered for odd in part.oddities]

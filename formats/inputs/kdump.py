@@ -47,6 +47,7 @@ class KdumpSource(Source):
 
     Attributes:
         head: What its headers say.
+        places: Offset and size of each text that the sub-header names, by the name of its fields.
     """
 
     def __init__(self, file: ByteFile) -> None:
@@ -70,6 +71,7 @@ class KdumpSource(Source):
         if header.version > kdump.VERSION:
             self.oddities.append(f"header version {header.version} is newer than {kdump.VERSION}: read as that one")
         self.pages = PageMap(file, header)
+        self.places: dict[str, tuple[int, int]] = {}
         self._idle: list[PageReader] = []
         self._size = self._unit = header.page_size
         self._end: int | None = None
@@ -95,33 +97,33 @@ class KdumpSource(Source):
         }
 
     def _take_notes(self) -> None:
-        sub, order = self.head.sub, self.byte_order
-        offset, size = sub["offset_note"], sub["size_note"]
-        if self._is_there("notes", offset, size, self.file.size):
+        order = self.byte_order
+        if (place := self._place("notes", "note", self.file.size)) is not None:
             reader = NotesReader(self.file, order)
-            lacking = reader.take(offset, size)
+            lacking = reader.take(*place)
             self.notes, self.large_notes = reader.small, tuple(reader.large)
             if lacking:
                 self.oddities.append(f"the notes are damaged: {lacking} bytes are passed over")
         self.cpus = cpus(self.notes, order)
         for what, name, limit, wanted in _TEXTS:
-            offset, size = sub[f"offset_{name}"], sub[f"size_{name}"]
-            if self._is_there(what, offset, size, limit):
-                self.notes = with_text(self.notes, order, wanted, read_exactly(self.file, offset, size))
+            if (place := self._place(what, name, limit)) is not None:
+                self.notes = with_text(self.notes, order, wanted, read_exactly(self.file, *place))
         if (xen := xen_oddity(self.notes, order)) is not None:
             self.mixed = True
             self.oddities.append(xen)
-        place = vmcoreinfo_place(self.notes, order)
-        self.vmcoreinfo = None if place is None else self.notes[place[0] : sum(place)]
+        found = vmcoreinfo_place(self.notes, order)
+        self.vmcoreinfo = None if found is None else self.notes[found[0] : sum(found)]
 
-    def _is_there(self, what: str, offset: int, size: int, limit: int) -> bool:
-        """Whether the sub-header names a place that can be; else an oddity says that it does not."""
+    def _place(self, what: str, name: str, limit: int) -> tuple[int, int] | None:
+        """Offset and size that the sub-header names, if they can be; else an oddity says that they can't."""
+        offset, size = self.head.sub[f"offset_{name}"], self.head.sub[f"size_{name}"]
         if size == 0 or offset == 0:
-            return False
+            return None
         if size <= limit and 0 < offset <= self.file.size - size:
-            return True
+            self.places[name] = offset, size
+            return offset, size
         self.oddities.append(f"the {what} are said to be {size} bytes at {offset:#x}: passed over")
-        return False
+        return None
 
     def _judge(self) -> None:
         """Whether the dump is whole, and what is odd about it."""

@@ -11,11 +11,15 @@ import pytest
 from tests.build.elf_core import Core, core, loads
 from tests.build.flattened_file import cut, flattened
 from tests.build.kdump_file import Kdump
+from tests.build.memory_file import read
 from tests.build.notes import note, prstatus, vmcoreinfo
-from tests.build.pages import parse
+from tests.build.pages import memory, parse
 from tests.pipeline.cli_kit import vmsieve
 from tests.pipeline.kit import make
 from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.plan import Plan
+from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.reassemble import reassemble
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +109,52 @@ def test_the_record_of_what_was_erased_from_a_split_dump(tmp_path: Path) -> None
     halves = (str(tmp_path / "a"), str(tmp_path / "b"))
     make(tmp_path / "out", halves[0], 0, split=halves)  # type: ignore[arg-type]
     assert [named(tmp_path / half, 64) for half in "ab"] == [ERASED + b"erase more\n"] * 2
+
+
+SUB = {"vmcoreinfo": 32, "note": 48, "eraseinfo": 64}
+
+
+def part_with_texts(pages: tuple[int, int], texts: dict[str, bytes], order: str, version: int, where: str) -> bytes:
+    """A file of a split dump whose texts are at the end, in the rest of the first block, or said to be past the end."""
+    wide = {"start_pfn_64": pages[0], "end_pfn_64": pages[1]} if version >= 6 else {}
+    fields = {"split": 1, "start_pfn": pages[0], "end_pfn": pages[1], **wide}
+    built = Kdump(parse(RECIPE), version, order, part=pages, fields=fields)  # type: ignore[arg-type]
+    at = 1000 if where == "first block" else len(built.build()) + 5
+    tail = b""
+    for name, text in texts.items():
+        built.fields |= {f"offset_{name}": at + len(tail), f"size_{name}": len(text)}
+        tail += text
+    data = built.build()
+    if where == "end":
+        return data + bytes(5) + tail
+    return data[:1000] + tail + data[1000 + len(tail) :] if where == "first block" else data
+
+
+@ORDERS
+@pytest.mark.parametrize("version", [3, 4, 5, 6])
+@pytest.mark.parametrize(
+    "where", [("end", "end"), ("first block", "end"), ("past the end", "end"), ("past the end", "past the end")]
+)
+def test_texts_of_a_split_dump_wherever_they_lie(
+    where: tuple[str, str], version: int, order: str, tmp_path: Path
+) -> None:
+    """Joined, or read together, the files have each text that one of them has, and name nothing else."""
+    texts = {"vmcoreinfo": TEXT, "note": prstatus(3, b"r" * 216, order), "eraseinfo": ERASED}
+    paths = [tmp_path / "one", tmp_path / "two"]
+    for path, pages, place in zip(paths, ((0, 3), (3, 6)), where):
+        path.write_bytes(part_with_texts(pages, texts, order, version, place))
+    assert reassemble(Plan("", str(tmp_path / "joined")), [str(path) for path in paths], Silent())
+    there = [name for name, since in (("vmcoreinfo", 3), ("note", 4), ("eraseinfo", 5)) if version >= since]
+    for name in there:
+        assert named(tmp_path / "joined", SUB[name], order) == (b"" if where[1] != "end" else texts[name])
+    for path in (",".join(map(str, paths)), str(tmp_path / "joined")):
+        opened = open_source(path)
+        assert opened.vmcoreinfo == (TEXT if where[1] == "end" else None)
+        assert [cpu.pid for cpu in opened.cpus] == [3] * (where[1] == "end" and "note" in there)
+        assert (ERASED in opened.notes) == (where[1] == "end" and "eraseinfo" in there)
+        for pfn, content in memory(parse(RECIPE)).items():
+            assert read(opened, pfn * 4096, 4096) == content
+        opened.close()
 
 
 @pytest.mark.parametrize("number", [40, 3, 8, 43, 0x1234])
