@@ -118,7 +118,7 @@ def part_with_texts(pages: tuple[int, int], texts: dict[str, bytes], order: str,
     """A file of a split dump whose texts are at the end, in the rest of the first block, or said to be past the end."""
     wide = {"start_pfn_64": pages[0], "end_pfn_64": pages[1]} if version >= 6 else {}
     fields = {"split": 1, "start_pfn": pages[0], "end_pfn": pages[1], **wide}
-    built = Kdump(parse(RECIPE), version, order, part=pages, fields=fields)  # type: ignore[arg-type]
+    built = Kdump(parse(RECIPE), version, order, part=pages, fields=fields)
     at = 1000 if where == "first block" else len(built.build()) + 5
     tail = b""
     for name, text in texts.items():
@@ -147,8 +147,8 @@ def test_texts_of_a_split_dump_wherever_they_lie(
     there = [name for name, since in (("vmcoreinfo", 3), ("note", 4), ("eraseinfo", 5)) if version >= since]
     for name in there:
         assert named(tmp_path / "joined", SUB[name], order) == (b"" if where[1] != "end" else texts[name])
-    for path in (",".join(map(str, paths)), str(tmp_path / "joined")):
-        opened = open_source(path)
+    for name in (",".join(map(str, paths)), str(tmp_path / "joined")):
+        opened = open_source(name)
         assert opened.vmcoreinfo == (TEXT if where[1] == "end" else None)
         assert [cpu.pid for cpu in opened.cpus] == [3] * (where[1] == "end" and "note" in there)
         assert (ERASED in opened.notes) == (where[1] == "end" and "eraseinfo" in there)
