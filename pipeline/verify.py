@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.histogram import Histogram, dropping, tally
 from vmsieve.filters.kernels.classify import apply_classes
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
-from vmsieve.formats.errors import FormatError
 from vmsieve.formats.inputs._s390_registers import parse_notes
-from vmsieve.formats.kernels.bits import and_bits, count_bits
+from vmsieve.formats.kernels.bits import and_bits, count_bits, join_bits, spread_bits
 from vmsieve.formats.kernels.compare import compare_pages
 from vmsieve.formats.kernels.descriptors import find_bit
 from vmsieve.formats.kernels.zero import zero_pages
@@ -90,16 +89,9 @@ class Verdict:
 
 
 def verify(source: Source, knowledge: Knowledge, dump: Source, progress: Progress) -> Verdict:
-    """Compare ``dump`` with ``source``, whose kernel is ``knowledge``.
-
-    Raises:
-        FormatError: They have pages of different sizes.
-    """
-    if dump.page_size not in (None, knowledge.page_size):
-        raise FormatError(
-            "the two have pages of different sizes", file=dump.file.name,
-            expected=knowledge.page_size, found=dump.page_size,
-        )  # fmt: skip
+    """Compare ``dump`` with ``source``, whose kernel is ``knowledge``, in the kernel's pages."""
+    for one in (source, dump):
+        one.memory_bits(0, 8, knowledge.page_size)  # from now on its blocks are divided into these pages, or joined
     verdict = Verdict(dump.dump_level, survey=survey(source, knowledge.page_size))
     verdict.passed_over = sum(one.size for one in source.passed_over)
     classifier = open_classifier(knowledge, 31, verdict.notes, thorough=True)
@@ -148,12 +140,32 @@ class _Check:
                 self._classes[pfn - first : pfn - first + count] = classes[:count]
         both = bytearray(BLOCK_BYTES)
         and_bits(address_of(here), address_of(there), BLOCK_BYTES, address_of(both))
-        self._verdict.extra += count_bits(address_of(here), BLOCK_BYTES) - count_bits(address_of(both), BLOCK_BYTES)
+        extra = count_bits(address_of(here), BLOCK_BYTES) - count_bits(address_of(both), BLOCK_BYTES)
+        self._verdict.extra += extra - self._padding(first, there, here) if extra else 0
         self._judge_missing(first, there, both, described)
         common = _block(first, both)
         gatherer = Gatherer(common, common, self._source, self._dump)
         while gatherer.claim(self._pages):
             self._compare(first)
+
+    def _padding(self, first: int, there: bytearray, here: bytearray) -> int:
+        """How many pages of the dump alone are zeros, and of a larger block that holds pages of the source too."""
+        ratio = (self._dump.page_size or 0) // self._pages.page_size
+        if ratio < 2:
+            return 0
+        blocks, near = bytearray(BLOCK_BYTES // ratio), bytearray(BLOCK_BYTES)
+        join_bits(address_of(there), BLOCK // ratio, ratio, address_of(blocks))
+        spread_bits(address_of(blocks), BLOCK // ratio, ratio, address_of(near))
+        alone = int.from_bytes(here, "little") & int.from_bytes(near, "little") & ~int.from_bytes(there, "little")
+        wanted = _block(first, bytearray(alone.to_bytes(BLOCK_BYTES, "little")))
+        pages, found = self._pages, 0
+        gatherer = Gatherer(wanted, wanted, self._dump)
+        while gatherer.claim(pages):
+            pages.read(self._dump)
+            zeros = address_of(self._results)
+            found += zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, zeros)
+            found -= sum(self._results[k] for k in pages.bad)
+        return found
 
     def _judge_missing(self, first: int, there: bytearray, both: bytearray, described: bytearray) -> None:
         """Find out why the dump lacks pages: their class, or zeros, or that they can't be read; else they are lost."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.build.elf_core import Core, Load
+from tests.build.kdump_file import Kdump as KdumpFile
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, MIB, PAGE, Machine
+from tests.build.notes import vmcoreinfo
+from tests.build.pages import Page
 from tests.formats.output_kit import Kdump
 from tests.pipeline.kit import Damaged, compared, expected, machine, make
 from vmsieve.filters.knowledge import learn
-from vmsieve.formats.errors import FormatError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.progress import Silent
 from vmsieve.pipeline.verify import verify
@@ -141,15 +144,29 @@ def test_pages_that_can_not_be_read(side: str, core: Path, tmp_path: Path) -> No
     dump.close()
 
 
-def test_dumps_with_pages_of_another_size(core: Path, tmp_path: Path) -> None:
-    """They can't be compared, which is said instead of a list of wrong pages."""
-    make(core, tmp_path / "out", 31)
-    source, dump = open_source(str(core)), open_source(str(tmp_path / "out"))
-    dump.page_size = 65536
-    with pytest.raises(FormatError, match="different sizes"):
-        verify(source, learn(source), dump, Silent())
-    source.close()
-    dump.close()
+@pytest.mark.parametrize("stray", [b"", b"x"], ids=["whole", "stray"])
+@pytest.mark.parametrize(("size", "told"), [(65536, 4096), (4096, 65536), (16384, 16384)])
+def test_a_dump_in_blocks_of_another_size(size: int, told: int, stray: bytes, tmp_path: Path) -> None:
+    """It is compared in the kernel's pages; zeros that fill its last block up are none too many, other bytes are."""
+    content = random.Random(1).randbytes(0x2F000)
+    notes = vmcoreinfo(b"OSRELEASE=6.1.0\nPAGESIZE=%d\n" % told)
+    (tmp_path / "in").write_bytes(Core([Load(0x10000, content)], (notes,), machine=183).build())
+    filled = content.ljust(0x30000 - len(stray), b"\0") + stray
+    first = 0x10000 // size
+    blocks = [filled[at : at + size] for at in range(0, len(filled), size)]
+    if not stray and size < told:
+        blocks.pop()
+
+    def write(path: Path) -> Path:
+        pages = [Page(first + k, "stored", one) for k, one in enumerate(blocks)]
+        path.write_bytes(KdumpFile(pages, page_size=size, machine=b"aarch64").build())
+        return path
+
+    verdict = compared(tmp_path / "in", write(tmp_path / "out"))
+    assert verdict.right == (not stray)
+    assert verdict.equal == -(-len(content) // told) - (told > 4096 and bool(stray))
+    blocks[1] = bytes(size)
+    assert compared(tmp_path / "in", write(tmp_path / "bad")).different >= max(1, size // told)
 
 
 def test_a_dump_that_ends_long_before_its_source(tmp_path: Path) -> None:
