@@ -27,6 +27,8 @@ pytestmark = pytest.mark.oracle
 
 DIRECT = VirtualRange(0xFFFF888000010000, 16 * PAGE, 5100 * PAGE)
 TEXT = VirtualRange(0xFFFFFFFF81000000, 100 * PAGE, 200 * PAGE)
+#: The names in the header: six of 65 bytes.
+NAMES = slice(12, 12 + 6 * 65)
 NOTE = build_note(b"CORE", 1, bytes(336), "little")
 
 
@@ -73,7 +75,11 @@ def test_makedumpfile_writes_the_same_file_byte_for_byte(level: int, tmp_path: P
         cpus=theirs.cpus, virtual=(),
     )  # fmt: skip
     write(KdumpWriter(described, ours), memory, packed=False)
-    assert bytes(ours.data) == theirs.data
+    # Names that it left empty have a placeholder here: libkdumpfile believes no header without them.
+    data, names = bytearray(ours.data), bytearray(theirs.data[NAMES])
+    assert not any(names)
+    data[NAMES] = names
+    assert bytes(data) == theirs.data
 
 
 @pytest.mark.parametrize("form", ["elf", "kdump"])

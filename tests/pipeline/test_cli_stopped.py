@@ -77,7 +77,7 @@ def test_a_signal_before_anything_was_written(
 ) -> None:
     """While pages are classified: nothing usable, so nothing is left behind."""
 
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("vmsieve.pipeline.dump.scan", interrupted)

@@ -113,7 +113,7 @@ def test_every_command_takes_a_framed_dump(demo: Path, tmp_path: Path, capsys: p
         info = json.loads(capsys.readouterr().out)
         assert run("classes", "--json", path) == 0
         classes = json.loads(capsys.readouterr().out)
-        assert run("dmesg", path, tmp_path / "log") == 0
+        assert run("dmesg", "-f", path, tmp_path / "log") == 0
         again = tmp_path / f"{path.name}.again"
         assert run("dump", "-q", "-d", "31", path, again) == 0
         header = info.pop("header")

@@ -16,7 +16,6 @@ from tests.pipeline.install_kit import install, snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("quick_disks")
 #: Every how many calls: each one takes minutes.
 EVERY = int(os.environ.get("VMSIEVE_KILL_EVERY", "7"))
 #: What changes a file system, or brings it to its medium.
