@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     LearnOne = Callable[[bytes | None], Knowledge]
 
-__all__ = ["choose"]
+__all__ = ["choose", "hold_against_memory"]
 
 _WORD = (1 << 64) - 1
 #: Keys that a note lacks which was cut off.
@@ -63,6 +63,14 @@ def choose(source: Source, learn_one: LearnOne) -> Knowledge:
         source.vmcoreinfo = text
         chosen.notes.insert(0, _where_from(told, doubt))
     return chosen
+
+
+def hold_against_memory(kernel: Knowledge) -> Knowledge:
+    """Believe nothing of a kernel whose VMCOREINFO, which a user gave, is of another one than that in memory."""
+    doubt, fatal = _doubt(kernel)
+    if fatal:
+        _distrust(kernel, f"VMCOREINFO is wrong: {doubt}")
+    return kernel
 
 
 def _text(kernel: Knowledge) -> bytes:

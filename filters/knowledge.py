@@ -101,10 +101,12 @@ def learn(
     """
     if source.selected == "all":
         return _of_headers(source, "memory of two kernels together can't be filtered")
-    if text is not None or source.mixed or MEMORY not in ways:
+    if source.mixed or MEMORY not in ways:
         return _learn(source, text, source.vmcoreinfo if text is None else text, ways, vmlinux, moved=moved)
-    from vmsieve.filters.choice import choose
+    from vmsieve.filters.choice import choose, hold_against_memory
 
+    if text is not None:
+        return hold_against_memory(_learn(source, text, text, ways, vmlinux, moved=moved))
     return choose(source, lambda told: _learn(source, None, told, ways, vmlinux))
 
 

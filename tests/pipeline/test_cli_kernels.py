@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,19 @@ def test_a_kernel_of_another_release_than_its_vmcoreinfo(tmp_path: Path) -> None
     run = vmsieve("dump", "-d", 31, "--vmcoreinfo", tmp_path / "info", core, tmp_path / "out")
     assert run.status == 3
     assert kept(tmp_path / "out") == set(machine().frames())
+
+
+def test_given_vmcoreinfo_of_another_build_is_not_filtered_by(tmp_path: Path) -> None:
+    """Its addresses are right, the release in memory is another: every page is kept, exit 3, and both are named."""
+    built = machine()
+    core = built.write(tmp_path / "core")
+    text = built.vmcoreinfo()
+    other = re.sub(rb"OSRELEASE=.*", b"OSRELEASE=6.99.0-other", text)
+    for info, status, pages in ((text, 0, expected(built, 31)), (other, 3, set(built.frames()))):
+        (tmp_path / "info").write_bytes(info)
+        run = vmsieve("dump", "-f", "-d", 31, "--vmcoreinfo", tmp_path / "info", core, tmp_path / "out")
+        assert (run.status, kept(tmp_path / "out")) == (status, pages)
+    assert "VMCOREINFO is wrong: it is of Linux 6.99.0-other, the kernel in memory is " in run.err
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/urandom", "/dev/null"])
