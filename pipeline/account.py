@@ -116,6 +116,11 @@ class StoredBits:
                     set_bits(bits, (low - start) // size, -(-(high - start) // size))
         return exists, stored
 
+    def partial(self) -> dict[int, tuple[int, int]]:
+        """Pages of the last block of which only a part is stored: where that begins and ends in each."""
+        size = self._page_size
+        return {at // size: (at % size, at % size + have) for at, have in partial_pages(self._open, size)}
+
 
 def set_bits(bits: bytearray, low: int, high: int) -> None:
     """Set the bits ``low <= bit < high``."""

@@ -123,6 +123,7 @@ class _Check:
         self._there, self._here = StoredBits(source, page_size), StoredBits(dump, page_size)
         self._missing, self._excused, self._lost = Histogram(), Histogram(), Histogram()
         self._zero = 0
+        self._torn: dict[int, tuple[int, int]] = {}
         self._registers = _registers(source)
         rules = classifier.rules if classifier is not None else []
         self._droppable = dropping(rules, 31)
@@ -134,6 +135,7 @@ class _Check:
         """Compare the page frames from ``first`` on."""
         _, there = self._there.block(first, BLOCK)
         described, here = self._here.block(first, BLOCK)
+        self._torn = self._here.partial() if self._dump.incomplete else {}
         self._classes[:] = bytes(BLOCK)
         if self._classifier is not None:
             for pfn, classes, count in self._classifier.classify(first, first + BLOCK):
@@ -255,14 +257,25 @@ class _Check:
                 verdict.equal += result != _EQUAL
             elif result == _FILLER and self._classes[pfn - first] & self._droppable:
                 verdict.filler += 1
+            elif result != _EQUAL and pfn in self._torn and self._equal_within(k, *self._torn[pfn]):
+                verdict.unwritten += 1
             elif result != _EQUAL:
                 self._wrong(pfn, "differs")
 
     def _differs_by_registers(self, k: int) -> bool:
         """Whether page ``k`` of a batch is the source's but for registers, which the source has elsewhere."""
-        size, at = self._pages.page_size, self._pages.index[k] * self._pages.page_size
-        mine, other = self._pages.raw[at : at + size], self._other[at : at + size]
+        mine, other = self._both(k)
         return patched(mine, self._registers[int(self._pages.pfns[k])]) == other
+
+    def _equal_within(self, k: int, start: int, end: int) -> bool:
+        """Whether the dump has the bytes ``start .. end`` of page ``k`` of a batch as the source has them."""
+        mine, other = self._both(k)
+        return mine[start:end] == other[start:end]
+
+    def _both(self, k: int) -> tuple[memoryview, memoryview]:
+        """Page ``k`` of a batch, the source's and the dump's."""
+        size, at = self._pages.page_size, self._pages.index[k] * self._pages.page_size
+        return self._pages.raw[at : at + size], self._other[at : at + size]
 
     def _wrong(self, pfn: int, how: str) -> None:
         if self._verdict.different < _NAMED:

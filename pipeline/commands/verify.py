@@ -38,7 +38,7 @@ def _print(verdict: Verdict, incomplete: bool, sure: bool) -> None:
     for name, count in verdict.missing.items():
         print(f"{count:,} pages are not in the dump: {titles[name]}")
     if verdict.unwritten:
-        print(f"{verdict.unwritten:,} pages are described and were not written")
+        print(f"{verdict.unwritten:,} pages are described and were not written, or not whole")
     if verdict.unreadable:
         print(f"{verdict.unreadable:,} pages can't be read from the source")
     if verdict.swallowed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import struct
 from typing import TYPE_CHECKING
@@ -9,20 +10,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.elf_core import Core, Load
+from tests.build.flattened_file import flattened
+from tests.build.frame_files import zstd_rows
 from tests.build.kdump_file import Kdump as KdumpFile
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, MIB, PAGE, Machine
 from tests.build.notes import vmcoreinfo
 from tests.build.pages import Page
+from tests.build.s390_file import Dump
+from tests.build.s390_file import machine as s390_machine
 from tests.formats.output_kit import Kdump
 from tests.pipeline.kit import Damaged, compared, expected, machine, make
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.cli import main
 from vmsieve.pipeline.progress import Silent
 from vmsieve.pipeline.verify import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Callable
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 4, 8, 16, 31])
@@ -123,6 +130,59 @@ def test_a_torn_dump_is_not_right(share: float, core: Path, tmp_path: Path) -> N
     verdict = compared(core, out)
     assert not verdict.right
     assert all("differs" not in note for note in verdict.notes)
+
+
+def _elf() -> tuple[bytes, int]:
+    """An ELF core of 32 pages of noise, and where its memory begins."""
+    whole = Core([Load(0x100000, random.Random(1).randbytes(32 * PAGE))]).build()
+    return whole, len(whole) - 32 * PAGE
+
+
+def _s390() -> tuple[bytes, int]:
+    """A stand-alone dump, noise where it will be cut off, and where its memory begins."""
+    memory = s390_machine(1)
+    noise = random.Random(1).randbytes(2 * PAGE)
+    return Dump(memory[: 20 * PAGE] + noise + memory[22 * PAGE :]).flat(), PAGE
+
+
+#: What lies around a dump that is cut off.
+WRAPS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "flattened": lambda data: flattened([(0, data)], b""),
+    "gzip": lambda data: gzip.compress(data)[:-8],
+    "zstd": zstd_rows,
+}
+
+
+@pytest.mark.parametrize("part", [1, PAGE - 1])
+@pytest.mark.parametrize("wrap", sorted(WRAPS))
+@pytest.mark.parametrize("build", [_elf, _s390])
+def test_a_page_in_which_the_dump_ends(
+    build: Callable[[], tuple[bytes, int]], wrap: str, part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rest reads as zeros: it is not written whole, and does not differ, unless what is there does."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    whole, start = build()
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.write_bytes(whole)
+    end = start + 20 * PAGE + part
+    out.write_bytes(WRAPS[wrap](whole[:end]))
+    verdict = compared(source, out)
+    assert (verdict.equal, verdict.unwritten, verdict.different) == (20, 1, 0)
+    assert main(["verify", str(source), str(out)]) == 4
+    out.write_bytes(WRAPS[wrap](whole[: end - 1] + bytes([whole[end - 1] ^ 1])))
+    verdict = compared(source, out)
+    assert (verdict.equal, verdict.unwritten, verdict.different) == (20, 0, 1)
+    assert main(["verify", str(source), str(out)]) == 1
+
+
+def test_a_page_of_a_whole_dump_that_is_stored_in_part_differs(tmp_path: Path) -> None:
+    """Nothing says that its rest was to come."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.write_bytes(Core([Load(0x100000, b"a" * 2 * PAGE)]).build())
+    out.write_bytes(Core([Load(0x100000, b"a" * (2 * PAGE - 1))]).build())
+    verdict = compared(source, out)
+    assert (verdict.equal, verdict.unwritten, verdict.different) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("side", ["source", "dump"])
