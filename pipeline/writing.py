@@ -1,6 +1,7 @@
 """The one way to write a file: everything that a command leaves behind is opened here.
 
-* An input is never written to, whatever it is called: by another path, a link, a hard link, a bind mount, a descriptor.
+* An input is never written to, whatever it is called: by another path, a link, a hard link, a bind mount, a descriptor,
+  a loop device. A partition and its disk are one.
 * What exists is not written to unless that was asked for. Devices that keep nothing (/dev/null, terminals) may be.
 * A file is for its owner alone: a dump holds passwords and keys.
 * A file is written beside its place, brought to its medium, and renamed: it is whole, or what was there before stays.
@@ -37,6 +38,8 @@ _TRIES = 100
 #: Devices that keep nothing: null, zero and full (drivers/char/mem.c), and the majors of terminals
 #: (Documentation/admin-guide/devices.txt).
 _SINKS, _TERMINALS = ((1, 3), (1, 5), (1, 7)), (4, 5, *range(136, 144))
+#: Block devices by number (Documentation/ABI/stable/sysfs-block).
+_DISKS = "/sys/dev/block"
 
 
 class RefusedError(OSError):
@@ -205,9 +208,38 @@ def _harms(there: os.stat_result, path: str) -> bool:
         one = os.fstat(0) if path == "-" else os.stat(path)
     except OSError:
         return False
-    if stat.S_ISBLK(there.st_mode) and stat.S_ISBLK(one.st_mode):
-        return one.st_rdev == there.st_rdev
-    return not stat.S_ISCHR(there.st_mode) and os.path.samestat(one, there)
+    if stat.S_ISCHR(there.st_mode):
+        return False
+    here, other = _places(there), _places(one)
+    return here[0] in other or other[0] in here
+
+
+def _places(found: os.stat_result) -> list[object]:
+    """What holds the bytes of ``found``: itself, and the disk that it is a partition of."""
+    return _disks(found.st_rdev) if stat.S_ISBLK(found.st_mode) else [(found.st_dev, found.st_ino)]
+
+
+def _disks(number: int) -> list[object]:
+    """As :func:`_places`, of a block device; instead of a loop device, the file behind it."""
+    entry = os.path.realpath(f"{_DISKS}/{os.major(number)}:{os.minor(number)}")
+    try:
+        if behind := _line(f"{entry}/loop/backing_file"):
+            return _places(os.stat(behind))
+        if _line(f"{entry}/partition"):
+            major, minor = map(int, _line(f"{os.path.dirname(entry)}/dev").split(b":"))
+            return [number, *_disks(os.makedev(major, minor))]
+    except (OSError, ValueError):
+        pass  # the kernel tells something else, or the file is gone
+    return [number]
+
+
+def _line(path: str) -> bytes:
+    """The line that a file of sysfs holds; empty: there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().rstrip(b"\n")
+    except FileNotFoundError:
+        return b""
 
 
 def _keeps_nothing(path: str, there: os.stat_result) -> bool:

@@ -68,7 +68,8 @@ OPTIONS: Final = (
     Option("f", "", "", DONE, "overwrite the output"),
     Option("x", "", "VMLINUX", DONE, "the kernel's vmlinux file; read with pyelftools, which no crash kernel needs"),
     Option("i", "", "VMCOREINFO", DONE, "the kernel's VMCOREINFO, from a file"),
-    Option("g", "", "VMCOREINFO", DONE, "write the VMCOREINFO of the kernel whose file -x names"),
+    Option("g", "", "VMCOREINFO", DONE, "write the VMCOREINFO of the kernel whose file -x names; -f to "
+           "overwrite, which makedumpfile does unasked"),
     Option("", "split", "", DONE, "share a dump out among several files, which are written side by side; threads are "
            "allowed with it"),
     Option("", "splitblock-size", "KIB", IGNORED, "the files of a split dump are cut at any page, so that they hold "

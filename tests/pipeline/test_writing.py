@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +129,69 @@ def test_a_bind_mount_is_the_file(tmp_path: Path) -> None:
         assert names() == ["elsewhere", "input"]
     finally:
         subprocess.run(["umount", "elsewhere"], check=True)
+
+
+def disk(number: tuple[int, int]) -> os.stat_result:
+    """What stat(2) says of a block device."""
+    return os.stat_result((stat.S_IFBLK | 0o600, 1, 2, 1, 0, 0, 0, 0, 0, 0), {"st_rdev": os.makedev(*number)})
+
+
+#: Input, output, and whether writing to this changes that. sda has the partitions sda1 and sda2; loop0 is of the file
+#: "image" and has the partition loop0p1; the file of loop1 is gone.
+DISKS = (
+    ("sda1", "sda1", True), ("sda1", "sda", True), ("sda", "sda1", True), ("sda1", "sda2", False),
+    ("sda", "loop0", False), ("loop0", "image", True), ("image", "loop0", True), ("loop0p1", "image", True),
+    ("image", "loop0p1", True), ("loop0", "loop0p1", True), ("loop0", "other", False), ("loop1", "loop1", True),
+    ("loop1", "image", False), ("sdb", "sdb", True), ("sdb", "sda", False),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other", "harms"), DISKS)
+def test_a_disk_and_its_parts_are_one(one: str, other: str, harms: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition and its whole disk, a loop device and the file behind it; of sdb, sysfs knows nothing."""
+    numbers = {
+        "sda": (8, 0), "sda/sda1": (8, 1), "sda/sda2": (8, 2), "loop0": (7, 0), "loop0/loop0p1": (259, 0),
+        "loop1": (7, 1),
+    }  # fmt: skip
+    os.mkdir("block")
+    for name, (major, minor) in numbers.items():
+        os.makedirs(f"devices/{name}")
+        Path("devices", name, "dev").write_text(f"{major}:{minor}\n")
+        if "/" in name:
+            Path("devices", name, "partition").write_text("1\n")
+        os.symlink(f"../devices/{name}", f"block/{major}:{minor}")
+    for name, image in ("loop0", "image"), ("loop1", "gone"):
+        os.mkdir(f"devices/{name}/loop")
+        Path("devices", name, "loop", "backing_file").write_text(f"{os.path.abspath(image)}\n")
+    for name in ("image", "other"):
+        Path(name).touch()
+    known = {os.path.basename(name): disk(number) for name, number in numbers.items()} | {"sdb": disk((8, 16))}
+    real = os.stat
+    monkeypatch.setattr(writing, "_DISKS", "block")
+    monkeypatch.setattr(os, "stat", lambda path, **how: known[path] if path in known else real(path, **how))
+    if harms:
+        with pytest.raises(RefusedError, match="the output is the input"):
+            check_output(other, [one], force=True)
+    else:
+        check_output(other, [one], force=True)
+
+
+def test_a_loop_device_is_the_file_behind_it() -> None:
+    """As the kernel tells it."""
+    Path("input").write_bytes(b"dump".ljust(1 << 20))
+    ran = shutil.which("losetup") and subprocess.run(
+        ["losetup", "-f", "--show", "input"], check=False, capture_output=True, text=True
+    )
+    if not ran or ran.returncode:
+        pytest.skip("this takes root and loop devices")
+    device = ran.stdout.strip()
+    try:
+        for one, other in (("input", device), (device, "input")):
+            with pytest.raises(RefusedError, match="the output is the input"):
+                open_output(other, [one], force=True)
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
+    assert Path("input").read_bytes()[:4] == b"dump"
 
 
 def test_a_link_leads_to_the_file() -> None:
