@@ -219,6 +219,24 @@ def test_a_build_id_is_held_against_the_kernels_notes(scratch: Path) -> None:
     source.close()
 
 
+ONE_KEY = {
+    "a symbol is no address": (rb"SYMBOL\(contig_page_data\)=\w+", rb"SYMBOL(contig_page_data)=0", "is no address"),
+    "phys_base alone": (rb"NUMBER\(phys_base\)=-?\d+", rb"NUMBER(phys_base)=0", "the kernel is at -0x8400000"),
+}
+
+
+@pytest.mark.parametrize(("pattern", "other", "doubt"), ONE_KEY.values(), ids=ONE_KEY)
+def test_a_note_with_one_wrong_key_is_replaced(pattern: bytes, other: bytes, doubt: str, scratch: Path) -> None:
+    """Page tables and sections are found all the same; the source has the text in memory then, which is right."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    right = source.vmcoreinfo or b""
+    source.vmcoreinfo = re.sub(pattern, other, right)
+    assert source.vmcoreinfo != right
+    assert doubt in learn(source).notes[0]
+    assert source.vmcoreinfo.rstrip(b"\0") == right.rstrip(b"\0")
+    source.close()
+
+
 def test_a_banner_is_held_against_the_kernels_name(scratch: Path) -> None:
     """The log of another build, or of another kernel, leads to doubt; a log without a banner does not."""
     source = open_source(str(dump("demo.elf", scratch)))
