@@ -49,6 +49,7 @@ _REGISTERS: Final = {
 _SYSNAME: Final = b"Linux".ljust(65, b"\0")
 _MACHINE_AT: Final = 4 * 65
 _FIELD: Final = 65
+_NAMES: Final = 6 * _FIELD
 
 
 def complete(source: Source) -> None:
@@ -118,14 +119,25 @@ def _by_text(text: bytes) -> str | None:
 
 def _by_name(source: Source) -> str | None:
     """The machine that a kernel in memory says it runs on."""
-    for _, buffer, size in stored_memory(source, "a kernel's name"):
-        at = buffer.find(_SYSNAME, 0, size)
-        while at >= 0:
-            field = bytes(buffer[at + _MACHINE_AT : at + _MACHINE_AT + _FIELD])
-            name = field.split(b"\0")[0].decode("ascii", "replace")
-            if machine_number(name):
+    tail, end = b"", 0
+    for start, buffer, size in stored_memory(source, "a kernel's name"):
+        # A name may lie across two pieces.
+        for text in (tail * (start == end) + buffer[: min(size, _NAMES)], buffer[:size]):
+            name = _name_in(text)
+            if name is not None:
                 return None if name.startswith("i") else name
-            at = buffer.find(_SYSNAME, at + 1, size)
+        tail, end = bytes(buffer[max(0, size - _NAMES) : size]), start + size
+    return None
+
+
+def _name_in(text: bytes | bytearray) -> str | None:
+    at = text.find(_SYSNAME)
+    while at >= 0:
+        field = bytes(text[at + _MACHINE_AT : at + _MACHINE_AT + _FIELD])
+        name = field.split(b"\0")[0].decode("ascii", "replace")
+        if machine_number(name):
+            return name
+        at = text.find(_SYSNAME, at + 1)
     return None
 
 

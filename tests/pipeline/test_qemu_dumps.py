@@ -121,6 +121,14 @@ def test_what_tells_a_machine(by: str, name: str) -> None:
         assert source(Core([Load(0x3000, page)], (notes,), order, 0x1234).build()).machine == name
 
 
+@pytest.mark.parametrize("before", [1, 64, 130, 265, 324, 389])
+def test_a_name_across_two_pieces_of_what_is_searched(before: int) -> None:
+    """Memory is searched 4 MiB at a time; a kernel's name that lies across is found."""
+    names = b"".join(one.ljust(65, b"\0") for one in (b"Linux", b"node", b"6.1.0", b"#1", b"riscv64", b"(none)"))
+    content = (bytes((4 << 20) - before) + names).ljust((4 << 20) + 4096, b"x")
+    assert source(Core([Load(0x3000, content)], (), "little", 0x1234).build()).machine == "riscv64"
+
+
 def test_a_machine_that_nothing_tells(tmp_path: Path) -> None:
     """It stays what it was; so does one of 32 bits."""
     for text in (
