@@ -204,6 +204,8 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
                     count_up(p, DOUBTS)
                 run = members
             if skip:
+                # None of these is a tail: what the head of the block is a compound page of ends here.
+                compound_end = 0 if run else compound_end
                 marked += fill(out, i, run, block)
                 i += run
                 continue
