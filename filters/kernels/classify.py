@@ -204,8 +204,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
                     count_up(p, DOUBTS)
                 run = members
             if skip:
-                # None of these is a tail: what the head of the block is a compound page of ends here.
-                compound_end = 0 if run else compound_end
+                compound_end = 0 if run else compound_end  # none of these is a tail
                 marked += fill(out, i, run, block)
                 i += run
                 continue
@@ -214,8 +213,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         prefetch(page, AHEAD)
         flags = word(page, load64(p, FLAGS), swap)
         next_known = more or i + 1 < count
-        # How many pages that follow are the same.
-        run = 0
+        run = 0  # pages that follow and are the same
         most = 0 if aliases or (block and thorough == 0) else count - i - 1
         if aliases:
             mark = load8(aliases, (load64(p, PHASE) + i * size) >> 12)
