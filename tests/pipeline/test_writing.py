@@ -342,6 +342,20 @@ def test_places_where_nothing_can_be_made() -> None:
     assert names() == ["file"]
 
 
+def test_what_comes_between_the_look_and_the_opening(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file made meanwhile stays as it is, and what took the place of a device is not written to."""
+    Path("there").write_bytes(b"old")
+    monkeypatch.setattr(writing, "_allowed", lambda *_, **__: None)
+    with pytest.raises(FileExistsError):
+        open_output("there", beside=False)
+    null = os.stat("/dev/null")
+    monkeypatch.setattr(writing, "_allowed", lambda *_, **__: null)
+    for place in ("there", "/dev/zero"):
+        with pytest.raises(RefusedError, match="was replaced"):
+            open_output(place)
+    assert Path("there").read_bytes() == b"old"
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_directory_is_called_one(force: bool) -> None:
     """-f would not help, and is not recommended."""
