@@ -130,7 +130,7 @@ def note_place(notes: bytes, byte_order: str, wanted: tuple[bytes, int]) -> tupl
 
 
 def vmcoreinfo_place(notes: bytes, byte_order: str) -> tuple[int, int] | None:
-    """Offset and size in ``notes`` of the first VMCOREINFO text that is not empty; None if there is none."""
+    """Offset and size in ``notes`` of the first VMCOREINFO text that is not empty, or None."""
     return note_place(notes, byte_order, elf.NOTE_VMCOREINFO)
 
 

@@ -112,7 +112,7 @@ class Source(ABC):
         passed_over: Memory that the file stores and that this reader can't take.
         utsname: sysname, nodename, release, version, machine, domainname, if the format's header has them.
         crash_time: Seconds since 1970, if the format's header has it.
-        machine_number: ``e_machine`` of the input's ELF header; 0 when there is none.
+        machine_number: ``e_machine`` of the input's ELF header; 0 without one.
         large_notes: Notes too large to be held in memory: devices' dumps.
     """
 

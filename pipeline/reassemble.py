@@ -128,7 +128,7 @@ class _Join:
         self._place.flush()
 
     def _kept(self, name: str) -> tuple[int, int]:
-        """Where the first file's text is that is copied with its headers; 0 and 0 if there is none."""
+        """Where the first file's text is that is copied with its headers, or 0 and 0."""
         offset, size = self._parts[0].places.get(name, (0, 0))
         inside = self._head.page_size + kdump.SUB_HEADER_SIZE <= offset <= self._head.descriptors - size
         return (offset, size) if inside and name != "eraseinfo" else (0, 0)

@@ -97,7 +97,7 @@ def check_standard_output(inputs: Iterable[str]) -> None:
     except RefusedError as error:
         raise refusal(error, "standard output") from error
     except (OSError, ValueError):
-        return  # it is none that could be written to
+        return  # no file is connected to it
 
 
 def standard_output(inputs: Iterable[str]) -> int:

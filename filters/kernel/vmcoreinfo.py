@@ -81,7 +81,7 @@ class VmcoreInfo:
         return _as_number(self.told(key) or "", only_hex=False)
 
     def told_address(self, key: str) -> int:
-        """The symbol's address that :meth:`told` is; 0 if it is none."""
+        """The address of the symbol, from :meth:`told`; 0 if it is not told."""
         return _as_number(self.told(key) or "", only_hex=True) or 0
 
     def text_number(self, key: str) -> int | None:

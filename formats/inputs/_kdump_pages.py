@@ -82,11 +82,11 @@ class PageMap:
         return found
 
     def next_block(self, block: int, *, stored: bool) -> int:
-        """The first block from ``block`` on of which any page exists, or is ``stored``; -1 if there is none."""
+        """The first block from ``block`` on of which any page exists, or is ``stored``; -1 behind the last."""
         return (self._stored if stored else self._exists).find(1, block)
 
     def last_block(self) -> int:
-        """The last block of which any page exists; -1 if there is none."""
+        """The last block of which any page exists, or -1."""
         return self._exists.rfind(1)
 
     def bits(self, place: int, first_pfn: int, count: int) -> bytearray:

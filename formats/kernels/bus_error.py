@@ -41,7 +41,7 @@ _FAULTS: Final = 0x80
 
 @kernel
 def handle_bus_error(number: int, info: int, context: int) -> int:  # noqa: ARG001 - as the system calls it
-    """A handler for ``sigaction``; for signal 0, which is none, take the table at ``info`` instead.
+    """A handler for ``sigaction``; for signal 0 (no signal), take the table at ``info`` instead.
 
     In a window, all from the page that is not there to the window's end becomes zeros: what is made of them is thrown
     away. Elsewhere the handler from before is put in force: the instruction fails again, and finds that one. A signal

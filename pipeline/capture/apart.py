@@ -24,7 +24,7 @@ _ANSWER = 10.0
 
 
 def answer_of(question: Callable[[], Any], site: Site, watcher: Watcher, board: Board) -> dict[str, Any]:
-    """The ``answer`` to a question about ``site``. Where there is none, ``end`` says why: ``stalled`` or another."""
+    """The ``answer`` to a question about ``site``; without an answer, ``end`` says why: ``stalled`` or another."""
 
     def work(_: Board) -> dict[str, Any]:
         site.enter()

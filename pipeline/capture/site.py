@@ -135,7 +135,7 @@ class Site:
         """
         if self.directory:
             with open_output(f".vmsieve-{os.urandom(4).hex()}", beside=False) as made:
-                # Before all else: whoever is killed then leaves nothing. What was made is synced all the same.
+                # Before all else: a process killed here leaves nothing. What was made is synced all the same.
                 made.drop()
 
     def keep(self, share: float) -> None:

@@ -2,7 +2,7 @@
 
 Each input is one that the tests can write, with some fields changed: sizes, offsets, counts and addresses of headers
 and tables, numbers of VMCOREINFO, types of BTF sections, page table entries. Each command runs in a process of its own.
-A traceback, a signal, an exit status that is none, too much memory or output, or no end: the input is told.
+A traceback, a signal, an unknown exit status, too much memory or output, or no end: the input is told.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def test_memory_that_a_small_file_claims_is_not_written(
 
 
 def test_a_machine_of_zeros_is_believed() -> None:
-    """A GiB with one page that is none."""
+    """A GiB of zeros but for one page."""
     source = open_file(MemoryFile(Vmdump({3: b"p" * PAGE}, 1 << 30).build()))
     assert [(one.start, one.end, one.stored_end) for one in source.ranges()] == [(0, 1 << 30, 1 << 30)]
     assert not source.incomplete
