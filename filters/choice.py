@@ -172,7 +172,8 @@ def _alone(source: Source, kernel: Knowledge) -> Knowledge:
     elif oddity is not None and source.selected is None:
         kernel.doubtful = True
         kernel.notes.append(
-            f"{oddity}: the dump may be of a machine whose crash kernel ran; what is not its own is kept"
+            f"{oddity}: the dump may be of a machine whose crash kernel ran; what is not its own is kept "
+            "(--select kdump: it is that crash kernel; all: leave out nothing)"
         )
     return kernel
 
