@@ -15,6 +15,7 @@ from vmsieve.formats.kernels.descriptors import find_bit
 from vmsieve.formats.kernels.zero import zero_pages
 from vmsieve.formats.os_info import read_bytes
 from vmsieve.formats.outputs._registers import patched, register_pages
+from vmsieve.formats.outputs._unread import MARK
 from vmsieve.formats.records import field, record
 from vmsieve.pipeline.account import StoredBits, Survey, add_piece, survey
 from vmsieve.pipeline.pages import Gatherer, Pages
@@ -257,7 +258,7 @@ class _Check:
                 verdict.equal += result != _EQUAL
             elif result == _FILLER and self._classes[pfn - first] & self._droppable:
                 verdict.filler += 1
-            elif result != _EQUAL and pfn in self._torn and self._equal_within(k, *self._torn[pfn]):
+            elif result != _EQUAL and self._was_not_written(k):
                 verdict.unwritten += 1
             elif result != _EQUAL:
                 self._wrong(pfn, "differs")
@@ -267,10 +268,14 @@ class _Check:
         mine, other = self._both(k)
         return patched(mine, self._registers[int(self._pages.pfns[k])]) == other
 
-    def _equal_within(self, k: int, start: int, end: int) -> bool:
-        """Whether the dump has the bytes ``start .. end`` of page ``k`` of a batch as the source has them."""
+    def _was_not_written(self, k: int) -> bool:
+        """Whether a torn dump ends within page ``k`` of a batch, or has the text for pages that can't be read there."""
         mine, other = self._both(k)
-        return mine[start:end] == other[start:end]
+        start, end = self._torn.get(int(self._pages.pfns[k]), (0, 0))
+        if start < end and mine[start:end] == other[start:end]:
+            return True
+        text = MARK * (self._pages.page_size // len(MARK))
+        return self._dump.page_size is None and self._dump.incomplete and other == text
 
     def _both(self, k: int) -> tuple[memoryview, memoryview]:
         """Page ``k`` of a batch, the source's and the dump's."""

@@ -123,6 +123,8 @@ def test_without_room_for_headers_a_page_is_full_of_words(
     assert found == damaged if where == "flattened" else 0 < len(found) < len(damaged)
     verdict = verified(core, tmp_path / "out", damaged)
     assert (verdict.unreadable, verdict.swallowed, verdict.lost, verdict.different) == (len(damaged), 0, 0, 0)
+    later = verified(core, tmp_path / "out", set())
+    assert (later.different, later.unwritten) == (0, len(found)), "what can be read by now was not written then"
 
 
 def test_zeros_in_place_of_unreadable_pages_are_told(core: Path, damaged: set[int], tmp_path: Path) -> None:
