@@ -1,4 +1,4 @@
-"""Commands on inputs whose fields are damaged, for as long as ``VMSIEVE_FUZZ_SECONDS`` says (2 seconds; CI: 20)."""
+"""Commands on inputs whose fields are damaged, for as long as ``VMSIEVE_FUZZ_SECONDS`` says (2 seconds; CI: 10)."""
 
 from __future__ import annotations
 

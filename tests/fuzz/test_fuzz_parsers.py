@@ -1,4 +1,4 @@
-"""Each parser under random damage, for as long as ``VMSIEVE_FUZZ_SECONDS`` says (2 seconds; CI: 20)."""
+"""Each parser under random damage, for as long as ``VMSIEVE_FUZZ_SECONDS`` says (2 seconds; CI: 10)."""
 
 from __future__ import annotations
 
