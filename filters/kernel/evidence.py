@@ -89,21 +89,22 @@ def _build_id(memory: VirtualMemory, info: VmcoreInfo, told: str) -> str | None:
     order = memory.physical.byte_order
     mark = build_note(b"GNU", 3, bytes(_ID), order)[:-_ID]
     lto = build_note(b"Linux", _LTO, bytes(4), order)[:-4]
-    tail = b""
+    # One buffer for all pieces, and before each the end of the last: fresh memory would cost more than the search.
+    kept, data = 2 * _APART, bytearray(2 * _APART + _STEP)
     for at in range(start, start + _IMAGE_MOST if start else 0, _STEP):
         try:
-            piece = tail + memory.read(at, _STEP)
+            memory.read_into(at, memoryview(data)[kept:])
         except (KernelError, ReadError):
             return None
-        place = piece.find(mark)
-        while 0 <= place < len(piece) - _APART:
-            found = piece[place + len(mark) : place + len(mark) + _ID].hex()
+        place = data.find(mark)
+        while 0 <= place < len(data) - _APART:
+            found = data[place + len(mark) : place + len(mark) + _ID].hex()
             if found == told:
                 return None
-            if lto in piece[max(place - _APART, 0) : place + _APART]:
+            if data.find(lto, max(place - _APART, 0), place + _APART) >= 0:
                 return found
-            place = piece.find(mark, place + 1)
-        tail = piece[-2 * _APART :]
+            place = data.find(mark, place + 1)
+        data[:kept] = data[-kept:]
     return None
 
 
