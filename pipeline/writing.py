@@ -126,7 +126,7 @@ def open_output(
     """Open ``path`` for writing, with care for what is there.
 
     Args:
-        path: A file to be made or replaced, or what is no file: a device, a FIFO, a descriptor's pipe.
+        path: A file to be made or replaced, a device, a FIFO, or a descriptor's pipe.
         inputs: The files that are read; ``-``: standard input.
         force: What exists may be replaced, or written to.
         beside: Also a new file is written beside its place.

@@ -36,7 +36,7 @@ class Site:
         volatile: What is written there is in this machine's memory.
         held: Descriptor of the directory, or of the FIFO that its reader waits for; open as long as the capture lives.
         partial: Where the next dump is written until it is whole: a name in the directory.
-        kept: A dump that a step could not finish: its name, and which part of it is there, 0 to 1; None: there is none.
+        kept: A dump that a step could not finish: its name, and which part of it is there, 0 to 1; or None.
         hangs: The target does not answer: it is not touched any more.
     """
 
