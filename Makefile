@@ -11,10 +11,13 @@ RUN := .venv/bin
 DEV := .venv-dev/bin
 DEMO := .demo
 
-SOURCES := $(shell find pipeline filters formats src/vmsieve/*.py -name '*.py') pyproject.toml hatch_build.py
+SOURCES := $(shell find $(PACKAGE) -name '*.py') pyproject.toml hatch_build.py
 
-KERNELS := $(wildcard formats/kernels/*.py formats/codecs/*.py filters/kernels/*.py filters/rules/*.py)
-LOWER = $(DEV)/python -c 'import pathlib, vmsieve.formats.kernels.lower as lower; lower.$(1)(pathlib.Path("formats/kernels/objects"))'
+PACKAGE := src/vmsieve
+OBJECTS := $(PACKAGE)/formats/compiler/objects
+ROOMS := formats/compiler formats/loops formats/codecs filters/loops filters/rules
+LOOPS := $(wildcard $(ROOMS:%=$(PACKAGE)/%/*.py))
+LOWER = $(DEV)/python -c 'import pathlib, vmsieve.formats.compiler.lowering as lowering; lowering.$(1)(pathlib.Path("$(OBJECTS)"))'
 
 .PHONY: demo test lint types pytest fuzz dev kernels wheel clean
 
@@ -47,13 +50,13 @@ SECONDS_EACH ?= 60
 fuzz: .venv-dev/installed
 	VMSIEVE_FUZZ_SECONDS=$(SECONDS_EACH) $(TESTS) tests/fuzz
 
-dev: .venv-dev/installed formats/kernels/objects/digest
+dev: .venv-dev/installed $(OBJECTS)/digest
 
 kernels: .venv-dev/installed
 	$(call LOWER,build)
 
 # Machine code that is older than its sources: it is built again if they have changed indeed.
-formats/kernels/objects/digest: $(KERNELS) | .venv-dev/installed
+$(OBJECTS)/digest: $(LOOPS) | .venv-dev/installed
 	$(call LOWER,refresh)
 	@touch $@
 
@@ -61,7 +64,7 @@ wheel: .venv-dev/installed
 	$(DEV)/python -m hatchling build -t wheel -d dist
 
 clean:
-	rm -rf .venv .venv-dev $(DEMO) dist build formats/kernels/objects .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-dev $(DEMO) dist build $(OBJECTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A Python without ensurepip (Debian's, without python3-venv) may have virtualenv, or a pip that installs pip.

@@ -10,11 +10,11 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).parent
-OBJECTS = ROOT / "formats" / "kernels" / "objects"
+OBJECTS = ROOT / "src" / "vmsieve" / "formats" / "compiler" / "objects"
 
 
 class KernelsHook(BuildHookInterface[Any]):
-    """Writes ``formats/kernels/objects/<name>.so``, which the wheel takes along."""
+    """Writes ``formats/compiler/objects/<name>.so``, which the wheel takes along."""
 
     PLUGIN_NAME = "custom"
 
@@ -26,15 +26,15 @@ class KernelsHook(BuildHookInterface[Any]):
             print(f"kernels: {path.name}, {path.stat().st_size} bytes")
         for target in lower.TARGETS:
             name = f"{target.name}.so"
-            build_data["force_include"][str(OBJECTS / name)] = f"vmsieve/formats/kernels/objects/{name}"
+            build_data["force_include"][str(OBJECTS / name)] = f"vmsieve/formats/compiler/objects/{name}"
 
 
 def _import_lower() -> Any:
-    """``vmsieve.formats.kernels.lower`` of this source tree, installed or not, with the links of ``src`` or without."""
+    """``vmsieve.formats.compiler.lowering`` of this source tree, installed or not."""
     package = types.ModuleType("vmsieve")
-    package.__path__ = [str(ROOT / "src" / "vmsieve"), str(ROOT)]
+    package.__path__ = [str(ROOT / "src" / "vmsieve")]
     package.__dict__["__version__"] = "0"
     sys.modules["vmsieve"] = package
-    from vmsieve.formats.kernels import lower
+    from vmsieve.formats.compiler import lowering
 
-    return lower
+    return lowering

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Callable
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import Source, open_source
-from vmsieve.pipeline.progress import Silent
-from vmsieve.pipeline.scan import Scan, scan
-from vmsieve.pipeline.watch import Through, Watched
+from vmsieve.pipeline.dump.scan import Scan, scan
+from vmsieve.pipeline.dump.watch import Through, Watched
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

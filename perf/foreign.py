@@ -21,19 +21,19 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from perf.measure import interleave, machine, table, write_json
-from vmsieve.filters.check import Doubts
 from vmsieve.filters.classify import Classifier
-from vmsieve.filters.kernel.memmap import MemMap
-from vmsieve.filters.kernels.classify import classify_pages
 from vmsieve.filters.knowledge import learn
+from vmsieve.filters.linux.memmap import MemMap
+from vmsieve.filters.loops.classify import classify_pages
+from vmsieve.filters.plausibility import Doubts
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.inputs import open_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
     from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 __all__ = ["main"]
 

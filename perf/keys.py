@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.kernel.resolver import MEMORY, SYMBOLS, TYPES
 from vmsieve.filters.knowledge import learn
+from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.plan import EXIT_OK
-from vmsieve.pipeline.progress import Silent
-from vmsieve.pipeline.report import Report
-from vmsieve.pipeline.scan import scan
+from vmsieve.pipeline.dump.plan import EXIT_OK
+from vmsieve.pipeline.dump.report import Report
+from vmsieve.pipeline.dump.scan import scan
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.kernels.zero import zero_pages
-from vmsieve.pipeline.pages import Gatherer, Pages
-from vmsieve.pipeline.progress import Silent
-from vmsieve.pipeline.scan import scan
+from vmsieve.formats.loops.zero import zero_pages
+from vmsieve.pipeline.dump.pages import Gatherer, Pages
+from vmsieve.pipeline.dump.scan import scan
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

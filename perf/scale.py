@@ -40,8 +40,8 @@ from perf.measure import (
 from perf.tiled import make
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.progress import Silent
-from vmsieve.pipeline.scan import scan
+from vmsieve.pipeline.dump.scan import scan
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

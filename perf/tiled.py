@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.histogram import Histogram
-from vmsieve.filters.kernel.zones import free_blocks, free_counters
 from vmsieve.filters.knowledge import Knowledge, learn
+from vmsieve.filters.linux.zones import free_blocks, free_counters
 from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.layouts import elf
-from vmsieve.pipeline.scan import open_classifier
+from vmsieve.pipeline.dump.scan import open_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

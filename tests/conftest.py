@@ -16,8 +16,8 @@ settings.load_profile("untimed")
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Lower the kernels again when their source changed: a stale object would be tested otherwise."""
-    import vmsieve.formats.kernels as kernels
-    from vmsieve.formats.kernels import lower
+    import vmsieve.formats.compiler as kernels
+    from vmsieve.formats.compiler import lowering as lower
 
     objects = Path(kernels.__path__[0]) / "objects"
     if not objects.resolve().is_relative_to(ROOT):

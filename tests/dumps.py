@@ -1,8 +1,7 @@
 """Real dumps that tests may use, wherever they are.
 
-``tests/demo`` has one that is always there. ``VMSIEVE_DUMPS`` names folders with more (separated by ``:``); beside the
-project, ``../shared/dumps`` is looked at too. A dump is ``NAME``, or ``NAME.zst``, with makedumpfile's answers in
-``STEM.answers.json``.
+``tests/demo`` has one that is always there. ``VMSIEVE_DUMPS`` names folders with more (separated by ``:``). A dump is
+``NAME``, or ``NAME.zst``, with makedumpfile's answers in ``STEM.answers.json``.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "vmsieve"
 
 
 def folders() -> list[Path]:
     named = [Path(p) for p in os.environ.get("VMSIEVE_DUMPS", "").split(":") if p]
-    return [p for p in [ROOT / "tests" / "demo", *named, ROOT.parent / "shared" / "dumps"] if p.is_dir()]
+    return [p for p in [ROOT / "tests" / "demo", *named] if p.is_dir()]
 
 
 @cache

@@ -16,17 +16,17 @@ from tests.build.kdump_system import put
 from tests.build.kernel import FakeKernel
 from tests.build.memory_file import MemoryFile, bits, read
 from tests.dumps import ROOT, dump
-from vmsieve.filters.kernel.arch import Arch
+from vmsieve.filters.linux.arch import Arch
 from vmsieve.filters.rules import Rule, RuleOff
 from vmsieve.formats.codecs import Codec
+from vmsieve.formats.compiler import Kernel, bind
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.kernels import Kernel, bind
 from vmsieve.formats.outputs import OutputFormat
-from vmsieve.pipeline.commands import Command
-from vmsieve.pipeline.doctor.checks import CANT_TELL, OK, WARN, Case, Check
-from vmsieve.pipeline.kdump.system import System
-from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.cli.commands import Command
+from vmsieve.pipeline.process.progress import Silent
+from vmsieve.pipeline.services.doctor.checks import CANT_TELL, OK, WARN, Case, Check
+from vmsieve.pipeline.services.system import System
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +35,11 @@ KINDS = {
     "formats/inputs/example.py": ("FORMAT", InputFormat),
     "formats/outputs/example.py": ("FORMAT", OutputFormat),
     "formats/codecs/example.py": ("CODEC", Codec),
-    "filters/kernel/arch/example.py": ("ARCH", Arch),
+    "filters/linux/arch/example.py": ("ARCH", Arch),
     "filters/rules/example.py": ("RULE", Rule),
-    "formats/kernels/example.py": ("sum_words", Kernel),
-    "pipeline/commands/example.py": ("COMMAND", Command),
-    "pipeline/doctor/checks/example.py": ("CHECK", Check),
+    "formats/loops/example.py": ("sum_words", Kernel),
+    "pipeline/cli/commands/example.py": ("COMMAND", Command),
+    "pipeline/services/doctor/checks/example.py": ("CHECK", Check),
 }
 
 
@@ -122,7 +122,7 @@ def test_the_codec_packs_and_unpacks(page: bytes, tmp_path: Path) -> None:
 
 
 def test_the_architecture_translates(tmp_path: Path) -> None:
-    arch = plugin("filters/kernel/arch/example.py", tmp_path)
+    arch = plugin("filters/linux/arch/example.py", tmp_path)
     kernel = FakeKernel()
     translator = arch.open(None, kernel.info())
     assert translator.translate(0x8000000000001234)[0] == 0x1234
@@ -140,7 +140,7 @@ def test_the_rule_tells_its_pages(tmp_path: Path) -> None:
 
 
 def test_the_kernel_sums_on_every_backend(tmp_path: Path) -> None:
-    kernel = plugin("formats/kernels/example.py", tmp_path)
+    kernel = plugin("formats/loops/example.py", tmp_path)
     words = array("Q", [1, 1 << 63, 5])
     backends = ["python", "jit"] if importlib.util.find_spec("numba") else ["python"]
     for backend in backends:
@@ -148,14 +148,14 @@ def test_the_kernel_sums_on_every_backend(tmp_path: Path) -> None:
 
 
 def test_the_command_runs(tmp_path: Path, scratch: Path) -> None:
-    command = plugin("pipeline/commands/example.py", tmp_path)
+    command = plugin("pipeline/cli/commands/example.py", tmp_path)
     with redirect_stdout(io.StringIO()) as said:
         status = command.run(SimpleNamespace(input=str(dump("demo.elf", scratch)), vmcoreinfo=None))
     assert (status, said.getvalue()) == (0, f"{0x6FDA000}\n")
 
 
 def test_the_check_tells(tmp_path: Path) -> None:
-    check = plugin("pipeline/doctor/checks/example.py", tmp_path)
+    check = plugin("pipeline/services/doctor/checks/example.py", tmp_path)
     case = Case(System(str(tmp_path)), None, Silent(), quick=True)
     assert check.run(case).state == CANT_TELL
     for text, state in (("1\n", OK), ("0\n", WARN)):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import vmsieve
-from tests.dumps import ROOT, dump
+from tests.dumps import PACKAGE, ROOT, dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +29,10 @@ MAY_IMPORT = {
 }
 #: Packages from outside, and where they may be imported.
 OUTSIDE = {
-    "numba": ("formats/kernels/compiled.py", "formats/kernels/lower.py"),
-    "llvmlite": ("formats/kernels/compiled.py", "formats/kernels/lower.py"),
-    "tqdm": ("pipeline/progress.py",),
-    "elftools": ("pipeline/vmlinux.py",),
+    "numba": ("formats/compiler/numba_backend.py", "formats/compiler/lowering.py"),
+    "llvmlite": ("formats/compiler/numba_backend.py", "formats/compiler/lowering.py"),
+    "tqdm": ("pipeline/process/progress.py",),
+    "elftools": ("filters/linux/debuginfo/vmlinux.py",),
     "zstandard": ("formats/codecs/", "formats/frames/"),
     "lz4": ("formats/codecs/", "formats/frames/"),
     "isal": ("formats/codecs/", "formats/frames/"),
@@ -50,9 +50,9 @@ KERNEL_LINES = 100
 
 def modules() -> list[Path]:
     """Every Python file that is installed."""
-    found = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    found = [path for room in ROOMS for path in (PACKAGE / room).rglob("*.py")]
     assert len(found) > 60
-    return sorted(found) + sorted((ROOT / "src" / "vmsieve").glob("*.py"))
+    return sorted(found) + sorted(PACKAGE.glob("*.py"))
 
 
 @cache
@@ -61,7 +61,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    return path.relative_to(PACKAGE).as_posix()
 
 
 def imports(node: ast.AST) -> Iterator[tuple[str, ast.stmt]]:
@@ -188,7 +188,7 @@ def kernels_in_tests() -> set[str]:
 
 def test_every_kernel_says_what_it_does_and_is_tested_by_itself() -> None:
     """A kernel has a docstring, and a test that calls it directly, beside a twin in plain Python."""
-    from vmsieve.formats.kernels import lower
+    from vmsieve.formats.compiler import lowering as lower
 
     kernels = lower.find_kernels()
     tested = kernels_in_tests()
@@ -219,7 +219,7 @@ def test_files_and_functions_stay_small() -> None:
 
 CAPTURE = """
 import json, sys
-from vmsieve.pipeline.cli import main
+from vmsieve.pipeline.cli.main import main
 status = main(sys.argv[1:])
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))
 print(json.dumps({"status": status, "peak": peak, "modules": sorted(sys.modules)}))

@@ -1,6 +1,6 @@
 """``python -m vmsieve``: the command line."""
 
-from vmsieve.pipeline.start import run
+from vmsieve.pipeline.cli.start import run
 
 if __name__ == "__main__":
     run()

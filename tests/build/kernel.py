@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from tests.build import notes
 from tests.build.elf_core import Core, Load
-from vmsieve.filters.kernel.arch import find
-from vmsieve.filters.kernel.memory import PhysicalMemory, VirtualMemory
-from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.linux.arch import find
+from vmsieve.filters.linux.memory import PhysicalMemory, VirtualMemory
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import MemoryRange, Source
-from vmsieve.formats.records import field, record
+from vmsieve.formats.slim.records import field, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.kernel.printk import kernel_log
+from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.formats.errors import KernelError
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from tests.build.kernel import PAGE, FakeSource, NoFile, virtual_memory
 from tests.build.notes import ORDERS
-from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 if TYPE_CHECKING:
-    from vmsieve.filters.kernel.memory import VirtualMemory
+    from vmsieve.filters.linux.memory import VirtualMemory
 
 MIB = 1 << 20
 OFFSET = 0xC << 60

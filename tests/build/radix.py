@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from tests.build.kernel import PAGE, FakeSource, NoFile, virtual_memory
-from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import ReadError
 
 if TYPE_CHECKING:
-    from vmsieve.filters.kernel.memory import VirtualMemory
+    from vmsieve.filters.linux.memory import VirtualMemory
 
 END = 1 << 64
 MIB = 1 << 20

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from tests.build.kernel import PAGE, FakeSource, NoFile, virtual_memory
 from tests.build.notes import vmcoreinfo as vmcoreinfo_note
-from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import ReadError
 
 if TYPE_CHECKING:
-    from vmsieve.filters.kernel.memory import VirtualMemory
+    from vmsieve.filters.linux.memory import VirtualMemory
 
 INVALID, LARGE = 0x20, 0x400
 MIB = 1 << 20

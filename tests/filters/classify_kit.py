@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from tests.build.layouts import STRUCT_PAGE, Layout
 from tests.filters.classify_twin import LEVELS
 from vmsieve.filters.classify import Classifier
-from vmsieve.filters.kernel.memmap import MemMap
-from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.kernels import classify as k
+from vmsieve.filters.linux.memmap import MemMap
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.loops import classify as k
 from vmsieve.filters.knowledge import Knowledge, learn
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
 from vmsieve.formats.inputs import Source, open_source
-from vmsieve.formats.kernels import bind
-from vmsieve.pipeline.progress import Silent
-from vmsieve.pipeline.scan import Scan, scan
+from vmsieve.formats.compiler import bind
+from vmsieve.pipeline.process.progress import Silent
+from vmsieve.pipeline.dump.scan import Scan, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

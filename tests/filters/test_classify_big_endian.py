@@ -13,12 +13,12 @@ from tests.build.s390x import FakeS390
 from tests.build.s390x_machine import S390Machine
 from tests.filters.classify_kit import bits, opened, run
 from tests.filters.classify_twin import dropped, everything
-from vmsieve.filters.kernel.printk import kernel_log
+from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.classes import take_census
-from vmsieve.pipeline.progress import Silent
+from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

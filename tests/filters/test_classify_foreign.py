@@ -10,7 +10,7 @@ import pytest
 from tests.build.layouts import LAYOUTS, STRUCT_PAGE
 from tests.filters.classify_kit import classifier, classify, random_pages
 from tests.formats.foreign import MACHINES, Program, shipped
-from vmsieve.filters.kernels import struct_page as k
+from vmsieve.filters.loops import struct_page as k
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,14 +12,14 @@ from tests.build.machine import EVERYTHING, Machine
 from tests.filters.classify_kit import bits, classifier, classify, opened, run
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.plan import EXIT_OK, EXIT_WEAKER
-from vmsieve.pipeline.report import Report
+from vmsieve.pipeline.dump.plan import EXIT_OK, EXIT_WEAKER
+from vmsieve.pipeline.dump.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from vmsieve.pipeline.scan import Scan
+    from vmsieve.pipeline.dump.scan import Scan
 
 #: Keys of features that a kernel may be built without: nothing tells that from a key that is missing.
 OPTIONAL = {

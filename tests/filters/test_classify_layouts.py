@@ -12,7 +12,7 @@ from tests.filters.classify_kit import bitmap, bits, opened, run, struct_pages
 from tests.filters.classify_twin import dropped, everything
 from vmsieve.filters.classify import Classifier
 from vmsieve.filters.histogram import Histogram, dropping, tally
-from vmsieve.filters.kernels.classify import apply_classes
+from vmsieve.filters.loops.classify import apply_classes
 from vmsieve.formats.bitmap import BLOCK, address_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.formats.frame_kit import close_all
+from tests.formats.frames.frame_kit import close_all
 from vmsieve.formats import places
 
 if TYPE_CHECKING:

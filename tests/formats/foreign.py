@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pytest
 
-from vmsieve.formats.kernels import native
+from vmsieve.formats.compiler import native_backend as native
 
 _CODE, _STUB, _SYSTEM, _MEMORY = 0x1000_0000, 0x1800_0000, 0x1C00_0000, 0x2000_0000
 _MOST: Final = 12  # arguments that the stub passes; a callee ignores what it has no parameter for
@@ -173,7 +173,8 @@ def _stub(machine: str, size: int) -> bytes:
     os.environ["NUMBA_OPT"] = "0"
     import llvmlite.binding as ll
 
-    from vmsieve.formats.kernels import link, lower
+    from vmsieve.formats.compiler import linker as link
+    from vmsieve.formats.compiler import lowering as lower
 
     ll.initialize_all_targets()
     ll.initialize_all_asmprinters()

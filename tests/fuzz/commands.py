@@ -201,7 +201,7 @@ class Fuzz:
             said = os.open(self._folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(said, 1)
             os.dup2(said, 2)
-            from vmsieve.pipeline.cli import main
+            from vmsieve.pipeline.cli.main import main
 
             status = main(command)
         except SystemExit as end:

@@ -13,16 +13,16 @@ from tests.build.machine import EVERYTHING, Machine
 from tests.build.notes import vmcoreinfo
 from tests.build.ppc64_machine import PpcMachine
 from tests.build.s390x_machine import S390Machine
-from tests.dumps import dump
+from tests.dumps import ROOT, dump
 from tests.fuzz.damage import VALUES, Patched
-from vmsieve.filters.kernel.kallsyms_search import DIGITS, open_by_tokens
 from vmsieve.filters.knowledge import learn
+from vmsieve.filters.linux.kallsyms_search import DIGITS, open_by_tokens
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import Source, open_file, open_source
 from vmsieve.formats.systems import choose
-from vmsieve.pipeline.classes import take_census
-from vmsieve.pipeline.progress import Silent
-from vmsieve.pipeline.scan import scan
+from vmsieve.pipeline.dump.scan import scan
+from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     import random
@@ -140,7 +140,7 @@ def radix() -> Callable[[random.Random], None]:
     """Page tables, memory sections and struct pages of skeletons of aarch64, riscv64 and loongarch64 kernels."""
     seeds = []
     for name in ("aarch64-6.12-16k-52", "aarch64-6.12-16k-47", "loongarch64-7.2"):
-        packed = (Path(__file__).parents[1] / "zoo" / f"{name}.zst").open("rb")
+        packed = (ROOT / "tests" / "zoo" / f"{name}.zst").open("rb")
         with packed, zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True) as plain:
             data = plain.read()
         seeds.append((data, _filled(data, 4000)))

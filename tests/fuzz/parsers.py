@@ -21,8 +21,8 @@ from tests.build.memory_file import MemoryFile
 from tests.formats.fuzz_kit import SEEDS, notes, use
 from tests.fuzz import kernels
 from tests.fuzz.damage import damaged
-from vmsieve.filters.kernel.printk import kernel_log
-from vmsieve.filters.kernel.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.linux.printk import kernel_log
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import open_file
 from vmsieve.formats.notes import cpus, each_note, vmcoreinfo_place

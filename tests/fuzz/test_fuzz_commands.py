@@ -38,6 +38,6 @@ def test_what_no_command_may_do_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert [seed.path.read_bytes() for seed in fuzz.seeds] == before
     assert fuzz.runs >= 9
     for code in ("raise ValueError", "import os; os.kill(os.getpid(), 9)", "import sys; sys.exit(7)"):
-        monkeypatch.setattr("vmsieve.pipeline.cli.main", lambda _, code=code: exec(code))
+        monkeypatch.setattr("vmsieve.pipeline.cli.main.main", lambda _, code=code: exec(code))
         with pytest.raises(FindingError):
             fuzz.one(0)

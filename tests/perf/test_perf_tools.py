@@ -15,8 +15,8 @@ from perf import ceiling, corruption, foreign, keys, measure, plot, scale, side_
 from tests.dumps import ROOT, dump
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.progress import Silent
-from vmsieve.pipeline.scan import Scan, scan
+from vmsieve.pipeline.dump.scan import Scan, scan
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

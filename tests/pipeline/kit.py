@@ -12,16 +12,16 @@ from tests.filters.classify_twin import dropped, everything
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import MemoryRange, Source, open_source
-from vmsieve.pipeline.dump import dump
-from vmsieve.pipeline.plan import Plan
-from vmsieve.pipeline.progress import Silent
-from vmsieve.pipeline.verify import Verdict, verify
+from vmsieve.pipeline.dump.make import dump
+from vmsieve.pipeline.dump.plan import Plan
+from vmsieve.pipeline.process.progress import Silent
+from vmsieve.pipeline.inspect.verify import Verdict, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from vmsieve.pipeline.report import Report
+    from vmsieve.pipeline.dump.report import Report
 
 MAX_PFN = 0x10800
 

@@ -1,0 +1,221 @@
+"""aarch64: page tables of 2 to 5 levels for pages of 4, 16 and 64 KiB, and two parts mapped by arithmetic.
+
+Tables: Arm Architecture Reference Manual, "The AArch64 Virtual Memory System Architecture", VMSAv8-64 descriptors;
+``arch/arm64/include/asm/pgtable-hwdef.h``. Addresses: ``arch/arm64/include/asm/memory.h`` and
+Documentation/arch/arm64/memory.rst. What it exports: ``arch/arm64/kernel/vmcore_info.c`` (before v6.9 crash_core.c).
+
+Arithmetic are the kernel image (``kimage_voffset``) and the linear map (``PHYS_OFFSET``). Where the linear map begins
+has changed: Linux commit 14c127c957c1 ("arm64: mm: Flip kernel VA space"), v5.4, and f4693c2716b3 ("arm64: mm: extend
+linear region for 52-bit VA configurations"), v5.11. The page tables tell which it is: they map it too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.linux.arch import Arch
+from vmsieve.filters.linux.tables import (
+    MEMORY,
+    NONSENSE,
+    NOTHING,
+    TABLE,
+    Linear,
+    RadixTables,
+    RadixTranslator,
+    find_linear,
+    levels_of,
+)
+from vmsieve.formats.errors import KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.filters.linux.arch import Translator
+    from vmsieve.filters.linux.memory import PhysicalMemory
+    from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+
+__all__ = ["ARCH", "Arm64Tables"]
+
+_WORD: Final = (1 << 64) - 1
+_VALID: Final = 1
+_TABLE: Final = 2  # at level 0: a page; above: a table, else a block
+_PAGE_SHIFTS: Final = (12, 14, 16)
+_VA_BITS: Final = range(36, 53)
+#: A pointer's highest bit that neither tags (KASAN, MTE) nor authentication codes change: set in the kernel's.
+_KERNEL_BIT: Final = 1 << 55
+_TOP_BYTE: Final = 0xFF << 56
+#: Mappings of the dump's headers that are tried; a dump has a handful.
+_HEADERS: Final = 64
+
+
+class Arm64Tables(RadixTables):
+    """Page tables. Args as :class:`RadixTables`."""
+
+    def __init__(
+        self, memory: PhysicalMemory, root: int, page_shift: int, va_bits: int, root_bits: int | None = None
+    ) -> None:
+        super().__init__(memory, root, page_shift, va_bits, root_bits)
+        # Physical addresses of 52 bits (LPA) in pages of 64 KiB: their highest bits are where others have the lowest,
+        # and zero in other kernels. In smaller pages (LPA2) they are where the shareability is, and only if virtual
+        # addresses have 52 bits too: Kconfig's ARM64_PA_BITS_52 needs pages of 64 KiB or ARM64_VA_BITS_52, and a
+        # processor without LPA2 has but 48 bits of both.
+        self._lpa2 = page_shift < 16 and va_bits > 48
+        self._low = (1 << (50 if self._lpa2 else 48)) - (1 << page_shift)
+
+    def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:  # noqa: ARG002
+        """See :class:`RadixTables`. Blocks: at the two levels above pages."""
+        if not entry & _VALID:
+            return NOTHING, 0
+        paddr = entry & self._low
+        if self._lpa2:
+            paddr |= (entry & 0x300) << 42
+        elif self.page_shift == 16:
+            paddr |= (entry & 0xF000) << 36
+        if entry & _TABLE:
+            return TABLE if level else MEMORY, paddr
+        return MEMORY if level in (1, 2) else NONSENSE, paddr
+
+
+class Arm64Translator(RadixTranslator):
+    """Pointers of any tag.
+
+    Args:
+        tables: The page tables.
+        linear: The linear map.
+        signs: Bits that authentication codes take in pointers (KERNELPACMASK).
+        phys_base: See :class:`Translator`; makedumpfile and crash mean PHYS_OFFSET by it.
+    """
+
+    def __init__(self, tables: Arm64Tables, linear: Linear | None, signs: int, phys_base: int) -> None:
+        super().__init__(tables, linear, phys_base)
+        self._ones = _TOP_BYTE | signs
+
+    def is_kernel(self, vaddr: int) -> bool:
+        """See :class:`Translator`: with any tag in the top byte."""
+        return 0 <= vaddr <= _WORD and super().is_kernel(vaddr | _TOP_BYTE)
+
+    def translate(self, vaddr: int) -> tuple[int, int]:
+        """See :class:`Translator`; tags and authentication codes are no address."""
+        return super().translate(vaddr | self._ones if vaddr & _KERNEL_BIT else vaddr)
+
+
+def _page_shift(memory: PhysicalMemory, info: VmcoreInfo) -> int:
+    size = info.page_size or memory.source.page_size or 4096
+    shift = size.bit_length() - 1
+    if shift not in _PAGE_SHIFTS:
+        raise KernelError("not a page size of this machine", expected="4, 16 or 64 KiB", found=size)
+    return shift
+
+
+def _va_bits(info: VmcoreInfo) -> Iterator[tuple[int, int, str]]:
+    """Bits of a virtual address, as they are and as they were planned, that the kernel may have; and from which keys.
+
+    A kernel for 52 bits runs with 48 or 47 on a processor that has no more. The true number is TCR_EL1_T1SZ, since
+    v5.9: Linux commit bbdbc11804ff ("arm64/crash_core: Export TCR_EL1.T1SZ in vmcoreinfo").
+    """
+    planned, idle = info.number("VA_BITS"), info.number("TCR_EL1_T1SZ")
+    if planned not in _VA_BITS:
+        planned = None
+    if idle is not None and 64 - idle in _VA_BITS:
+        key = "NUMBER(TCR_EL1_T1SZ)" + (", NUMBER(VA_BITS)" if planned else "")
+        yield 64 - idle, max(planned or 0, 64 - idle), key
+    # 47 bits: 16 KiB pages without LPA2. A root table of v5.0 to v5.3 may be made for users' 52 bits.
+    for bits in dict.fromkeys((planned or 48, 48, 47)):
+        yield bits, planned or bits, "NUMBER(VA_BITS)" if planned else "the default"
+        yield bits, 52, "NUMBER(VA_BITS)" if planned else "the default"
+
+
+def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> dict[int, str]:
+    """What may have to be taken from addresses of the kernel image to get physical ones, and where each is from."""
+    found = {}
+    number = info.number_unsigned("kimage_voffset")
+    if number is not None:
+        found[number] = "NUMBER(kimage_voffset)"
+    for piece in memory.source.virtual[:_HEADERS]:
+        if piece.vaddr <= root < piece.vaddr + piece.size:
+            found.setdefault(piece.vaddr - piece.paddr & _WORD, "the dump's headers")
+    return found
+
+
+def _find_tables(memory: PhysicalMemory, info: VmcoreInfo, shift: int) -> tuple[Arm64Tables, int, int, list[str]]:
+    """The tables that map themselves to where they are; their place, the planned bits, and notes.
+
+    Raises:
+        KernelError: There are none.
+    """
+    root = info.need("SYMBOL", "swapper_pg_dir")
+    for offset, origin in _image_offsets(memory, info, root).items():
+        paddr = root - offset & _WORD
+        for bits, planned, key in _va_bits(info):
+            # A table with as many levels as planned is indexed as planned; one with fewer is not.
+            same = levels_of(bits, shift) == levels_of(planned, shift)
+            tables = Arm64Tables(memory, paddr, shift, bits, planned if same else None)
+            if not tables.maps(root, paddr):
+                continue
+            return tables, paddr, planned, [
+                f"page tables of {tables.levels} levels for {bits} bits of address ({key}) and pages of"
+                f" {1 << shift - 10} KiB at physical address {paddr:#x}, from SYMBOL(swapper_pg_dir) and {origin}"
+            ]  # fmt: skip
+    raise KernelError(
+        "the page tables are not where VMCOREINFO and the dump's headers say",
+        expected="page tables that map themselves",
+        found=root,
+    )
+
+
+def _places(tables: Arm64Tables, planned: int) -> Iterator[tuple[int, int]]:
+    """Where the linear map may be: the lower half of the address space since v5.4, the upper half before."""
+    actual = ((1 << 64) - tables.start).bit_length() - 1
+    # The lower half of as many bits as such a kernel has at the least (VA_BITS_MIN).
+    end = (1 << 64) - (1 << min(planned, 47 if tables.page_shift == 14 and planned > 48 else 48) - 1)
+    for bits in dict.fromkeys((planned, actual, actual - 1, 48, 47)):
+        yield (1 << 64) - (1 << bits), 1 << 64 if bits < actual else end
+
+
+def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
+    """Find the page tables, and by them the linear map."""
+    shift = _page_shift(memory, info)
+    tables, known, planned, notes = _find_tables(memory, info, shift)
+    phys_offset = info.number_unsigned("PHYS_OFFSET")
+    linear = None
+    if phys_offset is not None:
+        linear = find_linear(tables, _places(tables, planned), phys_offset, known, memory.source.end())
+    signs = (info.number_unsigned("KERNELPACMASK") or 0) & tables.start
+    signed = (phys_offset or 0) - (1 << 64 if (phys_offset or 0) >> 63 else 0)
+    translator = Arm64Translator(tables, linear, signs, signed)
+    translator.flat_first_pfn = signed >> shift
+    if linear:
+        notes.append(f"the linear map at {linear.start:#x}, by NUMBER(PHYS_OFFSET)")
+    else:
+        notes.append("the linear map by page tables alone: they do not bear NUMBER(PHYS_OFFSET) out")
+    if signs:
+        notes.append(f"NUMBER(KERNELPACMASK) {signs:#x} is left out of addresses")
+    translator.notes = notes
+    return translator
+
+
+def _section_size_bits(info: VmcoreInfo) -> int:
+    """arch/arm64/include/asm/sparsemem.h: 30 before v5.12.
+
+    Linux commit f0b13ee23241 ("arm64/sparsemem: reduce SECTION_SIZE_BITS"); exported since v5.13.
+    """
+    if info.version >= (5, 12):
+        return 29 if info.page_size == 1 << 16 else 27
+    return 30
+
+
+def _max_physmem_bits(info: VmcoreInfo) -> int:
+    """48, or 52 since v4.16 if so configured; exported since v5.9. The number of section roots tells."""
+    size, roots = info.size("mem_section"), info.length("mem_section")
+    if size and roots and roots * ((info.page_size or 4096) // size) >= 1 << 52 - _section_size_bits(info):
+        return 52
+    return 48
+
+
+ARCH: Final = Arch(
+    name="aarch64",
+    aliases=("arm64",),
+    section_size_bits=_section_size_bits,
+    max_physmem_bits=_max_physmem_bits,
+    open=_open,
+)

@@ -1,0 +1,141 @@
+"""riscv64: page tables of 3 to 5 levels (Sv39, Sv48, Sv57), and the linear map by arithmetic.
+
+Tables: The RISC-V Instruction Set Manual, volume II, "Supervisor-Level ISA"; ``arch/riscv/include/asm/pgtable-64.h``.
+Addresses: ``arch/riscv/include/asm/page.h`` and Documentation/arch/riscv/vm-layout.rst. What it exports:
+``arch/riscv/kernel/vmcore_info.c`` (before v6.9 crash_core.c).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.linux.arch import Arch
+from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, RadixTranslator, find_linear
+from vmsieve.formats.errors import KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.filters.linux.arch import Translator
+    from vmsieve.filters.linux.memory import PhysicalMemory
+    from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+
+__all__ = ["ARCH", "RiscvTables"]
+
+_WORD: Final = (1 << 64) - 1
+_SHIFT: Final = 12
+#: Bits of a virtual address: of satp's modes Sv39, Sv48 and Sv57.
+_VA_BITS: Final = (39, 48, 57)
+_VALID: Final = 1
+_READ: Final = 2
+_WRITE: Final = 4
+_LEAF: Final = 0xE  # readable, writable or executable
+_FRAME_SHIFT: Final = 10
+_FRAME: Final = (1 << 44) - 1
+#: Svnapot: sixteen entries for 64 KiB are alike; the frame's low four bits are 8 and no address.
+_NAPOT: Final = 1 << 63
+#: KERNEL_LINK_ADDR since v5.13: Linux commit 2bfc6cd81bd1 ("riscv: Move kernel mapping outside of linear mapping").
+_LINK_ADDRESS: Final = (1 << 64) - (2 << 30)
+#: Where a kernel lies in memory of which it does not say where: after 2 MiB of firmware.
+_FIRMWARE: Final = 2 << 20
+#: Mappings of the dump's headers that are tried; a dump has a handful.
+_HEADERS: Final = 64
+
+
+class RiscvTables(RadixTables):
+    """Page tables. Args as :class:`RadixTables`."""
+
+    def __init__(self, memory: PhysicalMemory, root: int, va_bits: int) -> None:
+        super().__init__(memory, root, _SHIFT, va_bits)
+        # The highest of the bits is the sign; users have the other half.
+        self.start = (1 << 64) - (1 << va_bits - 1)
+
+    def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:
+        """See :class:`RadixTables`."""
+        if not entry & _VALID:
+            return NOTHING, 0
+        frame = entry >> _FRAME_SHIFT & _FRAME
+        if not entry & _LEAF:
+            return TABLE if level else NONSENSE, frame << _SHIFT
+        if entry & (_READ | _WRITE) == _WRITE:
+            return NONSENSE, 0
+        if entry & _NAPOT and not level and frame & 15 == 8:
+            frame = frame & ~15 | index & 15
+        return MEMORY, frame << _SHIFT
+
+
+def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> Iterator[tuple[int, str]]:
+    """What may have to be taken from addresses of the kernel image to get physical ones, and where each is from."""
+    number = info.number_unsigned("va_kernel_pa_offset")
+    if number is not None:
+        yield number, "NUMBER(va_kernel_pa_offset)"
+    for piece in memory.source.virtual[:_HEADERS]:
+        if piece.vaddr <= root < piece.vaddr + piece.size:
+            yield piece.vaddr - piece.paddr, "the dump's headers"
+    base = info.number_unsigned("phys_ram_base")
+    if base is not None:
+        link = info.number_unsigned("KERNEL_LINK_ADDR") or _LINK_ADDRESS
+        start = link + ((info.kernel_offset or 0) & _WORD)
+        for inside in (0, _FIRMWARE):
+            yield start - base - inside & _WORD, "NUMBER(phys_ram_base)"
+
+
+def _find_tables(memory: PhysicalMemory, info: VmcoreInfo) -> tuple[RiscvTables, int, list[str]]:
+    """The tables that map themselves to where they are; their place, and notes.
+
+    Raises:
+        KernelError: There are none.
+    """
+    root = info.need("SYMBOL", "swapper_pg_dir")
+    told = info.number("VA_BITS")
+    for offset, origin in _image_offsets(memory, info, root):
+        paddr = root - offset & _WORD
+        for bits in (told,) if told in _VA_BITS else _VA_BITS:
+            tables = RiscvTables(memory, paddr, bits)
+            if tables.maps(root, paddr):
+                key = "NUMBER(VA_BITS)" if told in _VA_BITS else "as found"
+                return tables, paddr, [
+                    f"page tables of {tables.levels} levels, Sv{bits} ({key}), at physical address {paddr:#x},"
+                    f" from SYMBOL(swapper_pg_dir) and {origin}"
+                ]  # fmt: skip
+    raise KernelError(
+        "the page tables are not where VMCOREINFO and the dump's headers say",
+        expected="page tables that map themselves",
+        found=root,
+    )
+
+
+def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
+    """Find the page tables, and by them the linear map."""
+    tables, known, notes = _find_tables(memory, info)
+    base, start = info.number_unsigned("phys_ram_base"), info.number_unsigned("PAGE_OFFSET")
+    linear = None
+    if base is not None and start is not None and start >= tables.start:
+        # Half of the kernel's address space is for it (KERN_VIRT_SIZE).
+        size = (1 << 64) - tables.start >> 1
+        linear = find_linear(tables, [(start, min(start + size, 1 << 64))], base, known, memory.source.end())
+    translator = RadixTranslator(tables, linear, base)
+    translator.flat_first_pfn = (base or 0) >> _SHIFT
+    if linear:
+        notes.append(f"the linear map at {linear.start:#x}, by NUMBER(PAGE_OFFSET) and NUMBER(phys_ram_base)")
+    else:
+        notes.append("the linear map by page tables alone: they do not bear NUMBER(phys_ram_base) out")
+    translator.notes = notes
+    return translator
+
+
+def _section_size_bits(_: VmcoreInfo) -> int:
+    return 27
+
+
+def _max_physmem_bits(_: VmcoreInfo) -> int:
+    return 56
+
+
+ARCH: Final = Arch(
+    name="riscv64",
+    aliases=("riscv",),
+    section_size_bits=_section_size_bits,
+    max_physmem_bits=_max_physmem_bits,
+    open=_open,
+)

@@ -1,0 +1,239 @@
+"""x86_64: page tables of 4 or 5 levels, and the kernel's own map.
+
+Tables: Intel SDM volume 3, 4.5 "4-level paging and 5-level paging"; the kernel's address layout:
+Documentation/arch/x86/x86_64/mm.rst; what it exports: arch/x86/kernel/vmcore_info_64.c (before v6.9
+machine_kexec_64.c).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.linux.arch import Arch, Translator
+from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.notes import each_note
+from vmsieve.formats.slim.remembered import remembered
+
+if TYPE_CHECKING:
+    from vmsieve.filters.linux.memory import PhysicalMemory
+    from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+
+__all__ = ["ARCH", "KERNEL_MAP", "X86Tables"]
+
+#: __START_KERNEL_map, arch/x86/include/asm/page_64_types.h.
+KERNEL_MAP: Final = 0xFFFFFFFF80000000
+#: KERNEL_IMAGE_SIZE with KASLR, same header: the window the kernel image lies in. Modules follow.
+_IMAGE_SIZE: Final = 1 << 30
+
+_PRESENT: Final = 1
+_LARGE: Final = 1 << 7
+#: Bits 12 to 51 of an entry are an address.
+_ADDRESS: Final = (1 << 52) - (1 << 12)
+_WORD: Final = (1 << 64) - 1
+#: Mappings of the dump's headers that are tried; a dump has a handful.
+_HEADERS: Final = 64
+
+#: Notes that are looked at for registers; where QEMU's have control registers; CR4's bit for five levels of tables; and
+#: how large an image is at most.
+_NOTES: Final = 32
+_CONTROL: Final = 8 + 18 * 8 + 10 * 24
+_LA57: Final = 1 << 12
+_SPAN_MOST: Final = 128 << 20
+
+#: Symbols of the root table, newest first; all name one table (arch/x86/kernel/head_64.S). init_level4_pgt was renamed
+#: in v4.13.
+_ROOTS: Final = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
+
+
+class X86Tables:
+    """Walks page tables.
+
+    Args:
+        memory: Where they are.
+        root: Physical address of the top table.
+        levels: 4 or 5.
+        ignored: Address bits of an entry that are no address: the memory encryption bit (sme_mask).
+    """
+
+    def __init__(self, memory: PhysicalMemory, root: int, levels: int, ignored: int = 0) -> None:
+        self._memory = memory
+        self._root = root
+        self._levels = levels
+        self._mask = _ADDRESS & ~ignored
+        #: The lowest address of the kernel's half of the address space.
+        self.upper_half = (1 << 64) - (1 << levels * 9 + 11)
+        # Walks of neighbours, such as of struct pages, differ in the last level only.
+        self._directory = remembered(self._walk, 256)
+
+    def translate(self, vaddr: int) -> tuple[int, int]:
+        """See :meth:`Translator.translate`."""
+        if not (self.upper_half <= vaddr < 1 << 64 or 0 <= vaddr < (1 << 64) - self.upper_half):
+            raise KernelError("not a canonical address", offset=vaddr)
+        large, paddr = self._directory(vaddr >> 21)
+        if large:
+            at = vaddr & 0x1FFFFF
+            return paddr + at, 0x200000 - at
+        entry = self._entry(paddr, vaddr, 12)
+        at = vaddr & 0xFFF
+        return (entry & self._mask) + at, 0x1000 - at
+
+    def _walk(self, block: int) -> tuple[bool, int]:
+        """For the 2 MiB of virtual memory number ``block``: mapped in one piece, and the address of it or its table."""
+        vaddr = block << 21
+        table = self._root
+        for level in range(self._levels - 1, 0, -1):
+            shift = 12 + level * 9
+            entry = self._entry(table, vaddr, shift)
+            table = entry & self._mask
+            # A large page: 1 GiB or 2 MiB. Above, the bit is reserved and the entry is damaged.
+            if entry & _LARGE:
+                if level > 2:
+                    raise KernelError("a page table entry makes no sense", offset=vaddr, found=entry)
+                size = 1 << shift
+                return True, (table & ~(size - 1)) + (vaddr & (size - 1))
+        return False, table
+
+    def _entry(self, table: int, vaddr: int, shift: int) -> int:
+        entry = self._memory.u64(table + (vaddr >> shift & 511) * 8)
+        if not entry & _PRESENT:
+            raise KernelError("no memory behind a virtual address", offset=vaddr)
+        return entry
+
+
+class X86Translator(Translator):
+    """The kernel's own map by arithmetic, everything else by its page tables."""
+
+    def __init__(self, tables: X86Tables, phys_base: int, image_size: int, page_offset: int | None) -> None:
+        super().__init__(phys_base=phys_base, page_offset=page_offset)
+        self._tables = tables
+        self._image_end = KERNEL_MAP + image_size
+        self._to_physical = phys_base - KERNEL_MAP
+
+    def is_kernel(self, vaddr: int) -> bool:
+        """See :class:`Translator`: the canonical upper half."""
+        return self._tables.upper_half <= vaddr < 1 << 64
+
+    def translate(self, vaddr: int) -> tuple[int, int]:
+        """See :class:`Translator`."""
+        if KERNEL_MAP <= vaddr < self._image_end:
+            paddr = vaddr + self._to_physical
+            if paddr < 0:
+                raise KernelError("an address of the kernel image is not in memory", offset=vaddr)
+            return paddr, self._image_end - vaddr
+        return self._tables.translate(vaddr)
+
+
+def _levels(info: VmcoreInfo) -> int:
+    return 5 if info.number("pgtable_l5_enabled") else 4
+
+
+def _section_size_bits(_: VmcoreInfo) -> int:
+    return 27
+
+
+def _max_physmem_bits(info: VmcoreInfo) -> int:
+    """arch/x86/include/asm/sparsemem.h through the years."""
+    if _levels(info) == 5:
+        return 52
+    if info.version >= (2, 6, 31) or info.version == (0, 0, 0):
+        return 46
+    return 44 if info.version >= (2, 6, 26) else 40
+
+
+def _candidates(memory: PhysicalMemory, info: VmcoreInfo) -> dict[int, str]:
+    """Values that phys_base may have, most trusted first, and where each is from."""
+    found = {}
+    number = info.number("phys_base")
+    if number is not None:
+        # A signed number: a kernel may lie below where its map begins.
+        found[number - (1 << 64) if number >= 1 << 63 else number] = "NUMBER(phys_base)"
+    for piece in memory.source.virtual[:_HEADERS]:
+        if piece.vaddr >= KERNEL_MAP:
+            found.setdefault(piece.paddr - (piece.vaddr - KERNEL_MAP), "the dump's headers")
+    found.setdefault(0, "its default")
+    return found
+
+
+def _page_offset(memory: PhysicalMemory) -> int | None:
+    """From the headers: the last mapping that is not the kernel's own; v4.19's /proc/kcore has others before it."""
+    starts = [piece.vaddr - piece.paddr for piece in memory.source.virtual if 1 << 63 <= piece.vaddr < KERNEL_MAP]
+    return starts[-1] if starts and starts[-1] >= 1 << 63 else None
+
+
+def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
+    """Find the page tables and make sure that they are: they map themselves to where they are."""
+    name, root = next(((name, at) for name in _ROOTS for at in [info.symbol(name)] if at), (None, 0))
+    if name is None:
+        raise KernelError("VMCOREINFO does not tell where the page tables are", expected="SYMBOL(init_top_pgt)")
+    ignored = (info.number_unsigned("sme_mask") or 0) & _ADDRESS
+    levels = _levels(info)
+    for phys_base, origin in _candidates(memory, info).items():
+        paddr = (root - KERNEL_MAP + phys_base) & _WORD
+        tables = X86Tables(memory, paddr, levels, ignored)
+        try:
+            if tables.translate(root)[0] != paddr:
+                continue
+        except (KernelError, ReadError):
+            continue
+        size = info.number("KERNEL_IMAGE_SIZE") or _IMAGE_SIZE
+        translator = X86Translator(tables, phys_base, min(max(size, 0), _IMAGE_SIZE), _page_offset(memory))
+        translator.notes = [
+            f"page tables of {levels} levels at physical address {paddr:#x}, from SYMBOL({name})",
+            f"phys_base {phys_base:#x} from {origin}",
+        ]
+        if ignored:
+            translator.notes.append(f"NUMBER(sme_mask) {ignored:#x} is left out of page table entries")
+        return translator
+    raise KernelError(
+        "the page tables are not where VMCOREINFO and the dump's headers say",
+        expected="page tables that map themselves",
+        found=root,
+    )
+
+
+def _virtual(memory: PhysicalMemory, roots: dict[str, int], text: int) -> int | None:
+    """The tables map the kernel's image, themselves with it, in pieces of 2 MiB as a rule."""
+    for root in (roots[name] for name in _ROOTS if name in roots):
+        for levels in (4, 5):
+            tables = X86Tables(memory, root, levels)
+            for vaddr in range(KERNEL_MAP, KERNEL_MAP + _IMAGE_SIZE, 2 << 20):
+                try:
+                    shift = vaddr - tables.translate(vaddr)[0]
+                    if tables.translate(root + shift)[0] == root and tables.translate(text + shift)[0] == text:
+                        return shift
+                except (KernelError, ReadError):
+                    continue
+    return None
+
+
+def _image(memory: PhysicalMemory) -> tuple[int, int] | None:
+    """By the page tables that a processor used: QEMU's notes have CR3 (``struct QEMUCPUState``, arch_dump.c)."""
+    order = memory.byte_order
+    for _, note in zip(range(_NOTES), each_note(memory.source.notes, order)):
+        if note.name != b"QEMU" or note.size < _CONTROL + 5 * 8:
+            continue
+        _, _, _, cr3, cr4 = struct.unpack_from("<5Q", memory.source.notes, note.offset + _CONTROL)
+        # With KPTI, users' tables lie behind the kernel's and map little of it.
+        for root in dict.fromkeys((cr3 & _ADDRESS & ~0x1000, cr3 & _ADDRESS)):
+            tables = X86Tables(memory, root, 5 if cr4 & _LA57 else 4)
+            found = []
+            for vaddr in range(KERNEL_MAP, KERNEL_MAP + _IMAGE_SIZE, 2 << 20):
+                with suppress(KernelError, ReadError):
+                    found.append(tables.translate(vaddr)[0])
+            if len(found) > 1 and max(found) - min(found) < _SPAN_MOST:
+                return min(found), max(found) + (2 << 20)
+    return None
+
+
+ARCH: Final = Arch(
+    name="x86_64",
+    aliases=("amd64", "x86-64"),
+    section_size_bits=_section_size_bits,
+    max_physmem_bits=_max_physmem_bits,
+    open=_open,
+    roots=_ROOTS,
+    virtual=_virtual,
+    image=_image,
+)

@@ -1,0 +1,212 @@
+"""Is the loaded crash kernel as it was when it was loaded? What its purgatory would find out, found out beforehand.
+
+Between the crashed kernel and the crash kernel runs a small program, the purgatory. It goes by a table of the regions
+that were loaded, takes the SHA-256 digest of them all, one after another in the table's order, and compares it with
+the one taken when they were loaded. If they differ, the crash kernel is not started. Table and digest lie in the
+memory reserved for the crash kernel, within the purgatory, which is no region itself; the kernel names neither place.
+
+Sources: ``struct kexec_sha_region``, include/linux/purgatory.h (before v4.20 arch/x86/include/asm/purgatory.h), written
+by ``kexec_calculate_store_digests``, kernel/kexec_file.c; ``struct sha256_region`` of kexec-tools, which
+``kexec_load`` uses. Both are 16 pairs of 64-bit numbers, start (physical) and length, in the machine's byte order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import TYPE_CHECKING, Callable, Final
+
+from vmsieve.filters.linux.arch import find
+from vmsieve.filters.linux.kallsyms import find_symbols
+from vmsieve.filters.linux.memory import PhysicalMemory, VirtualMemory
+from vmsieve.filters.linux.physical import left_out, stretches
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.loops.purgatory import SLOTS, TABLE_SIZE, find_tables
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
+from vmsieve.formats.os_info import read_os_info
+from vmsieve.formats.slim.records import record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["TABLES_MOST", "Check", "Region", "Table", "check_table", "reserved", "search"]
+
+#: Most tables that are looked at; there is one, and a few that earlier crash kernels left behind.
+TABLES_MOST: Final = 16
+#: Tables that one window of memory may seem to have.
+_ROOM: Final = 256
+#: Where the digest is, counted from the table: kexec-tools and s390x; the purgatory of the x86 kernel; else near it.
+_DIGEST_AT: Final = (-32, TABLE_SIZE)
+_NEAR: Final = 4096
+_PIECE: Final = 1 << 20
+
+
+@record(frozen=True)
+class Region:
+    """Physical memory ``start <= paddr < end``."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+
+@record(frozen=True)
+class Table:
+    """What looks like a table of regions: physical address, and the regions in its order."""
+
+    address: int
+    regions: tuple[Region, ...]
+
+
+@record(frozen=True)
+class Check:
+    """What came of a table.
+
+    Attributes:
+        table: The table.
+        digest: SHA-256 of its regions; empty if they can't be read.
+        digest_at: Physical address where the same digest is stored; None if it is not.
+        problem: Why nothing can be said, or None.
+    """
+
+    table: Table
+    digest: bytes = b""
+    digest_at: int | None = None
+    problem: str | None = None
+
+    @property
+    def intact(self) -> bool:
+        """The regions are what they were."""
+        return self.digest_at is not None
+
+
+def reserved(source: Source) -> tuple[tuple[Region, ...], str]:
+    """The memory that the kernel in ``source`` reserved for a crash kernel, as far as it tells, and what told it.
+
+    Kernels have it in a variable, ``crashk_res`` (kernel/crash_reserve.c, before v6.9 kernel/crash_core.c or
+    kexec_core.c), and what is loaded in another, ``kexec_crash_image`` (kernel/kexec_core.c). Those of s390x tell it in
+    os_info too (arch/s390/kernel/os_info.c).
+
+    Raises:
+        KernelError: The dump tells that there is no such memory, or nothing loaded into it.
+    """
+    start, end, teller = _told_by_variables(source) or _told_by_os_info(source) or (0, 0, "")
+    return ((Region(start, end),) if 0 <= start < end <= source.end() else ()), teller
+
+
+def _told_by_os_info(source: Source) -> tuple[int, int, str] | None:
+    info = read_os_info(source) if source.machine == "s390x" else None
+    if info is None or info.problem is not None:
+        return None
+    start, size = info.crashkernel
+    if size == 0:
+        raise KernelError("no memory was reserved for a crash kernel")
+    return start, start + size, "os_info"
+
+
+def _told_by_variables(source: Source) -> tuple[int, int, str] | None:
+    try:
+        memory, symbols = _symbols(source)
+        resource = symbols["crashk_res"]
+        # struct resource, include/linux/ioport.h: first and last address.
+        start, end = memory.u64(resource), memory.u64(resource + 8) + 1
+        image = memory.u64(symbols["kexec_crash_image"])
+    except (VmsieveError, KeyError):
+        return None
+    if end <= start + 1:
+        raise KernelError("no memory was reserved for a crash kernel")
+    if image == 0:
+        raise KernelError("no crash kernel was loaded")
+    return start, end, "the kernel's crashk_res"
+
+
+def _symbols(source: Source) -> tuple[VirtualMemory, dict[str, int]]:
+    info = VmcoreInfo.parse(source.vmcoreinfo or b"")
+    physical = PhysicalMemory(source)
+    memory = VirtualMemory(physical, find(source.machine).open(physical, info))
+    return memory, find_symbols(memory, info, ("crashk_res", "kexec_crash_image"))
+
+
+def search(source: Source, where: Region, advance: Callable[[int], None] = lambda _: None) -> Iterator[Table]:
+    """Tables in the memory ``where``, by address, whose regions are in it too; at most :data:`TABLES_MOST`.
+
+    Memory that can't be read is passed over. ``advance`` is told of each piece of memory, in bytes, that is done.
+    """
+    low, high = max(where.start, _NEAR), where.end
+    layout = struct.Struct((">" if source.byte_order == "big" else "<") + f"{SLOTS * 2}Q")
+    swap = int(struct.pack("=H", 1) != struct.pack(layout.format[0] + "H", 1))
+    offsets = memoryview(bytearray(_ROOM * 8)).cast("Q")
+    behind, count = 0, 0
+    # A table may go on in the next stretch: its last bytes are looked at again.
+    for paddr, memory in stretches(source, where.start, high, keep=TABLE_SIZE - 8, advance=advance):
+        found = find_tables(address_of(memory), len(memory), low, high, swap, address_of(offsets.cast("B")), _ROOM)
+        for i in range(found):
+            address = paddr + offsets[i]
+            if address < behind:
+                continue  # the rest of the table before
+            table = _table(address, layout.unpack_from(memory, offsets[i]))
+            behind = address + len(table.regions) * 16
+            if _believable(table):
+                yield table
+                count += 1
+                if count == TABLES_MOST:
+                    return
+
+
+def _table(address: int, words: Sequence[int]) -> Table:
+    pairs = zip(words[::2], words[1::2])
+    return Table(address, tuple(Region(start, start + size) for start, size in pairs if size))
+
+
+def _believable(table: Table) -> bool:
+    """No two regions overlap, and the table is in none of them: no digest can hold itself."""
+    ordered = sorted(table.regions, key=lambda r: r.start)
+    apart = all(one.end <= other.start for one, other in zip(ordered, ordered[1:]))
+    return apart and not any(r.start < table.address + TABLE_SIZE and table.address < r.end for r in ordered)
+
+
+def check_table(source: Source, table: Table, advance: Callable[[int], None] = lambda _: None) -> Check:
+    """Take the digest of the table's regions, and look for it near the table."""
+    digest = hashlib.sha256()
+    piece = bytearray(_PIECE)
+    missing = 0
+    for region in table.regions:
+        missing += left_out(source, region.start, region.end)
+        for at in range(region.start, region.end, _PIECE):
+            size = min(_PIECE, region.end - at)
+            try:
+                source.read_into(at, memoryview(piece)[:size])
+            except ReadError as error:
+                return Check(table, problem=f"memory of the crash kernel can't be read: {error}")
+            digest.update(memoryview(piece)[:size])
+            advance(size)
+    there = _find_digest(source, table, digest.digest())
+    problem = None
+    if there is None and missing:
+        problem = f"{missing} bytes of the crash kernel's memory were left out of this dump"
+    return Check(table, digest.digest(), there, problem)
+
+
+def _find_digest(source: Source, table: Table, digest: bytes) -> int | None:
+    first = max(table.address - _NEAR, 0) // _NEAR * _NEAR
+    near = bytearray()
+    for page in range(first, table.address + TABLE_SIZE + _NEAR, _NEAR):
+        out = bytearray(_NEAR)
+        try:
+            source.read_into(page, memoryview(out))
+        except ReadError:
+            out = bytearray(_NEAR)  # there is nothing
+        near += out
+    for distance in _DIGEST_AT:
+        at = table.address - first + distance
+        if at >= 0 and near[at : at + len(digest)] == digest:
+            return first + at
+    at = near.find(digest)
+    return first + at if at >= 0 else None

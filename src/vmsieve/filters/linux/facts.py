@@ -1,0 +1,177 @@
+"""What a kernel's symbols and types say of the keys that VMCOREINFO should have.
+
+What is a macro in the kernel's source is in no type: of page types before v6.10, the values that they had (Linux commit
+6e292b9be7f4, "mm: split page_type out from _mapcount", v4.18; ca215086b14b, "mm: convert PG_balloon to PG_offline",
+v5.0), which kernels that have BTF (v5.2 and later) share. Before v4.18 a free page had a _mapcount of its own, -128
+(ef2b4b95a63a, "mm: PageBuddy and mapcount robustness", v2.6.38).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+
+if TYPE_CHECKING:
+    from typing import Callable, Protocol
+
+    class Types(Protocol):
+        """A kernel's types, wherever they are from."""
+
+        def size(self, name: str) -> int | None:
+            """Bytes of the structure ``name``."""
+
+        def offset(self, structure: str, member: str) -> int | None:
+            """Offset in bytes of a member, which may be one of an unnamed member."""
+
+        def length(self, structure: str, member: str) -> int | None:
+            """How many elements a member has that is an array."""
+
+        def enumerators(self, name: str) -> dict[str, int]:
+            """Names and values of the enumeration ``name``; none if it is not there."""
+
+
+__all__ = ["PAGE_TYPES", "STRUCTURES", "SYMBOL_NAMES", "TYPE_NAMES", "VARIABLES", "Facts", "is_known"]
+
+#: Structures that keys are of, and enumerations.
+STRUCTURES: Final = (
+    "page", "folio", "zone", "mem_section", "uts_namespace", "list_head", "free_area", "atomic_long_t",
+    "printk_ringbuffer", "prb_desc_ring", "prb_desc", "prb_data_ring", "prb_data_blk_lpos", "printk_info",
+    "latched_seq", "printk_log",
+)  # fmt: skip
+_ENUMERATIONS: Final = ("pageflags", "pagetype", "compound_dtor_id")
+_SYMBOLS: Final = (
+    "init_uts_ns", "init_top_pgt", "init_level4_pgt", "swapper_pg_dir", "mem_section", "mem_map", "prb", "clear_seq",
+    "log_buf", "log_buf_len", "log_first_idx", "log_next_idx", "clear_idx", "_stext", "vmcoreinfo_data",
+    "__start_BTF", "__stop_BTF",
+)  # fmt: skip
+#: Numbers that are variables: the symbol, its bytes, and whether it is signed.
+VARIABLES: Final = {
+    "phys_base": ("phys_base", 8, True),
+    "pgtable_l5_enabled": ("__pgtable_l5_enabled", 4, False),
+    "sme_mask": ("sme_me_mask", 8, False),
+    "kimage_voffset": ("kimage_voffset", 8, False),
+    "PHYS_OFFSET": ("memstart_addr", 8, True),
+}
+#: Page types: the name; the bit that is clear in kernels where it is a macro, if it is known; and the first kernel that
+#: exports it.
+PAGE_TYPES: Final = {
+    "PAGE_BUDDY_MAPCOUNT_VALUE": ("buddy", 0x80, (3, 0)),
+    "PAGE_OFFLINE_MAPCOUNT_VALUE": ("offline", 0x100, (5, 1)),
+    "PAGE_HUGETLB_MAPCOUNT_VALUE": ("hugetlb", 0, (6, 9)),
+    "PAGE_SLAB_MAPCOUNT_VALUE": ("slab", 0, (6, 10)),
+    "PAGE_UNACCEPTED_MAPCOUNT_VALUE": ("unaccepted", 0, (6, 16)),
+}
+
+#: The first kernel with page types, and how earlier ones mark a free page.
+_TYPED: Final = (4, 18)
+_BUDDY_BEFORE_TYPES: Final = -128
+
+SYMBOL_NAMES: Final = (*_SYMBOLS, *(symbol for symbol, _, _ in VARIABLES.values()))
+TYPE_NAMES: Final = (*STRUCTURES, *_ENUMERATIONS)
+#: A string of struct new_utsname, and where the first may be in the namespace.
+_FIELD: Final = 65
+_BEFORE_NAME: Final = 64
+
+
+def is_known(key: str) -> bool:
+    """May there be an answer to ``key``?"""
+    kind, _, name = key.partition("(")
+    name = name.rstrip(")")
+    if kind == "SYMBOL":
+        return name in _SYMBOLS
+    if kind == "NUMBER":
+        return name.startswith("PG_") or name in (*VARIABLES, *PAGE_TYPES, "HUGETLB_PAGE_DTOR")
+    return kind in ("OSRELEASE", "PAGESIZE") or name.partition(".")[0] in STRUCTURES
+
+
+class Facts:
+    """Answers keys.
+
+    Attributes:
+        symbols: Virtual addresses of :data:`SYMBOL_NAMES`, those that there are.
+        read: Reads the kernel's memory by virtual address; raises KernelError or ReadError.
+        types: The kernel's types, with :data:`TYPE_NAMES` loaded; None if it has none.
+    """
+
+    def __init__(
+        self, symbols: dict[str, int], read: Callable[[int, int], bytes], types: Types | None, byte_order: str
+    ) -> None:
+        self.symbols = symbols
+        self.types = types
+        self.read = read
+        self._byte_order = byte_order
+
+    def answer(self, key: str, release: str | None) -> tuple[str | None, bool]:
+        """The value of ``key`` as VMCOREINFO writes it, None if it is not known; and is it from the types?
+
+        ``release``: the kernel's; None where it has to be looked up.
+        """
+        kind, _, name = key.partition("(")
+        name = name.rstrip(")")
+        if kind == "OSRELEASE":
+            return self.release(), False
+        if kind == "SYMBOL" or name in VARIABLES:
+            value = self.symbol(kind, name)
+            return None if value is None else f"{value:x}" if kind == "SYMBOL" else str(value), False
+        known = VmcoreInfo.parse(b"OSRELEASE=" + (release or self.release() or "").encode("ascii", "replace"))
+        number = self.of_types(kind, name, known.version[:2])
+        return None if number is None else str(number), True
+
+    def symbol(self, kind: str, name: str) -> int | None:
+        """The address of a symbol, or the number that the variable ``name`` has: ``kind`` is SYMBOL or NUMBER."""
+        if kind == "SYMBOL":
+            return self.symbols.get(name)
+        symbol, size, signed = VARIABLES[name]
+        return self.number_at(symbol, size, signed=signed)
+
+    def number_at(self, symbol: str, size: int, *, signed: bool = False) -> int | None:
+        """The variable ``symbol`` of ``size`` bytes; None if there is none."""
+        if symbol not in self.symbols:
+            return None
+        data = self.read(self.symbols[symbol], size)
+        return int.from_bytes(data, "big" if self._byte_order == "big" else "little", signed=signed)
+
+    def release(self) -> str | None:
+        """The kernel's release, from its name."""
+        if "init_uts_ns" not in self.symbols:
+            return None
+        data = self.read(self.symbols["init_uts_ns"], _BEFORE_NAME + 3 * _FIELD)
+        at = data.find(b"Linux".ljust(_FIELD, b"\0"))
+        release = data[at + 2 * _FIELD : at + 3 * _FIELD].partition(b"\0")[0] if at >= 0 else b""
+        return release.decode("ascii", "replace") or None
+
+    def of_types(self, kind: str, name: str, version: tuple[int, int]) -> int | None:
+        """A size, offset, length or constant; ``version``: of the kernel, (0, 0) if it is not known."""
+        if self.types is None:
+            return None
+        structure, _, member = name.partition(".")
+        if kind == "SIZE":
+            return self.types.size(name)
+        if kind == "OFFSET":
+            return self.types.offset(structure, member)
+        if kind == "LENGTH":
+            return self.types.length(structure, member)
+        if name in PAGE_TYPES:
+            return self._page_type(self.types, name, version)
+        if name == "HUGETLB_PAGE_DTOR":
+            return self.types.enumerators("compound_dtor_id").get(name)
+        flags = self.types.enumerators("pageflags")
+        if name == "PG_head_mask":
+            return 1 << flags["PG_head"] if 0 <= flags.get("PG_head", -1) < 64 else None
+        return flags.get(name)
+
+    @staticmethod
+    def _page_type(types: Types, key: str, version: tuple[int, int]) -> int | None:
+        name, macro, since = PAGE_TYPES[key]
+        if version < since:
+            return None
+        known = types.enumerators("pagetype")
+        if f"PGTY_{name}" in known:
+            # Since v6.12 the top byte of the word, which is a negative number to the kernel.
+            return (known[f"PGTY_{name}"] << 24) - (1 << 32)
+        if f"PG_{name}" in known:
+            return ~known[f"PG_{name}"]
+        if types.offset("page", "page_type") is None:
+            return _BUDDY_BEFORE_TYPES if name == "buddy" and version < _TYPED else None
+        return None if known or not macro else ~macro

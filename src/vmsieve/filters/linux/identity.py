@@ -1,0 +1,91 @@
+"""Who the kernel is and when it crashed: what a dump's header repeats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.records import record
+
+if TYPE_CHECKING:
+    from vmsieve.filters.linux.memory import VirtualMemory
+    from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+
+__all__ = ["HOST_FIELDS", "Identity", "host_places", "identify"]
+
+#: Six strings of __NEW_UTS_LEN + 1 bytes: struct new_utsname, include/uapi/linux/utsname.h.
+_FIELDS = 6
+_FIELD_SIZE = 65
+#: Fields that tell whose machine it is: nodename and domainname.
+HOST_FIELDS = (1, 5)
+#: Most bytes of a namespace that come before the name.
+_BEFORE_NAME = 64
+
+
+@record(frozen=True)
+class Identity:
+    """Who the kernel is.
+
+    Attributes:
+        utsname: sysname, nodename, release, version, machine, domainname; what is not known is empty.
+        crash_time: Seconds since 1970, or None.
+        notes: Sentences on what could not be read.
+        other: The release in memory, if it is not VMCOREINFO's.
+    """
+
+    utsname: tuple[str, ...]
+    crash_time: int | None
+    notes: tuple[str, ...] = ()
+    other: str | None = None
+
+
+def identify(memory: VirtualMemory | None, info: VmcoreInfo, machine: str | None) -> Identity:
+    """The kernel's identity from its memory, or as much of it as VMCOREINFO tells; never fails.
+
+    Args:
+        memory: Its memory; None when that can't be read.
+        info: Its VMCOREINFO.
+        machine: The machine the dump names.
+    """
+    try:
+        if memory is None:
+            raise KernelError("the kernel's memory can't be read")
+        names = _utsname(memory, info)
+        if info.release in (None, names[2]):
+            return Identity(names, info.crash_time)
+        other: str | None = names[2]
+        error: Exception = KernelError("the release in memory is not VMCOREINFO's", expected=info.release, found=other)
+    except (KernelError, ReadError) as caught:
+        other, error = None, caught
+    told = ("Linux", "", info.release or "", "", machine or "", "")
+    return Identity(told, info.crash_time, (f"the kernel's name is taken from VMCOREINFO: {error}",), other)
+
+
+def host_places(memory: VirtualMemory, info: VmcoreInfo) -> list[tuple[int, int]]:
+    """Where the kernel keeps :data:`HOST_FIELDS` of its name: virtual addresses and sizes; none if it can't be told."""
+    try:
+        start = _name_address(info) if info.symbol("system_utsname") else info.need("SYMBOL", "init_uts_ns")
+        # Kernels before v5.11 don't tell where in the namespace the name is: behind a counter.
+        found = memory.read(start, _BEFORE_NAME + _FIELDS * _FIELD_SIZE).find(b"Linux\0", 0, _BEFORE_NAME)
+    except (KernelError, ReadError):
+        return []
+    return [(start + found + field * _FIELD_SIZE, _FIELD_SIZE) for field in HOST_FIELDS] if found >= 0 else []
+
+
+def _name_address(info: VmcoreInfo) -> int:
+    """Of the name in ``system_utsname`` (before v2.6.19) or in ``init_uts_ns``."""
+    vaddr = info.symbol("system_utsname")
+    if vaddr is None:
+        vaddr = info.need("SYMBOL", "init_uts_ns") + info.need("OFFSET", "uts_namespace.name")
+    return vaddr
+
+
+def _utsname(memory: VirtualMemory, info: VmcoreInfo) -> tuple[str, ...]:
+    """The kernel's name."""
+    vaddr = _name_address(info)
+    data = memory.read(vaddr, _FIELDS * _FIELD_SIZE)
+    fields = [data[at : at + _FIELD_SIZE].partition(b"\0") for at in range(0, len(data), _FIELD_SIZE)]
+    names = tuple(head.decode("utf-8", "replace") for head, _, _ in fields)
+    if names[0] != "Linux" or not all(nul for _, nul, _ in fields):
+        raise KernelError("no utsname where it should be", offset=vaddr)
+    return names

@@ -1,0 +1,67 @@
+"""Where the text of the kernel's log is: memory that is the kernel's own, whatever struct pages say.
+
+Linux commit 896fbe20b4e2 ("printk: use the lockless ringbuffer"), v5.10, made it a ring behind ``prb``; before it is
+``log_buf``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import KernelError, ReadError
+
+if TYPE_CHECKING:
+    from vmsieve.filters.linux.memory import VirtualMemory
+    from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+
+__all__ = ["flat_buffer", "log_blocks", "text_ring"]
+
+_WORD: Final = (1 << 64) - 1
+_MAX_TEXT_BITS: Final = 31
+_BLOCK: Final = 4096
+#: Bytes that are looked after: 16 times what most kernels have.
+_MOST: Final = 4 << 20
+_RING: Final = (
+    "SYMBOL(prb)", "OFFSET(printk_ringbuffer.text_data_ring)", "OFFSET(prb_data_ring.size_bits)",
+    "OFFSET(prb_data_ring.data)",
+)  # fmt: skip
+_FLAT: Final = ("SYMBOL(log_buf)", "SYMBOL(log_buf_len)")
+
+
+def text_ring(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
+    """Virtual address and size, in bytes, of the ring of text (v5.10 and later).
+
+    Raises:
+        KernelError: A key is missing, or the size is not believable.
+        ReadError: The dump does not have the ring's own fields.
+    """
+    texts = memory.u64(info.need("SYMBOL", "prb")) + info.need("OFFSET", "printk_ringbuffer.text_data_ring")
+    bits = memory.u32(texts + info.need("OFFSET", "prb_data_ring.size_bits") & _WORD)
+    if not 3 < bits <= _MAX_TEXT_BITS:
+        raise KernelError("the size of the kernel's log is not believable", found=f"2**{bits}")
+    return memory.u64(texts + info.need("OFFSET", "prb_data_ring.data") & _WORD), 1 << bits
+
+
+def flat_buffer(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
+    """Virtual address and size, in bytes, of the log before v5.10; the size as it is told.
+
+    Raises:
+        KernelError: A key is missing.
+        ReadError: The dump does not have the variables.
+    """
+    return memory.u64(info.need("SYMBOL", "log_buf")), memory.u32(info.need("SYMBOL", "log_buf_len"))
+
+
+def log_blocks(memory: VirtualMemory, info: VmcoreInfo) -> set[int]:
+    """Numbers of the blocks of 4 KiB of physical memory that hold the log's text; none where that can't be told."""
+    try:
+        if all(info.told(key) is not None for key in _RING):
+            start, size = text_ring(memory, info)
+        elif all(info.told(key) is not None for key in _FLAT):
+            start, size = flat_buffer(memory, info)
+        else:
+            return set()
+        pieces = list(memory.segments(start, min(size, _MOST)))
+    except (KernelError, ReadError):
+        return set()
+    return {block for paddr, length in pieces for block in range(paddr // _BLOCK, -(-(paddr + length) // _BLOCK))}

@@ -1,0 +1,344 @@
+"""Where the kernel's struct pages are: runs of page frames whose struct pages lie side by side in virtual memory.
+
+Three memory models (Documentation/mm/memory-model.rst, include/linux/mmzone.h, include/asm-generic/memory_model.h):
+
+``flatmem``
+    One array for all page frames.
+``sparsemem``
+    Physical memory is cut into sections of ``1 << SECTION_SIZE_BITS`` bytes, each with an array of its own. The
+    sections are elements of one array.
+``sparsemem-extreme``
+    The same, but the sections hang off an array of *roots*, a page of sections each, so that holes cost nothing.
+
+A section holds the address of its array *coded*: less what the section's first struct page would have as its place
+in one array for all page frames, and with flags in the low bits.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.records import record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.filters.linux.arch import Arch
+    from vmsieve.filters.linux.memory import VirtualMemory
+    from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+
+__all__ = ["MemMap", "Run", "open_memmap"]
+
+_WORD = (1 << 64) - 1
+# Bits of a section's section_mem_map that are flags. The last came in v6.15; the arrays are aligned to more than 64
+# bytes, so that these bits are flags or 0 in every kernel.
+_FLAGS = 0x3F
+_PRESENT = 1
+_HAS_MAP = 2
+
+# What no kernel exceeds, and what keeps a damaged dump from costing minutes and memory.
+_MAX_ROOTS = 1 << 20
+_MAX_SECTIONS = 1 << 22
+_MAX_RUNS = 1 << 20
+_MAX_NOTES = 20
+_MAX_STRUCT_PAGE = 4096
+_MOST_USUAL = 2  # places that as many sections are for: of more, none is the right one
+
+
+@record(frozen=True)
+class Run:
+    """Page frames whose struct pages lie side by side.
+
+    Attributes:
+        first_pfn: The first page frame.
+        count: How many there are, at least 1.
+        vaddr: Virtual address of the first one's struct page.
+    """
+
+    first_pfn: int
+    count: int
+    vaddr: int
+
+
+class MemMap:
+    """The struct pages of a kernel.
+
+    Attributes:
+        model: ``"flatmem"``, ``"sparsemem"`` or ``"sparsemem-extreme"``.
+        struct_page_size: Bytes of a struct page.
+        end_pfn: One above the last page frame that has a struct page; the kernel used no memory beyond.
+        present: Sections with a map that can be believed; 1 where the model is flat.
+        absent: Sections without a map: holes, and memory that was taken out.
+        damaged: Entries, of one section or of a whole root of sections, that can't be read or believed; pages that
+            have their struct pages there can't be judged.
+        notes: Sentences on what was found, for reports.
+    """
+
+    def __init__(self, model: str, struct_page_size: int) -> None:
+        self.model = model
+        self.struct_page_size = struct_page_size
+        self.present = 0
+        self.absent = 0
+        self.damaged = 0
+        self.notes: list[str] = []
+        # Parallel arrays, ascending: a list of runs would take five times the memory where nothing can be merged.
+        self._first = array("Q")
+        self._count = array("Q")
+        self._vaddr = array("Q")
+
+    @property
+    def end_pfn(self) -> int:
+        """See the class."""
+        return self._first[-1] + self._count[-1] if self._first else 0
+
+    def runs(self, first_pfn: int = 0, end_pfn: int = 1 << 64) -> Iterator[Run]:
+        """The runs among the page frames ``first_pfn <= pfn < end_pfn``, ascending and as long as possible."""
+        for i in range(max(bisect_right(self._first, max(first_pfn, 0)) - 1, 0), len(self._first)):
+            start, stop = self._first[i], self._first[i] + self._count[i]
+            if start >= end_pfn:
+                return
+            low, high = max(start, first_pfn), min(stop, end_pfn)
+            if low < high:
+                yield Run(low, high - low, self._vaddr[i] + (low - start) * self.struct_page_size)
+
+    def add(self, first_pfn: int, count: int, vaddr: int) -> None:
+        """Append struct pages; ``first_pfn`` is above all that were there.
+
+        Raises:
+            KernelError: There are too many pieces to be true.
+        """
+        self.present += 1
+        if self._first:
+            last = self._count[-1]
+            beside = first_pfn == self._first[-1] + last and vaddr == self._vaddr[-1] + last * self.struct_page_size
+            if beside:
+                self._count[-1] = last + count
+                return
+        if len(self._first) >= _MAX_RUNS:
+            raise KernelError("the memory map is in too many pieces to be true", expected=_MAX_RUNS)
+        self._first.append(first_pfn)
+        self._count.append(count)
+        self._vaddr.append(vaddr)
+
+    def leave_displaced(self, pages: int) -> None:
+        """Leave out sections whose maps are less than one map off the place that most of the others give them.
+
+        ``pages``: page frames a section. Where struct pages are one virtual array (CONFIG_SPARSEMEM_VMEMMAP), each
+        section's map has its place in it; where they are not, maps that were made apart are not so close to it.
+        """
+        size, weights = self.struct_page_size, dict[int, int]()
+        bases = [vaddr - first * size & _WORD for first, vaddr in zip(self._first, self._vaddr)]
+        for base, count in zip(bases, self._count):
+            weights[base] = weights.get(base, 0) + count
+        most = max(weights.values(), default=0)
+        usual = [base for base, weight in weights.items() if weight == most]
+        if len(weights) < 2 or len(usual) > _MOST_USUAL:
+            return
+        away = {base for base in weights for other in usual if 0 < _apart(base, other) < pages * size}
+        for i in reversed(range(len(bases))):
+            if bases[i] in away:
+                self.skip(self._first[i] // pages, "its map is not where those of the others are")
+                del self._first[i], self._count[i], self._vaddr[i]
+
+    def skip(self, section: int, reason: str) -> None:
+        """Count a damaged section, and say so while the list of notes is short."""
+        self.damaged += 1
+        if len(self.notes) < _MAX_NOTES:
+            self.notes.append(f"memory section {section}: {reason}; its pages are kept")
+
+
+@record(frozen=True)
+class _Sections:
+    """How this kernel cuts its memory into sections.
+
+    Attributes:
+        memory: The kernel's virtual memory.
+        max_pfn: Page frames from here on are of no interest.
+        pages: Page frames a section.
+        count: Sections of interest.
+        size: Bytes of a ``struct mem_section``.
+        offset: Of its ``section_mem_map``.
+        per_root: Sections a root; 0: there are no roots.
+        page_size: Bytes a page.
+        struct_page_size: Bytes of a struct page.
+    """
+
+    memory: VirtualMemory
+    max_pfn: int
+    pages: int
+    count: int
+    size: int
+    offset: int
+    per_root: int
+    struct_page_size: int
+
+    def decode(self, table: bytes, first: int, into: MemMap) -> None:
+        """Add the sections whose structs are ``table``, of which section ``first`` is the first."""
+        words = _words(table, self.memory.physical.byte_order)
+        at, step = self.offset // 8, self.size // 8
+        for section, raw in enumerate(words[at::step], first):
+            if section >= self.count:
+                break
+            # A map that stayed behind when its memory was taken out has lost its "present" flag.
+            if raw & (_PRESENT | _HAS_MAP) != _PRESENT | _HAS_MAP:
+                into.absent += 1
+                continue
+            pfn = section * self.pages
+            vaddr = ((raw & ~_FLAGS) + pfn * self.struct_page_size) & _WORD
+            if not self.memory.translator.is_kernel(vaddr):
+                into.skip(section, f"its map can't be at {vaddr:#x}")
+                continue
+            into.add(pfn, min(self.pages, self.max_pfn - pfn), vaddr)
+
+    def collect_static(self, table: int, into: MemMap) -> None:
+        """Add all sections of the array at ``table``."""
+        chunk = 4096 // self.size
+        for first in range(0, self.count, chunk):
+            size = min(chunk, self.count - first) * self.size
+            try:
+                self.decode(self.memory.read(table + first * self.size, size), first, into)
+            except (KernelError, ReadError) as error:
+                into.skip(first, f"the array of sections is not readable from there on ({error})")
+
+    def collect_roots(self, table: int, into: MemMap) -> None:
+        """Add all sections of the roots at ``table``."""
+        roots = _words(self.memory.read(table, -(-self.count // self.per_root) * 8), self.memory.physical.byte_order)
+        visited = 0
+        for number, root in enumerate(roots):
+            first = number * self.per_root
+            if root == 0:
+                into.absent += min(self.per_root, self.count - first)
+                continue
+            visited += self.per_root
+            if visited > _MAX_SECTIONS:
+                raise KernelError("there are too many memory sections to be true", expected=_MAX_SECTIONS)
+            try:
+                if not self.memory.translator.is_kernel(root):
+                    raise KernelError("not an address of the kernel", found=root)
+                self.decode(self.memory.read(root, self.per_root * self.size), first, into)
+            except (KernelError, ReadError) as error:
+                into.skip(first, f"the root it and the following ones hang off is not readable ({error})")
+
+
+def open_memmap(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int) -> MemMap:
+    """Find the struct pages of the page frames below ``max_pfn``.
+
+    Raises:
+        KernelError: The memory model is not known, not supported or not believable.
+        ReadError: What it starts from is not in the dump.
+    """
+    size = info.need("SIZE", "page")
+    if not 16 <= size <= _MAX_STRUCT_PAGE or size % 4:
+        raise KernelError("SIZE(page) is not believable", found=size)
+    if _is_discontigmem(info):
+        raise KernelError("the memory model DISCONTIGMEM is not supported")
+    if (
+        info.symbol("mem_section")
+        and info.size("mem_section")
+        and info.offset("mem_section.section_mem_map") is not None
+    ):
+        return _sparsemem(memory, info, arch, max_pfn, size)
+    symbol = info.symbol("mem_map")
+    if symbol is None:
+        raise KernelError(
+            "VMCOREINFO does not tell the memory model", expected="SYMBOL(mem_section) or SYMBOL(mem_map)"
+        )
+    first = memory.translator.flat_first_pfn
+    vaddr = memory.u64(symbol) + (max(first, 0) - first) * size & _WORD
+    if not memory.translator.is_kernel(vaddr):
+        raise KernelError("mem_map is not an address of the kernel", found=vaddr)
+    memmap = MemMap("flatmem", size)
+    first = max(first, 0)
+    if first < max_pfn:
+        memmap.add(first, max_pfn - first, vaddr)
+    return memmap
+
+
+def _is_discontigmem(info: VmcoreInfo) -> bool:
+    """One ``mem_map`` a node; gone since v5.14."""
+    nodes = info.symbol("node_data") or info.symbol("pgdat_list")
+    return bool(nodes and info.size("pglist_data")) and all(
+        info.offset(f"pglist_data.{name}") is not None
+        for name in ("node_mem_map", "node_start_pfn", "node_spanned_pages")
+    )
+
+
+def _sparsemem(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int, struct_page_size: int) -> MemMap:
+    sections = _sections(memory, info, arch, max_pfn, struct_page_size)
+    symbol = info.need("SYMBOL", "mem_section")
+    if not sections.per_root:
+        memmap = MemMap("sparsemem", struct_page_size)
+        sections.collect_static(symbol, memmap)
+    else:
+        # VMCOREINFO tells where the array is. What a tool took from a kernel's symbols is, since v4.15, where the
+        # *pointer* to the array is (Linux commit 83e3c48729d9, "mm/sparsemem: Allocate mem_section at runtime for
+        # CONFIG_SPARSEMEM_EXTREME=y"). Where the first reading has faults, the one that finds more is taken.
+        memmap = _try_roots(sections, symbol)
+        if memmap.damaged or not memmap.present:
+            pointed = _try_roots(sections, None, symbol)
+            if (pointed.present, -pointed.damaged) > (memmap.present, -memmap.damaged):
+                memmap = pointed
+    memmap.leave_displaced(sections.pages)
+    if not memmap.end_pfn:
+        raise KernelError("SYMBOL(mem_section) leads to no believable memory section", offset=symbol)
+    return memmap
+
+
+def _try_roots(sections: _Sections, table: int | None, pointer: int = 0) -> MemMap:
+    """The sections of the roots at ``table``, or where ``pointer`` points; none where that can't be read."""
+    memmap = MemMap("sparsemem-extreme", sections.struct_page_size)
+    try:
+        sections.collect_roots(sections.memory.u64(pointer) if table is None else table, memmap)
+    except (KernelError, ReadError) as error:
+        memmap.skip(0, str(error))
+    return memmap
+
+
+def _sections(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int, struct_page_size: int) -> _Sections:
+    page_size = info.page_size or memory.physical.source.page_size or 4096
+    section_bits = _bits(info, "SECTION_SIZE_BITS", arch.section_size_bits(info))
+    physical_bits = _bits(info, "MAX_PHYSMEM_BITS", arch.max_physmem_bits(info))
+    size, offset = info.need("SIZE", "mem_section"), info.need("OFFSET", "mem_section.section_mem_map")
+    # A power of two, since the kernel finds a section in its root with a mask.
+    if not 8 <= size <= 4096 or size & (size - 1) or not 0 <= offset <= size - 8 or offset % 8:
+        raise KernelError("SIZE or OFFSET of mem_section is not believable", found=f"{size} and {offset}")
+    if not page_size < 1 << section_bits <= 1 << physical_bits:
+        raise KernelError(
+            "SECTION_SIZE_BITS or MAX_PHYSMEM_BITS is not believable", found=f"{section_bits}, {physical_bits}"
+        )
+    pages = (1 << section_bits) // page_size
+    count = min(-(-max_pfn // pages), 1 << physical_bits - section_bits)
+    per_root = page_size // size
+    length = info.length("mem_section")
+    if length is not None and length != -(-(1 << physical_bits - section_bits) // per_root):
+        per_root = 0
+        count = min(count, length)
+    if count > (_MAX_ROOTS * per_root if per_root else _MAX_SECTIONS):
+        raise KernelError("there are too many memory sections to be true", found=count)
+    return _Sections(memory, max_pfn, pages, count, size, offset, per_root, struct_page_size)
+
+
+def _bits(info: VmcoreInfo, name: str, default: int) -> int:
+    number = info.number(name)
+    if number is None:
+        return default
+    if not 0 < number < 64:
+        raise KernelError(f"NUMBER({name}) is not believable", found=number)
+    return number
+
+
+def _apart(one: int, other: int) -> int:
+    """How far apart two virtual addresses are."""
+    return min(one - other & _WORD, other - one & _WORD)
+
+
+def _words(data: bytes, byte_order: str) -> array[int]:
+    words = array("Q")
+    words.frombytes(data)
+    if byte_order != sys.byteorder:
+        words.byteswap()
+    return words

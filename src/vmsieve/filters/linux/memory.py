@@ -1,0 +1,200 @@
+"""Memory of the crashed kernel as numbers and bytes, physical and virtual, read through the source."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.remembered import remembered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vmsieve.filters.linux.arch import Translator
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["MAX_READ", "PhysicalMemory", "VirtualMemory"]
+
+#: Most bytes that one call of a ``read`` allocates; more is asked for only by damaged lengths.
+MAX_READ = 16 << 20
+
+_BLOCK = 4096
+_BLOCKS_KEPT = 32
+_PAGES_KEPT = 256  # whose addresses are kept
+_MOST_NOTED = 1 << 12
+_END = 1 << 64
+
+
+class PhysicalMemory:
+    """Physical memory in small pieces: page tables, list heads, strings.
+
+    Reads whole blocks of 4 KiB and keeps the last 32 of them (128 KiB). Safe to use from several threads.
+
+    Attributes:
+        source: The dump.
+        byte_order: ``"little"`` or ``"big"``: how :meth:`u64` and the like read numbers.
+        blocks: Numbers of the blocks that were read, up to :data:`_MOST_NOTED`: if what is known of the kernel is
+            right, all of them are its own.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.byte_order = source.byte_order
+        order = ">" if source.byte_order == "big" else "<"
+        self._u16, self._u32, self._u64 = (struct.Struct(order + code) for code in "HIQ")
+        self.begin_noting()
+
+    def begin_noting(self, blocks: Iterable[int] = ()) -> None:
+        """Forget which blocks were read, but for ``blocks``: the others were guesses."""
+        self._block = remembered(self._load, _BLOCKS_KEPT)
+        self.blocks = set(blocks)
+
+    def _load(self, number: int) -> bytes:
+        if len(self.blocks) < _MOST_NOTED:
+            self.blocks.add(number)
+        out = bytearray(_BLOCK)
+        self.source.read_into(number * _BLOCK, memoryview(out))
+        return bytes(out)
+
+    def read(self, paddr: int, size: int) -> bytes:
+        """The ``size`` bytes at physical address ``paddr``.
+
+        Raises:
+            ReadError: The dump does not have them.
+            KernelError: ``size`` is over :data:`MAX_READ`, or there is no such address.
+        """
+        if not (0 <= size <= MAX_READ and 0 <= paddr <= _END - size):
+            raise KernelError("physical memory out of reach", offset=paddr, found=size)
+        first, at = divmod(paddr, _BLOCK)
+        if at + size <= _BLOCK:
+            return self._block(first)[at : at + size]
+        out = bytearray(size)
+        self.source.read_into(paddr, memoryview(out))
+        return bytes(out)
+
+    def u64(self, paddr: int) -> int:
+        """The 64-bit number at physical address ``paddr``. Raises as :meth:`read`."""
+        return int(self._u64.unpack(self.read(paddr, 8))[0])
+
+    def number(self, data: bytes) -> int:
+        """``data``, 2, 4 or 8 bytes or a single one, as an unsigned number in the dump's byte order."""
+        return int.from_bytes(data, "big" if self.byte_order == "big" else "little")
+
+
+class VirtualMemory:
+    """Kernel virtual memory.
+
+    All reads raise :class:`~vmsieve.formats.errors.KernelError` when an address can't be translated and
+    :class:`~vmsieve.formats.errors.ReadError` when the dump does not have the memory behind it.
+
+    Attributes:
+        physical: What it is read through.
+        translator: What turns its addresses into physical ones.
+    """
+
+    def __init__(self, physical: PhysicalMemory, translator: Translator) -> None:
+        self.physical = physical
+        self.translator = translator
+        self._place = remembered(self._find_place, _PAGES_KEPT)
+
+    def translate(self, vaddr: int) -> tuple[int, int]:
+        """Physical address of ``vaddr``, and for how many bytes from there on both run side by side (at least 1)."""
+        return self.translator.translate(vaddr)
+
+    def segments(self, vaddr: int, size: int) -> Iterator[tuple[int, int]]:
+        """The physical pieces (address, length in bytes) of ``size`` bytes from ``vaddr`` on, each as long as possible.
+
+        Lazy: an address that can't be translated raises when its turn comes, after what precedes it.
+        """
+        if min(vaddr, size) < 0 or vaddr + size > _END:
+            raise KernelError("a span of virtual memory runs past the end of the address space", offset=vaddr)
+        start, length = 0, 0
+        while size:
+            try:
+                paddr, room = self.translator.translate(vaddr)
+            except KernelError:
+                if length:
+                    yield start, length
+                raise
+            step = min(room, size)
+            if length and start + length == paddr:
+                length += step
+            else:
+                if length:
+                    yield start, length
+                start, length = paddr, step
+            vaddr += step
+            size -= step
+        if length:
+            yield start, length
+
+    def read_into(self, vaddr: int, out: memoryview) -> None:
+        """Fill all of ``out`` with memory from ``vaddr`` on."""
+        self.read_pieces(list(self.segments(vaddr, len(out))), out)
+
+    def pieces(self, vaddr: int, size: int) -> list[tuple[int, int]] | None:
+        """All of :meth:`segments`, for :meth:`read_pieces`; None where any can't be translated."""
+        try:
+            return list(self.segments(vaddr, size))
+        except (KernelError, ReadError):  # the latter: of a page table
+            return None
+
+    def read_pieces(self, pieces: list[tuple[int, int]], out: memoryview) -> None:
+        """Fill ``out`` with the memory of ``pieces``."""
+        done = 0
+        for paddr, length in pieces:
+            self.physical.source.read_into(paddr, out[done : done + length])
+            done += length
+
+    def read(self, vaddr: int, size: int) -> bytes:
+        """The ``size`` bytes at ``vaddr``, at most :data:`MAX_READ`; small reads are kept for the next ones."""
+        if not 0 <= vaddr < _END:
+            raise KernelError("not a virtual address", offset=vaddr)
+        at = vaddr % _BLOCK
+        if at + size <= _BLOCK and (place := self._place(vaddr // _BLOCK)) is not None:
+            return self.physical.read(place + at, size)
+        paddr, room = self.translator.translate(vaddr)
+        if size <= room and size <= _BLOCK:
+            return self.physical.read(paddr, size)
+        if not 0 <= size <= MAX_READ:
+            raise KernelError("a size in the kernel's memory is not believable", offset=vaddr, found=size)
+        return b"".join(self.physical.read(paddr, length) for paddr, length in self.segments(vaddr, size))
+
+    def _find_place(self, number: int) -> int | None:
+        """Physical address of 4 KiB of virtual memory, if all of it lies together: of what is small most is read."""
+        try:
+            paddr, room = self.translator.translate(number * _BLOCK)
+        except (KernelError, ReadError):
+            return None  # what is asked for says why
+        return paddr if room >= _BLOCK else None
+
+    def u64(self, vaddr: int) -> int:
+        """The 64-bit number at ``vaddr``."""
+        return self.physical.number(self.read(vaddr, 8))
+
+    def u32(self, vaddr: int) -> int:
+        """The 32-bit number at ``vaddr``, unsigned."""
+        return self.physical.number(self.read(vaddr, 4))
+
+    def u16(self, vaddr: int) -> int:
+        """The 16-bit number at ``vaddr``, unsigned."""
+        return self.physical.number(self.read(vaddr, 2))
+
+    def u8(self, vaddr: int) -> int:
+        """The byte at ``vaddr``."""
+        return self.read(vaddr, 1)[0]
+
+    def string(self, vaddr: int, limit: int) -> bytes:
+        """The bytes at ``vaddr`` up to a NUL, which is left out, or the first ``limit`` of them."""
+        parts = []
+        while limit > 0:
+            # Never past a block's end: what follows the NUL may not exist.
+            part = self.read(vaddr, min(limit, _BLOCK - vaddr % _BLOCK))
+            head, nul, _ = part.partition(b"\0")
+            parts.append(head)
+            if nul:
+                break
+            vaddr += len(part)
+            limit -= len(part)
+        return b"".join(parts)

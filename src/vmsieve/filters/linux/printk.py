@@ -1,0 +1,335 @@
+r"""The kernel's log, as ``dmesg`` shows it.
+
+Three layouts, told apart by what VMCOREINFO exports:
+
+* v5.10 and later: a ring of descriptors and a ring of text (kernel/printk/printk_ringbuffer.h, "struct
+  printk_ringbuffer"; Linux commit 896fbe20b4e2, "printk: use the lockless ringbuffer");
+* v3.5 to v5.9: records of a header and text, one behind the other (kernel/printk/printk.c, "struct printk_log", before
+  v3.11 "struct log");
+* before v3.5: a ring of characters.
+
+A line reads ``[    1.234567] [     T42] text``: seconds since boot, and which task (T) or processor (C) spoke, where
+the kernel recorded that. Further lines of one record are indented alike. Bytes that are neither printable ASCII nor
+white space are shown as ``\xNN``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmsieve.filters.linux.log_buffer import flat_buffer, text_ring
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.text import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.filters.linux.memory import VirtualMemory
+    from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+
+__all__ = ["kernel_log"]
+
+_WORD = (1 << 64) - 1
+# Sizes that no kernel reaches; beyond them, a length is damaged.
+_MAX_RECORD_BITS = 24
+_MAX_LOG = 1 << 28
+# So many unreadable records in a row, and the rest is given up.
+_GIVE_UP = 4096
+_CHUNK = 1 << 16
+
+# The two top bits of a descriptor's state_var are its state, the rest is its id (printk_ringbuffer.h).
+_STATE_SHIFT = 62
+_ID_MASK = (1 << _STATE_SHIFT) - 1
+_COMMITTED, _FINALIZED = 1, 2
+# Bit of a caller id that says it is a processor's.
+_PROCESSOR = 1 << 31
+
+_SPACES = "\t\n\v\f\r"
+_PLAIN = bytes((*_SPACES.encode(), *range(0x20, 0x7F)))
+
+
+def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = False) -> Iterator[bytes]:
+    """The log, line by line, each with its newline.
+
+    Args:
+        memory: The kernel's memory.
+        info: Its VMCOREINFO.
+        since_clear: Only what was logged since the log was last cleared (``dmesg -c``), where the kernel tells.
+
+    Raises:
+        KernelError: Before the first line: VMCOREINFO does not tell where the log is. After the last: parts of the log
+            are damaged; what could be read has been returned.
+        ReadError: What it starts from is not in the dump.
+    """
+    damage = _Damage()
+    if info.symbol("prb") is not None:
+        yield from _Ring.open(memory, info, since_clear).lines(damage)
+    elif info.symbol("log_end") is not None:
+        yield from _characters(memory, info, since_clear, damage)
+    elif info.symbol("log_buf") is not None:
+        yield from _Records.open(memory, info, since_clear).lines(damage)
+    else:
+        raise KernelError(
+            "VMCOREINFO does not tell where the kernel's log is", expected="SYMBOL(prb) or SYMBOL(log_buf)"
+        )
+    if damage.count:
+        places = "a place" if damage.count == 1 else f"{damage.count} places"
+        raise KernelError(f"the kernel's log is damaged in {places}: {damage.first}")
+
+
+@record
+class _Damage:
+    """What was wrong with a log, while it goes on being read."""
+
+    count: int = 0
+    first: str = ""
+
+    def note(self, what: object) -> None:
+        self.count += 1
+        self.first = self.first or str(what)
+
+
+def _escape(text: bytes) -> bytes:
+    if not text.translate(None, _PLAIN):
+        return text
+    return shown(text.decode("ascii", "surrogateescape"), keep=_SPACES).encode()
+
+
+def _format(ts_nsec: int, caller: int | None, text: bytes) -> Iterator[bytes]:
+    """The lines of one record. ``ts_nsec``: nanoseconds since boot."""
+    seconds, rest = divmod(ts_nsec, 1_000_000_000)
+    head = f"[{seconds:5d}.{rest // 1000:06d}] "
+    if caller is not None:
+        name = f"{'C' if caller & _PROCESSOR else 'T'}{caller & ~_PROCESSOR}"
+        head += f"[{name:>8}] "
+    prefix = head.encode("ascii")
+    for line in _escape(text).split(b"\n"):
+        yield b"%b%b\n" % (prefix, line)
+        prefix = b" " * len(prefix)
+
+
+@record
+class _Ring:
+    """The log of v5.10 and later.
+
+    Record *id* has its descriptor and its info at place ``id % count`` of their arrays. The descriptor tells its state
+    and where its text block begins and ends: logical positions, which grow for ever; a place in the text ring is the
+    position modulo the ring's size. A block that would cross the end is stored at the start instead. Each block begins
+    with its record's id, 8 bytes.
+    """
+
+    memory: VirtualMemory
+    info: VmcoreInfo
+    count: int
+    descs: int
+    infos: int
+    head: int
+    tail: int
+    text_size: int
+    text: int
+    first_seq: int = 0
+    offsets: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, memory: VirtualMemory, info: VmcoreInfo, since_clear: bool) -> _Ring:
+        """Read the ring's own fields."""
+
+        def at(base: int, name: str) -> int:
+            return base + info.need("OFFSET", name) & _WORD
+
+        counter = info.offset("atomic_long_t.counter") or 0
+        ring = memory.u64(info.need("SYMBOL", "prb"))
+        descs = at(ring, "printk_ringbuffer.desc_ring")
+        count_bits = memory.u32(at(descs, "prb_desc_ring.count_bits"))
+        if count_bits > _MAX_RECORD_BITS:
+            raise KernelError("the size of the kernel's log is not believable", found=f"2**{count_bits} records")
+        text, text_size = text_ring(memory, info)
+        found = cls(
+            memory,
+            info,
+            count=1 << count_bits,
+            descs=memory.u64(at(descs, "prb_desc_ring.descs")),
+            infos=memory.u64(at(descs, "prb_desc_ring.infos")),
+            head=memory.u64(at(descs, "prb_desc_ring.head_id") + counter) & _ID_MASK,
+            tail=memory.u64(at(descs, "prb_desc_ring.tail_id") + counter) & _ID_MASK,
+            text_size=text_size,
+            text=text,
+            first_seq=_clear_seq(memory, info) if since_clear else 0,
+        )
+        block = info.need("OFFSET", "prb_desc.text_blk_lpos")
+        found.offsets = {
+            "state": info.need("OFFSET", "prb_desc.state_var") + counter,
+            "begin": block + info.need("OFFSET", "prb_data_blk_lpos.begin"),
+            "next": block + info.need("OFFSET", "prb_data_blk_lpos.next"),
+            "ts": info.need("OFFSET", "printk_info.ts_nsec"),
+            "length": info.need("OFFSET", "printk_info.text_len"),
+            "desc size": info.need("SIZE", "prb_desc"),
+            "info size": info.need("SIZE", "printk_info"),
+        }
+        # Not all kernels have these. Everything is looked up once: there are thousands of records.
+        optional = {"seq": info.offset("printk_info.seq"), "caller": info.offset("printk_info.caller_id")}
+        found.offsets.update((name, offset) for name, offset in optional.items() if offset is not None)
+        return found
+
+    def lines(self, damage: _Damage) -> Iterator[bytes]:
+        """The log's lines, oldest first."""
+        records = (self.head - self.tail & _ID_MASK) + 1
+        if records > self.count:
+            damage.note(f"its oldest record {self.tail:#x} and its newest {self.head:#x} are too far apart")
+            records = self.count
+        text_left, unreadable = self.text_size, 0
+        for number in range(self.head - records + 1, self.head + 1):
+            try:
+                block = self._block(number & _ID_MASK)
+                unreadable = 0
+                if block is None:
+                    continue
+                # Blocks do not overlap: more text than the ring holds can't be.
+                text_left -= block[1]
+                if text_left < 0:
+                    damage.note("its records claim more text than there is")
+                    return
+                yield from self._record(number & _ID_MASK, *block)
+            except (KernelError, ReadError) as error:
+                damage.note(error)
+                unreadable += 1
+                if unreadable == _GIVE_UP:
+                    return  # what is left is no log any more
+
+    def _word(self, vaddr: int) -> int:
+        return self.memory.u64(vaddr & _WORD)
+
+    def _block(self, record: int) -> tuple[int, int] | None:
+        """Place and size of the record's text block in the text ring; None: no record, or one without text."""
+        desc = self.descs + record % self.count * self.offsets["desc size"]
+        state = self._word(desc + self.offsets["state"])
+        if state & _ID_MASK != record or state >> _STATE_SHIFT not in (_COMMITTED, _FINALIZED):
+            return None
+        begin, end = self._word(desc + self.offsets["begin"]), self._word(desc + self.offsets["next"])
+        if begin % self.text_size == end % self.text_size:
+            return None
+        if begin // self.text_size == (end - 1 & _WORD) // self.text_size:
+            place, length = begin % self.text_size, end - begin
+        else:
+            place, length = 0, end % self.text_size
+        if length < 8 or place + length > self.text_size:
+            raise KernelError(f"the text of record {record:#x} lies outside of the log", offset=begin)
+        return place, length
+
+    def _record(self, record: int, place: int, length: int) -> Iterator[bytes]:
+        info = self.infos + record % self.count * self.offsets["info size"]
+        seq = self.offsets.get("seq")
+        if self.first_seq and seq is not None and self._word(info + seq) < self.first_seq:
+            return
+        text_length = min(self.memory.u16(info + self.offsets["length"] & _WORD), length - 8)
+        text = self.memory.read(self.text + place + 8 & _WORD, text_length)
+        caller = self.offsets.get("caller")
+        who = None if caller is None else self.memory.u32(info + caller & _WORD)
+        yield from _format(self._word(info + self.offsets["ts"]), who, text)
+
+
+def _clear_seq(memory: VirtualMemory, info: VmcoreInfo) -> int:
+    """Sequence number of the first record since the log was cleared; 0 if not told."""
+    symbol = info.symbol("clear_seq")
+    if symbol is None:
+        return 0
+    if info.size("latched_seq") is None:
+        return memory.u64(symbol)
+    # Two copies since v5.13, one of them whole at any time; the low bit of a counter tells which (struct latched_seq).
+    return memory.u64(symbol + info.need("OFFSET", "latched_seq.val") + (memory.u32(symbol) & 1) * 8)
+
+
+@record
+class _Records:
+    """The log of v3.5 to v5.9: records in a buffer, each with its own length; a length of 0 sends back to the start."""
+
+    memory: VirtualMemory
+    buffer: int
+    size: int
+    first: int
+    end: int
+    header: int
+    len_at: int
+    text_len_at: int
+    ts_at: int
+    caller_at: int | None
+
+    @classmethod
+    def open(cls, memory: VirtualMemory, info: VmcoreInfo, since_clear: bool) -> _Records:
+        """Read where the records are."""
+        name = "printk_log" if info.size("printk_log") is not None else "log"
+        start = info.symbol("clear_idx") if since_clear else None
+        buffer, size = flat_buffer(memory, info)
+        header = info.need("SIZE", name)
+        if size > _MAX_LOG or not 8 <= header <= 256:
+            raise KernelError("the size of the kernel's log is not believable", found=size)
+        return cls(
+            memory,
+            buffer=buffer,
+            size=size,
+            first=memory.u32(start or info.need("SYMBOL", "log_first_idx")),
+            end=memory.u32(info.need("SYMBOL", "log_next_idx")),
+            header=header,
+            len_at=info.need("OFFSET", f"{name}.len"),
+            text_len_at=info.need("OFFSET", f"{name}.text_len"),
+            ts_at=info.need("OFFSET", f"{name}.ts_nsec"),
+            caller_at=info.offset(f"{name}.caller_id"),
+        )
+
+    def lines(self, damage: _Damage) -> Iterator[bytes]:
+        """The log's lines, oldest first."""
+        at, wrapped = self.first, self.end >= self.first
+        try:
+            while at != self.end:
+                # Each step leads on, and back to the start once: no circle is walked twice.
+                if at + self.header > self.size or (wrapped and at > self.end):
+                    raise KernelError(f"its records run past its end, from index {at} on")
+                base = self.buffer + at
+                length = self.memory.u16(base + self.len_at & _WORD)
+                if length == 0 and not wrapped:
+                    at, wrapped = 0, True
+                    continue
+                text_length = self.memory.u16(base + self.text_len_at & _WORD)
+                if length < self.header + text_length or at + length > self.size:
+                    raise KernelError(f"the length {length} of the record at index {at} is not believable")
+                yield from self._record(base, text_length)
+                at += length
+        except (KernelError, ReadError) as error:
+            damage.note(error)
+
+    def _record(self, base: int, text_length: int) -> Iterator[bytes]:
+        caller = None if self.caller_at is None else self.memory.u32(base + self.caller_at & _WORD)
+        text = self.memory.read(base + self.header & _WORD, text_length)
+        yield from _format(self.memory.u64(base + self.ts_at & _WORD), caller, text)
+
+
+def _characters(memory: VirtualMemory, info: VmcoreInfo, since_clear: bool, damage: _Damage) -> Iterator[bytes]:
+    """The log before v3.5: the last characters of ``log_end`` that were ever written, in a ring."""
+    buffer, size = flat_buffer(memory, info)
+    if not 0 < size <= _MAX_LOG or size & (size - 1):
+        raise KernelError("the size of the kernel's log is not believable", found=size)
+    # An unsigned long before v2.6.25.
+    long_end = (0, 0, 0) < info.version < (2, 6, 25)
+    end = (memory.u64 if long_end else memory.u32)(info.need("SYMBOL", "log_end"))
+    left = min(end, size)
+    cleared = info.symbol("logged_chars") if since_clear else None
+    if cleared is not None:
+        left = min(left, memory.u32(cleared))
+    rest = b""
+    while left:
+        at = end - left & size - 1
+        step = min(left, size - at, _CHUNK)
+        left -= step
+        try:
+            *lines, rest = (rest + memory.read(buffer + at & _WORD, step)).split(b"\n")
+        except (KernelError, ReadError) as error:
+            damage.note(error)
+            continue
+        for line in lines:
+            yield _escape(line) + b"\n"
+        if len(rest) > _CHUNK:
+            yield _escape(rest)
+            rest = b""
+    if rest:
+        yield _escape(rest)

@@ -1,0 +1,77 @@
+"""Several kernels in one dump: a machine dumped while its crash kernel ran, or memory that an earlier kernel left.
+
+Each kernel that is whole enough to be believed - page tables that map themselves where its VMCOREINFO says, and its
+name - may own the memory that it has struct pages of. No other kernel's struct pages are believed there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.linux.evidence import contradiction, log_text
+from vmsieve.filters.linux.identity import identify
+from vmsieve.filters.linux.memmap import MemMap, Run
+from vmsieve.filters.linux.memory import VirtualMemory
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+from vmsieve.formats.errors import VmsieveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.filters.linux.arch import Arch
+    from vmsieve.filters.linux.memory import PhysicalMemory
+
+__all__ = ["each_kernel", "place_of", "without"]
+
+#: Kernels that are looked at.
+_MOST_KERNELS: Final = 4
+
+
+def place_of(memory: VirtualMemory, info: VmcoreInfo) -> int | None:
+    """Physical address of the kernel's name: no two kernels share one. None if it can't be told."""
+    vaddr = info.told_address("SYMBOL(init_uts_ns)")
+    try:
+        return memory.translate(vaddr)[0]
+    except VmsieveError:
+        return None
+
+
+def each_kernel(physical: PhysicalMemory, arch: Arch, places: set[int]) -> Iterator[bytes]:
+    """VMCOREINFO of the kernels that a search of memory finds, each once.
+
+    ``places``: :func:`place_of` of kernels that are known; those that are found are added.
+    """
+    from vmsieve.formats.inputs._search import each_vmcoreinfo
+
+    source = physical.source
+    for text, order in each_vmcoreinfo(source):
+        info = VmcoreInfo.parse(text)
+        if not info.looks_valid() or order != source.byte_order:
+            continue
+        try:
+            memory = VirtualMemory(physical, arch.open(physical, info))
+        except VmsieveError:
+            continue
+        told = identify(memory, info, source.machine)
+        place = place_of(memory, info)
+        if told.notes or place is None or place in places:
+            continue
+        if contradiction(memory, info, told.utsname, log_text(memory, info)) is None:
+            places.add(place)
+            yield text
+        if len(places) >= _MOST_KERNELS:
+            return
+
+
+def without(memmap: MemMap, other: MemMap) -> MemMap:
+    """``memmap`` but for the page frames that ``other`` has struct pages of."""
+    left = MemMap(memmap.model, memmap.struct_page_size)
+    left.absent, left.damaged, left.notes = memmap.absent, memmap.damaged, memmap.notes
+    for run in memmap.runs():
+        at, end = run.first_pfn, run.first_pfn + run.count
+        for gone in [*other.runs(at, end), Run(end, 0, 0)]:
+            if at < gone.first_pfn:
+                vaddr = run.vaddr + (at - run.first_pfn) * memmap.struct_page_size
+                left.add(at, gone.first_pfn - at, vaddr)
+            at = gone.first_pfn + gone.count
+    return left

@@ -1,0 +1,160 @@
+"""NUMA nodes and their zones: which page frames are of which, as the kernel's own structures say.
+
+VMCOREINFO tells where the nodes are (``node_data``, an array of pointers, or ``contig_page_data``, the only one) and
+where a node has its zones (``struct pglist_data``, ``struct zone`` of ``include/linux/mmzone.h``). It does not tell
+where a zone begins: that is two words before ``spanned_pages`` since v3.13, and is held against the node's own span.
+Nor where its name is: one of the words after, a pointer to one of few words.
+
+A zone's *span* may hold page frames of others, where the memory of nodes alternates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.records import record
+
+if TYPE_CHECKING:
+    from vmsieve.filters.linux.memory import VirtualMemory
+    from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+
+__all__ = ["Zone", "end_of_nodes", "find_zones", "free_blocks", "free_counters"]
+
+#: What no kernel exceeds: MAX_NUMNODES, MAX_NR_ZONES.
+_MOST_NODES: Final = 4096
+_MOST_ZONES: Final = 8
+_MOST_PFN: Final = 1 << 52
+#: zone_start_pfn and managed_pages come before spanned_pages (``struct zone``).
+_START_BEFORE: Final = 16
+#: Words after ``spanned_pages`` among which the name is: present_pages, and what is configured.
+_NAME_WITHIN: Final = range(1, 8)
+_NAMES: Final = (b"DMA", b"DMA32", b"Normal", b"HighMem", b"Movable", b"Device")
+
+
+@record(frozen=True)
+class Zone:
+    """A zone that spans memory.
+
+    Attributes:
+        node: Number of its NUMA node.
+        name: As the kernel calls it, or its number if that can't be read.
+        first_pfn: Its first page frame.
+        end_pfn: One above its last.
+    """
+
+    node: int
+    name: str
+    first_pfn: int
+    end_pfn: int
+
+
+def find_zones(memory: VirtualMemory, info: VmcoreInfo, notes: list[str]) -> list[Zone]:
+    """The zones, by node and ascending; ``notes`` gets sentences on what can't be read or believed.
+
+    Raises:
+        KernelError: VMCOREINFO does not tell where the nodes are.
+        ReadError: What tells of them is not in the dump.
+    """
+    found: list[Zone] = []
+    for number, place in enumerate(_nodes(memory, info)):
+        try:
+            found += _zones(memory, info, place)
+        except (KernelError, ReadError) as error:
+            notes.append(f"the zones of NUMA node {number} are not known: {error}")
+    spans = sorted((zone.first_pfn, zone.end_pfn) for zone in found)
+    if any(end > start for (_, end), (start, _) in zip(spans, spans[1:])):
+        notes.append("zones overlap: page frames that several span are counted in each")
+    return found
+
+
+def _nodes(memory: VirtualMemory, info: VmcoreInfo) -> list[int]:
+    """Addresses of the nodes."""
+    table, count = info.symbol("node_data"), info.length("node_data")
+    if table is None or count is None:
+        return [info.need("SYMBOL", "contig_page_data")]
+    if not 0 < count <= _MOST_NODES:
+        raise KernelError("LENGTH(node_data) is not believable", found=count)
+    data = memory.read(table, count * 8)
+    # Most are 0, and there may be thousands. 0 is the same in any byte order.
+    found = [number for number, word in enumerate(memoryview(data).cast("Q")) if word]
+    return [memory.physical.number(data[8 * number : 8 * number + 8]) for number in found]
+
+
+def _zones(memory: VirtualMemory, info: VmcoreInfo, node: int) -> list[Zone]:
+    def of_node(name: str, size: int) -> int:
+        return memory.physical.number(memory.read(node + info.need("OFFSET", f"pglist_data.{name}"), size))
+
+    if not memory.translator.is_kernel(node):
+        raise KernelError("a node is not an address of the kernel", found=node)
+    number, count = of_node("node_id", 4), of_node("nr_zones", 4)
+    start, spanned = of_node("node_start_pfn", 8), of_node("node_spanned_pages", 8)
+    if number >= _MOST_NODES or count > _MOST_ZONES or max(start, spanned) > _MOST_PFN:
+        raise KernelError("a node is not believable", offset=node)
+    first, size = node + info.need("OFFSET", "pglist_data.node_zones"), info.need("SIZE", "zone")
+    at = info.need("OFFSET", "zone.spanned_pages")
+    if not _START_BEFORE <= at <= size - 8 * _NAME_WITHIN.stop or size > 1 << 16:
+        raise KernelError("SIZE or OFFSET of zone is not believable", found=f"{size} and {at}")
+    found = []
+    for i in range(count):
+        zone = first + i * size + at
+        begin, pages = memory.u64(zone - _START_BEFORE), memory.u64(zone)
+        if not pages:
+            continue
+        if not start <= begin <= begin + pages <= start + spanned:
+            raise KernelError("a zone lies outside of its node", offset=zone, found=f"{begin:#x} + {pages:#x}")
+        found.append(Zone(number, _name(memory, zone) or str(i), begin, begin + pages))
+    return found
+
+
+def free_counters(memory: VirtualMemory, info: VmcoreInfo) -> list[list[int]]:
+    """Addresses of the counters of free blocks (``nr_free`` of ``struct free_area``): for each zone, by order.
+
+    Raises:
+        KernelError, ReadError: They can't be told.
+    """
+    orders, size = info.need("LENGTH", "zone.free_area"), info.need("SIZE", "free_area")
+    offset, zone_size = info.need("OFFSET", "zone.free_area"), info.need("SIZE", "zone")
+    if not 0 < orders <= 32 or not 24 <= size <= 4096 or size % 8 or offset + orders * size > zone_size > 1 << 16:
+        raise KernelError("LENGTH or OFFSET of zone.free_area is not believable", found=f"{orders} and {offset}")
+    found = []
+    for node in _nodes(memory, info):
+        zones = memory.physical.number(memory.read(node + info.need("OFFSET", "pglist_data.nr_zones"), 4))
+        if not memory.translator.is_kernel(node) or zones > _MOST_ZONES:
+            raise KernelError("a node is not believable", offset=node)
+        first = node + info.need("OFFSET", "pglist_data.node_zones") + offset + size - 8
+        found += [[first + zone * zone_size + order * size for order in range(orders)] for zone in range(zones)]
+    return found
+
+
+def free_blocks(memory: VirtualMemory, info: VmcoreInfo) -> list[int]:
+    """How many free blocks of each order the kernel counts in all zones. Raises as :func:`free_counters`."""
+    return [sum(map(memory.u64, column)) for column in zip(*free_counters(memory, info))]
+
+
+def end_of_nodes(memory: VirtualMemory, info: VmcoreInfo) -> int:
+    """One above the last page frame of any node.
+
+    Raises:
+        KernelError, ReadError: It can't be told.
+    """
+    end = 0
+    for node in _nodes(memory, info):
+        start = memory.u64(node + info.need("OFFSET", "pglist_data.node_start_pfn"))
+        end = max(end, start + memory.u64(node + info.need("OFFSET", "pglist_data.node_spanned_pages")))
+    if not 0 < end <= _MOST_PFN:
+        raise KernelError("the nodes' ends are not believable", found=end)
+    return end
+
+
+def _name(memory: VirtualMemory, spanned: int) -> str | None:
+    """The name of the zone that has its ``spanned_pages`` there."""
+    for word in _NAME_WITHIN:
+        try:
+            vaddr = memory.u64(spanned + word * 8)
+            name = memory.string(vaddr, 8) if memory.translator.is_kernel(vaddr) else b""
+        except (KernelError, ReadError):
+            continue
+        if name in _NAMES:
+            return name.decode("ascii")
+    return None

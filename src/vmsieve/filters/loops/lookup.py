@@ -1,0 +1,206 @@
+"""Searches in the tables that a kernel carries of itself: its symbols (kallsyms) and its types (BTF); and for them.
+
+Three look for any of a set of wanted keys at once. The set is a table of :data:`SLOTS` 64-bit words: a key lies in
+the first free word from ``slot(key)`` on, wrapping around; 0 is a free word. Names are told by a hash that is made up
+of the hashes of their parts: ``hash(a + b) == hash(a) * BASE ** len(b) + hash(b)``, modulo 2**64. Two names may share
+one: whoever asks makes sure.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler.primitives import big_endian, load8, load32, load64, store32, store64, swap32
+
+__all__ = ["BASE", "MIX", "SHIFT", "SLOTS", "TOKEN_WORDS", "match_marks", "match_names", "match_strings", "match_types"]
+
+SLOTS: Final = 1024
+#: ``slot(key) == key * MIX >> SHIFT``, modulo 2**64.
+MIX: Final = 0x9E3779B97F4A7C15
+SHIFT: Final = 54
+#: Of the names' hash.
+BASE: Final = 0x100000001B3
+#: Words of a token: hash and ``BASE ** length`` of its text, and the same of its text but for the first character.
+TOKEN_WORDS: Final = 4
+#: Every so many types, one's place is noted.
+_MARK: Final = 255
+
+
+@inline
+def is_wanted(wanted: int, key: int) -> int:
+    slot = key * MIX >> SHIFT
+    for _ in range(SLOTS):
+        there = load64(wanted, slot * 8)
+        if there == key:
+            return key != 0
+        if there == 0:
+            return 0
+        slot = slot + 1 & SLOTS - 1
+    return 0
+
+
+@kernel
+def match_names(names: int, size: int, first: int, end: int, tokens: int, wanted: int, out: int, room: int) -> int:
+    """Look for symbols among packed names: each a length of one or two bytes, and that many numbers of tokens.
+
+    The first character of a name is the symbol's type and no part of it. ``names``: address of ``size`` bytes, the
+    first of which begins symbol number ``first``; those before number ``end`` count, as far as they are whole.
+    ``tokens``: address of 256 times :data:`TOKEN_WORDS` words. ``out``: address of two words, set to the number of the
+    symbol that follows the last one looked at and the bytes before it, and of pairs of words, set to a symbol's number
+    and the offset of its name's length. Returns the number of pairs; ``room`` at most, then the rest was not looked at.
+    """
+    found = 0
+    at = 0
+    number = first
+    while number < end and found < room and at + 2 <= size:
+        length = load8(names, at)
+        begin = at + 1
+        if length & 0x80:
+            length = length & 0x7F | load8(names, begin) << 7
+            begin += 1
+        if begin + length > size:
+            break
+        if length > 0:
+            token = tokens + load8(names, begin) * TOKEN_WORDS * 8
+            key = load64(token, 16)
+            for i in range(1, length):
+                token = tokens + load8(names, begin + i) * TOKEN_WORDS * 8
+                key = key * load64(token, 8) + load64(token, 0)
+            if is_wanted(wanted, key):
+                store64(out, 16 + found * 16, number)
+                store64(out, 24 + found * 16, at)
+                found += 1
+        number += 1
+        at = begin + length
+    store64(out, 0, number)
+    store64(out, 8, at)
+    return found
+
+
+@kernel
+def match_strings(strings: int, size: int, wanted: int, out: int, room: int) -> int:
+    """Look for strings among those that lie one after the other, each with a NUL at its end.
+
+    ``strings``: address of ``size`` bytes, the first of which begins a string. ``out``: address of a word, set to the
+    bytes before the string that is not whole any more, and of pairs of words, set to a string's hash and offset.
+    Returns the number of pairs; ``room`` at most, then the rest was not looked at.
+    """
+    found = 0
+    begin = 0
+    key = 0
+    at = 0
+    while at < size and found < room:
+        byte = load8(strings, at)
+        at += 1
+        if byte != 0:
+            key = key * BASE + byte
+        else:
+            if is_wanted(wanted, key):
+                store64(out, 8 + found * 16, key)
+                store64(out, 16 + found * 16, begin)
+                found += 1
+            begin = at
+            key = 0
+    store64(out, 0, begin)
+    return found
+
+
+@inline
+def record_size(info: int) -> int:
+    """Bytes of a type's record with all that follows its header; 0: of no known kind. include/uapi/linux/btf.h."""
+    kind = info >> 24 & 31
+    count = info & 0xFFFF
+    each = 0
+    if kind == 4 or kind == 5 or kind == 15 or kind == 19:  # struct, union, section, 64-bit enumeration
+        each = 12
+    elif kind == 6 or kind == 13:  # enumeration, arguments of a function
+        each = 8
+    fixed = 12
+    if kind == 1 or kind == 14 or kind == 17:  # integer, variable, tag of a declaration
+        fixed = 16
+    elif kind == 3:  # array
+        fixed = 24
+    return 0 if kind == 0 or kind > 19 else fixed + each * count
+
+
+@kernel
+def match_types(
+    types: int, size: int, base: int, first: int, swap: int, wanted: int, marks: int, most: int, out: int, room: int
+) -> int:
+    """Look for structures, unions, enumerations and names of types by the offsets of their names.
+
+    ``types``: address of ``size`` bytes of records, which lie at offset ``base`` of all of them; the first has type
+    number ``first``. ``swap``: 1 if their byte order is not this machine's. ``marks``: address of ``most`` 32-bit
+    words; word *n* is set to the offset of type number *n* times 256. ``out``: address of three words, set to the
+    number of the type that follows the last one looked at, its offset, and 1 if it is of no known kind; and of pairs of
+    words, set to a type's number and offset. Offsets are from the first of all records on. Returns the number of pairs;
+    ``room`` at most, then the rest was not looked at.
+    """
+    found = 0
+    at = 0
+    number = first
+    bad = 0
+    while at + 12 <= size and found < room:
+        name = load32(types, at)
+        info = load32(types, at + 4)
+        if swap:
+            name = swap32(name)
+            info = swap32(info)
+        length = record_size(info)
+        if length == 0 or number >> 8 >= most:
+            bad = 1
+            break
+        if at + length > size:
+            break
+        if number & _MARK == 0:
+            store32(marks, (number >> 8) * 4, base + at)
+        kind = info >> 24 & 31
+        if kind >= 4 and kind <= 19 and kind != 7 and is_wanted(wanted, name):
+            store64(out, 24 + found * 16, number)
+            store64(out, 32 + found * 16, base + at)
+            found += 1
+        number += 1
+        at += length
+    store64(out, 0, number)
+    store64(out, 8, base + at)
+    store64(out, 16, bad)
+    return found
+
+
+@inline
+def is_digits(word: int) -> int:
+    """Are these eight bytes in memory some of "0", NUL, "1", NUL and so on to "9", the first among the first eight?"""
+    first = 0x0031003200330034 if big_endian() else 0x0033003200310030
+    step = 0x0001000100010001
+    if word & 0xFFF8FFF8FFF8FFF8 != 0x0030003000300030:
+        first = 0x3000310032003300 if big_endian() else 0x3400330032003100
+        step = 0x0100010001000100
+    beyond = word - first
+    return beyond == 0 or beyond == step or beyond == 2 * step or beyond == 3 * step
+
+
+@kernel
+def match_marks(data: int, size: int, mark: int, out: int, room: int) -> int:
+    """Look for where a table of symbols or of types may be.
+
+    ``data``: address of ``size`` bytes, a multiple of 8. Of a table of symbols, tokens are looked for that are the ten
+    digits; of types, the 32-bit word ``mark`` at a multiple of 4 bytes. ``out``: address of a word, set to the bytes
+    that were looked at, and of more, set to offsets of words of 8 bytes that are part of either. Returns their number;
+    ``room`` at most, then the rest was not looked at.
+    """
+    found = 0
+    at = 0
+    while at < size and found < room:
+        word = load64(data, at)
+        if (
+            word & 0xFFF8FFF8FFF8FFF8 == 0x0030003000300030
+            or word & 0xF8FFF8FFF8FFF8FF == 0x3000300030003000
+            or word >> 32 == mark
+            or word & 0xFFFFFFFF == mark
+        ) and (is_digits(word) or word >> 32 == mark or word & 0xFFFFFFFF == mark):
+            store64(out, 8 + found * 8, at)
+            found += 1
+        at += 8
+    store64(out, 0, at)
+    return found

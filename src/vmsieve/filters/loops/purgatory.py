@@ -1,0 +1,54 @@
+"""Where in memory a table of checksummed regions may be: the one that a crash kernel's purgatory goes by."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler.primitives import load64, store64, swap64
+
+__all__ = ["SLOTS", "TABLE_SIZE", "find_tables"]
+
+#: Regions that a table has room for: KEXEC_SEGMENT_MAX of include/uapi/linux/kexec.h, SHA256_REGIONS of kexec-tools.
+SLOTS: Final = 16
+#: Bytes of a table: start and length of each region, 64 bits each.
+TABLE_SIZE: Final = SLOTS * 16
+
+#: The kernel takes whole pages only (sanity_check_segment_list, kernel/kexec_core.c); 4 KiB are the smallest there are.
+_IN_PAGE: Final = 4095
+
+
+@inline
+def word_at(memory: int, offset: int, swap: int) -> int:
+    word = load64(memory, offset)
+    return swap64(word) if swap else word
+
+
+@kernel
+def find_tables(memory: int, size: int, low: int, high: int, swap: int, out: int, room: int) -> int:
+    """Look for tables of at least two regions within physical memory ``low .. high``, the rest of them zero.
+
+    ``memory``: address of ``size`` bytes, looked at at every eighth. ``swap``: 1 if their byte order is not this
+    machine's. ``out``: address of 64-bit words, set to the offset of each table. Whether regions overlap is not looked
+    at, and what follows the first region of a table looks like a table too. Returns the number of tables; ``room`` at
+    most, then the rest of the memory was not looked at.
+    """
+    found = 0
+    at = 0
+    while at + TABLE_SIZE <= size and found < room:
+        count = 0
+        while count < SLOTS:
+            start = word_at(memory, at + count * 16, swap)
+            length = word_at(memory, at + count * 16 + 8, swap)
+            if start < low or start >= high or length == 0 or length > high - start or (start | length) & _IN_PAGE:
+                break
+            count += 1
+        if count >= 2:
+            rest = 0
+            for i in range(count * 2, SLOTS * 2):
+                rest |= load64(memory, at + i * 8)
+            if rest == 0:
+                store64(out, found * 8, at)
+                found += 1
+        at += 8
+    return found

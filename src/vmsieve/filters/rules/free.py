@@ -1,0 +1,50 @@
+"""Free pages: blocks of the buddy allocator.
+
+The first page of a free block of ``2**order`` pages has the buddy mark in its type and the order in ``private``
+(``include/linux/page-flags.h``; ``buddy_order`` in ``mm/internal.h``). The mark's value is exported as
+PAGE_BUDDY_MAPCOUNT_VALUE since v3.9 ("kexec: add the values related to buddy system for filtering free pages"); kernels
+that encode page types anew export the new value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.formats.compiler import inline
+from vmsieve.formats.compiler.primitives import load64
+
+if TYPE_CHECKING:
+    from vmsieve.filters.page_layout import PageLayout
+
+__all__ = ["RULE"]
+
+#: MAX_PAGE_ORDER + 1 of most kernels (``include/linux/mmzone.h``), and of those that have other values the least.
+_ORDERS: Final = 11
+
+
+@inline
+def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+    if kind & load64(own, 8) != load64(own, 0):
+        return 0
+    if slab or private >= load64(own, 16):
+        return 0
+    return 1 << private
+
+
+def _prepare(layout: PageLayout) -> list[int]:
+    value, mask = layout.page_type("PAGE_BUDDY_MAPCOUNT_VALUE", "free pages can't be told from others")
+    if layout.offset_private is None:
+        raise RuleOff("free pages are kept: OFFSET(page.private) is missing, so the size of a free block is not known")
+    orders = layout.info.length("zone.free_area")
+    if orders is None or not 0 < orders <= 32:
+        orders = _ORDERS
+        layout.notes.append((
+            16,
+            f"free blocks of more than {1 << _ORDERS - 1} pages are kept: LENGTH(zone.free_area) is missing, "
+            "so they can't be told from damaged ones",
+        ))  # fmt: skip
+    return [value, mask, orders]
+
+
+RULE: Final = Rule("free", "Free pages", 10, 16, _matches, _prepare, lifeless=True, counted=True)

@@ -1,0 +1,34 @@
+"""Poisoned memory: pages that the hardware reported as broken. Reading one in a crash kernel may kill it.
+
+``PG_hwpoison`` (``include/linux/page-flags.h``, with CONFIG_MEMORY_FAILURE), exported since v3.10 ("kexec: export
+PG_hwpoison flag into vmcoreinfo"). Dropped at every level.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.formats.compiler import inline
+from vmsieve.formats.compiler.primitives import load64
+
+if TYPE_CHECKING:
+    from vmsieve.filters.page_layout import PageLayout
+
+__all__ = ["RULE"]
+
+
+@inline
+def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+    return flags & load64(own, 0) != 0
+
+
+def _prepare(layout: PageLayout) -> list[int]:
+    poisoned = layout.flag("PG_hwpoison")
+    if not poisoned:
+        doubted = "NUMBER(PG_hwpoison)" in layout.info.disbelieved
+        raise RuleOff("poisoned pages are kept: NUMBER(PG_hwpoison) is not believed" if doubted else None)
+    return [poisoned]
+
+
+RULE: Final = Rule("hwpoison", "Hwpoison pages", 60, 0, _matches, _prepare, broken=True, reserved=True)

@@ -1,0 +1,39 @@
+"""Offline pages: memory that the guest gave back to its host (balloon, Hyper-V, virtio-mem).
+
+The host may have unmapped them. Page type ``PG_offline``, Linux commit ca215086b14b ("mm: convert PG_balloon to
+PG_offline", v5.1). Dropped at every level. Until v6.11 memory of a hotplugged block that was never
+given to the buddy allocator has ``PG_reserved`` too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.formats.compiler import inline
+from vmsieve.formats.compiler.primitives import load64
+
+if TYPE_CHECKING:
+    from vmsieve.filters.page_layout import PageLayout
+
+__all__ = ["RULE"]
+
+#: Kernels since then export the key with those of huge pages (kernel/crash_core.c): one that has one of these has it.
+_SINCE: Final = (5, 3)
+_BESIDE: Final = ("NUMBER(HUGETLB_PAGE_DTOR)", "NUMBER(PG_hugetlb)", "NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)")
+
+
+@inline
+def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+    return slab == 0 and kind & load64(own, 8) == load64(own, 0)
+
+
+def _prepare(layout: PageLayout) -> list[int]:
+    info = layout.info
+    if info.number("PAGE_OFFLINE_MAPCOUNT_VALUE") is None:
+        lost = info.version >= _SINCE and any(info.told(key) is not None for key in _BESIDE)
+        raise RuleOff("offline pages are kept: NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE) is missing" if lost else None)
+    return list(layout.page_type("PAGE_OFFLINE_MAPCOUNT_VALUE", "offline pages can't be told from others"))
+
+
+RULE: Final = Rule("offline", "Offline pages", 70, 0, _matches, _prepare, reserved=True)

@@ -1,0 +1,36 @@
+"""User process data: anonymous memory and hugetlb pages.
+
+Anonymous: bit 0 of ``page.mapping`` (``PAGE_MAPPING_ANON``, ``include/linux/page-flags.h``). A slab page reuses that
+word since Linux commit 130d4df57390 ("mm/sl[au]b: rearrange struct slab fields to allow larger rcu_head", v6.2), so a
+kernel whose slab pages can't be told apart keeps its anonymous memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.formats.compiler import inline
+
+if TYPE_CHECKING:
+    from vmsieve.filters.page_layout import PageLayout
+
+__all__ = ["RULE"]
+
+
+@inline
+def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+    return hugetlb != 0 or (mapping & 1 and slab == 0)
+
+
+def _prepare(layout: PageLayout) -> list[int]:
+    layout.demand_tails("user pages are kept")
+    if not layout.slab_known:
+        raise RuleOff(
+            "user pages are kept: neither NUMBER(PAGE_SLAB_MAPCOUNT_VALUE) nor NUMBER(PG_slab) is there, "
+            "so kernel data could be taken for anonymous memory"
+        )
+    return []
+
+
+RULE: Final = Rule("user", "User process data pages", 50, 8, _matches, _prepare, unlike_slabs=True)

@@ -1,0 +1,102 @@
+"""Bitmaps of page frames, held compressed: their size does not follow the size of the machine.
+
+A block covers 2**18 page frames (1 GiB of 4 KiB pages, 32 KiB of bitmap). Most blocks of a real machine are all ones,
+all zeros, or compress to a tenth.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.loops.bits import count_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.outputs import PageBits
+
+__all__ = ["BLOCK", "BLOCK_BYTES", "Bitmap", "address_of", "count_between", "cut_bits"]
+
+#: Page frames that a block covers.
+BLOCK: Final = 1 << 18
+BLOCK_BYTES: Final = BLOCK // 8
+_ZEROS: Final = bytes(BLOCK_BYTES)
+_ONES: Final = b"\xff" * BLOCK_BYTES
+
+
+def address_of(buffer: bytearray | memoryview) -> int:
+    """Address of a writable buffer's first byte, for kernels; the caller keeps the buffer alive and its size fixed."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+def cut_bits(bits: bytearray, end: int, start: int = 0) -> None:
+    """Clear all bits of a bitmap but those from ``start`` up to ``end``, which may lie anywhere."""
+    at, rest = divmod(max(end, 0), 8)
+    if at < len(bits):
+        bits[at] &= (1 << rest) - 1
+        bits[at + 1 :] = bytes(len(bits) - at - 1)
+    at, rest = divmod(min(max(start, 0), 8 * len(bits)), 8)
+    bits[:at] = bytes(at)
+    if rest:
+        bits[at] &= 0xFF << rest & 0xFF
+
+
+def count_between(bits: PageBits, start: int, end: int) -> int:
+    """How many of the bits from ``start`` up to ``end`` are set."""
+    found = 0
+    for number in bits.filled():
+        first = number * bits.block
+        if start < first + bits.block and first < end:
+            block = bytearray(bits[number])
+            cut_bits(block, end - first, start - first)
+            found += count_bits(address_of(block), len(block))
+    return found
+
+
+class Bitmap:
+    """A bitmap that is written once, block by block, and read block by block any number of times."""
+
+    #: See :class:`vmsieve.formats.outputs.PageBits`.
+    block = BLOCK
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, bytes] = {}
+        self._length = 0
+        self._count = 0
+
+    def append(self, block: bytearray) -> None:
+        """Add the next block, :data:`BLOCK_BYTES` bytes."""
+        assert len(block) == BLOCK_BYTES
+        ones = count_bits(address_of(block), BLOCK_BYTES)
+        self._count += ones
+        if ones:
+            self._blocks[self._length] = _ONES if ones == BLOCK else zlib.compress(block, 1)
+        self._length += 1
+
+    def skip(self, blocks: int) -> None:
+        """Add ``blocks`` blocks of zeros."""
+        self._length += blocks
+
+    def __len__(self) -> int:
+        return self._length
+
+    def filled(self) -> Iterator[int]:
+        """Numbers of the blocks that have a bit set, ascending."""
+        return iter(self._blocks)
+
+    def __getitem__(self, number: int) -> bytes:
+        """Block ``number``, uncompressed."""
+        if not 0 <= number < self._length:
+            raise IndexError(number)
+        stored = self._blocks.get(number, _ZEROS)
+        # Not by its length: a packed block may be as long as one that is not.
+        return stored if stored is _ZEROS or stored is _ONES else zlib.decompress(stored)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self[number] for number in range(self._length))
+
+    def count(self) -> int:
+        """Bits set in all blocks."""
+        return self._count

@@ -1,0 +1,115 @@
+"""Windows of memory in which a SIGBUS ends nothing: see :mod:`vmsieve.formats.mapping`.
+
+The signal's handler is a kernel. It is put in force when the first file is mapped, acts in windows alone, and leaves
+every other SIGBUS to what was in force before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from typing import Final
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.loops import bus_error as layout
+from vmsieve.formats.compiler import code_address
+
+__all__ = ["Guard", "guard"]
+
+_WINDOWS: Final = 512
+_WORD: Final = 8
+# struct sigaction of the C libraries: handler, mask and flags. glibc's of s390x has the flags first; where others have
+# them is the mask of signals that are not there.
+_ACTION_SIZE: Final = 152
+_FLAGS_AT: Final = (136, 12) if os.uname().machine == "s390x" else (136,)
+_SIGINFO: Final = 4
+
+
+class _Table:
+    """What the handler knows."""
+
+    def __init__(self) -> None:
+        self._code = code_address(layout.handle_bus_error)
+        self._memory = (ctypes.c_uint64 * ((layout.FIRST + _WINDOWS * layout.SLOT) // _WORD))()
+        self._before = (ctypes.c_uint64 * (_ACTION_SIZE // _WORD))()
+        self._free = [(layout.FIRST + number * layout.SLOT) // _WORD for number in range(_WINDOWS)]
+        library = ctypes.CDLL(None)
+        self._sigaction = library.sigaction
+        self._sigaction.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+        for place, value in (
+            (layout.MMAP, ctypes.cast(library.mmap, ctypes.c_void_p).value or 0),
+            (layout.SIGACTION, ctypes.cast(self._sigaction, ctypes.c_void_p).value or 0),
+            (layout.RAISE, ctypes.cast(getattr(library, "raise"), ctypes.c_void_p).value or 0),
+            (layout.BEFORE, ctypes.addressof(self._before)),
+            (layout.PAGE, mmap.PAGESIZE),
+            (layout.SLOTS, _WINDOWS),
+        ):
+            self._memory[place // _WORD] = value
+
+    def arm(self) -> bool:
+        """See that the handler is in force; False where it can't be: there is no machine code."""
+        if self._memory[layout.ARMED // _WORD]:
+            return True
+        if not self._code:
+            return False
+        layout.handle_bus_error(0, ctypes.addressof(self._memory), 0)
+        action, before = bytearray(_ACTION_SIZE), type(self._before)()
+        ctypes.c_uint64.from_buffer(action).value = self._code
+        for at in _FLAGS_AT:
+            ctypes.c_int.from_buffer(action, at).value = _SIGINFO
+        self._memory[layout.ARMED // _WORD] = 1
+        if self._sigaction(layout.SIGBUS, address_of(action), ctypes.addressof(before)):
+            self._memory[layout.ARMED // _WORD] = 0
+            return False
+        if before[0] != self._code:
+            ctypes.memmove(self._before, before, _ACTION_SIZE)
+        return True
+
+    def take(self, address: int, size: int) -> Guard | None:
+        """Watch over a window; None where there are too many."""
+        if not self._free:
+            return None
+        slot = self._free.pop()
+        for place, value in ((layout.LOST, 0), (layout.START, address), (layout.END, address + size)):
+            self._memory[slot + place // _WORD] = value
+        return Guard(self, slot)
+
+    def lost(self, slot: int) -> bool:
+        was = self._memory[slot + layout.LOST // _WORD] != 0
+        self._memory[slot + layout.LOST // _WORD] = 0
+        return was
+
+    def give_back(self, slot: int) -> None:
+        self._memory[slot + layout.END // _WORD] = 0
+        self._free.append(slot)
+
+
+class Guard:
+    """The handler's eye on one window."""
+
+    def __init__(self, table: _Table, slot: int) -> None:
+        self._table, self._slot = table, slot
+
+    def armed(self) -> bool:
+        """See that the handler is in force; False where it can't be."""
+        return self._table.arm()
+
+    def lost(self) -> bool:
+        """Whether a page was not there when it was touched, since this was asked last."""
+        return self._table.lost(self._slot)
+
+    def close(self) -> None:
+        """Leave the window to itself: its memory may be given back."""
+        self._table.give_back(self._slot)
+
+
+_table: _Table | None = None
+
+
+def guard(address: int, size: int) -> Guard | None:
+    """Have ``size`` bytes of memory at ``address`` be a window; None where there are too many."""
+    global _table  # noqa: PLW0603 - the process has one handler
+    if _table is None:
+        _table = _Table()
+    return _table.take(address, size)

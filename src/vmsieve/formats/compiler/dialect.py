@@ -1,0 +1,230 @@
+"""The kernels' dialect: Python syntax, unsigned 64-bit meaning.
+
+A kernel's source is rewritten before anything runs or compiles it, because the languages below disagree: Python's ints
+are unbounded, numba makes a signed number of an unsigned one that meets a literal. After the rewriting, every literal
+and module constant is an unsigned 64-bit value, every result that could leave that range wraps, and every function
+returns such a value.
+
+Allowed: ``if``, ``while``, ``for i in range(a)`` and ``range(a, b)``, ``break``, ``continue``, ``return``, assignment
+to names, integer arithmetic, comparisons, ``min`` and ``max``, calls of primitives, of
+:func:`~vmsieve.formats.compiler.inline` helpers and of :class:`~vmsieve.formats.compiler.families.Plugins`. Anything else
+is a :class:`DialectError` when the kernel is built. A comparison used as a value is 1 or 0. No kernel shifts by 64 or
+more or divides by 0: machines differ in what comes of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from typing import TYPE_CHECKING, Any, Callable, Final, cast
+
+from vmsieve.formats.compiler import primitives
+from vmsieve.formats.compiler.families import DialectError, Plugins
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmsieve.formats.compiler import Kernel
+
+__all__ = ["DialectError", "bind", "rewrite"]
+
+MASK: Final = (1 << 64) - 1
+_WRAPPING: Final = (ast.Add, ast.Sub, ast.Mult, ast.LShift)
+_STATEMENTS: Final = (
+    ast.Assign, ast.AugAssign, ast.If, ast.While, ast.For, ast.Break, ast.Continue, ast.Return, ast.Expr, ast.Pass,
+)  # fmt: skip
+
+
+class _Rewriter(ast.NodeTransformer):
+    """Give one function's tree its unsigned meaning; ``constant`` says how a 64-bit constant is spelled."""
+
+    def __init__(self, where: str, space: Mapping[str, Any], constant: Callable[[int], ast.expr], wraps: bool) -> None:
+        self.where = where
+        self.space = space
+        self.constant = constant
+        self.wraps = wraps
+        self.locals: set[str] = set()
+
+    def fail(self, node: ast.AST, what: str) -> DialectError:
+        return DialectError(f"{self.where}:{getattr(node, 'lineno', 0)}: {what} is not in the kernels' dialect")
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        more = (node.args.defaults, node.args.kwonlyargs, node.args.posonlyargs, node.args.vararg, node.args.kwarg)
+        if any(more):
+            raise self.fail(node, "any but plain arguments")
+        node.decorator_list = []
+        node.returns = None
+        self.locals = {a.arg for a in node.args.args}
+        self.locals |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        for argument in node.args.args:
+            argument.annotation = None
+        if ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+        if not isinstance(node.body[-1], ast.Return):
+            raise self.fail(node, "a function that does not end with return")
+        node.body = [self.statement(s) for s in node.body]
+        return node
+
+    def statement(self, node: ast.stmt) -> ast.stmt:
+        if not isinstance(node, _STATEMENTS):
+            raise self.fail(node, type(node).__name__)
+        if isinstance(node, ast.AugAssign):
+            if not isinstance(node.target, ast.Name):
+                raise self.fail(node, "assignment to anything but one name")
+            left = ast.copy_location(ast.Name(node.target.id, ast.Load()), node)
+            binary = ast.copy_location(ast.BinOp(left, node.op, node.value), node)
+            node = ast.copy_location(ast.Assign([node.target], binary), node)
+        if isinstance(node, ast.Assign):
+            if len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name):
+                raise self.fail(node, "assignment to anything but one name")
+            node.value = self.integer(node.value)
+        elif isinstance(node, ast.Return):
+            if node.value is None:
+                raise self.fail(node, "return without a value")
+            node.value = self.integer(node.value)
+        elif isinstance(node, (ast.If, ast.While)):
+            node.test = self.visit(node.test)
+        elif isinstance(node, ast.For):
+            self.check_loop(node)
+            node.iter = self.visit(node.iter)
+        elif isinstance(node, ast.Expr):
+            node.value = self.visit(node.value)
+        for field in ("body", "orelse"):
+            if hasattr(node, field):
+                setattr(node, field, [self.statement(s) for s in getattr(node, field)])
+        return node
+
+    def check_loop(self, node: ast.For) -> None:
+        call = node.iter
+        ranged = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range"
+        if not isinstance(node.target, ast.Name) or not ranged or len(cast("ast.Call", call).args) > 2:
+            raise self.fail(node, "a for loop over anything but range(a) or range(a, b)")
+
+    def integer(self, node: ast.expr) -> ast.expr:
+        """``node`` as a value: a truth value becomes 1 or 0."""
+        truth = isinstance(node, (ast.Compare, ast.BoolOp)) or (
+            isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+        )
+        if truth:
+            one, zero = ast.Constant(1), ast.Constant(0)
+            node = ast.copy_location(ast.IfExp(node, one, zero), node)
+        return cast("ast.expr", self.visit(node))
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        if isinstance(node.value, bool) or not isinstance(node.value, int) or not 0 <= node.value <= MASK:
+            raise self.fail(node, f"the constant {node.value!r}")
+        return ast.copy_location(self.constant(node.value), node)
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id in self.locals or node.id in ("range", "min", "max"):
+            return node
+        if node.id not in self.space:
+            raise self.fail(node, f"the unknown name {node.id}")
+        value = self.space[node.id]
+        if isinstance(value, int):
+            return self.visit_Constant(ast.copy_location(ast.Constant(int(value)), node))
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        if isinstance(node.op, (ast.Div, ast.Pow, ast.MatMult)):
+            raise self.fail(node, type(node.op).__name__)
+        node.left = self.integer(node.left)
+        node.right = self.integer(node.right)
+        return self.wrap(node) if isinstance(node.op, _WRAPPING) else node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        if any(isinstance(op, (ast.Is, ast.IsNot, ast.In, ast.NotIn)) for op in node.ops):
+            raise self.fail(node, "is or in")
+        node.left = self.integer(node.left)
+        node.comparators = [self.integer(c) for c in node.comparators]
+        return node
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        node.test = self.visit(node.test)
+        node.body, node.orelse = self.integer(node.body), self.integer(node.orelse)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        if node.keywords or not isinstance(node.func, ast.Name):
+            raise self.fail(node, "a call with keywords, or of anything but a name")
+        node.func = self.visit(node.func)
+        node.args = [self.integer(argument) for argument in node.args]
+        return node
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        if isinstance(node.op, ast.Not):
+            node.operand = self.visit(node.operand)
+            return node
+        if isinstance(node.op, ast.Invert):
+            flipped = ast.BinOp(self.integer(node.operand), ast.BitXor(), self.constant(MASK))
+            return ast.copy_location(flipped, node)
+        raise self.fail(node, type(node.op).__name__)
+
+    def wrap(self, node: ast.BinOp) -> ast.expr:
+        if not self.wraps:
+            return node
+        return ast.copy_location(ast.BinOp(node, ast.BitAnd(), ast.Constant(MASK)), node)
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        if not isinstance(node, (ast.BoolOp, ast.And, ast.Or)):
+            raise self.fail(node, type(node).__name__)
+        return super().generic_visit(node)
+
+
+def rewrite(
+    function: Callable[..., int],
+    *,
+    constant: Callable[[int], ast.expr],
+    wraps: bool,
+    names: Mapping[str, Any],
+    helper: Callable[[Callable[..., int]], Callable[..., int]],
+) -> Callable[..., int]:
+    """``function`` with unsigned 64-bit meaning, as a new Python function.
+
+    Args:
+        function: A kernel's source, or an inline helper.
+        constant: Spells a constant.
+        wraps: Whether results must be masked to 64 bits (the interpreter) or wrap by themselves (machine integers).
+        names: The backend's primitives by name, and what ``constant`` refers to.
+        helper: Makes a rewritten inline function callable from a kernel on this backend.
+    """
+    text = textwrap.dedent(inspect.getsource(function))
+    return _rewrite_text(
+        text, function.__name__, function.__module__, function.__globals__, constant, wraps, names, helper
+    )
+
+
+def _rewrite_text(
+    text: str, name: str, where: str, space: Mapping[str, Any],
+    constant: Callable[[int], ast.expr], wraps: bool, names: Mapping[str, Any],
+    helper: Callable[[Callable[..., int]], Callable[..., int]],
+) -> Callable[..., int]:  # fmt: skip
+    tree = ast.parse(text)
+    rewriter = _Rewriter(f"{where}.{name}", space, constant, wraps)
+    tree.body = [rewriter.visit(tree.body[0])]
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - rewriter.locals
+    namespace: dict[str, Any] = dict(names)
+    for used_name in used & set(space):
+        value = space[used_name]
+        if isinstance(value, int):
+            continue
+        if callable(value) and value in primitives.NAMES:
+            namespace[used_name] = names[primitives.NAMES[value]]
+        elif getattr(value, "__vmsieve_inline__", False):
+            inner = rewrite(value, constant=constant, wraps=wraps, names=names, helper=helper)
+            namespace[used_name] = helper(inner)
+        elif isinstance(value, Plugins):
+            plugin_text, plugin_space = value.source(used_name)
+            inner = _rewrite_text(plugin_text, used_name, where, plugin_space, constant, wraps, names, helper)
+            namespace[used_name] = helper(inner)
+        else:
+            raise DialectError(f"{where}.{name}: {used_name} is neither a constant, a primitive nor an inline function")
+    exec(compile(ast.fix_missing_locations(tree), f"<kernel {where}.{name}>", "exec"), namespace)
+    return cast("Callable[..., int]", namespace[name])
+
+
+def bind(a_kernel: Kernel) -> Callable[..., int]:
+    """``a_kernel`` run by the interpreter."""
+    names = {name: function for function, name in primitives.NAMES.items()}
+    return rewrite(a_kernel.source, constant=ast.Constant, wraps=True, names=names, helper=lambda f: f)

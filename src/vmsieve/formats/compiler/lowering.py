@@ -1,0 +1,181 @@
+"""Lower every kernel to machine code for every machine: the build's part, needs numba and llvmlite.
+
+numba gives LLVM code for one kernel at a time; llvmlite joins them, optimises them for the target and emits an object
+file; :mod:`~vmsieve.formats.compiler.linker` makes a shared object of it. Neither a C compiler nor a linker is needed, and
+one machine builds for all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from vmsieve.formats.compiler import PACKAGES, Kernel
+from vmsieve.formats.compiler import linker as link
+from vmsieve.formats.compiler.checkout import DIGEST, is_fresh, source_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["TARGETS", "Target", "build", "find_kernels", "refresh"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine that kernels are lowered for.
+
+    Attributes:
+        name: Of the object file: ``os.uname().machine`` there, and what :mod:`~vmsieve.formats.compiler.native_backend` appends
+            for older processors.
+        triple: LLVM's name for it.
+        cpu: The oldest processor that the code runs on.
+        features: LLVM feature string on top of ``cpu``.
+        big_endian: The machine's byte order.
+        vector: Whether loops are vectorised. Vector constants need a data section; only where the linker knows its
+            relocations is that worth having.
+        model: LLVM's code model. That of ppc64le reaches data without a table that would have to be relocated.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str = ""
+    big_endian: bool = False
+    vector: bool = False
+    model: str = "default"
+
+
+TARGETS: Final = (
+    Target("x86_64", "x86_64-unknown-linux-gnu", "x86-64-v2", vector=True),
+    Target("x86_64-v1", "x86_64-unknown-linux-gnu", "x86-64", vector=True),  # also QEMU's default processor
+    Target("aarch64", "aarch64-unknown-linux-gnu", "generic"),
+    Target("ppc64le", "powerpc64le-unknown-linux-gnu", "pwr8", model="medium"),
+    Target("s390x", "s390x-unknown-linux-gnu", "z13", big_endian=True),
+    Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c"),
+    Target("loongarch64", "loongarch64-unknown-linux-gnu", "generic-la64", "-lsx"),  # no vectors: loops are scalar
+)
+
+
+def find_kernels() -> list[Kernel]:
+    """Every kernel of the kernel rooms, by name.
+
+    Raises:
+        TypeError: Two kernels share a name.
+    """
+    found: dict[str, Kernel] = {}
+    for module in _modules():
+        for value in vars(module).values():
+            if not isinstance(value, Kernel) or value.source.__module__ != module.__name__:
+                continue
+            if value.name in found:
+                raise TypeError(f"two kernels are named {value.name}")
+            found[value.name] = value
+    return [found[name] for name in sorted(found)]
+
+
+def _modules() -> Iterator[Any]:
+    for package in PACKAGES:
+        room = importlib.import_module(package)
+        for info in pkgutil.iter_modules(room.__path__):
+            yield importlib.import_module(f"{package}.{info.name}")
+
+
+def refresh(folder: Path) -> list[Path]:
+    """As :func:`build`, for all targets, but only if the sources have changed since; returns what was written."""
+    return [] if is_fresh(str(folder)) else build(folder)
+
+
+def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
+    """Write ``<name>.so`` for each target into ``folder``, and the digest they were made from; returns the paths."""
+    # numba would optimise for the machine that builds; the target's own passes come later, so hold it off.
+    os.environ["NUMBA_OPT"] = "0"
+    from vmsieve.formats.compiler.numba_backend import llvm
+
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = source_digest()
+    kernels = find_kernels()
+    texts = [(k.name, *llvm(k)) for k in kernels]
+    names = [k.name for k in kernels]
+    images = {folder / f"{t.name}.so": link.shared_object(_emit(texts, t), names) for t in targets}
+    for path, image in images.items():
+        _replace(path, image)
+    _replace(folder / DIGEST, digest.encode())
+    return list(images)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file as a new one: the old one may be mapped by a process that runs its code."""
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_bytes(data)
+    new.replace(path)
+
+
+def _emit(texts: list[tuple[str, str, str]], target: Target) -> bytes:
+    """The object file of all kernels for one target."""
+    import llvmlite.binding as ll
+
+    ll.initialize_all_targets()
+    ll.initialize_all_asmprinters()
+    module = None
+    for name, native, text in texts:
+        one = ll.parse_assembly(_portable(text, target))
+        _hide_all_but(one, native)
+        one.get_function(native).name = name
+        if module is None:
+            module = one
+        else:
+            module.link_in(one)
+    assert module is not None
+    machine = ll.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel=target.model, jit=False
+    )
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    tuning = ll.create_pipeline_tuning_options(speed_level=3)
+    tuning.loop_vectorization = target.vector
+    tuning.slp_vectorization = target.vector
+    passes = ll.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(module, passes)
+    emitted: bytes = machine.emit_object(module)
+    return emitted
+
+
+def _hide_all_but(module: Any, entry: str) -> None:
+    for thing in [*module.functions, *module.global_variables]:
+        if not thing.is_declaration and thing.name != entry:
+            thing.linkage = "internal"
+
+
+def _portable(text: str, target: Target) -> str:
+    """``text`` without what would tie it to a C library or to the building machine.
+
+    ``no-builtins`` keeps loops from becoming calls of memset and memcpy, ``no-jump-tables`` keeps data out of the code;
+    helpers are inlined, so that no call within the object needs a relocation.
+    """
+    from vmsieve.formats.compiler.numba_backend import BIG_ENDIAN
+
+    attributes = '"no-builtins" "no-jump-tables"="true" nounwind'
+    out = []
+    for line in text.splitlines():
+        if line.startswith(f"@{BIG_ENDIAN}"):  # one a helper, numbered
+            line = re.sub(r"i64 \d", f"i64 {int(target.big_endian)}", line)
+        if " call " in line:
+            # numba asks that the function itself is not inlined where the entry calls it.
+            line = re.sub(r" #\d+", "", line)
+        match = re.match(r"(define .*\))([^()]*)\{$", line)
+        if match and "@cfunc." not in line.split("(")[0]:
+            line = f"{match.group(1)} alwaysinline {attributes} {_plain(match.group(2))}{{"
+        elif match:
+            line = f"{match.group(1)} {attributes} {_plain(match.group(2))}{{"
+        out.append(line)
+    return "\n".join(out)
+
+
+def _plain(attributes: str) -> str:
+    """Function attributes without the group references that name the building machine's processor."""
+    return re.sub(r"#\d+ ?|noinline ?", "", attributes)

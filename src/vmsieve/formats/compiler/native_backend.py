@@ -1,0 +1,69 @@
+"""The ``aot`` backend: machine code that came with the package, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import TYPE_CHECKING, Callable, Final, cast
+
+if TYPE_CHECKING:
+    from vmsieve.formats.compiler import Kernel
+
+__all__ = ["available", "bind", "object_path"]
+
+#: What the code for x86_64 needs beyond the first such processors: x86-64-v2 of the System V ABI. Debian runs without,
+#: and so does QEMU's default processor; there is other code for them.
+_X86_64_V2: Final = {"cx16", "lahf_lm", "popcnt", "ssse3", "sse4_1", "sse4_2"}
+
+_library: ctypes.CDLL | None = None
+
+
+def object_path() -> str:
+    """Where the machine code of this machine is, if it is there at all."""
+    machine = os.uname().machine
+    if machine == "x86_64" and not _processor_flags() >= _X86_64_V2:
+        machine = "x86_64-v1"
+    return os.path.join(os.path.dirname(__file__), "objects", f"{machine}.so")
+
+
+def _processor_flags() -> set[str]:
+    """Features of the first processor; none where the kernel does not tell."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("flags"):
+                    return set(line.partition(":")[2].split())
+    except OSError:
+        pass
+    return set()
+
+
+def available() -> bool:
+    """Whether there is machine code for this machine, and this interpreter can load it."""
+    return _load() is not None
+
+
+def _load() -> ctypes.CDLL | None:
+    global _library  # noqa: PLW0603 - one mapping of the code serves the process
+    if _library is None:
+        try:
+            path = object_path()
+            if os.path.exists(os.path.join(os.path.dirname(path), "digest")):
+                from vmsieve.formats.compiler.checkout import demand_fresh
+
+                demand_fresh(os.path.dirname(path))
+            _library = ctypes.CDLL(path)
+        except OSError:  # not there, or a 32-bit interpreter on a 64-bit kernel
+            return None
+    return _library
+
+
+def bind(a_kernel: Kernel) -> Callable[..., int]:
+    """``a_kernel`` as a foreign function; ctypes releases the GIL for the whole call."""
+    library = _load()
+    if library is None:
+        raise OSError(f"no machine code can be loaded from {object_path()}")
+    function = library[a_kernel.name]
+    function.argtypes = [ctypes.c_uint64] * a_kernel.arity
+    function.restype = ctypes.c_uint64
+    return cast("Callable[..., int]", function)

@@ -1,0 +1,159 @@
+"""The volumes of a dump that lies on several disks: each told apart, and all of them as one file."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
+from vmsieve.formats.files import read_as, read_exactly
+from vmsieve.formats.inputs._s390_header import read_header
+from vmsieve.formats.layouts import s390
+from vmsieve.formats.slim.records import record
+
+if TYPE_CHECKING:
+    from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.inputs._s390_header import Header
+
+__all__ = ["SHIFT", "Table", "Volume", "VolumesFile", "is_disk", "is_signed", "read_volume"]
+
+#: In the file that all volumes are together, bits of an offset within one of them.
+SHIFT: Final = 48
+_BLOCKS: Final = (4096, 2048, 1024, 512)
+_SIGN: Final = struct.pack(">Q", s390.MAGIC_EXT)
+
+
+@record(frozen=True)
+class Table:
+    """The table of volumes behind the dump tool: the same on all disks of a set.
+
+    Attributes:
+        raw: As stored.
+        count: Volumes.
+        parts: Of each: where its partition begins, and one above its end, in bytes.
+        names: Of each, the bus ID.
+    """
+
+    raw: bytes
+    count: int
+    parts: tuple[tuple[int, int], ...]
+    names: tuple[str, ...]
+
+
+@record(frozen=True)
+class Volume:
+    """One volume.
+
+    Attributes:
+        file: Where it is.
+        start: Of its partition, the header first.
+        end: Of its partition; that of the file if only the partition is known.
+        header: What it says.
+        table: None if the file holds the partition alone.
+    """
+
+    file: ByteFile
+    start: int
+    end: int
+    header: Header
+    table: Table | None
+
+
+class VolumesFile:
+    """Volumes as one file; see :class:`vmsieve.formats.files.ByteFile`. An offset is ``number << SHIFT | offset``."""
+
+    def __init__(self, files: list[ByteFile]) -> None:
+        self.name = ",".join(file.name for file in files)
+        self.size = sum(file.size for file in files)
+        self._files = files
+
+    def read_into(self, offset: int, out: memoryview) -> int:
+        """See :class:`vmsieve.formats.files.ByteFile`."""
+        number, at = offset >> SHIFT, offset & ((1 << SHIFT) - 1)
+        file = self._files[number]
+        return read_as(file, at, out, offset, file.name)
+
+    def map_at(self, address: int, offset: int, size: int) -> bool:
+        """See :class:`vmsieve.formats.files.PlainFile`."""
+        map_file = getattr(self._files[offset >> SHIFT], "map_at", None)
+        return map_file is not None and bool(map_file(address, offset & ((1 << SHIFT) - 1), size))
+
+    def shrunk(self) -> bool:
+        """See :class:`vmsieve.formats.files.PlainFile`."""
+        return any(getattr(file, "shrunk", bool)() for file in self._files)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for file in self._files:
+            file.close()
+
+
+def is_disk(start: bytes) -> bytes | None:
+    """The magic number of the dump tool on the disk that ``start`` is the start of; None if there is none."""
+    for block in _BLOCKS:
+        magic = start[s390.TOOL_BLOCK * block :][: len(s390.TOOL_MULTI)]
+        if magic in (s390.TOOL_MULTI, s390.TOOL_SINGLE):
+            return magic
+    return None
+
+
+def is_signed(start: bytes) -> bool:
+    """Whether ``start`` is that of a partition which zipl, or the dump tool, marked as one of several."""
+    return start.startswith(_SIGN) and start[s390.SIGN_AT :].startswith(_SIGN)
+
+
+def read_volume(file: ByteFile) -> Volume | Table:
+    """The volume in ``file``: a disk, or its partition alone. If the disk was not written to: its table.
+
+    Raises:
+        FormatError: It is not usable.
+    """
+    start = read_exactly(file, 0, min(file.size, s390.TOOL_BLOCK * _BLOCKS[0] + s390.HEADER_SIZE))
+    if is_signed(start):
+        return Volume(file, 0, file.size, read_header(file), None)
+    block = next(
+        (size for size in _BLOCKS if start[s390.TOOL_BLOCK * size :].startswith(s390.TOOL_MULTI)), None
+    )  # fmt: skip
+    if block is None:
+        raise UnsupportedError(
+            "a whole disk with a dump tool on it", file=file.name, hint="the dump is in the disk's partition: name that"
+        )
+    table = _read_table(file, s390.TOOL_BLOCK * block)
+    found = (_in_part(file, table, number) for number in range(table.count))
+    return next((volume for volume in found if volume is not None), table)
+
+
+def _read_table(file: ByteFile, tool: int) -> Table:
+    (version,) = read_exactly(file, tool + len(s390.TOOL_MULTI), 1)
+    size = s390.TOOL_SIZES.get(version)
+    if size is None:
+        raise UnsupportedError("an unknown version of the multi-volume dump tool", file=file.name, found=version)
+    raw = read_exactly(file, tool + size, s390.TABLE_SIZE)
+    _, count = struct.unpack_from(s390.VOLUMES, raw)
+    if not 1 <= count <= s390.VOLUMES_MOST:
+        raise CorruptError(
+            "the table of volumes is damaged", file=file.name, offset=tool + size,
+            expected=f"1 to {s390.VOLUMES_MOST} volumes", found=str(count),
+        )  # fmt: skip
+    parts, names = [], []
+    sets = raw[s390.VOLUMES_SIZE + s390.VOLUMES_MOST * s390.VOLUME_SIZE :]
+    for i in range(count):
+        device, first, last, units, _, _ = struct.unpack_from(
+            s390.VOLUME, raw, s390.VOLUMES_SIZE + i * s390.VOLUME_SIZE
+        )
+        parts.append((first * (units << 8), (last + 1) * (units << 8)))
+        names.append(f"0.{sets[i]:x}.{device:04x}")
+    return Table(raw, count, tuple(parts), tuple(names))
+
+
+def _in_part(file: ByteFile, table: Table, number: int) -> Volume | None:
+    """The volume ``number``, if it is on this disk."""
+    start, end = table.parts[number]
+    try:
+        signed = is_signed(read_exactly(file, start, s390.HEADER_SIZE))
+        header = read_header(file, start) if signed else None
+    except TruncatedError:
+        return None
+    if header is None or header.volume != number or header.memory_size == 0:
+        return None
+    return Volume(file, start, end, header, table)

@@ -1,0 +1,65 @@
+"""Files within a compressed frame, as ``zstd``, ``lz4``, ``gzip`` and ``vmsieve dump --frame`` leave them.
+
+Which frames there are is the business of :mod:`vmsieve.formats.frames`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
+from vmsieve.formats.frames import NotSeekableError, frames, some
+from vmsieve.formats.inputs import PROBE_SIZE, Container, formats
+
+if TYPE_CHECKING:
+    from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.frames import Frame
+
+__all__ = ["FORMAT"]
+
+
+def _frame(start: bytes) -> Frame | None:
+    return next((frame for frame in frames() if frame.probe(start)), None)
+
+
+def _probe(start: bytes) -> bool:
+    return _frame(start) is not None
+
+
+def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
+    from vmsieve.formats.frames._index import FramedFile, Index
+    from vmsieve.formats.frames._unpacked import UnpackedFile
+
+    frame = _frame(some(outer, 0, PROBE_SIZE))
+    assert frame is not None, "the probe found one"
+    try:
+        index = Index(frame, outer)
+    except NotSeekableError:
+        _check_content(outer, frame)
+        unpacked = UnpackedFile(outer, frame)
+        return unpacked, unpacked.oddities, unpacked.torn
+    return FramedFile(outer, frame, index), index.oddities, index.torn
+
+
+def _check_content(outer: ByteFile, frame: Frame) -> None:
+    """Look into a file before all of it is unpacked, which may take long.
+
+    Raises:
+        FormatError: It begins with nothing that is known here.
+    """
+    start = b""
+    with suppress(CorruptError, TruncatedError):  # what comes before may do
+        for portion in frame.stream(outer):
+            start += portion
+            if len(start) >= PROBE_SIZE:
+                break
+    if not any(plugin.probe(start[:PROBE_SIZE]) for plugin in formats()):
+        raise UnsupportedError(
+            f"the {frame.title} file holds no dump of a known format",
+            file=outer.name,
+            found=start[:8].hex(" ") or "nothing",
+        )
+
+
+FORMAT = Container("framed", "compressed frame", 40, _probe, _open)

@@ -1,0 +1,188 @@
+"""Stand-alone dumps of s390x on several DASD volumes.
+
+See :mod:`vmsieve.formats.layouts.s390`. A volume is a whole disk, with the dump tool and a table of all volumes, or its
+partition alone. They are given together, in any order. A dump that was done before the last volume was reached needs no
+more of them; what an older dump left there is passed over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import CorruptError, FormatError
+from vmsieve.formats.extents import Extents
+from vmsieve.formats.inputs import InputFormat
+from vmsieve.formats.inputs._filled import FilledSource
+from vmsieve.formats.inputs._s390 import complete
+from vmsieve.formats.inputs._s390_header import end_marker, moment
+from vmsieve.formats.inputs._s390_segments import Segments, read_segment
+from vmsieve.formats.inputs._s390_volumes import SHIFT, Volume, VolumesFile, is_disk, is_signed, read_volume
+from vmsieve.formats.layouts import s390
+from vmsieve.formats.slim.records import replace
+
+if TYPE_CHECKING:
+    from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.inputs._s390_volumes import Table
+
+__all__ = ["FORMAT"]
+
+_NOT_COMPLETE: Final = "the dump is not complete: "
+
+
+class _Volumes:
+    """The volumes of one set by number."""
+
+    def __init__(self, files: list[ByteFile]) -> None:
+        self.files = files
+        self.by_number: dict[int, tuple[int, Volume]] = {}
+        self.table: Table | None = None
+        for index, file in enumerate(files):
+            one = read_volume(file)
+            if isinstance(one, Volume):
+                self._know(file, one.table)
+                self._take(index, one)
+            else:
+                self._know(file, one)
+        if not self.by_number:
+            raise CorruptError("prepared for dumps on several volumes, and never dumped to", file=files[0].name)
+        if 0 not in self.by_number:
+            raise self.missing(0)
+
+    def _know(self, file: ByteFile, table: Table | None) -> None:
+        if table is None:
+            return
+        if self.table is not None and table.raw != self.table.raw:
+            raise CorruptError(
+                "the volume is of another set: its table of volumes differs", file=file.name,
+                hint=f"compared with {self.files[0].name}",
+            )  # fmt: skip
+        self.table = table
+
+    def _take(self, index: int, volume: Volume) -> None:
+        number = volume.header.volume
+        if number in self.by_number:
+            raise CorruptError(
+                f"volume {number} is given twice", file=volume.file.name,
+                hint=f"{self.by_number[number][1].file.name} is that volume too",
+            )  # fmt: skip
+        self.by_number[number] = index, volume
+
+    def name(self, number: int) -> str:
+        """A volume for people."""
+        known = self.table is not None and number < self.table.count
+        return f"volume {number} ({self.table.names[number]})" if self.table and known else f"volume {number}"
+
+    def missing(self, first: int) -> FormatError:
+        """The error that volume ``first`` is needed."""
+        most = self.table.count if self.table is not None else max([first, *self.by_number]) + 1
+        lacking = [self.name(number) for number in range(first, max(most, first + 1)) if number not in self.by_number]
+        return FormatError(
+            f"the dump lies on several volumes: {', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing",
+            file=",".join(file.name for file in self.files),
+            hint="name all of them with commas between: VOLUME0,VOLUME1",
+        )
+
+    def ends_with(self, number: int) -> bool:
+        """Whether there is no volume after ``number`` in the set, as far as is known."""
+        return self.table is not None and number + 1 >= self.table.count
+
+
+class VolumesSource(FilledSource):
+    """An open dump on several volumes.
+
+    Attributes:
+        prefixes: Where the processors' lowcores are.
+    """
+
+    def __init__(self, volumes: _Volumes) -> None:
+        """Go through the volumes in order.
+
+        Raises:
+            FormatError: One is missing, or of another dump.
+        """
+        self._volumes = volumes
+        self._head = replace(volumes.by_number[0][1].header, unit_size=0)  # no volume is ever compressed
+        self.prefixes = self._head.prefixes
+        kind = f"s390 extended multi-volume dump, version {self._head.version}"
+        super().__init__(VolumesFile(volumes.files), kind, self._head.memory_size)
+        self.crash_time = self._head.crash_time()
+        self.header.update(self._head.facts())
+        self._data, self._there, self._ended = Extents(), 0, False
+        #: Where a segment begins of which the header alone is at the end of a volume; None: there is none.
+        self._lost: int | None = None
+        number = used = 0
+        while self._walk(number):
+            number += 1
+        used = number + 1
+        self.hold(self._data, self.end() if self._ended else self._there)
+        self.header["volumes"] = ", ".join(
+            f"{volumes.name(i)}: {volumes.by_number[i][1].file.name}" for i in range(used) if i in volumes.by_number
+        )
+        if extra := sorted(set(volumes.by_number) - set(range(used))):
+            self.oddities.append(f"the dump does not reach {', '.join(map(volumes.name, extra))}")
+
+    def _torn(self, why: str) -> None:
+        self.incomplete = True
+        self.oddities.append(_NOT_COMPLETE + why)
+
+    def _walk(self, number: int) -> bool:
+        """Take the segments of volume ``number``; whether the dump goes on on the next one."""
+        if number not in self._volumes.by_number:
+            raise self._volumes.missing(number)
+        index, volume = self._volumes.by_number[number]
+        if not self._same_dump(volume):
+            self._torn(f"{self._volumes.name(number)} holds another dump")
+            return False
+        found = Segments(volume.file, self._head, s390.PAGE_SIZE)
+        found.walk(volume.start + s390.HEADER_SIZE, self._there, volume.end)
+        if self._lost is not None and found.data.starts and self._lost < found.data.starts[0]:
+            self._torn(f"{self._volumes.name(number - 1)} is cut off")
+            return False
+        for start, end, place in zip(found.data.starts, found.data.ends, found.data.places):
+            self._data.add(start, end, index << SHIFT | place)
+        self._there = found.there
+        if found.stopped:
+            self._finish(volume, found)
+            return False
+        # The dump tool goes on with the next volume when there is no room for a segment and the end marker.
+        full = found.there == found.end and found.at + s390.PAGE_SIZE <= volume.end
+        if not full or found.at + 2 * s390.PAGE_SIZE + (1 << 20) <= volume.end:
+            self._torn(f"{self._volumes.name(number)} ends without a stop marker")
+            return False
+        if self._volumes.ends_with(number):
+            self._torn("the volumes are full, and no stop marker came")
+            return False
+        following = read_segment(volume.file, found.at, 0, s390.PAGE_SIZE)
+        self._lost = following.start if following is not None and following.start >= found.end else None
+        return True
+
+    def _same_dump(self, volume: Volume) -> bool:
+        one, other = self._head, volume.header
+        return (one.tod, one.cpu_id, one.memory_size) == (other.tod, other.cpu_id, other.memory_size)
+
+    def _finish(self, volume: Volume, found: Segments) -> None:
+        self._ended = found.there == found.end
+        tod, problem = end_marker(volume.file, found.at, self._head)
+        if tod is None:
+            self.incomplete = True
+            self.oddities.append(problem)
+        elif tod:
+            self.header["dump_ended"] = moment(tod)
+
+
+def _open(file: ByteFile) -> Source:
+    return _open_set([file])
+
+
+def _open_set(files: list[ByteFile]) -> Source:
+    source = VolumesSource(_Volumes(files))
+    complete(source, source.prefixes)
+    return source
+
+
+def _probe(start: bytes) -> bool:
+    return is_signed(start) or is_disk(start) is not None
+
+
+FORMAT = InputFormat("s390mv_ext", "s390 extended multi-volume dump", 50, _probe, _open, _open_set)

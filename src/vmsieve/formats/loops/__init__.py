@@ -1,0 +1,5 @@
+"""Loops over bytes: compiled inner loops that know nothing of Linux.
+
+Belongs here: functions in the dialect of ``formats/compiler``: codecs, bitmaps, descriptors, comparisons.
+Does not: loops that read struct pages (``filters/loops``).
+"""

@@ -1,0 +1,53 @@
+"""Adler-32, the checksum of zlib streams (RFC 1950), eight bytes at a time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.formats.compiler import inline
+from vmsieve.formats.compiler.primitives import big_endian, load8, load64, swap64
+
+__all__ = ["adler32"]
+
+_BASE: Final = 65521
+#: Words of one block: sums over so many, and sums of such sums, fit into 16 bits.
+_BLOCK: Final = 16
+_BYTES: Final = 0x00FF00FF00FF00FF
+_PAIRS: Final = 0x0000FFFF0000FFFF
+
+
+@inline
+def adler32(source: int, size: int) -> int:
+    """The checksum of ``size`` bytes, at most 65536: so few that one division at the end will do."""
+    low = 1
+    high = 0
+    at = 0
+    while at + _BLOCK * 8 <= size:
+        # Four lanes of 16 bits each: bytes at even places, at odd ones, and the sums of all bytes before each word.
+        even = 0
+        odd = 0
+        before = 0
+        for i in range(_BLOCK):
+            word = load64(source, at + i * 8)
+            if big_endian():
+                word = swap64(word)
+            before += even + odd
+            even += word & _BYTES
+            odd += (word >> 8) & _BYTES
+        # A byte counts as often as bytes of the block follow it, itself included: 8 to 1 times within its word.
+        high += low * _BLOCK * 8 + _lanes(before, 8, 8, 8, 8) + _lanes(even, 8, 6, 4, 2) + _lanes(odd, 7, 5, 3, 1)
+        low += _lanes(even + odd, 1, 1, 1, 1)
+        at += _BLOCK * 8
+    while at < size:
+        low += load8(source, at)
+        high += low
+        at += 1
+    return (high % _BASE) << 16 | low % _BASE
+
+
+@inline
+def _lanes(lanes: int, first: int, second: int, third: int, fourth: int) -> int:
+    """The sum of four 16-bit lanes, each with its weight."""
+    outer = (lanes & _PAIRS) * (first << 32 | third)
+    inner = ((lanes >> 16) & _PAIRS) * (second << 32 | fourth)
+    return (outer >> 32) + (inner >> 32)

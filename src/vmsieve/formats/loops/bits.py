@@ -1,0 +1,184 @@
+"""Bitmaps of page frames, one bit a page, least significant bit first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64
+
+__all__ = [
+    "GATHER_WORDS",
+    "and_bits",
+    "bridge_gaps",
+    "count_bits",
+    "count_words",
+    "gather_pages",
+    "join_bits",
+    "spread_bits",
+]
+
+#: 64-bit words of the result of :func:`gather_pages`.
+GATHER_WORDS: Final = 4
+
+
+@inline
+def ones(word: int) -> int:
+    """Bits set in a 64-bit word."""
+    word = word - ((word >> 1) & 0x5555555555555555)
+    word = (word & 0x3333333333333333) + ((word >> 2) & 0x3333333333333333)
+    word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0F
+    return (word * 0x0101010101010101) >> 56
+
+
+@kernel
+def count_bits(bitmap: int, size: int) -> int:
+    """Bits set in the ``size`` bytes at address ``bitmap``."""
+    found = 0
+    words = size >> 3
+    for i in range(words):
+        found += ones(load64(bitmap, i * 8))
+    for i in range(words << 3, size):
+        found += ones(load8(bitmap, i))
+    return found
+
+
+@kernel
+def gather_pages(
+    kept: int, stored: int, first: int, end: int, pages: int, room: int, bridge: int,
+    spans: int, most_spans: int, index: int, pfns: int, base: int, result: int,
+) -> int:  # fmt: skip
+    """Choose the next pages to read: kept ones, in spans that one read can serve.
+
+    Takes kept pages from bit ``first`` on, up to ``pages`` of them, in at most ``most_spans`` spans. Two kept pages
+    share a span when no more than ``bridge`` pages lie between them and all of those are stored in the input (reading
+    over them is cheaper than another read); all spans together hold at most ``room`` pages. Both bitmaps end at bit
+    ``end``.
+
+    ``spans``: address of 64-bit pairs, each set to the first bit and the number of pages of a span. ``index``: address
+    of 32-bit words, for each kept page its place, in pages, when the spans are read one after another. ``pfns``:
+    address of 64-bit words, for each kept page its bit plus ``base``. ``result``: address of :data:`GATHER_WORDS`
+    words: the bit to go on from, kept pages, spans, pages in all spans. Returns the number of kept pages; 0 when there
+    are no more.
+    """
+    found = 0
+    used = 0
+    count = 0
+    start = 0
+    last = 0
+    bit = first
+    while bit < end and found < pages:
+        if bit & 7 == 0 and load8(kept, bit >> 3) == 0:
+            bit += 8
+            continue
+        if load8(kept, bit >> 3) & (1 << (bit & 7)) == 0:
+            bit += 1
+            continue
+        joined = 0
+        if count != 0 and bit - last - 1 <= bridge and used + (bit - last) <= room:
+            joined = 1
+            for between in range(last + 1, bit):
+                if load8(stored, between >> 3) & (1 << (between & 7)) == 0:
+                    joined = 0
+        if joined:
+            used += bit - last
+        else:
+            if count == most_spans or used == room:
+                break
+            count += 1
+            start = bit
+            used += 1
+            store64(spans, (count - 1) * 16, start)
+        store64(spans, (count - 1) * 16 + 8, bit - start + 1)
+        store32(index, found * 4, used - 1)
+        store64(pfns, found * 8, base + bit)
+        found += 1
+        last = bit
+        bit += 1
+    store64(result, 0, bit)
+    store64(result, 8, found)
+    store64(result, 16, count)
+    store64(result, 24, used)
+    return found
+
+
+@kernel
+def count_words(words: int, count: int, value: int) -> int:
+    """How many of the ``count`` 32-bit words at address ``words`` equal ``value``."""
+    found = 0
+    for i in range(count):
+        if load32(words, i * 4) == value:
+            found += 1
+    return found
+
+
+@kernel
+def and_bits(one: int, other: int, size: int, out: int) -> int:
+    """Store what two bitmaps of ``size`` bytes (a multiple of 8) have in common at address ``out``; returns 0."""
+    for i in range(size >> 3):
+        store64(out, i * 8, load64(one, i * 8) & load64(other, i * 8))
+    return 0
+
+
+@kernel
+def bridge_gaps(kept: int, readable: int, count: int, gap: int) -> int:
+    """Set the bits between two that are set, where fewer than ``gap`` lie between them and all of them are readable.
+
+    ``kept``, ``readable``: addresses of bitmaps of ``count`` bits. Returns how many bits were set.
+    """
+    found = 0
+    last = 0
+    seen = 0
+    bit = 0
+    while bit < count:
+        if bit & 7 == 0 and load8(kept, bit >> 3) == 0:
+            bit += 8
+            continue
+        if load8(kept, bit >> 3) & (1 << (bit & 7)):
+            if seen and bit - last > 1 and bit - last <= gap:
+                whole = 1
+                for between in range(last + 1, bit):
+                    if load8(readable, between >> 3) & (1 << (between & 7)) == 0:
+                        whole = 0
+                if whole:
+                    found += bit - last - 1
+                    for between in range(last + 1, bit):
+                        byte = between >> 3
+                        store8(kept, byte, load8(kept, byte) | 1 << (between & 7))
+            seen = 1
+            last = bit
+        bit += 1
+    return found
+
+
+@kernel
+def spread_bits(bits: int, count: int, ratio: int, out: int) -> int:
+    """Make ``ratio`` bits in a row of each of the ``count`` bits at address ``bits``; returns how many were set.
+
+    ``out``: address of ``count * ratio`` bits, all 0.
+    """
+    found = 0
+    for bit in range(count):
+        if load8(bits, bit >> 3) & (1 << (bit & 7)):
+            for part in range(bit * ratio, (bit + 1) * ratio):
+                store8(out, part >> 3, load8(out, part >> 3) | 1 << (part & 7))
+            found += ratio
+    return found
+
+
+@kernel
+def join_bits(bits: int, count: int, ratio: int, out: int) -> int:
+    """Make one bit of each ``ratio`` bits in a row at address ``bits``: 1 if any of them is; returns how many were set.
+
+    ``out``: address of ``count`` bits, all 0.
+    """
+    found = 0
+    for bit in range(count):
+        some = 0
+        for part in range(bit * ratio, (bit + 1) * ratio):
+            if load8(bits, part >> 3) & (1 << (part & 7)):
+                some = 1
+        if some:
+            store8(out, bit >> 3, load8(out, bit >> 3) | 1 << (bit & 7))
+            found += 1
+    return found

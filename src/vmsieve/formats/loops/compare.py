@@ -1,0 +1,33 @@
+"""Are pages the same?"""
+
+from __future__ import annotations
+
+from vmsieve.formats.compiler import kernel
+from vmsieve.formats.compiler.primitives import load32, load64, store8
+from vmsieve.formats.loops.zero import is_zero
+
+__all__ = ["compare_pages"]
+
+
+@kernel
+def compare_pages(one: int, other: int, index: int, count: int, size: int, out: int) -> int:
+    """Compare ``count`` pages of ``size`` bytes (a multiple of 512) that lie at the same places of two buffers.
+
+    ``index``: address of a 32-bit word a page: its place, in pages, in both. ``out``: address of a byte a page, set to
+    0 if both are equal, to 1 if they differ and the one in ``other`` is all zero, else to 2. Returns how many differ.
+    """
+    unequal = 0
+    for i in range(count):
+        at = load32(index, i * 4) * size
+        bits = 0
+        byte = 0
+        while byte < size and bits == 0:
+            for j in range(64):
+                bits |= load64(one + at + byte, j * 8) ^ load64(other + at + byte, j * 8)
+            byte += 512
+        result = 0
+        if bits:
+            unequal += 1
+            result = 1 if is_zero(other + at, size) else 2
+        store8(out, i, result)
+    return unequal

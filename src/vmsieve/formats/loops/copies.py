@@ -1,0 +1,87 @@
+"""Copies and comparisons that packing and unpacking are made of."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.formats.compiler import inline
+from vmsieve.formats.compiler.primitives import big_endian, ctz64, load8, load64, store8, store64, swap64
+
+__all__ = ["copy", "copy_match", "copy_run", "copy_short", "match_length"]
+
+#: For each distance below 8, a nibble: its smallest multiple that is at least 8.
+_MULTIPLES: Final = 0xECA89880
+
+
+@inline
+def copy(out: int, source: int, size: int) -> int:
+    """Copy ``size`` bytes; the two places do not overlap."""
+    at = 0
+    while at + 8 <= size:
+        store64(out, at, load64(source, at))
+        at += 8
+    while at < size:
+        store8(out, at, load8(source, at))
+        at += 1
+    return 0
+
+
+@inline
+def copy_match(at: int, distance: int, length: int, limit: int) -> int:
+    """Append ``length`` bytes of what lies ``distance`` before ``at``, repeating it; returns the end of the copy.
+
+    ``distance`` is not 0, and the bytes fit before ``limit``; what lies between their end and ``limit`` may change.
+    """
+    if limit - at < length + 7:
+        for i in range(length):
+            store8(at, i, load8(at - distance, i))
+    elif distance >= 8:
+        for i in range((length + 7) >> 3):
+            store64(at, i * 8, load64(at - distance, i * 8))
+    else:
+        # Eight bytes of the repeated bytes, then steps of eight from a distance that is a multiple of theirs.
+        for i in range(min(length, 8)):
+            store8(at, i, load8(at - distance, i))
+        far = (_MULTIPLES >> (distance * 4)) & 15
+        for i in range(1, (length + 7) >> 3):
+            store64(at, i * 8, load64(at + i * 8 - far, 0))
+    return at + length
+
+
+@inline
+def copy_run(at: int, here: int, run: int, limit: int, end: int) -> int:
+    """Copy ``run`` literals, which both sides have room for; returns the end of the copy."""
+    if limit - at >= run + 7 and end - here >= run + 7:
+        for i in range((run + 7) >> 3):
+            store64(at, i * 8, load64(here, i * 8))
+    else:
+        for i in range(run):
+            store8(at, i, load8(here, i))
+    return at + run
+
+
+@inline
+def copy_short(at: int, here: int, run: int) -> int:
+    """Copy ``run`` literals, most often few; both sides have room for 16 or, beyond that, for 7 more than ``run``."""
+    store64(at, 0, load64(here, 0))
+    store64(at, 8, load64(here, 8))
+    for i in range(2, (run + 7) >> 3):
+        store64(at, i * 8, load64(here, i * 8))
+    return at + run
+
+
+@inline
+def match_length(here: int, match: int, end: int) -> int:
+    """How many bytes at ``here`` and ``match`` are equal; the first four are, and there are twelve before ``end``."""
+    bits = load64(here, 4) ^ load64(match, 4)
+    length = 12
+    while bits == 0 and here + length + 8 <= end:
+        bits = load64(here, length) ^ load64(match, length)
+        length += 8
+    if bits != 0:
+        if big_endian():
+            bits = swap64(bits)
+        return length - 8 + (ctz64(bits) >> 3)
+    while here + length < end and load8(here, length) == load8(match, length):
+        length += 1
+    return length

@@ -1,0 +1,237 @@
+"""Finding the pages of a kdump-compressed dump: ranks in its bitmap, and what the descriptors say of a run of pages."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.loops.bits import ones
+from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64, swap32, swap64
+from vmsieve.formats.outputs import UNREADABLE
+
+__all__ = [
+    "BEYOND", "CHANGED", "DONE", "EMPTY", "MISSING", "PLAN_WORDS", "TOO_LONG",
+    "find_bit", "plan_pages", "rank_blocks", "take_pages",
+]  # fmt: skip
+
+#: 64-bit words of the result of :func:`plan_pages`.
+PLAN_WORDS: Final = 6
+# Why plan_pages stopped.
+DONE: Final = 0
+CHANGED: Final = 1  # the next page is packed by another method
+MISSING: Final = 2  # the next page has a descriptor without data
+EMPTY: Final = 3  # the next page has data of no bytes, or unpacked data of less than a page
+TOO_LONG: Final = 4  # the next page has data of more than a page
+BEYOND: Final = 5  # the next page's data are not in the file
+
+_ALL: Final = 0xFFFFFFFFFFFFFFFF
+
+
+@kernel
+def rank_blocks(bitmap: int, blocks: int, words: int, before: int, out: int, filled: int) -> int:
+    """Store, for each block of a bitmap, how many bits are set before it; returns that of the block after the last.
+
+    Args:
+        bitmap: Address of the bitmap.
+        blocks: Blocks.
+        words: 64-bit words a block; 0: all blocks are empty.
+        before: Bits set before the first block.
+        out: Address of ``blocks`` 64-bit words; 0: they are not wanted.
+        filled: Address of ``blocks`` bytes; those of blocks that have a bit set become 1, the others stay.
+    """
+    for i in range(blocks):
+        if out != 0:
+            store64(out, i * 8, before)
+        start = before
+        at = bitmap + i * words * 8
+        for j in range(words):
+            before += ones(load64(at, j * 8))
+        if before != start:
+            store8(filled, i, 1)
+    return before
+
+
+@inline
+def bit(bitmap: int, number: int) -> int:
+    """One bit of a bitmap, least significant first."""
+    return (load8(bitmap, number >> 3) >> (number & 7)) & 1
+
+
+@kernel
+def find_bit(bitmap: int, first: int, end: int, value: int) -> int:
+    """The first bit from ``first`` on that is ``value`` (0 or 1); ``end`` if none before it is."""
+    other = _ALL
+    if value:
+        other = 0
+    at = first
+    while at < end:
+        # Whole words of the other value, in either byte order.
+        if at & 63 == 0 and at + 64 <= end and load64(bitmap, at >> 3) == other:
+            at += 64
+        elif bit(bitmap, at) == value:
+            return at
+        else:
+            at += 1
+    return end
+
+
+@inline
+def fault(offset: int, size: int, flags: int, page_size: int, file_size: int) -> int:
+    """Why a page with this descriptor can't be read; :data:`DONE` if it can."""
+    if offset == 0:
+        return MISSING
+    if size > page_size:
+        return TOO_LONG
+    if size == 0 or (flags == 0 and size != page_size):
+        return EMPTY
+    if offset >= file_size or file_size - offset < size:
+        return BEYOND
+    return DONE
+
+
+@inline
+def enter(table: int, page: int, place: int, size: int, packed: int) -> int:
+    """Fill in an entry for :func:`vmsieve.formats.loops.pack.unpack_pages`."""
+    store64(table, page * 16, place)
+    store32(table, page * 16 + 8, size)
+    store32(table, page * 16 + 12, packed)
+    return 0
+
+
+@kernel
+def plan_pages(
+    bitmap: int, first: int, count: int, descriptors: int, swap: int, page_size: int, file_size: int,
+    table: int, extents: int, result: int,
+) -> int:  # fmt: skip
+    """Plan how to read a run of pages: where their data are, and where each goes in a buffer.
+
+    The buffer begins with a page of zeros, which stands for every page that is not stored, and a place for the data
+    that many pages share (the block of zeros that all zero pages are stored as; known by lying before the row of data
+    that is being read). The other data follow; those that are neighbours in the file are read together.
+
+    Args:
+        bitmap: Address of the bitmap of stored pages.
+        first: Bit of the first page.
+        count: Pages.
+        descriptors: Address of the descriptors of the stored ones (``struct page_desc`` of
+            :mod:`vmsieve.formats.layouts.kdump`).
+        swap: 1 if they are in the other byte order.
+        page_size: Bytes.
+        file_size: Bytes of the file.
+        table: Address of ``count`` entries for :func:`vmsieve.formats.loops.pack.unpack_pages`.
+        extents: Address of ``count`` pairs of 64-bit words: offset in the file and bytes of what is to be read into the
+            buffer, one behind the other.
+        result: Address of :data:`PLAN_WORDS` words. In and out: offset in the file and bytes of the shared data, 0 if
+            there are none. Out: why it stopped (:data:`DONE` and the like), extents, the flags of the packed pages (0
+            if there are none), descriptors used.
+
+    Returns:
+        Pages planned; the next one needs another plan, or can't be had.
+    """
+    shared = load64(result, 0)
+    shared_size = load64(result, 8)
+    known = min(shared_size, 1)
+    packed = 0
+    found = 0
+    used = 0
+    at = page_size * 2
+    following = 0
+    why = DONE
+    done = 0
+    while done < count:
+        if bit(bitmap, first + done) == 0:
+            enter(table, done, 0, page_size, 0)
+            done += 1
+            continue
+        offset = load64(descriptors, used * 24)
+        size = load32(descriptors, used * 24 + 8)
+        flags = load32(descriptors, used * 24 + 12)
+        if swap:
+            offset = swap64(offset)
+            size = swap32(size)
+            flags = swap32(flags)
+        why = fault(offset, size, flags, page_size, file_size)
+        if why == DONE and flags != 0 and packed != 0 and flags != packed:
+            why = CHANGED
+        if why != DONE:
+            break
+        place = at
+        if known == 0 and offset < following:
+            known = 1
+            shared = offset
+            shared_size = size
+        if known and offset == shared and size == shared_size:
+            place = page_size
+        elif found != 0 and offset == following:
+            store64(extents, found * 16 - 8, load64(extents, found * 16 - 8) + size)
+        else:
+            store64(extents, found * 16, offset)
+            store64(extents, found * 16 + 8, size)
+            found += 1
+        if place == at:
+            at += size
+            following = offset + size
+        if flags != 0:
+            packed = flags
+        enter(table, done, place, size, min(flags, 1))
+        used += 1
+        done += 1
+    store64(result, 0, shared)
+    store64(result, 8, shared_size)
+    store64(result, 16, why)
+    store64(result, 24, found)
+    store64(result, 32, packed)
+    store64(result, 40, used)
+    return done
+
+
+@kernel
+def take_pages(
+    count: int, descriptors: int, swap: int, page_size: int, file_size: int, zero: int, sizes: int, flags: int,
+    extents: int,
+) -> int:  # fmt: skip
+    """Read page descriptors as those want them who write the packed pages somewhere else.
+
+    Args:
+        count: Pages.
+        descriptors: Address of their descriptors.
+        swap: 1 if they are in the other byte order.
+        page_size: Bytes.
+        file_size: Bytes of the file.
+        zero: Where in the file the block is that all zero pages share; 0 if there is none.
+        sizes: Address of ``count`` 32-bit words, set to the bytes of each page's data; 0 for a zero page, and for one
+            that can't be had.
+        flags: Address of ``count`` 32-bit words, set to the descriptors' flags, or ``UNREADABLE``.
+        extents: Address of ``count`` pairs of 64-bit words, set to offset in the file and bytes of the data, in the
+            order of the pages; neighbours are one.
+
+    Returns:
+        Extents.
+    """
+    found = 0
+    following = 0
+    for i in range(count):
+        offset = load64(descriptors, i * 24)
+        size = load32(descriptors, i * 24 + 8)
+        flag = load32(descriptors, i * 24 + 12)
+        if swap:
+            offset = swap64(offset)
+            size = swap32(size)
+            flag = swap32(flag)
+        if fault(offset, size, flag, page_size, file_size) != DONE or flag & UNREADABLE != 0:
+            size = 0
+            flag = UNREADABLE
+        elif zero != 0 and offset == zero:
+            size = 0
+            flag = 0
+        elif found != 0 and offset == following:
+            store64(extents, found * 16 - 8, load64(extents, found * 16 - 8) + size)
+            following = offset + size
+        else:
+            store64(extents, found * 16, offset)
+            store64(extents, found * 16 + 8, size)
+            found += 1
+            following = offset + size
+        store32(sizes, i * 4, size)
+        store32(flags, i * 4, flag)
+    return found

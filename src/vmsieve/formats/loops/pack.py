@@ -1,0 +1,97 @@
+"""Pack and unpack a batch of pages in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vmsieve.formats.compiler import kernel
+from vmsieve.formats.loops.copies import copy
+from vmsieve.formats.compiler.families import Plugins
+from vmsieve.formats.compiler.primitives import load32, load64, store32
+from vmsieve.formats.loops.zero import is_zero
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["pack_pages", "unpack_pages"]
+
+
+def _compressors() -> list[Callable[..., int]]:
+    from vmsieve.formats.codecs import codecs
+
+    return [c.compress for c in codecs()]
+
+
+def _decompressors() -> list[Callable[..., int]]:
+    from vmsieve.formats.codecs import codecs
+
+    return [c.decompress for c in codecs()]
+
+
+_compress: Any = Plugins(_compressors, how="pick")
+_decompress: Any = Plugins(_decompressors, how="pick")
+
+
+@kernel
+def pack_pages(
+    which: int, state: int, count: int, pages: int, index: int, page_size: int,
+    skip_zero: int, flag: int, sizes: int, flags: int, out: int,
+) -> int:  # fmt: skip
+    """Pack pages one behind the other; returns how many bytes were written.
+
+    Args:
+        which: Number of the codec: its place in :func:`vmsieve.formats.codecs.codecs`.
+        state: Address of the thread's :class:`~vmsieve.formats.codecs.State` from ``open_compressor``.
+        count: Pages to pack.
+        pages: Address of the memory the pages lie in.
+        index: Address of ``count`` native 32-bit words: which page of that memory each one is.
+        page_size: Bytes; a multiple of 512.
+        skip_zero: If not 0, a page of zeros is not stored: its size and flags are 0.
+        flag: What a packed page's flags are set to.
+        sizes: Address of ``count`` native 32-bit words, set to each page's size as stored.
+        flags: Address of ``count`` native 32-bit words, set to ``flag`` or, for a page stored as it is, to 0.
+        out: Address of ``count * page_size`` bytes: a page takes no more than ``page_size``, whatever the codec.
+    """
+    at = out
+    for i in range(count):
+        page = pages + load32(index, i * 4) * page_size
+        size = 0
+        kept = 0
+        if skip_zero == 0 or is_zero(page, page_size) == 0:
+            size = _compress(which, state, page, page_size, at, page_size - 1)
+            kept = flag
+            if size == 0 or size >= page_size:
+                copy(at, page, page_size)
+                size = page_size
+                kept = 0
+        store32(sizes, i * 4, size)
+        store32(flags, i * 4, kept)
+        at += size
+    return at - out
+
+
+@kernel
+def unpack_pages(which: int, state: int, count: int, table: int, packed: int, page_size: int, out: int) -> int:
+    """Unpack pages to one behind the other; returns the index of the first damaged one, ``count`` if there is none.
+
+    Args:
+        which: Number of the codec, as for :func:`pack_pages`.
+        state: Address of the thread's :class:`~vmsieve.formats.codecs.State` from ``open_decompressor``.
+        count: Pages to unpack.
+        table: Address of ``count`` entries of 16 bytes, native byte order: 64 bits, the page's offset in ``packed``;
+            32 bits, its size there; 32 bits, 1 if the codec packed it, 0 if it is stored as it is. The caller has
+            checked that offset and size lie within ``packed``.
+        packed: Address of the packed pages.
+        page_size: Bytes that each page must unpack to, neither more nor fewer.
+        out: Address of ``count * page_size`` bytes. Pages from the damaged one on hold anything.
+    """
+    for i in range(count):
+        source = packed + load64(table, i * 16)
+        size = load32(table, i * 16 + 8)
+        kind = load32(table, i * 16 + 12)
+        target = out + i * page_size
+        if kind == 0 and size == page_size:
+            copy(target, source, page_size)
+        elif kind != 1 or _decompress(which, state, source, size, target, page_size) != page_size:
+            return i
+    return count

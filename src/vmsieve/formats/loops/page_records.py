@@ -1,0 +1,204 @@
+"""Pages that are stored as a row of records, each with an address, a size and flags (LKCD, big-endian)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler.primitives import (
+    big_endian,
+    load8,
+    load32,
+    load64,
+    store8,
+    store32,
+    store64,
+    swap32,
+    swap64,
+)
+
+__all__ = ["BAD", "CUT", "END", "FULL", "MORE", "RUN_PAGES", "WALK_WORDS", "expand_rle", "plan_records", "walk_records"]
+
+#: Pages of a run at the most: what is looked through for one page of it.
+RUN_PAGES: Final = 32
+#: 64-bit words of the state of :func:`walk_records`.
+WALK_WORDS: Final = 8
+# Why walk_records stopped.
+MORE: Final = 0  # what follows is not in the buffer
+FULL: Final = 1  # there is no more room for runs
+END: Final = 2  # the end mark, in one of its forms
+BAD: Final = 3  # a record that can't be
+CUT: Final = 4  # a record whose page is not in the file
+
+_PAGE: Final = 4096
+_LARGEST: Final = 8192
+
+
+@inline
+def wide(base: int, offset: int) -> int:
+    """A big-endian 64-bit number."""
+    word = load64(base, offset)
+    return word if big_endian() else swap64(word)
+
+
+@inline
+def narrow(base: int, offset: int) -> int:
+    """A big-endian 32-bit number."""
+    word = load32(base, offset)
+    return word if big_endian() else swap32(word)
+
+
+@kernel
+def walk_records(
+    buffer: int, size: int, base: int, file_size: int, limit: int, state: int, runs: int, most: int
+) -> int:  # fmt: skip
+    """Go from record to record, and gather them to runs of neighbours in memory and file.
+
+    Args:
+        buffer: Address of a piece of the file.
+        size: Its bytes.
+        base: Its offset in the file.
+        file_size: Bytes of the file.
+        limit: No page has this address or a higher one.
+        state: Address of :data:`WALK_WORDS` words, zeros at first. In and out: 0, offset in the file to go on from; 1,
+            first address of the last run; 2, its pages; 3, its offset; 4, the address of the last page plus 1; 5, one
+            above the highest address; 6, records. Out: 7, why it stopped.
+        runs: Address of ``most`` rows of three 64-bit words: first address, pages, offset in the file.
+        most: Rows.
+
+    Returns:
+        Runs that ended; the last one goes on in ``state``.
+    """
+    at = load64(state, 0) - base
+    first = load64(state, 8)
+    pages = load64(state, 16)
+    place = load64(state, 24)
+    last = load64(state, 32)
+    highest = load64(state, 40)
+    seen = load64(state, 48)
+    found = 0
+    why = MORE
+    while at + 16 <= size:
+        address = wide(buffer, at)
+        length = narrow(buffer, at + 8)
+        flags = narrow(buffer, at + 12)
+        if flags == 4 or address + 1 == last or (address == 0 and length == 4 and flags == 0):
+            why = END
+            break
+        if address & (_PAGE - 1) or address >= limit or length > _LARGEST or length == 0:
+            why = BAD
+            break
+        if base + at + 16 + length > file_size:
+            why = CUT
+            break
+        if pages == 0 or address + 1 != last + _PAGE or pages == RUN_PAGES:
+            if found == most:
+                why = FULL
+                break
+            if pages:
+                store64(runs, found * 24, first)
+                store64(runs, found * 24 + 8, pages)
+                store64(runs, found * 24 + 16, place)
+                found += 1
+            first = address
+            pages = 0
+            place = base + at
+        pages += 1
+        last = address + 1
+        highest = max(highest, address + _PAGE)
+        seen += 1
+        at += 16 + length
+    store64(state, 0, base + at)
+    store64(state, 8, first)
+    store64(state, 16, pages)
+    store64(state, 24, place)
+    store64(state, 32, last)
+    store64(state, 40, highest)
+    store64(state, 48, seen)
+    store64(state, 56, why)
+    return found
+
+
+@kernel
+def plan_records(buffer: int, size: int, skip: int, count: int, address: int, table: int) -> int:
+    """Find pages of a run in a piece of the file that begins with the run's first record.
+
+    Args:
+        buffer: Address of the piece.
+        size: Its bytes.
+        skip: Pages to pass over.
+        count: Pages wanted.
+        address: Of the first one that is wanted.
+        table: Address of ``count`` entries for :func:`vmsieve.formats.loops.pack.unpack_pages`.
+
+    Returns:
+        Pages found; the next one's record is not in the piece, or is not that page's.
+    """
+    at = 0
+    for _ in range(skip):
+        if at + 16 > size:
+            return 0
+        at += 16 + narrow(buffer, at + 8)
+    for i in range(count):
+        if at + 16 > size or wide(buffer, at) != address + i * _PAGE:
+            return i
+        length = narrow(buffer, at + 8)
+        flags = narrow(buffer, at + 12)
+        at += 16
+        if length > size - at:
+            return i
+        store64(table, i * 16, at)
+        store32(table, i * 16 + 8, length)
+        store32(table, i * 16 + 12, 0 if flags & 2 == 0 else 1)
+        at += length
+    return count
+
+
+@inline
+def expand(source: int, size: int, out: int, room: int) -> int:
+    """Expand one page; returns its bytes, or 0 when it is damaged."""
+    at = 0
+    done = 0
+    while at < size:
+        byte = load8(source, at)
+        at += 1
+        count = 1
+        if byte == 0:
+            if at >= size:
+                return 0
+            count = load8(source, at)
+            at += 1
+            if count == 0:
+                count = 1
+            elif at >= size:
+                return 0
+            else:
+                byte = load8(source, at)
+                at += 1
+        if count > room - done:
+            return 0
+        for i in range(count):
+            store8(out, done + i, byte)
+        done += count
+    return done
+
+
+@kernel
+def expand_rle(count: int, table: int, packed: int, page_size: int, out: int) -> int:
+    """As :func:`vmsieve.formats.loops.pack.unpack_pages`, for run-length encoding.
+
+    A zero byte is followed by a count and the byte to repeat, or by another zero and stands for itself.
+    """
+    for i in range(count):
+        source = packed + load64(table, i * 16)
+        size = load32(table, i * 16 + 8)
+        target = out + i * page_size
+        if load32(table, i * 16 + 12):
+            if expand(source, size, target, page_size) != page_size:
+                return i
+        elif size != page_size:
+            return i
+        else:
+            for j in range(page_size >> 3):
+                store64(target, j * 8, load64(source, j * 8))
+    return count

@@ -1,0 +1,191 @@
+"""Raw snappy blocks.
+
+Written from ``format_description.txt`` of google/snappy: the size of the data as a variable-length number, then
+elements whose low two bits say what they are: 0 literals, 1 to 3 a copy from the output so far, with one, two or four
+bytes of distance.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.formats.compiler import inline
+from vmsieve.formats.loops.copies import copy_match, copy_run, copy_short, match_length
+from vmsieve.formats.compiler.primitives import load8, load16, load32, store8, store16, store64
+
+__all__ = ["TABLE_SIZE", "snappy_pack", "snappy_unpack"]
+
+#: Bytes of scratch memory that packing needs: a table of 16-bit places, 12 bits of hash for pages of 4 KiB, else 13.
+TABLE_SIZE: Final = 2 << 13
+_MIX: Final = 0x9E3779B97F4A7C15
+#: No match begins in the last bytes, so that eight bytes can be read from wherever one does.
+_TAIL: Final = 16
+#: Room that one round of packing may need beyond its literals: copies of 16 and then 8 bytes, a length, the last copy.
+_SLACK: Final = 32
+
+
+@inline
+def snappy_pack(table: int, source: int, size: int, out: int, room: int) -> int:
+    """Pack ``size`` bytes, at most 65536; returns the block's size, 0 if it does not fit into ``room``.
+
+    ``table``: address of :data:`TABLE_SIZE` bytes, which maps a hash of four bytes to where they were last seen. What
+    it holds before does not matter, so that equal pages make equal blocks.
+    """
+    if size > 65536 or room < _SLACK:
+        return 0
+    bits = 12 if size <= 4096 else 13
+    shift = 64 - bits
+    for i in range(1 << (bits - 2)):
+        store64(table, i * 8, 0)
+    end = source + size
+    limit = out + room - _SLACK
+    at = _put_size(out, size)
+    anchor = source
+    here = source + 1
+    skip = 32
+    while here + _TAIL < end:
+        word = load32(here, 0)
+        slot = table + ((word * _MIX) >> shift) * 2
+        match = source + load16(slot, 0)
+        store16(slot, 0, here - source)
+        if load32(match, 0) != word:
+            # The longer nothing is found, the larger the steps.
+            here += skip >> 5
+            skip += 1
+            continue
+        skip = 32
+        length = match_length(here, match, end)
+        run = here - anchor
+        if at + run + (length >> 4) > limit:
+            return 0
+        if run != 0:
+            at = copy_short(_put_run(at, run), anchor, run)
+        at = _put_copy(at, here - match, length)
+        here += length
+        anchor = here
+    run = end - anchor
+    if at + run > limit:
+        return 0
+    if run != 0:
+        at = _put_run(at, run)
+        for i in range(run):
+            store8(at, i, load8(anchor, i))
+        at += run
+    return at - out
+
+
+@inline
+def _put_size(at: int, size: int) -> int:
+    while size > 127:
+        store8(at, 0, (size & 127) | 128)
+        at += 1
+        size >>= 7
+    store8(at, 0, size)
+    return at + 1
+
+
+@inline
+def _put_run(at: int, run: int) -> int:
+    """Announce ``run`` literals, 1 to 65536; returns where they go."""
+    last = run - 1
+    if last < 60:
+        store8(at, 0, last << 2)
+        return at + 1
+    if last < 256:
+        store8(at, 0, 60 << 2)
+        store8(at, 1, last)
+        return at + 2
+    store8(at, 0, 61 << 2)
+    store8(at, 1, last)
+    store8(at, 2, last >> 8)
+    return at + 3
+
+
+@inline
+def _put_copy(at: int, distance: int, length: int) -> int:
+    """Copies of ``length`` bytes in all, at least 4, from ``distance`` back; returns their end."""
+    while length > 64:
+        # The last copy gets 4 bytes or more, so that it can be of the short kind.
+        part = 64
+        if length < 68:
+            part = 60
+        store8(at, 0, (part - 1) << 2 | 2)
+        store8(at, 1, distance)
+        store8(at, 2, distance >> 8)
+        at += 3
+        length -= part
+    if length < 12 and distance < 2048:
+        store8(at, 0, (distance >> 8) << 5 | (length - 4) << 2 | 1)
+        store8(at, 1, distance)
+        return at + 2
+    store8(at, 0, (length - 1) << 2 | 2)
+    store8(at, 1, distance)
+    store8(at, 2, distance >> 8)
+    return at + 3
+
+
+@inline
+def snappy_unpack(source: int, size: int, out: int, room: int) -> int:
+    """Unpack a block of ``size`` bytes; returns how many bytes came out, 0 if it is damaged or they exceed ``room``.
+
+    Neither reads beyond ``size`` nor writes beyond ``room``, whatever the block holds.
+    """
+    here = source
+    end = source + size
+    total = 0
+    shift = 0
+    more = 1
+    while more != 0:
+        if here >= end or shift > 28:
+            return 0
+        byte = load8(here, 0)
+        here += 1
+        total |= (byte & 127) << shift
+        shift += 7
+        more = byte >> 7
+    if total > room:
+        return 0
+    at = out
+    limit = out + total
+    while here < end:
+        tag = load8(here, 0)
+        kind = tag & 3
+        here += 1
+        if kind == 0:
+            length = (tag >> 2) + 1
+            if length > 60:
+                extra = length - 60
+                if extra > end - here:
+                    return 0
+                length = _little(here, extra) + 1
+                here += extra
+            if length > limit - at or length > end - here:
+                return 0
+            at = copy_run(at, here, length, limit, end)
+            here += length
+            continue
+        extra = kind
+        length = (tag >> 2) + 1
+        if kind == 1:
+            length = ((tag >> 2) & 7) + 4
+        elif kind == 3:
+            extra = 4
+        if extra > end - here:
+            return 0
+        distance = _little(here, extra)
+        if kind == 1:
+            distance |= (tag >> 5) << 8
+        here += extra
+        if distance == 0 or distance > at - out or length > limit - at:
+            return 0
+        at = copy_match(at, distance, length, limit)
+    return total if at == limit else 0
+
+
+@inline
+def _little(here: int, count: int) -> int:
+    """The little-endian number of ``count`` bytes at ``here``."""
+    number = 0
+    for i in range(count):
+        number |= load8(here, i) << (i * 8)
+    return number

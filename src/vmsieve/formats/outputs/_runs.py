@@ -1,0 +1,33 @@
+"""Stored pages that are neighbours in memory, for formats that keep pages at their addresses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.loops.describe import page_runs
+
+if TYPE_CHECKING:
+    from vmsieve.formats.outputs import Batch
+
+__all__ = ["stored_runs"]
+
+
+def stored_runs(batch: Batch, page_size: int) -> tuple[list[tuple[int, memoryview]], int]:
+    """Runs of neighbours among the stored pages of ``batch``, ascending, and the number of unreadable pages.
+
+    Of each run: its first page frame, and the bytes of its pages. Pages are stored as they are.
+    """
+    if batch.count == 0:
+        return [], 0
+    runs = memoryview(bytearray(batch.count * 24)).cast("Q")
+    tally = memoryview(bytearray(16)).cast("Q")
+    found = page_runs(
+        batch.count, address_of(batch.pfns), address_of(batch.sizes), address_of(batch.flags), address_of(runs),
+        address_of(tally),
+    )  # fmt: skip
+    stored, unreadable = tally
+    if stored * page_size != len(batch.data):
+        raise AssertionError(f"{stored} pages with {len(batch.data)} bytes")
+    rows = (runs[3 * i : 3 * i + 3] for i in range(found))
+    return [(pfn, batch.data[at * page_size : (at + pages) * page_size]) for pfn, pages, at in rows], unreadable

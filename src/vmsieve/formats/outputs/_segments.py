@@ -1,0 +1,155 @@
+"""How memory is cut into the segments of an ELF file, and which kernel addresses they have.
+
+Nothing here grows with the number of segments: they are found anew, from the bitmaps, whenever they are walked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.inputs import VirtualRange
+from vmsieve.formats.loops.describe import cut_segments
+from vmsieve.formats.slim.records import record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vmsieve.formats.outputs import PageBits
+
+__all__ = ["AddressMap", "Segment", "segments"]
+
+#: Dropped pages in a row that end a segment. What lies in a segment's stored part reads as what it was: rows too short
+#: to be worth a segment are stored (:attr:`vmsieve.formats.outputs.OutputFormat.bridge`), not filled with zeros.
+GAP: Final = 1
+#: Second mappings that are told. A kernel has one, of its text; QEMU's ``paging`` dumps have any number.
+ALIASES: Final = 16
+
+_ROOM: Final = 512
+_MASK: Final = (1 << 64) - 1
+
+
+@record(frozen=True)
+class Segment:
+    """A stretch of memory that exists.
+
+    Attributes:
+        first: First page frame.
+        stored: Pages, from the first on, that are in the file.
+        pages: Pages in all.
+    """
+
+    first: int
+    stored: int
+    pages: int
+
+
+class AddressMap:
+    """Which kernel addresses physical memory has, by what the input's headers tell.
+
+    Each page has one address here: that of the mapping that begins first, the longest of those that begin alike. What
+    remains of the others (the kernel's text lies within its direct mapping) is an alias.
+
+    Attributes:
+        breaks: Page frames, ascending, where addresses jump.
+        aliases: Mappings of memory that another mapping covers; those of the highest addresses when there are many.
+    """
+
+    def __init__(self, virtual: Sequence[VirtualRange], page_size: int) -> None:
+        #: First page frame, one above the last, and what to add to a physical address to get the virtual one.
+        self._pieces: list[tuple[int, int, int]] = []
+        aliases: list[VirtualRange] = []
+        top = 0
+        for mapping in sorted((m for m in virtual if m.size), key=lambda m: (m.paddr, -m.size)):
+            shift = (mapping.vaddr - mapping.paddr) & _MASK
+            first = mapping.paddr // page_size
+            end = -(-(mapping.paddr + mapping.size) // page_size)
+            known = bool(self._pieces) and self._pieces[-1][0] <= first and self._pieces[-1][2] == shift
+            if first < min(top, end) and not known:
+                size = min(mapping.size, top * page_size - mapping.paddr)
+                aliases.append(VirtualRange(mapping.vaddr, mapping.paddr, size))
+            if max(first, top) < end:
+                self._append(max(first, top), end, shift)
+            top = max(top, end)
+        self.breaks = sorted({pfn for first, end, _ in self._pieces for pfn in (first, end)})
+        self.aliases = sorted(aliases, key=lambda a: a.vaddr, reverse=True)[:ALIASES]
+
+    def _append(self, first: int, end: int, shift: int) -> None:
+        if self._pieces and self._pieces[-1][1:] == (first, shift):
+            first = self._pieces.pop()[0]
+        self._pieces.append((first, end, shift))
+
+    def shifts(self) -> Iterator[tuple[int, int]]:
+        """For memory in ascending order: one above a stretch's last page frame, and what to add to its addresses.
+
+        Memory that has no mapping is told at its physical address, as QEMU does (``write_elf64_load`` of its
+        ``dump/dump.c``).
+        """
+        for first, end, shift in self._pieces:
+            yield first, 0
+            yield end, shift
+        yield _MASK, 0
+
+
+def segments(exists: PageBits, kept: PageBits, breaks: Sequence[int]) -> Iterator[Segment]:
+    """The segments in ascending order; none reaches across one of ``breaks``.
+
+    A row of :data:`GAP` or more pages that are not kept ends a segment and belongs to it, not stored; a shorter row
+    inside counts as stored.
+    """
+    cutter = _Cutter(exists.block)
+    waiting = iter(breaks)
+    pause = next(waiting, _MASK)
+    following = 0
+    for number in exists.filled():
+        if number != following:
+            yield from cutter.close()
+        following = number + 1
+        cutter.load(number * exists.block, exists[number], kept[number])
+        while pause < (number + 1) * exists.block:
+            yield from cutter.cut(pause)
+            yield from cutter.close()
+            pause = next(waiting, _MASK)
+        yield from cutter.cut((number + 1) * exists.block)
+    yield from cutter.close()
+
+
+class _Cutter:
+    """Runs :func:`cut_segments` over one block after another."""
+
+    def __init__(self, block: int) -> None:
+        self._exists = bytearray(block // 8)
+        self._kept = bytearray(block // 8)
+        self._base = 0
+        self._next = 0
+        self._state = memoryview(bytearray(32)).cast("Q")
+        self._out = memoryview(bytearray(_ROOM * 24)).cast("Q")
+
+    def load(self, base: int, exists: bytes, kept: bytes) -> None:
+        """Take the block that begins with page frame ``base``."""
+        self._exists[:] = exists
+        self._kept[:] = kept
+        self._base = base
+        self._next = 0
+
+    def cut(self, end: int) -> Iterator[Segment]:
+        """Segments finished before page frame ``end``."""
+        last = end - self._base
+        while self._next < last:
+            found = cut_segments(
+                address_of(self._exists), address_of(self._kept), self._next, last, self._base, GAP,
+                address_of(self._state), address_of(self._out), _ROOM,
+            )  # fmt: skip
+            self._next = self._state[3]
+            for i in range(found):
+                yield self._segment(*self._out[3 * i : 3 * i + 3])
+
+    def close(self) -> Iterator[Segment]:
+        """The open segment, if there is one: memory goes on elsewhere."""
+        first, stored_end, end, _ = self._state
+        if first != end:
+            yield self._segment(first, stored_end, end)
+            self._state[0] = end
+
+    def _segment(self, first: int, stored_end: int, end: int) -> Segment:
+        return Segment(first, stored_end - first, end - first)

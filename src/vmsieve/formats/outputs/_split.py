@@ -1,0 +1,68 @@
+"""A dump that is shared out among several files, as ``makedumpfile --split`` does: each holds a range of page frames.
+
+Some pages of each file come in turn, so the files grow side by side. One that can't be written does not end the others:
+its pages are passed over.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Callable
+
+from vmsieve.formats.errors import OutputError
+from vmsieve.formats.outputs import Writer
+from vmsieve.formats.slim.records import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmsieve.formats.outputs import Batch, Description, OutputFormat, Place
+
+__all__ = ["SplitWriter"]
+
+
+class SplitWriter(Writer):
+    """Several writers of one dump."""
+
+    def __init__(
+        self, form: OutputFormat, description: Description, places: Sequence[Place], cuts: Sequence[int]
+    ) -> None:
+        """Share out a dump of format ``form``: file *i* holds page frames from ``cuts[i]`` up to ``cuts[i + 1]``."""
+        self._cuts = cuts
+        self._writers = [
+            form.writer(replace(description, part=(start, end)), place)
+            for place, start, end in zip(places, cuts, cuts[1:])
+        ]
+        self._failed: dict[int, OutputError] = {}
+
+    def begin(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        for number in range(len(self._writers)):
+            self._try(number, self._writers[number].begin)
+
+    def _try(self, number: int, call: Callable[..., None], *values: Batch) -> None:
+        """Have one of the writers do something, unless it failed before; all of them must not."""
+        if number in self._failed:
+            return
+        try:
+            call(*values)
+        except OutputError as error:
+            self._failed[number] = error
+            if len(self._failed) == len(self._writers):
+                raise
+
+    def pages(self, batch: Batch) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`; all of them are of one part, and those of each part ascend."""
+        if batch.count:
+            number = bisect_right(self._cuts, batch.pfns[0]) - 1
+            self._try(number, self._writers[number].pages, batch)
+
+    def end(self, *, complete: bool) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        for number, writer in enumerate(self._writers):
+            try:
+                writer.end(complete=complete and number not in self._failed)
+            except OutputError as error:
+                self._failed.setdefault(number, error)
+        for failure in self._failed.values():
+            raise failure

@@ -1,0 +1,171 @@
+"""kdump-compressed files, version 6, laid out as makedumpfile lays them out.
+
+See :mod:`vmsieve.formats.layouts.kdump` for the parts and their sources. What makedumpfile's own layout adds: the notes
+follow the sub-header, the VMCOREINFO text is told as a place within the notes, the data begin right after the
+descriptors, and when zero pages are left out (dump level 1) the data begin with the one block of zeros they share.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import address_of, count_between
+from vmsieve.formats.errors import OutputError
+from vmsieve.formats.loops.describe import describe_pages
+from vmsieve.formats.layouts import kdump
+from vmsieve.formats.machines import machine_number
+from vmsieve.formats.outputs import OutputFormat, Writer
+from vmsieve.formats.outputs._notes import notes_size, put_notes
+
+if TYPE_CHECKING:
+    from vmsieve.formats.outputs import Batch, Description, PageBits, Place
+
+_STATUS_SIZE: Final = 4
+#: Dump level bit: zero pages are not stored.
+_LEAVE_ZERO: Final = 1
+_MASK: Final = (1 << 64) - 1
+
+
+#: Names that are not known: libkdumpfile takes none of them when sysname, release, version or machine is empty.
+#: The others are what Linux starts with (``include/linux/uts.h``).
+_NAMELESS: Final = ("Linux", "(none)", "Unknown", "Unknown", "Unknown", "(none)")
+
+
+def _names(description: Description) -> list[str]:
+    *names, machine, domain = description.utsname
+    if not machine_number(machine):
+        machine = description.machine or machine
+    return [name or other for name, other in zip((*names, machine, domain), _NAMELESS)]
+
+
+class KdumpWriter(Writer):
+    """Writes one kdump-compressed file. Pages come packed, zero pages without bytes."""
+
+    def __init__(self, description: Description, place: Place) -> None:
+        self._it = description
+        self._place = place
+        self._order = kdump.ORDERS[description.byte_order]
+        block = description.page_size
+        self._sub_blocks = -(-(kdump.SUB_HEADER_SIZE + notes_size(description)) // block)
+        self._bitmap_size = -(-description.max_pfn // (8 * block)) * block
+        self._bitmaps = (1 + self._sub_blocks) * block
+        self._descriptors = self._bitmaps + 2 * self._bitmap_size
+        kept = description.kept.count()
+        self._announced = kept if description.part is None else count_between(description.kept, *description.part)
+        # Each file of a split dump has room for the descriptors of all of it: the first data tell where zero pages are.
+        self._at = self._descriptors + kdump.DESCRIPTOR_SIZE * kept
+        self._zero = 0
+        self._begun = False
+        self._pages = 0
+        self._missing = 0
+
+    def begin(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        if 2 * self._bitmap_size // self._it.page_size > kdump.MAX_MAPNR_32:
+            raise OutputError("too much memory for a kdump-compressed file", found=self._it.max_pfn)
+        self._put_header()
+        self._put_sub_header()
+        self._put_bitmap(self._bitmaps, self._it.exists)
+        self._put_bitmap(self._bitmaps + self._bitmap_size, self._it.kept)
+        if self._it.dump_level & _LEAVE_ZERO or self._it.share_zeros:
+            self._zero = self._at
+            self._place.put(self._at, bytes(self._it.page_size))
+            self._at += self._it.page_size
+        self._place.flush()
+        self._begun = True
+
+    def _put_header(self) -> None:
+        it = self._it
+        names = b"".join(
+            name.encode(errors="replace")[: kdump.UTSNAME_FIELD - 1].ljust(kdump.UTSNAME_FIELD, b"\0")
+            for name in _names(it)
+        )
+        header = struct.pack(
+            self._order + kdump.HEADER, kdump.SIGNATURE, kdump.VERSION, names, min(it.crash_time, _MASK >> 1), 0, 0,
+            it.page_size, self._sub_blocks, 2 * self._bitmap_size // it.page_size,
+            min(it.max_pfn, kdump.MAX_MAPNR_32), 0, 0, 0, 0, it.cpus,
+        )  # fmt: skip
+        status_end = kdump.STATUS_OFFSET + _STATUS_SIZE
+        self._place.put(0, header[: kdump.STATUS_OFFSET])
+        self._place.hold(kdump.STATUS_OFFSET, self._status(whole=False), self._status(whole=True))
+        self._place.put(status_end, header[status_end:])
+
+    def _status(self, *, whole: bool) -> bytes:
+        flag = self._it.codec.flag if self._it.codec is not None else 0
+        return struct.pack(self._order + "I", flag if whole else flag | kdump.INCOMPLETE)
+
+    def _put_sub_header(self) -> None:
+        it = self._it
+        notes, size = it.page_size + kdump.SUB_HEADER_SIZE, notes_size(it)
+        start, end = it.part or (0, 0)
+        texts = [
+            field
+            for text in (it.vmcoreinfo, (0, size), it.eraseinfo)
+            for field in ((notes + text[0], text[1]) if text and text[1] else (0, 0))
+        ]
+        header = struct.pack(
+            self._order + kdump.SUB_HEADER, it.phys_base & _MASK, it.dump_level, int(it.part is not None),
+            min(start, kdump.MAX_MAPNR_32), min(end, kdump.MAX_MAPNR_32),
+            *texts, start, end, it.max_pfn,
+        )  # fmt: skip
+        self._place.put(it.page_size, header)
+        put_notes(self._place, notes, it)
+
+    def _put_bitmap(self, offset: int, bits: PageBits) -> None:
+        for number in bits.filled():
+            at = number * (bits.block // 8)
+            self._place.put(offset + at, bits[number][: self._bitmap_size - at])
+
+    def pages(self, batch: Batch) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        if batch.count == 0:
+            return
+        if self._pages + batch.count > self._announced:
+            raise AssertionError(f"more pages came than the {self._announced} announced")
+        table = bytearray(batch.count * kdump.DESCRIPTOR_SIZE)
+        tally = memoryview(bytearray(16)).cast("Q")
+        stored = describe_pages(
+            batch.count, address_of(batch.sizes), address_of(batch.flags), self._at, self._zero, self._it.page_size,
+            int(self._it.byte_order != sys.byteorder), address_of(table), address_of(tally),
+        )  # fmt: skip
+        zeros, missing = tally
+        if stored != len(batch.data) or (zeros and not self._zero):
+            raise AssertionError(f"{stored} bytes of pages in {len(batch.data)}, {zeros} zero pages")
+        self._place.put(self._at, batch.data)
+        if missing < batch.count:
+            place = self._descriptors + self._pages * kdump.DESCRIPTOR_SIZE
+            self._place.put(place, table, unit=kdump.DESCRIPTOR_SIZE)
+        self._at += stored
+        self._pages += batch.count
+        self._missing += missing
+
+    def end(self, *, complete: bool) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+        if complete and self._pages != self._announced:
+            raise AssertionError(f"{self._pages} pages came, {self._announced} were announced")
+        if self._begun:
+            # Descriptors that never came read as zeros even when no data lie behind them.
+            self._place.extend(self._at)
+        self._place.settle(kdump.STATUS_OFFSET, self._status(whole=complete and self._missing == 0))
+
+
+def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
+    if not start.startswith(kdump.SIGNATURE) or len(start) < kdump.HEADER_SIZE:
+        return None
+    # The version is a small number in the file's own byte order.
+    order = "<" if struct.unpack_from("<i", start, len(kdump.SIGNATURE))[0] < 1 << 16 else ">"
+    (status,) = struct.unpack_from(order + "i", start, kdump.STATUS_OFFSET)
+    return kdump.STATUS_OFFSET, struct.pack(order + "i", status | kdump.INCOMPLETE)
+
+
+FORMAT = OutputFormat(
+    "kdump",
+    "kdump-compressed, for crash, drgn and libkdumpfile",
+    packed=True,
+    sequential=False,
+    bridge=0,
+    writer=KdumpWriter,
+    torn_mark=_torn_mark,
+)

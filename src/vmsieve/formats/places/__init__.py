@@ -1,0 +1,330 @@
+"""Where a dump is written: a file, a flattened stream, a pipe. Each is a :class:`vmsieve.formats.outputs.Place`.
+
+Writers put descriptors and data alternately, in small pieces; the places gather neighbours into big writes. What is
+gathered is handed on from the highest offset down, where what lies in front (headers, descriptors) points at what
+lies behind: a dump that is torn never points at bytes that are not there. Of a format without pointers it is handed on
+from the lowest up: a dump that is torn has no holes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Callable
+
+from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.errors import OutputError, refused
+from vmsieve.formats.layouts import flattened
+from vmsieve.formats.places.writeback import Writeback
+
+if TYPE_CHECKING:
+    from typing import Union
+
+    Bytes = Union[bytes, bytearray, memoryview]
+
+__all__ = ["FilePlace", "FlattenedPlace", "PipePlace", "Sender"]
+
+#: Bytes gathered before they are handed on, all stretches together. A batch of pages that is larger goes out as it is.
+GATHERED = 64 * 1024
+#: Stretches gathered side by side: descriptors and data.
+STRETCHES = 2
+
+_ZEROS = bytes(64 * 1024)
+
+
+#: Bytes that what ends a flattened stream may need: the status that was held, the last byte, the end mark.
+_CLOSING = 128
+
+
+def _limited(name: str, offset: int) -> OutputError:
+    """The refusal to write more than was allowed."""
+    refusal = OutputError("the output has reached its size limit", file=name, offset=offset)
+    refusal.errno = errno.EFBIG
+    return refusal
+
+
+class _Gathering(ABC):
+    """Makes big writes of small neighbouring ones."""
+
+    def __init__(self, name: str, *, upward: bool) -> None:
+        self._name = name
+        self._upward = upward
+        self._stretches: list[tuple[int, bytearray, int]] = []
+        self._gathered = 0
+        self._size = 0
+
+    @abstractmethod
+    def _emit(self, offset: int, data: memoryview, unit: int) -> None:
+        """Hand on one stretch."""
+
+    def put(self, offset: int, data: Bytes, unit: int = 1) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        view = memoryview(data).cast("B")
+        if len(view) >= GATHERED:
+            self.flush()
+            self._emit(offset, view, unit)
+        elif view:
+            self._gather(offset, view, unit)
+            if self._gathered >= GATHERED:
+                self.flush()
+
+    def _gather(self, offset: int, data: memoryview, unit: int) -> None:
+        for start, stretch, its_unit in self._stretches:
+            if start + len(stretch) == offset and its_unit == unit:
+                stretch += data
+                break
+        else:
+            if len(self._stretches) == STRETCHES:
+                self.flush()
+            self._stretches.append((offset, bytearray(data), unit))
+        self._gathered += len(data)
+
+    def flush(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`.
+
+        When a stretch can't be written, what would have been written after it is dropped, as it may point there.
+        """
+        stretches, self._stretches, self._gathered = self._stretches, [], 0
+        for offset, stretch, unit in sorted(stretches, key=lambda s: s[0], reverse=not self._upward):
+            self._emit(offset, memoryview(stretch), unit)
+
+    def extend(self, size: int) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self._size = max(self._size, size)
+
+
+class FilePlace(_Gathering):
+    """A regular file, or a block device.
+
+    Args:
+        fd: Open for writing; stays open.
+        name: For messages.
+        upward: The format has no pointers: what is gathered is written from the lowest offset up.
+        limit: Bytes that the file may have, holes among them; what belongs behind is refused as by a full disk.
+    """
+
+    #: What was put may be put again: :meth:`settle` takes any bytes.
+    rewrites = True
+
+    def __init__(self, fd: int, name: str, *, upward: bool = False, limit: int | None = None) -> None:
+        super().__init__(name, upward=upward)
+        self._fd = fd
+        self._limit = limit
+        self._writeback = Writeback(fd)
+
+    def _emit(self, offset: int, data: memoryview, unit: int) -> None:
+        done = 0
+        allowed = len(data) if self._limit is None else min(len(data), max(0, self._limit - offset))
+        try:
+            while done < allowed:
+                done += os.pwrite(self._fd, data[done:allowed], offset + done)
+            self._writeback.wrote(done)
+        except OSError as error:
+            self._take_back(offset, done, unit)
+            raise refused(error, self._name, offset + done) from error
+        if allowed < len(data):
+            self._take_back(offset, done, unit)
+            raise _limited(self._name, offset + done)
+
+    def _take_back(self, offset: int, done: int, unit: int) -> None:
+        """Of a row of things, the one that only a part of was written: it is there, so overwriting needs no room."""
+        with suppress(OSError):
+            os.pwrite(self._fd, bytes(done % unit), offset + done - done % unit)
+
+    def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.put(offset, torn)
+
+    def settle(self, offset: int, data: bytes) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.flush()
+        self._lengthen()
+        try:
+            # Only what is on the medium is there after a power failure, and only so are all errors of the medium seen.
+            os.fsync(self._fd)
+        except OSError as error:
+            raise refused(error, self._name, offset) from error
+        self._emit(offset, memoryview(data), 1)
+
+    def finish(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.flush()
+        self._lengthen()
+
+    def _lengthen(self) -> None:
+        size = self._size if self._limit is None else min(self._size, self._limit)
+        try:
+            status = os.fstat(self._fd)
+            if stat.S_ISREG(status.st_mode) and status.st_size < size:
+                os.ftruncate(self._fd, size)
+        except OSError as error:
+            raise refused(error, self._name, self._size) from error
+
+
+class Sender:
+    """Bytes handed to ``write``, which returns how many it took, or None when it took all.
+
+    When that is broken off (an error, a signal), nobody knows how many bytes went out. Whatever followed would be read
+    as something else, so nothing may follow.
+
+    Args:
+        write: Takes bytes.
+        name: For messages.
+        limit: Bytes after which what comes is refused, whole, as by a full disk. What is sent after that is the end of
+            the stream, which those who send have left room for.
+    """
+
+    def __init__(self, write: Callable[[memoryview], int | None], name: str, limit: int | None = None) -> None:
+        self._write = write
+        self._name = name
+        self._limit = limit
+        self._broken = False
+        self.sent = 0
+
+    def send(self, *parts: Bytes) -> None:
+        """Hand on all of ``parts``, which belong together.
+
+        Raises:
+            OutputError: It can't be done, or something before was broken off.
+        """
+        if not any(parts):
+            return
+        if self._broken:
+            raise OutputError("the output was broken off before", file=self._name, offset=self.sent)
+        if self._limit is not None and self.sent + sum(map(len, parts)) > self._limit:
+            self._limit = None
+            raise _limited(self._name, self.sent)
+        self._broken = True
+        try:
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    taken = self._write(view)
+                    taken = len(view) if taken is None else taken
+                    self.sent += taken
+                    view = view[taken:]
+        except OSError as error:
+            raise refused(error, self._name, self.sent) from error
+        self._broken = False
+
+
+class FlattenedPlace(_Gathering):
+    """A stream of pieces that say where they belong, as ``makedumpfile -F`` writes it.
+
+    Each byte is sent once, and no pieces overlap: not all readers let a later piece replace an earlier one. So what was
+    held is sent when it is settled.
+
+    Args:
+        write: Takes bytes; returns how many, or None for all.
+        name: For messages.
+        upward: As of :class:`FilePlace`.
+        limit: Bytes that the stream may have.
+    """
+
+    def __init__(
+        self, write: Callable[[memoryview], int | None], name: str, *, upward: bool = False, limit: int | None = None
+    ) -> None:
+        super().__init__(name, upward=upward)
+        self._sender = Sender(write, name, None if limit is None else limit - _CLOSING)
+        self._held: dict[int, bytes] = {}
+        self._top = 0
+
+    def _emit(self, offset: int, data: memoryview, unit: int) -> None:  # noqa: ARG002 - a stream can't take back
+        self._begin()
+        self._sender.send(struct.pack(flattened.PIECE, offset, len(data)), data)
+        self._top = max(self._top, offset + len(data))
+
+    def _begin(self) -> None:
+        if self._sender.sent == 0:
+            header = struct.pack(flattened.HEADER, flattened.SIGNATURE, flattened.TYPE, flattened.VERSION)
+            self._sender.send(header.ljust(flattened.HEADER_SIZE, b"\0"))
+
+    def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self._held[offset] = torn
+
+    def settle(self, offset: int, data: bytes) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self._held[offset] = data
+
+    def finish(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.flush()
+        for offset, data in self._held.items():
+            self._emit(offset, memoryview(data), 1)
+        if self._top < self._size:
+            self._emit(self._size - 1, memoryview(b"\0"), 1)
+        self._begin()
+        self._sender.send(struct.pack(flattened.PIECE, *flattened.END))
+
+
+class PipePlace:
+    """A plain stream, for formats that are written in ascending order of offset.
+
+    It can't go back to mark a dump as torn. So it keeps the last byte in hand, and a torn dump ends without it.
+
+    Args:
+        write: Takes bytes; returns how many, or None for all.
+        name: For messages.
+        limit: Bytes that the stream may have.
+    """
+
+    def __init__(self, write: Callable[[memoryview], int | None], name: str, *, limit: int | None = None) -> None:
+        self._sender = Sender(write, name, limit)
+        self._hand = bytearray()
+        self._at = 0
+        self._size = 0
+        self._torn = False
+        self._held: dict[int, bytes] = {}
+
+    def put(self, offset: int, data: Bytes, unit: int = 1) -> None:  # noqa: ARG002 - a stream can't take back
+        """See :class:`vmsieve.formats.outputs.Place`.
+
+        Raises:
+            ValueError: ``offset`` was passed already: the format can't be written to a pipe.
+        """
+        if offset < self._at:
+            raise ValueError(f"offset {offset} of a pipe that is at {self._at}")
+        self._fill(offset)
+        self._take(memoryview(data).cast("B"))
+
+    def _fill(self, offset: int) -> None:
+        while self._at < offset:
+            self._take(memoryview(_ZEROS)[: offset - self._at])
+
+    def _take(self, data: memoryview) -> None:
+        if self._hand and len(self._hand) + len(data) > GATHERED:
+            hand, self._hand = self._hand, bytearray()
+            self._sender.send(hand)
+        self._hand += data
+        self._at += len(data)
+
+    def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.put(offset, whole)
+        self._held[offset] = whole
+
+    def settle(self, offset: int, data: bytes) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self._torn |= data != self._held.pop(offset, None)
+
+    def extend(self, size: int) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self._size = max(self._size, size)
+
+    def flush(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`; the last byte stays in hand."""
+        hand, self._hand = self._hand, self._hand[-1:]
+        self._sender.send(memoryview(hand)[: len(hand) - len(self._hand)])
+
+    def finish(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        if self._torn or self._held:
+            del self._hand[-1:]
+        else:
+            self._fill(self._size)
+        hand, self._hand = self._hand, bytearray()
+        self._sender.send(hand)

@@ -1,0 +1,232 @@
+"""Dumps that hold two systems: one that crashed, and the kdump kernel that was started and failed in its turn.
+
+An s390x kdump kernel runs at address 0. What was there before, it finds where it was loaded itself: the two pieces of
+memory changed places (Linux ``arch/s390/kernel/relocate_kernel.S``, ``crash_dump.c``). It knows from where and how much
+(``arch/s390/include/asm/setup.h``, ``oldmem_base`` and ``oldmem_size``), and a stand-alone dump that is taken then has
+that in it. zgetdump calls the choices the same.
+
+On other machines a crash kernel runs where it was loaded, and memory stays in its place: the choice is one of kernels
+(:mod:`vmsieve.filters.choice`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import BLOCK
+from vmsieve.formats.errors import FormatError, ReadError, UsageError
+from vmsieve.formats.inputs import MemoryRange, Source, open_source
+from vmsieve.formats.layouts import lowcore
+from vmsieve.formats.slim.records import record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["SYSTEMS", "SelectedSource", "choose", "open_system"]
+
+#: What can be chosen, and what it means.
+SYSTEMS: Final = {
+    "prod": "the system that crashed",
+    "kdump": "the crash kernel that should have dumped it",
+    "all": "memory as it is, which can't be filtered",
+}
+_S390X: Final = ("s390x", "big")
+_MIB: Final = 1 << 20
+_PAGE: Final = 4096
+
+
+@record(frozen=True)
+class _Piece:
+    """Memory ``start <= paddr < end`` of the chosen system, which is at ``paddr + shift`` in the dump."""
+
+    start: int
+    end: int
+    shift: int
+
+
+def open_system(path: str, select: str | None = None) -> Source:
+    """Open the dump at ``path``, and of two systems in it the one that ``select`` names.
+
+    Raises:
+        FormatError: As :func:`vmsieve.formats.inputs.open_source`; or there are two systems and ``select`` is None.
+        UsageError: There is one system only, and ``select`` is not None. Of machines other than s390x, whose memory
+            stays where it is, that is found out with the kernels (:mod:`vmsieve.filters.choice`).
+    """
+    source = open_source(path)
+    try:
+        return choose(source, select)
+    except BaseException:
+        source.close()
+        raise
+
+
+def choose(source: Source, select: str | None) -> Source:
+    """The system that ``select``, one of :data:`SYSTEMS`, names; raises as :func:`open_system`.
+
+    The result stands for ``source`` and closes it.
+    """
+    place = _second_system(source)
+    if place is None:
+        if select is not None and (source.machine, source.byte_order) == _S390X:
+            raise UsageError("the dump holds one system: there is nothing to select", file=source.file.name)
+        source.selected = select
+        return source
+    if select is None:
+        raise FormatError(
+            "the dump holds two systems, one that crashed and its kdump kernel", file=source.file.name,
+            hint="say which: " + ", ".join(f"--select {name} ({what})" for name, what in SYSTEMS.items()),
+        )  # fmt: skip
+    base, size = place
+    told = f"{base:#x} - {base + size - 1:#x} changed places with 0x0 - {size - 1:#x}"
+    if select == "all":
+        # By one kernel's VMCOREINFO the other one's pages would be judged, or left out as no memory at all.
+        source.vmcoreinfo, source.utsname, source.mixed = None, (), True
+        source.header["system"] = "both"
+        source.header["memory_of_the_kdump_kernel"] = told
+        source.oddities.append("memory of two kernels together can't be filtered: one has to be selected for that")
+        return source
+    from vmsieve.formats.inputs._s390 import complete, keep_own_registers, notes, parse_notes
+
+    if select == "prod":
+        end = -(-max(source.end(), base + size) // _PAGE) * _PAGE
+        pieces = [_Piece(0, size, base), _Piece(size, base, 0), _Piece(base + size, end, 0)]
+        selected = SelectedSource(source, pieces, SYSTEMS[select])
+        selected.header["memory_of_the_kdump_kernel"] = told
+        complete(selected, None)
+        return selected
+    selected = SelectedSource(source, [_Piece(0, size, 0)], SYSTEMS[select])
+    selected.crash_time = source.crash_time
+    selected.notes = notes(parse_notes(source.notes), None)
+    complete(selected)
+    keep_own_registers(selected, size)
+    return selected
+
+
+def _second_system(source: Source) -> tuple[int, int] | None:
+    """Where the memory of a kdump kernel was before it was started, and how much; None if none was."""
+    if (source.machine, source.byte_order) != _S390X:
+        return None
+    words = bytearray(16)
+    try:
+        source.read_into(lowcore.OLDMEM_BASE_AT, memoryview(words))
+    except ReadError:
+        return None
+    base, size = int.from_bytes(words[:8], "big"), int.from_bytes(words[8:], "big")
+    believable = base and size and not (base | size) % _MIB and size <= base and base + size <= source.end()
+    return (base, size) if believable and _all_memory(source, base, size) else None
+
+
+def _all_memory(source: Source, base: int, size: int) -> bool:
+    """Whether all pages of ``base .. base + size`` exist."""
+    first, end = base // _PAGE, (base + size) // _PAGE
+    return all(
+        source.memory_bits(at, count, _PAGE)[0] == b"\xff" * (count // 8)
+        for at in range(first, end, BLOCK)
+        for count in [min(BLOCK, end - at)]
+    )
+
+
+class SelectedSource(Source):
+    """One system of a dump that holds two.
+
+    Attributes as of the dump, but for what its headers say of the other system.
+    """
+
+    def __init__(self, inner: Source, pieces: list[_Piece], name: str) -> None:
+        super().__init__(
+            inner.file,
+            format=inner.format,
+            machine=inner.machine,
+            byte_order=inner.byte_order,
+            page_size=inner.page_size,
+            dump_level=inner.dump_level,
+            incomplete=inner.incomplete,
+            compressed=inner.compressed,
+            sparse=inner.sparse,
+            header={"system": name},
+        )
+        if inner.incomplete:
+            self.oddities += inner.oddities
+        self._inner = inner
+        self._pieces = [piece for piece in pieces if piece.start < piece.end]
+        self._end: int | None = None
+
+    def end(self) -> int:
+        """See :class:`Source`."""
+        if self._end is None:
+            self._end = max((one.end for one in self.ranges()), default=0)
+        return self._end
+
+    def ranges(self) -> Iterator[MemoryRange]:
+        """See :class:`Source`."""
+        last: MemoryRange | None = None
+        for one in self._each_range():
+            touching = last is not None and last.end == one.start
+            if last is not None and touching and last.stored_end == last.end:
+                last = MemoryRange(last.start, one.end, one.stored_end)
+            elif last is not None and touching and one.stored_end == one.start:
+                last = MemoryRange(last.start, one.end, last.stored_end)
+            else:
+                if last is not None:
+                    yield last
+                last = one
+        if last is not None:
+            yield last
+
+    def _each_range(self) -> Iterator[MemoryRange]:
+        for piece in self._pieces:
+            low, high = piece.start + piece.shift, piece.end + piece.shift
+            for one in self._inner.ranges():
+                start, end = max(one.start, low), min(one.end, high)
+                if start < end:
+                    stored = min(max(one.stored_end, start), end)
+                    yield MemoryRange(start - piece.shift, end - piece.shift, stored - piece.shift)
+
+    def next_memory(self, paddr: int) -> int:
+        """See :class:`Source`."""
+        for piece in self._pieces:
+            if paddr < piece.end:
+                at = max(paddr, piece.start)
+                found = self._inner.next_memory(at + piece.shift) - piece.shift
+                if found < piece.end:
+                    return max(found, at)
+        return max(paddr, self.end())
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        """See :class:`Source`."""
+        exists, stored = bytearray(count // 8), bytearray(count // 8)
+        for piece in self._pieces:
+            start = max(first_pfn, piece.start // page_size)
+            end = min(first_pfn + count, -(-piece.end // page_size // 8) * 8)
+            if start >= end:
+                continue
+            first, last = (start - first_pfn) // 8, (end - first_pfn) // 8
+            found = self._inner.memory_bits(start + piece.shift // page_size, end - start, page_size)
+            exists[first:last], stored[first:last] = found
+        return exists, stored
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`."""
+        done = 0
+        while done < len(out):
+            at = paddr + done
+            piece = next((one for one in self._pieces if one.start <= at < one.end), None)
+            if piece is None:
+                raise ReadError("no such physical memory", file=self.file.name, offset=at)
+            step = min(piece.end - at, len(out) - done)
+            try:
+                self._inner.read_into(at + piece.shift, out[done : done + step])
+            except ReadError as error:
+                if error.offset is not None:
+                    error.offset -= piece.shift
+                raise
+            done += step
+
+    def map_at(self, address: int, paddr: int, size: int) -> bool:
+        """See :class:`Source`."""
+        piece = next((one for one in self._pieces if one.start <= paddr and paddr + size <= one.end), None)
+        return piece is not None and self._inner.map_at(address, paddr + piece.shift, size)
+
+    def close(self) -> None:
+        """See :class:`Source`."""
+        self._inner.close()

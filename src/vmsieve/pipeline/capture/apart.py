@@ -1,0 +1,111 @@
+"""What touches the target runs in another process: a server that does not answer holds the one that asks it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from vmsieve.pipeline.capture.child import Limits
+from vmsieve.pipeline.capture.target import Site
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from vmsieve.pipeline.capture.child import Board, Watcher
+    from vmsieve.pipeline.capture.options import Wish
+
+__all__ = ["answer_of", "opened", "reopened"]
+
+#: Seconds in which a target answers that was not taken away.
+_ANSWER = 10.0
+
+
+def answer_of(question: Callable[[], Any], site: Site, watcher: Watcher, board: Board) -> dict[str, Any]:
+    """The ``answer`` to a question about ``site``; without an answer, ``end`` says why: ``stalled`` or another."""
+
+    def work(_: Board) -> dict[str, Any]:
+        site.enter()
+        return {"end": "finished", "answer": question(), "state": site.state}
+
+    told = watcher.run(work, board, Limits(stall=_ANSWER), calm=True)
+    if told["end"] == "crashed":
+        # No memory for another process: the target does not hang at least.
+        try:
+            told = work(board)
+        except OSError:
+            return told
+    if "state" in told:
+        site.state = told["state"]
+    return told
+
+
+def opened(wish: Wish, watcher: Watcher, board: Board) -> Site:
+    """The target that ``wish`` names.
+
+    Raises:
+        OSError: It can't be opened, or does not answer.
+        ValueError: It is no target.
+    """
+
+    def make(board: Board) -> Site:
+        from vmsieve.pipeline.capture.ground import open_site
+
+        return open_site(wish, board)
+
+    return _made_apart(make, watcher, board, min(wish.stall, wish.deadline or wish.stall))
+
+
+def reopened(site: Site, watcher: Watcher, board: Board) -> Site:
+    """The directory of ``site``, which was removed, made anew on the same medium.
+
+    Raises:
+        OSError: It can't be made, or does not answer.
+    """
+
+    def make(_: Board) -> Site:
+        from vmsieve.pipeline.capture.ground import reopen
+
+        return reopen(site)
+
+    return _made_apart(make, watcher, board, _ANSWER)
+
+
+def _made_apart(make: Callable[[Board], Site], watcher: Watcher, board: Board, patience: float) -> Site:
+    """The site that ``make`` opens in a child; its descriptor comes through a socket."""
+    import _socket
+
+    here, there = _socket.socketpair()
+
+    def work(board: Board) -> dict[str, Any]:
+        try:
+            site = make(board)
+        except ValueError as error:
+            return {"end": "usage", "error": str(error)}
+        except OSError as error:
+            return {"end": "failed", "errno": error.errno, "error": error.strerror}
+        if site.held is not None:
+            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, site.held.to_bytes(4, sys.byteorder))
+            there.sendmsg([b"."], [rights])
+        return {"end": "finished", "site": site.facts()}
+
+    try:
+        told = watcher.run(work, board, Limits(stall=patience))
+        there.close()
+        if "site" in told:
+            _, sent, _, _ = here.recvmsg(1, _socket.CMSG_LEN(4), _socket.MSG_CMSG_CLOEXEC)
+            return Site(**told["site"], held=int.from_bytes(sent[0][2], sys.byteorder) if sent else None)
+    finally:
+        here.close()
+    if told["end"] == "usage":
+        raise ValueError(told["error"])
+    if told["end"] == "stalled":
+        raise OSError(errno.ETIMEDOUT, "it does not answer")
+    if told["end"] == "failed":
+        raise OSError(told["errno"], told["error"])
+    if watcher.asked:
+        raise OSError(errno.EINTR, os.strerror(errno.EINTR))
+    # No memory for another process.
+    return make(board)

@@ -1,0 +1,105 @@
+"""The record of a capture, for whoever looks after the next boot: one JSON object in a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from vmsieve.pipeline.process.writing import write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["encode", "of_root_alone", "replace_file", "write_record"]
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+
+
+def encode(value: Any, indent: str = "\n") -> str:
+    """``value`` as JSON. The standard module takes a megabyte, which the first process of a capture does without."""
+    if isinstance(value, dict):
+        inner = indent + " "
+        return "{" + ",".join(f"{inner}{encode(str(k))}: {encode(v, inner)}" for k, v in value.items()) + indent + "}"
+    if isinstance(value, (list, tuple)):
+        inner = indent + " "
+        return "[" + ",".join(inner + encode(one, inner) for one in value) + (indent if value else "") + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return '"' + "".join(_character(one) for one in str(value)) + '"'
+
+
+def _character(one: str) -> str:
+    code = ord(one)
+    if code > 0xFFFF:
+        code -= 0x10000
+        return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+    return _ESCAPES.get(one) or (one if 0x20 <= code < 0x7F else f"\\u{code:04x}")
+
+
+def write_record(path: str, record: dict[str, Any]) -> str:
+    """Write ``record`` to ``path``, so that there is a whole one at any time; returns what went wrong."""
+    try:
+        replace_file(path, (encode(record) + "\n").encode())
+    except OSError as error:
+        return f"the record can't be written: {error.strerror}"
+    return ""
+
+
+def of_root_alone(status: os.stat_result) -> bool:
+    """Whether nobody but root, or this process's user, can write to a directory."""
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Let ``path`` hold ``data``, or what it held before if that can't be done.
+
+    Raises:
+        OSError: It can't.
+    """
+    alone = of_root_alone(os.stat(os.path.dirname(path) or "."))
+    if not alone:
+        _clear(path)
+    try:
+        # Where others can put a link, it is replaced and not followed. A name in the directory that this process works
+        # in is used as it is: the directory's path leads elsewhere once others have moved it.
+        write_file(path, data, force=True, follow=alone and os.path.isabs(path))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.lexists(path):
+            raise
+        _overwrite(path, data)
+
+
+def _clear(path: str) -> None:
+    """Remove a link or a FIFO of others, which would be followed or waited for."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(status.st_mode) or (stat.S_ISFIFO(status.st_mode) and status.st_uid not in (0, os.geteuid())):
+        os.unlink(path)
+
+
+def _overwrite(path: str, data: bytes) -> None:
+    """The same where there is no place for a second file: what is there has room already.
+
+    Raises:
+        OSError: It can't be done, or the file has other names, or belongs to others.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if status.st_nlink > 1 or status.st_uid not in (0, os.geteuid()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        end = 0
+        while end < len(data):
+            end += os.pwrite(fd, data[end:], end)
+        os.ftruncate(fd, end)
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,145 @@
+"""What a child of a capture does: the kernel log, a dump, an estimate. Loaded in children only.
+
+What makes a dump is loaded behind the log, which is on its way by then.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from vmsieve.formats.errors import OutputError, VmsieveError, WeakerError
+from vmsieve.pipeline.capture import child
+from vmsieve.pipeline.process.signals import Interrupted, interruptible
+from vmsieve.pipeline.process.writing import sync_directory
+
+if TYPE_CHECKING:
+    from vmsieve.pipeline.capture.beat import Beat
+    from vmsieve.pipeline.capture.child import Board
+    from vmsieve.pipeline.capture.job import Job
+    from vmsieve.pipeline.dump.report import Report
+
+__all__ = ["estimate", "log_alone", "perform"]
+
+_NOTES, _NOTE = 40, 400  # most sentences for the record, and characters of one
+
+
+def perform(job: Job, board: Board) -> dict[str, Any]:
+    """Do ``job``; what came of it, in values that ``marshal`` knows. Raises nothing.
+
+    ``end`` of the result: ``finished`` (whole, if not ``incomplete``), ``weaker`` (nothing was written, as less would
+    be left out than asked), ``full``, ``output``, ``stopped``, ``memory``, ``failed``.
+    """
+    result: dict[str, Any] = {"end": "failed", "error": "", "notes": []}
+    try:
+        with interruptible():
+            if job.log:
+                result["log"] = _log(job, board)
+            result.update(_dump(job, board))
+    except BaseException as error:  # the first process decides what to do about it
+        result["end"], result["error"] = _told(error)
+    return result
+
+
+def _told(error: BaseException) -> tuple[str, str]:
+    """A kind of end, and a sentence."""
+    if isinstance(error, MemoryError):
+        return "memory", "out of memory"
+    if isinstance(error, OSError):
+        return "output", str(error)
+    if isinstance(error, OutputError):
+        return "full" if error.full else "output", str(error)
+    kinds = {Interrupted: "stopped", WeakerError: "weaker", VmsieveError: "failed"}
+    for kind, end in kinds.items():
+        if isinstance(error, kind):
+            return end, str(error)
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    place = f" ({os.path.basename(at.tb_frame.f_code.co_filename)}:{at.tb_lineno})" if at is not None else ""
+    return "failed", f"{type(error).__name__}: {error}{place}"
+
+
+def _log(job: Job, board: Board) -> dict[str, Any]:
+    from vmsieve.pipeline.capture.log import write_log
+
+    return write_log(job, board)
+
+
+def log_alone(job: Job, board: Board) -> dict[str, Any]:
+    """The kernel log, after the dump, by other facts than before."""
+    return {"end": "finished", "error": "", "log": _log(job, board)}
+
+
+def _dump(job: Job, board: Board) -> dict[str, Any]:
+    from vmsieve.pipeline.capture.beat import Beat
+    from vmsieve.pipeline.dump.make import dump
+    from vmsieve.pipeline.dump.plan import Plan
+
+    board.tell(child.OPENING, 0, 0)
+    if job.plain:
+        return _plain(job, Beat(job, board))
+    name, _, level = job.codec.partition(":")
+    plan = Plan(
+        job.input, job.output, job.level, name, int(level) if level else None, flattened=not job.final,
+        threads=job.threads, size_limit=job.limit, mapped=job.mapped, facts=job.facts, insist=job.insist,
+        force=not job.final,
+    )  # fmt: skip
+    return _finished(job, dump(plan, Beat(job, board)))
+
+
+def _plain(job: Job, progress: Beat) -> dict[str, Any]:
+    from vmsieve.pipeline.capture.plain import PlainCopy
+
+    copy = PlainCopy(job)
+    copy.run(progress)
+    copy.close()
+    result = {
+        "end": "finished", "error": "", "notes": [note[:_NOTE] for note in copy.notes()][:_NOTES],
+        "incomplete": copy.stopped is not None or copy.unreadable > 0, "weaker": True, "level": 0,
+        "pages": {}, "bytes": copy.bytes, "unreadable_bytes": copy.unreadable,
+    }  # fmt: skip
+    return _named(job, result, copy.stopped)
+
+
+def _finished(job: Job, report: Report) -> dict[str, Any]:
+    told = report.json()
+    result = {
+        "end": "finished",
+        "error": "",
+        "notes": [note[:_NOTE] for note in dict.fromkeys(report.notes)][:_NOTES],
+        "incomplete": report.incomplete,
+        "weaker": report.weaker,
+        "level": report.level,
+        "pages": told["pages"],
+        "bytes": report.bytes_out,
+    }
+    return _named(job, result, report.stopped)
+
+
+def _named(job: Job, result: dict[str, Any], stopped: OutputError | Interrupted | None) -> dict[str, Any]:
+    """Give the dump the name of a whole one if it is one, else say what ended it."""
+    if stopped is not None:
+        result["end"], result["error"] = _told(stopped)
+    elif job.final:
+        os.rename(job.output, job.final)
+        sync_directory(".")
+    return result
+
+
+def estimate(job: Job, board: Board) -> dict[str, Any]:
+    """How many pages a dump of the job's level would hold: ``kept``."""
+    from vmsieve.filters.knowledge import learn_from
+    from vmsieve.formats.systems import open_system
+    from vmsieve.pipeline.capture.beat import Beat
+    from vmsieve.pipeline.dump.scan import scan
+
+    try:
+        with interruptible():
+            source = open_system(job.input)
+            knowledge = learn_from(job.facts, source)
+            scanned = scan(source, knowledge, job.level, Beat(job, board))
+            return {"end": "finished", "error": "", "kept": scanned.kept.count(), "weaker": scanned.weaker}
+    except BaseException as error:
+        end, sentence = _told(error)
+        return {"end": end, "error": sentence}

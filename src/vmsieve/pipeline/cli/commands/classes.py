@@ -1,0 +1,140 @@
+"""``vmsieve classes``: what is in memory, and what each dump level would make of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from vmsieve.filters.rules import rules, struct_page_rules
+from vmsieve.formats.text import shown
+from vmsieve.pipeline.inspect.classes import Census, take_census
+from vmsieve.pipeline.cli.commands import Command
+from vmsieve.pipeline.cli.commands._shared import add_force, add_input, add_vmlinux, opened, print_json, tell
+from vmsieve.pipeline.inspect.map import check_name, write_map
+from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
+from vmsieve.pipeline.process.progress import progress_for
+from vmsieve.pipeline.dump.report import size_text
+from vmsieve.pipeline.process.saving import check_saved, files_read
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.inspect.cells import Cells
+    from vmsieve.pipeline.inspect.zones import ZoneCounts
+
+__all__ = ["COMMAND"]
+
+_EXAMPLES = """\
+  vmsieve classes vmcore             how many pages are free, cache, user ... and how large a dump of each level gets
+  vmsieve classes vmcore --json      the same for machines
+  vmsieve classes vmcore --map memory.png     physical memory as a picture; memory.html can be pointed at
+  vmsieve classes vmcore --zones     also by NUMA node and zone
+"""
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add_input(parser)
+    add_vmlinux(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--zones", action="store_true", help="also count the pages of each NUMA node and zone")
+    parser.add_argument("--map", metavar="FILE", help="draw a map of memory: FILE ends in .png or .html")
+    add_force(parser, "map")
+
+
+def _as_json(census: Census) -> dict[str, Any]:
+    counts = census.pages()
+    return {
+        "page_size": census.page_size,
+        "pages": {
+            "total": census.total,
+            "holes": census.total - census.existing,
+            "absent": census.existing - census.stored,
+            **{rule.name: counts[rule.name] for rule in rules()},
+            "kept": counts["kept"],
+        },
+        "levels": [census.level(level) for level in range(32)],
+        "notes": census.notes,
+    }
+
+
+def _as_text(census: Census) -> None:
+    counts = census.pages()
+    rows = [("Page frames", census.total), ("Memory holes", census.total - census.existing)]
+    if census.existing != census.stored:
+        rows.append(("Not in the input", census.existing - census.stored))
+    rows += [(rule.title, counts[rule.name]) for rule in rules()]
+    rows.append(("Kernel data and others", counts["kept"]))
+    for name, count in rows:
+        print(f"{name:<24} {count:>14,} {size_text(count * census.page_size):>10}")
+    print(f"\n{'Level':<24} {'pages in dump':>14} {'size, about':>10}")
+    for level in range(32):
+        one = census.level(level)
+        print(f"{level:<24} {one['pages']:>14,} {size_text(one['bytes']):>10}")
+
+
+def _zones_as_json(zones: list[ZoneCounts]) -> list[dict[str, Any]]:
+    return [
+        {
+            "node": one.zone.node, "zone": one.zone.name, "first_pfn": one.zone.first_pfn, "end_pfn": one.zone.end_pfn,
+            "pages": one.pages,
+        }
+        for one in zones
+    ]  # fmt: skip
+
+
+def _zones_as_text(zones: list[ZoneCounts], page_size: int) -> None:
+    titles = {rule.name: rule.title for rule in rules()} | {"kept": "Kernel data, zero pages"}
+    for one in zones:
+        zone = one.zone
+        print(f"\nNode {zone.node}, zone {shown(zone.name)}: page frames {zone.first_pfn:#x} - {zone.end_pfn - 1:#x}")
+        for name, count in one.pages.items():
+            print(f"{titles[name]:<24} {count:>14,} {size_text(count * page_size):>10}")
+
+
+def _count_zones(arguments: argparse.Namespace, source: Source, knowledge: Knowledge) -> list[ZoneCounts]:
+    if not arguments.zones:
+        return []
+    from vmsieve.pipeline.inspect.zones import count_zones
+
+    notes: list[str] = []
+    zones = count_zones(source, knowledge, notes)
+    tell(notes)
+    return zones
+
+
+def _census(arguments: argparse.Namespace, source: Source, knowledge: Knowledge) -> tuple[Census, Cells | None]:
+    """What is counted; and where, if a map is asked for."""
+    progress = progress_for(quiet=arguments.json)
+    if arguments.map is None:
+        return take_census(source, knowledge, progress), None
+    from vmsieve.pipeline.inspect.cells import Cells, Sheet
+
+    cells = Cells(Sheet.of(source.ranges(), knowledge.page_size), struct_page_rules())
+    return take_census(source, knowledge, progress, cells), cells
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    inputs = files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux)
+    if arguments.map is not None:
+        check_name(arguments.map)
+        check_saved(arguments.map, inputs, force=arguments.force, what="map")
+    with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
+        census, cells = _census(arguments, source, knowledge)
+        zones = _count_zones(arguments, source, knowledge)
+        tell(source.oddities + knowledge.notes + census.notes + source.note_shrinking())
+        if arguments.json:
+            print_json({**_as_json(census), **({"zones": _zones_as_json(zones)} if arguments.zones else {})})
+        else:
+            _as_text(census)
+            _zones_as_text(zones, census.page_size)
+        if cells is not None:
+            write_map(arguments.map, arguments.input, census, cells, inputs, force=arguments.force)
+        if source.incomplete or census.unreadable:
+            return EXIT_INCOMPLETE
+    return EXIT_WEAKER if census.weaker else EXIT_OK
+
+
+COMMAND: Final = Command(
+    "classes", 30, "count the pages of each class, and estimate the dump of each level", _EXAMPLES, _configure, _run
+)

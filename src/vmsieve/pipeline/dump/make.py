@@ -1,0 +1,208 @@
+"""The main job: a dump in, a small dump out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmsieve.filters.knowledge import Knowledge, learn_from
+from vmsieve.formats.codecs import codec as find_codec
+from vmsieve.formats.slim.contexts import ExitStack
+from vmsieve.formats.errors import OutputError, ReadError, UsageError, WeakerError
+from vmsieve.formats.layouts import elf
+from vmsieve.formats.notes import note_place, vmcoreinfo_place, with_text
+from vmsieve.formats.outputs import Description, output_format
+from vmsieve.formats.systems import open_system
+from vmsieve.pipeline.dump.account import survey
+from vmsieve.pipeline.dump.copy import Copied, copy_pages
+from vmsieve.pipeline.dump.pool import usable_cores
+from vmsieve.pipeline.dump.report import Report
+from vmsieve.pipeline.dump.scan import Scan, scan
+from vmsieve.pipeline.process.signals import Interrupted
+from vmsieve.pipeline.dump.target import Target
+
+if TYPE_CHECKING:
+    from vmsieve.formats.codecs import Codec
+    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.outputs import OutputFormat, Writer
+    from vmsieve.pipeline.dump.plan import Plan
+    from vmsieve.pipeline.process.progress import Progress
+    from vmsieve.pipeline.dump.split import SplitTarget
+
+__all__ = ["dump"]
+
+_DEFAULT_CODEC = "zstd"
+#: Within a compressed frame: packed pages don't pack again.
+_DEFAULT_FRAMED = "none"
+
+
+def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinux: bytes | None = None) -> Report:
+    """Make the dump that ``plan`` asks for.
+
+    ``vmcoreinfo``: text to use instead of the dump's; ``vmlinux``: text made of a vmlinux file, for what that lacks.
+
+    Raises:
+        VmsieveError: Nothing usable was written. What is left at the output, if anything, is marked incomplete.
+    """
+    report = Report(plan.input, plan.output)
+    form = output_format(plan.format)
+    default = _DEFAULT_FRAMED if plan.frame else _DEFAULT_CODEC
+    codec = find_codec((plan.codec or default) if form.packed else "none")
+    level = codec.default_level if plan.codec_level is None else plan.codec_level
+    if not codec.levels[0] <= level <= codec.levels[1]:
+        raise UsageError(f"codec {codec.name} has levels {codec.levels[0]} to {codec.levels[1]}", found=str(level))
+    with ExitStack() as stack:
+        with report.stage("open"):
+            source = open_system(plan.input, plan.select)
+            stack.callback(source.close)
+            if not plan.mapped:
+                from vmsieve.pipeline.dump.watch import Through
+
+                source = Through(source)  # which maps nothing
+            knowledge = learn_from(plan.facts, source, vmcoreinfo, vmlinux=vmlinux)
+        report.notes += source.oddities + knowledge.notes
+        report.details += _details(source, knowledge, codec, level)
+        report.page_size = knowledge.page_size
+        report.release, report.crash_time = knowledge.identity.utsname[2], knowledge.identity.crash_time
+        report.level = plan.level | source.dump_level
+        target = _target(plan, form)
+        stack.push(target.__exit__)
+        with report.stage("classify"):
+            scanned = scan(source, knowledge, plan.level, progress, form.bridge, whole=plan.whole)
+            report.survey = survey(source, knowledge.page_size, whole=plan.whole)
+        report.scanned(scanned)
+        report.left_out += source.passed_over
+        if plan.insist and scanned.weaker:
+            raise WeakerError(f"less would be left out than level {plan.level} asks for", hint=report.notes[-1])
+        if not form.tells_absent and scanned.kept.count() < scanned.exists.count():
+            report.notes.append(f"an {form.title} has no word for pages that were left out: they are zeros in it")
+        report.incomplete = source.incomplete
+        description = _describe(source, knowledge, scanned, report, codec if form.packed else None, vmcoreinfo)
+        writer = target.writer(form, description)
+        _write(plan, report, source, scanned, codec, level, writer, target, progress, form)
+    return report
+
+
+def _target(plan: Plan, form: OutputFormat) -> Target | SplitTarget:
+    if not plan.split:
+        return Target(plan, form)
+    from vmsieve.pipeline.dump.split import SplitTarget
+
+    return SplitTarget(plan, form)
+
+
+def _write(
+    plan: Plan, report: Report, source: Source, scanned: Scan, codec: Codec, level: int, writer: Writer,
+    target: Target | SplitTarget, progress: Progress, form: OutputFormat,
+) -> None:  # fmt: skip
+    """Write the dump; whatever stops that, what is there is brought to an end that says so."""
+    copied = Copied()
+    try:
+        with report.stage("copy"):
+            progress.step("Copying pages", scanned.kept.count(), report.page_size)
+            writer.begin()
+            copy_pages(
+                source, scanned, report.page_size, codec, level, writer, progress, report.notes,
+                drop_zero=bool(report.level & 1) or not form.packed or source.sparse,
+                threads=plan.threads or usable_cores(), copied=copied, cuts=target.cuts,
+            )  # fmt: skip
+    except (OutputError, Interrupted) as stop:
+        report.incomplete, report.stopped = True, stop
+        report.full = isinstance(stop, OutputError) and stop.full
+        report.notes.append(f"the dump ends early: {stop}")
+        if not copied.pages or _given_up(plan, target, stop):
+            raise
+    finally:
+        progress.close()
+        report.copied(copied)
+    with report.stage("finish"):
+        try:
+            report.notes += source.note_shrinking()
+            report.incomplete |= source.incomplete or bool(copied.unreadable)
+            try:
+                writer.end(complete=not report.incomplete)
+                target.place.finish()
+            finally:
+                target.finish()
+        except OutputError as error:
+            if _given_up(plan, target, error):
+                raise
+            # What is there stays marked as torn: the mark is only taken away by a write that succeeds.
+            report.incomplete, report.stopped = True, report.stopped or error
+            report.full |= error.full
+            report.notes.append(f"the dump could not be finished: {error}")
+    report.balance()
+    report.bytes_out = target.size()
+    if report.stopped is not None and not report.bytes_out:
+        # Pages were copied, and what gathers them (a frame, a pipe) got rid of none.
+        raise report.stopped
+
+
+def _given_up(plan: Plan, target: Target | SplitTarget, stop: OutputError | Interrupted) -> bool:
+    """Whether what was written is removed, as there was no room for all of it."""
+    return not plan.salvage and target.removable and isinstance(stop, OutputError) and stop.full
+
+
+def _details(source: Source, knowledge: Knowledge, codec: Codec, level: int) -> list[str]:
+    """What was found and is used."""
+    lines = [f"the input is a dump in the format {source.format}"]
+    if knowledge.memory is not None:
+        lines += [f"addresses: {line}" for line in knowledge.memory.translator.describe()]
+    if knowledge.memmap is not None:
+        lines.append(f"memory model: {knowledge.memmap.model}, {knowledge.memmap.struct_page_size} bytes a struct page")
+    if knowledge.info is not None:
+        lines.append(f"VMCOREINFO keys used: {', '.join(sorted(knowledge.info.used))}")
+    state = codec.open_compressor(level, knowledge.page_size)
+    lines.append(f"pages are packed with {codec.name} level {level}, from {state.provider}")
+    state.close()
+    return lines
+
+
+def _describe(
+    source: Source, knowledge: Knowledge, scanned: Scan, report: Report, codec: Codec | None, given: bytes | None
+) -> Description:
+    identity, order = knowledge.identity, source.byte_order
+    # Whoever reads the dump later needs a text that was given as much.
+    found = source.vmcoreinfo if given is None else given
+    notes = with_text(source.notes, order, elf.NOTE_VMCOREINFO, found or b"")
+    return Description(
+        machine=source.machine or identity.utsname[4],
+        machine_number=source.machine_number,
+        byte_order=order,
+        page_size=knowledge.page_size,
+        max_pfn=scanned.max_pfn,
+        exists=scanned.exists,
+        kept=scanned.kept,
+        notes=notes,
+        vmcoreinfo=vmcoreinfo_place(notes, order),
+        eraseinfo=note_place(notes, order, elf.NOTE_ERASEINFO),
+        utsname=identity.utsname,
+        crash_time=identity.crash_time or 0,
+        phys_base=knowledge.phys_base,
+        dump_level=report.level,
+        cpus=len(source.cpus),
+        codec=codec,
+        virtual=source.virtual,
+        read=lambda address, size: _read(source, address, size),
+        large_notes=source.large_notes,
+        read_note=lambda offset, out: _read_note(source, report, offset, out),
+        share_zeros=source.sparse,
+    )
+
+
+def _read_note(source: Source, report: Report, offset: int, out: memoryview) -> None:
+    """Read a piece of a large note; what can't be read is zeros, and the dump is incomplete."""
+    try:
+        if source.file.read_into(offset, out) == len(out):
+            return
+        reason = "the file has become shorter"
+    except ReadError as error:
+        reason = error.message
+    report.incomplete = True
+    report.notes.append(f"{len(out)} bytes of notes at {offset:#x} of the input are zeros: {reason}")
+
+
+def _read(source: Source, address: int, size: int) -> bytes | None:
+    # A format of s390x alone asks.
+    from vmsieve.formats.os_info import read_bytes
+
+    return read_bytes(source, address, size)

@@ -1,0 +1,194 @@
+"""The files of a split dump, joined into one without unpacking a page, as ``makedumpfile --reassemble`` does."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import FormatError, UnsupportedError, UsageError
+from vmsieve.formats.files import PlainFile, read_exactly
+from vmsieve.formats.inputs._kdump_parts import erased, gaps, in_order
+from vmsieve.formats.inputs.kdump import KdumpSource
+from vmsieve.formats.loops.describe import describe_pages
+from vmsieve.formats.loops.descriptors import take_pages
+from vmsieve.formats.layouts import kdump
+from vmsieve.formats.outputs import output_format
+from vmsieve.formats.places import FilePlace
+from vmsieve.pipeline.dump.target import Target
+
+if TYPE_CHECKING:
+    from vmsieve.pipeline.dump.plan import Plan
+    from vmsieve.pipeline.process.progress import Progress
+
+__all__ = ["reassemble"]
+
+_CHUNK: Final = 1 << 20
+_LEAVE_ZERO: Final = 1
+#: Where ``split`` and ``start_pfn_64`` are in the sub-header.
+_SPLIT_AT, _WIDE_PFNS_AT = 12, 80
+#: Texts that the sub-header names, where it does, and the header version that they came with.
+_TEXTS: Final = (
+    ("vmcoreinfo", 32, kdump.SINCE_VMCOREINFO),
+    ("note", 48, kdump.SINCE_NOTES),
+    ("eraseinfo", 64, kdump.SINCE_ERASEINFO),
+)
+
+
+def reassemble(plan: Plan, parts: list[str], progress: Progress) -> bool:
+    """Join ``parts``, in any order, into the output of ``plan``; returns whether the dump is whole.
+
+    Raises:
+        FormatError: They are not the files of one dump, or one is missing.
+        OutputError: The output can't be written.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(closing(PlainFile(path))) for path in parts]
+        ordered = in_order([_opened(file) for file in files])
+        for start, end in gaps(ordered):
+            raise FormatError(
+                f"no file is given that holds page frames {start:#x} to {end:#x} of the split dump",
+                file=", ".join(parts),
+            )
+        target = stack.enter_context(Target(plan, output_format("kdump")))
+        if not isinstance(target.place, FilePlace):
+            raise UsageError("a dump that is joined needs a file to be written to")
+        whole = _Join(ordered, target.place, progress).run()
+        target.finish()
+        return whole
+
+
+def _opened(file: PlainFile) -> KdumpSource:
+    found = read_exactly(file, 0, len(kdump.SIGNATURE))
+    if found != kdump.SIGNATURE:
+        raise FormatError("not a kdump-compressed file", file=file.name, found=found.hex(" "))
+    source = KdumpSource(file)
+    if not source.head.wide:
+        raise UnsupportedError("the headers are those of a 32-bit machine", file=file.name)
+    return source
+
+
+class _Join:
+    def __init__(self, parts: list[KdumpSource], place: FilePlace, progress: Progress) -> None:
+        self._parts, self._place, self._progress = parts, place, progress
+        head = self._head = parts[0].head
+        self._count = sum(part.pages.count for part in parts)
+        #: Where the data begin, in each file and in the joined one, and the block of zeros if there is one.
+        self._start = head.descriptors + self._count * kdump.DESCRIPTOR_SIZE
+        self._zero = self._start if head.sub["dump_level"] & _LEAVE_ZERO else 0
+        self._at = self._start
+        #: Where the texts are in the joined file: those between the sub-header and the descriptors stay there.
+        self._texts = {name: self._kept(name) for name, _, _ in _TEXTS}
+        self._described = 0
+        self._missing = 0
+        self._batch = max(1, _CHUNK // head.page_size)
+        self._swap = int(head.byte_order != sys.byteorder)
+
+    def run(self) -> bool:
+        whole = not any(part.incomplete for part in self._parts)
+        self._put_headers()
+        if self._zero:
+            self._place.put(self._at, bytes(self._head.page_size))
+            self._at += self._head.page_size
+        self._progress.step("Copying pages", self._count, self._head.page_size)
+        for part in self._parts:
+            self._copy(part)
+        self._progress.close()
+        self._put_texts()
+        whole = whole and not self._missing
+        self._place.settle(kdump.STATUS_OFFSET, self._status(whole=whole))
+        self._place.finish()
+        return whole
+
+    def _raw(self, offset: int, size: int) -> bytearray:
+        return bytearray(read_exactly(self._parts[0].file, offset, size))
+
+    def _status(self, *, whole: bool) -> bytes:
+        bits = 0
+        for part in self._parts:
+            bits |= part.head.status
+        bits = bits & ~kdump.INCOMPLETE if whole else bits | kdump.INCOMPLETE
+        return struct.pack(kdump.ORDERS[self._head.byte_order] + "I", bits & 0xFFFFFFFF)
+
+    def _put_headers(self) -> None:
+        """The first file's, as they are but for what makes it a part of a dump; and the bitmaps."""
+        head, main = self._head, self._raw(0, kdump.HEADER_SIZE)
+        self._place.put(0, main[: kdump.STATUS_OFFSET])
+        self._place.hold(kdump.STATUS_OFFSET, self._status(whole=False), self._status(whole=True))
+        self._place.put(kdump.STATUS_OFFSET + 4, main[kdump.STATUS_OFFSET + 4 :])
+        self._place.put(head.page_size, self._sub_header())
+        for offset in range(head.page_size + kdump.SUB_HEADER_SIZE, head.descriptors, _CHUNK):
+            piece = self._raw(offset, min(_CHUNK, head.descriptors - offset))
+            if any(piece):
+                self._place.put(offset, piece)
+        self._place.extend(self._start)
+        self._place.flush()
+
+    def _kept(self, name: str) -> tuple[int, int]:
+        """Where the first file's text is that is copied with its headers, or 0 and 0."""
+        offset, size = self._parts[0].places.get(name, (0, 0))
+        inside = self._head.page_size + kdump.SUB_HEADER_SIZE <= offset <= self._head.descriptors - size
+        return (offset, size) if inside and name != "eraseinfo" else (0, 0)
+
+    def _sub_header(self) -> bytearray:
+        order, sub = kdump.ORDERS[self._head.byte_order], self._raw(self._head.page_size, kdump.SUB_HEADER_SIZE)
+        struct.pack_into(order + "iQQ", sub, _SPLIT_AT, 0, 0, 0)
+        for name, at, since in _TEXTS:
+            if self._head.version >= since:
+                struct.pack_into(order + "qQ", sub, at, *self._texts[name])
+        if self._head.version >= kdump.SINCE_WIDE_PFNS:
+            struct.pack_into(order + "QQ", sub, _WIDE_PFNS_AT, 0, 0)
+        return sub
+
+    def _copy(self, part: KdumpSource) -> None:
+        sizes, flags = array("I", bytes(4 * self._batch)), array("I", bytes(4 * self._batch))
+        extents = array("Q", bytes(16 * self._batch))
+        size_at, flag_at, extent_at = (address_of(memoryview(row).cast("B")) for row in (sizes, flags, extents))
+        tally = memoryview(bytearray(16)).cast("Q")
+        for first in range(0, part.pages.count, self._batch):
+            count = min(self._batch, part.pages.count - first)
+            table = bytearray(count * kdump.DESCRIPTOR_SIZE)
+            part.file.read_into(part.head.descriptors + first * kdump.DESCRIPTOR_SIZE, memoryview(table))
+            found = take_pages(
+                count, address_of(table), self._swap, self._head.page_size, part.file.size, self._zero, size_at,
+                flag_at, extent_at,
+            )  # fmt: skip
+            for i in range(found):
+                self._place.put(self._next(extents[2 * i + 1]), read_exactly(part.file, *extents[2 * i : 2 * i + 2]))
+            stored = sum(extents[1 : 2 * found : 2])
+            describe_pages(
+                count, size_at, flag_at, self._at - stored, self._zero, self._head.page_size, self._swap,
+                address_of(table), address_of(tally.cast("B")),
+            )  # fmt: skip
+            place = self._head.descriptors + self._described * kdump.DESCRIPTOR_SIZE
+            self._place.put(place, table, unit=kdump.DESCRIPTOR_SIZE)
+            self._described += count
+            self._missing += tally[1]
+            self._progress.advance(count)
+
+    def _next(self, size: int) -> int:
+        """Where the next ``size`` bytes of data go."""
+        self._at += size
+        return self._at - size
+
+    def _put_texts(self) -> None:
+        """What lies elsewhere, or in another file than the first; and what was erased, as each file tells it."""
+        before = dict(self._texts)
+        for name in ("vmcoreinfo", "note"):
+            part = next((part for part in self._parts if name in part.places), None)
+            if part is not None and not before[name][1]:
+                offset, size = part.places[name]
+                self._texts[name] = self._at, size
+                for start in range(offset, offset + size, _CHUNK):
+                    piece = read_exactly(part.file, start, min(_CHUNK, offset + size - start))
+                    self._place.put(self._next(len(piece)), piece)
+        text = erased(self._parts)
+        if text:
+            self._texts["eraseinfo"] = self._at, len(text)
+            self._place.put(self._next(len(text)), text)
+        if self._texts != before:
+            self._place.flush()
+            self._place.put(self._head.page_size, self._sub_header())

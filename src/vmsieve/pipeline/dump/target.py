@@ -1,0 +1,160 @@
+"""Where a dump goes: a new file, one beside that which it replaces, a stream, a device."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.places.device import DeviceStream
+from vmsieve.formats.errors import UsageError, VmsieveError, refused
+from vmsieve.formats.inputs import input_paths
+from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
+from vmsieve.formats.places.writeback import Writeback
+from vmsieve.pipeline.dump.pool import usable_cores
+from vmsieve.pipeline.process.saving import opened_output, standard_output
+from vmsieve.pipeline.process.signals import Interrupted
+from vmsieve.pipeline.process.writing import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from vmsieve.formats.outputs import Description, OutputFormat, Writer
+    from vmsieve.pipeline.dump.framing import FramedStream
+    from vmsieve.pipeline.dump.plan import Plan
+
+__all__ = ["Target"]
+
+
+class Target:
+    """The opened output of a plan; a context that closes it.
+
+    What can't be written at chosen positions (a pipe, a terminal, standard output, a compressed frame) gets a format
+    that ascends as it is, and any other format flattened.
+
+    A new file has its name from the start: what is there of it after any end can be read. One that replaces another is
+    written beside it until it is finished.
+
+    Attributes:
+        place: What writers write to.
+        flattened: The flattened format is used.
+        cuts: Where the dump is cut into parts: nowhere.
+    """
+
+    cuts: Sequence[int] = ()
+
+    def __init__(self, plan: Plan, form: OutputFormat, *, beside: bool = False) -> None:
+        """Open it; ``beside``: also a new file has its name when it is finished, not before.
+
+        Raises:
+            OutputError: It exists and overwriting was not asked for, or is the input, or can't be opened.
+            UsageError: The frame asked for makes no sense, or a size limit is to go with it.
+            UnsupportedError: A package that it needs is missing.
+        """
+        name = "standard output" if plan.output == "-" else plan.output
+        self._stream = self._framed(plan, name) if plan.frame is not None else None
+        self._stdout = plan.output == "-"
+        inputs = (*input_paths(plan.input), *plan.reads)
+        if self._stdout:
+            self._output = Output("-", standard_output(inputs))
+        else:
+            self._output = opened_output(plan.output, inputs, force=plan.force, beside=beside)
+        self._fd, mode = self._output.fd, self._output.mode
+        # Standard output may be a file that someone else appends to: it is a stream whatever it is connected to.
+        positions = not (self._stdout or self._stream) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
+        #: What was written can be taken back.
+        self.removable = not self._stdout and stat.S_ISREG(mode)
+        self.flattened = plan.flattened or not (positions or form.sequential)
+        self._sent = 0
+        self._lost = False
+        self._writeback = Writeback(self._fd)
+        raw = stat.S_ISBLK(mode) and self.flattened and self._stream is None
+        self._device = DeviceStream(self._fd) if raw else None
+        send = self._send if self._stream is None else self._stream.write
+        self.place: FilePlace | FlattenedPlace | PipePlace
+        if self.flattened:
+            self.place = FlattenedPlace(send, name, upward=form.sequential, limit=plan.size_limit)
+        elif positions:
+            self.place = FilePlace(self._fd, name, upward=form.sequential, limit=plan.size_limit)
+        else:
+            self.place = PipePlace(send, name, limit=plan.size_limit)
+        self._seekable = positions and not self.flattened
+
+    def _framed(self, plan: Plan, name: str) -> FramedStream | None:
+        if plan.size_limit is not None:
+            raise UsageError("a compressed frame has no size limit: cut off, it would lack its end")
+        # Not before it is asked for: threads and frames take half a megabyte.
+        from vmsieve.pipeline.dump.framing import FramedStream, chosen_frame
+
+        chosen = chosen_frame(plan)
+        return FramedStream(*chosen, plan.threads or usable_cores(), Sender(self._send, name)) if chosen else None
+
+    def _send(self, data: memoryview) -> int:
+        try:
+            taken = os.write(self._fd, data) if self._device is None else self._device.write(data)
+        except BlockingIOError:
+            # Whoever has the other end told it not to wait.
+            self._wait()
+            return 0
+        self._sent += taken
+        self._writeback.wrote(taken)
+        return taken
+
+    def _wait(self) -> None:
+        import select
+
+        select.select([], [self._fd], [])
+
+    def writer(self, form: OutputFormat, description: Description) -> Writer:
+        """What writes a dump of format ``form`` to it."""
+        return form.writer(description, self.place)
+
+    def finish(self) -> None:
+        """The place has taken its last byte: bring the frame to its end, all to the medium, the file to its name.
+
+        Raises:
+            OutputError: It can't be written. What it was to replace is still there.
+        """
+        try:
+            if self._stream is not None:
+                self._stream.finish()
+        finally:
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._stdout:
+            return
+        try:
+            self._output.keep()
+        except OSError as error:
+            self._lost = self._output.beside
+            raise refused(error, self._output.path, self._sent) from error
+
+    def size(self) -> int:
+        """Bytes written that are there: of a file, those that take up room, so that holes do not count."""
+        if self._lost:
+            return 0
+        if not self._seekable:
+            return self._sent
+        status = os.fstat(self._fd)
+        return min(status.st_size, status.st_blocks * 512) if stat.S_ISREG(status.st_mode) else 0
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        if self._stdout:
+            return
+        output = self._output
+        if error is None:
+            with suppress(OSError):
+                output.keep()
+        if output.beside or isinstance(error, (VmsieveError, Interrupted)) or not os.fstat(output.fd).st_size:
+            output.drop()
+        output.close()

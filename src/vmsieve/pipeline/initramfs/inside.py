@@ -1,0 +1,127 @@
+"""Runs in the interpreter that an image is made for: tells what the commands load, and compiles modules.
+
+Started as a program of its own (``-I -S -B``), with a task on standard input and the answer on standard output, both as
+Python literals: nothing but itself is loaded that is not looked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# ruff: noqa: T201
+
+
+def _import_each(names: list[str]) -> None:
+    """Import what can be: of ``a.b`` with ``b`` a function, ``a``."""
+    for name in names:
+        try:
+            __import__(name)
+        except ImportError:
+            continue
+
+
+def _run(command: list[str]) -> None:
+    """Run a command line of the package; how it ends does not matter here."""
+    from vmsieve.pipeline.cli.main import main
+
+    try:
+        main(command)
+    except SystemExit:
+        return
+
+
+def _quietly(runs: list[list[str]]) -> None:
+    """Run commands with the standard streams on nothing."""
+    kept = [os.dup(fd) for fd in (0, 1, 2)]
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)
+    try:
+        for command in runs:
+            _run(command)
+    finally:
+        sys.stdout.flush()
+        for fd, copy in enumerate(kept):
+            os.dup2(copy, fd)
+
+
+def _mapped() -> list[str]:
+    """Files that are mapped into this process."""
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+        paths = {line.split(None, 5)[5].rstrip("\n") for line in file if line.count("/")}
+    return sorted(path for path in paths if path.startswith("/") and not path.endswith("(deleted)"))
+
+
+def probe(task: dict) -> dict:  # type: ignore[type-arg]  # Python 3.9, and nothing imported for it
+    """What is loaded when the commands run: modules with their files and whether they are frozen, and mapped files."""
+    sys.path += task["path"]
+    for name in task["hidden"]:
+        sys.modules[name] = None  # type: ignore[assignment]
+    _import_each(task["modules"])
+    _quietly(task["runs"])
+    modules = {}
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        file = getattr(module, "__file__", None)
+        if file and name != "__main__":
+            modules[name] = (os.path.realpath(file), getattr(spec, "origin", None) == "frozen")
+    return {"modules": modules, "mapped": _mapped()}
+
+
+def about(task: dict) -> dict:  # type: ignore[type-arg]
+    """Where this interpreter and its library are."""
+    del task
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    return {
+        "program": os.path.realpath(base),
+        "version": "{}.{}.{}".format(*sys.version_info[:3]),
+        "short": "python{}.{}".format(*sys.version_info[:2]),
+        "library": os.path.dirname(os.path.realpath(os.__file__)),
+        "folder": getattr(sys, "platlibdir", "lib"),
+        "machine": os.uname().machine,
+    }
+
+
+def compile_each(task: dict) -> dict:  # type: ignore[type-arg]
+    """Compile sources to bytecode, without docstrings and assertions; the same source gives the same bytes.
+
+    ``files`` go into files of their own, ``modules`` into one: name, whether it is a package, source, the name that
+    errors tell, and whether it may be made smaller.
+    """
+    import importlib.util
+    import marshal
+
+    sys.path += task["path"]
+    from vmsieve.pipeline.initramfs.bundle import pack
+
+    for target, *one in task["files"]:
+        with open(target, "wb") as file:
+            # Flags: never compared with a source, which is not there (PEP 552).
+            file.write(importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(_code(*one)))
+    modules = {name: (package, marshal.dumps(_code(*one))) for name, package, *one in task["modules"]}
+    with open(task["bundle"], "wb") as file:
+        file.write(pack(modules))
+    return {}
+
+
+def _code(source: str, name: str, small: bool):  # type: ignore[no-untyped-def]
+    """The code of a module."""
+    import ast
+
+    from vmsieve.pipeline.initramfs.lean import lean
+
+    if source.endswith(".pyc"):
+        import marshal
+
+        with open(source, "rb") as file:
+            return marshal.loads(file.read()[16:])
+    with open(source, "rb") as file:
+        tree = ast.parse(file.read(), name)
+    return compile(lean(tree) if small else tree, name, "exec", dont_inherit=True, optimize=2)
+
+
+if __name__ == "__main__":
+    given = eval(sys.stdin.read(), {})
+    answer = {"probe": probe, "about": about, "compile": compile_each}[given["what"]](given)
+    print(repr(answer))

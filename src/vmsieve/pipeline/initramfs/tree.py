@@ -1,0 +1,221 @@
+"""The folder that an image is laid out in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.slim.records import field, record
+from vmsieve.pipeline.initramfs import libraries
+from vmsieve.pipeline.initramfs.bundle import NAME
+from vmsieve.pipeline.initramfs.closure import package_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vmsieve.pipeline.initramfs.closure import Closure
+    from vmsieve.pipeline.initramfs.interpreter import Interpreter
+
+__all__ = ["ENVIRONMENT", "HOME", "MANIFEST", "OPTIONS", "PROGRAM", "Tree", "digest"]
+
+#: Where everything is that an initramfs does not have already.
+HOME: Final = "usr/lib/vmsieve"
+MANIFEST: Final = f"{HOME}/manifest.json"
+PROGRAM: Final = f"{HOME}/bin/python3"
+#: The module that imports all others.
+BUNDLE: Final = "vmsieve_bundle"
+#: How a program of the image is started: the interpreter's options, and its environment. Nothing of site packages is
+#: looked for. With a seed, Python does not ask the kernel for random numbers, which it may take a second to gather when
+#: it has only just started, as a crash kernel has.
+OPTIONS: Final = "-sSB"
+ENVIRONMENT: Final = {"PYTHONHASHSEED": "0", "PYTHONHOME": "", "PYTHONPATH": ""}
+_LAUNCH: Final = """\
+#!/bin/sh
+{environment} exec /{program} {options} /{start} "$@"
+"""
+_START: Final = """\
+import {bundle}
+{bundle}.install()
+from {module} import {function}
+{function}()
+"""
+#: Modules that the interpreter needs before a bundle can be used; by ``os`` it finds its library.
+_EARLY: Final = (
+    "encodings", "os", "codecs", "io", "abc", "_collections_abc", "stat", "posixpath", "genericpath",
+)  # fmt: skip
+_HERE: Final = os.path.dirname(__file__)
+_ABC: Final = "_collections_abc"
+#: Modules of the standard library that an image has a smaller one for, which does for this package.
+_STAND_INS: Final = ("ctypes", "typing", "encodings.aliases")
+
+
+@record
+class Tree:
+    """An image in the making.
+
+    Attributes:
+        root: The folder.
+        sources: Where each file comes from, by its path within: a host's file, or "" for what is made here.
+        links: Target of each symbolic link.
+        parts: The host's files that the bundle is made of.
+    """
+
+    root: str
+    sources: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def library(python: Interpreter) -> str:
+        """Folder of Python's modules, ours among them."""
+        return f"{HOME}/{python.folder}/{python.short}"
+
+    def path(self, name: str) -> str:
+        """Where ``name`` is on the host; its folder is there."""
+        path = os.path.join(self.root, name)
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        return path
+
+    def copy(self, source: str, name: str, *, strip: bool = False, mode: int = 0o644) -> None:
+        """Take a host's file along; ``strip``: without symbols, where there is a ``strip``."""
+        target = self.path(name)
+        shutil.copyfile(source, target)
+        os.chmod(target, mode)
+        if strip:
+            _strip(target)
+            os.chmod(target, mode)
+        self.sources[name] = source
+
+    def write(self, name: str, text: str, mode: int = 0o644) -> None:
+        """Make a file."""
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(os.path.join(self.root, name), mode)
+        self.sources[name] = ""
+
+    def link(self, target: str, name: str) -> None:
+        """Make a symbolic link."""
+        os.symlink(target, self.path(name))
+        self.links[name] = target
+
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(os.path.getsize(os.path.join(self.root, name)) for name in self.sources)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of what the files were made of, by the host's path."""
+        return {path: digest(path) for path in sorted({*self.sources.values(), *self.parts}) if path}
+
+    def modules(self, python: Interpreter, closure: Closure, loaded: dict[str, tuple[str, bool]]) -> None:
+        """Lay out modules as bytecode: ours, and of the standard library those that were loaded."""
+        library, inside = self.library(python), python.library + os.sep
+        wanted = dict(closure.ours)
+        for name, (path, frozen) in loaded.items():
+            if name.partition(".")[0] == "vmsieve" or not path.startswith(inside):
+                continue
+            if path.endswith(".so"):
+                self.copy(path, f"{library}/lib-dynload/{os.path.basename(path)}", strip=True)
+            elif not frozen or name == "os":
+                wanted[name] = path
+        stand_ins = _stand_ins(frozen=loaded[_ABC][1])
+        wanted = {name: path for name, path in wanted.items() if name.partition(".")[0] not in stand_ins} | stand_ins
+        early = [name for name in wanted if name.partition(".")[0] in _EARLY and name != _ABC]
+        alone = {name: wanted.pop(name) for name in early}
+        alone[BUNDLE] = os.path.join(_HERE, "bundle.py")
+        small = {*closure.ours, *stand_ins, BUNDLE}
+        files = [
+            (self._made(f"{library}/{_file_of(name, path)}", path), path, name, name in small)
+            for name, path in alone.items()
+        ]
+        bundle = self.path(f"{library}/{NAME}")
+        self.sources[f"{library}/{NAME}"] = ""
+        self.parts = sorted(wanted.values())
+        modules = [(name, _is_package(path), path, name, name in small) for name, path in sorted(wanted.items())]
+        python.ask("compile", path=[package_folder()], files=files, modules=modules, bundle=bundle)
+        os.makedirs(os.path.join(self.root, library, "lib-dynload"), exist_ok=True)
+
+    def _made(self, name: str, source: str) -> str:
+        self.sources[name] = source
+        return self.path(name)
+
+    def program(self, python: Interpreter, launchers: Iterable[tuple[str, str, str]]) -> None:
+        """The interpreter, and scripts that start it: name, module and function of each."""
+        self.copy(python.program, PROGRAM, strip=True, mode=0o755)
+        environment = " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items())
+        for name, module, function in launchers:
+            start = f"{HOME}/{name}"
+            self.write(start, _START.format(bundle=BUNDLE, module=module, function=function))
+            text = _LAUNCH.format(environment=environment, program=PROGRAM, options=OPTIONS, start=start)
+            self.write(f"usr/bin/{name}", text, 0o755)
+
+    def objects(self, python: Interpreter, folder: str) -> None:
+        """Machine code of the kernels for this machine: of its first models too, which an emulator may be."""
+        place = f"{self.library(python)}/vmsieve/formats/compiler/objects"
+        for name in (f"{python.machine}.so", f"{python.machine}-v1.so"):
+            if os.path.exists(os.path.join(folder, name)):
+                self.copy(os.path.join(folder, name), f"{place}/{name}")
+
+    def libraries(self, python: Interpreter, mapped: Iterable[str]) -> None:
+        """Shared libraries, where the loader looks for them: at their own places."""
+        start = libraries.loader(python.program)
+        taken = {os.path.realpath(start)} if start else set()
+        if start:
+            self.copy(os.path.realpath(start), start.lstrip("/"), mode=0o755)
+        for path in libraries.shared(mapped):
+            if path not in taken and path not in self.sources.values():
+                self._library(python, path)
+
+    def _library(self, python: Interpreter, path: str) -> None:
+        private = os.path.dirname(python.library) + os.sep
+        if not path.startswith(private) or private in ("/usr/lib/", "/usr/lib64/", "/lib/"):
+            self.copy(path, path.lstrip("/"), strip=True, mode=0o755)
+            for name in list(libraries.names(path))[1:]:
+                self.link(os.path.basename(path), name.lstrip("/"))
+            return
+        # A library of this Python's own, found beside the interpreter, or by the full name of where it was.
+        for name in libraries.names(path):
+            own = f"{HOME}/{python.folder}/{os.path.basename(name)}"
+            if name == path:
+                self.copy(path, own, strip=True, mode=0o755)
+            else:
+                self.link(os.path.basename(path), own)
+            self.link(f"/{own}", name.lstrip("/"))
+
+
+def _stand_ins(*, frozen: bool) -> dict[str, str]:
+    """Sources of what an image has in the place of modules; ``frozen``: the interpreter itself holds the real ABCs."""
+    names = (*_STAND_INS, _ABC) if frozen else _STAND_INS
+    return {name: os.path.join(_HERE, "stand_ins", f"{name.rpartition('.')[2]}.py") for name in names}
+
+
+def _file_of(name: str, path: str) -> str:
+    """Where the bytecode of a module goes, below the folder of the library."""
+    parts = name.replace(".", "/")
+    return f"{parts}/__init__.pyc" if _is_package(path) else f"{parts}.pyc"
+
+
+def _is_package(path: str) -> bool:
+    return os.path.basename(path).startswith("__init__.")
+
+
+def digest(path: str) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _strip(path: str) -> None:
+    """Take symbols out of a program or library. Without the tool, or one that can't, the file stays as it is."""
+    try:
+        ran = subprocess.run(
+            ["strip", "--strip-unneeded", "-o", f"{path}.stripped", path], check=False, capture_output=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    if ran.returncode == 0:
+        os.replace(f"{path}.stripped", path)
+    elif os.path.exists(f"{path}.stripped"):
+        os.remove(f"{path}.stripped")

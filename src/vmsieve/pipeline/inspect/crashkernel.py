@@ -1,0 +1,150 @@
+"""The verdict on a crash kernel: intact, damaged, or nothing that can be said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.linux.crashimage import is_damaged, recognised, what_regions_are
+from vmsieve.filters.linux.crashkernel import Check, Region, check_table, reserved, search
+from vmsieve.filters.linux.physical import holds_any
+from vmsieve.formats.errors import KernelError
+from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
+from vmsieve.formats.slim.records import record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.process.progress import Progress
+
+__all__ = ["DAMAGED", "INTACT", "UNKNOWN", "Verdict", "judge", "live_ranges"]
+
+INTACT: Final = "intact"
+DAMAGED: Final = "damaged"
+UNKNOWN: Final = "unknown"
+_MIB: Final = 1 << 20
+_LOADED: Final = "/sys/kernel/kexec_crash_loaded"
+
+
+@record(frozen=True)
+class Verdict:
+    """What came of it.
+
+    Attributes:
+        state: :data:`INTACT`, :data:`DAMAGED` or :data:`UNKNOWN`.
+        why: A sentence; for UNKNOWN, why nothing can be said.
+        where: The memory that was searched.
+        origin: Who says that it is the crash kernel's; empty if nobody does.
+        check: The table that the verdict goes by.
+        names: What each of its regions is, a guess.
+        damaged: Of a damaged crash kernel, whether each region is, as far as it tells itself; None: not known.
+        others: Tables that were found besides, of earlier crash kernels.
+    """
+
+    state: str
+    why: str
+    where: tuple[Region, ...] = ()
+    origin: str = ""
+    check: Check | None = None
+    names: tuple[str, ...] = ()
+    damaged: tuple[bool | None, ...] = ()
+    others: int = 0
+
+
+def live_ranges() -> list[Region]:
+    """The running machine's crash kernel memory.
+
+    Raises:
+        KernelError: There is none, or nothing is loaded into it.
+        FormatError: The kernel does not tell this user.
+    """
+    if _read_small(_LOADED) == "0":
+        raise KernelError("no crash kernel is loaded on this machine")
+    found = [Region(start, end) for start, end in iomem_ranges(CRASH_KERNEL)]
+    if not found:
+        raise KernelError("no memory is reserved for a crash kernel on this machine")
+    return found
+
+
+def _read_small(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read(32).strip()
+    except OSError:
+        return ""
+
+
+def judge(source: Source, given: Sequence[Region], origin: str, progress: Progress) -> Verdict:
+    """Find the crash kernel in ``source`` and check it.
+
+    Args:
+        source: The memory.
+        given: Where the crash kernel is, if that is known; else it is found out, or searched for everywhere.
+        origin: Who says so.
+        progress: Told how far it is.
+    """
+    where = tuple(given)
+    if not where:
+        try:
+            where, origin = reserved(source)
+        except KernelError as error:
+            return Verdict(UNKNOWN, str(error))
+    known = bool(where)
+    if not known:
+        where, origin = (Region(0, source.end()),), ""
+    if not any(holds_any(source, region.start, region.end) for region in where):
+        return Verdict(UNKNOWN, f"the crash kernel's memory is not in this dump{_KDUMP}", where, origin)
+    return _decide(_checks(source, where, progress), source, where, origin, known)
+
+
+_KDUMP: Final = " (a crash kernel that is started leaves its own out)"
+
+
+def _checks(source: Source, where: tuple[Region, ...], progress: Progress) -> list[Check]:
+    progress.step("Searching", sum(-(-region.size // _MIB) for region in where), _MIB)
+    tables = [table for region in where for table in search(source, region, lambda n: progress.advance(n // _MIB))]
+    regions = [region for table in tables for region in table.regions]
+    progress.step("Checking", sum(-(-region.size // _MIB) for region in regions), _MIB)
+    found = [check_table(source, table, lambda n: progress.advance(-(-n // _MIB))) for table in tables]
+    progress.close()
+    return found
+
+
+def _decide(checks: list[Check], source: Source, where: tuple[Region, ...], origin: str, known: bool) -> Verdict:
+    named = [(check, tuple(what_regions_are(source, check.table.regions))) for check in checks]
+    # Where all memory was searched, what has a table's shape may be something else.
+    named = [(check, names) for check, names in named if known or check.intact or recognised(names)]
+    if not named:
+        return Verdict(UNKNOWN, _NOTHING_THERE if known else _NOTHING_FOUND, where, origin)
+    check, names = max(named, key=lambda one: (one[0].intact, one[0].problem is None, _size(one[0])))
+    others = len(named) - 1
+    if check.intact:
+        return Verdict(INTACT, "the checksum of all regions is right", where, origin, check, names, (), others)
+    if check.problem is not None:
+        return Verdict(UNKNOWN, check.problem, where, origin, check, names, (), others)
+    regions = check.table.regions
+    damaged = tuple(is_damaged(source, regions, names, i) for i in range(len(regions)))
+    return Verdict(DAMAGED, _why(regions, names, damaged), where, origin, check, names, damaged, others)
+
+
+_NOTHING_THERE: Final = (
+    "no list of checksummed regions is in the memory reserved for the crash kernel: none is loaded, or its purgatory is"
+    " damaged"
+)
+_NOTHING_FOUND: Final = (
+    "no crash kernel was found in this memory" + _KDUMP + "; if there is one, --crashkernel tells where"
+)
+
+
+def _size(check: Check) -> int:
+    return sum(region.size for region in check.table.regions)
+
+
+def _why(regions: Sequence[Region], names: Sequence[str], damaged: Sequence[bool | None]) -> str:
+    wrong = [f"the region at {regions[i].start:#x} ({names[i]})" for i, known in enumerate(damaged) if known]
+    if wrong:
+        return f"the checksum of all regions is wrong; damage was found in {' and in '.join(wrong)}"
+    return (
+        "the checksum of all regions is wrong; it covers them together, so that it does not tell which one is damaged,"
+        " or whether the checksum itself is"
+    )

@@ -1,0 +1,40 @@
+"""The kernel's log, written as far as it goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable
+
+from vmsieve.filters.linux.printk import kernel_log
+from vmsieve.formats.errors import KernelError, VmsieveError
+
+if TYPE_CHECKING:
+    from vmsieve.filters.knowledge import Knowledge
+
+__all__ = ["write_log"]
+
+
+def write_log(
+    knowledge: Knowledge, write: Callable[[bytes], object], name: str, *, since_clear: bool = False
+) -> VmsieveError | None:
+    """Hand on the log of the kernel in the dump ``name``, line by line; returns what broke it off, or None.
+
+    ``since_clear``: only what was logged since the log was last cleared.
+
+    Raises:
+        VmsieveError: There is not a line of it. What ``write`` raises is let through.
+    """
+    if knowledge.memory is None or knowledge.info is None:
+        raise KernelError(f"the kernel log can't be found: {knowledge.problem}", file=name)
+    written = 0
+    lines = kernel_log(knowledge.memory, knowledge.info, since_clear=since_clear)
+    while True:
+        try:
+            line = next(lines, None)
+        except VmsieveError as error:
+            if not written:
+                raise
+            return error
+        if line is None:
+            return None
+        write(line)
+        written += 1

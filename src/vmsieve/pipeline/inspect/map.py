@@ -1,0 +1,181 @@
+"""A map of memory in a file: a picture, or a page that a browser opens and that tells what it is pointed at."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.errors import UsageError
+from vmsieve.formats.text import shown
+from vmsieve.pipeline.inspect.cells import COLUMNS
+from vmsieve.pipeline.inspect.picture import binary_size, colours, draw
+from vmsieve.pipeline.dump.report import size_text
+from vmsieve.pipeline.process.saving import saved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vmsieve.pipeline.inspect.cells import Cells
+    from vmsieve.pipeline.inspect.classes import Census
+    from vmsieve.pipeline.inspect.picture import Drawn
+
+__all__ = ["check_name", "write_map"]
+
+_SHARES: Final = 15  # a cell's parts are told in fifteenths: one hexadecimal digit a category
+
+_STYLE: Final = """
+body { font: 14px sans-serif; margin: 1em; color: #202020; background: #fff }
+td, th { padding: 0 1em 0 0; text-align: right } td:first-child, th:first-child { text-align: left }
+i { display: inline-block; width: 1em; height: 1em; margin-right: .5em; vertical-align: middle }
+#told { position: fixed; display: none; background: #fff; border: 1px solid #202020; padding: .5em; white-space: pre;
+  font: 12px monospace; pointer-events: none; box-shadow: 2px 2px 4px #808080 }
+"""
+
+#: Finds the cell under the pointer: ``map.places`` has top, first row, rows and the runs of like cells of each band.
+_SCRIPT: Final = """
+const map = JSON.parse(document.getElementById("data").textContent);
+const image = document.getElementById("map"), told = document.getElementById("told");
+const hex = n => "0x" + BigInt(n).toString(16);
+function find(x, y) {
+  const column = Math.floor((x - map.left) / map.side);
+  if (column < 0 || column >= map.columns) return null;
+  for (const place of map.places) {
+    const row = Math.floor((y - place.top) / map.side);
+    if (row < 0 || row >= place.rows) continue;
+    let cell = row * map.columns + column, first = 0;
+    const base = BigInt(place.first) * BigInt(map.columns);
+    for (let i = 0; i < place.runs.length; i++) {
+      const run = place.runs[i];
+      const at = base + BigInt(cell);
+      if (cell < first + run[0]) return { at, kind: run[1], shares: run[2], ...region(place, i, base) };
+      first += run[0];
+    }
+  }
+  return null;
+}
+function region(place, i, base) {
+  let low = i, high = i + 1, first = 0;
+  while (low > 0 && place.runs[low - 1][1] === place.runs[i][1]) low--;
+  while (high < place.runs.length && place.runs[high][1] === place.runs[i][1]) high++;
+  for (let k = 0; k < low; k++) first += place.runs[k][0];
+  let end = first;
+  for (let k = low; k < high; k++) end += place.runs[k][0];
+  return { start: base + BigInt(first), end: base + BigInt(end) };
+}
+function words(found) {
+  const cell = BigInt(map.cell);
+  const lines = [map.titles[found.kind], "here    " + hex(found.at * cell) + " - " + hex(found.at * cell + cell - 1n)];
+  lines.push("region  " + hex(found.start * cell) + " - " + hex(found.end * cell - 1n));
+  [...(found.shares || "")].forEach((digit, i) => {
+    if (digit !== "0") lines.push("        " + Math.round(parseInt(digit, 16) / 15 * 100) + " % " + map.titles[i]);
+  });
+  return lines.join("\\n");
+}
+image.addEventListener("mousemove", event => {
+  const box = image.getBoundingClientRect();
+  const found = find(event.clientX - box.left, event.clientY - box.top);
+  told.style.display = found ? "block" : "none";
+  if (!found) return;
+  told.textContent = words(found);
+  told.style.left = Math.min(event.clientX + 16, innerWidth - told.offsetWidth - 8) + "px";
+  told.style.top = Math.min(event.clientY + 16, innerHeight - told.offsetHeight - 8) + "px";
+});
+image.addEventListener("mouseleave", () => { told.style.display = "none"; });
+"""
+
+
+def check_name(path: str) -> None:
+    """Raise UsageError unless the name tells which kind of map is wanted."""
+    if not path.endswith((".png", ".html")):
+        raise UsageError("a map's name ends in .png or .html", found=path)
+
+
+def write_map(
+    path: str, source: str, census: Census, cells: Cells, inputs: Iterable[str] = (), *, force: bool = False
+) -> None:
+    """Write the map of what ``census`` counted.
+
+    Args:
+        path: File to write.
+        source: Name of the dump.
+        census: What was counted.
+        cells: And where.
+        inputs: Files that were read, which are not written to.
+        force: An existing file may be replaced.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    totals = _totals(census, cells)
+    drawn = draw(cells, totals, census.page_size)
+    data = drawn.png if path.endswith(".png") else _page(source, census, cells, totals, drawn).encode()
+    with saved(path, inputs, force=force, what="map") as out:
+        out.write(data)
+
+
+def _totals(census: Census, cells: Cells) -> list[int]:
+    """Page frames of each category."""
+    counts = {
+        **census.pages(),
+        "absent": census.existing - census.stored,
+        "unreadable": census.unreadable,
+        "hole": census.total - census.existing,
+    }
+    return [counts[one.name] for one in cells.categories]
+
+
+def _page(source: str, census: Census, cells: Cells, totals: list[int], drawn: Drawn) -> str:
+    """The map as a page that needs nothing else."""
+    name = html.escape(shown(source))
+    legend = "\n".join(
+        f'<tr><td><i style="background:#{colour:06x}"></i>{html.escape(one.title)}</td>'
+        f"<td>{count:,}</td><td>{size_text(count * census.page_size)}</td></tr>"
+        for one, colour, count in zip(cells.categories, colours(cells), totals)
+    )
+    cell = census.page_size << cells.sheet.shift
+    data = {
+        "left": drawn.left, "side": drawn.side, "columns": COLUMNS, "cell": str(cell),
+        "titles": [one.title for one in cells.categories],
+        "places": [
+            {"top": place.top, "first": place.band.first, "rows": place.band.end - place.band.first,
+             "runs": _runs(cells, place.band.first * COLUMNS, main)}
+            for place, main in zip(drawn.places, drawn.main)
+        ],
+    }  # fmt: skip
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    picture = base64.b64encode(drawn.png).decode()
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Memory of {name}</title><style>{_STYLE}</style></head>
+<body>
+<h1>Memory of {name}</h1>
+<p>One cell is {binary_size(cell)}, one row {binary_size(cell * COLUMNS)}; a cell has the colour of what most of it is.
+Point at a cell to read what it is.</p>
+<img id="map" width="{drawn.width}" height="{drawn.height}" alt="Map of memory"
+ src="data:image/png;base64,{picture}">
+<table><tr><th>Pages</th><th>Number</th><th>Size</th></tr>
+{legend}
+</table>
+<div id="told"></div>
+<script type="application/json" id="data">{text}</script>
+<script>{_SCRIPT}</script>
+</body>
+</html>
+"""
+
+
+def _runs(cells: Cells, first: int, main: bytes) -> list[list[int | str]]:
+    """Neighbouring cells that are alike: how many, their category, and, where a cell is many pages, the parts of it."""
+    if cells.sheet.shift == 0:
+        return [[len(list(run)), kind] for kind, run in groupby(main)]
+    described = ((kind, _shares(cells.counts(first + i))) for i, kind in enumerate(main))
+    return [[len(list(run)), kind, shares] for (kind, shares), run in groupby(described)]
+
+
+def _shares(counts: list[int]) -> str:
+    """A digit a category; what is there at all has one of its own."""
+    total = sum(counts)
+    return "".join(f"{max(round(count * _SHARES / total), count > 0):x}" for count in counts).rstrip("0")

@@ -1,0 +1,179 @@
+"""A map of memory as a picture: a palette, rectangles, a few letters, and PNG (ISO/IEC 15948) made with zlib alone."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.slim.records import record
+from vmsieve.pipeline.inspect.cells import COLUMNS, Band, Cells
+from vmsieve.pipeline.dump.report import size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["COLOURS", "Drawn", "Picture", "Place", "binary_size", "draw", "places"]
+
+_SIDE: Final = 4  # pixels a cell is wide and high
+_LEFT, _TOP, _EDGE = 116, 26, 12
+_LINE: Final = 16  # pixels that a line of text takes
+_LABEL_ROWS: Final = 16  # rows from one address to the next
+_PAPER, _INK, _FIRST = 0, 1, 2  # colours of the palette; categories follow
+
+#: By name of the category; one that is not here gets a colour of the spares.
+COLOURS: Final = {
+    "kept": 0x1F4E9C, "free": 0xC9E4C5, "unaccepted": 0x8FBF9F, "cache": 0xF2C14E, "cache_private": 0xD98E04,
+    "user": 0xD1495B, "hwpoison": 0x000000, "offline": 0x8E5EA2, "zero": 0x9FC5E8, "absent": 0xB0B0B0,
+    "unreadable": 0xFF00FF, "hole": 0xEEEEEE,
+}  # fmt: skip
+_SPARE: Final = (0x00A6A6, 0x7A4E2D, 0x66CC00, 0x336666)
+
+#: Letters of 3 x 5 dots: for each, five rows of three bits.
+_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ:.,=-/%()"
+_DOTS: Final = (
+    "755572622771747717175571174717747577111175757757172575565656344436555674647746443455355755"
+    "722271115255655444475775565555255526564425563656553421672222555575555255775552555522271247"
+    "020200000200024070700070011244512452444221112"
+)
+_LETTERS: Final = {letter: tuple(map(int, _DOTS[5 * i : 5 * i + 5])) for i, letter in enumerate(_ALPHABET)}
+
+
+@record(frozen=True)
+class Place:
+    """Where a band is on the picture: its rows begin at ``top``."""
+
+    band: Band
+    top: int
+
+
+@record
+class Drawn:
+    """A map, drawn.
+
+    Attributes:
+        width, height: Pixels.
+        side: Pixels a cell is wide and high.
+        left: Where the first column begins.
+        places: Where the bands are.
+        png: The picture as a file.
+        main: Number of the category that most of a cell is, for each cell of each place.
+    """
+
+    width: int
+    height: int
+    side: int
+    left: int
+    places: list[Place]
+    png: bytes
+    main: list[bytes]
+
+
+class Picture:
+    """Pixels, each the number of a colour."""
+
+    def __init__(self, width: int, height: int, palette: list[int]) -> None:
+        self.width, self.height = width, height
+        self._palette = palette
+        self._pixels = bytearray(width * height)
+
+    def fill(self, x: int, y: int, width: int, height: int, colour: int) -> None:
+        """Draw a rectangle; what is outside is left out."""
+        start, end = max(x, 0), min(x + width, self.width)
+        for row in range(max(y, 0), min(y + height, self.height)):
+            at = row * self.width
+            self._pixels[at + start : at + end] = bytes([colour]) * max(end - start, 0)
+
+    def row(self, x: int, y: int, colours: bytes, height: int) -> None:
+        """Draw ``colours``, pixels side by side, in ``height`` rows."""
+        for line in range(y, y + height):
+            at = line * self.width + x
+            self._pixels[at : at + len(colours)] = colours
+
+    def text(self, x: int, y: int, text: str) -> None:
+        """Draw a line of text; a letter takes 8 x 10 pixels, one that is not known is a space."""
+        for letter in text.upper():
+            for down, bits in enumerate(_LETTERS.get(letter, ())):
+                for right in range(3):
+                    if bits & 4 >> right:
+                        self.fill(x + 2 * right, y + 2 * down, 2, 2, _INK)
+            x += 8
+
+    def png(self) -> bytes:
+        """The picture as a PNG file."""
+        rows = (self._pixels[at : at + self.width] for at in range(0, len(self._pixels), self.width))
+        palette = b"".join(colour.to_bytes(3, "big") for colour in self._palette)
+        header = struct.pack(">IIBBBBB", self.width, self.height, 8, 3, 0, 0, 0)
+        data = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows), 9)
+        chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", data), (b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
+
+
+def colours(cells: Cells) -> list[int]:
+    """The colour of each category, as 0xRRGGBB."""
+    spare = iter(_SPARE * len(cells.categories))
+    return [COLOURS[one.name] if one.name in COLOURS else next(spare) for one in cells.categories]
+
+
+def binary_size(size: int) -> str:
+    """``size`` bytes for people, in the units of memory; exact."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size % 1024 or not size:
+            return f"{size:,} {unit}"
+        size //= 1024
+    return f"{size:,} TiB"
+
+
+def places(bands: list[Band]) -> Iterator[Place]:
+    """Where each band comes; between two there is a line of text."""
+    top = _TOP
+    for band in bands:
+        yield Place(band, top)
+        top += (band.end - band.first) * _SIDE + _LINE
+
+
+def draw(cells: Cells, totals: list[int], page_size: int) -> Drawn:
+    """Draw the map; ``totals``: page frames of each category in all cells, for the legend."""
+    placed = list(places(cells.sheet.bands))
+    rows = sum(place.band.end - place.band.first for place in placed)
+    legend = _TOP + rows * _SIDE + len(placed) * _LINE + 4
+    width, height = _LEFT + COLUMNS * _SIDE + _EDGE, legend + len(cells.categories) * _LINE + _EDGE
+    picture = Picture(width, height, [0xFFFFFF, 0x202020, *colours(cells)])
+    cell = page_size << cells.sheet.shift
+    picture.text(_LEFT, 8, f"1 cell = {binary_size(cell)}   1 row = {binary_size(cell * COLUMNS)}")
+    main = [_draw_band(picture, cells, place, cell) for place in placed]
+    for one, two in zip(placed, placed[1:]):
+        hole = (two.band.first - one.band.end) * COLUMNS * cell
+        picture.text(_LEFT, two.top - _LINE + 3, f"hole of {binary_size(hole)}")
+    for number, category in enumerate(cells.categories):
+        y = legend + number * _LINE
+        picture.fill(_LEFT, y, 10, 10, _FIRST + number)
+        count = totals[number]
+        picture.text(_LEFT + 20, y, f"{category.title:<26} {count:>16,} pages {size_text(count * page_size):>10}")
+    return Drawn(width, height, _SIDE, _LEFT, placed, picture.png(), main)
+
+
+def _draw_band(picture: Picture, cells: Cells, place: Place, cell: int) -> bytes:
+    main = bytearray()
+    for number, row in enumerate(range(place.band.first, place.band.end)):
+        kinds = bytes(_main(cells.counts(row * COLUMNS + column)) for column in range(COLUMNS))
+        y = place.top + number * _SIDE
+        picture.row(_LEFT, y, bytes(_FIRST + kind for kind in kinds for _ in range(_SIDE)), _SIDE)
+        if row % _LABEL_ROWS == 0 or number == 0:
+            # A first row just above one with a label of its own would be written over by that.
+            near = number == 0 and row % _LABEL_ROWS > _LABEL_ROWS - 3 and row + 3 < place.band.end
+            if not near:
+                label = f"{row * COLUMNS * cell:X}"
+                picture.text(_LEFT - 8 - 8 * len(label), y, label)
+        main += kinds
+    return bytes(main)
+
+
+def _main(counts: list[int]) -> int:
+    """The category that most pages are of; a hole only where there is nothing else."""
+    memory = counts[:-1]
+    most = max(memory)
+    return memory.index(most) if most else len(memory)

@@ -1,0 +1,312 @@
+"""Skeletons: the smallest dump that is classified like another one, without anything of what its users did.
+
+Which pages that takes is not guessed: the dump is learned about and classified, and a record is kept of what is read.
+Of that record the pages stay that the kernel itself calls its own: class 0, by their struct page. All others are
+described, so that ranges, holes and page frames are the same; of their content stays only whether it was zero.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from ctypes import addressof
+from itertools import compress
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.histogram import Histogram
+from vmsieve.filters.linux.identity import HOST_FIELDS, host_places
+from vmsieve.filters.linux.printk import kernel_log
+from vmsieve.filters.loops.classify import apply_classes
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of, cut_bits
+from vmsieve.formats.codecs import codec
+from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.inputs import open_source
+from vmsieve.formats.loops.zero import zero_pages
+from vmsieve.formats.notes import build_note
+from vmsieve.formats.outputs import Description
+from vmsieve.formats.outputs._skeleton import MISSING, OTHER, OWN, ZERO, skeleton_format
+from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.systems import open_system
+from vmsieve.pipeline.dump.copy import Copied, copy_pages
+from vmsieve.pipeline.dump.pages import Gatherer, Pages
+from vmsieve.pipeline.process.progress import Silent
+from vmsieve.pipeline.dump.scan import Scan, blocks_with_memory, open_classifier, scan
+from vmsieve.pipeline.inspect.skeleton_pages import Blanked, PageKinds, count_ones, expanded, keep_common, set_bits
+from vmsieve.pipeline.dump.target import Target
+from vmsieve.pipeline.dump.watch import Watched
+
+if TYPE_CHECKING:
+    from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.dump.plan import Plan
+    from vmsieve.pipeline.process.progress import Progress
+
+__all__ = ["Skeleton", "make_skeleton"]
+
+_LEVEL: Final = 31
+#: By what was found of a page (1: to be stored, 2: zero, 4: can't be read): its kind.
+_KINDS: Final = OTHER + OWN + ZERO + OWN + MISSING * 252
+
+
+@record
+class Skeleton:
+    """What a skeleton was made of.
+
+    Attributes:
+        page_size: Bytes.
+        existing: Page frames that the machine had.
+        stored: Those that the input holds.
+        own: Those that the skeleton holds.
+        zero: Those of zeros.
+        unreadable: Those that could not be read.
+        withheld: Page frames that were read and are not in it, because they are not known to be the kernel's.
+        bytes_out: Size of the skeleton.
+        notes: Sentences on what was odd.
+        weaker: It does not show all that the original does.
+        incomplete: The input is not whole, and neither is what is made of it.
+    """
+
+    page_size: int = 0
+    existing: int = 0
+    stored: int = 0
+    own: int = 0
+    zero: int = 0
+    unreadable: int = 0
+    withheld: int = 0
+    bytes_out: int = 0
+    notes: list[str] = field(default_factory=list)
+    weaker: bool = False
+    incomplete: bool = False
+
+
+def make_skeleton(
+    plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, *, with_log: bool = False
+) -> Skeleton:
+    """Make a skeleton of ``plan.input``; of the plan, the level, format and codec have no meaning here.
+
+    Args:
+        plan: What to read and where to write.
+        progress: Is told how far it is.
+        vmcoreinfo: Text to use instead of the dump's.
+        with_log: The kernel's log goes into it too.
+
+    Raises:
+        VmsieveError: Nothing usable was written.
+    """
+    with ExitStack() as stack:
+        source = open_system(plan.input, plan.select)
+        stack.callback(source.close)
+        maker = _Maker(source, vmcoreinfo, progress, with_log=with_log)
+        form = skeleton_format(maker.kinds)
+        target = stack.enter_context(Target(plan, form))
+        maker.study()
+        writer = form.writer(maker.description(), target.place)
+        writer.begin()
+        progress.step("Copying pages", maker.chosen.kept.count(), maker.result.page_size)
+        copy_pages(
+            maker.blanked(), maker.chosen, maker.result.page_size, codec("none"), 0, writer, progress,
+            maker.result.notes, drop_zero=False, threads=1, copied=Copied(),
+        )  # fmt: skip
+        progress.close()
+        writer.end(complete=not source.incomplete)
+        target.place.finish()
+        target.finish()
+        maker.result.bytes_out = target.size()
+        if plan.output != "-" and not source.incomplete:
+            maker.compare(plan.output)
+        return maker.result
+
+
+class _Maker:
+    """Finds out what goes into a skeleton.
+
+    Attributes:
+        kinds: Of all pages that the dump holds.
+        chosen: What exists, and what the skeleton holds.
+        result: What is told in the end.
+    """
+
+    def __init__(self, source: Source, vmcoreinfo: bytes | None, progress: Progress, *, with_log: bool) -> None:
+        self._source, self._progress, self._with_log = source, progress, with_log
+        found = learn(source, vmcoreinfo)
+        self._text = self._whole_text(found)
+        # From here on nothing is searched for: what is read is what it takes.
+        self._watched = Watched(source)
+        self._knowledge = knowledge = learn(self._watched, self._text, ways=())
+        self._host: list[tuple[int, int]] = []
+        if knowledge.memory is not None and knowledge.info is not None:
+            self._host = host_places(knowledge.memory, knowledge.info)
+        self.kinds = PageKinds()
+        self.result = Skeleton(
+            knowledge.page_size, notes=source.oddities + found.notes + knowledge.notes, incomplete=source.incomplete
+        )
+        self.chosen = Scan(knowledge.max_pfn(source.end()))
+        self._stored = Bitmap()
+        self._kernels = Bitmap()
+        self._pages = Pages(knowledge.page_size, mapped=True)
+        self._zeros = bytearray(self._pages.room)
+
+    def _whole_text(self, found: Knowledge) -> bytes | None:
+        """VMCOREINFO with what it lacks, as far as that was found elsewhere in the dump."""
+        if found.info is None:
+            return self._source.vmcoreinfo
+        open_classifier(found, _LEVEL, [])
+        if self._with_log:
+            self._read_log(found)
+        added = "".join(f"{key}={found.info.value(key)}\n" for key in found.info.origins)
+        return added.encode() + found.info.text  # of a key that is there twice, the first one counts
+
+    def study(self) -> None:
+        """Classify all pages, then look at each one."""
+        if self._with_log and (problem := self._read_log(self._knowledge)) is not None:
+            self.result.notes.append(problem)
+        self._classify()
+        spans = self._watched.read_spans(self._knowledge.page_size)
+        self._progress.step("Looking at pages", self.chosen.max_pfn, self._knowledge.page_size)
+        done = 0
+        for first in blocks_with_memory(self.chosen.max_pfn, self._knowledge.page_size, self._source):
+            self._look_at(first, spans)
+            self._progress.advance(min(first + BLOCK, self.chosen.max_pfn) - done)
+            done = min(first + BLOCK, self.chosen.max_pfn)
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        result, kinds = self.result, self.kinds
+        result.existing, result.stored = self.chosen.exists.count(), self._stored.count()
+        result.own, result.zero, result.unreadable = map(kinds.count, (OWN, ZERO, MISSING))
+        if result.withheld:
+            result.weaker = True
+            result.notes.append(
+                f"{result.withheld} pages that were read are left out: they are not known to be the kernel's own"
+            )
+
+    @staticmethod
+    def _read_log(knowledge: Knowledge) -> str | None:
+        """Read the kernel's log; says what of it is not to be had."""
+        if knowledge.memory is None or knowledge.info is None:
+            return None
+        try:
+            for _ in kernel_log(knowledge.memory, knowledge.info):
+                pass
+        except VmsieveError as error:
+            return f"the kernel log is not whole: {error}"
+        return None
+
+    def _classify(self) -> None:
+        """Find the pages that are the kernel's by their struct pages."""
+        scan(self._watched, self._knowledge, _LEVEL, Silent())  # for what it reads: the self-check's too
+        # Without the doubts that it raised: what a rule says is a user's stays out, right or wrong.
+        classifier = open_classifier(self._knowledge, _LEVEL, self.result.notes)
+        if classifier is None:
+            self.result.weaker = True
+            return
+        page_size, histogram = self._knowledge.page_size, Histogram()
+        max_pfn = self._knowledge.max_pfn(self._source.end())
+        for first in blocks_with_memory(max_pfn, page_size, self._source):
+            bits = bytearray(BLOCK_BYTES)
+            for pfn, classes, count in classifier.classify(first, first + BLOCK):
+                set_bits(bits, pfn - first, count)
+                apply_classes(
+                    address_of(classes), count, address_of(bits), pfn - first, classifier.drop, histogram.address
+                )
+            cut_bits(bits, max_pfn - first)
+            self._kernels.skip(first // BLOCK - len(self._kernels))
+            self._kernels.append(bits)
+        classifier.conclude()
+        self.result.notes += classifier.notes
+        self.result.weaker |= classifier.weaker
+
+    def _look_at(self, first: int, spans: list[tuple[int, int]]) -> None:
+        """Decide on the page frames of the block from ``first`` on."""
+        number = first // BLOCK
+        exists, stored = self._source.memory_bits(first, BLOCK, self._knowledge.page_size)
+        for bitmap, bits in ((self.chosen.exists, exists), (self._stored, stored), (self.chosen.stored, stored)):
+            cut_bits(bits, self.chosen.max_pfn - first)
+            bitmap.skip(number - len(bitmap))
+            bitmap.append(bits)
+        own = bytearray(BLOCK_BYTES)
+        for start, end in spans:
+            low, high = max(start, first), min(end, first + BLOCK)
+            if low < high:
+                set_bits(own, low - first, high - low)
+        keep_common(own, stored)
+        read = count_ones(own)
+        keep_common(own, bytearray(self._kernels[number]) if number < len(self._kernels) else bytearray(BLOCK_BYTES))
+        self.result.withheld += read - count_ones(own)
+        found = self._contents(first, stored, own)
+        self.chosen.kept.skip(number - len(self.chosen.kept))
+        self.chosen.kept.append(own)
+        present = bytes(compress(expanded(own), expanded(stored)))
+        total = int.from_bytes(present, "little") + (int.from_bytes(found, "little") << 1)
+        self.kinds.append(total.to_bytes(len(present), "little").translate(_KINDS))
+
+    def _contents(self, first: int, stored: bytearray, own: bytearray) -> bytes:
+        """Of each stored page of a block: 1 for zeros, 2 for one that can't be read, which is taken out of ``own``."""
+        wanted = Bitmap()
+        wanted.skip(first // BLOCK)
+        wanted.append(stored)
+        pages, found = self._pages, bytearray()
+        gatherer = Gatherer(wanted, wanted, self._source)
+        while gatherer.claim(pages):
+            pages.use(self._source, self._find_zeros)
+            for k in pages.bad:
+                self._zeros[k] = 2
+                bit = int(pages.pfns[k]) - first
+                own[bit >> 3] &= ~(1 << (bit & 7))
+            found += self._zeros[: pages.count]
+        return bytes(found)
+
+    def _find_zeros(self) -> None:
+        pages = self._pages
+        zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, address_of(self._zeros))
+
+    def description(self) -> Description:
+        """What the writer has to know: nothing of the machine's name, and no registers."""
+        source, knowledge = self._source, self._knowledge
+        names = list(knowledge.identity.utsname)
+        for number in HOST_FIELDS:
+            names[number] = ""
+        note = b"" if self._text is None else build_note(b"VMCOREINFO", 0, self._text, source.byte_order)
+        at = note.find(self._text) if self._text else -1
+        return Description(
+            machine=source.machine or names[4],
+            byte_order=source.byte_order,
+            page_size=knowledge.page_size,
+            max_pfn=self.chosen.max_pfn,
+            exists=self.chosen.exists,
+            kept=self._stored,
+            notes=note,
+            vmcoreinfo=(at, len(self._text)) if self._text and at >= 0 else None,
+            utsname=names,
+            crash_time=knowledge.identity.crash_time or 0,
+            phys_base=knowledge.phys_base,
+            dump_level=source.dump_level,
+        )
+
+    def blanked(self) -> Source:
+        """The dump without the machine's name."""
+        knowledge, patches = self._knowledge, dict[int, list[tuple[int, bytes]]]()
+        if knowledge.memory is None:
+            return self._source
+        for vaddr, size in self._host:
+            for at in range(vaddr, vaddr + size):  # it may lie on two pages
+                pfn, offset = divmod(knowledge.memory.translate(at)[0], knowledge.page_size)
+                patches.setdefault(pfn, []).append((offset, b"\0"))
+        return Blanked(self._source, knowledge.page_size, patches)
+
+    def compare(self, path: str) -> None:
+        """Classify the skeleton, and say so if anything comes out in another way."""
+        made = open_source(path)
+        try:
+            known = learn(made)
+            mine = scan(self._source, self._knowledge, _LEVEL, self._progress)
+            other = scan(made, known, _LEVEL, self._progress)
+            self._progress.close()
+        finally:
+            made.close()
+        same = known.problem == self._knowledge.problem and mine.counts == other.counts
+        if not same or any(
+            list(one) != list(two) for one, two in ((mine.exists, other.exists), (mine.kept, other.kept))
+        ):
+            self.result.weaker = True
+            self.result.notes.append("the skeleton is not classified like the dump it was made of")

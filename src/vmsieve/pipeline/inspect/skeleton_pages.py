@@ -1,0 +1,80 @@
+"""What a skeleton is put together from: the kinds of its pages, a dump with some bytes taken out, and bits."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.loops.bits import and_bits, count_bits
+from vmsieve.formats.outputs._registers import patched
+from vmsieve.pipeline.dump.watch import Through
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["Blanked", "PageKinds", "count_ones", "expanded", "keep_common", "set_bits"]
+
+_BITS: Final = tuple(bytes(byte >> bit & 1 for bit in range(8)) for byte in range(256))
+
+
+class PageKinds:
+    """What each page is, held small."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._counts: Counter[int] = Counter()
+
+    def append(self, kinds: bytes) -> None:
+        """Add the next pages' kinds, a byte each."""
+        self._counts.update(kinds)
+        self._blocks.append(zlib.compress(kinds, 1))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(zlib.decompress, self._blocks)
+
+    def count(self, kind: bytes) -> int:
+        """How many pages are of a kind."""
+        return self._counts[kind[0]]
+
+
+class Blanked(Through):
+    """A dump some bytes of which are others."""
+
+    def __init__(self, inner: Source, page_size: int, patches: dict[int, list[tuple[int, bytes]]]) -> None:
+        super().__init__(inner)
+        self._page_size, self._patches = page_size, patches
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`."""
+        self._inner.read_into(paddr, out)
+        size = self._page_size
+        for pfn, patches in self._patches.items():
+            at = pfn * size - paddr
+            if 0 <= at <= len(out) - size:
+                out[at : at + size] = patched(bytes(out[at : at + size]), patches)
+
+
+def set_bits(bits: bytearray, first: int, count: int) -> None:
+    """Set ``count`` bits from ``first`` on."""
+    start, end = first >> 3, (first + count + 7) >> 3
+    ones = ((1 << count) - 1) << (first & 7)
+    bits[start:end] = (int.from_bytes(bits[start:end], "little") | ones).to_bytes(end - start, "little")
+
+
+def keep_common(bits: bytearray, other: bytearray) -> None:
+    """Clear the bits that ``other`` has not."""
+    and_bits(address_of(bits), address_of(other), len(bits), address_of(bits))
+
+
+def count_ones(bits: bytearray) -> int:
+    """Bits that are set."""
+    return count_bits(address_of(bits), len(bits))
+
+
+def expanded(bits: bytearray) -> bytes:
+    """A byte a bit."""
+    return b"".join(map(_BITS.__getitem__, bits))

@@ -1,0 +1,79 @@
+"""How many pages of each NUMA node and zone are of which class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmsieve.filters.histogram import Histogram, tally
+from vmsieve.filters.linux.zones import find_zones
+from vmsieve.formats.bitmap import BLOCK, address_of, cut_bits
+from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.loops.bits import count_bits
+from vmsieve.formats.slim.records import field, record
+from vmsieve.pipeline.dump.scan import blocks_with_memory, open_classifier
+
+if TYPE_CHECKING:
+    from vmsieve.filters.linux.zones import Zone
+    from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.formats.inputs import Source
+
+__all__ = ["ZoneCounts", "count_zones"]
+
+
+@record
+class ZoneCounts:
+    """A zone's pages.
+
+    Attributes:
+        zone: Which.
+        pages: Page frames in the dump by rule name, each counted for the first rule that level 31 drops it for;
+            ``"kept"``: those of no class, zero pages among them.
+    """
+
+    zone: Zone
+    pages: dict[str, int] = field(default_factory=dict)
+
+
+def count_zones(source: Source, knowledge: Knowledge, notes: list[str]) -> list[ZoneCounts]:
+    """Classify the pages of each zone; ``notes`` gets sentences on what could not be done.
+
+    Empty where the kernel does not tell its zones. Reads struct pages, not the pages themselves.
+    """
+    if knowledge.memory is None or knowledge.info is None:
+        notes.append(f"zones are not known: {knowledge.problem}")
+        return []
+    try:
+        zones = find_zones(knowledge.memory, knowledge.info, notes)
+    except VmsieveError as error:
+        notes.append(f"zones are not known: {error}")
+        return []
+    return [ZoneCounts(zone, _count(source, knowledge, zone)) for zone in zones]
+
+
+def _count(source: Source, knowledge: Knowledge, zone: Zone) -> dict[str, int]:
+    end = min(zone.end_pfn, knowledge.max_pfn(source.end()))
+    classifier = open_classifier(knowledge, 31, [])
+    histogram, stored_pages = Histogram(), 0
+    for first in blocks_with_memory(end, knowledge.page_size, source):
+        if first + BLOCK <= zone.first_pfn:
+            continue
+        _, stored = source.memory_bits(first, BLOCK, knowledge.page_size)
+        cut_bits(stored, end - first)
+        _clear_start(stored, zone.first_pfn - first)
+        stored_pages += count_bits(address_of(stored), len(stored))
+        if classifier is not None:
+            classifier.sieve(first, stored, histogram)
+    if classifier is None:
+        return {"kept": stored_pages}
+    counts = tally(histogram, classifier.rules, 31)
+    counts["kept"] = stored_pages - sum(count for name, count in counts.items() if name != "kept")
+    return counts
+
+
+def _clear_start(bits: bytearray, count: int) -> None:
+    """Clear the first ``count`` bits of a bitmap."""
+    if count > 0:
+        at, rest = divmod(count, 8)
+        bits[:at] = bytes(at)
+        if rest:
+            bits[at] &= 0xFF << rest & 0xFF

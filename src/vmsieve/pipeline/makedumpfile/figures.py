@@ -1,0 +1,72 @@
+"""The report and the table of page types, in makedumpfile's form: scripts read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from vmsieve.pipeline.dump.report import Report
+
+__all__ = ["release_lines", "report_lines", "usage_lines"]
+
+#: Rows of the report: title, and the rules whose pages it counts.
+_ROWS: Final = (
+    ("Pages filled with zero ", ("zero",)),
+    ("Non-private cache pages", ("cache",)),
+    ("Private cache pages    ", ("cache_private",)),
+    ("User process data pages", ("user",)),
+    ("Free pages             ", ("free", "unaccepted")),
+    ("Hwpoison pages         ", ("hwpoison",)),
+    ("Offline pages          ", ("offline",)),
+)
+#: Rows of the table: name, the rules whose pages it counts, description.
+_TYPES: Final = (
+    ("ZERO\t\t", ("zero",), "Pages filled with zero"),
+    ("NON_PRI_CACHE\t", ("cache",), "Cache pages without private flag"),
+    ("PRI_CACHE\t", ("cache_private",), "Cache pages with private flag"),
+    ("USER\t\t", ("user",), "User process pages"),
+    ("FREE\t\t", ("free", "unaccepted"), "Free pages"),
+)
+#: Names of the steps whose time is told.
+_STEPS: Final = (("classify", "Excluding unnecessary pages"), ("copy", "Copying data               "))
+
+
+def _sum(counts: dict[str, int], names: tuple[str, ...]) -> int:
+    return sum(counts.get(name, 0) for name in names)
+
+
+def report_lines(report: Report, *, elf: bool) -> list[str]:
+    """The report of a dump; ``elf``: it is an ELF core, where short runs of pages that are left out stay in."""
+    counts = [(title, _sum(report.dropped, names)) for title, names in _ROWS]
+    # What a filtered input lacks was left out before: it is in no class now.
+    original, excluded = report.existing, sum(count for _, count in counts) + report.absent
+    gone = excluded - report.bridged if elf else excluded
+    lines = [f"STEP [{name}] : {report.seconds[key]:.6f} seconds" for key, name in _STEPS if key in report.seconds]
+    lines += ["", f"Original pages  : {original:#018x}", f"  Excluded pages   : {excluded:#018x}"]
+    lines += [f"     in ELF format : {gone:#018x}"] * elf
+    lines += [f"    {title} : {count:#018x}" for title, count in counts]
+    lines.append(f"  Remaining pages  : {original - excluded:#018x}")
+    lines += [f"     in ELF format : {original - gone:#018x}"] * elf
+    if original:
+        lines.append(f"  (The number of pages is reduced to {(original - gone) * 100 // original}%.)")
+    return [
+        *lines, f"Memory Hole     : {report.total - original:#018x}", "-" * 50,
+        f"Total pages     : {report.total:#018x}", f"Write bytes     : {report.bytes_out}", "",
+    ]  # fmt: skip
+
+
+def usage_lines(counts: dict[str, int], stored: int, page_size: int) -> list[str]:
+    """The table of page types of a machine or a dump that has ``stored`` pages, ``counts`` of them in a class."""
+    kernel = stored - sum(counts.values())
+    lines = ["", "TYPE\t\tPAGES\t\t\tEXCLUDABLE\tDESCRIPTION", "-" * 70]
+    lines += [f"{name}{_sum(counts, rules):<16}\tyes\t\t{text}" for name, rules, text in _TYPES]
+    return [
+        *lines, f"KERN_DATA\t{kernel:<16}\tno\t\tDumpable kernel data ", "",
+        f"page size:\t\t{page_size:<16}", f"Total pages on system:\t{stored:<16}",
+        f"Total size on system:\t{stored * page_size:<16} Byte",
+    ]  # fmt: skip
+
+
+def release_lines(release: str, crash_time: int | None) -> list[str]:
+    """Lines that scripts look for among the debug messages (SUSE's ``kdump-save``)."""
+    return [f"  OSRELEASE={release}"] * bool(release) + [f"  CRASHTIME={crash_time}"] * (crash_time is not None)

@@ -1,0 +1,130 @@
+"""What is asked of the kernel alone: its name, its log, where an address is; and what files are given about it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, BinaryIO
+
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.slim.contexts import contextmanager, suppress
+from vmsieve.formats.errors import KernelError, OutputError, UsageError
+from vmsieve.formats.inputs import open_source
+from vmsieve.formats.systems import open_system
+from vmsieve.formats.text import shown
+from vmsieve.pipeline.cli.commands._shared import read_vmcoreinfo, read_vmlinux
+from vmsieve.pipeline.makedumpfile.figures import release_lines
+from vmsieve.pipeline.makedumpfile.request import WrongReleaseError
+from vmsieve.pipeline.inspect.log import write_log
+from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK
+from vmsieve.pipeline.process.saving import files_read, saved, saved_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.makedumpfile.request import Request
+    from vmsieve.pipeline.makedumpfile.voice import Voice
+
+__all__ = ["kernel_texts", "opened", "save_log", "save_vmcoreinfo", "translate"]
+
+
+def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
+    """VMCOREINFO from the file that -i names, and from the vmlinux file that -x names; None for what is not given.
+
+    Raises:
+        WrongReleaseError: It is of another kernel than the dump's.
+        UsageError: The file can't be read.
+        FormatError: It, or the dump, is not what it should be.
+    """
+    text, made = read_vmcoreinfo(request.values.get("i")), read_vmlinux(request.values.get("x"))
+    given = VmcoreInfo.parse(text or made or b"").release
+    if given is None:
+        return text, made
+    source = open_source(request.operands[0])
+    own = VmcoreInfo.parse(source.vmcoreinfo or b"").release or (source.utsname[2] if source.utsname else None)
+    source.close()
+    if own and own != given:
+        raise WrongReleaseError(
+            "the file is of another kernel", file=request.values.get("i", request.values.get("x")), expected=own,
+            found=given,
+        )  # fmt: skip
+    return text, made
+
+
+@contextmanager
+def opened(request: Request) -> Iterator[tuple[Source, Knowledge]]:
+    """The dump, and what is known of its kernel."""
+    text, made = kernel_texts(request)
+    source = open_system(request.operands[0])
+    try:
+        yield source, learn(source, text, vmlinux=made)
+    finally:
+        source.close()
+
+
+def save_log(request: Request, voice: Voice) -> int:
+    """Write the kernel's log; returns the exit status."""
+    output = request.output
+    inputs = files_read(request.operands[0], request.values.get("i"), request.values.get("x"))
+    with saved_stream(output, inputs, force=request.has("f"), what="log") as out, opened(request) as (_, knowledge):
+        identity = knowledge.identity
+        voice.debug(release_lines(identity.utsname[2], identity.crash_time))
+        limited = _Limited(out, request.size_limit)
+        since_clear = request.has("partial-dmesg")
+        broken = write_log(knowledge, limited.write, request.operands[0], since_clear=since_clear)
+    if limited.left < 0:
+        raise OutputError("the log has reached its size limit", file=output)
+    if broken is not None:
+        voice.error(f"the kernel log breaks off: {broken}")
+        return EXIT_FAILED
+    voice.common(f"\nThe dmesg log is saved to {'STDOUT' if output == '-' else shown(output)}.")
+    return EXIT_OK
+
+
+class _Limited:
+    """Writes to ``out``, and no more than ``limit`` bytes.
+
+    Attributes:
+        left: Bytes that may still be written; below 0: so many were not.
+    """
+
+    def __init__(self, out: BinaryIO, limit: int | None) -> None:
+        self._out = out
+        self.left = sys.maxsize if limit is None else limit
+
+    def write(self, line: bytes) -> None:
+        """Write of ``line`` what may be written."""
+        self._out.write(line[: max(self.left, 0)])
+        self.left -= len(line)
+
+
+def save_vmcoreinfo(request: Request, voice: Voice) -> int:
+    """Write the VMCOREINFO of a vmlinux file; returns the exit status."""
+    text, path = read_vmlinux(request.values["x"]), request.values["g"]
+    assert text is not None
+    with saved(path, [request.values["x"]], force=request.has("f"), what="VMCOREINFO") as out:
+        out.write(text)
+    voice.common(f"\nThe vmcoreinfo is saved to {shown(path)}.")
+    return EXIT_OK
+
+
+def translate(request: Request, voice: Voice) -> None:
+    """Say where the virtual address that was given is."""
+    vaddr = _address(request.values["vtop"])
+    with opened(request) as (_, knowledge):
+        if knowledge.memory is None:
+            raise KernelError(f"addresses can't be translated: {knowledge.problem}", file=request.operands[0])
+        voice.common(f"\nTranslating virtual address {vaddr:x} to physical address.")
+        paddr, _ = knowledge.memory.translate(vaddr)
+    voice.common(f"VIRTUAL           PHYSICAL\n{vaddr:16x}  {paddr:x}\n")
+
+
+def _address(text: str) -> int:
+    """An address: a number as in C, or hexadecimal without its prefix, as other tools print it."""
+    for base in (0, 16):
+        with suppress(ValueError):
+            if 0 < (number := int(text, base)) < 1 << 64:
+                return number
+    raise UsageError("--vtop takes an address", found=repr(text))

@@ -1,0 +1,92 @@
+"""``--mem-usage``: how much of the memory is of which type."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.codecs import codec
+from vmsieve.formats.errors import FormatError
+from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
+from vmsieve.formats.outputs import Writer
+from vmsieve.pipeline.makedumpfile.figures import usage_lines
+from vmsieve.pipeline.makedumpfile.kernel import opened
+from vmsieve.pipeline.dump.copy import Copied, copy_pages
+from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK
+from vmsieve.pipeline.dump.scan import scan
+from vmsieve.pipeline.dump.watch import Through
+
+if TYPE_CHECKING:
+    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.outputs import Batch
+    from vmsieve.pipeline.makedumpfile.request import Request
+    from vmsieve.pipeline.makedumpfile.voice import Voice
+
+__all__ = ["Without", "show_usage"]
+
+_KCORE: Final = "/proc/kcore"
+#: Whatever a dump may leave out is counted; of the rest, which pages are zero.
+_LEVEL: Final = 31
+
+
+class _Nowhere(Writer):
+    """Writes nothing: pages are read to be counted."""
+
+    def begin(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+
+    def pages(self, batch: Batch) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+
+    def end(self, *, complete: bool) -> None:
+        """See :class:`vmsieve.formats.outputs.Writer`."""
+
+
+class Without(Through):
+    """Another dump, without some of its memory."""
+
+    def __init__(self, inner: Source, ranges: list[tuple[int, int]]) -> None:
+        """Leave out ``ranges``: first physical address, and one above the last; pages that are in one as a whole."""
+        super().__init__(inner)
+        self._ranges = ranges
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        """See :class:`vmsieve.formats.inputs.Source`."""
+        exists, stored = super().memory_bits(first_pfn, count, page_size)
+        for start, end in self._ranges:
+            first = max(-(-start // page_size) - first_pfn, 0)
+            last = min(end // page_size - first_pfn, count)
+            if first < last:
+                left = ~((1 << last) - (1 << first))
+                for bits in (exists, stored):
+                    bits[:] = (int.from_bytes(bits, "little") & left).to_bytes(len(bits), "little")
+        return exists, stored
+
+
+def show_usage(request: Request, voice: Voice) -> int:
+    """Count the pages of each type and print the table; returns the exit status."""
+    with opened(request) as (source, knowledge):
+        if os.path.realpath(request.operands[0]) == _KCORE:
+            source = Without(source, _reserved(voice))
+        progress, copied = voice.steps(), Copied()
+        scanned = scan(source, knowledge, _LEVEL, progress, whole=False)
+        notes = source.oddities + knowledge.notes + scanned.notes
+        copy_pages(
+            source, scanned, knowledge.page_size, codec("none"), 0, _Nowhere(), progress, notes, drop_zero=True,
+            threads=1, copied=copied,
+        )  # fmt: skip
+        progress.close()
+        voice.errors(notes)
+        counts, stored = {**scanned.counts, "zero": copied.zero}, scanned.stored.count()
+    for line in usage_lines(counts, stored, knowledge.page_size):
+        voice.common(line)
+    return EXIT_FAILED if scanned.weaker else EXIT_OK
+
+
+def _reserved(voice: Voice) -> list[tuple[int, int]]:
+    """Where the crash kernel is: it will not be in a dump of this machine."""
+    try:
+        return iomem_ranges(CRASH_KERNEL)
+    except FormatError as error:
+        voice.error(f"the memory of the crash kernel is counted too: {error}")
+        return []

@@ -1,0 +1,74 @@
+"""The words of a command line, read as ``getopt_long`` of the C library reads them (getopt(3)).
+
+Short options may be bundled, long ones shortened as long as they are told from others, and operands may come before
+options. ``--`` ends the options.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.errors import UsageError
+from vmsieve.pipeline.makedumpfile.options import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vmsieve.pipeline.makedumpfile.options import Option
+
+__all__ = ["read_words"]
+
+
+def read_words(words: Sequence[str]) -> tuple[list[tuple[Option, str]], list[str]]:
+    """The options, each with its argument ("" if it takes none), in the order they came, and the operands.
+
+    Raises:
+        UsageError: There is no such option, or it lacks its argument, or takes none.
+    """
+    given: list[tuple[Option, str]] = []
+    operands: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            operands += left
+        elif word.startswith("--"):
+            given.append(_long(word[2:], left))
+        elif word.startswith("-") and word != "-":
+            given += _short(word[1:], left)
+        else:
+            operands.append(word)
+    return given, operands
+
+
+def _short(letters: str, left: Iterator[str]) -> Iterator[tuple[Option, str]]:
+    """The options that are bundled in one word; the last one may have its argument there or in the next word."""
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        option = next((one for one in OPTIONS if one.letter == letter), None)
+        if option is None:
+            raise UsageError(f"there is no option -{letter}")
+        if option.argument:
+            yield option, letters or _argument(f"-{letter}", left)
+            return
+        yield option, ""
+
+
+def _long(text: str, left: Iterator[str]) -> tuple[Option, str]:
+    name, equals, value = text.partition("=")
+    found = [one for one in OPTIONS if one.name and one.name.startswith(name)]
+    option = next((one for one in found if one.name == name), found[0] if len(found) == 1 else None)
+    if option is None:
+        likely = " or ".join(f"--{one.name}" for one in found)
+        raise UsageError(f"--{name} may be {likely}" if found else f"there is no option --{name}")
+    if not option.argument:
+        if equals:
+            raise UsageError(f"--{option.name} takes no argument", found=value)
+        return option, ""
+    return option, value if equals else _argument(f"--{option.name}", left)
+
+
+def _argument(typed: str, left: Iterator[str]) -> str:
+    value = next(left, None)
+    if value is None:
+        raise UsageError(f"{typed} lacks its argument")
+    return value

@@ -1,0 +1,127 @@
+"""What a person sees while work goes on: a bar on a terminal, a few plain lines in a log, nothing with ``-q``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol
+
+from vmsieve.pipeline.process.streams import drawing
+
+__all__ = ["Bar", "Lines", "Progress", "Silent", "progress_for"]
+
+_LINE_EVERY = 5.0  # seconds between lines in a log
+
+
+class Progress(Protocol):
+    """Told of steps by whoever works, in any order of magnitude of calls; shows them as it sees fit."""
+
+    def step(self, name: str, total: int, unit: int = 1) -> None:
+        """A step begins that has ``total`` parts of ``unit`` bytes each."""
+
+    def advance(self, parts: int) -> None:
+        """That many more parts of the step are done."""
+
+    def say(self, line: str) -> None:
+        """Show a line apart from the progress."""
+
+    def close(self) -> None:
+        """The last step is over, or was given up."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def step(self, name: str, total: int, unit: int = 1) -> None:
+        """See :class:`Progress`."""
+
+    def advance(self, parts: int) -> None:
+        """See :class:`Progress`."""
+
+    def say(self, line: str) -> None:
+        """See :class:`Progress`."""
+
+    def close(self) -> None:
+        """See :class:`Progress`."""
+
+
+class Lines:
+    """Plain lines on standard error, seconds apart: for logs and serial consoles."""
+
+    def __init__(self) -> None:
+        self._name, self._total, self._unit, self._done = "", 0, 1, 0
+        self._began = self._last = 0.0
+
+    def step(self, name: str, total: int, unit: int = 1) -> None:
+        """See :class:`Progress`."""
+        self._name, self._total, self._unit, self._done = name, total, unit, 0
+        self._began = self._last = time.monotonic()
+
+    def advance(self, parts: int) -> None:
+        """See :class:`Progress`."""
+        self._done += parts
+        now = time.monotonic()
+        if now - self._last < _LINE_EVERY:
+            return
+        self._last = now
+        rate = self._done / (now - self._began)
+        left = (self._total - self._done) / rate if rate else 0
+        self.say(
+            f"{self._name}: {100 * self._done / max(self._total, 1):.0f} %, "
+            f"{rate * self._unit / 1e6:.0f} MB/s, {left:.0f} s left"
+        )
+
+    def say(self, line: str) -> None:
+        """See :class:`Progress`."""
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the room's voice
+
+    def close(self) -> None:
+        """See :class:`Progress`."""
+
+
+class Bar:
+    """A bar with rate and remaining time on a terminal (tqdm)."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def step(self, name: str, total: int, unit: int = 1) -> None:
+        """See :class:`Progress`."""
+        from tqdm import tqdm
+
+        self.close()
+        self._unit = unit
+        self._bar = tqdm(
+            total=total * unit, desc=name, unit="B", unit_scale=True, unit_divisor=1000, leave=False, file=drawing()
+        )
+
+    def advance(self, parts: int) -> None:
+        """See :class:`Progress`."""
+        if self._bar is not None:
+            self._bar.update(parts * self._unit)
+
+    def say(self, line: str) -> None:
+        """See :class:`Progress`."""
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def close(self) -> None:
+        """See :class:`Progress`."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def progress_for(*, quiet: bool) -> Progress:
+    """What suits standard error."""
+    if quiet:
+        return Silent()
+    if sys.stderr.isatty():
+        try:
+            import tqdm  # noqa: F401 - asked for, not used here
+        except ImportError:
+            return Lines()
+        return Bar()
+    return Lines()

@@ -1,0 +1,39 @@
+"""SIGINT, SIGTERM and SIGHUP end the work in order: the dump so far is closed and marked incomplete."""
+
+from __future__ import annotations
+
+# What ``signal`` wraps, without its enumerations, which take a megabyte.
+import _signal  # type: ignore[import-not-found]
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.slim.contexts import contextmanager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+__all__ = ["Interrupted", "interruptible"]
+
+_SIGNALS = {_signal.SIGINT: "SIGINT", _signal.SIGTERM: "SIGTERM", _signal.SIGHUP: "SIGHUP"}
+
+
+class Interrupted(BaseException):
+    """A signal asked for the end. Not an ``Exception``: nothing that handles errors may swallow it."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise :class:`Interrupted` in the main thread on the first signal; a second one kills as usual."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        for each in _SIGNALS:
+            _signal.signal(each, _signal.SIG_DFL)
+        raise Interrupted(f"stopped by {_SIGNALS[number]}")
+
+    before = {each: _signal.signal(each, stop) for each in _SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            _signal.signal(each, handler)

@@ -1,0 +1,26 @@
+"""Does vmsieve take the options that the kdump service will give it?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
+from vmsieve.pipeline.services.collector import refusal
+
+__all__ = ["CHECK"]
+
+
+def _run(case: Case) -> Finding:
+    flavour, collector = case.flavour, case.collector
+    if flavour is None or collector is None:
+        return Finding(CANT_TELL, "it is not known what saves memory")
+    line = " ".join(collector.words)
+    if not collector.ours:
+        return Finding(WARN, f"memory is saved by {line}", "vmsieve install-kdump shows how to have vmsieve do it")
+    why = refusal(collector.options, streams=collector.streams) if collector.is_makedumpfile else ""
+    if why:
+        return Finding(FAIL, f"{line}: {why}", f"change {collector.origin}")
+    return Finding(OK, f"{line} ({collector.origin})")
+
+
+CHECK: Final = Check("collector", 60, "collector", _run)

@@ -1,0 +1,33 @@
+"""Is the crash kernel as it was loaded?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.formats.live import open_live
+from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, judge, live_ranges
+from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, Case, Check, Finding
+
+__all__ = ["CHECK"]
+
+
+def _run(case: Case) -> Finding:
+    if not case.system.running:
+        return Finding(CANT_TELL, "only a running system's memory can be looked at")
+    if case.quick:
+        return Finding(CANT_TELL, "not looked at with --quick", "vmsieve check-crashkernel --live")
+    where = live_ranges()
+    source = open_live(where[0].start)
+    try:
+        verdict = judge(source, where, "/proc/iomem", case.progress)
+    finally:
+        source.close()
+    if verdict.state == INTACT:
+        return Finding(OK, verdict.why)
+    if verdict.state == DAMAGED:
+        command = case.flavour.load if case.flavour is not None else "kexec -p"
+        return Finding(FAIL, verdict.why, f"load it again: {command}; and find out who wrote there")
+    return Finding(CANT_TELL, verdict.why)
+
+
+CHECK: Final = Check("intact", 40, "crash kernel intact", _run)

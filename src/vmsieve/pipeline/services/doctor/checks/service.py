@@ -1,0 +1,23 @@
+"""Is there a service that loads a crash kernel and saves memory in it?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.pipeline.services.doctor.checks import FAIL, OK, WARN, Case, Check, Finding
+from vmsieve.pipeline.services.flavours import flavours
+
+__all__ = ["CHECK"]
+
+
+def _run(case: Case) -> Finding:
+    flavour = case.flavour
+    if flavour is None:
+        known = ", ".join(one.title for one in flavours())
+        return Finding(FAIL, f"no kdump service is installed (looked for {known})", "install the distribution's")
+    if case.config is None:
+        return Finding(WARN, f"{flavour.title} is installed, but {flavour.config} can't be read", "run this as root")
+    return Finding(OK, f"{flavour.title}, set up in {flavour.config}")
+
+
+CHECK: Final = Check("service", 10, "kdump service", _run)

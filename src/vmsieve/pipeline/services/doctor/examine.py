@@ -1,0 +1,37 @@
+"""All checks, one after the other, and what they come to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.errors import VmsieveError
+from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, WARN, Case, Finding, checks
+from vmsieve.pipeline.services.flavours import detect
+from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.pipeline.services.doctor.checks import Check
+    from vmsieve.pipeline.services.system import System
+    from vmsieve.pipeline.process.progress import Progress
+
+__all__ = ["examine", "exit_status"]
+
+
+def examine(system: System, progress: Progress, *, quick: bool) -> Iterator[tuple[Check, Finding]]:
+    """Each check and what it found, as it is done. ``quick``: without reading memory."""
+    case = Case(system, detect(system), progress, quick=quick)
+    for check in checks():
+        try:
+            found = check.run(case)
+        except VmsieveError as error:
+            found = Finding(CANT_TELL, str(error))
+        yield check, found
+
+
+def exit_status(states: list[str]) -> int:
+    """0: all is well; 1: something would cost the dump; 3: something may, or can't be told."""
+    if FAIL in states:
+        return EXIT_FAILED
+    return EXIT_WEAKER if {WARN, CANT_TELL} & set(states) else EXIT_OK

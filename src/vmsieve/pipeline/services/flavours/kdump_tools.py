@@ -1,0 +1,100 @@
+"""kdump-tools of Debian and Ubuntu: ``/etc/default/kdump-tools``.
+
+After a crash, its crash kernel mounts the real root file system and runs ``makedumpfile`` by that name, from a
+``PATH`` that ``kdump-config`` sets before it takes in its settings (kdump-tools 1.8.1, kdump-config). So a line in the
+settings puts a folder before it in which ``makedumpfile`` is vmsieve's; nothing else on the system sees it. With
+``--capture``, a script of the initramfs saves the dump before that; kdump-tools has its turn if that comes to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Final
+
+from vmsieve.formats.errors import UsageError
+from vmsieve.pipeline.services.changes import Change, Draft
+from vmsieve.pipeline.services.collector import Collector, refusal
+from vmsieve.pipeline.services.flavours import Flavour, Goal, Parts, Wish
+from vmsieve.pipeline.services.settings import assignments, value_of
+from vmsieve.pipeline.services.texts import filled
+
+if TYPE_CHECKING:
+    from vmsieve.pipeline.services.system import System
+
+__all__ = ["FLAVOUR"]
+
+_CONFIG: Final = "/etc/default/kdump-tools"
+_FOLDER: Final = "/usr/local/lib/vmsieve/kdump-tools"
+#: In full, because systemd takes in the same file and knows no variables in it.
+_PATH: Final = f"{_FOLDER}:/usr/sbin:/usr/bin:/sbin:/bin"
+_SCRIPT: Final = "/etc/initramfs-tools/scripts/local-bottom/vmsieve"
+_OPTIONS: Final = "-F -c -d 31"
+
+
+def _collector(_: System, text: str) -> Collector:
+    return _set_in(text)
+
+
+def _set_in(text: str) -> Collector:
+    options = value_of(text, "MAKEDUMP_ARGS")
+    words = (options or _OPTIONS).split()
+    if not words or not words[0].startswith("-F"):
+        words.append("-F")
+    ours = value_of(text, "PATH").split(":")[0] == _FOLDER
+    origin = f"MAKEDUMP_ARGS in {_CONFIG}" if options else "the service's default"
+    return Collector(("makedumpfile", *words), ours, True, origin)
+
+
+def _goal(_: System, text: str) -> Goal:
+    for key in ("FTP", "SSH", "NFS"):
+        value = value_of(text, key)
+        if value:
+            return Goal("remote", value, f"{key} in {_CONFIG}")
+    return Goal("folder", value_of(text, "KDUMP_COREDIR") or "/var/crash", f"KDUMP_COREDIR in {_CONFIG}")
+
+
+def _parts(system: System, release: str) -> Parts:
+    text = system.text(_CONFIG) or ""
+    kernel = value_of(text, "KDUMP_KERNEL") or f"/boot/vmlinuz-{release}"
+    initramfs = value_of(text, "KDUMP_INITRD") or f"/var/lib/kdump/initrd.img-{release}"
+    there = [path if system.exists(path) else None for path in (kernel, initramfs)]
+    return Parts(there[0], there[1], in_initramfs=False)
+
+
+def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change]:
+    draft = Draft(_CONFIG, original(_CONFIG))
+    settings = assignments(draft.text)
+    if wish.options is not None:
+        draft.set([one for one in settings if one.key == "MAKEDUMP_ARGS"], f'MAKEDUMP_ARGS="{wish.options}"')
+    options = _set_in(draft.text).options
+    why = refusal(options, streams=True)
+    if why:
+        raise UsageError(
+            f"vmsieve does not take the options {' '.join(options)!r}: {why}", hint="--options gives others"
+        )
+    draft.set([one for one in settings if one.key == "PATH"], f"PATH={_PATH}")
+    return [
+        Change(f"{_FOLDER}/makedumpfile", _wrapper(wish.program), 0o755),
+        draft.change(),
+        *(_captures(draft.text, wish)),
+    ]
+
+
+def _captures(text: str, wish: Wish) -> list[Change]:
+    """What saves a dump from the initramfs, before the system is booted any further."""
+    if not wish.capture:
+        return []
+    remote = next((key for key in ("FTP", "SSH", "NFS") if value_of(text, key)), None)
+    if remote is not None:
+        raise UsageError(f"--capture can't save where {remote} in {_CONFIG} says", hint="it saves to KDUMP_COREDIR")
+    return [Change(_SCRIPT, filled("initramfs-capture.sh", program=wish.program), 0o755)]
+
+
+def _wrapper(program: tuple[str, ...]) -> bytes:
+    return filled("makedumpfile.sh", program=(*program, "makedumpfile"), fallback=("/usr/bin/makedumpfile",))
+
+
+FLAVOUR: Final = Flavour(
+    "kdump-tools", 10, "kdump-tools (Debian, Ubuntu)", ("/usr/sbin/kdump-config",), _CONFIG,
+    "kdump-config reload", '/etc/kernel/postinst.d/kdump-tools "$(uname -r)"', (_CONFIG, _FOLDER),
+    _collector, _goal, _parts, _changes, captures=True,
+)  # fmt: skip

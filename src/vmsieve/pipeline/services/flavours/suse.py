@@ -1,0 +1,84 @@
+"""kdump of SUSE: ``/etc/sysconfig/kdump``.
+
+Its initramfs is made by dracut, and ``kdump-save`` in it runs ``makedumpfile`` by that name, flattened and through a
+FIFO, for the log and for memory; or else the command in ``KDUMP_TRANSFER`` in place of all that it does itself
+(openSUSE kdump 34da4b8, dracut/kdump-save).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Final
+
+from vmsieve.formats.errors import UsageError
+from vmsieve.pipeline.services.changes import Change, Draft
+from vmsieve.pipeline.services.collector import Collector
+from vmsieve.pipeline.services.dracut import MODULE, MODULE_SETUP, module_change
+from vmsieve.pipeline.services.flavours import Flavour, Goal, Parts, Wish
+from vmsieve.pipeline.services.settings import assignments, value_of
+from vmsieve.pipeline.services.texts import filled, text_of
+
+if TYPE_CHECKING:
+    from vmsieve.pipeline.services.system import System
+
+__all__ = ["FLAVOUR"]
+
+_CONFIG: Final = "/etc/sysconfig/kdump"
+_TRANSFER: Final = "vmsieve-kdump-transfer"
+#: In the initramfs.
+_PROGRAM: Final = "/usr/bin/vmsieve-makedumpfile"
+_OTHER: Final = "/usr/lib/vmsieve/makedumpfile"
+_FORMATS: Final = {"ELF": "-E", "compressed": "-c", "lzo": "-l", "snappy": "-p", "zstd": "-z"}
+
+
+def _collector(system: System, text: str) -> Collector:
+    transfer = value_of(text, "KDUMP_TRANSFER")
+    if transfer:
+        words = tuple(transfer.split())
+        return Collector(words, words[0] == _TRANSFER, False, f"KDUMP_TRANSFER in {_CONFIG}")
+    level = value_of(text, "KDUMP_DUMPLEVEL") or "31"
+    form = _FORMATS.get(value_of(text, "KDUMP_DUMPFORMAT") or "compressed", "-z")
+    words = ("makedumpfile", "-F", form, "-d", level, *value_of(text, "MAKEDUMPFILE_OPTIONS").split())
+    ours = system.exists(MODULE_SETUP)
+    return Collector(words, ours, True, f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG}")
+
+
+def _goal(_: System, text: str) -> Goal:
+    where = value_of(text, "KDUMP_SAVEDIR") or "/var/crash"
+    kind, separator, path = where.partition("://")
+    if not separator or kind.lower() == "file":
+        return Goal("folder", path or where, f"KDUMP_SAVEDIR in {_CONFIG}")
+    # A password may be part of the address.
+    return Goal("remote", f"{kind}://{path.rpartition('@')[2]}", f"KDUMP_SAVEDIR in {_CONFIG}")
+
+
+def _parts(system: System, release: str) -> Parts:
+    del release
+    there = [path if system.exists(path) else None for path in ("/var/lib/kdump/kernel", "/var/lib/kdump/initrd")]
+    return Parts(there[0], there[1], in_initramfs=True)
+
+
+def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change]:
+    draft = Draft(_CONFIG, original(_CONFIG))
+    settings = assignments(draft.text)
+    if wish.options is not None:
+        raise UsageError(
+            "--options can't be set here", hint=f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG} say them"
+        )
+    if not wish.capture:
+        wrapper = filled("makedumpfile.sh", program=(_PROGRAM,), fallback=(_OTHER,))
+        return [module_change(wish.program), Change(f"{MODULE}/makedumpfile", wrapper, 0o755)]
+    where = value_of(draft.text, "KDUMP_SAVEDIR")
+    kind, separator, rest = where.partition("://")
+    if separator and (kind.lower() in ("ftp", "sftp", "scp") or ":" in rest.partition("@")[0] * ("@" in rest)):
+        raise UsageError(
+            f"--capture can't save to {kind}://", hint="it saves to folders, NFS, CIFS, and with a key to SSH"
+        )
+    draft.set([one for one in settings if one.key == "KDUMP_TRANSFER"], f'KDUMP_TRANSFER="{_TRANSFER}"')
+    script = Change(f"{MODULE}/{_TRANSFER}", text_of("kdump-transfer.sh"), 0o755)
+    return [module_change(wish.program), script, draft.change()]
+
+
+FLAVOUR: Final = Flavour(
+    "suse", 30, "kdump (SUSE)", ("/usr/lib/kdump/kdump-read-config.sh", "/usr/sbin/kdumptool", "/usr/bin/kdumptool"),
+    _CONFIG, "systemctl restart kdump", "mkdumprd -f", (), _collector, _goal, _parts, _changes, captures=True,
+)  # fmt: skip

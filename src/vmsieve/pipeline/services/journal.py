@@ -1,0 +1,227 @@
+"""What was changed on a system, written down before it is done, so that it can be undone after anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+
+from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.records import field, record
+from vmsieve.pipeline.services.changes import Change, Edit, taken_back
+from vmsieve.pipeline.services.dracut import IMAGE
+from vmsieve.pipeline.services.writing import make_folders, put, remove, remove_folders, remove_unfinished
+
+if TYPE_CHECKING:
+    from vmsieve.pipeline.services.system import System
+
+__all__ = ["FOLDER", "Entry", "Journal", "digest", "drop", "enter", "finish", "forget", "leftovers", "load_journal"]
+
+FOLDER: Final = "/var/lib/vmsieve/install-kdump"
+_JOURNAL: Final = f"{FOLDER}/journal.json"
+_ORIGINAL: Final = f"{FOLDER}/original"
+_VERSION: Final = 1
+_MOST: Final = 16 << 20
+
+
+@record(frozen=True)
+class Entry:
+    """One file that was changed.
+
+    Attributes:
+        path: Its path on the system.
+        edits: What is different in it; empty: all of it is ours.
+        after: Digest of what it was changed to.
+        before: Digest of what it was; None: it did not exist.
+        backup: Path of what it was; empty: it did not exist.
+    """
+
+    path: str
+    edits: tuple[Edit, ...]
+    after: str
+    before: str | None
+    backup: str
+
+    def undone(self, system: System) -> bytes | None:
+        """What the file has to hold for the change to be undone; None: it must not exist.
+
+        Raises:
+            UsageError: That is not known, because the file has been changed since.
+        """
+        now = system.read(self.path, _MOST)
+        if now is None or digest(now) == self.before:
+            return now
+        if digest(now) == self.after:
+            if self.before is None:
+                return None
+            saved = system.read(self.backup, _MOST)
+            if saved is not None and digest(saved) == self.before:
+                return saved
+        found = taken_back(now, self.edits) if self.edits else None
+        if found is None:
+            raise UsageError(
+                "vmsieve's lines in it have been changed since" if self.edits else "it has been changed since",
+                file=self.path,
+                hint=f"what it was before is in {self.backup}" if self.backup else "remove it by hand if it may go",
+            )
+        return found
+
+
+@record
+class Journal:
+    """All that was changed.
+
+    Attributes:
+        flavour: Name of the kdump service that it was changed for.
+        entries: The files. A file has two if it was being changed from one to the other when the process was killed.
+        folders: Those that were made for them, each before what is in it.
+    """
+
+    flavour: str
+    entries: list[Entry] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+
+    @property
+    def paths(self) -> list[str]:
+        """The files, each once."""
+        return list(dict.fromkeys(one.path for one in self.entries))
+
+    def undone(self, system: System, path: str) -> bytes | None:
+        """What ``path``, one of the files, has to hold for its change to be undone; None: it must not exist.
+
+        Raises:
+            UsageError: That is not known, because the file has been changed since.
+        """
+        problem: UsageError | None = None
+        for entry in (one for one in self.entries if one.path == path):
+            try:
+                return entry.undone(system)
+            except UsageError as error:
+                problem = problem or error
+        raise problem or KeyError(path)
+
+
+def digest(content: bytes) -> str:
+    """What tells one content from another."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_journal(system: System) -> Journal | None:
+    """What was changed on ``system``; None: nothing.
+
+    Raises:
+        UsageError: The journal is damaged.
+        FormatError: It can't be read.
+    """
+    data = system.read(_JOURNAL, _MOST)
+    if data is None:
+        return None
+    try:
+        told = json.loads(data)
+        if told["version"] != _VERSION:
+            raise ValueError("made by another version of vmsieve")
+        entries = [_entry(one) for one in told["files"]]
+        return Journal(_string(told["flavour"]), entries, [_string(one) for one in told["folders"]])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the journal is damaged: {error}", file=_JOURNAL) from error
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a string is missing")
+    return value
+
+
+def _entry(told: Any) -> Entry:
+    edits = tuple(Edit(_string(one["was"]), _string(one["now"])) for one in told["edits"])
+    before = None if told["before"] is None else _string(told["before"])
+    return Entry(_string(told["path"]), edits, _string(told["after"]), before, _string(told["backup"]))
+
+
+def enter(
+    system: System, flavour: str, wanted: list[tuple[Change, bytes | None]], earlier: Journal | None
+) -> tuple[Journal, list[Entry]]:
+    """Write down that each change will be made to what is beside it, and save that.
+
+    Returns:
+        The journal, and of what was done ``earlier`` that which is being undone or changed: it can be left out of the
+        journal (:func:`drop`) when it is.
+    """
+    journal = Journal(flavour, folders=list(earlier.folders) if earlier is not None else _missing(system, _JOURNAL))
+    make_folders(system, _ORIGINAL)
+    for change, before in wanted:
+        backup = f"{_ORIGINAL}/{change.path.strip('/').replace('/', '+')}" if before is not None else ""
+        if before is not None:
+            put(system, backup, before, 0o600)
+        known = digest(before) if before is not None else None
+        journal.entries.append(Entry(change.path, change.edits, digest(change.content), known, backup))
+        journal.folders += [one for one in _missing(system, change.path) if one not in journal.folders]
+    old = [one for one in earlier.entries if one not in journal.entries] if earlier is not None else []
+    journal.entries += old
+    _write(system, journal)
+    return journal, old
+
+
+def drop(system: System, journal: Journal, undone: list[Entry]) -> None:
+    """Leave what is ``undone`` out of the journal."""
+    if undone:
+        journal.entries = [one for one in journal.entries if one not in undone]
+        _write(system, journal)
+    needed = {one.backup for one in journal.entries}
+    for name in system.names(_ORIGINAL):
+        if f"{_ORIGINAL}/{name}" not in needed:
+            remove(system, f"{_ORIGINAL}/{name}")
+
+
+def leftovers(system: System) -> bool:
+    """Whether a process was killed before it wrote down, or after it forgot, what it changed."""
+    return not system.exists(_JOURNAL) and system.exists(os.path.dirname(FOLDER)) and (
+        system.exists(FOLDER) or not system.names(os.path.dirname(FOLDER))
+    )  # fmt: skip
+
+
+def finish(system: System, journal: Journal | None) -> None:
+    """Remove what a process that was killed left: files that have not got their name, folders without a journal."""
+    for path in journal.paths if journal is not None else ():
+        remove_unfinished(system, path)
+    remove_unfinished(system, f"{FOLDER}/")
+    remove_unfinished(system, f"{_ORIGINAL}/")
+    if leftovers(system):
+        shutil.rmtree(system.resolve(FOLDER), ignore_errors=True)
+        remove_folders(system, [os.path.dirname(FOLDER)])
+
+
+def _missing(system: System, path: str) -> list[str]:
+    """Folders above ``path`` that do not exist, the highest first."""
+    parts = path.split("/")[1:-1]
+    above = ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
+    return [one for one in above if not system.exists(one)]
+
+
+def _write(system: System, journal: Journal) -> None:
+    told = {
+        "version": _VERSION,
+        "flavour": journal.flavour,
+        "folders": journal.folders,
+        "files": [
+            {
+                "path": one.path, "edits": [vars(edit) for edit in one.edits], "after": one.after,
+                "before": one.before, "backup": one.backup,
+            }
+            for one in journal.entries
+        ],
+    }  # fmt: skip
+    put(system, _JOURNAL, json.dumps(told, indent=1).encode() + b"\n", 0o600)
+
+
+def forget(system: System, journal: Journal) -> None:
+    """Nothing is changed any more: remove the journal, what it kept, and folders that are empty."""
+    shutil.rmtree(system.resolve(IMAGE), ignore_errors=True)
+    folders = [_ORIGINAL, *reversed(journal.folders)]
+    drop(system, Journal(journal.flavour), [])
+    # Only the journal's own stay, which are known without it.
+    remove_folders(system, folders)
+    remove(system, _JOURNAL)
+    remove_folders(system, folders)

@@ -1,0 +1,128 @@
+"""A Linux system below a folder: ``/``, or what stands for one in a test or an image that is being built.
+
+Nothing in it is believed: a path may be a FIFO that never answers, a link that leads out of the folder, or a file of
+any size.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Final
+
+from vmsieve.formats.errors import FormatError
+from vmsieve.formats.slim.records import record
+
+__all__ = ["System"]
+
+_LINKS_MOST: Final = 40  # as the kernel's MAXSYMLINKS, include/linux/namei.h
+_TEXT_MOST: Final = 1 << 20
+
+
+@record(frozen=True)
+class System:
+    """A system.
+
+    Attributes:
+        root: The folder that holds it.
+    """
+
+    root: str = "/"
+
+    @property
+    def running(self) -> bool:
+        """It is the one that this process runs on."""
+        return os.path.realpath(self.root) == "/"
+
+    def resolve(self, name: str) -> str:
+        """Where ``name``, a path of the system's, really is in ours. Links are followed as the system would.
+
+        Raises:
+            FormatError: Its links go round in circles.
+        """
+        parts = [part for part in name.split("/") if part]
+        done: list[str] = []
+        links = 0
+        while parts:
+            part = parts.pop(0)
+            if part in (".", ".."):
+                done = done[:-1] if part == ".." else done
+                continue
+            try:
+                target = os.readlink(os.path.join(self.root, *done, part))
+            except (OSError, ValueError):
+                done.append(part)
+                continue
+            links += 1
+            if links > _LINKS_MOST:
+                raise FormatError("its links go round in circles", file=name)
+            done = [] if target.startswith("/") else done
+            parts = [one for one in target.split("/") if one] + parts
+        return os.path.join(self.root, *done)
+
+    def status(self, name: str) -> os.stat_result | None:
+        """What is known of ``name``; None if it is not there or can't be seen."""
+        try:
+            return os.stat(self.resolve(name), follow_symlinks=False)
+        except (OSError, ValueError, FormatError):
+            return None
+
+    def exists(self, name: str) -> bool:
+        """Whether ``name`` can be seen."""
+        return self.status(name) is not None
+
+    def read(self, name: str, most: int = _TEXT_MOST) -> bytes | None:
+        """Up to ``most`` bytes of ``name``; None if it does not exist.
+
+        Raises:
+            FormatError: It can't be read, or is no file.
+        """
+        path = self.resolve(name)
+        try:
+            # A FIFO must not be waited for.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise FormatError(f"can't be read: {getattr(error, 'strerror', None) or error}", file=name) from error
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise FormatError("is no file", file=name)
+            return _read(fd, most)
+        except OSError as error:
+            raise FormatError(f"can't be read: {error.strerror}", file=name) from error
+        finally:
+            os.close(fd)
+
+    def text(self, name: str) -> str | None:
+        """``name`` as text; None if it does not exist or can't be read."""
+        try:
+            data = self.read(name)
+        except FormatError:
+            return None
+        return data.decode("utf-8", "surrogateescape") if data is not None else None
+
+    def number(self, name: str) -> int | None:
+        """The one number in ``name``, as files of sysfs have it; None if there is none."""
+        text = (self.text(name) or "").strip()
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+    def release(self) -> str:
+        """The release of the kernel that runs; empty if that is not known."""
+        text = (self.text("/proc/sys/kernel/osrelease") or "").strip()
+        return text if "/" not in text and "\0" not in text else ""
+
+    def names(self, folder: str) -> list[str]:
+        """What ``folder`` holds, sorted; nothing if it can't be seen."""
+        try:
+            return sorted(os.listdir(self.resolve(folder)))
+        except (OSError, ValueError, FormatError):
+            return []
+
+
+def _read(fd: int, most: int) -> bytes:
+    pieces: list[bytes] = []
+    while most > 0 and (piece := os.read(fd, most)):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)

@@ -1,0 +1,101 @@
+"""Where tables of symbols and types may be: found wherever they lie in memory, likely places first, in one pass."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+
+from tests.build.kernel import IMAGE, PAGE, FakeKernel, FakeSource, NoFile
+from vmsieve.filters.linux.arch import find
+from vmsieve.filters.linux.btf import magic
+from vmsieve.filters.linux.kallsyms_search import DIGITS
+from vmsieve.filters.linux.candidates import Signs, likely
+from vmsieve.formats.inputs import VirtualRange
+from vmsieve.formats.notes import build_note
+
+MIB = 1 << 20
+
+
+def memory(pieces: dict[int, bytes], order: str = "little", size: int = 3 * MIB) -> FakeSource:
+    """Memory with bytes at physical addresses."""
+    data = bytearray(size)
+    for at, piece in pieces.items():
+        data[at : at + len(piece)] = piece
+    pages = {i: data[i * PAGE : (i + 1) * PAGE] for i in range(size // PAGE)}
+    return FakeSource(NoFile(), "made up", "x86_64", order, pages=pages)
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("shift", range(8))
+def test_signs_are_found_wherever_they_lie(order: str, shift: int) -> None:
+    """Digits at any address, types at multiples of 4; across the pieces that memory is read in; and nothing else."""
+    at = MIB - 16 + shift
+    types = 2 * MIB - 20 + shift * 4
+    made = memory({
+        500 + shift: DIGITS, at: DIGITS, types: magic(order), 4096: DIGITS[:-1], 5000: magic(order)[:4] + b"\xff" * 8,
+        6000: b"0\x001\x002\x004\0" * 4, 7002: magic(order), 3 * MIB - len(DIGITS): DIGITS,
+    }, order)  # fmt: skip
+    signs = Signs(made, [])
+    assert list(signs.types()) == [types]
+    assert list(signs.digits()) == [500 + shift, at, 3 * MIB - len(DIGITS)]
+    assert list(signs.types()) == [types]
+
+
+def test_likely_places_come_first_and_once() -> None:
+    """No more memory is read than what is asked for takes."""
+    made = memory({100: DIGITS, 2 * MIB + 100: DIGITS, 2 * MIB + 200: magic("little")})
+    signs = Signs(made, [(2 * MIB, 3 * MIB)])
+    digits = signs.digits()
+    assert next(digits) == 2 * MIB + 100
+    reads = made.reads
+    assert next(signs.types()) == 2 * MIB + 200
+    assert made.reads == reads
+    assert list(digits) == [100]
+    assert list(signs.digits()) == [2 * MIB + 100, 100]
+
+
+def test_a_flood_of_signs_comes_to_an_end() -> None:
+    """What looks like signs everywhere is handed out so many times, and no more."""
+    made = memory({0: (DIGITS + b"x" * 5) * 30000, MIB: (magic("little") + bytes(4)) * 60000})
+    signs = Signs(made, [])
+    assert len(list(signs.digits())) == len(list(signs.types())) == 64
+
+
+def registers(cr3: int, cr4: int = 0) -> bytes:
+    """QEMU's note of a processor (struct QEMUCPUState): 18 registers, 10 segments, CR0 to CR4, one more."""
+    return build_note(
+        b"QEMU", 0, struct.pack("<2I", 1, 440) + bytes(384) + struct.pack("<6Q", 1, 0, 0, cr3, cr4, 0), "little"
+    )
+
+
+@pytest.mark.parametrize("levels", [4, 5])
+def test_registers_tell_where_the_image_is(levels: int) -> None:
+    """By the page tables that a processor used, users' ones too; damaged registers tell nothing."""
+    kernel = FakeKernel(levels=levels, phys_base=0x1200000)
+    physical = kernel.memory().physical
+    flag = (levels == 5) << 12
+    dice = random.Random(1)
+    for notes in (registers(kernel.root, flag), registers(3 << 50) + registers(kernel.root | 0x1000 | 0x63, flag)):
+        physical.source.notes = notes
+        if kernel.root & 0x1000 and notes != registers(kernel.root, flag):
+            continue
+        ((start, end),) = likely(physical, find("x86_64"))
+        assert start <= kernel.image_physical(IMAGE) < end
+        assert end - start <= 8 * MIB
+    for _ in range(50):
+        physical.source.notes = registers(dice.getrandbits(64), dice.getrandbits(64))
+        list(likely(physical, find("x86_64")))
+    for cut in range(0, 480, 37):
+        physical.source.notes = registers(kernel.root)[:cut]
+        assert list(likely(physical, find("x86_64"))) == []
+
+
+def test_headers_tell_where_the_image_is() -> None:
+    """The highest mapping of the kernel's part is its image's, if it is not too large for one."""
+    physical = FakeKernel().memory().physical
+    physical.source.virtual = (VirtualRange(0xFFFF888000000000, 0, 1 << 40), VirtualRange(IMAGE, 0x1000000, 0x200000))
+    assert list(likely(physical, find("aarch64"))) == [(0x1000000, 0x1200000)]
+    physical.source.virtual = physical.source.virtual[:1]
+    assert list(likely(physical, find("aarch64"))) == []

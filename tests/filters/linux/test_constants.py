@@ -1,0 +1,117 @@
+"""Numbers of struct pages that no kernel has: not believed, unless the rest of the dump confirms them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from perf.corruption import Subject
+
+from tests.build.layouts import LAYOUTS
+from tests.build.machine import EVERYTHING, Machine
+from tests.dumps import ROOT, dump, unpacked
+from tests.filters.classify_kit import bits, opened, run
+from vmsieve.filters.linux.constants import hold_against_known
+from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.inputs import open_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.build.layouts import Layout
+
+#: Keys of the layout 6.12, and another number: that of another flag, another type, another field, or of none.
+WRONG = (
+    ("NUMBER(PG_lru)", 2), ("NUMBER(PG_lru)", 9), ("NUMBER(PG_hwpoison)", 0), ("NUMBER(PG_head_mask)", 1 << 40),
+    ("NUMBER(PG_private)", 13), ("NUMBER(PG_swapbacked)", 3), ("OFFSET(page.compound_head)", 40),
+    ("NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)", (0xF5 << 24) - (1 << 32)), ("OFFSET(page.mapping)", 32),
+    ("SIZE(page)", 128),
+)  # fmt: skip
+
+
+def told(layout: Layout, **other: str) -> VmcoreInfo:
+    return VmcoreInfo.parse("".join(f"{key}={value}\n" for key, value in {**layout.keys(), **other}.items()).encode())
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_kernels_have_is_believed(name: str) -> None:
+    """Without a question; and so is what a kernel has without an option, or an older one does not export."""
+    info = told(LAYOUTS[name])
+
+    def never(key: str, *, doubted: bool) -> None:
+        pytest.fail(f"{key} {doubted}")
+
+    info.beyond = never
+    assert hold_against_known(info) == []
+    for key in told(LAYOUTS[name]).keys:
+        less = VmcoreInfo.parse(re.sub(rf"(?m)^{re.escape(key)}=.*\n".encode(), b"", info.text))
+        less.beyond = never
+        assert hold_against_known(less) == []
+    for size in (56, 64, 80):
+        larger = told(LAYOUTS[name], **{"SIZE(page)": str(size)})
+        larger.beyond = never
+        assert hold_against_known(larger) == []
+
+
+@pytest.mark.parametrize(("name", "key", "number"), [("6.12", key, number) for key, number in WRONG] + [
+    ("6.1", "NUMBER(HUGETLB_PAGE_DTOR)", 1), ("6.1", "OFFSET(page.compound_dtor)", 18),
+])  # fmt: skip
+def test_a_number_that_no_kernel_has(name: str, key: str, number: int, tmp_path: Path) -> None:
+    """No page goes that would stay, and one line says why: nothing else in the dump knows better."""
+    built = Machine(LAYOUTS[name], EVERYTHING)
+    source, knowledge = opened(built, tmp_path)
+    whole = bits(run(source, knowledge, 31).kept)
+    source.close()
+    built.keys[key] = str(number)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert bits(found.kept) >= whole
+    assert found.weaker or bits(found.kept) == whole
+    assert any(note.startswith(f"{key}: not believed") for note in knowledge.notes)
+    source.close()
+
+
+@pytest.mark.parametrize("ways", [(MEMORY,), (SYMBOLS, TYPES)], ids=["memory", "types"])
+def test_the_rest_of_the_dump_knows_better(ways: tuple[str, ...], scratch: Path) -> None:
+    """What is wrong is replaced, and that is said; what is right is left alone."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    assert source.vmcoreinfo is not None
+    right = VmcoreInfo.parse(source.vmcoreinfo)
+    for key in ("NUMBER(PG_lru)", "NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)", "OFFSET(page.mapping)", "SIZE(page)"):
+        source.vmcoreinfo = re.sub(rf"{re.escape(key)}=.*".encode(), f"{key}=72".encode(), right.text)
+        info = learn(source, ways=ways).info
+        assert info is not None
+        assert (info.told(key), list(info.origins)) == (right.told(key), [key])
+        assert f"or is wrong: {key} from" in (info.missing() or "")
+    source.close()
+
+
+def test_a_kernel_newer_than_what_is_known() -> None:
+    """Its flags are elsewhere: believed if something else in the dump says so too; of what it does not, nothing."""
+    newer = told(LAYOUTS["7.2"], **{"NUMBER(PG_lru)": "7", "NUMBER(PG_private)": "12"})
+    newer.beyond = lambda key, doubted: (newer.told(key) or "", TYPES) if doubted else None
+    assert hold_against_known(newer) == []
+    assert (newer.number("PG_lru"), newer.origins, newer.disbelieved) == (7, {}, set())
+    newer.beyond = lambda key, doubted: ("6", TYPES) if doubted and key == "NUMBER(PG_lru)" else None
+    (said,) = hold_against_known(newer)
+    assert "NUMBER(PG_lru)" in said
+    assert (newer.number("PG_lru"), newer.number("PG_private"), newer.number("PG_swapbacked")) == (None, None, None)
+
+
+def test_of_two_numbers_either_of_which_may_be_wrong_none_is_believed() -> None:
+    """One goes with one kernel, the other with another: which of them the dump is of, they can't tell."""
+    info = VmcoreInfo.parse(b"NUMBER(PG_lru)=4\nNUMBER(PG_head_mask)=64\n")
+    assert len(hold_against_known(info)) == 1
+    assert info.disbelieved == {"NUMBER(PG_lru)", "NUMBER(PG_head_mask)"}
+
+
+@pytest.mark.parametrize("seed", ["4242/aarch64-6.12-16k-47/2", "k3/aarch64-6.12-64k-48/31"])
+def test_a_flag_that_once_lost_pages(seed: str, scratch: Path) -> None:
+    """Another digit of a flag's number in VMCOREINFO, in a skeleton that has nothing to hold it against."""
+    subject = Subject(unpacked(ROOT / "tests" / "zoo" / f"{seed.split('/')[1]}.zst", scratch))
+    found = subject.trial(seed)
+    assert (found.lost, found.failed, found.said) == ([], "", True), found.what
+    subject.close()

@@ -1,0 +1,144 @@
+"""Symbols of the kernel: found by name, in the three ways that addresses are stored."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.build.crash_kernel import MIB, PAGE, CrashKernel
+from tests.build.kernel import IMAGE, FakeKernel
+from tests.build.memory_file import source
+from tests.build.symbols import WAYS, add_symbols
+from vmsieve.filters.linux.crashkernel import Region, reserved
+from vmsieve.filters.linux.kallsyms import find_symbols
+from vmsieve.formats.errors import KernelError, VmsieveError
+from vmsieve.pipeline.inspect.crashkernel import INTACT, UNKNOWN, judge
+from vmsieve.pipeline.process.progress import Silent
+
+NAMES = ("crashk_res", "kexec_crash_image", "absent")
+each_way = pytest.mark.parametrize("way", WAYS)
+
+
+def machine(
+    way: str = "base", *, many: int = 400, crash: tuple[int, int] = (MIB, 2 * MIB - 1), image: int = 1
+) -> FakeKernel:
+    """A kernel with the variables and a table of them among others."""
+    kernel = FakeKernel()
+    resource = kernel.static("its_crashk_res", struct.pack("<QQ", *crash).ljust(64, b"\0"))
+    loaded = kernel.static("its_image", struct.pack("<Q", image << 12))
+    uts = int(kernel.keys["SYMBOL(init_uts_ns)"], 16)
+    others = [(f"tsymbol_{i}_of_many", IMAGE + 16 * i) for i in range(many)]
+    symbols = [
+        ("Ashort_percpu", 0x4000), *others[: many // 2], ("Dcrashk_resource", uts + 1), ("dxcrashk_res", uts + 2),
+        ("t" + "long_name_" * 40, IMAGE + 5), ("Dcrashk_res", resource), *others[many // 2 :], ("dinit_uts_ns", uts),
+        ("Bkexec_crash_image", loaded), ("Dcrashk_res", uts + 3),
+    ]  # fmt: skip
+    add_symbols(kernel, symbols, way)
+    return kernel
+
+
+@each_way
+@pytest.mark.parametrize("many", [0, 7, 4000])
+def test_symbols_are_found(way: str, many: int) -> None:
+    """Whole names only, the first of two; also behind a name of more than 127 tokens, and across pages."""
+    kernel = machine(way, many=many)
+    found = find_symbols(kernel.memory(), kernel.info(), NAMES)
+    assert found == {
+        "crashk_res": int(kernel.keys["SYMBOL(its_crashk_res)"], 16),
+        "kexec_crash_image": int(kernel.keys["SYMBOL(its_image)"], 16),
+    }
+
+
+@pytest.mark.parametrize("key", ["names", "num_syms", "token_table", "token_index", "offsets", "relative_base"])
+def test_a_part_is_not_told(key: str) -> None:
+    kernel = machine()
+    del kernel.keys[f"SYMBOL(kallsyms_{key})"]
+    with pytest.raises(KernelError):
+        find_symbols(kernel.memory(), kernel.info(), NAMES)
+
+
+def test_a_table_that_contradicts_vmcoreinfo() -> None:
+    """Addresses that are wrong for a symbol that is known are believed for none."""
+    kernel = machine()
+    kernel.keys["SYMBOL(init_uts_ns)"] = f"{IMAGE + 0x123450:x}"
+    with pytest.raises(KernelError, match="does not agree"):
+        find_symbols(kernel.memory(), kernel.info(), NAMES)
+
+
+def test_a_table_without_data() -> None:
+    """As of kernels without CONFIG_KALLSYMS_ALL."""
+    kernel = FakeKernel()
+    add_symbols(kernel, [(f"tsymbol_{i}", IMAGE + i) for i in range(9)])
+    with pytest.raises(KernelError, match="lacks its data"):
+        find_symbols(kernel.memory(), kernel.info(), NAMES)
+
+
+@pytest.mark.parametrize("count", [0, 1 << 24, 0xFFFFFFFF, 100000])
+def test_a_number_of_symbols_that_can_not_be(count: int) -> None:
+    """Too many, or more than there are: an end comes."""
+    kernel = machine()
+    kernel.source.write(
+        kernel.image_physical(int(kernel.keys["SYMBOL(kallsyms_num_syms)"], 16)), struct.pack("<I", count)
+    )
+    kernel.source.write(kernel.image_physical(int(kernel.keys["SYMBOL(kallsyms_names)"], 16)), b"\1t" * 300)
+    with pytest.raises(VmsieveError):
+        find_symbols(kernel.memory(), kernel.info(), NAMES)
+
+
+@pytest.mark.fuzz
+@each_way
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 1 << 32))
+def test_damage_at_random(way: str, seed: int) -> None:
+    """Addresses, or a typed error; never a wrong address for lack of bounds."""
+    dice = random.Random(seed)
+    kernel = machine(way, many=30)
+    for _ in range(dice.randrange(1, 5)):
+        part = dice.choice(["names", "num_syms", "token_table", "token_index", "offsets"])
+        at = kernel.image_physical(int(kernel.keys[f"SYMBOL(kallsyms_{part})"], 16)) + dice.randrange(64)
+        kernel.source.write(at, dice.choice([b"\xff", b"\0", b"\x80", dice.randbytes(4), b"\xff" * 8]))
+    try:
+        found = find_symbols(kernel.memory(), kernel.info(), NAMES)
+    except VmsieveError:
+        return
+    assert set(found) <= set(NAMES)
+    assert all(0 <= address < 1 << 64 for address in found.values())
+
+
+@each_way
+def test_the_crash_kernels_memory(way: str) -> None:
+    """Told by the kernel's variables; that there is none, or nothing in it, too."""
+    kernel = machine(way)
+    assert reserved(source(kernel.elf_core())) == ((Region(MIB, 2 * MIB),), "the kernel's crashk_res")
+    for more, words in (({"image": 0}, "was loaded"), ({"crash": (0, 0)}, "was reserved")):
+        with pytest.raises(KernelError, match=words):
+            reserved(source(machine(way, **more).elf_core()))
+    assert reserved(source(machine(way, crash=(1 << 62, (1 << 62) + MIB)).elf_core()))[0] == ()
+
+
+def test_no_kernel_that_is_understood() -> None:
+    """Then nothing is told."""
+    assert reserved(source(CrashKernel().core())) == ((), "")
+    kernel = machine()
+    del kernel.keys["SYMBOL(kallsyms_names)"]
+    assert reserved(source(kernel.elf_core())) == ((), "")
+
+
+def test_a_crash_kernel_that_was_unloaded() -> None:
+    """Its memory still has it; nevertheless it is not loaded."""
+    base = 0x9000000
+    segments = {base: b"070701".ljust(PAGE, b"."), base + 2 * PAGE: b"\x7fELF\2\1\1".ljust(PAGE, b"\0")}
+    loaded = CrashKernel(digest_at=-32, segments=segments, table_at=base + 5 * PAGE + 32)
+    words = struct.pack("<32Q", *loaded.words())
+    for image, state in ((1, INTACT), (0, UNKNOWN)):
+        kernel = machine(crash=(base, base + 16 * PAGE - 1), image=image)
+        for at, data in segments.items():
+            kernel.source.write(at, data)
+        kernel.source.write(base + 5 * PAGE, loaded.digest() + words)
+        kernel.source.write(base + 15 * PAGE, bytes(PAGE))
+        found = judge(source(kernel.elf_core()), (), "", Silent())
+        assert found.state == state

@@ -1,0 +1,248 @@
+"""Keys that VMCOREINFO lacks: found elsewhere in the dump, one by one and all together."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import vmsieve
+from tests.dumps import dump
+from vmsieve.filters.linux.arch import find
+from vmsieve.filters.linux.kallsyms import open_kallsyms
+from vmsieve.filters.linux.kallsyms_search import DIGITS, open_by_tokens
+from vmsieve.filters.linux.memory import PhysicalMemory
+from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES, Resolver
+from vmsieve.filters.linux.physical import stretches
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.files import PlainFile
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.process.progress import Silent
+from vmsieve.pipeline.dump.scan import Scan, scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DUMPS = ["demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf"]
+#: Keys of pages that a kernel may have none of.
+MAY_BE_NONE = ("NUMBER(PG_hwpoison)", "NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)")
+NAMES = ("_stext", "init_uts_ns", "mem_section", "__start_BTF", "prb", "absent")
+
+
+def kept(found: Scan) -> int:
+    """The page frames that are kept, as one number."""
+    return int.from_bytes(b"".join(found.kept), "little")
+
+
+def without(text: bytes, key: str) -> bytes:
+    return b"".join(line for line in text.splitlines(keepends=True) if line.partition(b"=")[0] != key.encode())
+
+
+def test_what_is_searched_is_not_noted(scratch: Path) -> None:
+    """Memory where types were found may be a user's: the self-check does not count it among the kernel's own."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    assert source.vmcoreinfo is not None
+    knowledge = learn(source, without(source.vmcoreinfo, "NUMBER(PG_lru)"), ways=(SYMBOLS, TYPES))
+    assert knowledge.info is not None
+    assert knowledge.memory is not None
+    before = set(knowledge.memory.physical.blocks)
+    assert knowledge.info.number("PG_lru") == 5
+    assert knowledge.memory.physical.blocks == before
+    source.close()
+
+
+def test_what_was_looked_at_for_one_key_does_not_answer_others(scratch: Path) -> None:
+    """Keys that a kernel of this version need not have are lacking, whatever was asked before them."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    assert source.vmcoreinfo is not None
+    source.vmcoreinfo = without(without(source.vmcoreinfo, "NUMBER(PG_hwpoison)"), "SIZE(latched_seq)")
+    info = learn(source).info
+    assert info is not None
+    assert info.number("PG_hwpoison") is not None
+    assert info.size("latched_seq") is None
+    assert list(info.origins) == ["NUMBER(PG_hwpoison)"]
+    source.close()
+
+
+@pytest.mark.parametrize("name", DUMPS)
+@pytest.mark.parametrize("ways", [(SYMBOLS, TYPES), ()], ids=["elsewhere", "nowhere"])
+def test_each_key_that_is_missing(name: str, ways: tuple[str, ...], scratch: Path) -> None:
+    """The same pages are kept at level 31; or more, and that is told. With symbols and types: the same, always."""
+    source = open_source(str(dump(name, scratch)))
+    text = source.vmcoreinfo
+    assert text is not None
+    whole = learn(source)
+    expected = kept(scan(source, whole, 31, Silent()))
+    assert whole.info is not None
+    for key in sorted(whole.info.used):
+        knowledge = learn(source, without(text, key), ways=ways)
+        found = scan(source, knowledge, 31, Silent())
+        assert expected & ~kept(found) == 0, key
+        if ways:
+            assert kept(found) == expected, key
+            assert not found.weaker, key
+        elif key not in MAY_BE_NONE:
+            assert found.weaker or kept(found) == expected, key
+    source.close()
+
+
+@pytest.mark.parametrize("name", DUMPS)
+def test_no_vmcoreinfo_at_all(name: str, scratch: Path) -> None:
+    """Found by a search of memory, and by the kernel's symbols and types alone: the same pages, and both are told."""
+    source = open_source(str(dump(name, scratch)))
+    expected = kept(scan(source, learn(source), 31, Silent()))
+    identity = learn(source).identity.utsname
+    for ways, words in (((MEMORY,), "search of memory"), ((SYMBOLS, TYPES), "symbols.*BTF|BTF.*symbols")):
+        source.vmcoreinfo = None
+        knowledge = learn(source, ways=ways)
+        found = scan(source, knowledge, 31, Silent())
+        assert (knowledge.problem, found.weaker, knowledge.identity.utsname) == (None, False, identity)
+        assert kept(found) == expected
+        assert any(re.search(words, note) for note in [*knowledge.notes, *found.notes])
+    source.vmcoreinfo = None
+    assert learn(source, ways=()).problem == "no VMCOREINFO tells about the kernel"
+    source.close()
+
+
+@pytest.mark.parametrize("name", [*DUMPS, "s390x-6.1.s390"])
+def test_symbols_are_found_with_nothing_told(name: str, scratch: Path) -> None:
+    """By a search of memory: the same as where VMCOREINFO tells, wherever the parts of the table lie."""
+    source = open_source(str(dump(name, scratch)))
+    knowledge = learn(source)
+    assert knowledge.memory is not None
+    assert knowledge.info is not None
+    told = open_kallsyms(knowledge.memory.read, source.byte_order, knowledge.info).addresses(NAMES)
+    memory = PhysicalMemory(source)
+    for at, data in stretches(source, 0, source.end(), keep=len(DIGITS)):
+        for match in re.finditer(re.escape(DIGITS), data):
+            try:
+                symbols = open_by_tokens(memory.read, source.byte_order, at + match.start())
+            except (KernelError, ReadError):
+                continue
+            found = symbols.addresses(NAMES)
+            shift = told["_stext"] - found["_stext"]
+            assert {name: address + shift for name, address in found.items()} == told
+            assert shift == 0 or symbols.relative
+            source.close()
+            return
+    pytest.fail("the table was not found")
+
+
+def test_a_value_that_is_no_number(scratch: Path) -> None:
+    """Is as good as missing."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    text = source.vmcoreinfo
+    assert text is not None
+    bad = re.sub(rb"NUMBER\(PG_lru\)=\d+", b"NUMBER(PG_lru)=zz", text)
+    knowledge = learn(source, bad, ways=(SYMBOLS, TYPES))
+    assert knowledge.info is not None
+    assert knowledge.info.number("PG_lru") == VmcoreInfo.parse(text).number("PG_lru")
+    assert knowledge.info.origins == {"NUMBER(PG_lru)": TYPES}
+    source.close()
+
+
+def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None:
+    """In the dump's own VMCOREINFO: a key of an option of the kernel's, but by what costs little and matters."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    whole = source.vmcoreinfo
+    assert whole is not None
+    expected = kept(scan(source, learn(source), 31, Silent()))
+    source.vmcoreinfo = without(whole, "NUMBER(PG_hwpoison)")
+    for told in (True, False):
+        if not told:
+            source.vmcoreinfo = re.sub(rb"SYMBOL\(kallsyms_.*\n", b"", source.vmcoreinfo)
+        knowledge = learn(source)
+        found = kept(scan(source, knowledge, 31, Silent()))
+        assert knowledge.info is not None
+        assert list(knowledge.info.origins) == (["NUMBER(PG_hwpoison)"] if told else [])
+        assert (found == expected, found & expected) == (told, expected)
+    source.vmcoreinfo = without(whole, "SYMBOL(clear_idx)")
+    knowledge = learn(source)
+    assert knowledge.info is not None
+    assert knowledge.info.symbol("clear_idx") is None
+    assert knowledge.info.origins == {}
+    source.close()
+
+
+def test_a_crash_kernel_takes_the_kernels_word(scratch: Path) -> None:
+    """In /proc/vmcore, what is not between its neighbours was never written; what is damaged there is looked for."""
+    source = open_source(str(dump("demo.elf", scratch)))
+    whole = source.vmcoreinfo
+    assert whole is not None
+    assert isinstance(source.file, PlainFile)
+    source.file.vmcore = True
+    key = rb"NUMBER\(PG_hwpoison\)"
+    for text, looked in (
+        (re.sub(key + rb".*\n", b"", whole), False),
+        (re.sub(key, b"NUMBER(PG_hwpojson)", whole), True),
+        (re.sub(key, b"\xff", whole), True),
+        (re.sub(key + rb".*\n|NUMBER\(PG_head_mask\).*\n", b"", whole), True),
+    ):
+        source.vmcoreinfo = text
+        knowledge = learn(source)
+        scan(source, knowledge, 31, Silent())
+        assert knowledge.info is not None
+        assert ("NUMBER(PG_hwpoison)" in knowledge.info.origins) == looked
+    source.close()
+
+
+def test_types_without_symbols(scratch: Path, tmp_path: Path) -> None:
+    """The kernel's table of symbols is damaged: its types are found by a search, and that is told."""
+    path = tmp_path / "core"
+    path.write_bytes(dump("demo.elf", scratch).read_bytes().replace(DIGITS, bytes(len(DIGITS))))
+    source = open_source(str(path))
+    text = re.sub(rb"SYMBOL\(kallsyms_.*\n", b"", source.vmcoreinfo or b"")
+    expected = kept(scan(source, learn(source), 31, Silent()))
+    for key in ("NUMBER(PG_lru)", "SIZE(page)", "LENGTH(zone.free_area)"):
+        knowledge = learn(source, without(text, key), ways=(SYMBOLS, TYPES))
+        found = scan(source, knowledge, 31, Silent())
+        assert (kept(found), found.weaker) == (expected, False)
+        assert knowledge.info is not None
+        assert "search of memory" in knowledge.info.origins[key]
+    source.close()
+
+
+def test_a_copy_that_nothing_points_to(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is found by a search, and believed if its symbols lie where the others do."""
+    monkeypatch.setattr(Resolver, "_open_copy", lambda *_: None)
+    source = open_source(str(dump("demo.elf", scratch)))
+    text = source.vmcoreinfo or b""
+    other = re.sub(rb"SYMBOL\(prb\)=\w+", b"SYMBOL(prb)=ffffffff81000000", text)
+    memory = PhysicalMemory(source)
+    for told, expected in ((text, (str(5), MEMORY)), (other, None), (b"OSRELEASE=6.12.95-vmsieve-demo\n", None)):
+        info = VmcoreInfo.parse(without(told, "NUMBER(PG_lru)"))
+        resolver = Resolver(memory, find("x86_64"), info, thorough=True, ways=(MEMORY,))
+        assert resolver("NUMBER(PG_lru)") == expected
+    source.close()
+
+
+LOADED = """
+import sys
+from vmsieve.pipeline.cli.main import main
+main(sys.argv[1:])
+names = ("kallsyms", "kallsyms_search", "btf", "image", "lookup", "signs")
+print([m for m in sys.modules if m.rpartition(".")[2] in names])
+"""
+
+
+def test_nothing_is_loaded_where_nothing_is_missing(scratch: Path, tmp_path: Path) -> None:
+    """A dump of a kernel that tells all it should needs none of this."""
+    command = [
+        sys.executable,
+        "-c",
+        LOADED,
+        "dump",
+        "-q",
+        "-d",
+        "31",
+        str(dump("demo.elf", scratch)),
+        str(tmp_path / "o"),
+    ]
+    root = str(next(iter(vmsieve.__path__))) + "/.."
+    run = subprocess.run(command, env={"PYTHONPATH": root}, check=True, capture_output=True, text=True)
+    assert run.stdout == "[]\n"

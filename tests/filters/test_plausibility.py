@@ -1,0 +1,232 @@
+"""What is not plausible is not used: damage to what a dump says of its kernel loses no page of the kernel's."""
+
+from __future__ import annotations
+
+import os
+import struct
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from perf.corruption import Subject
+
+from tests.build.layouts import LAYOUTS, STRUCT_PAGE
+from tests.build.machine import EVERYTHING, Machine
+from tests.dumps import ROOT, unpacked
+from tests.filters.classify_kit import bits, opened, run
+from vmsieve.filters.plausibility import Doubts, Places
+from vmsieve.formats.bitmap import BLOCK_BYTES, Bitmap
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ZOO = ROOT / "tests" / "zoo"
+#: One kernel a machine; ``VMSIEVE_CORRUPTIONS`` sets how often each is damaged.
+SUBJECTS = (
+    "aarch64-6.12-52", "loongarch64-7.2", "ppc64le-6.12-64k", "riscv64-7.2-sv39", "s390x-6.1", "x86_64-6.1-dimm",
+    "x86_64-6.12-hvo", "x86_64-7.3-numa",
+)  # fmt: skip
+#: Page frames of the made-up machine that the kernel uses, and where its memory is mapped.
+KERNELS, DIRECT = range(0x100, 0x180), 0xFFFF888000000000
+TRIALS = int(os.environ.get("VMSIEVE_CORRUPTIONS", "8"))
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch: Path) -> None:
+    """Struct pages, page tables, sections, VMCOREINFO: what else goes was not the kernel's before either."""
+    subject = Subject(unpacked(ZOO / f"{name}.zst", scratch))
+    assert not subject.weaker
+    assert subject.counts()["struct pages"] > 0
+    for i in range(TRIALS):
+        found = subject.trial(f"test/{name}/{i}")
+        assert (found.lost, found.failed) == ([], ""), (i, found.what)
+    subject.close()
+
+
+@pytest.mark.parametrize("seed", [
+    "1/s390x-6.1/83", "1/s390x-6.1/126", "1/s390x-6.12/122", "1/s390x-6.12/164", "1/ppc64le-6.12-64k/69",
+    "1/riscv64-7.2-sv39/24", "1/ppc64le-6.12-4k-radix/106",
+    "1/x86_64-6.12-hvo/32", "1/x86_64-6.1-dimm/54", "1/x86_64-7.3-numa/1",
+    "k3/x86_64-5.10-kdump/10", "k3/x86_64-7.3-1g/35", "c3/x86_64-7.3-rt-kdump/45",
+])  # fmt: skip
+def test_what_once_lost_pages(seed: str, scratch: Path) -> None:
+    """Page tables and sections that led to other struct pages, or behind the end of memory."""
+    subject = Subject(unpacked(ZOO / f"{seed.split('/')[1]}.zst", scratch))
+    found = subject.trial(seed)
+    assert (found.lost, found.failed) == ([], ""), found.what
+    subject.close()
+
+
+def test_a_free_block_ends_where_its_pages_are_not_free(tmp_path: Path) -> None:
+    """A head that claims more than it has: the kernel page in between and what follows it stay, and that is said."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING + "0x900-0x97f free order=7\n")
+    built.set(0x940, refcount=1)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 16)
+    assert bits(found.kept) & set(range(0x900, 0x980)) == set(range(0x940, 0x980))
+    assert found.weaker
+    assert any("contradict" in note for note in found.notes)
+    source.close()
+
+
+def test_a_tail_belongs_to_the_head_that_it_points_to(tmp_path: Path) -> None:
+    """A head of user memory that claims the tails of another compound page does not get them."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING + "0x1000-0x103f thp order=6\n0x1040-0x107f kernel order=6\n")
+    built.set(0x1001, flags=7)
+    built.set(0x1040, head=built.tail_mark(0x1000, 6))
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert bits(found.kept) & set(range(0x1000, 0x1080)) == set(range(0x1041, 0x1080))
+    assert found.weaker
+    source.close()
+
+
+def test_a_kernel_without_slab_pages_is_none(tmp_path: Path) -> None:
+    """If no page is known as a slab page, any may be one: user memory is kept, and that is said."""
+    built = Machine(LAYOUTS["6.12"], "0x260-0x27f user\n0x300-0x3ff free order=8")
+    built.set(0x107FF, kind=0xFFFFFFFF)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert bits(found.kept) == set(built.frames()) - set(range(0x300, 0x400))
+    assert found.weaker
+    assert any("user pages are kept: no slab page was found" in note for note in found.notes)
+    source.close()
+
+
+def test_a_rule_that_drops_the_kernels_own_tables_is_off(tmp_path: Path) -> None:
+    """A page table that is free by its struct page: free pages are kept, the others go as before."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING)
+    table = int(built.keys["SYMBOL(mem_section)"], 16) - 0xFFFF888000000000 >> 12
+    built.set(table, kind=built.layout.types["buddy"], private=0, refcount=0)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert found.counts["free"] == 0
+    assert found.counts["user"] > 0
+    assert found.weaker
+    assert any("free pages are kept: the kernel's own tables" in note for note in found.notes)
+    source.close()
+
+
+def test_a_page_table_is_no_struct_pages(tmp_path: Path) -> None:
+    """Where a table leads to itself, what it describes as a struct page is kept; all else goes as before."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING + "0x900-0x97f free order=7\n")
+    source, knowledge = opened(built, tmp_path)
+    assert knowledge.memory is not None
+    assert knowledge.memmap is not None
+    run_of_it = next(knowledge.memmap.runs(0x900, 0x980))
+    block = knowledge.memory.translate(run_of_it.vaddr)[0] // 4096
+    dropped = set(built.frames()) - bits(run(source, knowledge, 31).kept)
+    knowledge.memory.physical.blocks.add(block)
+    found = run(source, knowledge, 31)
+    assert dropped >= set(range(0x900, 0x980))
+    assert set(built.frames()) - bits(found.kept) <= dropped - set(range(0x900, 0x940))
+    assert found.weaker
+    source.close()
+
+
+def test_the_log_is_the_kernels_own(tmp_path: Path) -> None:
+    """A page of the log that is free by its struct page: free pages are kept. A log that has no size is none."""
+    for size, weaker in ((1 << 14, True), (0, False)):
+        built = Machine(LAYOUTS["6.12"], EVERYTHING)
+        variables, log = KERNELS[0], KERNELS[1]
+        built.keys["SYMBOL(log_buf)"] = f"{DIRECT + variables * 4096:x}"
+        built.keys["SYMBOL(log_buf_len)"] = f"{DIRECT + variables * 4096 + 8:x}"
+        built.memory[variables] = struct.pack("<QI", DIRECT + log * 4096, size)
+        built.set(log, flags=0, kind=built.layout.types["buddy"], private=0, refcount=0)
+        source, knowledge = opened(built, tmp_path)
+        found = run(source, knowledge, 31)
+        assert (found.counts["free"] == 0) is weaker
+        assert any("free pages are kept: the kernel's own tables" in note for note in found.notes) is weaker
+        source.close()
+
+
+@pytest.mark.parametrize(("broken", "weaker"), [(1, False), (4, True)])
+def test_memory_of_the_kernels_may_be_broken_but_not_here_and_there(broken: int, weaker: bool, tmp_path: Path) -> None:
+    """A poisoned page of the kernel's own is left out: reading it may end the crash kernel. Many mean a wrong flag."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING)
+    own = KERNELS[:broken]
+    for pfn in own:
+        built.set(pfn, flags=built.layout.mask("hwpoison"))
+    source, knowledge = opened(built, tmp_path)
+    assert knowledge.memory is not None
+    knowledge.memory.physical.blocks |= set(own)
+    found = run(source, knowledge, 31)
+    assert found.weaker is weaker
+    assert bits(found.kept).isdisjoint(own) is not weaker
+    source.close()
+
+
+def test_the_rule_is_found_by_where_a_block_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page table in the midst of what is one free block, however far before it begins."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING)
+    table = int(built.keys["SYMBOL(mem_section)"], 16) - 0xFFFF888000000000 >> 12
+    head = table & ~0xF
+    assert head < table
+    for pfn in range(head, head + 16):
+        built.set(pfn, flags=0, kind=0xFFFFFFFF, private=0, refcount=0)
+    built.set(head, kind=built.layout.types["buddy"], private=4)
+    monkeypatch.setattr("vmsieve.filters.classify.BLOCK", 1)
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert found.counts["free"] == 0
+    assert any("free pages are kept: the kernel's own tables" in note for note in found.notes)
+    source.close()
+
+
+@pytest.mark.parametrize("how", ["twice", "swapped"])
+def test_struct_pages_in_the_place_of_others_are_not_believed(how: str, tmp_path: Path) -> None:
+    """Sections whose maps are the same memory, or each other's: what they say is of other pages, and all are kept."""
+    compounds = "".join(f"{at:#x}-{at + 7:#x} kernel order=3\n" for at in (0x400, 0x440, 0x10200, 0x10240))
+    built = Machine(LAYOUTS["6.12"], f"{compounds}0x300-0x3ff free order=8\n0x10300-0x103ff free order=8\n0x80 slab")
+    one, two = built.sections
+    if how == "swapped":
+        built.maps = {one: built.maps[two], two: built.maps[one]}
+    else:
+        place = built.map_at(one)
+        built.map_at = lambda section: place  # type: ignore[method-assign]  # noqa: ARG005
+    source, knowledge = opened(built, tmp_path)
+    found = run(source, knowledge, 31)
+    assert bits(found.kept) == set(built.frames())
+    assert found.weaker
+    assert any("can't be those of this kernel" in note for note in found.notes)
+    source.close()
+
+
+def test_many_pieces_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every other page of struct pages would be left out: as a whole they are not believed, and that ends."""
+    monkeypatch.setattr("vmsieve.filters.plausibility._MOST_CONTESTED", 20)
+    places = Places([])
+    places.enter(0, [(0x100000, 0x200000)], 1, 2)
+    stored, kept = Bitmap(), Bitmap()
+    stored.append(bytearray(b"\xff" * BLOCK_BYTES))
+    kept.append(bytearray(b"\x55" * BLOCK_BYTES))
+    classifier: Any = SimpleNamespace(
+        places=places, page_size=4096, conflicts=0, blocks_differ=False, unread=0, slabs_unknown=None, memory_read=set()
+    )
+    doubts = Doubts()
+    assert doubts.raised_by(classifier, stored, kept)
+    first, *others = doubts.contested
+    assert first[0] == 0x101000
+    assert len(others) < 20
+    assert max(end for _, end in doubts.contested) == 0x300000
+    while doubts.raised_by(classifier, stored, kept):
+        assert len(doubts.contested) <= 20
+    assert doubts.contested[0] == first
+
+
+def test_memory_is_noted_once() -> None:
+    """Pieces are merged where they touch; what comes again is marked, and only that."""
+    places = Places([])
+    assert places.enter(0, [(0x10000, 0x4000)], 1, 2) is None
+    assert places.enter(0, [(0x14000, 0x1000), (0x20000, 0x1000)], 1, 2) is None
+    assert list(places.pieces()) == [(0x10000, 0x15000), (0x20000, 0x21000)]
+    marks = places.enter(0, [(0x15000, 0x1000), (0x12000, 0x1000), (0x16000, 0x1000)], 1, 2)
+    assert marks is not None
+    assert marks[:3] == bytes([0, 1, 0])
+    assert list(places.pieces()) == [(0x10000, 0x17000), (0x20000, 0x21000)]
+    assert places.aliased == [(0x12000, 0x13000)]
+    distrusted = Places([(0x30000, 0x31000)])
+    marks = distrusted.enter(STRUCT_PAGE, [(0x2F000 + STRUCT_PAGE, 0x3000 - STRUCT_PAGE)], 1, 2)
+    assert marks is not None
+    assert marks[:3] == bytes([0, 2, 0])

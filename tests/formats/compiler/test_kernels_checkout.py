@@ -1,0 +1,62 @@
+"""Machine code that is older than its sources is not run; and where there are no sources, nothing is asked."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.dumps import ROOT
+
+from vmsieve.formats.errors import UsageError
+from vmsieve.formats.compiler import checkout
+from vmsieve.formats.compiler import native_backend as native
+
+
+@pytest.fixture
+def objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of machine code that is loaded next; it holds none, so that nothing comes of it."""
+    monkeypatch.setattr(native, "_library", None)
+    monkeypatch.setattr(native, "object_path", lambda: str(tmp_path / "none.so"))
+    return tmp_path
+
+
+def _made(objects: Path, of: str, when: int) -> None:
+    (objects / "digest").write_text(of, encoding="ascii")
+    os.utime(objects / "digest", (when, when))
+
+
+def test_old_machine_code_is_not_loaded(objects: Path) -> None:
+    """A source that changed after it was made: one line that says what to do."""
+    _made(objects, "0" * 64, 0)
+    with pytest.raises(UsageError, match=r"older than its sources.*make kernels"):
+        native.available()
+
+
+def test_a_source_that_was_only_touched_does_no_harm(objects: Path) -> None:
+    """A branch that is left and come back to has new files of the same content."""
+    _made(objects, checkout.source_digest(), 0)
+    assert not native.available()
+    assert checkout.is_fresh(str(objects))
+
+
+def test_sources_are_read_only_if_one_is_newer(objects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each start of a clone's program pays for times of files, not for their content."""
+    _made(objects, "of whatever", 1 << 32)
+    monkeypatch.setattr(checkout, "source_digest", lambda: pytest.fail("the sources were read"))
+    assert not native.available()
+
+
+def test_an_installation_is_asked_nothing(objects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wheel has no digest."""
+    monkeypatch.setattr(checkout, "demand_fresh", lambda _: pytest.fail("an installation has no sources"))
+    assert not native.available()
+
+
+def test_makefile_and_digest_mean_the_same_sources() -> None:
+    """``make dev`` builds again when any of them changes."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (line,) = re.findall("^ROOMS := (.*)", text, re.MULTILINE)
+    assert line.split() == list(checkout._ROOMS)

@@ -1,0 +1,39 @@
+"""Results that are kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from vmsieve.formats.slim.remembered import remembered
+
+
+def test_a_result_is_found_once_while_it_is_kept_and_no_more_than_so_many_are() -> None:
+    """Each key once; when there is no room, again."""
+    asked: list[int] = []
+
+    def find(key: int) -> int:
+        asked.append(key)
+        return key * 2
+
+    lookup = remembered(find, 3)
+    assert [lookup(key) for key in (1, 2, 1, 3, 2, 3)] == [2, 4, 2, 6, 4, 6]
+    assert asked == [1, 2, 3]
+    for key in range(100):
+        assert lookup(key) == 2 * key
+        assert len(lookup.__self__) <= 3  # type: ignore[attr-defined]
+
+
+def test_what_fails_is_tried_again() -> None:
+    """An error is not kept."""
+    answers = [KeyError("not yet"), None]
+
+    def find(key: int) -> int:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+        return key
+
+    lookup = remembered(find, 3)
+    with pytest.raises(KeyError, match="not yet"):
+        lookup(1)
+    assert lookup(1) == 1

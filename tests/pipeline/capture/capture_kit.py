@@ -1,0 +1,85 @@
+"""Captures in the tests' own process, what breaks their steps, and what they leave."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any, Callable
+
+from tests.pipeline.kit import pages, read
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.dump import make as dump_module
+from vmsieve.pipeline.capture import run
+from vmsieve.pipeline.capture.options import Wish
+from vmsieve.pipeline.dump.make import dump
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from vmsieve.pipeline.dump.plan import Plan
+    from vmsieve.pipeline.process.progress import Progress
+    from vmsieve.pipeline.dump.report import Report
+
+
+def capture(source: Path, target: Path, **more: Any) -> tuple[int, dict[str, Any]]:
+    """Run a capture in this process, whose children have the patches of the test; exit status and record."""
+    status = run.capture(Wish({"input": source, "target": target, **more}))
+    return status, record(target)
+
+
+def record(target: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((target / "vmcore-status.json").read_text())
+    return found
+
+
+def names(target: Path) -> set[str]:
+    return {path.name for path in target.iterdir()}
+
+
+def steps(told: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["step"], one["end"]) for one in told["steps"]]
+
+
+Broken = Callable[["Plan"], None]
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, fault: Broken) -> None:
+    """Before a child makes a dump, ``fault`` is called with its plan."""
+
+    def broken(plan: Plan, progress: Progress) -> Report:
+        fault(plan)
+        return dump(plan, progress)
+
+    monkeypatch.setattr(dump_module, "dump", broken)
+
+
+def die(number: signal.Signals = signal.SIGSEGV) -> None:
+    faulthandler.disable()  # pytest's would say that the tests crashed
+    os.kill(os.getpid(), number)
+
+
+def readable(path: Path) -> dict[int, bytes]:
+    """Every page of a dump that is there."""
+    source, found = open_source(str(path)), {}
+    for pfn in pages(source)[1]:
+        with contextlib.suppress(ReadError):
+            found[pfn] = read(source, pfn)
+    source.close()
+    return found
+
+
+def complete(path: Path) -> bool:
+    source = open_source(str(path))
+    source.close()
+    return not source.incomplete
+
+
+def limited(plan: Plan, size: int) -> None:
+    """Let the file system be full after ``size`` bytes, as far as this dump is concerned."""
+    vars(plan)["size_limit"] = size

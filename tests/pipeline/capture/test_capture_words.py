@@ -1,0 +1,94 @@
+"""What a capture is told and what it tells, without the standard library's modules for either."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.pipeline.kit import machine
+from vmsieve.pipeline.capture import run
+from vmsieve.pipeline.capture.status import encode
+from vmsieve.pipeline.capture.options import quick
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_wishes_are_understood_without_argparse() -> None:
+    """Each way to write an option means the same; what is wrong is left to argparse."""
+    for words in (["-d", "17", "T"], ["-d17", "T"], ["--level=17", "T"], ["--level", "17", "T"]):
+        wish = quick(words)
+        assert wish is not None
+        assert (wish.level, wish.input, wish.target) == (17, "/proc/vmcore", "T")
+    wish = quick(["-l", "--deadline", "60", "IN", "-"])
+    assert wish is not None
+    assert (wish.codec, wish.deadline, wish.input, wish.target) == ("lzo", 60, "IN", "-")
+    for words in (["-d", "32", "T"], ["--what", "T"], [], ["-d"], ["A", "B", "C"], ["-h"], ["-lz", "T"]):
+        assert quick(words) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-l", "{0}/crash"], "a capture would leave a dump of level 31, lzo, at {0}/crash"),
+        (["-d", "1", "-"], "a capture would leave a dump of level 1, zstd, at -"),
+        (["--codec", "lzma", "{0}"], "no codec is called 'lzma'"),
+        (["--codec", "zlib:44", "{0}"], "codec zlib has levels"),
+        (["{0}/file"], "not a file"),
+        (["{0}/file/crash"], "Not a directory"),
+        (["/dev/vmsieve-no-such-disk"], "No such file"),
+        ([""], "No such file"),
+        (["--status", "{0}/file/record", "{0}"], "{0}/file: Not a directory"),
+        (["--status", "{0}/none/record", "{0}"], "{0}/none: No such file"),
+        (["--status", "{0}", "{0}/crash"], "{0}: the record is a file, not a directory"),
+        (["--status", "{0}/crash/record", "{0}/crash"], "a capture would leave a dump of level 31, zstd, at {0}/crash"),
+        (["--status", "/dev/null", "{0}"], "a capture would leave a dump of level 31, zstd, at {0}"),
+    ],
+)
+def test_a_check_makes_nothing(
+    words: list[str], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Options and target are tried as far as that leaves nothing; one line, and a status that a script can use."""
+    monkeypatch.setattr(run, "DEFAULT_INPUT", str(tmp_path / "no-vmcore"))
+    (tmp_path / "file").touch()
+    code = run.main(["--check", *(word.format(tmp_path) for word in words)])
+    told = capfd.readouterr().err
+    assert said.format(tmp_path) in told
+    assert (code, told.count("\n")) == (0 if "would leave" in said else 2, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_where_a_kernel_has_crashed_no_option_costs_the_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words that make no sense are left out there, and elsewhere left to argparse."""
+    for words in (["-d", "32", "T"], ["--what", "T"], ["-lz", "T"], ["--stall=x", "--codec", "lzo", "T"], ["-d", "T"]):
+        wrong: list[str] = []
+        wish = quick(words, wrong)
+        assert (wish is None) == (words == ["-d", "T"])
+        assert wrong
+        assert wish is None or (wish.level, wish.target) == (31, "T")
+    assert run.main(["--what", str(tmp_path / "out")]) is None
+    core = machine().write(tmp_path / "vmcore.elf")
+    monkeypatch.setattr("vmsieve.pipeline.capture.options.DEFAULT_INPUT", str(core))
+    monkeypatch.setattr(run, "protect", lambda: None)
+    assert run.main(["-h"]) is None
+    assert run.main(["--what", "level", "-q", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "vmcore").exists()
+
+
+@settings(max_examples=40)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=12,
+    )
+)
+def test_the_record_is_json(value: Any) -> None:
+    """What is written without the standard module is read by it: any text, lone surrogates of file names among it."""
+    assert json.loads(encode(value)) == value
+    assert json.loads(encode({"file": os.fsdecode(b"\xff\x00")})) == {"file": "\udcff\0"}

@@ -1,0 +1,70 @@
+"""``vmsieve info --codecs``: which library packs pages here, and why others do not."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.dumps import dump
+from vmsieve.formats.codecs import codecs, zstd
+from vmsieve.pipeline.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert main(["info", "--json", "--codecs", *words]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_every_codec_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a provider for each of its levels, in both directions."""
+    here = told(capsys)["here"]
+    assert [c["name"] for c in here["codecs"]] == [c.name for c in codecs()]
+    for codec, facts in zip(codecs(), here["codecs"]):
+        levels = [level for part in facts["packs"] for level in range(part["levels"][0], part["levels"][1] + 1)]
+        assert levels == list(range(codec.levels[0], codec.levels[1] + 1))
+        assert all(part["provider"] for part in facts["packs"])
+        assert facts["unpacks"]
+
+
+def test_what_is_passed_over_is_told_with_the_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wheel without the library, a library that is not there, and one that lacks the functions."""
+    pytest.importorskip("zstandard")
+    monkeypatch.setattr(zstd, "_WHEEL", "zstandard/none")
+    monkeypatch.setattr(zstd, "_SONAMES", ("libnone.so.9", "libc.so.6"))
+    (facts,) = (c for c in told(capsys)["here"]["codecs"] if c["name"] == "zstd")
+    assert facts["packs"] == [{"levels": [-7, 19], "provider": "python zstandard"}]
+    passed = facts["passed_over"]
+    assert passed["zstandard (wheel)"] == "there is no zstandard/none*.so"
+    assert passed["libnone.so.9"].startswith("cannot open")
+    assert passed["libc.so.6"].startswith("it lacks ZSTD_")
+
+
+def test_people_read_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """The text names each codec and its default's provider."""
+    here = told(capsys)["here"]
+    assert main(["info", "--codecs"]) == 0
+    text = capsys.readouterr().out
+    for codec in here["codecs"]:
+        assert f"{codec['name']}: " in text
+        assert codec["packs"][0]["provider"] in text
+
+
+def test_beside_a_dump(capsys: pytest.CaptureFixture[str], scratch: Path) -> None:
+    """An INPUT is told of as well."""
+    found = told(capsys, str(dump("demo.elf", scratch)))
+    assert found["format"] == "ELF core"
+    assert found["here"]["kernels"] in ("aot", "jit", "python")
+
+
+def test_info_of_nothing_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """INPUT is optional only with --codecs."""
+    assert main(["info"]) == 2
+    assert "INPUT" in capsys.readouterr().err

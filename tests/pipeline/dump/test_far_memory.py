@@ -1,0 +1,57 @@
+"""Memory that lies far apart: beyond the first block of page frames, and beyond thousands of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.build.elf_core import Core, Load
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.dump.make import dump
+from vmsieve.pipeline.dump.plan import EXIT_OK, Plan
+from vmsieve.pipeline.process.progress import Silent
+from vmsieve.pipeline.inspect.verify import verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = 4096
+# Nothing tells about the kernel; the last one is as high as memory gets on a machine of today.
+PLACES = (0x1000, 3 << 30, (5 << 30) - PAGE, (1 << 42) - PAGE)
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> str:
+    path = tmp_path / "core"
+    loads = [Load(paddr, bytes([i + 1]) * PAGE) for i, paddr in enumerate(PLACES)]
+    path.write_bytes(Core([*loads, Load(7 << 30, bytes(PAGE))], ()).build())
+    return str(path)
+
+
+@pytest.mark.parametrize("form", ["kdump", "elf"])
+def test_far_pages_arrive(core: str, tmp_path: Path, form: str) -> None:
+    """Holes of thousands of gibibytes cost neither time nor memory nor room in the file."""
+    out = tmp_path / "out"
+    report = dump(Plan(core, str(out), level=1, format=form), Silent())
+    assert (report.kept, report.dropped["zero"], report.exit_status()) == (len(PLACES), 1, EXIT_OK)
+    assert out.stat().st_blocks * 512 < 1 << 20
+    written = open_source(str(out))
+    for i, paddr in enumerate(PLACES):
+        page = bytearray(PAGE)
+        written.read_into(paddr, memoryview(page))
+        assert page == bytes([i + 1]) * PAGE
+    source = open_source(core)
+    verdict = verify(source, learn(source), written, Silent())
+    assert (verdict.equal, verdict.right) == (len(PLACES) + 1, True)
+
+
+def test_far_pages_are_counted(core: str) -> None:
+    """Each block's pages are counted at their own place."""
+    source = open_source(core)
+    census = take_census(source, learn(source), Silent())
+    assert census.stored == len(PLACES) + 1
+    assert (census.nonzero, census.zero) == ({0: len(PLACES)}, {0: 1})
+    assert census.level(1)["pages"] == len(PLACES) + 1

@@ -1,0 +1,130 @@
+"""The page selection of makedumpfile, bit for bit, at every dump level."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.build.memory_file import bits
+from tests.dumps import answers, dump
+from vmsieve.filters.plausibility import Doubts
+from vmsieve.filters.knowledge import learn
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.process.progress import Silent
+from vmsieve.pipeline.dump.scan import scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.formats.bitmap import Bitmap
+    from vmsieve.formats.inputs import Source
+
+DUMPS = [
+    "demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf", "s390x-6.1.s390", "aarch64-6.1-live.elf",
+    "ppc64le-6.1-kdump.elf",
+]  # fmt: skip
+
+# makedumpfile's words for our classes.
+WORDS = {
+    "cache": "Non-private cache pages",
+    "cache_private": "Private cache pages",
+    "user": "User process data pages",
+    "free": "Free pages",
+    "hwpoison": "Hwpoison pages",
+    "offline": "Offline pages",
+}
+
+
+def digest(blocks: list[bytes]) -> str:
+    return hashlib.sha256(b"".join(blocks).rstrip(b"\0")).hexdigest()
+
+
+@pytest.mark.parametrize("name", DUMPS)
+def test_bitmaps_and_counts_equal_makedumpfiles(name: str, scratch: Path) -> None:
+    """Both bitmaps and the count of each class, at all 32 levels."""
+    expected = answers(name.rsplit(".", 1)[0])["levels"]
+    source = open_source(str(dump(name, scratch)))
+    knowledge = learn(source)
+    assert knowledge.problem is None
+    for level in range(32):
+        found, answer = scan(source, knowledge, level, Silent(), whole=False), expected[str(level)]
+        assert digest(list(found.exists)) == answer["bitmap1_sha256"], level
+        assert digest(list(found.kept)) == answer["bitmap2_sha256"], level
+        # Nothing is counted where no struct page had to be looked at.
+        counts = Counter(found.counts)
+        counts["free"] += counts["unaccepted"]
+        assert {word: counts[rule] for rule, word in WORDS.items()} == {w: answer["counts"][w] for w in WORDS.values()}
+        assert not found.weaker
+        assert found.notes == []
+    source.close()
+
+
+@pytest.mark.parametrize("name", DUMPS)
+def test_one_census_serves_every_level(name: str, scratch: Path) -> None:
+    """The classes counted once, thoroughly, give what 32 runs of makedumpfile give, zero pages included.
+
+    Memory that makedumpfile leaves out at any level comes on top.
+    """
+    expected = answers(name.rsplit(".", 1)[0])["levels"]
+    source = open_source(str(dump(name, scratch)))
+    knowledge = learn(source)
+    census = take_census(source, knowledge, Silent())
+    more = bits_beyond_makedumpfile(source, knowledge)
+    zero = sum(not any(content(source, pfn, knowledge.page_size)) for pfn in more)
+    for level in range(32):
+        answer = expected[str(level)]
+        assert census.level(level)["pages"] == answer["kept"] + len(more), level
+        if level == 31:
+            assert census.pages()["zero"] == answer["counts"]["Pages filled with zero"] + zero
+    source.close()
+
+
+@pytest.mark.parametrize("name", DUMPS)
+def test_memory_that_makedumpfile_leaves_out_is_kept(name: str, scratch: Path) -> None:
+    """A dump's selection is makedumpfile's, and all memory that has no struct page or is stored in part: no more."""
+    source = open_source(str(dump(name, scratch)))
+    knowledge = learn(source)
+    more = bits_beyond_makedumpfile(source, knowledge)
+    for level in (0, 31):
+        whole = scan(source, knowledge, level, Silent())
+        theirs = scan(source, knowledge, level, Silent(), whole=False)
+        assert pfns(whole.kept) - pfns(theirs.kept) == more
+        assert pfns(theirs.kept) <= pfns(whole.kept)
+        assert whole.counts == theirs.counts
+        assert (whole.left_out, sum(one.size for one in theirs.left_out) > 0) == ([], bool(more))
+    source.close()
+
+
+def pfns(bitmap: Bitmap) -> set[int]:
+    return {n * bitmap.block + pfn for n in bitmap.filled() for pfn in bits(bytearray(bitmap[n]))}
+
+
+def bits_beyond_makedumpfile(source: Source, knowledge: Knowledge) -> set[int]:
+    """Stored page frames that makedumpfile does not look at, by the slow way: each range, each end of it."""
+    size, end = knowledge.page_size, knowledge.covered_end(source.end())
+    stored = [(r.start, r.stored_end) for r in source.ranges() if r.start < r.stored_end]
+    cut = {at // size for span in stored for at in span if at % size}
+    above = {pfn for start, stop in stored for pfn in range(max(start // size, end), -(-stop // size))}
+    return cut | above
+
+
+def content(source: Source, pfn: int, size: int) -> bytes:
+    page = bytearray(size)
+    source.read_into(pfn * size, memoryview(page))
+    return bytes(page)
+
+
+def test_doubts_without_end_keep_every_page(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that is found more doubtful with each look is not looked at for ever."""
+    monkeypatch.setattr(Doubts, "raised_by", lambda *_: True)
+    source = open_source(str(dump("demo.elf", scratch)))
+    found = scan(source, learn(source), 31, Silent())
+    assert list(found.kept) == list(found.stored)
+    assert found.weaker
+    assert found.notes == ["every page is kept: each look at its struct pages finds more that can't be"]
+    source.close()

@@ -1,0 +1,108 @@
+"""An input that is cut off while it is read: what is left of it is used, and what is gone is said."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.build.machine import PAGE, Machine
+from tests.pipeline.cli_kit import vmsieve
+from tests.pipeline.kit import contents, expected, kept, make, pages, read
+from tests.pipeline.dump.shrinking_kit import vmsieve_shrinking
+from vmsieve.formats.errors import ReadError, VmsieveError
+from vmsieve.formats.inputs import open_source
+
+_SHORTER = "the file has become shorter while it was read"
+# Bytes that are left, of 34 MiB: all but one; to the middle of a page; the struct pages are gone; all are.
+_LEFT = [-1, (30 << 20) + 1000, (9 << 20) + 1, 0]
+
+
+@pytest.fixture
+def victim(core: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(core, tmp_path / "victim"))
+
+
+def _left(path: Path, left: int) -> int:
+    return left if left >= 0 else path.stat().st_size + left
+
+
+def _readable(path: Path) -> dict[int, bytes]:
+    """Every page of a dump that can be read; the others are described alone."""
+    source, found = open_source(str(path)), {}
+    for pfn in pages(source)[1]:
+        try:
+            found[pfn] = read(source, pfn)
+        except ReadError:
+            continue
+    source.close()
+    return found
+
+
+@pytest.mark.parametrize("left", _LEFT)
+@pytest.mark.parametrize("moment", ["pack_pages:3", "classify_pages:1"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_dump_is_incomplete_and_right(
+    threads: int, moment: str, left: int, victim: Path, core: Path, built: Machine, tmp_path: Path
+) -> None:
+    """Each page that is in the dump is the machine's; those that the input still has and no level leaves out are in it.
+
+    The input shrinks between mapping and the kernel that runs over what is mapped.
+    """
+    out, left = tmp_path / "out", _left(victim, left)
+    run = vmsieve_shrinking(victim, moment, left, "dump", "-d", 31, "--threads", threads, victim, out)
+    assert run.status == 4
+    assert sum(_SHORTER in line for line in run.lines) == 1, run.err
+    found, truth = _readable(out), built.contents()
+    assert all(truth[pfn] == content for pfn, content in found.items())
+    assert expected(built, 31) & _in_the_first(left, core, tmp_path / "short") <= set(found)
+    whole = vmsieve("verify", core, out)
+    assert whole.status == 4
+    assert "DIFFER" not in whole.out
+
+
+def _in_the_first(left: int, core: Path, short: Path) -> set[int]:
+    """Page frames that a core of so many bytes still has in whole."""
+    short.write_bytes(core.read_bytes()[: left // PAGE * PAGE])
+    try:
+        return kept(short)
+    except VmsieveError:
+        return set()
+
+
+@pytest.mark.parametrize("left", _LEFT)
+@pytest.mark.parametrize("moment", ["zero_pages:2", "classify_pages:1"])
+def test_classes_are_those_of_what_is_left(moment: str, left: int, victim: Path) -> None:
+    run = vmsieve_shrinking(victim, moment, _left(victim, left), "classes", victim)
+    assert run.status == 4
+    assert _SHORTER in run.err
+
+
+@pytest.mark.parametrize("left", [-1, (9 << 20) + 1])
+@pytest.mark.parametrize("which", ["source", "dump"])
+def test_verify_takes_no_page_for_different(which: str, left: int, core: Path, victim: Path, tmp_path: Path) -> None:
+    """Neither a source nor a dump that shrinks is one that is wrong."""
+    small = tmp_path / "small"
+    make(core, small, 1, format="elf")
+    cut = victim if which == "source" else small
+    run = vmsieve_shrinking(cut, "classify_pages:1", _left(cut, left), "verify", victim, small)
+    assert run.status == 4
+    assert _SHORTER in run.err
+    assert "DIFFER" not in run.out
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 4, 9, 16])
+def test_info_is_typed(number: int, victim: Path) -> None:
+    """Whatever was read by then: facts and status 4, or one line that says why there are none."""
+    run = vmsieve_shrinking(victim, f"read:{number}", 200, "info", victim)
+    assert run.status == (4 if run.out else 1)
+    assert ("shorter while it was read" in run.out) == (run.status == 4)
+
+
+def test_an_input_that_stays_is_whole(core: Path, built: Machine, tmp_path: Path) -> None:
+    run = vmsieve("dump", "-d", 31, core, tmp_path / "out")
+    assert run.status == 0
+    assert _SHORTER not in run.err
+    assert set(contents(tmp_path / "out")) == expected(built, 31)
+    assert len(built.frames()) * PAGE == 32 << 20

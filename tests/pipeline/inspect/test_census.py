@@ -1,0 +1,70 @@
+"""``classes``: one look at memory tells what a dump of each level will hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.build.layouts import LAYOUTS
+from tests.build.machine import EVERYTHING, Machine
+from tests.filters.classify_kit import opened
+from tests.pipeline.kit import Damaged, expected, make
+from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.process.progress import Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("name", ["4.4", "6.6", "7.2"])
+def test_the_census_counts_what_each_level_keeps(name: str, tmp_path: Path) -> None:
+    """By the pages' struct pages and contents as they were made up."""
+    built = Machine(LAYOUTS[name], EVERYTHING)
+    truth = built.contents()
+    zero = {pfn for pfn, content in truth.items() if content == bytes(4096)}
+    source, knowledge = opened(built, tmp_path)
+    census = take_census(source, knowledge, Silent())
+    assert (census.existing, census.stored, census.total) == (len(truth), len(truth), 0x10800)
+    assert (census.notes, census.weaker, census.unreadable) == ([], False, 0)
+    for level in range(32):
+        kept = expected(built, level)
+        zeros = len(kept & zero)
+        counts = census.pages(level)
+        assert census.level(level)["pages"] == len(kept), level
+        assert counts["zero"] == (zeros if level & 1 else 0), level
+        assert counts["kept"] == len(kept) - counts["zero"], level
+        assert sum(counts.values()) == len(truth), level
+    source.close()
+
+
+def test_estimated_sizes_are_near_the_real_ones(tmp_path: Path) -> None:
+    """Every page of so small a machine is sampled, so the estimate errs by the spread within a class only."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING)
+    source, knowledge = opened(built, tmp_path)
+    census = take_census(source, knowledge, Silent())
+    for level in (1, 17, 31):
+        make(tmp_path / "machine.elf", tmp_path / f"out{level}", level)
+        real, told = (tmp_path / f"out{level}").stat().st_size, census.level(level)["bytes"]
+        assert 0.9 * real < told < 1.1 * real, level
+    source.close()
+
+
+def test_pages_that_can_not_be_read_are_counted_apart(tmp_path: Path) -> None:
+    built = Machine(LAYOUTS["6.12"], EVERYTHING)
+    source, knowledge = opened(built, tmp_path)
+    census = take_census(Damaged(source, {0x100, 0x300, 0x10300}), knowledge, Silent())
+    assert census.unreadable == 3
+    assert sum(census.pages(31).values()) == census.stored - 3
+    assert census.notes
+    source.close()
+
+
+def test_nothing_known_means_no_classes(tmp_path: Path) -> None:
+    built = Machine(LAYOUTS["6.12"], EVERYTHING)
+    source, knowledge = opened(built, tmp_path, b"")
+    census = take_census(source, knowledge, Silent())
+    counts = census.pages(31)
+    assert census.weaker
+    assert counts["kept"] + counts["zero"] == len(built.frames())
+    source.close()

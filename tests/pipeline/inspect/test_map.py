@@ -1,0 +1,254 @@
+"""``classes --map``: memory as a picture, and as a page that can be pointed at."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import struct
+import zlib
+from array import array
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.build.layouts import LAYOUTS
+from tests.build.machine import EVERYTHING, PAGE, Machine
+from tests.filters.classify_kit import opened
+from tests.pipeline.cli_kit import failed, vmsieve
+from tests.pipeline.kit import Damaged, machine
+from vmsieve.filters.rules import struct_page_rules
+from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
+from vmsieve.formats.inputs import MemoryRange
+from vmsieve.pipeline.inspect.cells import COLUMNS, Cells, Sheet, categories
+from vmsieve.pipeline.inspect.classes import Census, take_census
+from vmsieve.pipeline.inspect.map import write_map
+from vmsieve.pipeline.inspect.picture import COLOURS, binary_size
+from vmsieve.pipeline.process.progress import Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TIB = 1 << 40
+#: Page frames of the machine of the tests, and what they are.
+KNOWN = {
+    0x110: "kept", 0x185: "zero", 0x210: "cache", 0x250: "cache_private", 0x270: "user", 0x350: "free",
+    0x450: "user", 0x825: "offline", 0x831: "hwpoison", 0x872: "user", 0x10500: "free",
+}  # fmt: skip
+
+
+class Image:
+    """A PNG file, decoded by hand; raises if a checksum is wrong."""
+
+    def __init__(self, data: bytes) -> None:
+        assert data[:8] == b"\x89PNG\r\n\x1a\n"
+        chunks, at = {}, 8
+        while at < len(data):
+            (size,) = struct.unpack_from(">I", data, at)
+            kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
+            assert struct.unpack_from(">I", data, at + 8 + size)[0] == zlib.crc32(kind + body)
+            chunks[kind] = body
+            at += 12 + size
+        assert list(chunks) == [b"IHDR", b"PLTE", b"IDAT", b"IEND"]
+        self.width, self.height, *how = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+        assert how == [8, 3, 0, 0, 0]
+        self._palette, self._rows = chunks[b"PLTE"], zlib.decompress(chunks[b"IDAT"])
+        assert len(self._rows) == (self.width + 1) * self.height
+        assert max(self._rows) < len(self._palette) // 3
+
+    def pixel(self, x: int, y: int) -> int:
+        assert self._rows[y * (self.width + 1)] == 0
+        number = self._rows[y * (self.width + 1) + 1 + x]
+        return int.from_bytes(self._palette[3 * number : 3 * number + 3], "big")
+
+
+class Page(HTMLParser):
+    """What a browser would find in an HTML file."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.image = b""
+        self.texts: list[str] = []
+        self.data: Any = None
+        self.outside: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "src":
+                assert value is not None
+                assert value.startswith("data:image/png;base64,")
+                self.image = base64.b64decode(value.partition(",")[2], validate=True)
+            self.outside += [name] if name in ("href", "srcset", "action") else []
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+        if self.open[-1:] == ["script"] and data.startswith("{"):
+            self.data = json.loads(data)
+
+    def at(self, pfn: int, page_size: int = PAGE) -> tuple[str, str]:
+        """What the page tells of a page frame: its cell's category, and the cell's parts."""
+        cell = pfn * page_size // int(self.data["cell"])
+        for place in self.data["places"]:
+            left = cell - place["first"] * self.data["columns"]
+            if 0 <= left < place["rows"] * self.data["columns"]:
+                for count, kind, *parts in place["runs"]:
+                    if left < count:
+                        return categories()[kind].name, "".join(parts)
+                    left -= count
+        raise AssertionError(hex(pfn))
+
+
+def taken(built: Machine, folder: Path, bad: set[int] | None = None) -> tuple[Census, Cells]:
+    source, knowledge = opened(built, folder)
+    cells = Cells(Sheet.of(source.ranges(), PAGE), struct_page_rules())
+    census = take_census(Damaged(source, bad) if bad else source, knowledge, Silent(), cells)
+    source.close()
+    return census, cells
+
+
+@pytest.mark.parametrize("name", ["4.4", "6.12", "7.2"])
+def test_cells_hold_what_the_census_counts(name: str, tmp_path: Path) -> None:
+    """A cell a page here: each known page is where it should be, and the sums are the census's."""
+    built = Machine(LAYOUTS[name], EVERYTHING)
+    census, cells = taken(built, tmp_path, {0x100, 0x10300})
+    assert cells.sheet.shift == 0
+    names = [one.name for one in categories()]
+    for pfn, expected in {**KNOWN, 0x100: "unreadable", 0x9000: "hole"}.items():
+        if expected != "offline" or "offline" in LAYOUTS[name].types:
+            counts = cells.counts(pfn)
+            assert sum(counts) == 1
+            assert names[counts.index(1)] == expected, hex(pfn)
+    frames = built.frames()
+    sums = [sum(column) for column in zip(*(cells.counts(pfn) for pfn in frames))]
+    expected_counts = {**census.pages(31), "absent": 0, "unreadable": 2, "hole": 0}
+    assert dict(zip(names, sums)) == {one: expected_counts[one] for one in names}
+
+
+def test_the_picture_has_the_colours_of_known_pages(tmp_path: Path) -> None:
+    """The PNG is whole by its checksums, and a known page frame's pixels have the colour of its class."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING, ram=((0, 24 << 20), (256 << 20, (264 << 20) - 8 * PAGE)))
+    for pfn in range(0x107F8, 0x10800):
+        del built.memory[pfn]
+    census, cells = taken(built, tmp_path)
+    write_map(str(tmp_path / "map.png"), "machine.elf", census, cells)
+    write_map(str(tmp_path / "map.html"), "machine.elf", census, cells)
+    image, page = Image((tmp_path / "map.png").read_bytes()), Page((tmp_path / "map.html").read_text())
+    assert page.image == (tmp_path / "map.png").read_bytes()
+    left, side = page.data["left"], page.data["side"]
+    for pfn, expected in {**KNOWN, 0x107FA: "hole"}.items():
+        row, column = divmod(pfn, COLUMNS)
+        place = next(p for p in page.data["places"] if p["first"] <= row < p["first"] + p["rows"])
+        x, y = left + column * side, place["top"] + (row - place["first"]) * side
+        found = {image.pixel(x + dx, y + dy) for dx in range(side) for dy in range(side)}
+        assert found == {COLOURS[expected]}, hex(pfn)
+
+
+def test_the_page_tells_what_it_is_pointed_at(tmp_path: Path) -> None:
+    """It parses, needs nothing from elsewhere, and has each page frame's class; hostile names do no harm."""
+    census, cells = taken(machine(), tmp_path)
+    write_map(str(tmp_path / "map.html"), "<script>alert(1)</script>&", census, cells)
+    text = (tmp_path / "map.html").read_text()
+    page = Page(text)
+    assert page.outside == []
+    assert "http" not in text
+    assert "alert(1)" in "".join(page.texts)
+    assert "<script>alert" not in text
+    for pfn, expected in KNOWN.items():
+        assert page.at(pfn) == (expected, "")
+    assert all(sum(run[0] for run in p["runs"]) == p["rows"] * COLUMNS for p in page.data["places"])
+    for one in categories():
+        assert one.title in page.texts
+
+
+def test_maps_are_the_same_each_time(tmp_path: Path) -> None:
+    census, cells = taken(machine(), tmp_path)
+    for name in ("a.png", "b.png", "a.html", "b.html"):
+        write_map(str(tmp_path / name), "x", census, cells)
+    for kind in ("png", "html"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+def _ranges(seed: int) -> Iterator[MemoryRange]:
+    dice, at = random.Random(seed), 0
+    for _ in range(dice.choice([1, 3, 50, 20_000])):
+        at += dice.choice([0, 1, 256, 1 << 20, 1 << 30]) * PAGE
+        size = dice.choice([1, 7, 300, 1 << 18, 1 << 24]) * PAGE
+        yield MemoryRange(at, at + size, at + size)
+        at += size
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_machine_fits_on_a_sheet(seed: int) -> None:
+    """Whatever the ranges: all of them are on it, in order, and it never has more than so many rows."""
+    sheet = Sheet.of(_ranges(seed), PAGE)
+    span = COLUMNS * PAGE << sheet.shift
+    assert sum(band.end - band.first + 1 for band in sheet.bands) <= 288
+    assert all(one.end < two.first for one, two in zip(sheet.bands, sheet.bands[1:]))
+    for one in _ranges(seed):
+        first, end = one.start // span, -(-one.end // span)
+        assert any(band.first <= first and end <= band.end for band in sheet.bands)
+
+
+@pytest.mark.parametrize(
+    ("size", "shift"), [(32 << 20, 0), (256 << 20, 0), (1 << 30, 2), (64 << 30, 8), (12 * TIB, 16), (64 * TIB, 18)]
+)
+def test_cells_grow_with_memory(size: int, shift: int) -> None:
+    """From one page a cell to gibibytes."""
+    sheet = Sheet.of([MemoryRange(0, size, size)], PAGE)
+    assert sheet.shift == shift
+    assert 30 < sum(band.end - band.first for band in sheet.bands) < 288
+
+
+@pytest.mark.parametrize("size", [12 * TIB, 300 * TIB])
+def test_large_memory_gives_a_small_file(size: int, tmp_path: Path) -> None:
+    """12 TiB and more, of the most varied kind: the picture and the page stay small, a cell's parts are told."""
+    cells = Cells(Sheet.of([MemoryRange(0, size, size)], PAGE), struct_page_rules())
+    dice, full = random.Random(1), bytearray(b"\xff" * BLOCK_BYTES)
+    classes = bytearray(dice.choice([0, 1, 4, 8, 16]) for _ in range(512)) + bytes(BLOCK - 512)
+    zeros = bytearray(dice.randrange(2) for _ in range(512))
+    total = size // PAGE
+    census = Census(PAGE, total=total, existing=total, stored=total)
+    for first in range(0, total, BLOCK * 8):
+        some = dice.randrange(1, 512)
+        pfns = array("Q", range(first, first + some))
+        cells.pages(first, classes, address_of(memoryview(pfns).cast("B")), zeros, some)
+        if first == 0:
+            cells.block(0, full, full)
+    for name in ("map.png", "map.html"):
+        write_map(str(tmp_path / name), "big", census, cells)
+    assert Image((tmp_path / "map.png").read_bytes()).height < 2000
+    assert (tmp_path / "map.png").stat().st_size < 300_000
+    assert (tmp_path / "map.html").stat().st_size < 3_000_000
+    kind, parts = Page((tmp_path / "map.html").read_text()).at(0)
+    assert kind
+    assert sum(int(digit, 16) > 0 for digit in parts) > 3
+
+
+def test_sizes_are_told_exactly() -> None:
+    assert [binary_size(n) for n in (0, 4096, 5000, 3 << 20, 1 << 40, 5 << 50)] == [
+        "0 B", "4 KiB", "5,000 B", "3 MiB", "1 TiB", "5,120 TiB",
+    ]  # fmt: skip
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    """The map is drawn beside the counts; its name decides what it is."""
+    original = machine().write(tmp_path / "machine.elf")
+    plain = vmsieve("classes", original).out
+    for name in ("map.png", "map.html"):
+        run = vmsieve("classes", original, "--map", tmp_path / name)
+        assert (run.status, run.out) == (0, plain)
+    Image((tmp_path / "map.png").read_bytes())
+    assert "machine.elf" in "".join(Page((tmp_path / "map.html").read_text()).texts)
+    assert vmsieve("classes", original, "--map", tmp_path / "map.gif").status == 2
+    failed(vmsieve("classes", "--json", original, "--map", tmp_path / "no" / "map.png"), "can't write the map")
