@@ -19,7 +19,7 @@ ROOMS := formats/compiler formats/loops formats/codecs filters/loops filters/rul
 LOOPS := $(wildcard $(ROOMS:%=$(PACKAGE)/%/*.py))
 LOWER = $(DEV)/python -c 'import pathlib, vmsieve.formats.compiler.lowering as lowering; lowering.$(1)(pathlib.Path("$(OBJECTS)"))'
 
-.PHONY: demo test lint types pytest fuzz dev kernels wheel clean
+.PHONY: demo test lint types pytest fuzz dev loops wheel clean
 
 demo: .venv/installed $(DEMO)/vmcore
 	@printf '\n== What is this dump? ==\n'
@@ -52,7 +52,7 @@ fuzz: .venv-dev/installed
 
 dev: .venv-dev/installed $(OBJECTS)/digest
 
-kernels: .venv-dev/installed
+loops: .venv-dev/installed
 	$(call LOWER,build)
 
 # Machine code that is older than its sources: it is built again if they have changed indeed.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.codecs import State, codec, codec_number
-from vmsieve.formats.compiler import bind, kernel
+from vmsieve.formats.compiler import bind, loop
 from vmsieve.formats.compiler.primitives import call4, call5, load64, store32, store64
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.loops.copies import copy
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CHOICES = [("lzo", 1), ("snappy", 1), ("zlib", 0), ("zlib", 1), ("zlib", 6), ("zstd", -5), ("zstd", 1), ("zstd", 3)]
 
 
-@kernel
+@loop
 def pack_lzo(state: int, count: int, pages: int, size: int, sizes: int, out: int) -> int:
     """Pack pages with liblzo2: lzo1x_1_compress at word 0 of ``state``, its memory at word 1."""
     at = out
@@ -45,7 +45,7 @@ def pack_lzo(state: int, count: int, pages: int, size: int, sizes: int, out: int
     return at - out
 
 
-@kernel
+@loop
 def pack_snappy(state: int, count: int, pages: int, size: int, sizes: int, out: int) -> int:
     """Pack pages with libsnappy: snappy_compress at word 0 of ``state``."""
     at = out

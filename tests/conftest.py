@@ -17,12 +17,12 @@ settings.load_profile("untimed")
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Lower the kernels again when their source changed: a stale object would be tested otherwise."""
     import vmsieve.formats.compiler as kernels
-    from vmsieve.formats.compiler import lowering as lower
+    from vmsieve.formats.compiler import lowering
 
     objects = Path(kernels.__path__[0]) / "objects"
     if not objects.resolve().is_relative_to(ROOT):
         return  # the installed package is under test
-    lower.refresh(objects)
+    lowering.refresh(objects)
 
 
 @pytest.fixture(scope="session")

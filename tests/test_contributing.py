@@ -19,7 +19,7 @@ from tests.dumps import ROOT, dump
 from vmsieve.filters.linux.arch import Arch
 from vmsieve.filters.rules import Rule, RuleOff
 from vmsieve.formats.codecs import Codec
-from vmsieve.formats.compiler import Kernel, bind
+from vmsieve.formats.compiler import Loop, bind
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.inputs import InputFormat
 from vmsieve.formats.outputs import OutputFormat
@@ -37,7 +37,7 @@ KINDS = {
     "formats/codecs/example.py": ("CODEC", Codec),
     "filters/linux/arch/example.py": ("ARCH", Arch),
     "filters/rules/example.py": ("RULE", Rule),
-    "formats/loops/example.py": ("sum_words", Kernel),
+    "formats/loops/example.py": ("sum_words", Loop),
     "pipeline/cli/commands/example.py": ("COMMAND", Command),
     "pipeline/services/doctor/checks/example.py": ("CHECK", Check),
 }
@@ -111,7 +111,7 @@ def test_the_output_is_marked_when_it_is_torn(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", [bytes(64), b"\xfe" * 64, bytes(63) + b"\1"])
 def test_the_codec_packs_and_unpacks(page: bytes, tmp_path: Path) -> None:
     codec = plugin("formats/codecs/example.py", tmp_path)
-    compress, decompress = (bind(Kernel(f), "python") for f in (codec.compress, codec.decompress))
+    compress, decompress = (bind(Loop(f), "python") for f in (codec.compress, codec.decompress))
     source, packed, back = array("B", page), array("B", bytes(64)), array("B", bytes(64))
     size = compress(0, source.buffer_info()[0], 64, packed.buffer_info()[0], 63)
     if len(set(page)) > 1:
@@ -135,7 +135,7 @@ def test_the_rule_tells_its_pages(tmp_path: Path) -> None:
     with pytest.raises(RuleOff, match="PG_example"):
         rule.prepare(SimpleNamespace(flag=lambda _: 0))
     own = array("Q", rule.prepare(SimpleNamespace(flag={"PG_example": 1 << 62}.get)))
-    matches = bind(Kernel(rule.matches), "python")
+    matches = bind(Loop(rule.matches), "python")
     assert [matches(own.buffer_info()[0], 0, flags, 0, 0, 0, 0, 0) for flags in (1 << 62, 3 << 60)] == [1, 0]
 
 

@@ -44,8 +44,8 @@ MEMORY_BUDGET = 20
 
 FILE_LINES = 350
 FUNCTION_LINES = 45
-#: Everything is inlined into a kernel, its constants and its contract among them.
-KERNEL_LINES = 100
+#: Everything is inlined into a loop, its constants and its contract among them.
+LOOP_LINES = 100
 
 
 def modules() -> list[Path]:
@@ -166,14 +166,14 @@ def test_a_plugin_without_its_constant_is_told_of(tmp_path: Path, monkeypatch: p
         scan(room, "CODEC", Codec)
 
 
-def kernels_in_tests() -> set[str]:
-    """Names that tests take from the kernel rooms: imported from a module there, or as an attribute of one."""
+def loops_in_tests() -> set[str]:
+    """Names that tests take from the loop rooms: imported from a module there, or as an attribute of one."""
     found: set[str] = set()
     for path in (ROOT / "tests").rglob("*.py"):
         imported = [
             alias
             for one in ast.walk(tree(path))
-            if isinstance(one, ast.ImportFrom) and re.match(r"vmsieve\.\w+\.kernels\b", one.module or "")
+            if isinstance(one, ast.ImportFrom) and re.match(r"vmsieve\.\w+\.loops\b", one.module or "")
             for alias in one.names
         ]
         called = {alias.asname or alias.name for alias in imported}
@@ -186,19 +186,19 @@ def kernels_in_tests() -> set[str]:
     return found
 
 
-def test_every_kernel_says_what_it_does_and_is_tested_by_itself() -> None:
-    """A kernel has a docstring, and a test that calls it directly, beside a twin in plain Python."""
-    from vmsieve.formats.compiler import lowering as lower
+def test_every_loop_says_what_it_does_and_is_tested_by_itself() -> None:
+    """A loop has a docstring, and a test that calls it directly, beside a twin in plain Python."""
+    from vmsieve.formats.compiler import lowering
 
-    kernels = lower.find_kernels()
-    tested = kernels_in_tests()
-    assert len(kernels) > 10
-    assert not [k.name for k in kernels if not k.__doc__]
-    assert not [k.name for k in kernels if k.name not in tested]
+    loops = lowering.find_loops()
+    tested = loops_in_tests()
+    assert len(loops) > 10
+    assert not [k.name for k in loops if not k.__doc__]
+    assert not [k.name for k in loops if k.name not in tested]
 
 
-def is_kernel(function: ast.FunctionDef) -> bool:
-    return any(isinstance(d, ast.Name) and d.id in ("kernel", "inline") for d in function.decorator_list)
+def is_loop(function: ast.FunctionDef) -> bool:
+    return any(isinstance(d, ast.Name) and d.id in ("loop", "inline") for d in function.decorator_list)
 
 
 def test_files_and_functions_stay_small() -> None:
@@ -211,7 +211,7 @@ def test_files_and_functions_stay_small() -> None:
         for one in ast.walk(tree(path)):
             if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 length = (one.end_lineno or 0) - one.lineno + 1
-                cap = KERNEL_LINES if isinstance(one, ast.FunctionDef) and is_kernel(one) else FUNCTION_LINES
+                cap = LOOP_LINES if isinstance(one, ast.FunctionDef) and is_loop(one) else FUNCTION_LINES
                 if length > cap:
                     large.append(f"{name(path)}: {one.name} has {length} lines")
     assert not large

@@ -15,7 +15,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.faults.bench import ENVIRONMENT, PYTHON, Bench, children, mounted
-from tests.pipeline.capture.test_capture_target import ATTACK, NOBODY
+from tests.pipeline.capture.test_target import ATTACK, NOBODY
 
 if TYPE_CHECKING:
     from pathlib import Path

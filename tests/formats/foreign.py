@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pytest
 
-from vmsieve.formats.compiler import native_backend as native
+from vmsieve.formats.compiler import native_backend
 
 _CODE, _STUB, _SYSTEM, _MEMORY = 0x1000_0000, 0x1800_0000, 0x1C00_0000, 0x2000_0000
 _MOST: Final = 12  # arguments that the stub passes; a callee ignores what it has no parameter for
@@ -68,7 +68,7 @@ def emulator(machine: str) -> list[str]:
 def shipped(machine: str) -> Program:
     """A program for a machine, with the code that the package ships for it; skips the test where it can't run."""
     emulator(machine)
-    path = Path(native.object_path()).with_name(f"{machine}.so")
+    path = Path(native_backend.object_path()).with_name(f"{machine}.so")
     if not path.exists():
         pytest.skip(f"no machine code was built for {machine}")
     return Program(machine, path.read_bytes())
@@ -173,18 +173,18 @@ def _stub(machine: str, size: int) -> bytes:
     os.environ["NUMBA_OPT"] = "0"
     import llvmlite.binding as ll
 
-    from vmsieve.formats.compiler import linker as link
-    from vmsieve.formats.compiler import lowering as lower
+    from vmsieve.formats.compiler import linker
+    from vmsieve.formats.compiler import lowering
 
     ll.initialize_all_targets()
     ll.initialize_all_asmprinters()
-    target = next(t for t in lower.TARGETS if t.name == machine)
+    target = next(t for t in lowering.TARGETS if t.name == machine)
     made = ll.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=1, reloc="pic", codemodel="default", jit=False
     )
     module = ll.parse_assembly(_stub_source(_SYSTEMS[machine], size))
     module.triple, module.data_layout = target.triple, str(made.target_data)
-    return link.shared_object(made.emit_object(module), ["start"])
+    return linker.shared_object(made.emit_object(module), ["start"])
 
 
 def _stub_source(system: _System, size: int) -> str:

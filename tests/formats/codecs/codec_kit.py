@@ -13,8 +13,8 @@ import pytest
 from hypothesis import strategies as st
 
 from vmsieve.formats.codecs import codecs
-from vmsieve.formats.compiler import Kernel, bind
-from vmsieve.formats.compiler import native_backend as native
+from vmsieve.formats.compiler import Loop, bind
+from vmsieve.formats.compiler import native_backend
 from vmsieve.formats.loops.pack import pack_pages, unpack_pages
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ BACKENDS = pytest.mark.parametrize(
     [
         "python",
         pytest.param("jit", marks=pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")),
-        pytest.param("aot", marks=pytest.mark.skipif(not native.available(), reason="no machine code was built")),
+        pytest.param("aot", marks=pytest.mark.skipif(not native_backend.available(), reason="no machine code was built")),
     ],
 )
 _CANARY = b"\xa5\x5a" * 32
@@ -36,16 +36,16 @@ _libc = ctypes.CDLL(None)
 _bound: dict[tuple[str, str], Callable[..., int]] = {}
 
 
-def on(backend: str, kernel: Callable[..., int]) -> Callable[..., int]:
-    """``kernel`` on ``backend``, compiled once for all tests."""
-    this = cast("Kernel", kernel)
+def on(backend: str, loop: Callable[..., int]) -> Callable[..., int]:
+    """``loop`` on ``backend``, compiled once for all tests."""
+    this = cast("Loop", loop)
     if (backend, this.name) not in _bound:
         _bound[backend, this.name] = bind(this, backend)
     return _bound[backend, this.name]
 
 
 def number(name: str) -> int:
-    """The codec's number, as kernels know it."""
+    """The codec's number, as loops know it."""
     return [c.name for c in codecs()].index(name)
 
 

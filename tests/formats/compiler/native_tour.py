@@ -1,4 +1,4 @@
-"""Run codecs and page kernels through whatever machine code is loaded; for processors that are emulated."""
+"""Run codecs and page loops through whatever machine code is loaded; for processors that are emulated."""
 
 from __future__ import annotations
 

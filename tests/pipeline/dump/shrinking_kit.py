@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tests.dumps import ROOT
 from tests.pipeline.cli_kit import PATIENCE, Run, check
 from vmsieve.formats.files import PlainFile
-from vmsieve.formats.compiler import Kernel
+from vmsieve.formats.compiler import Loop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ _FEW = 64  # struct pages that are read, not mapped
 def shrink_at(path: str, moment: str, size: int) -> None:
     """Have the file be cut at that moment."""
     name, _, number = moment.partition(":")
-    left, call, read = int(number), Kernel.__call__, PlainFile.read_into
+    left, call, read = int(number), Loop.__call__, PlainFile.read_into
 
     def come_closer() -> None:
         nonlocal left
@@ -33,7 +33,7 @@ def shrink_at(path: str, moment: str, size: int) -> None:
             os.truncate(path, size)
         left -= 1
 
-    def calling(self: Kernel, *arguments: int) -> int:
+    def calling(self: Loop, *arguments: int) -> int:
         if self.name == name and (name != "classify_pages" or arguments[3] > _FEW):
             come_closer()
         return call(self, *arguments)
@@ -43,7 +43,7 @@ def shrink_at(path: str, moment: str, size: int) -> None:
             come_closer()
         return read(self, offset, out)
 
-    Kernel.__call__ = calling  # type: ignore[method-assign]
+    Loop.__call__ = calling  # type: ignore[method-assign]
     PlainFile.read_into = reading  # type: ignore[method-assign]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.formats.inputs.test_input_kdump_parts import parts
+from tests.formats.inputs.test_kdump_parts import parts
 from tests.pipeline.kit import compared, contents, make
 from vmsieve.formats.errors import FormatError, OutputError, ReadError, UsageError, VmsieveError
 from vmsieve.formats.inputs import open_source

@@ -273,7 +273,7 @@ if TYPE_CHECKING:
     import three
 __all__ = ["handed"]
 SIZE: Final = 1
-@kernel
+@loop
 def add(x: int) -> int:
     return load(x)
 def use() -> int:

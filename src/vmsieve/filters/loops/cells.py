@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.formats.compiler import kernel
+from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store32
 
 __all__ = ["CATEGORIES", "count_cell_bits", "count_cell_pages"]
@@ -13,7 +13,7 @@ __all__ = ["CATEGORIES", "count_cell_bits", "count_cell_pages"]
 CATEGORIES: Final = 16
 
 
-@kernel
+@loop
 def count_cell_pages(
     classes: int, first: int, pfns: int, zeros: int, count: int, table: int, shift: int, cells: int
 ) -> int:
@@ -37,7 +37,7 @@ def count_cell_pages(
     return 0
 
 
-@kernel
+@loop
 def count_cell_bits(bits: int, count: int, category: int, shift: int, cells: int) -> int:
     """Count the bits that are set among ``count`` at address ``bits``, as category ``category``; returns 0.
 

@@ -58,7 +58,7 @@ from vmsieve.filters.loops.struct_page import (
     word,
 )  # fmt: skip
 from vmsieve.filters.rules import MAPPING_BITS, ORDERS, RULE_STRIDE
-from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import ctz64, load8, load32, load64, prefetch, store8, store64
 
@@ -159,7 +159,7 @@ def judge(
     return own if head or mark or doubt or said & lifeless else own | 1 << 16
 
 
-@kernel
+@loop
 def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, out: int) -> int:
     """Classify ``count`` struct pages at address ``pages``, of page frames from ``first_pfn`` on.
 
@@ -262,7 +262,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     return marked
 
 
-@kernel
+@loop
 def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, histogram: int) -> int:
     """Drop pages from a bitmap by their class, and count them.
 
@@ -294,7 +294,7 @@ def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, hist
     return cleared
 
 
-@kernel
+@loop
 def census_pages(classes: int, base: int, pfns: int, zeros: int, sizes: int, count: int, table: int) -> int:
     """Count ``count`` pages by class.
 
@@ -317,7 +317,7 @@ def census_pages(classes: int, base: int, pfns: int, zeros: int, sizes: int, cou
     return found
 
 
-@kernel
+@loop
 def count_missing(classes: int, there: int, here: int, count: int, histogram: int) -> int:
     """Count by class the pages that are in one bitmap and not in another.
 

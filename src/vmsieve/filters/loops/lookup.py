@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import big_endian, load8, load32, load64, store32, store64, swap32
 
 __all__ = ["BASE", "MIX", "SHIFT", "SLOTS", "TOKEN_WORDS", "match_marks", "match_names", "match_strings", "match_types"]
@@ -40,7 +40,7 @@ def is_wanted(wanted: int, key: int) -> int:
     return 0
 
 
-@kernel
+@loop
 def match_names(names: int, size: int, first: int, end: int, tokens: int, wanted: int, out: int, room: int) -> int:
     """Look for symbols among packed names: each a length of one or two bytes, and that many numbers of tokens.
 
@@ -78,7 +78,7 @@ def match_names(names: int, size: int, first: int, end: int, tokens: int, wanted
     return found
 
 
-@kernel
+@loop
 def match_strings(strings: int, size: int, wanted: int, out: int, room: int) -> int:
     """Look for strings among those that lie one after the other, each with a NUL at its end.
 
@@ -124,7 +124,7 @@ def record_size(info: int) -> int:
     return 0 if kind == 0 or kind > 19 else fixed + each * count
 
 
-@kernel
+@loop
 def match_types(
     types: int, size: int, base: int, first: int, swap: int, wanted: int, marks: int, most: int, out: int, room: int
 ) -> int:
@@ -180,7 +180,7 @@ def is_digits(word: int) -> int:
     return beyond == 0 or beyond == step or beyond == 2 * step or beyond == 3 * step
 
 
-@kernel
+@loop
 def match_marks(data: int, size: int, mark: int, out: int, room: int) -> int:
     """Look for where a table of symbols or of types may be.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load64, store64, swap64
 
 __all__ = ["SLOTS", "TABLE_SIZE", "find_tables"]
@@ -24,7 +24,7 @@ def word_at(memory: int, offset: int, swap: int) -> int:
     return swap64(word) if swap else word
 
 
-@kernel
+@loop
 def find_tables(memory: int, size: int, low: int, high: int, swap: int, out: int, room: int) -> int:
     """Look for tables of at least two regions within physical memory ``low .. high``, the rest of them zero.
 

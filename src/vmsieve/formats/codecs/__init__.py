@@ -1,8 +1,8 @@
 """Page codecs: how one page is packed in a kdump-compressed dump.
 
-A plugin is one file that ends in ``CODEC``, a :class:`Codec`. Packing and unpacking run inside compiled kernels
+A plugin is one file that ends in ``CODEC``, a :class:`Codec`. Packing and unpacking run inside compiled loops
 (:mod:`vmsieve.formats.loops.pack`), a batch at a time: a codec's ``compress`` and ``decompress`` are *inline*
-functions in the kernels' dialect that either do the work (lzo, snappy) or call a C library through an address. What
+functions in the loops' dialect that either do the work (lzo, snappy) or call a C library through an address. What
 they need (the address, a context, scratch memory) lies in a *state*: an array of 64-bit words that ``open_*`` prepares
 for one thread. Where no C library is found, the address is that of a Python function (a ctypes callback), so that
 callers have one path whatever the machine offers.
@@ -37,7 +37,7 @@ class State:
 
     @property
     def address(self) -> int:
-        """Address of ``words``: what kernels are given."""
+        """Address of ``words``: what loops are given."""
         return ctypes.addressof(self.words)
 
 
@@ -74,7 +74,7 @@ class Codec:
 
 
 def codecs() -> list[Codec]:
-    """All codecs, in order of their modules' names. A codec's index here is what kernels call it by."""
+    """All codecs, in order of their modules' names. A codec's index here is what loops call it by."""
     from vmsieve.formats import codecs as room
     from vmsieve.formats.plugins import scan
 
@@ -82,7 +82,7 @@ def codecs() -> list[Codec]:
 
 
 def codec_number(name: str) -> int:
-    """What kernels call the codec called ``name`` by."""
+    """What loops call the codec called ``name`` by."""
     from vmsieve.formats import codecs as room
     from vmsieve.formats.plugins import names
 

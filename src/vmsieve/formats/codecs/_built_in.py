@@ -1,4 +1,4 @@
-"""What the codecs that are kernels of our own need: scratch memory to pack, nothing to unpack."""
+"""What the codecs that are loops of our own need: scratch memory to pack, nothing to unpack."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ __all__ = ["ASKED", "PASSED", "address", "asked", "call_back", "libraries", "whe
 PASSED: Final[dict[str, str]] = {}
 #: The provider that was asked for comes last; the empty one is any.
 ASKED: Final[list[str]] = [""]
-#: Prototype of a page codec in Python, callable from a kernel: source, size, out, room -> bytes written, or 0.
+#: Prototype of a page codec in Python, callable from a loop: source, size, out, room -> bytes written, or 0.
 _PROTOTYPE: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 4)
 
 
@@ -77,7 +77,7 @@ def wheel_files(package: str, start: str) -> list[tuple[str, str]]:
 
 
 def address(library: ctypes.CDLL, symbol: str) -> int:
-    """Address of a function, for kernels to call."""
+    """Address of a function, for loops to call."""
     return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
 
 
@@ -87,7 +87,7 @@ def words(*values: int) -> ctypes.Array[ctypes.c_uint64]:
 
 
 def call_back(function: Callable[[bytes, int], bytes]) -> tuple[int, Any]:
-    """A Python function as a C function that kernels can call, for where no library is found.
+    """A Python function as a C function that loops can call, for where no library is found.
 
     Args:
         function: Takes the bytes and the room there is for the result; raises any error when it can't do it.

@@ -1,6 +1,6 @@
-"""Kernels: the compiled inner loops, and how they come to be machine code.
+"""Loops: the compiled inner loops, and how they come to be machine code.
 
-A *kernel* is a plain Python function, marked with :func:`kernel`, whose arguments, variables and result are all
+A *loop* is a plain Python function, marked with :func:`loop`, whose arguments, variables and result are all
 unsigned 64-bit integers. Addresses are integers too; memory is reached through the primitives of
 :mod:`~vmsieve.formats.compiler.primitives` (``load32(base, offset)`` and the like). Arithmetic wraps at 2**64, shifts
 and divisions are unsigned, and an int literal is an unsigned 64-bit constant:
@@ -17,7 +17,7 @@ and divisions are unsigned, and an int literal is an unsigned 64-bit constant:
 ``VMSIEVE_KERNELS`` demands one of them, and a demand that can't be met is an error. Without it the first that exists is
 taken, in the order above.
 
-A helper that kernels call is marked with :func:`inline`; it becomes part of each caller. A kernel checks nothing:
+A helper that loops call is marked with :func:`inline`; it becomes part of each caller. A loop checks nothing:
 callers own the lengths, once per batch.
 """
 
@@ -29,12 +29,12 @@ from typing import Any, Callable, Final, TypeVar, cast
 
 from vmsieve.formats.errors import UsageError
 
-__all__ = ["BACKENDS", "PACKAGES", "backend", "code_address", "inline", "kernel"]
+__all__ = ["BACKENDS", "PACKAGES", "backend", "code_address", "inline", "loop"]
 
 F = TypeVar("F", bound=Callable[..., int])
 
 BACKENDS: Final = ("aot", "jit", "python")
-#: The packages whose modules hold kernels; the build lowers every kernel found in them.
+#: The packages whose modules hold loops; the build lowers every loop found in them.
 PACKAGES: Final = ("vmsieve.formats.loops", "vmsieve.filters.loops")
 
 _chosen: str | None = None
@@ -46,25 +46,25 @@ def backend() -> str:
     Raises:
         UsageError: ``VMSIEVE_KERNELS`` names a backend that is unknown or not to be had.
     """
-    global _chosen  # noqa: PLW0603 - decided once for the process, so that kernels of two backends never mix
+    global _chosen  # noqa: PLW0603 - decided once for the process, so that loops of two backends never mix
     if _chosen is None:
         _chosen = _choose(os.environ.get("VMSIEVE_KERNELS", "auto"))
     return _chosen
 
 
 def _choose(wish: str) -> str:
-    from vmsieve.formats.compiler import native_backend as native
+    from vmsieve.formats.compiler import native_backend
 
     if wish == "auto":
-        if native.available():
+        if native_backend.available():
             return "aot"
         return "jit" if _numba_installed() else "python"
     if wish not in BACKENDS:
         raise UsageError("VMSIEVE_KERNELS names no backend", expected="aot, jit, python or auto", found=wish)
-    if wish == "aot" and not native.available():
+    if wish == "aot" and not native_backend.available():
         raise UsageError(
             "VMSIEVE_KERNELS=aot, but this installation has no machine code for this machine",
-            expected=native.object_path(),
+            expected=native_backend.object_path(),
         )
     if wish == "jit" and not _numba_installed():
         raise UsageError("VMSIEVE_KERNELS=jit, but numba is not installed", hint="pip install 'vmsieve[jit]'")
@@ -77,19 +77,19 @@ def _numba_installed() -> bool:
     return find_spec("numba") is not None
 
 
-def kernel(function: F) -> F:
-    """Mark ``function`` as a kernel; it is bound to the backend in force when first called."""
-    return cast("F", Kernel(function))
+def loop(function: F) -> F:
+    """Mark ``function`` as a loop; it is bound to the backend in force when first called."""
+    return cast("F", Loop(function))
 
 
 def inline(function: F) -> F:
-    """Mark ``function`` as a helper of kernels, written in the same dialect; never called on its own."""
+    """Mark ``function`` as a helper of loops, written in the same dialect; never called on its own."""
     function.__vmsieve_inline__ = True  # type: ignore[attr-defined]
     return function
 
 
-class Kernel:
-    """A kernel and its binding. ``source`` is the function as written."""
+class Loop:
+    """A loop and its binding. ``source`` is the function as written."""
 
     def __init__(self, source: Callable[..., int]) -> None:
         self.source = source
@@ -108,18 +108,18 @@ class Kernel:
         return self._bound
 
     def __repr__(self) -> str:
-        return f"<kernel {self.source.__module__}.{self.name}>"
+        return f"<loop {self.source.__module__}.{self.name}>"
 
 
-def code_address(a_kernel: Callable[..., int]) -> int:
-    """Where the machine code of a kernel is, for those who call it as a C function; 0: the interpreter runs it."""
+def code_address(a_loop: Callable[..., int]) -> int:
+    """Where the machine code of a loop is, for those who call it as a C function; 0: the interpreter runs it."""
     if backend() == "python":
         return 0
-    return ctypes.cast(cast("Any", a_kernel).bound(), ctypes.c_void_p).value or 0
+    return ctypes.cast(cast("Any", a_loop).bound(), ctypes.c_void_p).value or 0
 
 
-def bind(a_kernel: Kernel, which: str) -> Callable[..., int]:
-    """The callable of ``a_kernel`` on backend ``which``; every argument and the result are unsigned 64-bit.
+def bind(a_loop: Loop, which: str) -> Callable[..., int]:
+    """The callable of ``a_loop`` on backend ``which``; every argument and the result are unsigned 64-bit.
 
     Raises:
         UsageError: An image for the crash kernel, which has machine code alone, can't load it.
@@ -133,5 +133,5 @@ def bind(a_kernel: Kernel, which: str) -> Callable[..., int]:
         try:
             from vmsieve.formats.compiler import dialect as module
         except ImportError as error:
-            raise UsageError("there is no machine code for this machine, and nothing else that runs kernels") from error
-    return cast("Callable[..., int]", module.bind(a_kernel))
+            raise UsageError("there is no machine code for this machine, and nothing else that runs loops") from error
+    return cast("Callable[..., int]", module.bind(a_loop))

@@ -15,7 +15,7 @@ __all__ = ["DIGEST", "demand_fresh", "is_fresh", "source_digest"]
 #: Name of the file, in the folder of the machine code.
 DIGEST: Final = "digest"
 _ROOT: Final = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir)
-#: Whose modules are, or make, the kernels.
+#: Whose modules are, or make, the loops.
 _ROOMS: Final = ("formats/compiler", "formats/loops", "formats/codecs", "filters/loops", "filters/rules")
 
 
@@ -52,4 +52,4 @@ def demand_fresh(objects: str) -> None:
     """
     made = os.stat(os.path.join(objects, DIGEST)).st_mtime_ns
     if any(os.stat(path).st_mtime_ns > made for path in _sources()) and not is_fresh(objects):
-        raise UsageError("the machine code is older than its sources", file=objects, hint="run 'make kernels'")
+        raise UsageError("the machine code is older than its sources", file=objects, hint="run 'make loops'")

@@ -1,6 +1,6 @@
-"""The kernels' dialect: Python syntax, unsigned 64-bit meaning.
+"""The loops' dialect: Python syntax, unsigned 64-bit meaning.
 
-A kernel's source is rewritten before anything runs or compiles it, because the languages below disagree: Python's ints
+A loop's source is rewritten before anything runs or compiles it, because the languages below disagree: Python's ints
 are unbounded, numba makes a signed number of an unsigned one that meets a literal. After the rewriting, every literal
 and module constant is an unsigned 64-bit value, every result that could leave that range wraps, and every function
 returns such a value.
@@ -8,7 +8,7 @@ returns such a value.
 Allowed: ``if``, ``while``, ``for i in range(a)`` and ``range(a, b)``, ``break``, ``continue``, ``return``, assignment
 to names, integer arithmetic, comparisons, ``min`` and ``max``, calls of primitives, of
 :func:`~vmsieve.formats.compiler.inline` helpers and of :class:`~vmsieve.formats.compiler.families.Plugins`. Anything else
-is a :class:`DialectError` when the kernel is built. A comparison used as a value is 1 or 0. No kernel shifts by 64 or
+is a :class:`DialectError` when the loop is built. A comparison used as a value is 1 or 0. No loop shifts by 64 or
 more or divides by 0: machines differ in what comes of it.
 """
 
@@ -25,7 +25,7 @@ from vmsieve.formats.compiler.families import DialectError, Plugins
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vmsieve.formats.compiler import Kernel
+    from vmsieve.formats.compiler import Loop
 
 __all__ = ["DialectError", "bind", "rewrite"]
 
@@ -47,7 +47,7 @@ class _Rewriter(ast.NodeTransformer):
         self.locals: set[str] = set()
 
     def fail(self, node: ast.AST, what: str) -> DialectError:
-        return DialectError(f"{self.where}:{getattr(node, 'lineno', 0)}: {what} is not in the kernels' dialect")
+        return DialectError(f"{self.where}:{getattr(node, 'lineno', 0)}: {what} is not in the loops' dialect")
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         more = (node.args.defaults, node.args.kwonlyargs, node.args.posonlyargs, node.args.vararg, node.args.kwarg)
@@ -183,11 +183,11 @@ def rewrite(
     """``function`` with unsigned 64-bit meaning, as a new Python function.
 
     Args:
-        function: A kernel's source, or an inline helper.
+        function: A loop's source, or an inline helper.
         constant: Spells a constant.
         wraps: Whether results must be masked to 64 bits (the interpreter) or wrap by themselves (machine integers).
         names: The backend's primitives by name, and what ``constant`` refers to.
-        helper: Makes a rewritten inline function callable from a kernel on this backend.
+        helper: Makes a rewritten inline function callable from a loop on this backend.
     """
     text = textwrap.dedent(inspect.getsource(function))
     return _rewrite_text(
@@ -220,11 +220,11 @@ def _rewrite_text(
             namespace[used_name] = helper(inner)
         else:
             raise DialectError(f"{where}.{name}: {used_name} is neither a constant, a primitive nor an inline function")
-    exec(compile(ast.fix_missing_locations(tree), f"<kernel {where}.{name}>", "exec"), namespace)
+    exec(compile(ast.fix_missing_locations(tree), f"<loop {where}.{name}>", "exec"), namespace)
     return cast("Callable[..., int]", namespace[name])
 
 
-def bind(a_kernel: Kernel) -> Callable[..., int]:
-    """``a_kernel`` run by the interpreter."""
+def bind(a_loop: Loop) -> Callable[..., int]:
+    """``a_loop`` run by the interpreter."""
     names = {name: function for function, name in primitives.NAMES.items()}
-    return rewrite(a_kernel.source, constant=ast.Constant, wraps=True, names=names, helper=lambda f: f)
+    return rewrite(a_loop.source, constant=ast.Constant, wraps=True, names=names, helper=lambda f: f)

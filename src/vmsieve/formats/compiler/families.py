@@ -1,4 +1,4 @@
-"""Plugins called by kernels: a family of inline functions that becomes one function when a kernel is built."""
+"""Plugins called by loops: a family of inline functions that becomes one function when a loop is built."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["DialectError", "Plugins"]
 
 
 class DialectError(TypeError):
-    """A kernel uses something that the dialect does not have."""
+    """A loop uses something that the dialect does not have."""
 
 
 class Plugins:
-    """A family of inline functions, one from each plugin of a room, called by a kernel as if it were one function.
+    """A family of inline functions, one from each plugin of a room, called by a loop as if it were one function.
 
     Args:
-        collect: Returns the functions; called when a kernel is built, so that a new plugin file needs no other edit.
+        collect: Returns the functions; called when a loop is built, so that a new plugin file needs no other edit.
         how: ``"pick"``: the first argument is an index and selects the function whose result is returned (0 for an
             index out of range). ``"hits"``: the first argument is a mask; function *i* is called only if bit *i* of it
             is set, with the mask left out and, as the first argument, the address of its own parameters

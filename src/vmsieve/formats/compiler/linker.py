@@ -1,6 +1,6 @@
 """Make a shared object of one object file: a linker for code that needs nothing from outside.
 
-The kernels' object files hold position-independent code, at most a few constants and words that begin as 0, and no
+The loops' object files hold position-independent code, at most a few constants and words that begin as 0, and no
 reference to any other library, so "linking" is: place the sections one after another, resolve the few relocations among
 them, and wrap the result in the ELF structures that ``dlopen`` wants (a dynamic section, a symbol table, a hash table).
 Layouts are those of the System V ABI; ``elf.h`` has the numbers.

@@ -1,6 +1,6 @@
-"""Lower every kernel to machine code for every machine: the build's part, needs numba and llvmlite.
+"""Lower every loop to machine code for every machine: the build's part, needs numba and llvmlite.
 
-numba gives LLVM code for one kernel at a time; llvmlite joins them, optimises them for the target and emits an object
+numba gives LLVM code for one loop at a time; llvmlite joins them, optimises them for the target and emits an object
 file; :mod:`~vmsieve.formats.compiler.linker` makes a shared object of it. Neither a C compiler nor a linker is needed, and
 one machine builds for all.
 """
@@ -14,20 +14,20 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from vmsieve.formats.compiler import PACKAGES, Kernel
-from vmsieve.formats.compiler import linker as link
+from vmsieve.formats.compiler import PACKAGES, Loop
+from vmsieve.formats.compiler import linker
 from vmsieve.formats.compiler.checkout import DIGEST, is_fresh, source_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["TARGETS", "Target", "build", "find_kernels", "refresh"]
+__all__ = ["TARGETS", "Target", "build", "find_loops", "refresh"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """A machine that kernels are lowered for.
+    """A machine that loops are lowered for.
 
     Attributes:
         name: Of the object file: ``os.uname().machine`` there, and what :mod:`~vmsieve.formats.compiler.native_backend` appends
@@ -61,19 +61,19 @@ TARGETS: Final = (
 )
 
 
-def find_kernels() -> list[Kernel]:
-    """Every kernel of the kernel rooms, by name.
+def find_loops() -> list[Loop]:
+    """Every loop of the loop rooms, by name.
 
     Raises:
-        TypeError: Two kernels share a name.
+        TypeError: Two loops share a name.
     """
-    found: dict[str, Kernel] = {}
+    found: dict[str, Loop] = {}
     for module in _modules():
         for value in vars(module).values():
-            if not isinstance(value, Kernel) or value.source.__module__ != module.__name__:
+            if not isinstance(value, Loop) or value.source.__module__ != module.__name__:
                 continue
             if value.name in found:
-                raise TypeError(f"two kernels are named {value.name}")
+                raise TypeError(f"two loops are named {value.name}")
             found[value.name] = value
     return [found[name] for name in sorted(found)]
 
@@ -98,10 +98,10 @@ def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     digest = source_digest()
-    kernels = find_kernels()
-    texts = [(k.name, *llvm(k)) for k in kernels]
-    names = [k.name for k in kernels]
-    images = {folder / f"{t.name}.so": link.shared_object(_emit(texts, t), names) for t in targets}
+    loops = find_loops()
+    texts = [(k.name, *llvm(k)) for k in loops]
+    names = [k.name for k in loops]
+    images = {folder / f"{t.name}.so": linker.shared_object(_emit(texts, t), names) for t in targets}
     for path, image in images.items():
         _replace(path, image)
     _replace(folder / DIGEST, digest.encode())
@@ -116,7 +116,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _emit(texts: list[tuple[str, str, str]], target: Target) -> bytes:
-    """The object file of all kernels for one target."""
+    """The object file of all loops for one target."""
     import llvmlite.binding as ll
 
     ll.initialize_all_targets()

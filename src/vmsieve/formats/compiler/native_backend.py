@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Callable, Final, cast
 
 if TYPE_CHECKING:
-    from vmsieve.formats.compiler import Kernel
+    from vmsieve.formats.compiler import Loop
 
 __all__ = ["available", "bind", "object_path"]
 
@@ -58,12 +58,12 @@ def _load() -> ctypes.CDLL | None:
     return _library
 
 
-def bind(a_kernel: Kernel) -> Callable[..., int]:
-    """``a_kernel`` as a foreign function; ctypes releases the GIL for the whole call."""
+def bind(a_loop: Loop) -> Callable[..., int]:
+    """``a_loop`` as a foreign function; ctypes releases the GIL for the whole call."""
     library = _load()
     if library is None:
         raise OSError(f"no machine code can be loaded from {object_path()}")
-    function = library[a_kernel.name]
-    function.argtypes = [ctypes.c_uint64] * a_kernel.arity
+    function = library[a_loop.name]
+    function.argtypes = [ctypes.c_uint64] * a_loop.arity
     function.restype = ctypes.c_uint64
     return cast("Callable[..., int]", function)

@@ -1,4 +1,4 @@
-"""numba's side of the kernels: the compiled primitives, the ``jit`` backend, and LLVM code for the build.
+"""numba's side of the loops: the compiled primitives, the ``jit`` backend, and LLVM code for the build.
 
 Imported by developers' machines and by the build only: ``import numba`` costs 140 MiB.
 """
@@ -20,7 +20,7 @@ from vmsieve.formats.compiler import primitives
 from vmsieve.formats.compiler.dialect import rewrite
 
 if TYPE_CHECKING:
-    from vmsieve.formats.compiler import Kernel
+    from vmsieve.formats.compiler import Loop
 
 __all__ = ["BIG_ENDIAN", "bind", "llvm"]
 
@@ -170,22 +170,22 @@ def _helper(function: Callable[..., int]) -> Callable[..., int]:
     return cast("Callable[..., int]", numba.njit(U64(*[U64] * count), error_model="numpy")(function))
 
 
-def _compile(a_kernel: Kernel) -> Any:
-    function = rewrite(a_kernel.source, constant=_constant, wraps=False, names=_PRIMITIVES, helper=_helper)
-    signature = U64(*[U64] * a_kernel.arity)
+def _compile(a_loop: Loop) -> Any:
+    function = rewrite(a_loop.source, constant=_constant, wraps=False, names=_PRIMITIVES, helper=_helper)
+    signature = U64(*[U64] * a_loop.arity)
     return numba.cfunc(signature, error_model="numpy")(function)
 
 
-def llvm(a_kernel: Kernel) -> tuple[str, str]:
-    """Name of the entry function and LLVM assembly of ``a_kernel``, self-contained."""
-    compiled = _compile(a_kernel)
+def llvm(a_loop: Loop) -> tuple[str, str]:
+    """Name of the entry function and LLVM assembly of ``a_loop``, self-contained."""
+    compiled = _compile(a_loop)
     return compiled.native_name, compiled.inspect_llvm()
 
 
-def bind(a_kernel: Kernel) -> Callable[..., int]:
-    """``a_kernel`` compiled for this machine; called with the GIL released."""
-    compiled = _compile(a_kernel)
-    prototype = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * a_kernel.arity)
+def bind(a_loop: Loop) -> Callable[..., int]:
+    """``a_loop`` compiled for this machine; called with the GIL released."""
+    compiled = _compile(a_loop)
+    prototype = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * a_loop.arity)
     function = prototype(compiled.address)
     function.compiled = compiled  # type: ignore[attr-defined]  # keeps the machine code alive
     return cast("Callable[..., int]", function)

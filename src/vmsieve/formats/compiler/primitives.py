@@ -1,4 +1,4 @@
-"""What a kernel may do beyond arithmetic: reach memory, look at bits, swap bytes, call a C function by address.
+"""What a loop may do beyond arithmetic: reach memory, look at bits, swap bytes, call a C function by address.
 
 The functions here are the interpreter's versions; :mod:`~vmsieve.formats.compiler.numba_backend` has the compiled twins.
 Loads and stores take a base address and a byte offset, need no alignment and use the machine's own byte order.
@@ -17,7 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 _U64 = ctypes.c_uint64
-#: C functions that kernels may call, by number of arguments.
+#: C functions that loops may call, by number of arguments.
 CALLS: Final = (1, 2, 3, 4, 5, 6)
 _OWN: Final = _U64()
 _PROTOTYPES: Final = {n: ctypes.CFUNCTYPE(_U64, *[_U64] * n) for n in CALLS}
@@ -88,7 +88,7 @@ def ctz64(value: int) -> int:
 
 
 def big_endian() -> int:
-    """1 on a big-endian machine, else 0: the machine the kernel runs on, not the one that built it."""
+    """1 on a big-endian machine, else 0: the machine the loop runs on, not the one that built it."""
     return int(sys.byteorder == "big")
 
 
@@ -102,7 +102,7 @@ def prefetch(base: int, offset: int) -> int:  # noqa: ARG001 - the interpreter h
 
 
 def own_word() -> int:
-    """Address of a 64-bit word that is 0 at first and each kernel's own: the one thing that lasts between its calls."""
+    """Address of a 64-bit word that is 0 at first and each loop's own: the one thing that lasts between its calls."""
     return ctypes.addressof(_OWN)
 
 

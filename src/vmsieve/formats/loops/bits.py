@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64
 
 __all__ = [
@@ -31,7 +31,7 @@ def ones(word: int) -> int:
     return (word * 0x0101010101010101) >> 56
 
 
-@kernel
+@loop
 def count_bits(bitmap: int, size: int) -> int:
     """Bits set in the ``size`` bytes at address ``bitmap``."""
     found = 0
@@ -43,7 +43,7 @@ def count_bits(bitmap: int, size: int) -> int:
     return found
 
 
-@kernel
+@loop
 def gather_pages(
     kept: int, stored: int, first: int, end: int, pages: int, room: int, bridge: int,
     spans: int, most_spans: int, index: int, pfns: int, base: int, result: int,
@@ -102,7 +102,7 @@ def gather_pages(
     return found
 
 
-@kernel
+@loop
 def count_words(words: int, count: int, value: int) -> int:
     """How many of the ``count`` 32-bit words at address ``words`` equal ``value``."""
     found = 0
@@ -112,7 +112,7 @@ def count_words(words: int, count: int, value: int) -> int:
     return found
 
 
-@kernel
+@loop
 def and_bits(one: int, other: int, size: int, out: int) -> int:
     """Store what two bitmaps of ``size`` bytes (a multiple of 8) have in common at address ``out``; returns 0."""
     for i in range(size >> 3):
@@ -120,7 +120,7 @@ def and_bits(one: int, other: int, size: int, out: int) -> int:
     return 0
 
 
-@kernel
+@loop
 def bridge_gaps(kept: int, readable: int, count: int, gap: int) -> int:
     """Set the bits between two that are set, where fewer than ``gap`` lie between them and all of them are readable.
 
@@ -151,7 +151,7 @@ def bridge_gaps(kept: int, readable: int, count: int, gap: int) -> int:
     return found
 
 
-@kernel
+@loop
 def spread_bits(bits: int, count: int, ratio: int, out: int) -> int:
     """Make ``ratio`` bits in a row of each of the ``count`` bits at address ``bits``; returns how many were set.
 
@@ -166,7 +166,7 @@ def spread_bits(bits: int, count: int, ratio: int, out: int) -> int:
     return found
 
 
-@kernel
+@loop
 def join_bits(bits: int, count: int, ratio: int, out: int) -> int:
     """Make one bit of each ``ratio`` bits in a row at address ``bits``: 1 if any of them is; returns how many were set.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.formats.compiler import kernel
+from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import call1, call3, call6, load32, load64, own_word, store64
 
 __all__ = [
@@ -28,7 +28,7 @@ FIRST: Final = 64
 #: A slot: the window's first address, the one behind its last, and whether a page of it was lost.
 START, END, LOST, SLOT = 0, 8, 16, 24
 
-# asm-generic/mman-common.h, asm-generic/signal.h; the same on all machines that kernels are lowered for.
+# asm-generic/mman-common.h, asm-generic/signal.h; the same on all machines that loops are lowered for.
 READ: Final = 1
 PRIVATE, FIXED, ANONYMOUS = 2, 16, 32
 SIGBUS: Final = 7
@@ -39,7 +39,7 @@ _ADDRESS: Final = 16
 _FAULTS: Final = 0x80
 
 
-@kernel
+@loop
 def handle_bus_error(number: int, info: int, context: int) -> int:  # noqa: ARG001 - as the system calls it
     """A handler for ``sigaction``; for signal 0 (no signal), take the table at ``info`` instead.
 

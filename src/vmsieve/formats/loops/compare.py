@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from vmsieve.formats.compiler import kernel
+from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load32, load64, store8
 from vmsieve.formats.loops.zero import is_zero
 
 __all__ = ["compare_pages"]
 
 
-@kernel
+@loop
 def compare_pages(one: int, other: int, index: int, count: int, size: int, out: int) -> int:
     """Compare ``count`` pages of ``size`` bytes (a multiple of 512) that lie at the same places of two buffers.
 

@@ -1,4 +1,4 @@
-"""Scratch memory of the deflate kernels: what lies where in it, and the tables it begins with.
+"""Scratch memory of the deflate loops: what lies where in it, and the tables it begins with.
 
 The three alphabets of a block are numbered through: literals and lengths, from :data:`DISTANCES` on distances, from
 :data:`ORDERS` on the lengths of codes. So each symbol has one place in an array, whatever it is of.

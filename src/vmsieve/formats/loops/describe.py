@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmsieve.formats.compiler import kernel
+from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store32, store64, swap32, swap64
 from vmsieve.formats.outputs import UNREADABLE
 
@@ -11,7 +11,7 @@ __all__ = ["cut_segments", "describe_pages", "page_runs"]
 _ALL = 0xFFFFFFFFFFFFFFFF
 
 
-@kernel
+@loop
 def describe_pages(
     count: int, sizes: int, flags: int, offset: int, zero_offset: int, page_size: int, swap: int, out: int, tally: int
 ) -> int:
@@ -63,7 +63,7 @@ def describe_pages(
     return at - offset
 
 
-@kernel
+@loop
 def page_runs(count: int, pfns: int, sizes: int, flags: int, out: int, tally: int) -> int:
     """Gather stored pages that are neighbours in memory, and so in the data, into runs.
 
@@ -102,7 +102,7 @@ def page_runs(count: int, pfns: int, sizes: int, flags: int, out: int, tally: in
     return runs
 
 
-@kernel
+@loop
 def cut_segments(
     exists: int, kept: int, first: int, last: int, base: int, gap: int, state: int, out: int, room: int
 ) -> int:

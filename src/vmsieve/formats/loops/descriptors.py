@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.loops.bits import ones
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64, swap32, swap64
 from vmsieve.formats.outputs import UNREADABLE
@@ -27,7 +27,7 @@ BEYOND: Final = 5  # the next page's data are not in the file
 _ALL: Final = 0xFFFFFFFFFFFFFFFF
 
 
-@kernel
+@loop
 def rank_blocks(bitmap: int, blocks: int, words: int, before: int, out: int, filled: int) -> int:
     """Store, for each block of a bitmap, how many bits are set before it; returns that of the block after the last.
 
@@ -57,7 +57,7 @@ def bit(bitmap: int, number: int) -> int:
     return (load8(bitmap, number >> 3) >> (number & 7)) & 1
 
 
-@kernel
+@loop
 def find_bit(bitmap: int, first: int, end: int, value: int) -> int:
     """The first bit from ``first`` on that is ``value`` (0 or 1); ``end`` if none before it is."""
     other = _ALL
@@ -98,7 +98,7 @@ def enter(table: int, page: int, place: int, size: int, packed: int) -> int:
     return 0
 
 
-@kernel
+@loop
 def plan_pages(
     bitmap: int, first: int, count: int, descriptors: int, swap: int, page_size: int, file_size: int,
     table: int, extents: int, result: int,
@@ -185,7 +185,7 @@ def plan_pages(
     return done
 
 
-@kernel
+@loop
 def take_pages(
     count: int, descriptors: int, swap: int, page_size: int, file_size: int, zero: int, sizes: int, flags: int,
     extents: int,

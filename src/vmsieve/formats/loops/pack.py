@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vmsieve.formats.compiler import kernel
+from vmsieve.formats.compiler import loop
 from vmsieve.formats.loops.copies import copy
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import load32, load64, store32
@@ -32,7 +32,7 @@ _compress: Any = Plugins(_compressors, how="pick")
 _decompress: Any = Plugins(_decompressors, how="pick")
 
 
-@kernel
+@loop
 def pack_pages(
     which: int, state: int, count: int, pages: int, index: int, page_size: int,
     skip_zero: int, flag: int, sizes: int, flags: int, out: int,
@@ -70,7 +70,7 @@ def pack_pages(
     return at - out
 
 
-@kernel
+@loop
 def unpack_pages(which: int, state: int, count: int, table: int, packed: int, page_size: int, out: int) -> int:
     """Unpack pages to one behind the other; returns the index of the first damaged one, ``count`` if there is none.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import (
     big_endian,
     load8,
@@ -48,7 +48,7 @@ def narrow(base: int, offset: int) -> int:
     return word if big_endian() else swap32(word)
 
 
-@kernel
+@loop
 def walk_records(
     buffer: int, size: int, base: int, file_size: int, limit: int, state: int, runs: int, most: int
 ) -> int:  # fmt: skip
@@ -119,7 +119,7 @@ def walk_records(
     return found
 
 
-@kernel
+@loop
 def plan_records(buffer: int, size: int, skip: int, count: int, address: int, table: int) -> int:
     """Find pages of a run in a piece of the file that begins with the run's first record.
 
@@ -183,7 +183,7 @@ def expand(source: int, size: int, out: int, room: int) -> int:
     return done
 
 
-@kernel
+@loop
 def expand_rle(count: int, table: int, packed: int, page_size: int, out: int) -> int:
     """As :func:`vmsieve.formats.loops.pack.unpack_pages`, for run-length encoding.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmsieve.formats.compiler import inline, kernel
+from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load32, load64, store8
 
 __all__ = ["is_zero", "zero_pages"]
@@ -25,7 +25,7 @@ def is_zero(page: int, size: int) -> int:
     return 1
 
 
-@kernel
+@loop
 def zero_pages(pages: int, index: int, count: int, size: int, out: int) -> int:
     """Mark the zero pages among ``count`` pages of ``size`` bytes.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipeline.makedumpfile.compat_kit import run
+from tests.pipeline.makedumpfile.makedumpfile_kit import run
 from tests.pipeline.kit import contents, make
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli.main import main as vmsieve

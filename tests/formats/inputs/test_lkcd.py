@@ -12,7 +12,7 @@ import pytest
 from tests.build.lkcd_file import END, PAGE, Lkcd, record, rle
 from tests.build.memory_file import page_sets, ranges, read, source
 from tests.build.s390_file import MIB, PREFIXES, VMCOREINFO, machine
-from tests.formats.loops.test_kernels_bits import call, for_each_backend
+from tests.formats.loops.test_bits import call, for_each_backend
 from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError, UnsupportedError
 from vmsieve.formats.loops import page_records
 from vmsieve.formats.loops.page_records import expand_rle, plan_records, walk_records

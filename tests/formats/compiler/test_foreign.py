@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.formats.codecs import codec_kit as kit
-from tests.formats.compiler import test_kernels_dialect as dialect
+from tests.formats.compiler import test_dialect as dialect
 from tests.formats.foreign import MACHINES, Program, Result, emulator, shipped
 from tests.formats.loops.twins import deflate
 from tests.formats.loops.twins import lzo
 from tests.formats.loops.twins import snappy
 from vmsieve.formats.codecs import codec
 from vmsieve.formats.codecs import zlib as zlib_codec
-from vmsieve.formats.compiler import kernel
+from vmsieve.formats.compiler import loop
 from vmsieve.formats.loops import bus_error
 from vmsieve.formats.loops.deflate_memory import constants, fast_constants, memory_size
 from vmsieve.formats.compiler.dialect import MASK
@@ -137,17 +137,17 @@ def test_zero_pages_are_found(program: Program, tmp_path: Path) -> None:
     assert done.at(out, 8) == b"\1\0\0\0\1\xff\xff\xff"
 
 
-def _lowered(machine: str, kernels: list[Any]) -> Program:
-    """A program with these kernels, lowered here."""
+def _lowered(machine: str, loops: list[Any]) -> Program:
+    """A program with these loops, lowered here."""
     pytest.importorskip("numba")
     os.environ["NUMBA_OPT"] = "0"
-    from vmsieve.formats.compiler import linker as link
-    from vmsieve.formats.compiler import lowering as lower
+    from vmsieve.formats.compiler import linker
+    from vmsieve.formats.compiler import lowering
     from vmsieve.formats.compiler.numba_backend import llvm
 
-    target = next(t for t in lower.TARGETS if t.name == machine)
-    code = lower._emit([(k.name, *llvm(k)) for k in kernels], target)
-    return Program(machine, link.shared_object(code, [k.name for k in kernels]))
+    target = next(t for t in lowering.TARGETS if t.name == machine)
+    code = lowering._emit([(k.name, *llvm(k)) for k in loops], target)
+    return Program(machine, linker.shared_object(code, [k.name for k in loops]))
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -178,20 +178,20 @@ def test_arithmetic_memory_and_loops_mean_the_same(machine: str, tmp_path: Path)
     assert done.at(room, 16) == b"\0" + b"".join(parts)
 
 
-@kernel
+@loop
 def map_last_pages(address: int, size: int, access: int, flags: int, fd: int, offset: int) -> int:
     """As ``mmap``, which maps nothing but three pages."""
     good = size == 3 * PAGE and access == 1 and flags == 50 and fd == MASK and offset == 0
     return address if good != 0 else MASK
 
 
-@kernel
+@loop
 def count_restored(number: int, action: int, before: int) -> int:
     """As ``sigaction``, which counts its calls."""
     return store64(action, 0, load64(action, 0) + number + before)
 
 
-@kernel
+@loop
 def tell_raised(number: int) -> int:
     return number + 1000
 

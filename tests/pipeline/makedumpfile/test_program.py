@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.pipeline.cli_kit import environment
-from tests.pipeline.makedumpfile.compat_kit import PROGRAM
+from tests.pipeline.makedumpfile.makedumpfile_kit import PROGRAM
 from tests.pipeline.kit import make
 from tests.test_rooms import HEAVY, MEMORY_BUDGET
 from vmsieve.pipeline.cli.main import main as vmsieve

@@ -1,4 +1,4 @@
-"""The writers' kernels do what their slow twins do, on every backend there is."""
+"""The writers' loops do what their slow twins do, on every backend there is."""
 
 from __future__ import annotations
 
@@ -101,13 +101,13 @@ def test_segments_come_out_alike_whole_or_in_parts(
     maps = [
         bytearray(sum(bits[8 * i + j][which] << j for j in range(8)) for i in range(size // 8)) for which in range(2)
     ]
-    kernel = on(backend, cut_segments)
+    loop = on(backend, cut_segments)
     state, out = array("Q", [0] * 4), array("Q", [0] * (3 * room))
     found: list[tuple[int, ...]] = []
     at = 0
     for end in sorted({min(cut, size), size}):
         while at < end:
-            got = kernel(
+            got = loop(
                 address_of(maps[0]), address_of(maps[1]), at, end, base, gap, address_of(_view(state)),
                 address_of(_view(out)), room,
             )  # fmt: skip

@@ -13,9 +13,9 @@ import pytest
 
 from tests.dumps import ROOT
 
-from vmsieve.formats import compiler as kernels
+from vmsieve.formats import compiler as loops
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.compiler import native_backend as native
+from vmsieve.formats.compiler import native_backend
 
 V2 = "fpu sse sse2 cx16 lahf_lm popcnt ssse3 sse4_1 sse4_2 avx"
 
@@ -24,31 +24,31 @@ V2 = "fpu sse sse2 cx16 lahf_lm popcnt ssse3 sse4_1 sse4_2 avx"
 def test_old_processors_get_code_they_can_run(monkeypatch: pytest.MonkeyPatch, flags: str, name: str) -> None:
     """Code for x86-64-v2 ends with SIGILL on a processor without it, such as QEMU's default one."""
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", "", "", "x86_64")))
-    monkeypatch.setattr(native, "_processor_flags", lambda: set(flags.split()))
-    assert Path(native.object_path()).name == f"{name}.so"
+    monkeypatch.setattr(native_backend, "_processor_flags", lambda: set(flags.split()))
+    assert Path(native_backend.object_path()).name == f"{name}.so"
 
 
 def test_an_object_that_does_not_load_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A 32-bit interpreter on a 64-bit kernel falls back instead of failing."""
     alien = tmp_path / "alien.so"
     alien.write_bytes(b"\x7fELF\x01 not for us")
-    monkeypatch.setattr(native, "_library", None)
-    monkeypatch.setattr(native, "object_path", lambda: str(alien))
-    assert not native.available()
+    monkeypatch.setattr(native_backend, "_library", None)
+    monkeypatch.setattr(native_backend, "object_path", lambda: str(alien))
+    assert not native_backend.available()
 
 
 def test_an_image_that_cannot_load_its_machine_code_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has nothing else that runs kernels: a sentence, not an error of Python's."""
-    monkeypatch.delattr(kernels, "dialect", raising=False)
+    """It has nothing else that runs loops: a sentence, not an error of Python's."""
+    monkeypatch.delattr(loops, "dialect", raising=False)
     monkeypatch.setitem(sys.modules, "vmsieve.formats.compiler.dialect", None)
     with pytest.raises(UsageError, match="no machine code for this machine"):
-        kernels.bind(kernels.Kernel(lambda: 0), "python")
+        loops.bind(loops.Loop(lambda: 0), "python")
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the code is for x86_64")
 def test_the_code_for_old_processors_loads_and_runs() -> None:
-    """All kernels are in it, and one that is called answers right."""
-    library = ctypes.CDLL(str(Path(native.object_path()).with_name("x86_64-v1.so")))
+    """All loops are in it, and one that is called answers right."""
+    library = ctypes.CDLL(str(Path(native_backend.object_path()).with_name("x86_64-v1.so")))
     library.count_bits.restype = ctypes.c_uint64
     library.count_bits.argtypes = [ctypes.c_uint64] * 2
     bitmap = bytearray(b"\x0f\xff\x01" * 24)
@@ -61,13 +61,12 @@ def test_no_instruction_of_a_newer_processor_is_in_it() -> None:
     qemu = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
     if qemu is None:
         pytest.skip("qemu-user for x86_64 is not installed")
-    program = "from vmsieve.formats.compiler import native as n; n._processor_flags = set\n"  # it would tell the host's
+    program = "from vmsieve.formats.compiler import native_backend as n; n._processor_flags = set\n"  # it would tell the host's
     program += "from tests.formats.compiler.native_tour import tour; tour(n)"
-    root = ROOT
     run = subprocess.run(
         [qemu, "-cpu", "qemu64,-ssse3,-sse4.1,-sse4.2,-popcnt", sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}", "VMSIEVE_KERNELS": "aot"},
-        cwd=root, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "VMSIEVE_KERNELS": "aot"},
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
     assert "x86_64-v1.so" in run.stdout

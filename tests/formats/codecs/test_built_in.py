@@ -1,4 +1,4 @@
-"""LZO and snappy, which are our own kernels: against twins written from the formats, and against the C libraries."""
+"""LZO and snappy, which are our own loops: against twins written from the formats, and against the C libraries."""
 
 from __future__ import annotations
 

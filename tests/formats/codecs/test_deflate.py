@@ -1,4 +1,4 @@
-"""The deflate encoder, which is our own kernel: against a twin that reads strictly, and against the libraries."""
+"""The deflate encoder, which is our own loop: against a twin that reads strictly, and against the libraries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.formats.codecs.codec_kit import BACKENDS
 from tests.formats.loops.twins import deflate
 from vmsieve.formats.codecs import _isal
 from vmsieve.formats.codecs import zlib as zlib_codec
-from vmsieve.formats.compiler import kernel
+from vmsieve.formats.compiler import loop
 from vmsieve.formats.loops.adler import adler32
 from vmsieve.formats.loops.deflate import deflate_fast, deflate_pack
 from vmsieve.formats.loops.deflate_memory import constants, fast_constants, memory_size
@@ -37,7 +37,7 @@ LEVELS = pytest.mark.parametrize("level", [0, 1])
 REVERSED = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
 
 
-@kernel
+@loop
 def pack_one(level: int, memory: int, source: int, size: int, out: int, room: int) -> int:
     """One page packed."""
     if level == 0:
@@ -45,20 +45,20 @@ def pack_one(level: int, memory: int, source: int, size: int, out: int, room: in
     return deflate_pack(memory, source, size, out, room)
 
 
-@kernel
+@loop
 def check_one(source: int, size: int) -> int:
     """One page's checksum."""
     return adler32(source, size)
 
 
-@kernel
+@loop
 def code_one(counts: int, size: int, limit: int, lengths: int, codes: int, reverse: int, work: int) -> int:
     """One alphabet's code."""
     return make_code(counts, size, limit, lengths, codes, reverse, work)
 
 
 def _compiled(this: Callable[..., int]) -> Callable[..., int]:
-    """A kernel of this module, which no machine code was built of."""
+    """A loop of this module, which no machine code was built of."""
     pytest.importorskip("numba")
     return kit.on("jit", this)
 

@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from tests.build.memory_file import bits
-from tests.pipeline.makedumpfile.compat_kit import run
+from tests.pipeline.makedumpfile.makedumpfile_kit import run
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli.main import main as vmsieve

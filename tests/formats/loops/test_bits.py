@@ -1,4 +1,4 @@
-"""Kernels over bitmaps, pages and classes, each beside a slow twin."""
+"""Loops over bitmaps, pages and classes, each beside a slow twin."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ for_each_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 @cache
-def bound(kernel: Any, backend: str) -> Callable[..., int]:
-    return bind(kernel, backend)
+def bound(loop: Any, backend: str) -> Callable[..., int]:
+    return bind(loop, backend)
 
 
-def call(kernel: Any, backend: str, *arguments: int | bytes | bytearray | array[int]) -> int:
-    """The kernel's result; of memory, which lives as long as the call, it is given the address."""
+def call(loop: Any, backend: str, *arguments: int | bytes | bytearray | array[int]) -> int:
+    """The loop's result; of memory, which lives as long as the call, it is given the address."""
     held = [a if isinstance(a, (int, bytearray)) else bytearray(a) for a in arguments]
-    function = bound(kernel, backend)
+    function = bound(loop, backend)
     return function(*(a if isinstance(a, int) else address_of(a) if a else 8 for a in held))
 
 

@@ -1,4 +1,4 @@
-"""The readers' kernels do what their slow twins do, on every backend there is."""
+"""The readers' loops do what their slow twins do, on every backend there is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.formats.codecs.codec_kit import BACKENDS, on
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.loops import descriptors as kernels
+from vmsieve.formats.loops import descriptors as loops
 from vmsieve.formats.outputs import UNREADABLE
 
 
@@ -30,7 +30,7 @@ def test_ranks_are_the_bits_counted_one_by_one(backend: str, bitmap: bytes, word
     out = array("Q", bytes(8 * blocks))
     data, filled = bytearray(bitmap[:64] + bytes(32)), bytearray(blocks)
     places = address_of(memoryview(out)), address_of(filled)
-    rank = on(backend, kernels.rank_blocks)
+    rank = on(backend, loops.rank_blocks)
     found = rank(address_of(data), blocks, words, before, *places)
     expected = [before + sum(bit(data, i) for i in range(64 * words * n)) for n in range(blocks + 1)]
     assert [*out, found] == expected
@@ -52,7 +52,7 @@ def test_the_first_bit_is_found(backend: str, parts: list[bytes], first: int, en
     """Across words that are skipped, from and to any bit."""
     data = bytearray(b"".join(parts))
     end = min(end, len(data) * 8)
-    found = on(backend, kernels.find_bit)(address_of(data), first, end, value)
+    found = on(backend, loops.find_bit)(address_of(data), first, end, value)
     assert found == next((i for i in range(first, end) if bit(data, i) == value), end)
 
 
@@ -82,12 +82,12 @@ def slow_plan(stored: list[bool], descriptors: list[tuple[int, int, int]], share
             continue
         offset, size, flags = next(left)
         why = (
-            kernels.MISSING if offset == 0
-            else kernels.TOO_LONG if size > SIZE
-            else kernels.EMPTY if size == 0 or (not flags and size != SIZE)
-            else kernels.BEYOND if offset + size > len(FILE)
-            else kernels.CHANGED if flags and packed and flags != packed
-            else kernels.DONE
+            loops.MISSING if offset == 0
+            else loops.TOO_LONG if size > SIZE
+            else loops.EMPTY if size == 0 or (not flags and size != SIZE)
+            else loops.BEYOND if offset + size > len(FILE)
+            else loops.CHANGED if flags and packed and flags != packed
+            else loops.DONE
         )  # fmt: skip
         if why:
             return Plan(len(content), why, packed, used, shared, content)
@@ -98,7 +98,7 @@ def slow_plan(stored: list[bool], descriptors: list[tuple[int, int, int]], share
         content.append(FILE[offset : offset + size])
         packed = flags or packed
         used += 1
-    return Plan(len(content), kernels.DONE, packed, used, shared, content)
+    return Plan(len(content), loops.DONE, packed, used, shared, content)
 
 
 DESCRIPTOR = st.one_of(
@@ -136,8 +136,8 @@ def test_a_plan_brings_every_page_its_bytes(
     for i, here in enumerate(stored):
         bitmap[(first + i) // 8] |= here << (first + i) % 8
     table, extents = bytearray(16 * len(stored)), (c_uint64 * (2 * len(stored)))()
-    result = (c_uint64 * kernels.PLAN_WORDS)(*shared)
-    pages = on(backend, kernels.plan_pages)(
+    result = (c_uint64 * loops.PLAN_WORDS)(*shared)
+    pages = on(backend, loops.plan_pages)(
         address_of(bitmap), first, len(stored), address_of(raw), int(swap), SIZE, len(FILE), address_of(table),
         addressof(extents), addressof(result),
     )  # fmt: skip
@@ -160,9 +160,9 @@ def test_neighbours_are_read_at_once() -> None:
     row = [(100, 30, 1), (130, 30, 1), (40, SIZE, 0), (160, 30, 1), (40, SIZE, 0), (40, SIZE, 0), (190, 5, 1)]
     raw = bytearray(b"".join(struct.pack("=QIIQ", *d, 0) for d in row))
     table, extents = bytearray(16 * 7), (c_uint64 * 14)()
-    result = (c_uint64 * kernels.PLAN_WORDS)()
+    result = (c_uint64 * loops.PLAN_WORDS)()
     bitmap = bytearray(b"\x7f" + bytes(7))
-    pages = kernels.plan_pages(
+    pages = loops.plan_pages(
         address_of(bitmap), 0, 7, address_of(raw), 0, SIZE, len(FILE), address_of(table), addressof(extents),
         addressof(result),
     )  # fmt: skip
@@ -181,7 +181,7 @@ def test_packed_pages_are_taken_as_they_are(
     raw = bytearray(b"".join(struct.pack(order + "QIIQ", *d, 0) for d in descriptors))
     count = len(descriptors)
     sizes, flags, extents = array("I", bytes(4 * count)), array("I", bytes(4 * count)), array("Q", bytes(16 * count))
-    found = on(backend, kernels.take_pages)(
+    found = on(backend, loops.take_pages)(
         count, address_of(raw), int(swap), SIZE, len(FILE), zero,
         *(address_of(memoryview(row).cast("B")) for row in (sizes, flags, extents)),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The kernels' dialect: one source means the same on every backend, and what would not is refused."""
+"""The loops' dialect: one source means the same on every backend, and what would not is refused."""
 
 # ruff: noqa: FURB136, RUF021 - what the dialect has is to be tried, not only what is neat
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.compiler import Kernel, bind, inline, kernel
+from vmsieve.formats.compiler import Loop, bind, inline, loop
 from vmsieve.formats.compiler.dialect import MASK, DialectError
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import (
@@ -60,13 +60,13 @@ def longest(a: int, b: int) -> int:
     return a if a > b else b
 
 
-@kernel
+@loop
 def remember(value: int) -> int:
     """The sum of all values it was given so far."""
     return store64(own_word(), 0, load64(own_word(), 0) + value) + load64(own_word(), 0)
 
 
-@kernel
+@loop
 def arithmetic(which: int, a: int, b: int) -> int:
     c = b | 1
     if which == 0:
@@ -119,7 +119,7 @@ def _arithmetic(which: int, a: int, b: int) -> int:
     return results[which] % (MASK + 1)
 
 
-@kernel
+@loop
 def loops(first: int, end: int, most: int) -> int:
     """Times round two loops, and what is left of them."""
     rounds = 0
@@ -160,7 +160,7 @@ def _loops(first: int, end: int, most: int) -> int:
     return rounds + (3 - (rounds >> 32)) * (1 << 32) if rounds >> 32 < 3 else -1
 
 
-@kernel
+@loop
 def memory(base: int, value: int) -> int:
     store8(base, 0, value)
     store16(base, 1, value)
@@ -179,14 +179,14 @@ def _memory(value: int, order: str) -> int:
     return (total ^ (low & -low).bit_length() - 1 ^ (order == "big") << 9) & MASK
 
 
-@kernel
+@loop
 def calls(functions: int, a: int, b: int) -> int:
     one = call1(load64(functions, 0), a) + call2(load64(functions, 8), a, b)
     two = call3(load64(functions, 16), a, b, 1) + call4(load64(functions, 24), a, b, 1, 2)
     return one + two + call5(load64(functions, 32), a, b, 1, 2, 3) + call6(load64(functions, 40), a, b, 1, 2, 3, 4)
 
 
-@kernel
+@loop
 def hurried(address: int, offset: int) -> int:
     return address + prefetch(address, offset)
 
@@ -205,32 +205,32 @@ family: Any = Plugins(lambda: [plus, minus], how="pick")
 hits: Any = Plugins(lambda: [plus, minus], how="hits", stride=8)
 
 
-@kernel
+@loop
 def picking(which: int, parameters: int, a: int) -> Any:
     return family(which, parameters, a)
 
 
-@kernel
+@loop
 def hitting(mask: int, parameters: int, a: int) -> Any:
     return hits(mask, parameters, a)
 
 
-def _lowered(kernels: list[Any], folder: Path) -> dict[str, Callable[..., int]]:
+def _lowered(loops: list[Any], folder: Path) -> dict[str, Callable[..., int]]:
     """Machine code for this machine, made and loaded as the package's own is."""
     os.environ["NUMBA_OPT"] = "0"
-    from vmsieve.formats.compiler import linker as link
-    from vmsieve.formats.compiler import lowering as lower
+    from vmsieve.formats.compiler import linker
+    from vmsieve.formats.compiler import lowering
     from vmsieve.formats.compiler.numba_backend import llvm
 
-    target = next((t for t in lower.TARGETS if t.name == os.uname().machine), None)
+    target = next((t for t in lowering.TARGETS if t.name == os.uname().machine), None)
     if target is None:
-        pytest.skip("kernels are not lowered for this machine")
-    names = [k.name for k in kernels]
-    path = folder / "kernels.so"
-    path.write_bytes(link.shared_object(lower._emit([(k.name, *llvm(k)) for k in kernels], target), names))
+        pytest.skip("loops are not lowered for this machine")
+    names = [k.name for k in loops]
+    path = folder / "loops.so"
+    path.write_bytes(linker.shared_object(lowering._emit([(k.name, *llvm(k)) for k in loops], target), names))
     library = ctypes.CDLL(str(path))
     bound: dict[str, Any] = {}
-    for k in kernels:
+    for k in loops:
         bound[k.name] = library[k.name]
         bound[k.name].argtypes, bound[k.name].restype = [ctypes.c_uint64] * k.arity, ctypes.c_uint64
     return bound
@@ -240,11 +240,11 @@ def _lowered(kernels: list[Any], folder: Path) -> dict[str, Callable[..., int]]:
     scope="module", params=["python", *(pytest.param(b, marks=numba_installed) for b in ("jit", "lowered"))]
 )
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[..., int]]:
-    """The kernels of this file on a backend, by name."""
-    kernels: list[Any] = [arithmetic, loops, memory, calls, hurried, picking, hitting]
+    """The loops of this file on a backend, by name."""
+    marked: list[Any] = [arithmetic, loops, memory, calls, hurried, picking, hitting]
     if request.param == "lowered":
-        return _lowered(kernels, tmp_path_factory.mktemp("lowered"))
-    return {k.name: bind(k, request.param) for k in kernels}
+        return _lowered(marked, tmp_path_factory.mktemp("lowered"))
+    return {k.name: bind(k, request.param) for k in marked}
 
 
 @settings(deadline=None, max_examples=200)
@@ -321,34 +321,34 @@ def test_a_family_without_members_is_an_error() -> None:
 def test_two_kernels_of_one_name_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import types
 
-    from vmsieve.formats.compiler import lowering as lower
+    from vmsieve.formats.compiler import lowering
 
     modules = []
     for name in ("one", "two"):
         module = types.ModuleType(name)
-        same = Kernel(_arithmetic)
+        same = Loop(_arithmetic)
         same.source = types.FunctionType(_arithmetic.__code__, {"__name__": name}, "same")
         same.name = "same"
         module.__dict__["same"] = same
         modules.append(module)
-    monkeypatch.setattr(lower, "_modules", lambda: modules[:1])
-    assert [k.name for k in lower.find_kernels()] == ["same"]
-    monkeypatch.setattr(lower, "_modules", lambda: modules)
-    with pytest.raises(TypeError, match="two kernels are named same"):
-        lower.find_kernels()
+    monkeypatch.setattr(lowering, "_modules", lambda: modules[:1])
+    assert [k.name for k in lowering.find_loops()] == ["same"]
+    monkeypatch.setattr(lowering, "_modules", lambda: modules)
+    with pytest.raises(TypeError, match="two loops are named same"):
+        lowering.find_loops()
 
 
 def test_a_backend_that_is_not_to_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    import vmsieve.formats.compiler as kernels
-    from vmsieve.formats.compiler import native_backend as native
+    import vmsieve.formats.compiler as loops
+    from vmsieve.formats.compiler import native_backend
 
-    monkeypatch.setattr(native, "available", lambda: False)
-    monkeypatch.setattr(kernels, "_numba_installed", lambda: False)
-    assert kernels._choose("auto") == "python"
+    monkeypatch.setattr(native_backend, "available", lambda: False)
+    monkeypatch.setattr(loops, "_numba_installed", lambda: False)
+    assert loops._choose("auto") == "python"
     for wish, said in (("aot", "no machine code"), ("jit", "numba is not installed"), ("gpu", "no backend")):
         with pytest.raises(UsageError, match=said):
-            kernels._choose(wish)
-    monkeypatch.setattr(kernels, "_numba_installed", lambda: True)
-    assert (kernels._choose("auto"), kernels._choose("jit"), kernels._choose("python")) == ("jit", "jit", "python")
-    monkeypatch.setattr(native, "available", lambda: True)
-    assert (kernels._choose("auto"), kernels._choose("aot")) == ("aot", "aot")
+            loops._choose(wish)
+    monkeypatch.setattr(loops, "_numba_installed", lambda: True)
+    assert (loops._choose("auto"), loops._choose("jit"), loops._choose("python")) == ("jit", "jit", "python")
+    monkeypatch.setattr(native_backend, "available", lambda: True)
+    assert (loops._choose("auto"), loops._choose("aot")) == ("aot", "aot")

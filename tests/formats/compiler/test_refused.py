@@ -1,4 +1,4 @@
-"""What the kernels' dialect does not have is refused when a kernel is built, not when it goes wrong."""
+"""What the loops' dialect does not have is refused when a loop is built, not when it goes wrong."""
 
 # ruff: noqa: F841, RET502, RET503 - functions that are wrong on purpose
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vmsieve.formats.compiler import Kernel, bind, inline
+from vmsieve.formats.compiler import Loop, bind, inline
 from vmsieve.formats.compiler.families import DialectError
 
 if TYPE_CHECKING:
@@ -173,9 +173,9 @@ REFUSED = [value for name, value in sorted(globals().items()) if name.startswith
 @pytest.mark.parametrize("function", REFUSED, ids=lambda f: f.__name__)
 def test_anything_else_is_refused(function: Callable[..., int]) -> None:
     with pytest.raises(DialectError):
-        bind(Kernel(function), "python")
+        bind(Loop(function), "python")
 
 
 def test_a_refusal_says_where() -> None:
-    with pytest.raises(DialectError, match=r"test_kernels_refused\.r_divide:2: Div is not in the kernels' dialect"):
-        bind(Kernel(r_divide), "python")
+    with pytest.raises(DialectError, match=r"test_refused\.r_divide:2: Div is not in the loops' dialect"):
+        bind(Loop(r_divide), "python")

@@ -12,14 +12,14 @@ from tests.dumps import ROOT
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.compiler import checkout
-from vmsieve.formats.compiler import native_backend as native
+from vmsieve.formats.compiler import native_backend
 
 
 @pytest.fixture
 def objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of machine code that is loaded next; it holds none, so that nothing comes of it."""
-    monkeypatch.setattr(native, "_library", None)
-    monkeypatch.setattr(native, "object_path", lambda: str(tmp_path / "none.so"))
+    monkeypatch.setattr(native_backend, "_library", None)
+    monkeypatch.setattr(native_backend, "object_path", lambda: str(tmp_path / "none.so"))
     return tmp_path
 
 
@@ -31,14 +31,14 @@ def _made(objects: Path, of: str, when: int) -> None:
 def test_old_machine_code_is_not_loaded(objects: Path) -> None:
     """A source that changed after it was made: one line that says what to do."""
     _made(objects, "0" * 64, 0)
-    with pytest.raises(UsageError, match=r"older than its sources.*make kernels"):
-        native.available()
+    with pytest.raises(UsageError, match=r"older than its sources.*make loops"):
+        native_backend.available()
 
 
 def test_a_source_that_was_only_touched_does_no_harm(objects: Path) -> None:
     """A branch that is left and come back to has new files of the same content."""
     _made(objects, checkout.source_digest(), 0)
-    assert not native.available()
+    assert not native_backend.available()
     assert checkout.is_fresh(str(objects))
 
 
@@ -46,13 +46,13 @@ def test_sources_are_read_only_if_one_is_newer(objects: Path, monkeypatch: pytes
     """Each start of a clone's program pays for times of files, not for their content."""
     _made(objects, "of whatever", 1 << 32)
     monkeypatch.setattr(checkout, "source_digest", lambda: pytest.fail("the sources were read"))
-    assert not native.available()
+    assert not native_backend.available()
 
 
 def test_an_installation_is_asked_nothing(objects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wheel has no digest."""
     monkeypatch.setattr(checkout, "demand_fresh", lambda _: pytest.fail("an installation has no sources"))
-    assert not native.available()
+    assert not native_backend.available()
 
 
 def test_makefile_and_digest_mean_the_same_sources() -> None:
