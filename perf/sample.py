@@ -9,7 +9,7 @@ from vmsieve.filters.knowledge import learn
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.loops.zero import zero_pages
-from vmsieve.pipeline.dump.pages import Gatherer, Pages
+from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.process.progress import Silent
 
@@ -30,7 +30,7 @@ def write_sample(dump: Path, out: Path, pages: int, level: int = 0) -> int:
     if knowledge.page_size != 4096:
         raise ValueError("only dumps with pages of 4 KiB are sampled")
     found = scan(source, knowledge, level, Silent())
-    gatherer, batch = Gatherer(found.kept, found.stored, source), Pages(4096)
+    gatherer, batch = Gatherer(found.kept, found.stored, source), PageBatch(4096)
     zeros = bytearray(batch.room)
     step = max(1, found.kept.count() // (2 * pages))
     written = number = 0

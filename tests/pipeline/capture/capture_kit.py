@@ -14,7 +14,7 @@ from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump import make as dump_module
 from vmsieve.pipeline.capture import run
-from vmsieve.pipeline.capture.options import Wish
+from vmsieve.pipeline.capture.options import Request
 from vmsieve.pipeline.dump.make import dump
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def capture(source: Path, target: Path, **more: Any) -> tuple[int, dict[str, Any]]:
     """Run a capture in this process, whose children have the patches of the test; exit status and record."""
-    status = run.capture(Wish({"input": source, "target": target, **more}))
+    status = run.capture(Request({"input": source, "target": target, **more}))
     return status, record(target)
 
 

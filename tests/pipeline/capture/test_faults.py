@@ -23,7 +23,7 @@ from vmsieve.pipeline.dump import make as dump_module
 from vmsieve.pipeline.capture import apart, child, console, ground, run, status, work
 from vmsieve.pipeline.capture import target as site
 from vmsieve.pipeline.capture.beat import Beat
-from vmsieve.pipeline.capture.options import Wish
+from vmsieve.pipeline.capture.options import Request
 
 
 @pytest.fixture(autouse=True)
@@ -34,15 +34,15 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "_log", lambda _, __: {"complete": True})
 
 
-def run_wish(source: Path, target: Path, **more: Any) -> Wish:
-    return Wish({"input": source, "target": target, **more})
+def run_request(source: Path, target: Path, **more: Any) -> Request:
+    return Request({"input": source, "target": target, **more})
 
 
 def test_two_captures_at_once(core: Path, tmp_path: Path) -> None:
     """Another capture holds the target and has written nothing yet: this one takes a directory of its own."""
     held = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    assert run.capture(run_wish(core, tmp_path)) == 0
+    assert run.capture(run_request(core, tmp_path)) == 0
     os.close(held)
     (own,) = tmp_path.iterdir()
     assert names(own) == {"vmcore", "vmcore-status.json"}
@@ -59,7 +59,7 @@ def test_nobody_reads_the_fifo(core: Path, tmp_path: Path, capfd: pytest.Capture
     """One wait of ``--stall`` seconds, not one for each step; then it is said."""
     os.mkfifo(tmp_path / "fifo")
     began = time.monotonic()
-    assert run.capture(run_wish(core, tmp_path / "fifo", stall=1)) == 1
+    assert run.capture(run_request(core, tmp_path / "fifo", stall=1)) == 1
     assert "nobody reads from it" in capfd.readouterr().err
     assert time.monotonic() - began >= 1
 
@@ -77,7 +77,7 @@ def test_the_reader_of_a_fifo_outlives_a_step(core: Path, tmp_path: Path, monkey
     monkeypatch.setattr(work, "perform", broken)
     os.mkfifo(tmp_path / "fifo")
     with (tmp_path / "flat").open("wb") as flat, subprocess.Popen(["cat", tmp_path / "fifo"], stdout=flat):
-        code = run.capture(run_wish(core, tmp_path / "fifo"))
+        code = run.capture(run_request(core, tmp_path / "fifo"))
     assert code == 0
     assert (tmp_path / "flat").read_bytes().startswith(b"makedumpfile")
 
@@ -238,8 +238,8 @@ def python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
 def test_no_dev_null() -> None:
     """Standard streams are closed, and there is nothing to open in their place: no file takes their numbers."""
     ran = python(
-        "import os; from vmsieve.pipeline.process.standard_fds import fill_standard\n"
-        "out = os.dup(1); os.closerange(0, 3); os.devnull = '/dev/there-is-none'; fill_standard()\n"
+        "import os; from vmsieve.pipeline.process.standard_fds import open_standard_fds\n"
+        "out = os.dup(1); os.closerange(0, 3); os.devnull = '/dev/there-is-none'; open_standard_fds()\n"
         "os.write(out, b'%d' % os.open('/', os.O_RDONLY))"
     )
     assert int(ran.stdout) > 2

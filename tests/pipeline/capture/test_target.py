@@ -20,7 +20,7 @@ from tests.pipeline.capture.capture_kit import breaking, capture, die, names, st
 from tests.pipeline.kit import compared
 from vmsieve.pipeline.capture import apart, child, ground, run, status, work
 from vmsieve.pipeline.capture import target as site
-from vmsieve.pipeline.capture.options import Wish
+from vmsieve.pipeline.capture.options import Request
 
 NOBODY = 65534
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
@@ -54,8 +54,8 @@ def own(target: Path) -> Path:
     return made
 
 
-def wish(source: Path, target: Path, **more: Any) -> Wish:
-    return Wish({"input": source, "target": target, **more})
+def request(source: Path, target: Path, **more: Any) -> Request:
+    return Request({"input": source, "target": target, **more})
 
 
 @pytest.mark.parametrize("mode", [0o1777, 0o777, 0o770, 0o755])
@@ -64,7 +64,7 @@ def test_where_others_can_write_all_goes_to_a_directory_of_roots(mode: int, core
     target = tmp_path / "out"
     target.mkdir()
     target.chmod(mode)
-    assert run.capture(wish(core, target)) == 0
+    assert run.capture(request(core, target)) == 0
     if mode == 0o755:
         assert names(target) == {"vmcore", "vmcore-status.json"}
         return
@@ -86,7 +86,7 @@ def test_what_belongs_to_others_is_not_used(kind: str, core: Path, tmp_path: Pat
         target = tmp_path / "link"
         target.symlink_to(there)
     os.chown(target, NOBODY, NOBODY, follow_symlinks=False)
-    assert run.capture(wish(core, target)) == 0
+    assert run.capture(request(core, target)) == 0
     assert own(there).stat().st_uid == 0
 
 
@@ -119,7 +119,7 @@ def test_nothing_that_lies_there_is_followed_or_waited_for(kind: str, mode: int,
         plant(kind, target / name, secret)
     target.chmod(mode)
     before = {name: (target / name).lstat()[:4] for name in NAMES}
-    assert run.capture(wish(core, target)) == 0
+    assert run.capture(request(core, target)) == 0
     made = own(target)
     assert compared(core, made / "vmcore").right
     assert (secret.read_text(), names(secret.parent)) == ("secret", {"secret"})
@@ -144,7 +144,7 @@ def test_a_name_that_is_taken(kind: str, core: Path, crash: Path, monkeypatch: p
     monkeypatch.setattr(ground, "_stamp", lambda: "host-now")
     (crash / "secret").write_text("")
     plant(kind, crash / "host-now", crash / "secret") if kind != "file" else (crash / "host-now").touch()
-    assert run.capture(wish(core, crash)) == 0
+    assert run.capture(request(core, crash)) == 0
     assert own(crash).name.startswith("host-now-")
 
 
@@ -174,7 +174,7 @@ def test_a_new_directory_that_is_replaced(
                 other.rename(crash / path)
 
     monkeypatch.setattr(os, "mkdir", mkdir)
-    assert run.capture(wish(core, crash)) == 0
+    assert run.capture(request(core, crash)) == 0
     made = own(crash)
     assert compared(core, made / "vmcore").right
     assert (made.stat().st_uid, names(made)) == (os.geteuid(), {"vmcore", "vmcore-status.json"})
@@ -199,7 +199,7 @@ def test_a_directory_that_is_moved_while_it_is_written_to(
             die()
 
     breaking(monkeypatch, move)
-    assert run.capture(wish(core, target)) == 0
+    assert run.capture(request(core, target)) == 0
     told = json.loads((tmp_path / "moved" / "vmcore-status.json").read_text())
     assert compared(core, tmp_path / "moved" / "vmcore").right
     assert told["lost"] == [f"{target} leads elsewhere by now: its directory was moved or unmounted"]
@@ -217,7 +217,7 @@ def test_a_removed_directory_whose_name_is_taken(core: Path, tmp_path: Path, mon
             target.symlink_to(elsewhere)
 
     breaking(monkeypatch, remove)
-    assert run.capture(wish(core, target)) == 0
+    assert run.capture(request(core, target)) == 0
     (made,) = tmp_path.glob("out-*")
     told = json.loads((made / "vmcore-status.json").read_text())
     assert (told["target"], steps(told)) == (str(made), [("as asked", "output"), ("with less", "finished")])
@@ -231,7 +231,7 @@ def test_a_target_that_does_not_answer_at_first(
     """Whoever opens it waits for ever: the first process does not, and shows the end of the log."""
     first = os.getpid()
     monkeypatch.setattr(ground, "open_site", lambda *_: time.sleep(60) if os.getpid() != first else 1 // 0)
-    assert run.capture(wish(core, tmp_path, stall=1)) == 1
+    assert run.capture(request(core, tmp_path, stall=1)) == 1
     told = capfd.readouterr().err
     assert f"can't write to {tmp_path}: it does not answer" in told
     assert "the kernel log: " in told
@@ -244,7 +244,7 @@ def test_a_place_of_the_record_that_does_not_answer(
     first = os.getpid()
     monkeypatch.setattr(run, "write_record", lambda *_: time.sleep(60) if os.getpid() != first else 1 // 0)
     monkeypatch.setattr(apart, "_ANSWER", 1.0)
-    assert run.capture(wish(core, tmp_path / "out", status=tmp_path / "record")) == 0
+    assert run.capture(request(core, tmp_path / "out", status=tmp_path / "record")) == 0
     assert compared(core, tmp_path / "out" / "vmcore").right
     assert capfd.readouterr().err.count("its place does not answer") == 2, "once at first, once at the end"
 
@@ -271,7 +271,7 @@ def test_the_first_process_does_not_touch_the_target(
         monkeypatch.setattr(os, name, guarded(name))
     breaking(monkeypatch, lambda plan: die() if plan.mapped else None)
     target = tmp_path / "out"
-    assert run.capture(wish(core, target)) == 0
+    assert run.capture(request(core, target)) == 0
     monkeypatch.undo()
     assert not [call for call in touched if call[0] != "lstat" or str(target) in str(call)]
     assert names(target) == {"vmcore", "vmcore-status.json"}
@@ -300,7 +300,7 @@ def test_no_process_for_what_touches_the_target(core: Path, tmp_path: Path, monk
 def test_a_new_directory_holds_no_empty_record(elsewhere: bool, core: Path, crash: Path, tmp_path: Path) -> None:
     """The record that keeps others from removing the directory is filled, or goes."""
     more = {"status": tmp_path / "record"} if elsewhere else {}
-    assert run.capture(wish(core, crash, **more)) == 0
+    assert run.capture(request(core, crash, **more)) == 0
     assert names(own(crash)) == ({"vmcore"} if elsewhere else {"vmcore", "vmcore-status.json"})
 
 
@@ -399,7 +399,7 @@ def test_under_attack(mode: int, core: Path, tmp_path: Path) -> None:
     attacker = subprocess.Popen([*words, "-c", ATTACK, str(crash)])
     try:
         for _ in range(3):
-            assert run.capture(wish(core, crash, quiet=True)) == 0
+            assert run.capture(request(core, crash, quiet=True)) == 0
     finally:
         attacker.send_signal(signal.SIGKILL)
         attacker.wait()

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_wishes_are_understood_without_argparse() -> None:
+def test_requests_are_understood_without_argparse() -> None:
     """Each way to write an option means the same; what is wrong is left to argparse."""
     for words in (["-d", "17", "T"], ["-d17", "T"], ["--level=17", "T"], ["--level", "17", "T"]):
-        wish = quick(words)
-        assert wish is not None
-        assert (wish.level, wish.input, wish.target) == (17, "/proc/vmcore", "T")
-    wish = quick(["-l", "--deadline", "60", "IN", "-"])
-    assert wish is not None
-    assert (wish.codec, wish.deadline, wish.input, wish.target) == ("lzo", 60, "IN", "-")
+        request = quick(words)
+        assert request is not None
+        assert (request.level, request.input, request.target) == (17, "/proc/vmcore", "T")
+    request = quick(["-l", "--deadline", "60", "IN", "-"])
+    assert request is not None
+    assert (request.codec, request.deadline, request.input, request.target) == ("lzo", 60, "IN", "-")
     for words in (["-d", "32", "T"], ["--what", "T"], [], ["-d"], ["A", "B", "C"], ["-h"], ["-lz", "T"]):
         assert quick(words) is None
 
@@ -67,10 +67,10 @@ def test_where_a_kernel_has_crashed_no_option_costs_the_dump(tmp_path: Path, mon
     """Words that make no sense are left out there, and elsewhere left to argparse."""
     for words in (["-d", "32", "T"], ["--what", "T"], ["-lz", "T"], ["--stall=x", "--codec", "lzo", "T"], ["-d", "T"]):
         wrong: list[str] = []
-        wish = quick(words, wrong)
-        assert (wish is None) == (words == ["-d", "T"])
+        request = quick(words, wrong)
+        assert (request is None) == (words == ["-d", "T"])
         assert wrong
-        assert wish is None or (wish.level, wish.target) == (31, "T")
+        assert request is None or (request.level, request.target) == (31, "T")
     assert run.main(["--what", str(tmp_path / "out")]) is None
     core = machine().write(tmp_path / "vmcore.elf")
     monkeypatch.setattr("vmsieve.pipeline.capture.options.DEFAULT_INPUT", str(core))

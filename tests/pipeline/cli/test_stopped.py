@@ -13,7 +13,7 @@ from tests.pipeline.dump.torn_kit import FORMATS, never_whole, salvaged
 from vmsieve.formats.outputs.elf import ElfWriter
 from vmsieve.formats.outputs.kdump import KdumpWriter
 from vmsieve.pipeline.cli.main import main
-from vmsieve.pipeline.dump.pages import Gatherer
+from vmsieve.pipeline.dump.batches import Gatherer
 
 if TYPE_CHECKING:
     from pathlib import Path

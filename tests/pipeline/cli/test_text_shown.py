@@ -131,10 +131,10 @@ def test_any_name_of_a_file(demo: Path, tmp_path: Path) -> None:
 
 def test_a_bar_is_drawn_and_its_text_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """Control characters of our own reach the terminal, those of others do not."""
-    from vmsieve.pipeline.process.streams import drawing, steady
+    from vmsieve.pipeline.process.streams import raw_stderr, set_up_streams
 
-    steady()
-    drawing().write("\r\x1b[K50 %")
+    set_up_streams()
+    raw_stderr().write("\r\x1b[K50 %")
     print("\x1b[Kdone\x9b", file=sys.stderr)  # noqa: T201
     print("\x1b[Kdone\x9b")  # noqa: T201
     told = capsys.readouterr()

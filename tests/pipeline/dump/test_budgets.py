@@ -18,7 +18,7 @@ from vmsieve.filters.knowledge import learn
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.inputs import open_file, open_source
 from vmsieve.formats.inputs.kdump import KdumpSource
-from vmsieve.pipeline.dump.pages import Pages
+from vmsieve.pipeline.dump.batches import PageBatch
 from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE
 from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import blocks_with_memory
@@ -61,7 +61,7 @@ def test_readable_pages_before_such_pages_are_kept() -> None:
     """What comes before in the same batch is read."""
     made = Kdump([Page(pfn, "stored" if pfn < 3 else "missing", bytes([pfn % 255 + 1]) * PAGE) for pfn in range(300)])
     source = open_file(MemoryFile(made.build()))
-    pages, bits = Pages(PAGE), bytearray(b"\xff" * (1 << 15))
+    pages, bits = PageBatch(PAGE), bytearray(b"\xff" * (1 << 15))
     pages.gather(address_of(bits), address_of(bits), 0, 0, 0)
     pages.read(source)
     assert pages.bad == list(range(3, pages.count))

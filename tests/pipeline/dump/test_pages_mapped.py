@@ -13,7 +13,7 @@ from tests.build.elf_core import Core, Load
 from vmsieve.formats.bitmap import BLOCK_BYTES, Bitmap
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.mapping import Window
-from vmsieve.pipeline.dump.pages import Gatherer, Pages, size_for
+from vmsieve.pipeline.dump.batches import Gatherer, PageBatch, batch_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def batches(source: Source, wanted: set[int], *, mapped: bool) -> list[tuple[int
     for bitmap, block in zip(bitmaps, (kept, stored)):
         bitmap.append(block)
     gatherer = Gatherer(*bitmaps, source)
-    pages = Pages(PAGE, mapped=mapped)
+    pages = PageBatch(PAGE, mapped=mapped)
     found = []
     while gatherer.claim(pages):
         contents: list[bytes] = []
@@ -56,7 +56,7 @@ def batches(source: Source, wanted: set[int], *, mapped: bool) -> list[tuple[int
     return found
 
 
-def _contents(pages: Pages, into: list[bytes]) -> None:
+def _contents(pages: PageBatch, into: list[bytes]) -> None:
     into[:] = [ctypes.string_at(pages.address + pages.index[k] * PAGE, PAGE) for k in range(pages.count)]
 
 
@@ -102,6 +102,6 @@ def test_a_file_that_shrinks_costs_pages_not_the_process(core: Path) -> None:
 
 def test_many_threads_share_little_memory() -> None:
     """Buffers are larger for a few threads, and no larger for very many than for one."""
-    assert size_for(1) < size_for(2) == size_for(8)
-    assert size_for(1) == size_for(1000)
-    assert all(size_for(threads) * threads <= 16 << 20 for threads in range(2, 33))
+    assert batch_size(1) < batch_size(2) == batch_size(8)
+    assert batch_size(1) == batch_size(1000)
+    assert all(batch_size(threads) * threads <= 16 << 20 for threads in range(2, 33))

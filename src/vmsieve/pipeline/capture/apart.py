@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vmsieve.pipeline.capture.child import Board, Watcher
-    from vmsieve.pipeline.capture.options import Wish
+    from vmsieve.pipeline.capture.options import Request
 
 __all__ = ["answer_of", "opened", "reopened"]
 
@@ -42,8 +42,8 @@ def answer_of(question: Callable[[], Any], site: Site, watcher: Watcher, board: 
     return told
 
 
-def opened(wish: Wish, watcher: Watcher, board: Board) -> Site:
-    """The target that ``wish`` names.
+def opened(request: Request, watcher: Watcher, board: Board) -> Site:
+    """The target that ``request`` names.
 
     Raises:
         OSError: It can't be opened, or does not answer.
@@ -53,9 +53,9 @@ def opened(wish: Wish, watcher: Watcher, board: Board) -> Site:
     def make(board: Board) -> Site:
         from vmsieve.pipeline.capture.ground import open_site
 
-        return open_site(wish, board)
+        return open_site(request, board)
 
-    return _made_apart(make, watcher, board, min(wish.stall, wish.deadline or wish.stall))
+    return _made_apart(make, watcher, board, min(request.stall, request.deadline or request.stall))
 
 
 def reopened(site: Site, watcher: Watcher, board: Board) -> Site:

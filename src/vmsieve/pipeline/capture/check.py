@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.errors import UsageError, VmsieveError
 from vmsieve.pipeline.capture.ground import refuse_in_use
-from vmsieve.pipeline.process.streams import need_stdout
+from vmsieve.pipeline.process.streams import require_stdout
 
 if TYPE_CHECKING:
-    from vmsieve.pipeline.capture.options import Wish
+    from vmsieve.pipeline.capture.options import Request
 
 __all__ = ["problem_of"]
 
 _PAGE_SIZE = 4096  # of the packer that is tried: any will do
 
 
-def problem_of(wish: Wish) -> str:
-    """What is wrong with ``wish`` as far as this machine can tell, in a sentence; empty: nothing. Makes nothing."""
+def problem_of(request: Request) -> str:
+    """What is wrong with ``request`` as far as this machine can tell, in a sentence; empty: nothing. Makes nothing."""
     try:
-        _try_codec(wish.codec)
-        _look_at_target(wish.target)
-        if wish.status:
-            _look_at_record(wish.status, wish.target)
+        _try_codec(request.codec)
+        _look_at_target(request.target)
+        if request.status:
+            _look_at_record(request.status, request.target)
     except VmsieveError as error:
         return str(error)
     except OSError as error:
@@ -44,7 +44,7 @@ def _try_codec(text: str) -> None:
 
 def _look_at_target(path: str) -> None:
     if path == "-":
-        need_stdout()
+        require_stdout()
         return
     try:
         mode = os.stat(path).st_mode

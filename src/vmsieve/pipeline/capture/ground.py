@@ -15,13 +15,13 @@ import time
 from vmsieve.pipeline.capture.child import OPENING
 from vmsieve.pipeline.capture.target import DUMP, RECORD, Site
 from vmsieve.pipeline.capture.status import of_root_alone
-from vmsieve.pipeline.process.standard_fds import BUSY
+from vmsieve.pipeline.process.writing import BUSY
 from vmsieve.pipeline.process.writing import open_output, sync_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board
-    from vmsieve.pipeline.capture.options import Wish
+    from vmsieve.pipeline.capture.options import Request
 
 __all__ = ["in_memory", "open_site", "refuse_in_use", "reopen"]
 
@@ -34,39 +34,39 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TAKEN = (errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
-def open_site(wish: Wish, board: Board) -> Site:
-    """The target that ``wish`` names; a directory is made if it is not there.
+def open_site(request: Request, board: Board) -> Site:
+    """The target that ``request`` names; a directory is made if it is not there.
 
     Raises:
         OSError: It can't be written to.
         ValueError: It is a file.
     """
-    same = bool(wish.status) and os.path.realpath(wish.status) == os.path.realpath(wish.input)
-    notes = [f"{wish.status} is the input: the record goes beside the dump"] if same else []
-    asked = os.path.abspath(wish.status) if wish.status and not same else ""
-    if wish.target == "-":
+    same = bool(request.status) and os.path.realpath(request.status) == os.path.realpath(request.input)
+    notes = [f"{request.status} is the input: the record goes beside the dump"] if same else []
+    asked = os.path.abspath(request.status) if request.status and not same else ""
+    if request.target == "-":
         if sys.__stdout__ is None:
             raise OSError(errno.EBADF, "it was closed when the capture began")
         return Site("-", "stream", asked, notes)
     try:
-        mode = os.stat(wish.target).st_mode
+        mode = os.stat(request.target).st_mode
     except FileNotFoundError:
         # The end of a link that leads to nothing is made as any directory is.
-        place = os.path.realpath(wish.target)
-        if place.startswith("/dev/") or os.path.abspath(wish.target).startswith("/dev/"):
+        place = os.path.realpath(request.target)
+        if place.startswith("/dev/") or os.path.abspath(request.target).startswith("/dev/"):
             # A disk that is not there: a directory in its place would be in memory.
             raise
         os.makedirs(place, 0o700)
         mode = stat.S_IFDIR
     if stat.S_ISREG(mode):
-        raise ValueError(f"{wish.target}: a capture takes a directory, which it makes if need be, not a file")
+        raise ValueError(f"{request.target}: a capture takes a directory, which it makes if need be, not a file")
     if stat.S_ISDIR(mode):
-        return _directory(wish, asked, notes)
+        return _directory(request, asked, notes)
     if stat.S_ISBLK(mode):
-        refuse_in_use(wish.target)
-    site = Site(wish.target, "device" if stat.S_ISBLK(mode) else "stream", asked, notes)
+        refuse_in_use(request.target)
+    site = Site(request.target, "device" if stat.S_ISBLK(mode) else "stream", asked, notes)
     if stat.S_ISFIFO(mode):
-        site.held = _read_by_someone(wish.target, min(wish.stall, wish.deadline or wish.stall), board)
+        site.held = _read_by_someone(request.target, min(request.stall, request.deadline or request.stall), board)
     return site
 
 
@@ -99,16 +99,16 @@ def _read_by_someone(path: str, patience: float, board: Board) -> int:
         time.sleep(0.1)
 
 
-def _directory(wish: Wish, asked: str, notes: list[str]) -> Site:
+def _directory(request: Request, asked: str, notes: list[str]) -> Site:
     """The target itself, or a new directory in it if others can write to it, or it holds anything, or is locked."""
-    path = os.path.abspath(wish.target)
+    path = os.path.abspath(request.target)
     fd = os.open(path, _DIRECTORY)
     shared = not (of_root_alone(os.fstat(fd)) and _leads_to(path, fd))
-    fresh = shared or wish.stamp or not _lock(fd) or any(one.startswith(DUMP) for one in os.listdir(fd))
+    fresh = shared or request.stamp or not _lock(fd) or any(one.startswith(DUMP) for one in os.listdir(fd))
     if fresh:
         path, fd = _own(path, fd, _stamp())
     if shared:
-        notes = [*notes, f"others can write to {wish.target}: all goes to {path}, which is new"]
+        notes = [*notes, f"others can write to {request.target}: all goes to {path}, which is new"]
     if os.path.basename(asked).startswith(DUMP) and _is_folder_of(asked, fd):
         # By no name does the record take the place of a dump or a log.
         asked = ""

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.ladder import Step
     from vmsieve.pipeline.capture.target import Site
-    from vmsieve.pipeline.capture.options import Wish
+    from vmsieve.pipeline.capture.options import Request
 
 __all__ = ["Job"]
 
@@ -21,7 +21,7 @@ class Job:
         output: What to write to: a name in the directory that the child works in, or a path; ``-``: standard output.
         final: Name of the output once it is whole; empty: it is a stream, or a device that is written as one.
         log, log_partial: Where the kernel log belongs, and until it is whole; empty: it was written, or has no place.
-        level, codec, threads, facts, insist, plain: As of the wish and the step.
+        level, codec, threads, facts, insist, plain: As of the request and the step.
         mapped: The input may be mapped.
         limit: Bytes that the output may take; None: no limit. It is known when the work begins.
         end: ``time.monotonic`` at which the dump has to be brought to its end; 0: never.
@@ -30,19 +30,19 @@ class Job:
         quiet: Say nothing.
     """
 
-    def __init__(self, wish: Wish, step: Step, site: Site, end: float) -> None:
-        self.input, self.output = wish.input, site.partial
+    def __init__(self, request: Request, step: Step, site: Site, end: float) -> None:
+        self.input, self.output = request.input, site.partial
         self.final = DUMP if site.directory else ""
         self.log = self.log_partial = ""
-        self.level = wish.level if step.level is None else step.level
-        self.codec = step.codec(wish.codec)
-        self.threads = 1 if step.careful else wish.threads
+        self.level = request.level if step.level is None else step.level
+        self.codec = step.codec(request.codec)
+        self.threads = 1 if step.careful else request.threads
         self.facts, self.insist, self.plain = step.facts, step.insist, step.plain
         self.mapped = not step.careful
         self.spare = (site.kept[0], 0.0) if step.instead and site.kept is not None else site.kept
         self.end = end
         self.limit: int | None = None
-        self.quiet = wish.quiet
+        self.quiet = request.quiet
 
     def with_log(self, site: Site) -> Job:
         """The same, the kernel log first."""

@@ -7,13 +7,13 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Callable
 
-__all__ = ["DEFAULT_INPUT", "OPTIONS", "Option", "Wish", "configure", "quick"]
+__all__ = ["DEFAULT_INPUT", "OPTIONS", "Option", "Request", "configure", "quick"]
 
 DEFAULT_INPUT = "/proc/vmcore"
 _DEFAULT_STALL = 300
 
 
-class Wish:
+class Request:
     """What is asked for.
 
     Attributes:
@@ -46,7 +46,7 @@ class Wish:
 
 
 class Option:
-    """One option: its names, the wish's attribute, what it takes, and what it means."""
+    """One option: its names, the request's attribute, what it takes, and what it means."""
 
     def __init__(
         self, names: str, field: str, meaning: str, *, metavar: str = "", const: object = True,
@@ -126,10 +126,10 @@ def _explained(check: Callable[[str], object]) -> Callable[[str], object]:
     return explained
 
 
-def quick(words: list[str], wrong: list[str] | None = None) -> Wish | None:
-    """The wish that ``words`` express; None where argparse has to explain something.
+def quick(words: list[str], wrong: list[str] | None = None) -> Request | None:
+    """The request that ``words`` express; None where argparse has to explain something.
 
-    With a list as ``wrong``, words that make no sense go there and are left out: as long as there is a target, a wish
+    With a list as ``wrong``, words that make no sense go there and are left out: as long as there is a target, a request
     remains.
     """
     names = {name: option for option in OPTIONS for name in option.names}
@@ -150,7 +150,7 @@ def quick(words: list[str], wrong: list[str] | None = None) -> Wish | None:
         wrong += places[:-2]
     values["target"] = places.pop()
     values["input"] = places.pop() if places else None
-    return Wish(values)
+    return Request(values)
 
 
 def _take(word: str, left: list[str], names: dict[str, Option], values: dict[str, object]) -> bool:

@@ -15,7 +15,7 @@ from vmsieve.pipeline.capture.ladder import Ladder, Step
 from vmsieve.pipeline.capture.target import DUMP, LOG
 from vmsieve.pipeline.capture.status import write_record
 from vmsieve.pipeline.capture.options import DEFAULT_INPUT
-from vmsieve.pipeline.process.standard_fds import fill_standard
+from vmsieve.pipeline.process.standard_fds import open_standard_fds
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_WEAKER
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vmsieve.pipeline.capture.target import Site
-    from vmsieve.pipeline.capture.options import Wish
+    from vmsieve.pipeline.capture.options import Request
 
 __all__ = ["capture"]
 
@@ -39,52 +39,52 @@ _RESULTS = {
 }  # fmt: skip
 
 
-def capture(wish: Wish) -> int:
-    """Make the dump that ``wish`` asks for, or the best that can be had; returns the exit status."""
-    if wish.check and not os.path.exists(DEFAULT_INPUT):
+def capture(request: Request) -> int:
+    """Make the dump that ``request`` asks for, or the best that can be had; returns the exit status."""
+    if request.check and not os.path.exists(DEFAULT_INPUT):
         from vmsieve.pipeline.capture.check import problem_of
 
-        problem = problem_of(wish)
-        say(problem or f"a capture would leave a dump of level {wish.level}, {wish.codec}, at {wish.target}")
+        problem = problem_of(request)
+        say(problem or f"a capture would leave a dump of level {request.level}, {request.codec}, at {request.target}")
         return EXIT_USAGE if problem else EXIT_OK
     protect()
     try:
         # Steps work in another directory.
-        wish.input = os.path.abspath(wish.input)
-        os.close(os.open(wish.input, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        request.input = os.path.abspath(request.input)
+        os.close(os.open(request.input, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
-        say(f"can't open {wish.input}: {error.strerror}")
+        say(f"can't open {request.input}: {error.strerror}")
         return EXIT_FAILED
     watcher, board = Watcher(), Board()
     try:
-        site = _opened(wish, watcher, board)
-        return site if isinstance(site, int) else _Capture(wish, site, watcher, board).run()
+        site = _opened(request, watcher, board)
+        return site if isinstance(site, int) else _Capture(request, site, watcher, board).run()
     finally:
         watcher.close()
 
 
-def _opened(wish: Wish, watcher: Watcher, board: Board) -> Site | int:
+def _opened(request: Request, watcher: Watcher, board: Board) -> Site | int:
     """The target, or the exit status if it can't be used."""
     try:
-        return opened(wish, watcher, board)
+        return opened(request, watcher, board)
     except ValueError as error:
         say(str(error))
         return EXIT_USAGE
     except OSError as error:
-        say(f"can't write to {wish.target}: {error.strerror}")
-        _show_log(wish, watcher)
+        say(f"can't write to {request.target}: {error.strerror}")
+        _show_log(request, watcher)
         return EXIT_FAILED
 
 
-def _show_log(wish: Wish, watcher: Watcher) -> None:
+def _show_log(request: Request, watcher: Watcher) -> None:
     """The end of the kernel log, on the console: there is no other place left."""
 
     def work(_: Board) -> dict[str, Any]:
         from vmsieve.pipeline.capture.log import show_log
 
-        return show_log(wish.input)
+        return show_log(request.input)
 
-    told = watcher.run(work, Board(), Limits(end=time.monotonic() + _PATIENCE, stall=wish.stall))
+    told = watcher.run(work, Board(), Limits(end=time.monotonic() + _PATIENCE, stall=request.stall))
     if told["error"]:
         say(f"the kernel log: {told['error']}")
 
@@ -95,21 +95,21 @@ def say(line: str) -> None:
 
 
 class _Capture:
-    def __init__(self, wish: Wish, site: Site, watcher: Watcher, board: Board) -> None:
-        self._wish, self._site, self._watcher, self._board = wish, site, watcher, board
-        self._aside, self._ladder = Board(), Ladder(wish.level)
+    def __init__(self, request: Request, site: Site, watcher: Watcher, board: Board) -> None:
+        self._request, self._site, self._watcher, self._board = request, site, watcher, board
+        self._aside, self._ladder = Board(), Ladder(request.level)
         self._began = time.monotonic()
         self._end = 0.0
-        if wish.deadline:
-            margin = min(max(wish.deadline * _MARGIN, _MARGIN_LEAST), _MARGIN_MOST)
-            self._end = self._began + max(wish.deadline - margin, wish.deadline / 2)
+        if request.deadline:
+            margin = min(max(request.deadline * _MARGIN, _MARGIN_LEAST), _MARGIN_MOST)
+            self._end = self._began + max(request.deadline - margin, request.deadline / 2)
         self._log: dict[str, Any] = {"complete": False}
         self._log_tried: set[str] = set()
         self._sent = self._yielded = self._mute = False
         self._lost: list[str] = []
         self._record: dict[str, Any] = {
-            "version": vmsieve.__version__, "result": "running", "exit_status": None, "input": wish.input,
-            "target": site.path, "asked": {"level": wish.level, "codec": wish.codec, "deadline": wish.deadline},
+            "version": vmsieve.__version__, "result": "running", "exit_status": None, "input": request.input,
+            "target": site.path, "asked": {"level": request.level, "codec": request.codec, "deadline": request.deadline},
             "began": int(time.time()), "seconds": 0.0, "dump": None, "log": None, "lost": self._lost, "steps": [],
             "notes": site.notes,
         }  # fmt: skip
@@ -118,7 +118,7 @@ class _Capture:
         """Climb down until something holds."""
         for note in self._site.notes:
             say(note)
-        if os.path.realpath(self._wish.input) == DEFAULT_INPUT and self._site.volatile:
+        if os.path.realpath(self._request.input) == DEFAULT_INPUT and self._site.volatile:
             self._lost.append(f"{self._site.path} is in this machine's memory: what is there is lost when it restarts")
         self._write()
         step: Step | None = self._ladder.first()
@@ -136,12 +136,12 @@ class _Capture:
 
     def _try(self, step: Step) -> dict[str, Any]:
         began = time.monotonic()
-        job = Job(self._wish, step, self._site, self._end)
+        job = Job(self._request, step, self._site, self._end)
         if not self._log["complete"]:
             job = job.with_log(self._site)
             self._log_tried.add(job.facts)
         first = began + (self._end - began) / 2 if self._end and not step.plain else 0.0
-        outcome = self._run("perform", job, Limits(first=first, end=self._end, stall=self._wish.stall))
+        outcome = self._run("perform", job, Limits(first=first, end=self._end, stall=self._request.stall))
         share = self._board.done / max(self._board.total, 1) if self._board.phase >= COPYING else 0.0
         self._sent |= self._board.phase >= COPYING
         if self._board.freed:
@@ -245,10 +245,10 @@ class _Capture:
 
     def _smaller(self, step: Step, outcome: dict[str, Any]) -> Step | None:
         """A dump that leaves out more, if it is known to fit where this one did not."""
-        if self._wish.level == 31 or step.instead or step.plain or step.facts == "headers" or "pages" not in outcome:
+        if self._request.level == 31 or step.instead or step.plain or step.facts == "headers" or "pages" not in outcome:
             return None
         smaller = self._ladder.smaller(step)
-        told = self._run("estimate", Job(self._wish, smaller, self._site, 0), Limits(stall=self._wish.stall))
+        told = self._run("estimate", Job(self._request, smaller, self._site, 0), Limits(stall=self._request.stall))
         pages = outcome["pages"]["kept"] + outcome["pages"]["zero"]
         if told["end"] != "finished" or told["weaker"] or not pages:
             return None
@@ -268,14 +268,14 @@ class _Capture:
                 continue
             if not self._ask(self._site.there):
                 return
-            job = Job(self._wish, Step("log", facts, careful=True), self._site, 0).with_log(self._site)
-            self._take_log(self._run("log_alone", job, Limits(end=self._end, stall=self._wish.stall)))
+            job = Job(self._request, Step("log", facts, careful=True), self._site, 0).with_log(self._site)
+            self._take_log(self._run("log_alone", job, Limits(end=self._end, stall=self._request.stall)))
 
     def _status(self, outcome: dict[str, Any]) -> int:
         if outcome["end"] == "finished":
             if outcome["incomplete"]:
                 return EXIT_INCOMPLETE
-            as_asked = not outcome["weaker"] and self._record["steps"][-1]["level"] == self._wish.level
+            as_asked = not outcome["weaker"] and self._record["steps"][-1]["level"] == self._request.level
             return EXIT_OK if as_asked else EXIT_WEAKER
         if not self._ask(self._site.there):
             state = "does not answer" if self._site.hangs else "is gone"
@@ -301,7 +301,7 @@ class _Capture:
             name = os.path.basename(self._log.get("file", LOG))
             unsaved = self._log.get("bytes") and not self._ask(lambda: self._site.bytes_in(name))
             if unsaved or not self._ask(self._site.there):
-                _show_log(self._wish, self._watcher)
+                _show_log(self._request, self._watcher)
             self._lost.append(f"the kernel log is not whole: {self._log.get('error') or 'it was not reached'}")
         if self._ask(self._site.moved):
             self._lost.append(f"{self._site.path} leads elsewhere by now: its directory was moved or unmounted")
@@ -335,15 +335,15 @@ def main(words: list[str]) -> int | None:
     from vmsieve.pipeline.capture.options import DEFAULT_INPUT, quick
 
     wrong: list[str] = []
-    wish = quick(words)
-    if wish is None and os.path.exists(DEFAULT_INPUT) and "-h" not in words and "--help" not in words:
-        wish = quick(words, wrong)
-        if wish is not None:
-            wish.input = DEFAULT_INPUT
-    if wish is None:
+    request = quick(words)
+    if request is None and os.path.exists(DEFAULT_INPUT) and "-h" not in words and "--help" not in words:
+        request = quick(words, wrong)
+        if request is not None:
+            request.input = DEFAULT_INPUT
+    if request is None:
         return None
-    fill_standard()
+    open_standard_fds()
     sys.stdout, sys.stderr = sys.stdout or sys.__stdout__, sys.stderr or sys.__stderr__
     if wrong:
         say(f"left out, as it makes no sense: {' '.join(wrong)}")
-    return capture(wish)
+    return capture(request)

@@ -13,7 +13,7 @@ from vmsieve.pipeline.cli.commands import Command, commands, only
 from vmsieve.pipeline.cli.options import plainly
 from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_USAGE
 from vmsieve.pipeline.process.signals import Interrupted, interruptible
-from vmsieve.pipeline.process.streams import give_up_stdout, leave, steady
+from vmsieve.pipeline.process.streams import discard_stdout, exit_process, set_up_streams
 
 if TYPE_CHECKING:
     import argparse
@@ -72,7 +72,7 @@ def _parser(found: list[Command]) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    steady()
+    set_up_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     found = only(words[0]) if words else commands()
     arguments = plainly(found[0], words[1:]) if len(found) == 1 else None
@@ -92,11 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, EXIT_FAILED)
     except BrokenPipeError:
         # Whoever read our standard output has enough.
-        give_up_stdout()
+        discard_stdout()
         return EXIT_FAILED
     except OSError as error:
         # Of all other files the rooms speak themselves.
-        give_up_stdout()
+        discard_stdout()
         return _fail(f"can't write to standard output: {error.strerror}", EXIT_FAILED)
     except MemoryError:
         return _fail("out of memory", EXIT_FAILED)
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """The program: :func:`main`, and the end of the process."""
-    leave(main())
+    exit_process(main())
 
 
 def _fail(what: object, status: int) -> int:

@@ -12,7 +12,7 @@ from vmsieve.formats.loops.pack import pack_pages
 from vmsieve.formats.mapping import anonymous
 from vmsieve.formats.outputs import UNREADABLE, Batch
 from vmsieve.formats.slim.records import record
-from vmsieve.pipeline.dump.pages import Gatherer, Pages, size_for
+from vmsieve.pipeline.dump.batches import Gatherer, PageBatch, batch_size
 from vmsieve.pipeline.dump.pool import ordered
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Copied:
     bytes_packed: int = 0
 
 
-class _Chunk(Pages):
+class _Chunk(PageBatch):
     """Pages on their way, and room for what they pack into."""
 
     def __init__(self, page_size: int, codec: Codec, level: int, size: int) -> None:
@@ -111,7 +111,7 @@ def copy_pages(
         claim = InTurns(scan, source, cuts).claim
     packer = _Packer(source, codec, drop_zero=drop_zero)
     chunks = ordered(
-        threads, lambda: _Chunk(page_size, codec, level, size_for(threads)), claim, packer.work, notes.append
+        threads, lambda: _Chunk(page_size, codec, level, batch_size(threads)), claim, packer.work, notes.append
     )
     for chunk in chunks:
         writer.pages(chunk.batch())

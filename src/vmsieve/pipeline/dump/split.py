@@ -12,7 +12,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.loops.bits import count_bits
 from vmsieve.formats.outputs._split import SplitWriter
 from vmsieve.formats.slim.records import replace
-from vmsieve.pipeline.dump.pages import Gatherer
+from vmsieve.pipeline.dump.batches import Gatherer
 from vmsieve.pipeline.dump.target import Target
 from vmsieve.pipeline.process.writing import same_place
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Description, OutputFormat, PageBits, Writer
-    from vmsieve.pipeline.dump.pages import Pages
+    from vmsieve.pipeline.dump.batches import PageBatch
     from vmsieve.pipeline.dump.plan import Plan
     from vmsieve.pipeline.dump.scan import Scan
 
@@ -72,7 +72,7 @@ class InTurns:
         parts = [_between(scan.kept, start, end) for start, end in zip(cuts, cuts[1:])]
         self._left = deque(Gatherer(part, scan.stored, source) for part in parts)
 
-    def claim(self, pages: Pages) -> bool:
+    def claim(self, pages: PageBatch) -> bool:
         """Choose the next pages for a buffer, all of one part; False when there are no more."""
         while self._left:
             gatherer = self._left.popleft()

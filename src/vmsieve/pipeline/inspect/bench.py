@@ -17,7 +17,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.loops.pack import pack_pages
 from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.slim.records import field, record
-from vmsieve.pipeline.dump.pages import Gatherer, Pages
+from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.pool import ordered
 from vmsieve.pipeline.dump.scan import scan
 
@@ -160,13 +160,13 @@ def bench(
 
 def _sample(
     gatherer: Gatherer, source: Source, result: Bench, progress: Progress, size: int, seconds: float
-) -> Iterator[Pages]:
+) -> Iterator[PageBatch]:
     """Batches of pages from all over the dump: every n-th, in an order in which any beginning is spread too."""
-    room = Pages(result.page_size).room
+    room = PageBatch(result.page_size).room
     step = max(1, result.kept * result.page_size // max(size, 1))
     done, taken, number = 0, 0.0, 0
     found = []
-    pages = Pages(result.page_size)
+    pages = PageBatch(result.page_size)
     while gatherer.claim(pages) and done + room * result.page_size <= max(size, room * result.page_size):
         number += 1
         if number % step:
@@ -180,7 +180,7 @@ def _sample(
         done += pages.count * result.page_size
         progress.advance(pages.count * result.page_size)
         found.append(pages)
-        pages = Pages(result.page_size)
+        pages = PageBatch(result.page_size)
         if taken > seconds:
             result.notes.append("reading was slow: the sample covers the beginning of the dump only")
             break
@@ -195,7 +195,7 @@ def _spread(count: int) -> list[int]:
     return [i for i in reversed_bits if i < count]
 
 
-def _look_for_zeros(chunks: list[Pages], result: Bench, seconds: float) -> None:
+def _look_for_zeros(chunks: list[PageBatch], result: Bench, seconds: float) -> None:
     done, found, began = 0, 0, time.perf_counter()
     for chunk in chunks:
         marks = bytearray(chunk.room)
@@ -217,11 +217,11 @@ class _Out:
         self.sizes = (ctypes.c_uint32 * room)()
         self.flags = (ctypes.c_uint32 * room)()
         self.out = bytearray((room + 1) * page_size)
-        self.chunk: Pages | None = None
+        self.chunk: PageBatch | None = None
         self.packed = 0
 
 
-def _pack(choice: Choice, chunks: list[Pages], page_size: int, seconds: float) -> Packing:
+def _pack(choice: Choice, chunks: list[PageBatch], page_size: int, seconds: float) -> Packing:
     """Pack chunks until all are, or the time is over."""
     which = codec_number(choice.codec)
     packer = codec(choice.codec)

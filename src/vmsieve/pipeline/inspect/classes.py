@@ -14,7 +14,7 @@ from vmsieve.formats.loops.bits import count_bits
 from vmsieve.formats.loops.pack import pack_pages
 from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.slim.records import field, record
-from vmsieve.pipeline.dump.pages import Gatherer, Pages
+from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import blocks_with_memory, looks_at_struct_pages, open_classifier, scan
 
@@ -130,7 +130,7 @@ class _Counter:
 
     def __init__(self, source: Source, census: Census, classifier: Classifier | None, cells: Cells | None) -> None:
         self._source, self._census, self._classifier, self._cells = source, census, classifier, cells
-        self._pages = Pages(census.page_size, mapped=True)
+        self._pages = PageBatch(census.page_size, mapped=True)
         self._classes = bytearray(BLOCK)
         self._zeros = bytearray(self._pages.room)
         self._table = (ctypes.c_uint64 * (4 * 256))()

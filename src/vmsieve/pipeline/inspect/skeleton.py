@@ -28,7 +28,7 @@ from vmsieve.formats.outputs._skeleton import MISSING, OTHER, OWN, ZERO, skeleto
 from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.dump.copy import Copied, copy_pages
-from vmsieve.pipeline.dump.pages import Gatherer, Pages
+from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import Scan, blocks_with_memory, open_classifier, scan
 from vmsieve.pipeline.inspect.skeleton_pages import Blanked, PageKinds, count_ones, expanded, keep_common, set_bits
@@ -143,7 +143,7 @@ class _Maker:
         self.chosen = Scan(knowledge.max_pfn(source.end()))
         self._stored = Bitmap()
         self._kernels = Bitmap()
-        self._pages = Pages(knowledge.page_size, mapped=True)
+        self._pages = PageBatch(knowledge.page_size, mapped=True)
         self._zeros = bytearray(self._pages.room)
 
     def _whole_text(self, found: Knowledge) -> bytes | None:

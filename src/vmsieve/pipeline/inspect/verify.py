@@ -18,7 +18,7 @@ from vmsieve.formats.outputs._registers import patched, register_pages
 from vmsieve.formats.outputs._unread import MARK
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.account import StoredBits, Survey, add_piece, survey
-from vmsieve.pipeline.dump.pages import Gatherer, Pages
+from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.scan import blocks_with_memory, open_classifier
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class _Check:
     ) -> None:
         self._source, self._dump, self._verdict = source, dump, verdict
         self._classifier = classifier
-        self._pages = Pages(page_size)
+        self._pages = PageBatch(page_size)
         self._other = memoryview(bytearray(len(self._pages.raw)))
         self._results = bytearray(self._pages.room)
         self._classes = bytearray(BLOCK)

@@ -10,7 +10,7 @@ from vmsieve.pipeline.makedumpfile.request import WrongReleaseError, understand
 from vmsieve.pipeline.makedumpfile.voice import Voice
 from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK
 from vmsieve.pipeline.process.signals import Interrupted, interruptible
-from vmsieve.pipeline.process.streams import steady
+from vmsieve.pipeline.process.streams import set_up_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ _WRONG_RELEASE: Final = 2
 
 def main(words: Sequence[str]) -> int:
     """Do what ``words``, the command line without the program's name, ask for; returns the exit status."""
-    steady()
+    set_up_streams()
     try:
         request = understand(words)
     except UsageError as error:
@@ -96,6 +96,6 @@ def _do(request: Request, voice: Voice) -> int:
 
 def run() -> NoReturn:
     """The program ``vmsieve-makedumpfile``, and ``makedumpfile`` where it is called so."""
-    from vmsieve.pipeline.process.streams import leave
+    from vmsieve.pipeline.process.streams import exit_process
 
-    leave(main(sys.argv[1:]))
+    exit_process(main(sys.argv[1:]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.makedumpfile.request import DEBUG, DEFAULT_MESSAGES, REPORT
-from vmsieve.pipeline.process.streams import drawing
+from vmsieve.pipeline.process.streams import raw_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -108,7 +108,7 @@ class Steps:
     def say(self, line: str, end: str = "\n") -> None:
         """See :class:`vmsieve.pipeline.process.progress.Progress`."""
         if self._shown:
-            print(line, end=end, file=drawing(), flush=True)
+            print(line, end=end, file=raw_stderr(), flush=True)
 
     def close(self) -> None:
         """See :class:`vmsieve.pipeline.process.progress.Progress`."""

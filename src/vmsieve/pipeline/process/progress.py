@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Protocol
 
-from vmsieve.pipeline.process.streams import drawing
+from vmsieve.pipeline.process.streams import raw_stderr
 
 __all__ = ["Bar", "Lines", "Progress", "Silent", "progress_for"]
 
@@ -92,7 +92,7 @@ class Bar:
         self.close()
         self._unit = unit
         self._bar = tqdm(
-            total=total * unit, desc=name, unit="B", unit_scale=True, unit_divisor=1000, leave=False, file=drawing()
+            total=total * unit, desc=name, unit="B", unit_scale=True, unit_divisor=1000, leave=False, file=raw_stderr()
         )
 
     def advance(self, parts: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from vmsieve.formats.slim.contexts import contextmanager
 from vmsieve.formats.errors import OutputError, UsageError, refused
 from vmsieve.formats.inputs import input_paths
-from vmsieve.pipeline.process.streams import need_stdout, stdout_fd
+from vmsieve.pipeline.process.streams import require_stdout, stdout_fd
 from vmsieve.pipeline.process.writing import (
     Output,
     RefusedError,
@@ -81,7 +81,7 @@ def saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output"
 def saved_stream(path: str, inputs: Iterable[str], *, force: bool, what: str = "output") -> Iterator[BinaryIO]:
     """The same, gathering small pieces; ``-``: standard output."""
     if path == "-":
-        need_stdout()
+        require_stdout()
         check_standard_output(inputs)
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

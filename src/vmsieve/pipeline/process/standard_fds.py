@@ -1,19 +1,16 @@
-"""Descriptors: 0 to 2, which a process may be started without; and disks that are not to be had."""
+"""File descriptors 0 to 2, which a process may be started without."""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["BUSY", "fill_standard"]
-
-#: What a disk is that can't be opened for itself alone: EBUSY, see open(2), O_EXCL.
-BUSY = "busy: mounted, or a part of LVM, RAID or the like"
+__all__ = ["open_standard_fds"]
 
 
-def fill_standard() -> None:
-    """Open those of 0 to 2 that are closed on nothing: else a file that is opened later takes their place.
+def open_standard_fds() -> None:
+    """Open /dev/null as each of 0 to 2 that is closed: the next file opened would get its number, and our messages.
 
-    Messages would end up in it. Where there is no /dev/null, a directory does: it can't be written to either.
+    Where there is no /dev/null, the root directory serves: it can't be written to either.
     """
     for fd in range(3):
         try:

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.process.standard_fds import fill_standard
+from vmsieve.pipeline.process.standard_fds import open_standard_fds
 
-__all__ = ["drawing", "give_up_stdout", "leave", "need_stdout", "say", "stdout_fd", "steady"]
+__all__ = ["raw_stderr", "discard_stdout", "exit_process", "require_stdout", "say", "stdout_fd", "set_up_streams"]
 
 
 class _Shown:
@@ -67,7 +67,7 @@ class _Drawing:
         return getattr(self._voice, name)
 
 
-def drawing() -> Any:
+def raw_stderr() -> Any:
     """Standard error, for text of our own that holds control characters."""
     return _Drawing(sys.stderr) if isinstance(sys.stderr, _Voice) else sys.stderr
 
@@ -77,13 +77,13 @@ def say(line: str) -> None:
     sys.stdout.write(shown(line) + "\n")
 
 
-def steady() -> None:
+def set_up_streams() -> None:
     """Make the standard streams safe to use, whatever they are connected to.
 
     Of the descriptors 0 to 2, those that are closed are opened on nothing: else the next file to be opened would take
     their place, and messages would end up in it.
     """
-    fill_standard()
+    open_standard_fds()
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - lives as long as the process
     if not isinstance(sys.stdout, _Shown):
@@ -92,7 +92,7 @@ def steady() -> None:
         sys.stderr = _Voice(sys.stderr or open(2, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
-def need_stdout() -> None:
+def require_stdout() -> None:
     """Make sure that what is written to standard output goes somewhere.
 
     Raises:
@@ -103,18 +103,18 @@ def need_stdout() -> None:
 
 
 def stdout_fd() -> int:
-    """The descriptor of standard output, which :func:`need_stdout` needs too."""
-    need_stdout()
+    """The descriptor of standard output, which :func:`require_stdout` needs too."""
+    require_stdout()
     return sys.stdout.fileno()
 
 
-def give_up_stdout() -> None:
+def discard_stdout() -> None:
     """Nothing more may be written to standard output, what is gathered neither: not now, nor at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def leave(status: int) -> NoReturn:
+def exit_process(status: int) -> NoReturn:
     """End the process.
 
     The interpreter would take itself apart first, object by object: a twentieth of the time of a small dump. Files are

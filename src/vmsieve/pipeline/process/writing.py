@@ -16,8 +16,6 @@ import errno
 import os
 import stat
 
-from vmsieve.pipeline.process.standard_fds import BUSY
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,10 +24,12 @@ if TYPE_CHECKING:
     Bytes = Union[bytes, bytearray, memoryview]
 
 __all__ = [
-    "Output", "RefusedError", "check_output", "check_stream", "open_output", "same_place", "sync_directory",
+    "BUSY", "Output", "RefusedError", "check_output", "check_stream", "open_output", "same_place", "sync_directory",
     "write_file",
 ]  # fmt: skip
 
+#: A disk that can't be opened exclusively: EBUSY, see open(2), O_EXCL.
+BUSY = "busy: mounted, or a part of LVM, RAID or the like"
 _MODE = 0o600
 #: Bytes of a file's name that the name it is written under has of it: with what follows, it must be no longer than 255.
 _NAME = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.pipeline.capture.run import capture
-from vmsieve.pipeline.capture.options import Wish, configure
+from vmsieve.pipeline.capture.options import Request, configure
 from vmsieve.pipeline.cli.commands import Command
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _EXAMPLES = """\
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    return capture(Wish({name: value for name, value in vars(arguments).items() if value is not None}))
+    return capture(Request({name: value for name, value in vars(arguments).items() if value is not None}))
 
 
 COMMAND: Final = Command(

@@ -9,7 +9,7 @@ from vmsieve.formats.errors import KernelError, UsageError
 from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import INPUT_HELP, add_select, opened
 from vmsieve.pipeline.dump.plan import EXIT_OK
-from vmsieve.pipeline.process.streams import need_stdout
+from vmsieve.pipeline.process.streams import require_stdout
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +45,7 @@ def _text(arguments: argparse.Namespace) -> bytes:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    need_stdout()
+    require_stdout()
     sys.stdout.write(_text(arguments).decode("ascii", "replace"))
     return EXIT_OK
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.bitmap import Bitmap
     from vmsieve.formats.inputs import Source
 
-__all__ = ["Gatherer", "Pages", "size_for"]
+__all__ = ["Gatherer", "PageBatch", "batch_size"]
 
 _BYTES = 512 << 10  # of pages that are read at a time: twice as many cost a hundredth less time and a megabyte more
 _BYTES_SHARED = 2 << 20  # the same where threads share the work: handing it over is paid for by the piece
@@ -26,12 +26,12 @@ _BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
 _MAPPED = 4  # pages a span, in the mean, from which on mapping costs less than copying: two calls more a span
 
 
-def size_for(threads: int) -> int:
+def batch_size(threads: int) -> int:
     """Bytes of a buffer of pages when so many threads work, each with one of its own."""
     return _BYTES if threads == 1 else min(_BYTES_SHARED, max(_BYTES, _BYTES_OF_ALL // threads))
 
 
-class Pages:
+class PageBatch:
     """A buffer of pages, filled by :meth:`Gatherer.claim` (which ones) and :meth:`use` (what is in them).
 
     Attributes:
@@ -158,7 +158,7 @@ class Gatherer:
         self._stored_block = bytearray(BLOCK_BYTES)
         self._addresses = address_of(self._kept_block), address_of(self._stored_block)
 
-    def claim(self, pages: Pages) -> bool:
+    def claim(self, pages: PageBatch) -> bool:
         """Choose the next pages for a buffer; False when there are no more."""
         while True:
             if self._bit >= BLOCK:
