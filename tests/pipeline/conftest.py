@@ -9,8 +9,8 @@ import pytest
 
 from tests.build import kdump_system
 from tests.dumps import dump
-from tests.pipeline.kit import kept, machine, make
 from tests.pipeline.dump.torn_kit import FORMATS
+from tests.pipeline.kit import kept, machine, make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import MemoryRange, Source, open_source
 from vmsieve.pipeline.dump.make import dump
 from vmsieve.pipeline.dump.plan import Plan
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.inspect.verify import Verdict, verify
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

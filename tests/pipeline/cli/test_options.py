@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vmsieve.pipeline.cli.main import _parser
 from vmsieve.pipeline.cli.commands import commands, only
+from vmsieve.pipeline.cli.main import _parser
 from vmsieve.pipeline.cli.options import plainly
 
 PLAIN = [

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.pipeline.cli_kit import MEMORY, failed, vmsieve
-from tests.pipeline.kit import make
 from tests.pipeline.dump.torn_kit import FORMATS, never_whole
+from tests.pipeline.kit import make
 from vmsieve.formats.files import PlainFile
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.pipeline.kit import expected
 from tests.pipeline.dump.torn_kit import FORMATS, never_whole, salvaged
+from tests.pipeline.kit import expected
 from vmsieve.formats.outputs.elf import ElfWriter
 from vmsieve.formats.outputs.kdump import KdumpWriter
 from vmsieve.pipeline.cli.main import main

@@ -13,17 +13,17 @@ import pytest
 from tests.build.dwarf_sections import DwarfSections, Node, array, enumeration, member, structure
 from tests.dumps import dump
 from tests.pipeline.cli_kit import failed, vmsieve
+from vmsieve.filters.knowledge import learn
+from vmsieve.filters.linux.debuginfo.vmlinux import describe
 from vmsieve.filters.linux.facts import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES
 from vmsieve.filters.linux.kallsyms import open_kallsyms
 from vmsieve.filters.linux.resolver import SYMBOLS
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.knowledge import learn
 from vmsieve.formats.errors import FormatError, UsageError
 from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.makedumpfile.main import main as makedumpfile
 from vmsieve.pipeline.process.progress import Silent
-from vmsieve.pipeline.dump.scan import scan
-from vmsieve.filters.linux.debuginfo.vmlinux import describe
 
 if TYPE_CHECKING:
     from pathlib import Path

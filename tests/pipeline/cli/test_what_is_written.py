@@ -15,8 +15,8 @@ import pytest
 
 from tests.dumps import PACKAGE, ROOT
 from tests.pipeline.cli_kit import environment
-from vmsieve.pipeline.cli.main import _parser, main
 from vmsieve.pipeline.cli.commands import commands
+from vmsieve.pipeline.cli.main import _parser, main
 from vmsieve.pipeline.makedumpfile.main import main as makedumpfile
 
 if TYPE_CHECKING:

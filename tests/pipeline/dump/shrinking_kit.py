@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from tests.dumps import ROOT
 from tests.pipeline.cli_kit import PATIENCE, Run, check
-from vmsieve.formats.files import PlainFile
 from vmsieve.formats.compiler import Loop
+from vmsieve.formats.files import PlainFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,8 +18,8 @@ from tests.pipeline.cli_kit import vmsieve
 from tests.pipeline.kit import make
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.plan import Plan
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.reassemble import reassemble
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

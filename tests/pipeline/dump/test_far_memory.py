@@ -9,11 +9,11 @@ import pytest
 from tests.build.elf_core import Core, Load
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.inspect.classes import take_census
 from vmsieve.pipeline.dump.make import dump
 from vmsieve.pipeline.dump.plan import EXIT_OK, Plan
-from vmsieve.pipeline.process.progress import Silent
+from vmsieve.pipeline.inspect.classes import take_census
 from vmsieve.pipeline.inspect.verify import verify
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,12 +10,12 @@ import pytest
 
 from tests.build.memory_file import bits
 from tests.dumps import answers, dump
-from vmsieve.filters.plausibility import Doubts
 from vmsieve.filters.knowledge import learn
+from vmsieve.filters.plausibility import Doubts
 from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.inspect.classes import take_census
 from vmsieve.pipeline.process.progress import Silent
-from vmsieve.pipeline.dump.scan import scan
 
 if TYPE_CHECKING:
     from pathlib import Path

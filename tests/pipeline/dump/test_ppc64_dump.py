@@ -15,8 +15,8 @@ from tests.build.ppc64_machine import PpcMachine
 from tests.pipeline.kit import compared, contents, expected, make
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.inspect.classes import take_census
 from vmsieve.pipeline.dump.plan import EXIT_WEAKER
+from vmsieve.pipeline.inspect.classes import take_census
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.build.machine import PAGE, Machine
 from tests.pipeline.cli_kit import vmsieve
-from tests.pipeline.kit import contents, expected, kept, make, pages, read
 from tests.pipeline.dump.shrinking_kit import vmsieve_shrinking
+from tests.pipeline.kit import contents, expected, kept, make, pages, read
 from vmsieve.formats.errors import ReadError, VmsieveError
 from vmsieve.formats.inputs import open_source
 

@@ -15,10 +15,10 @@ from vmsieve.formats.errors import FormatError, OutputError, ReadError, UsageErr
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.layouts import kdump
 from vmsieve.formats.outputs.kdump import KdumpWriter
-from vmsieve.pipeline.makedumpfile.main import main
 from vmsieve.pipeline.dump.plan import Plan
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.reassemble import reassemble
+from vmsieve.pipeline.makedumpfile.main import main
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from vmsieve.formats.inputs import open_source
 from vmsieve.formats.outputs._unread import MARK, SPARE
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.dump import make as dumping
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.inspect.verify import verify
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.notes import note
-from tests.pipeline.kit import machine, make, pages
 from tests.pipeline.dump.test_qemu_dumps import in_blocks
+from tests.pipeline.kit import machine, make, pages
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.plan import EXIT_OK, EXIT_WEAKER

@@ -11,9 +11,9 @@ import pytest
 from tests.dumps import ROOT, unpacked
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.inspect.classes import take_census
 from vmsieve.pipeline.process.progress import Silent
-from vmsieve.pipeline.dump.scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

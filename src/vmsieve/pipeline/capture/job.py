@@ -7,8 +7,8 @@ from vmsieve.pipeline.capture.target import DUMP, LOG, PARTIAL_LOG
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.ladder import Step
-    from vmsieve.pipeline.capture.target import Site
     from vmsieve.pipeline.capture.options import Request
+    from vmsieve.pipeline.capture.target import Site
 
 __all__ = ["Job"]
 

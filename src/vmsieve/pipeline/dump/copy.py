@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from vmsieve.formats.codecs import Codec, State
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Writer
-    from vmsieve.pipeline.process.progress import Progress
     from vmsieve.pipeline.dump.scan import Scan
+    from vmsieve.pipeline.process.progress import Progress
 
 __all__ = ["Copied", "copy_pages"]
 

@@ -8,9 +8,9 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.frames import frame as find_frame
+from vmsieve.formats.slim.contexts import suppress
 
 if TYPE_CHECKING:
     from typing import Callable

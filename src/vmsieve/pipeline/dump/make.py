@@ -6,27 +6,27 @@ from typing import TYPE_CHECKING
 
 from vmsieve.filters.knowledge import Knowledge, learn_from
 from vmsieve.formats.codecs import codec as find_codec
-from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.errors import OutputError, ReadError, UsageError, WeakerError
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import note_place, vmcoreinfo_place, with_text
 from vmsieve.formats.outputs import Description, output_format
+from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.dump.account import survey
 from vmsieve.pipeline.dump.copy import Copied, copy_pages
 from vmsieve.pipeline.dump.pool import usable_cores
 from vmsieve.pipeline.dump.report import Report
 from vmsieve.pipeline.dump.scan import Scan, scan
-from vmsieve.pipeline.process.signals import Interrupted
 from vmsieve.pipeline.dump.target import Target
+from vmsieve.pipeline.process.signals import Interrupted
 
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import Codec
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import OutputFormat, Writer
     from vmsieve.pipeline.dump.plan import Plan
-    from vmsieve.pipeline.process.progress import Progress
     from vmsieve.pipeline.dump.split import SplitTarget
+    from vmsieve.pipeline.process.progress import Progress
 
 __all__ = ["dump"]
 

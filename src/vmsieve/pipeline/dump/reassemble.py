@@ -13,9 +13,9 @@ from vmsieve.formats.errors import FormatError, UnsupportedError, UsageError
 from vmsieve.formats.files import PlainFile, read_exactly
 from vmsieve.formats.inputs._kdump_parts import erased, gaps, in_order
 from vmsieve.formats.inputs.kdump import KdumpSource
+from vmsieve.formats.layouts import kdump
 from vmsieve.formats.loops.describe import describe_pages
 from vmsieve.formats.loops.descriptors import take_pages
-from vmsieve.formats.layouts import kdump
 from vmsieve.formats.outputs import output_format
 from vmsieve.formats.places import FilePlace
 from vmsieve.pipeline.dump.target import Target

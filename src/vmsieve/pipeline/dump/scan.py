@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.plausibility import Doubts
 from vmsieve.filters.classify import Classifier
 from vmsieve.filters.histogram import Histogram, dropping, tally
 from vmsieve.filters.loops.classify import apply_classes, count_missing
+from vmsieve.filters.plausibility import Doubts
 from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.loops.bits import bridge_gaps, count_bits
@@ -18,9 +18,9 @@ from vmsieve.pipeline.dump.account import beyond, partial_pages, taken_together
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmsieve.filters.knowledge import Knowledge
     from vmsieve.filters.linux.memmap import MemMap
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-    from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import LeftOut, Source
     from vmsieve.pipeline.process.progress import Progress
 

@@ -7,10 +7,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import Bitmap, address_of, cut_bits
-from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.loops.bits import count_bits
 from vmsieve.formats.outputs._split import SplitWriter
+from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.slim.records import replace
 from vmsieve.pipeline.dump.batches import Gatherer
 from vmsieve.pipeline.dump.target import Target

@@ -6,12 +6,12 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.slim.contexts import suppress
-from vmsieve.formats.places.device import DeviceStream
 from vmsieve.formats.errors import UsageError, VmsieveError, refused
 from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
+from vmsieve.formats.places.device import DeviceStream
 from vmsieve.formats.places.writeback import Writeback
+from vmsieve.formats.slim.contexts import suppress
 from vmsieve.pipeline.dump.pool import usable_cores
 from vmsieve.pipeline.process.saving import opened_output, standard_output
 from vmsieve.pipeline.process.signals import Interrupted

@@ -6,9 +6,9 @@ import errno
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from vmsieve.formats.slim.contexts import contextmanager
 from vmsieve.formats.errors import OutputError, UsageError, refused
 from vmsieve.formats.inputs import input_paths
+from vmsieve.formats.slim.contexts import contextmanager
 from vmsieve.pipeline.process.streams import require_stdout, stdout_fd
 from vmsieve.pipeline.process.writing import (
     Output,

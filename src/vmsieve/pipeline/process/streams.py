@@ -10,12 +10,12 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.errors import OutputError
+from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.process.standard_fds import open_standard_fds
 
-__all__ = ["raw_stderr", "discard_stdout", "exit_process", "require_stdout", "say", "stdout_fd", "set_up_streams"]
+__all__ = ["discard_stdout", "exit_process", "raw_stderr", "require_stdout", "say", "set_up_streams", "stdout_fd"]
 
 
 class _Shown:

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from vmsieve.formats.codecs import codecs, passed_over
-from vmsieve.formats.errors import UsageError
 from vmsieve.formats.compiler import backend
+from vmsieve.formats.errors import UsageError
 
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import Codec, State

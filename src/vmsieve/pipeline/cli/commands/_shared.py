@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.knowledge import learn
-from vmsieve.formats.slim.contexts import contextmanager
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.contexts import contextmanager
 from vmsieve.formats.systems import SYSTEMS, open_system
 from vmsieve.formats.text import as_utf8, shown
 from vmsieve.pipeline.process.saving import check_standard_output, files_read

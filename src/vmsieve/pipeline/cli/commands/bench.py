@@ -97,8 +97,8 @@ def _print(result: Bench, output: float) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from vmsieve.pipeline.inspect.bench import as_json, bench, choices
     from vmsieve.pipeline.dump.pool import usable_cores
+    from vmsieve.pipeline.inspect.bench import as_json, bench, choices
 
     if arguments.sample > _MOST_SAMPLE:
         raise UsageError("--sample is memory to hold", expected=f"at most {_MOST_SAMPLE} MiB")

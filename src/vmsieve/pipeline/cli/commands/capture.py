@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.pipeline.capture.run import capture
 from vmsieve.pipeline.capture.options import Request, configure
+from vmsieve.pipeline.capture.run import capture
 from vmsieve.pipeline.cli.commands import Command
 
 if TYPE_CHECKING:

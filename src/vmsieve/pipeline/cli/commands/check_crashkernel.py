@@ -13,10 +13,10 @@ from vmsieve.formats.live import open_live
 from vmsieve.formats.systems import choose
 from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import print_json, tell
-from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, judge, live_ranges
 from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
-from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.dump.report import size_text
+from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, judge, live_ranges
+from vmsieve.pipeline.process.progress import progress_for
 
 if TYPE_CHECKING:
     import argparse

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.rules import rules, struct_page_rules
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.inspect.classes import Census, take_census
 from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import add_force, add_input, add_vmlinux, opened, print_json, tell
-from vmsieve.pipeline.inspect.map import check_name, write_map
 from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
-from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.dump.report import size_text
+from vmsieve.pipeline.inspect.classes import Census, take_census
+from vmsieve.pipeline.inspect.map import check_name, write_map
+from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import check_saved, files_read
 
 if TYPE_CHECKING:

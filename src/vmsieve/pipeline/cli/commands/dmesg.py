@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import add_force, add_input, add_vmlinux, opened, tell
-from vmsieve.pipeline.inspect.log import write_log
 from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK
+from vmsieve.pipeline.inspect.log import write_log
 from vmsieve.pipeline.process.saving import files_read, saved_stream
 
 if TYPE_CHECKING:

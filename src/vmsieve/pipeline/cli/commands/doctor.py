@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import print_json
+from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.services.doctor.examine import examine, exit_status
 from vmsieve.pipeline.services.system import System
-from vmsieve.pipeline.process.progress import progress_for
 
 if TYPE_CHECKING:
     import argparse

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import tell
+from vmsieve.pipeline.dump.plan import EXIT_OK
 from vmsieve.pipeline.services.flavours import Wish, choose, flavour_names
 from vmsieve.pipeline.services.install import differences, plan_install, plan_undo
 from vmsieve.pipeline.services.system import System
-from vmsieve.pipeline.dump.plan import EXIT_OK
 
 if TYPE_CHECKING:
     import argparse

@@ -11,8 +11,8 @@ from vmsieve.formats.plugins import names
 from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import add_force, add_input, read_vmcoreinfo, tell
 from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER, Plan
-from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.dump.report import size_text
+from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import files_read
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import add_select, opened, print_json, tell
 from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK
-from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.inspect.verify import Verdict, verify
+from vmsieve.pipeline.process.progress import progress_for
 
 if TYPE_CHECKING:
     import argparse
