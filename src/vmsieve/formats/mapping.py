@@ -22,7 +22,7 @@ from vmsieve.formats.loops.bus_error import ANONYMOUS, FIXED, PRIVATE, READ
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.source import Source
 
 __all__ = ["Window", "anonymous", "map_file", "map_nothing"]
 

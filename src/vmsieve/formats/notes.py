@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.files import read_exactly
-from vmsieve.formats.inputs import Cpu, LargeNote
+from vmsieve.formats.source import Cpu, LargeNote
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.slim.records import record
 

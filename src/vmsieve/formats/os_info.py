@@ -15,7 +15,7 @@ from vmsieve.formats.layouts import os_info as layout
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.source import Source
 
 __all__ = [
     "Entry", "OsInfo", "checksum", "lowcore_vmcoreinfo", "read_bytes", "read_os_info", "vmcoreinfo_note",

@@ -13,7 +13,8 @@ from tests.build.kdump_file import Kdump
 from tests.build.memory_file import read, source
 from tests.build.notes import ORDERS, note, vmcoreinfo
 from tests.build.pages import Page
-from vmsieve.formats.inputs import _ppc64, _search
+from vmsieve.formats import vmcoreinfo_search
+from vmsieve.formats.inputs import _ppc64
 from vmsieve.formats.notes import each_note
 
 TEXT = b"OSRELEASE=6.12.0\nPAGESIZE=65536\n"
@@ -119,7 +120,7 @@ def test_the_note_may_lie_anywhere(at: int) -> None:
 
 
 def test_the_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_search, "_SEARCHED", 1 << 20)
+    monkeypatch.setattr(vmcoreinfo_search, "_SEARCHED", 1 << 20)
     opened = source(core("big", memory("little")))
     assert opened.vmcoreinfo is None
     assert any("too much of it" in oddity for oddity in opened.oddities)
@@ -127,7 +128,7 @@ def test_the_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_decoys_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """A memory full of them costs a bounded number of looks."""
-    monkeypatch.setattr(_search, "_MOST_TRIES", 3)
+    monkeypatch.setattr(vmcoreinfo_search, "_MOST_TRIES", 3)
     content = bytearray(memory("little"))
     for page in range(5):
         content[page * 65536 + 12 : page * 65536 + 24] = b"VMCOREINFO\0\0"

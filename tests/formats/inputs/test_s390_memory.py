@@ -17,7 +17,7 @@ from tests.build.s390x import NOTE, OS_INFO, PREFIXES, REIPL, VX, FakeS390, cksm
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import open_file
 from vmsieve.formats.inputs._s390 import complete, notes, parse_notes, read_registers
-from vmsieve.formats.inputs._s390_registers import Registers
+from vmsieve.formats.s390_registers import Registers
 from vmsieve.formats.notes import each_note
 from vmsieve.formats.os_info import checksum, lowcore_vmcoreinfo, read_os_info
 

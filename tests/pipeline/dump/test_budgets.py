@@ -17,7 +17,7 @@ from tests.pipeline.kit import make
 from vmsieve.filters.knowledge import learn
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.inputs import open_file, open_source
-from vmsieve.formats.inputs.kdump import KdumpSource
+from vmsieve.formats.inputs._kdump_source import KdumpSource
 from vmsieve.pipeline.dump.batches import PageBatch
 from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE
 from vmsieve.pipeline.dump.scan import blocks_with_memory

@@ -220,7 +220,7 @@ class Resolver:
 
     def _search_copy(self) -> VmcoreInfo:
         """The text out of all memory; an empty one where there is none whose symbols lie where this kernel's do."""
-        from vmsieve.formats.inputs._search import each_vmcoreinfo
+        from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo
 
         source = self._physical.source
         for text, order in each_vmcoreinfo(source):

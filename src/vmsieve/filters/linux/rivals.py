@@ -41,7 +41,7 @@ def each_kernel(physical: PhysicalMemory, arch: Arch, places: set[int]) -> Itera
 
     ``places``: :func:`place_of` of kernels that are known; those that are found are added.
     """
-    from vmsieve.formats.inputs._search import each_vmcoreinfo
+    from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo
 
     source = physical.source
     for text, order in each_vmcoreinfo(source):

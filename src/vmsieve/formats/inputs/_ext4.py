@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import CorruptError, UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
-from vmsieve.formats.inputs._pieces import PiecedFile
+from vmsieve.formats.inputs._pieced_file import PiecedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

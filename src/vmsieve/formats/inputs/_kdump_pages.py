@@ -18,7 +18,7 @@ from vmsieve.formats.layouts import kdump
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import State
     from vmsieve.formats.files import ByteFile
-    from vmsieve.formats.inputs._kdump import KdumpHeader
+    from vmsieve.formats.inputs._kdump_header import KdumpHeader
 
 __all__ = ["BLOCK", "PageMap", "PageReader"]
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import CorruptError, UsageError
 from vmsieve.formats.inputs._kdump_pages import PageMap
-from vmsieve.formats.inputs.kdump import KdumpSource
+from vmsieve.formats.inputs._kdump_source import KdumpSource
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import note_place, with_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.formats.inputs._kdump import KdumpHeader
+    from vmsieve.formats.inputs._kdump_header import KdumpHeader
 
 __all__ = ["PartsSource", "erased", "gaps", "in_order"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.inputs._search import each_vmcoreinfo, stored_memory
+from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo, stored_memory
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.machines import I386, machine_number
 from vmsieve.formats.notes import build_note, cpus, each_note

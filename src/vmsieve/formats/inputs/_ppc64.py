@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.inputs._search import find_vmcoreinfo
+from vmsieve.formats.vmcoreinfo_search import find_vmcoreinfo
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import build_note, cpus, each_note
 

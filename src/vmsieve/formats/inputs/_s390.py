@@ -10,12 +10,12 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
-from vmsieve.formats.inputs._s390_registers import Registers, notes, parse_notes, read_registers
-from vmsieve.formats.inputs._search import find_vmcoreinfo
+from vmsieve.formats.s390_registers import Registers, notes, parse_notes, read_registers
+from vmsieve.formats.vmcoreinfo_search import find_vmcoreinfo
 from vmsieve.formats.layouts import elf, lowcore
 from vmsieve.formats.notes import build_note, cpus
 from vmsieve.formats.os_info import lowcore_vmcoreinfo, read_bytes, read_os_info
-from vmsieve.formats.s390_places import in_linear, linear_maps
+from vmsieve.formats.s390_mappings import in_linear, linear_maps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

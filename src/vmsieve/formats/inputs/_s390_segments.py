@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.extents import Extents
-from vmsieve.formats.inputs._filled import PAGE, FilledSource
-from vmsieve.formats.inputs._units import Inflater, Units
+from vmsieve.formats.inputs._zero_filled import PAGE, FilledSource
+from vmsieve.formats.inputs._zlib_units import Inflater, Units
 from vmsieve.formats.layouts import s390
 from vmsieve.formats.slim.records import record
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import PlainFile, read_memory
 from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
-from vmsieve.formats.inputs._elf import Segments, read_header, read_segments, unsupported_32
+from vmsieve.formats.inputs._elf_headers import Segments, read_header, read_segments, unsupported_32
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.machines import I386
 from vmsieve.formats.notes import NotesReader, cpus, vmcoreinfo_place, xen_oddity

@@ -14,7 +14,7 @@ from vmsieve.formats.errors import FormatError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import Container
-from vmsieve.formats.inputs._pieces import PiecedFile
+from vmsieve.formats.inputs._pieced_file import PiecedFile
 from vmsieve.formats.layouts import flattened
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.errors import ReadError, TruncatedError, UnsupportedError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._filled import ADDRESS_END, PAGE, FilledSource
-from vmsieve.formats.inputs._lkcd import PLACE_BITS, Walk, full_size
+from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE, FilledSource
+from vmsieve.formats.inputs._lkcd_records import PLACE_BITS, Walk, full_size
 from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.loops.pack import unpack_pages
 from vmsieve.formats.loops.page_records import RUN_PAGES, expand_rle, plan_records

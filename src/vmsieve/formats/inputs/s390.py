@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._filled import FilledSource
+from vmsieve.formats.inputs._zero_filled import FilledSource
 from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.inputs._s390_header import Header, end_marker, moment, read_header
 from vmsieve.formats.layouts import s390

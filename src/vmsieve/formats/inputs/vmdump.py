@@ -15,7 +15,7 @@ from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedErro
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._filled import PAGE, FilledSource
+from vmsieve.formats.inputs._zero_filled import PAGE, FilledSource
 from vmsieve.formats.inputs._s390 import Registers, complete, notes
 from vmsieve.formats.inputs._s390_header import moment
 from vmsieve.formats.layouts import s390, vmdump

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vmsieve.formats.codecs import Codec
-    from vmsieve.formats.inputs import LargeNote, VirtualRange
+    from vmsieve.formats.source import LargeNote, VirtualRange
 
 __all__ = [
     "MARK_SIZE",

@@ -9,7 +9,7 @@ from vmsieve.formats.layouts import lowcore, s390
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vmsieve.formats.inputs._s390_registers import Registers
+    from vmsieve.formats.s390_registers import Registers
 
 __all__ = ["Patches", "Read", "patched", "register_pages"]
 

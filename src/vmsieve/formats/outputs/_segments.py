@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.inputs import VirtualRange
+from vmsieve.formats.source import VirtualRange
 from vmsieve.formats.loops.describe import cut_segments
 from vmsieve.formats.slim.records import record
 

@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.inputs._s390_registers import parse_notes
+from vmsieve.formats.s390_registers import parse_notes
 from vmsieve.formats.layouts import s390
 from vmsieve.formats.outputs import OutputFormat, Writer
 from vmsieve.formats.outputs._registers import Patches, patched, register_pages

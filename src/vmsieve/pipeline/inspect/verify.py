@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.histogram import Histogram, dropping, tally
 from vmsieve.filters.loops.classify import apply_classes
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
-from vmsieve.formats.inputs._s390_registers import parse_notes
+from vmsieve.formats.s390_registers import parse_notes
 from vmsieve.formats.loops.bits import and_bits, count_bits, join_bits, spread_bits
 from vmsieve.formats.loops.compare import compare_pages
 from vmsieve.formats.loops.descriptors import find_bit

@@ -1,7 +1,7 @@
 """s390x: memory that is mapped by arithmetic, and page tables of three to five levels for the rest.
 
 Tables: z/Architecture Principles of Operation, "Dynamic Address Translation"; ``arch/s390/include/asm/pgtable.h``. What
-is arithmetic: :mod:`vmsieve.formats.s390_places`. The memory map lies in virtual memory that page tables map.
+is arithmetic: :mod:`vmsieve.formats.s390_mappings`. The memory map lies in virtual memory that page tables map.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from vmsieve.filters.linux.arch import Arch, Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.slim.remembered import remembered
-from vmsieve.formats.s390_places import in_linear, linear_maps
+from vmsieve.formats.s390_mappings import in_linear, linear_maps
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory

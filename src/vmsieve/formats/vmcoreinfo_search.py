@@ -15,7 +15,7 @@ from vmsieve.formats.layouts import elf
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.source import Source
 
 __all__ = ["each_vmcoreinfo", "find_vmcoreinfo", "stored_memory"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import TruncatedError, UnsupportedError
 from vmsieve.formats.extents import Extents
-from vmsieve.formats.inputs._filled import ADDRESS_END, PAGE
+from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE
 from vmsieve.formats.loops.page_records import BAD, CUT, END, FULL, RUN_PAGES, WALK_WORDS, walk_records
 from vmsieve.formats.layouts import lkcd
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.inputs import VirtualRange
+from vmsieve.formats.source import VirtualRange
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.os_info import read_os_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.source import Source
 
 __all__ = ["in_linear", "linear_maps"]
 

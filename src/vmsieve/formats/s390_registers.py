@@ -18,7 +18,7 @@ from vmsieve.formats.slim.records import record
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vmsieve.formats.inputs import Source
+    from vmsieve.formats.source import Source
 
 __all__ = ["Registers", "notes", "parse_notes", "read_registers"]
 

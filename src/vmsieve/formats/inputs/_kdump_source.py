@@ -1,0 +1,277 @@
+"""The memory of a kdump-compressed file.
+
+Structures: :mod:`vmsieve.formats.layouts.kdump`. Reads header versions 1 to 6, and later ones as version 6, of 64-bit
+machines of either byte order. QEMU (``dump/dump.c``) stores the VMCOREINFO note without its offset, and its
+``phys_base`` is wrong if the kernel exported a decimal number: neither is relied on.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.files import read_exactly
+from vmsieve.formats.inputs import MemoryRange, Source
+from vmsieve.formats.inputs._kdump_header import read_header
+from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
+from vmsieve.formats.inputs._kdump_page_sizes import divided, joined
+from vmsieve.formats.loops.descriptors import find_bit
+from vmsieve.formats.layouts import elf, kdump
+from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, cpus, vmcoreinfo_place, with_text, xen_oddity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.files import ByteFile
+
+__all__ = ["KdumpSource"]
+
+#: Texts that the sub-header names: for people, in its fields, the most bytes (the kernel gives VMCOREINFO one page),
+#: and the note that holds it elsewhere. The last one gets in front.
+_TEXTS: Final = (
+    ("erase info", "eraseinfo", NOTES_LIMIT, elf.NOTE_ERASEINFO),
+    ("VMCOREINFO", "vmcoreinfo", 1 << 20, elf.NOTE_VMCOREINFO),
+)
+_LEVELS: Final = 31
+#: Page descriptors at the end that are looked at when the file is opened.
+_LAST_PAGES: Final = 4096
+
+
+class KdumpSource(Source):
+    """An open kdump-compressed file. Memory: 8 bytes for 32768 pages, and about 1 MiB for each thread that reads.
+
+    Attributes:
+        head: What its headers say.
+        places: Offset and size of each text that the sub-header names, by the name of its fields.
+    """
+
+    def __init__(self, file: ByteFile) -> None:
+        """Read the headers of ``file`` and count its pages.
+
+        Raises:
+            FormatError: They can't be used.
+            ReadError: The medium fails.
+        """
+        header = self.head = read_header(file)
+        super().__init__(
+            file,
+            format=f"kdump-compressed, version {header.version}",
+            machine=header.utsname[4] or None,
+            byte_order=header.byte_order,
+            page_size=header.page_size,
+            compressed=True,
+            utsname=header.utsname if any(header.utsname) else (),
+            crash_time=header.crash_time or None,
+        )
+        if header.version > kdump.VERSION:
+            self.oddities.append(f"header version {header.version} is newer than {kdump.VERSION}: read as that one")
+        self.pages = PageMap(file, header)
+        self.places: dict[str, tuple[int, int]] = {}
+        self._idle: list[PageReader] = []
+        self._size = self._unit = header.page_size
+        self._end: int | None = None
+        self._take_sub_header()
+        self._take_notes()
+        self._judge()
+
+    def _take_sub_header(self) -> None:
+        header, sub = self.head, self.head.sub
+        self.dump_level = sub["dump_level"]
+        if not 0 <= self.dump_level <= _LEVELS:
+            self.oddities.append(f"dump level {self.dump_level} is none that can be")
+            self.dump_level = 0
+        self.header = {
+            "header version": header.version,
+            "status": header.status,
+            "block size": header.page_size,
+            "page frames": header.pages,
+            "stored pages": self.pages.count,
+            "processors": header.cpus,
+            "phys_base": sub["phys_base"],
+            "bytes of erase info": sub["size_eraseinfo"],
+        }
+
+    def _take_notes(self) -> None:
+        order = self.byte_order
+        if (place := self._place("notes", "note", self.file.size)) is not None:
+            reader = NotesReader(self.file, order)
+            lacking = reader.take(*place)
+            self.notes, self.large_notes = reader.small, tuple(reader.large)
+            if lacking:
+                self.oddities.append(f"the notes are damaged: {lacking} bytes are passed over")
+        self.cpus = cpus(self.notes, order)
+        for what, name, limit, wanted in _TEXTS:
+            if (place := self._place(what, name, limit)) is not None:
+                self.notes = with_text(self.notes, order, wanted, read_exactly(self.file, *place))
+        if (xen := xen_oddity(self.notes, order)) is not None:
+            self.mixed = True
+            self.oddities.append(xen)
+        found = vmcoreinfo_place(self.notes, order)
+        self.vmcoreinfo = None if found is None else self.notes[found[0] : sum(found)]
+
+    def _place(self, what: str, name: str, limit: int) -> tuple[int, int] | None:
+        """Offset and size that the sub-header names, if they can be; else an oddity says that they can't."""
+        offset, size = self.head.sub[f"offset_{name}"], self.head.sub[f"size_{name}"]
+        if size == 0 or offset == 0:
+            return None
+        if size <= limit and 0 < offset <= self.file.size - size:
+            self.places[name] = offset, size
+            return offset, size
+        self.oddities.append(f"the {what} are said to be {size} bytes at {offset:#x}: passed over")
+        return None
+
+    def _judge(self) -> None:
+        """Whether the dump is whole, and what is odd about it."""
+        header = self.head
+        if header.status & kdump.INCOMPLETE:
+            self.incomplete = True
+            self.oddities.append("the dump is marked incomplete: its writer could not finish")
+        if header.status & kdump.EXCLUDED_VMEMMAP:
+            self.oddities.append("the memory map of left out pages was left out too (makedumpfile -e)")
+        lacking = header.descriptors + self.pages.count * kdump.DESCRIPTOR_SIZE - self.file.size
+        if lacking > 0:
+            self.incomplete = True
+            self.oddities.append(f"the file is cut off: {lacking} bytes of page descriptors and all data are missing")
+        else:
+            self._judge_data()
+        if header.exists == header.stored:
+            self.oddities.append("there is one bitmap only: pages that were left out can't be told from holes")
+
+    def _judge_data(self) -> None:
+        """Whether the data of the last pages are in the file, for they come last in it."""
+        number = min(self.pages.count, _LAST_PAGES)
+        place = self.head.descriptors + (self.pages.count - number) * kdump.DESCRIPTOR_SIZE
+        last = read_exactly(self.file, place, number * kdump.DESCRIPTOR_SIZE) if number else b""
+        layout = kdump.ORDERS[self.byte_order] + kdump.DESCRIPTOR
+        ends = [offset + size for offset, size, _, _ in struct.iter_unpack(layout, last) if offset > 0]
+        lacking = max(ends, default=0) - self.file.size
+        if lacking > 0:
+            self.oddities.append(f"the file is cut off: at least {lacking} bytes of page data are missing")
+        if len(ends) < number and not self.incomplete:
+            self.oddities.append(f"at least {number - len(ends)} pages were not written any more")
+        self.incomplete |= lacking > 0 or len(ends) < number
+
+    def end(self) -> int:
+        """See :class:`Source`."""
+        if self._end is None:
+            self._end = self._find_end() * self._size
+        return self._end
+
+    def _find_end(self) -> int:
+        """One above the highest page frame that exists."""
+        first = self.pages.last_block() * BLOCK
+        return first + int.from_bytes(self.pages.both(first, BLOCK)[0], "little").bit_length() if first >= 0 else 0
+
+    def next_memory(self, paddr: int) -> int:
+        """See :class:`Source`."""
+        return self._next(paddr, stored=False)
+
+    def next_data(self, paddr: int) -> int:
+        """See :class:`Source`."""
+        return self._next(paddr, stored=True)
+
+    def _next(self, paddr: int, *, stored: bool) -> int:
+        block = self.pages.next_block(paddr // self._size // BLOCK, stored=stored)
+        return max(paddr, block * BLOCK * self._size) if block >= 0 else self.end()
+
+    def ranges(self) -> Iterator[MemoryRange]:
+        """See :class:`Source`."""
+        start = stored_end = end = 0
+        for stored, first, last in self._runs():
+            if first == end and (not stored or stored_end == end):
+                end = last
+                stored_end = last if stored else stored_end
+                continue
+            if end > start:
+                yield MemoryRange(start * self._size, end * self._size, stored_end * self._size)
+            start, end = first, last
+            stored_end = last if stored else first
+        if end > start:
+            yield MemoryRange(start * self._size, end * self._size, stored_end * self._size)
+
+    def _runs(self) -> Iterator[tuple[bool, int, int]]:
+        """Runs of existing pages of one block: whether they are stored, the first page, one above the last."""
+        block = -1
+        while (block := self.pages.next_block(block + 1, stored=False)) >= 0:
+            base = block * BLOCK
+            both = self.pages.both(base, BLOCK)
+            exists, stored = (address_of(bits) for bits in both)
+            at = find_bit(exists, 0, BLOCK, 1)
+            while at < BLOCK:
+                last = find_bit(stored, at, BLOCK, 0)
+                if last > at:
+                    yield True, base + at, base + last
+                    at = last
+                last = find_bit(stored, at, find_bit(exists, at, BLOCK, 0), 1)
+                if last > at:
+                    yield False, base + at, base + last
+                at = find_bit(exists, last, BLOCK, 1)
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        """See :class:`Source`. A page of more than one block exists, and is stored, when one of them is."""
+        if page_size == self._size:
+            return self.pages.both(first_pfn, count)
+        if page_size < self._size:
+            return divided(self.pages, first_pfn, count, self._size // page_size)
+        self._unit = max(self._unit, page_size)
+        return joined(self.pages, first_pfn, count, page_size // self._size)
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        """See :class:`Source`. Of a page of more than one block, those that are not stored read as zeros."""
+        if self._unit == self._size:
+            self.read_blocks(paddr, out)
+            return
+        at = paddr
+        for start, end in self._stored_blocks(paddr, paddr + len(out)):
+            out[at - paddr : start - paddr] = bytes(start - at)
+            self.read_blocks(start, out[start - paddr : end - paddr])
+            at = end
+        if at == paddr and len(out):
+            raise self.left_out(paddr)
+        out[at - paddr :] = bytes(paddr + len(out) - at)
+
+    def _stored_blocks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The stretches of stored blocks in ``start .. end``; a page of which no block exists is an error."""
+        size, unit = self._size, self._unit
+        first, count = start // unit, -(-end // unit) - start // unit
+        low = first // 8 * 8
+        exists = self.memory_bits(low, (first + count - low + 7) // 8 * 8, unit)[0]
+        hole = find_bit(address_of(exists), first - low, first - low + count, 0)
+        if hole < first - low + count:
+            raise ReadError("no such physical memory", file=self.file.name, offset=(low + hole) * unit)
+        base, last = start // size // 8 * 8, -(-end // size)
+        stored = self.pages.both(base, (last - base + 7) // 8 * 8)[1]
+        at, stop = start // size - base, last - base
+        while (at := find_bit(address_of(stored), at, stop, 1)) < stop:
+            following = find_bit(address_of(stored), at, stop, 0)
+            yield max((base + at) * size, start), min((base + following) * size, end)
+            at = following
+
+    def read_blocks(self, paddr: int, out: memoryview) -> None:
+        """As :meth:`read_into`, each block being a page."""
+        if len(out) and not self.fill(paddr, out):
+            raise self.left_out(paddr)
+
+    def left_out(self, paddr: int) -> ReadError:
+        """The error that nothing is stored from ``paddr`` on."""
+        at = paddr // self._size * self._size
+        return ReadError("this memory was left out of the dump", file=self.file.name, offset=at)
+
+    def fill(self, paddr: int, out: memoryview) -> int:
+        """As :meth:`read_into`, but returns how many pages of the span are stored, which may be none."""
+        try:
+            reader = self._idle.pop()
+        except IndexError:
+            reader = PageReader(self.file, self.head, self.pages)
+        try:
+            return reader.read(paddr, out)
+        finally:
+            self._idle.append(reader)
+
+    def close(self) -> None:
+        """See :class:`Source`."""
+        while self._idle:
+            self._idle.pop().close()
+        super().close()
