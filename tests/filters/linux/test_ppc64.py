@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.build.kernel import PAGE
 from tests.build.ppc64 import MIB, OFFSET, OLD_VMEMMAP, PIECES, ROOT, TABLES, VARIABLES, VMEMMAP, FakePpc
 from tests.filters.linux.walk_kit import assert_translates
+from tests.outcome import result_or_error
 from vmsieve.filters.linux.arch import find
 from vmsieve.filters.linux.arch.ppc64le import ARCH, PpcTables
 from vmsieve.filters.linux.memory import PhysicalMemory
@@ -314,15 +315,8 @@ def test_garbage_for_tables_and_lists_gives_typed_errors_only(
     tables = PpcTables(PhysicalMemory(kernel.source), ROOT, kernel.page, radix=which[0] == "radix")
     kernel.source.write(ROOT, (garbage * (65536 // len(garbage) + 1))[:65536])
     for vaddr in [*probes, *(OFFSET | probe >> 12 for probe in probes), HERE, VMEMMAP]:
-        try:
-            paddr, room = tables.translate(vaddr)
-        except VmsieveError:
-            continue
-        assert 0 <= paddr < 1 << 53
-        assert 1 <= room <= 1 << 44
+        found = result_or_error(tables.translate, vaddr)
+        assert isinstance(found, VmsieveError) or (0 <= found[0] < 1 << 53 and 1 <= found[1] <= 1 << 44)
     kernel.add_pieces([(VMEMMAP, 0)])
     kernel.source.write(PIECES, garbage)
-    try:
-        kernel.memory()
-    except VmsieveError:
-        return
+    result_or_error(kernel.memory)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.build.kernel import PAGE
 from tests.build.radix import END, FakeArm64, FakeLoong, FakeRadix, FakeRiscv
 from tests.filters.linux.walk_kit import assert_translates
+from tests.outcome import result_or_error
 from vmsieve.filters.linux.arch import find
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 
@@ -182,18 +183,13 @@ def test_garbage_gives_typed_errors_only(machine: str, garbage: bytes, probes: l
     for pfn, page in kernel.source.pages.items():
         if whole is None or not kernel.root // PAGE <= pfn < (kernel.root + (1 << kernel.shift)) // PAGE:
             page[:] = (garbage * (PAGE // len(garbage) + 1))[:PAGE]
-    try:
-        memory = whole or kernel.memory()
-    except VmsieveError:
+    memory = result_or_error(kernel.memory) if whole is None else whole
+    if isinstance(memory, VmsieveError):
         return
     memory.physical._block.__self__.clear()  # type: ignore[attr-defined]
     for vaddr in [*probes, kernel.here, kernel.root_vaddr, *(END - 1 - probe % (1 << 40) for probe in probes)]:
-        try:
-            paddr, room = memory.translate(vaddr)
-        except VmsieveError:
-            continue
-        assert 0 <= paddr < 1 << 57
-        assert room >= 1
+        found = result_or_error(memory.translate, vaddr)
+        assert isinstance(found, VmsieveError) or (0 <= found[0] < 1 << 57 and found[1] >= 1)
 
 
 def test_architectures_are_found_by_all_their_names() -> None:

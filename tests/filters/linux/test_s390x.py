@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.build.kernel import PAGE
 from tests.build.s390x import IDENTITY, IMAGE, IMAGE_PHYS, INVALID, LARGE, MIB, ROOT, FakeS390
 from tests.filters.linux.walk_kit import assert_translates
+from tests.outcome import result_or_error
 from vmsieve.filters.linux.arch import find
 from vmsieve.filters.linux.arch.s390x import ARCH, S390Tables
 from vmsieve.filters.linux.memory import PhysicalMemory
@@ -254,9 +255,5 @@ def test_garbage_for_tables_gives_typed_errors_only(garbage: bytes, probes: list
     kernel.write(ROOT, (garbage * (4 * PAGE // len(garbage) + 1))[: 4 * PAGE])
     tables = S390Tables(PhysicalMemory(kernel.source), ROOT)
     for vaddr in [*probes, *(probe % tables.end for probe in probes), ROOT, HERE]:
-        try:
-            paddr, room = tables.translate(vaddr)
-        except VmsieveError:
-            continue
-        assert 0 <= paddr < 1 << 64
-        assert 1 <= room <= 2048 * MIB
+        found = result_or_error(tables.translate, vaddr)
+        assert isinstance(found, VmsieveError) or (0 <= found[0] < 1 << 64 and 1 <= found[1] <= 2048 * MIB)
