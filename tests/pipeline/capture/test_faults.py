@@ -273,9 +273,9 @@ def _fits(fd: int) -> bool:
 @pytest.mark.parametrize("command", ["capture", "dump"])
 def test_control_c_at_the_start(command: str) -> None:
     """SIGINT before anybody waits for it ends the process as SIGTERM would, without a traceback."""
-    room = {"capture": "capture.run", "dump": "cli"}[command]
+    room = {"capture": "capture.run", "dump": "cli.main"}[command]
     ran = python(
-        f"import os, signal, sys; import vmsieve.pipeline.{room} as room; from vmsieve.pipeline import start\n"
+        f"import os, signal, sys; import vmsieve.pipeline.{room} as room; from vmsieve.pipeline.cli import start\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where a shell started this behind '&'\n"
         "room.main = room.run = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         f"sys.argv = ['vmsieve', '{command}']; start.run()"

@@ -152,7 +152,7 @@ def test_a_stream_is_torn_until_its_end(there: Path, monkeypatch: pytest.MonkeyP
     assert main(["dump", "-q", "-F", "-d", "31", str(there), "flat"]) == 0
     code = (
         "import os, signal, sys\n"
-        "from vmsieve.pipeline import rebuild\n"
+        "from vmsieve.pipeline.dump import rebuild\n"
         "from vmsieve.pipeline.cli.main import main\n"
         "real, left = rebuild.rebuild, [100000]\n"
         "def read(size):\n"
@@ -381,7 +381,7 @@ def test_nothing_is_opened_for_writing_elsewhere() -> None:
     for room in ("pipeline", "filters", "formats"):
         for path in (PACKAGE / room).rglob("*.py"):
             if any(opens_for_writing(node) for node in ast.walk(ast.parse(path.read_text()))):
-                found.add(path.relative_to(ROOT).as_posix())
+                found.add(path.relative_to(PACKAGE).as_posix())
     found = {name for name in found if not name.startswith("pipeline/capture/")}
     assert found == {*ELSEWHERE}
 

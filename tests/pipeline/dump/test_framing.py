@@ -201,7 +201,7 @@ def stopped_at(line: int) -> Any:
     count = [0]
 
     def trace(where: FrameType, event: str, argument: object) -> Any:
-        if not where.f_code.co_filename.endswith(("/framing.py", "/places.py")):
+        if not where.f_code.co_filename.endswith(("/framing.py", "/places/__init__.py")):
             return None
         if event == "line":
             count[0] += 1

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("name", ["makedumpfile", "/sbin/makedumpfile"])
 def test_a_link_that_is_called_makedumpfile_is_that(name: str) -> None:
     """To vmsieve, or to vmsieve-makedumpfile."""
-    for module in ("start", "compat.main"):
+    for module in ("cli.start", "makedumpfile.main"):
         code = f"import sys; sys.argv[0] = {name!r}; from vmsieve.pipeline.{module} import run; run()"
         for words, status in ((["--check-params", "-d", "31", "a", "b"], 0), (["--check-params", "a"], 1)):
             command = [sys.executable, "-c", code, *words]
