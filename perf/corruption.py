@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import Source, open_source
 from vmsieve.pipeline.dump.scan import Scan, scan
@@ -127,7 +127,7 @@ class Subject:
         self.source = open_source(str(path))
         self.text = b"" if silent else None
         watched = Watched(self.source)
-        knowledge = learn(watched, self.text)
+        knowledge = gather_knowledge(watched, self.text)
         whole = scan(watched, knowledge, _LEVEL, Silent())
         self.kept, self.notes, self.weaker = _number(whole), whole.notes + knowledge.notes, whole.weaker
         self.page = knowledge.page_size
@@ -172,7 +172,7 @@ class Subject:
     def _judge(self, damaged: Source, outcome: Outcome, paddr: int) -> Outcome:
         began = time.monotonic()
         try:
-            knowledge = learn(damaged, self.text)
+            knowledge = gather_knowledge(damaged, self.text)
             found = scan(damaged, knowledge, _LEVEL, Silent())
         except Exception as error:
             outcome.failed = f"{type(error).__name__}: {error}"

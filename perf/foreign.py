@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perf.measure import interleave, machine, table, write_json
 from vmsieve.filters.classify import Classifier
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.memmap import MemMap
 from vmsieve.filters.loops.classify import classify_pages
 from vmsieve.filters.plausibility import Doubts
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", help="where to write the result (default: among perf/results)")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     source = open_source(str(arguments.input))
-    pages, info = struct_pages(learn(source))
+    pages, info = struct_pages(gather_knowledge(source))
     orders = {source.byte_order: bytearray(pages), _OTHER[source.byte_order]: turned(pages)}
     cases = {order: partial(classes, data, info, order, arguments.rounds) for order, data in orders.items()}
     found = interleave(cases, arguments.runs)

@@ -4,7 +4,7 @@
     python -m perf.keys --together VMCORE...      one table for all of them
 
 Each key in turn is taken out of VMCOREINFO, then all of them; the rest of the dump is as it was. What takes a key's
-place is asked in three ways: all that the dump has (the copy of VMCOREINFO in memory, symbols, types), symbols and
+place is asked from three origins: all that the dump has (the copy of VMCOREINFO in memory, symbols, types), symbols and
 types alone, and nothing. A result is *same*: the same pages are kept; *+N, exit S*: N pages more are kept, with that
 exit status and the reason that is given; or *LOST N*: pages are dropped that are kept when no key is missing. There
 must be none of the last: the exit status is 1 then.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.plan import EXIT_OK
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 #: Where what is missing may be looked for; ``None`` among a table's rows stands for all keys.
-_WAYS: Final[dict[str, tuple[str, ...]]] = {
+_ORIGINS: Final[dict[str, tuple[str, ...]]] = {
     "all of the dump": (MEMORY, SYMBOLS, TYPES), "symbols and types": (SYMBOLS, TYPES), "nothing": (),
 }  # fmt: skip
 _ALL: Final = "all keys"
@@ -73,7 +73,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Result:
-    """All outcomes of one dump: for each key, and for all, one of each of the ways."""
+    """All outcomes of one dump: for each key, and for all, one for each set of origins."""
 
     name: str
     release: str
@@ -86,10 +86,10 @@ class Result:
         return any(outcome.lost for row in self.rows.values() for outcome in row)
 
 
-def _classified(source: Source, text: bytes | None, ways: tuple[str, ...], whole: int | None) -> tuple[int, Outcome]:
+def _classified(source: Source, text: bytes | None, origins: tuple[str, ...], whole: int | None) -> tuple[int, Outcome]:
     """The kept pages as one number, and how they compare to ``whole``, with VMCOREINFO as if the dump had ``text``."""
     source.vmcoreinfo = text
-    knowledge = learn(source, ways=ways)
+    knowledge = gather_knowledge(source, origins=origins)
     found = scan(source, knowledge, 31, Silent())
     report = Report("", "")
     report.scanned(found)
@@ -106,7 +106,7 @@ def _ones(bits: int) -> int:
 def examine(path: str) -> Result:
     """Classify the dump at ``path`` without each of its keys, and without all of them."""
     with closing(open_source(path)) as source:
-        knowledge = learn(source)
+        knowledge = gather_knowledge(source)
         info = knowledge.info
         if info is None or knowledge.problem is not None:
             raise SystemExit(f"{path}: {knowledge.problem}: it is not classified with all of its keys")
@@ -115,15 +115,15 @@ def examine(path: str) -> Result:
         lines = info.text.splitlines(keepends=True)
         for key in info.keys:
             text = b"".join(line for line in lines if line.partition(b"=")[0] != key.encode())
-            rows[key] = tuple(_classified(source, text, ways, whole)[1] for ways in _WAYS.values())
-        rows[_ALL] = tuple(_classified(source, None, ways, whole)[1] for ways in _WAYS.values())
+            rows[key] = tuple(_classified(source, text, origins, whole)[1] for origins in _ORIGINS.values())
+        rows[_ALL] = tuple(_classified(source, None, origins, whole)[1] for origins in _ORIGINS.values())
         return Result(Path(path).name, info.release or "", _ones(whole), _asked(source, info.text), rows)
 
 
 def _asked(source: Source, text: bytes) -> frozenset[str]:
     """The keys that classification asks for."""
     source.vmcoreinfo = text
-    knowledge = learn(source, ways=())
+    knowledge = gather_knowledge(source, origins=())
     scan(source, knowledge, 31, Silent())
     return frozenset(knowledge.info.used if knowledge.info is not None else ())
 
@@ -146,8 +146,8 @@ def one(result: Result) -> str:
             said = next((outcome.said for outcome in reversed(row) if outcome.said), "")
             rows.append([_code(key), *map(str, row), said[:_SAID_MOST]])
     unasked = sum(key not in result.asked for key in spare)
-    rows.append([f"{len(spare)} other keys, {unasked} of them never asked for", *["same"] * len(_WAYS), ""])
-    head = ["without", *(f"asked: {way}" for way in _WAYS), "what is said then"]
+    rows.append([f"{len(spare)} other keys, {unasked} of them never asked for", *["same"] * len(_ORIGINS), ""])
+    head = ["without", *(f"asked: {way}" for way in _ORIGINS), "what is said then"]
     return f"### {result.name}\n\n{result.release}, {result.pages:,} pages kept\n\n{_table(head, rows)}\n"
 
 
@@ -157,9 +157,9 @@ def together(results: Sequence[Result]) -> str:
     for key in dict.fromkeys(key for result in results for key in result.rows):
         having = [result.rows[key] for result in results if key in result.rows]
         if not all(outcome.same for row in having for outcome in row):
-            cells = [_of_several([row[way] for row in having]) for way in range(len(_WAYS))]
+            cells = [_of_several([row[column] for row in having]) for column in range(len(_ORIGINS))]
             rows.append([_code(key), str(len(having)), *cells])
-    return _table(["without", "dumps", *(f"asked: {way}" for way in _WAYS)], rows) + "\n"
+    return _table(["without", "dumps", *(f"asked: {way}" for way in _ORIGINS)], rows) + "\n"
 
 
 def _of_several(outcomes: Sequence[Outcome]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.loops.zero import zero_pages
@@ -26,7 +26,7 @@ def write_sample(dump: Path, out: Path, pages: int, level: int = 0) -> int:
         ValueError: The dump's pages are of another size.
     """
     source = open_source(str(dump))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     if knowledge.page_size != 4096:
         raise ValueError("only dumps with pages of 4 KiB are sampled")
     found = scan(source, knowledge, level, Silent())

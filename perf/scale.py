@@ -38,7 +38,7 @@ from perf.measure import (
     write_json,
 )
 from perf.tiled import make
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.process.progress import Silent
@@ -63,7 +63,7 @@ def scan_here(path: str) -> dict[str, Any]:
     """Open and scan in this process: CPU seconds of both, and the counts."""
     began = time.process_time()
     source = open_source(path)
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     opened = time.process_time()
     found = scan(source, knowledge, 31, Silent())
     done = time.process_time()

@@ -19,8 +19,8 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.histogram import Histogram
-from vmsieve.filters.knowledge import Knowledge, learn
 from vmsieve.filters.linux.zones import free_blocks, free_counters
 from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.inputs import open_source
@@ -30,6 +30,7 @@ from vmsieve.pipeline.dump.scan import open_classifier
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import MemoryRange, Source
 
 __all__ = ["main", "make"]
@@ -53,7 +54,7 @@ class _Small:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.kernel: Knowledge = learn(source)
+        self.kernel: Knowledge = gather_knowledge(source)
         kernel = self.kernel
         if kernel.memory is None or kernel.memmap is None or kernel.info is None:
             raise ValueError(f"the kernel is not understood: {kernel.problem}")
@@ -189,7 +190,7 @@ def make(small: Path, big: Path, gib: int) -> int:
 def _count_blocks(big: Path) -> None:
     """Let the last zone count the free blocks that there are."""
     source = open_source(str(big))
-    kernel = learn(source)
+    kernel = gather_knowledge(source)
     classifier = open_classifier(kernel, 16, [])
     assert classifier is not None
     assert kernel.memory is not None

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from tests.faults.bench import ENVIRONMENT, Bench, last, run
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.inputs.elf import ElfSource
 
@@ -74,7 +74,7 @@ def text_of(bench: Bench) -> int:
     """Where in the file the kernel's text begins."""
     source = open_source(str(bench.source))
     assert isinstance(source, ElfSource)
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.memory is not None
     assert knowledge.info is not None
     place = place_of(source, knowledge.memory.translator.translate(knowledge.info.need("SYMBOL", "_stext"))[0])
@@ -89,7 +89,7 @@ def kernel(bench: Bench) -> None:
     with bench.source.open("rb") as file:
         note = file.read(4 << 20).index(source.vmcoreinfo)
     size = len(source.vmcoreinfo)
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.memory is not None
     assert knowledge.info is not None
     roots, _ = knowledge.memory.translator.translate(knowledge.info.need("SYMBOL", "mem_section"))

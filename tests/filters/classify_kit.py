@@ -15,7 +15,8 @@ from vmsieve.filters.classify import Classifier
 from vmsieve.filters.linux.memmap import MemMap
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.loops import classify as k
-from vmsieve.filters.knowledge import Knowledge, learn
+from vmsieve.filters.gather import gather_knowledge
+from vmsieve.filters.knowledge import Knowledge
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
 from vmsieve.formats.inputs import Source, open_source
 from vmsieve.formats.compiler import bind
@@ -40,7 +41,7 @@ def kernel(which: Any, backend: str) -> Callable[..., int]:
 def opened(machine: Machine, folder: Path, text: bytes | None = None) -> tuple[Source, Knowledge]:
     """The machine as a dump, and its kernel; ``text``: VMCOREINFO instead of its own."""
     source = open_source(str(machine.write(folder / "machine.elf", text)))
-    return source, learn(source)
+    return source, gather_knowledge(source)
 
 
 def run(source: Source, knowledge: Knowledge, level: int) -> Scan:

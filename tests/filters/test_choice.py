@@ -18,7 +18,7 @@ from vmsieve.filters.linux import evidence
 from vmsieve.filters.linux.memmap import MemMap
 from vmsieve.filters.linux.rivals import without
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs import Source, open_source
 
@@ -37,7 +37,7 @@ def machine(base: int = 0, release: str | None = None) -> Machine:
 
 def kept(source: Source) -> tuple[set[int], bool, str]:
     """Page frames that level 31 keeps, whether less was left out than asked, and what was said."""
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     found = run(source, knowledge, 31)
     return bits(found.kept), found.weaker, "\n".join(knowledge.notes + found.notes)
 
@@ -117,7 +117,7 @@ def test_a_kernel_can_be_selected(select: str, which: int, tmp_path: Path) -> No
     remember_note(both[0])
     source = open_source(str(write_together(tmp_path / "core", both)))
     source.selected = select
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     found = run(source, knowledge, 31)
     own = set(both[which].frames())
     assert bits(found.kept) & own == expected(both[which], 31) & own
@@ -145,7 +145,7 @@ def test_all_is_not_filtered(tmp_path: Path) -> None:
     both = [machine(), machine(SECOND, "6.6")]
     source = open_source(str(write_together(tmp_path / "core", both)))
     source.selected = "all"
-    found = run(source, learn(source), 31)
+    found = run(source, gather_knowledge(source), 31)
     assert bits(found.kept) == {pfn for one in both for pfn in one.frames()}
     assert found.weaker
     source.close()
@@ -157,7 +157,7 @@ def test_nothing_to_select(tmp_path: Path) -> None:
     source = open_source(str(write_together(tmp_path / "core", [built])))
     source.selected = "prod"
     with pytest.raises(UsageError, match="one system"):
-        learn(source)
+        gather_knowledge(source)
     source.close()
 
 
@@ -167,7 +167,7 @@ def test_memory_of_a_kernel_that_is_not_found(told: bool, tmp_path: Path) -> Non
     built = machine()
     path = write_together(tmp_path / "core", [built], built.vmcoreinfo() if told else None, foreign=True)
     source = open_source(str(path))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert any(
         f"{FOREIGN[1] - FOREIGN[0]} bytes of memory, from {FOREIGN[0]:#x} on" in note for note in knowledge.notes
     )
@@ -179,7 +179,7 @@ def test_memory_of_a_kernel_that_is_not_found(told: bool, tmp_path: Path) -> Non
     for select, weaker in (("prod", True), ("kdump", False)):
         source = open_source(str(path))
         source.selected = select
-        found = run(source, learn(source), 31)
+        found = run(source, gather_knowledge(source), 31)
         assert found.weaker == weaker
         assert (bits(found.kept) & own == own) == weaker
         source.close()
@@ -204,7 +204,7 @@ def test_a_build_id_is_held_against_the_kernels_notes(scratch: Path) -> None:
     source = open_source(str(dump("demo.elf", scratch)))
     right = source.vmcoreinfo
     assert right is not None
-    whole = learn(source)
+    whole = gather_knowledge(source)
     assert whole.memory is not None
     assert whole.info is not None
     assert whole.notes == []
@@ -214,7 +214,7 @@ def test_a_build_id_is_held_against_the_kernels_notes(scratch: Path) -> None:
     told = VmcoreInfo.parse(wrong)
     assert "VMCOREINFO is of build 0123" in str(evidence.contradiction(whole.memory, told, names, log))
     source.vmcoreinfo = wrong
-    assert "VMCOREINFO is of build 0123" in learn(source).notes[0]
+    assert "VMCOREINFO is of build 0123" in gather_knowledge(source).notes[0]
     assert (source.vmcoreinfo or b"").rstrip(b"\0") == right.rstrip(b"\0")
     source.close()
 
@@ -232,7 +232,7 @@ def test_a_note_with_one_wrong_key_is_replaced(pattern: bytes, other: bytes, dou
     right = source.vmcoreinfo or b""
     source.vmcoreinfo = re.sub(pattern, other, right)
     assert source.vmcoreinfo != right
-    assert doubt in learn(source).notes[0]
+    assert doubt in gather_knowledge(source).notes[0]
     assert source.vmcoreinfo.rstrip(b"\0") == right.rstrip(b"\0")
     source.close()
 
@@ -240,7 +240,7 @@ def test_a_note_with_one_wrong_key_is_replaced(pattern: bytes, other: bytes, dou
 def test_a_banner_is_held_against_the_kernels_name(scratch: Path) -> None:
     """The log of another build, or of another kernel, leads to doubt; a log without a banner does not."""
     source = open_source(str(dump("demo.elf", scratch)))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.memory is not None
     assert knowledge.info is not None
     names, info = knowledge.identity.utsname, knowledge.info
@@ -257,9 +257,9 @@ def test_a_note_that_was_cut_off(size: int, scratch: Path) -> None:
     """The same pages as without the cut, and VMCOREINFO is whole in the source then, or lacks what no one asks for."""
     source = open_source(str(dump("demo.elf", scratch)))
     right = source.vmcoreinfo or b""
-    whole = bits(run(source, learn(source), 31).kept)
+    whole = bits(run(source, gather_knowledge(source), 31).kept)
     source.vmcoreinfo = right[:size]
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert bits(run(source, knowledge, 31).kept) == whole
     assert (source.vmcoreinfo or b"").rstrip(b"\0") == right.rstrip(b"\0")
     source.close()

@@ -14,7 +14,7 @@ from tests.build.s390x_machine import S390Machine
 from tests.filters.classify_kit import bits, opened, run
 from tests.filters.classify_twin import dropped, everything
 from vmsieve.filters.linux.printk import kernel_log
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.inspect.classes import take_census
@@ -48,7 +48,7 @@ def test_who_the_kernel_is(name: str, tmp_path: Path) -> None:
     machine = S390Machine(LAYOUTS[name], EVERYTHING)
     for path in (machine.write(tmp_path / "core", b""), machine.write_s390(tmp_path / "dump")):
         source = open_source(str(path))
-        knowledge = learn(source)
+        knowledge = gather_knowledge(source)
         assert knowledge.identity.utsname[:3] == ("Linux", "testbox", f"{name}.0-test")
         assert knowledge.identity.crash_time == 1700000000
         assert (knowledge.phys_base, knowledge.problem, knowledge.notes) == (0, None, [])

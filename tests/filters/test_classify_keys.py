@@ -10,7 +10,7 @@ import pytest
 from tests.build.layouts import LAYOUTS, Layout
 from tests.build.machine import EVERYTHING, Machine
 from tests.filters.classify_kit import bits, classifier, classify, opened, run
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.plan import EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.dump.report import Report
@@ -67,7 +67,7 @@ def test_a_key_less_keeps_the_same_pages_or_more_and_says_so(layout: Layout, tmp
     full = {level: run(source, knowledge, level) for level in (31, 8, 6, 16)}
     assert outcome(full[31], knowledge.notes) == (EXIT_OK, [])
     for key, text in without(machine):
-        weaker = learn(source, text)
+        weaker = gather_knowledge(source, text)
         for level, expected in full.items():
             found = run(source, weaker, level)
             more = kept(found) & ~kept(expected)
@@ -94,7 +94,7 @@ def test_every_key_that_a_rule_needs_makes_a_difference(name: str, tmp_path: Pat
     for key, text in without(machine):
         about_pages = re.match(r"(OFFSET\((page|folio)\.|NUMBER\(P|NUMBER\(HUGE|LENGTH\(z|SIZE\(page)", key)
         if about_pages and key not in SPARE | exempt:
-            assert kept(run(source, learn(source, text), 31)) & ~full, key
+            assert kept(run(source, gather_knowledge(source, text), 31)) & ~full, key
     source.close()
 
 
@@ -103,7 +103,7 @@ def test_without_private_the_first_cache_rule_is_off(tmp_path: Path) -> None:
     machine = Machine(LAYOUTS["6.1"], EVERYTHING)
     source, _ = opened(machine, tmp_path)
     text = next(text for key, text in without(machine) if key == "NUMBER(PG_private)")
-    found = run(source, learn(source, text), 2)
+    found = run(source, gather_knowledge(source, text), 2)
     assert found.counts["cache"] == found.counts["cache_private"] == 0
     assert found.weaker
     assert any("NUMBER(PG_private)" in note for note in found.notes)
@@ -172,7 +172,7 @@ def test_no_vmcoreinfo_keeps_every_page(tmp_path: Path) -> None:
     """Nothing is known, so nothing is dropped, and every level that asks for more than zero pages is told."""
     machine = Machine(LAYOUTS["6.12"], EVERYTHING)
     source = open_source(str(machine.write(tmp_path / "machine.elf", b"")))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     for level in (0, 1, 31):
         found = run(source, knowledge, level)
         assert bits(found.kept) == set(machine.frames())
@@ -232,6 +232,6 @@ def test_values_that_can_not_be_are_as_good_as_none(key: str, value: str, tmp_pa
     full = bits(run(source, knowledge, 31).kept)
     assert key in machine.keys
     machine.keys[key] = value
-    found = run(source, learn(source, machine.vmcoreinfo()), 31)
+    found = run(source, gather_knowledge(source, machine.vmcoreinfo()), 31)
     assert bits(found.kept) >= full
     source.close()

@@ -15,7 +15,7 @@ from tests.build.ppc64_machine import PpcMachine
 from tests.build.s390x_machine import S390Machine
 from tests.dumps import ROOT, dump
 from tests.fuzz.damage import VALUES, Patched
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.kallsyms_search import DIGITS, open_by_tokens
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import Source, open_file, open_source
@@ -40,7 +40,7 @@ def _filled(data: bytes, most: int = 4096) -> list[int]:
 def _understand(source: Source, dice: random.Random, *, census: float = 0) -> None:
     """Learn and scan a machine with damaged memory, and count its pages now and then."""
     try:
-        knowledge = learn(source)
+        knowledge = gather_knowledge(source)
         found = scan(source, knowledge, dice.randrange(32), Silent())
         assert found.kept.count() <= found.stored.count() <= found.exists.count()
         if dice.random() < census:
@@ -104,7 +104,7 @@ def symbols() -> Callable[[random.Random], None]:
     """The demo kernel's own table of symbols, found by a search: what lies around its parts is damaged, or cut off."""
     with tempfile.TemporaryDirectory() as folder:
         source = open_source(str(dump("demo.elf", Path(folder))))
-        knowledge = learn(source)
+        knowledge = gather_knowledge(source)
         assert knowledge.memory is not None
         assert knowledge.info is not None
         count, base = (knowledge.info.need("SYMBOL", f"kallsyms_{part}") for part in ("num_syms", "relative_base"))

@@ -13,7 +13,7 @@ import pytest
 from perf import ceiling, corruption, foreign, keys, measure, plot, scale, side_by_side, tiled
 
 from tests.dumps import ROOT, dump
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.scan import Scan, scan
 from vmsieve.pipeline.process.progress import Silent
@@ -133,7 +133,7 @@ def test_a_tiled_dump_has_the_classes_of_its_tiles(tmp_path: Path, scratch: Path
     pages = tiled.make(small, tmp_path / "big", 1)
     before = scale.scan_here(str(small))
     source = open_source(str(tmp_path / "big"))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.problem is None
     assert knowledge.memmap is not None
     assert knowledge.memmap.damaged == 0
@@ -189,7 +189,7 @@ def test_a_lost_page_is_an_error(
         return found
 
     monkeypatch.setattr(keys, "scan", broken)
-    monkeypatch.setattr(keys, "_WAYS", {"nothing": ()})
+    monkeypatch.setattr(keys, "_ORIGINS", {"nothing": ()})
     assert keys.main(["--together", str(dump("demo.elf", scratch))]) == 1
     said = capsys.readouterr()
     assert "| `NUMBER(PG_private)` | 1 | **LOST 1**, same pages, exit 3 |" in said.out

@@ -9,7 +9,7 @@ from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, PAGE, Machine
 from tests.build.memory_file import bits
 from tests.filters.classify_twin import dropped, everything
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import MemoryRange, Source, open_source
 from vmsieve.pipeline.dump.make import dump
@@ -93,7 +93,7 @@ def compared(source: Path, made: Path) -> Verdict:
     """What ``vmsieve verify`` finds."""
     one, two = open_source(str(source)), open_source(str(made))
     try:
-        return verify(one, learn(one), two, Silent())
+        return verify(one, gather_knowledge(one), two, Silent())
     finally:
         one.close()
         two.close()

@@ -50,11 +50,11 @@ class Doubts:
         verify: Each page of a free block is looked at.
         contested: Physical memory, first and end address of each piece, where struct pages are not believed.
         off: Rules that are off, and why.
-        uncut: The last struct page may not be where memory ends.
+        end_uncertain: The last struct page may not be where memory ends.
     """
 
     verify: bool = False
-    uncut: bool = False
+    end_uncertain: bool = False
     contested: list[tuple[int, int]] = field(default_factory=list)
     off: dict[str, str] = field(default_factory=dict)
 
@@ -72,7 +72,7 @@ class Doubts:
         if classifier.conflicts:
             self._contest(classifier.places.aliased)
         self.verify |= classifier.blocks_differ
-        self.uncut |= bool(classifier.unread or self.contested)
+        self.end_uncertain |= bool(classifier.unread or self.contested)
         if self._extent() == before:
             self._suspect_rules(classifier, dropped)
         return self._extent() != before
@@ -93,7 +93,7 @@ class Doubts:
                 self.contested[:] = known
 
     def _extent(self) -> tuple[object, ...]:
-        return self.verify, self.uncut, self.contested[:1], len(self.contested), len(self.off)
+        return self.verify, self.end_uncertain, self.contested[:1], len(self.contested), len(self.off)
 
     def _suspect_rules(self, classifier: Classifier, dropped: _Dropped) -> None:
         """Switch off rules that drop what can't be dropped, everything else being right."""

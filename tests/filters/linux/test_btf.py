@@ -14,7 +14,7 @@ from tests.build.types import TypeTable
 from tests.dumps import dump
 from vmsieve.filters.linux.btf import HEADER_SIZE, Btf, find_btf, magic
 from vmsieve.filters.linux.kallsyms import open_kallsyms
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 from vmsieve.formats.inputs import open_source
 
@@ -235,7 +235,7 @@ def test_a_name_for_itself() -> None:
 def test_real_kernels_types_agree_with_vmcoreinfo(name: str, scratch: Path) -> None:
     """Every size, offset and page flag that VMCOREINFO has of a structure that is looked for."""
     source = open_source(str(dump(name, scratch)))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.memory is not None
     assert knowledge.info is not None
     symbols = open_kallsyms(knowledge.memory.read, source.byte_order, knowledge.info)

@@ -15,7 +15,7 @@ from tests.filters.classify_kit import bits, opened, run
 from vmsieve.filters.linux.constants import hold_against_known
 from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 
 if TYPE_CHECKING:
@@ -74,15 +74,15 @@ def test_a_number_that_no_kernel_has(name: str, key: str, number: int, tmp_path:
     source.close()
 
 
-@pytest.mark.parametrize("ways", [(MEMORY,), (SYMBOLS, TYPES)], ids=["memory", "types"])
-def test_the_rest_of_the_dump_knows_better(ways: tuple[str, ...], scratch: Path) -> None:
+@pytest.mark.parametrize("origins", [(MEMORY,), (SYMBOLS, TYPES)], ids=["memory", "types"])
+def test_the_rest_of_the_dump_knows_better(origins: tuple[str, ...], scratch: Path) -> None:
     """What is wrong is replaced, and that is said; what is right is left alone."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
     right = VmcoreInfo.parse(source.vmcoreinfo)
     for key in ("NUMBER(PG_lru)", "NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)", "OFFSET(page.mapping)", "SIZE(page)"):
         source.vmcoreinfo = re.sub(rf"{re.escape(key)}=.*".encode(), f"{key}=72".encode(), right.text)
-        info = learn(source, ways=ways).info
+        info = gather_knowledge(source, origins=origins).info
         assert info is not None
         assert (info.told(key), list(info.origins)) == (right.told(key), [key])
         assert f"or is wrong: {key} from" in (info.missing() or "")

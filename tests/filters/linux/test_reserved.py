@@ -13,7 +13,7 @@ from tests.filters.classify_kit import bits, opened, run
 from vmsieve.filters.linux.constants import bit_of_reserved
 from vmsieve.filters.linux.resolver import TYPES
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def marked(name: str, pfns: range) -> Machine:
 def test_a_page_with_pg_reserved_is_kept(name: str, tmp_path: Path) -> None:
     """As page cache, user memory, swap cache, hugetlb or a huge page, head or tail: makedumpfile drops each of them."""
     plain, _ = opened(Machine(LAYOUTS[name], EVERYTHING), tmp_path)
-    before = bits(run(plain, learn(plain), 31).kept)
+    before = bits(run(plain, gather_knowledge(plain), 31).kept)
     plain.close()
     for pfns in DROPPED:
         source, knowledge = opened(marked(name, pfns), tmp_path)
@@ -83,13 +83,13 @@ def test_the_flag_follows_from_those_that_are_exported(name: str) -> None:
 def test_of_an_unknown_kernel_the_types_tell(scratch: Path) -> None:
     """The same number as for a known one; nothing is taken for PG_reserved where nothing tells it."""
     source = open_source(str(dump("demo.elf", scratch)))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.info is not None
     known = bit_of_reserved(knowledge.info)
     odd = VmcoreInfo.parse(b"NUMBER(PG_lru)=50\n")
     assert bit_of_reserved(odd) is None
     odd = VmcoreInfo.parse(b"NUMBER(PG_lru)=50\n")
-    odd.beyond = learn(source, b"OSRELEASE=1\n").info.beyond  # type: ignore[union-attr]
+    odd.beyond = gather_knowledge(source, b"OSRELEASE=1\n").info.beyond  # type: ignore[union-attr]
     assert bit_of_reserved(odd) == known
     assert odd.origins == {"NUMBER(PG_reserved)": TYPES}
     source.close()

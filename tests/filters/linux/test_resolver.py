@@ -18,7 +18,7 @@ from vmsieve.filters.linux.memory import PhysicalMemory
 from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES, Resolver
 from vmsieve.filters.linux.physical import stretches
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import open_source
@@ -47,7 +47,7 @@ def test_what_is_searched_is_not_noted(scratch: Path) -> None:
     """Memory where types were found may be a user's: the self-check does not count it among the kernel's own."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
-    knowledge = learn(source, without(source.vmcoreinfo, "NUMBER(PG_lru)"), ways=(SYMBOLS, TYPES))
+    knowledge = gather_knowledge(source, without(source.vmcoreinfo, "NUMBER(PG_lru)"), origins=(SYMBOLS, TYPES))
     assert knowledge.info is not None
     assert knowledge.memory is not None
     before = set(knowledge.memory.physical.blocks)
@@ -61,7 +61,7 @@ def test_what_was_looked_at_for_one_key_does_not_answer_others(scratch: Path) ->
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
     source.vmcoreinfo = without(without(source.vmcoreinfo, "NUMBER(PG_hwpoison)"), "SIZE(latched_seq)")
-    info = learn(source).info
+    info = gather_knowledge(source).info
     assert info is not None
     assert info.number("PG_hwpoison") is not None
     assert info.size("latched_seq") is None
@@ -70,20 +70,20 @@ def test_what_was_looked_at_for_one_key_does_not_answer_others(scratch: Path) ->
 
 
 @pytest.mark.parametrize("name", DUMPS)
-@pytest.mark.parametrize("ways", [(SYMBOLS, TYPES), ()], ids=["elsewhere", "nowhere"])
-def test_each_key_that_is_missing(name: str, ways: tuple[str, ...], scratch: Path) -> None:
+@pytest.mark.parametrize("origins", [(SYMBOLS, TYPES), ()], ids=["elsewhere", "nowhere"])
+def test_each_key_that_is_missing(name: str, origins: tuple[str, ...], scratch: Path) -> None:
     """The same pages are kept at level 31; or more, and that is told. With symbols and types: the same, always."""
     source = open_source(str(dump(name, scratch)))
     text = source.vmcoreinfo
     assert text is not None
-    whole = learn(source)
+    whole = gather_knowledge(source)
     expected = kept(scan(source, whole, 31, Silent()))
     assert whole.info is not None
     for key in sorted(whole.info.used):
-        knowledge = learn(source, without(text, key), ways=ways)
+        knowledge = gather_knowledge(source, without(text, key), origins=origins)
         found = scan(source, knowledge, 31, Silent())
         assert expected & ~kept(found) == 0, key
-        if ways:
+        if origins:
             assert kept(found) == expected, key
             assert not found.weaker, key
         elif key not in MAY_BE_NONE:
@@ -95,17 +95,17 @@ def test_each_key_that_is_missing(name: str, ways: tuple[str, ...], scratch: Pat
 def test_no_vmcoreinfo_at_all(name: str, scratch: Path) -> None:
     """Found by a search of memory, and by the kernel's symbols and types alone: the same pages, and both are told."""
     source = open_source(str(dump(name, scratch)))
-    expected = kept(scan(source, learn(source), 31, Silent()))
-    identity = learn(source).identity.utsname
-    for ways, words in (((MEMORY,), "search of memory"), ((SYMBOLS, TYPES), "symbols.*BTF|BTF.*symbols")):
+    expected = kept(scan(source, gather_knowledge(source), 31, Silent()))
+    identity = gather_knowledge(source).identity.utsname
+    for origins, words in (((MEMORY,), "search of memory"), ((SYMBOLS, TYPES), "symbols.*BTF|BTF.*symbols")):
         source.vmcoreinfo = None
-        knowledge = learn(source, ways=ways)
+        knowledge = gather_knowledge(source, origins=origins)
         found = scan(source, knowledge, 31, Silent())
         assert (knowledge.problem, found.weaker, knowledge.identity.utsname) == (None, False, identity)
         assert kept(found) == expected
         assert any(re.search(words, note) for note in [*knowledge.notes, *found.notes])
     source.vmcoreinfo = None
-    assert learn(source, ways=()).problem == "no VMCOREINFO tells about the kernel"
+    assert gather_knowledge(source, origins=()).problem == "the dump has no usable VMCOREINFO"
     source.close()
 
 
@@ -113,7 +113,7 @@ def test_no_vmcoreinfo_at_all(name: str, scratch: Path) -> None:
 def test_symbols_are_found_with_nothing_told(name: str, scratch: Path) -> None:
     """By a search of memory: the same as where VMCOREINFO tells, wherever the parts of the table lie."""
     source = open_source(str(dump(name, scratch)))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.memory is not None
     assert knowledge.info is not None
     told = open_kallsyms(knowledge.memory.read, source.byte_order, knowledge.info).addresses(NAMES)
@@ -139,7 +139,7 @@ def test_a_value_that_is_no_number(scratch: Path) -> None:
     text = source.vmcoreinfo
     assert text is not None
     bad = re.sub(rb"NUMBER\(PG_lru\)=\d+", b"NUMBER(PG_lru)=zz", text)
-    knowledge = learn(source, bad, ways=(SYMBOLS, TYPES))
+    knowledge = gather_knowledge(source, bad, origins=(SYMBOLS, TYPES))
     assert knowledge.info is not None
     assert knowledge.info.number("PG_lru") == VmcoreInfo.parse(text).number("PG_lru")
     assert knowledge.info.origins == {"NUMBER(PG_lru)": TYPES}
@@ -151,18 +151,18 @@ def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None
     source = open_source(str(dump("demo.elf", scratch)))
     whole = source.vmcoreinfo
     assert whole is not None
-    expected = kept(scan(source, learn(source), 31, Silent()))
+    expected = kept(scan(source, gather_knowledge(source), 31, Silent()))
     source.vmcoreinfo = without(whole, "NUMBER(PG_hwpoison)")
     for told in (True, False):
         if not told:
             source.vmcoreinfo = re.sub(rb"SYMBOL\(kallsyms_.*\n", b"", source.vmcoreinfo)
-        knowledge = learn(source)
+        knowledge = gather_knowledge(source)
         found = kept(scan(source, knowledge, 31, Silent()))
         assert knowledge.info is not None
         assert list(knowledge.info.origins) == (["NUMBER(PG_hwpoison)"] if told else [])
         assert (found == expected, found & expected) == (told, expected)
     source.vmcoreinfo = without(whole, "SYMBOL(clear_idx)")
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.info is not None
     assert knowledge.info.symbol("clear_idx") is None
     assert knowledge.info.origins == {}
@@ -184,7 +184,7 @@ def test_a_crash_kernel_takes_the_kernels_word(scratch: Path) -> None:
         (re.sub(key + rb".*\n|NUMBER\(PG_head_mask\).*\n", b"", whole), True),
     ):
         source.vmcoreinfo = text
-        knowledge = learn(source)
+        knowledge = gather_knowledge(source)
         scan(source, knowledge, 31, Silent())
         assert knowledge.info is not None
         assert ("NUMBER(PG_hwpoison)" in knowledge.info.origins) == looked
@@ -197,9 +197,9 @@ def test_types_without_symbols(scratch: Path, tmp_path: Path) -> None:
     path.write_bytes(dump("demo.elf", scratch).read_bytes().replace(DIGITS, bytes(len(DIGITS))))
     source = open_source(str(path))
     text = re.sub(rb"SYMBOL\(kallsyms_.*\n", b"", source.vmcoreinfo or b"")
-    expected = kept(scan(source, learn(source), 31, Silent()))
+    expected = kept(scan(source, gather_knowledge(source), 31, Silent()))
     for key in ("NUMBER(PG_lru)", "SIZE(page)", "LENGTH(zone.free_area)"):
-        knowledge = learn(source, without(text, key), ways=(SYMBOLS, TYPES))
+        knowledge = gather_knowledge(source, without(text, key), origins=(SYMBOLS, TYPES))
         found = scan(source, knowledge, 31, Silent())
         assert (kept(found), found.weaker) == (expected, False)
         assert knowledge.info is not None
@@ -216,7 +216,7 @@ def test_a_copy_that_nothing_points_to(scratch: Path, monkeypatch: pytest.Monkey
     memory = PhysicalMemory(source)
     for told, expected in ((text, (str(5), MEMORY)), (other, None), (b"OSRELEASE=6.12.95-vmsieve-demo\n", None)):
         info = VmcoreInfo.parse(without(told, "NUMBER(PG_lru)"))
-        resolver = Resolver(memory, find("x86_64"), info, thorough=True, ways=(MEMORY,))
+        resolver = Resolver(memory, find("x86_64"), info, thorough=True, origins=(MEMORY,))
         assert resolver("NUMBER(PG_lru)") == expected
     source.close()
 

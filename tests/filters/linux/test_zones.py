@@ -13,7 +13,7 @@ from tests.build.kernel import FakeKernel
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, PAGE, Machine
 from tests.outcome import result_or_error
-from vmsieve.filters import knowledge
+from vmsieve.filters import gather
 from vmsieve.filters.linux.memmap import MemMap
 from vmsieve.filters.linux.zones import Zone, find_zones
 from vmsieve.formats.errors import KernelError, VmsieveError
@@ -136,9 +136,9 @@ def test_sections_are_missing_only_where_the_dump_goes_on(
 ) -> None:
     """A node may end behind the dump: QEMU leaves out what virtio-mem has not plugged in, at the end of a block too."""
     monkeypatch.setattr(MemMap, "end_pfn", sections)
-    monkeypatch.setattr(knowledge, "_end_of_nodes", lambda *_: nodes)
+    monkeypatch.setattr(gather, "_end_of_nodes", lambda *_: nodes)
     source = open_source(str(Machine(LAYOUTS["6.12"], EVERYTHING).write(tmp_path / "machine.elf")))
-    known = knowledge.learn(source)
+    known = gather.gather_knowledge(source)
     assert source.end() == 0x10800 * PAGE
-    assert known.uncut == missing == bool(known.notes)
+    assert known.end_uncertain == missing == bool(known.notes)
     source.close()

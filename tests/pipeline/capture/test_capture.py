@@ -96,7 +96,7 @@ def test_no_step_that_knows_kernels_works(
     """Whatever understands kernels fails, each time: every page is kept, packed."""
 
     def broken(plan: Plan) -> None:
-        if plan.facts != "headers":
+        if plan.basis != "headers":
             if isinstance(fault, signal.Signals):
                 die(fault)
             raise fault
@@ -280,7 +280,7 @@ def test_what_an_earlier_step_left_stays_until_there_is_more(
     total = len(expected(machine(), 31))
 
     def broken(job: Job, board: child.Board) -> dict[str, Any]:
-        share = {("note", True): 0.5, ("note", False): 0.2}.get((job.facts, job.mapped), 0.0)
+        share = {("note", True): 0.5, ("note", False): 0.2}.get((job.basis, job.mapped), 0.0)
         Path(job.output).write_bytes(b"x" * int(share * 1000))
         board.tell(child.COPYING if share else child.OPENING, int(share * total), total)
         die(signal.SIGKILL)

@@ -13,7 +13,7 @@ import pytest
 from tests.build.dwarf_sections import DwarfSections, Node, array, enumeration, member, structure
 from tests.dumps import dump
 from tests.pipeline.cli_kit import failed, vmsieve
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.debuginfo.vmlinux import describe
 from vmsieve.filters.linux.facts import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES
 from vmsieve.filters.linux.kallsyms import open_kallsyms
@@ -52,7 +52,7 @@ def elf(sections: dict[str, tuple[int, bytes]]) -> bytes:
 @pytest.fixture(scope="module")
 def vmlinux(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = open_source(str(dump("demo.elf", scratch)))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.memory is not None
     assert knowledge.info is not None
     slide = knowledge.info.kernel_offset
@@ -94,13 +94,13 @@ def test_it_tells_what_the_kernel_tells(vmlinux: Path, scratch: Path) -> None:
 def test_the_kernel_is_found_where_kaslr_moved_it(vmlinux: Path, scratch: Path) -> None:
     """The same pages with the file alone, with text made of it, and with one key from it."""
     source = open_source(str(dump("demo.elf", scratch)))
-    whole = learn(source)
+    whole = gather_knowledge(source)
     expected = b"".join(scan(source, whole, 31, Silent()).kept)
     made, text = describe(str(vmlinux)), source.vmcoreinfo or b""
     lacking = b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"NUMBER(PG_lru)"))
     for knowledge in (
-        learn(source, b"", vmlinux=made, ways=()), learn(source, made, ways=()),
-        learn(source, lacking, vmlinux=made, ways=()),
+        gather_knowledge(source, b"", vmlinux=made, origins=()), gather_knowledge(source, made, origins=()),
+        gather_knowledge(source, lacking, vmlinux=made, origins=()),
     ):  # fmt: skip
         found = scan(source, knowledge, 31, Silent())
         assert (knowledge.problem, found.weaker) == (None, False)
@@ -114,7 +114,7 @@ def test_another_kernels_file(vmlinux: Path, scratch: Path) -> None:
     """Its name is not in memory: nothing is believed, every page kept."""
     source = open_source(str(dump("demo.elf", scratch)))
     other = describe(str(vmlinux)).replace(b"OSRELEASE=6.12.95", b"OSRELEASE=6.12.94")
-    knowledge = learn(source, b"", vmlinux=other, ways=())
+    knowledge = gather_knowledge(source, b"", vmlinux=other, origins=())
     assert knowledge.problem is not None
     assert knowledge.memmap is None
     source.close()
@@ -128,7 +128,7 @@ def test_another_kernels_file_beside_vmcoreinfo(without: bytes, vmlinux: Path, s
     text = b"\n".join(line for line in (source.vmcoreinfo or b"").split(b"\n") if not line.startswith(lacking))
     for release, used in ((b"6.12.95", True), (b"6.12.94", False)):
         made = describe(str(vmlinux)).replace(b"OSRELEASE=6.12.95", b"OSRELEASE=" + release)
-        knowledge = learn(source, text, vmlinux=made, ways=(SYMBOLS,))
+        knowledge = gather_knowledge(source, text, vmlinux=made, origins=(SYMBOLS,))
         assert knowledge.info is not None
         assert (knowledge.info.value("OFFSET(page.mapping)") == "24") == used
         told = [note for note in knowledge.notes if "6.12.94-vmsieve-demo" in note]

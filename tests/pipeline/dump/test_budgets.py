@@ -14,7 +14,7 @@ from tests.build.memory_file import MemoryFile
 from tests.build.pages import PAGE, Page
 from tests.build.vmdump_file import Vmdump
 from tests.pipeline.kit import make
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.inputs import open_file, open_source
 from vmsieve.formats.inputs._kdump_source import KdumpSource
@@ -115,7 +115,7 @@ def test_memory_that_a_small_file_claims_is_not_written(
             report = make(path, out, 0, format=form, force=True)
             assert report.exit_status() == EXIT_INCOMPLETE
             assert out.stat().st_blocks * 512 < 16 * path.stat().st_size + (1 << 20)
-            verdict = verify(source, learn(source), open_source(str(out)), Silent())
+            verdict = verify(source, gather_knowledge(source), open_source(str(out)), Silent())
             assert (verdict.right, verdict.equal) == (True, report.kept + report.dropped["zero"])
     else:
         assert [one.end for one in source.ranges()] == [claimed]
@@ -136,4 +136,4 @@ def test_zeros_that_a_sparse_dump_does_not_store_are_shared(tmp_path: Path) -> N
     assert (report.kept, report.dropped["zero"]) == (1, (1 << 28) // PAGE - 1)
     assert out.stat().st_blocks * 512 < (1 << 28) // PAGE * 24 + (1 << 20)
     source = open_source(str(path))
-    assert verify(source, learn(source), open_source(str(out)), Silent()).right
+    assert verify(source, gather_knowledge(source), open_source(str(out)), Silent()).right

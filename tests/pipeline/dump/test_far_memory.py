@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.elf_core import Core, Load
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.make import dump
 from vmsieve.pipeline.dump.plan import EXIT_OK, Plan
@@ -44,14 +44,14 @@ def test_far_pages_arrive(core: str, tmp_path: Path, form: str) -> None:
         written.read_into(paddr, memoryview(page))
         assert page == bytes([i + 1]) * PAGE
     source = open_source(core)
-    verdict = verify(source, learn(source), written, Silent())
+    verdict = verify(source, gather_knowledge(source), written, Silent())
     assert (verdict.equal, verdict.right) == (len(PLACES) + 1, True)
 
 
 def test_far_pages_are_counted(core: str) -> None:
     """Each block's pages are counted at their own place."""
     source = open_source(core)
-    census = take_census(source, learn(source), Silent())
+    census = take_census(source, gather_knowledge(source), Silent())
     assert census.stored == len(PLACES) + 1
     assert (census.nonzero, census.zero) == ({0: len(PLACES)}, {0: 1})
     assert census.level(1)["pages"] == len(PLACES) + 1

@@ -10,7 +10,7 @@ import pytest
 
 from tests.build.memory_file import bits
 from tests.dumps import answers, dump
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.plausibility import Doubts
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.scan import scan
@@ -49,7 +49,7 @@ def test_bitmaps_and_counts_equal_makedumpfiles(name: str, scratch: Path) -> Non
     """Both bitmaps and the count of each class, at all 32 levels."""
     expected = answers(name.rsplit(".", 1)[0])["levels"]
     source = open_source(str(dump(name, scratch)))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.problem is None
     for level in range(32):
         found, answer = scan(source, knowledge, level, Silent(), whole=False), expected[str(level)]
@@ -72,7 +72,7 @@ def test_one_census_serves_every_level(name: str, scratch: Path) -> None:
     """
     expected = answers(name.rsplit(".", 1)[0])["levels"]
     source = open_source(str(dump(name, scratch)))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     census = take_census(source, knowledge, Silent())
     more = bits_beyond_makedumpfile(source, knowledge)
     zero = sum(not any(content(source, pfn, knowledge.page_size)) for pfn in more)
@@ -88,7 +88,7 @@ def test_one_census_serves_every_level(name: str, scratch: Path) -> None:
 def test_memory_that_makedumpfile_leaves_out_is_kept(name: str, scratch: Path) -> None:
     """A dump's selection is makedumpfile's, and all memory that has no struct page or is stored in part: no more."""
     source = open_source(str(dump(name, scratch)))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     more = bits_beyond_makedumpfile(source, knowledge)
     for level in (0, 31):
         whole = scan(source, knowledge, level, Silent())
@@ -123,7 +123,7 @@ def test_doubts_without_end_keep_every_page(scratch: Path, monkeypatch: pytest.M
     """A kernel that is found more doubtful with each look is not looked at for ever."""
     monkeypatch.setattr(Doubts, "raised_by", lambda *_: True)
     source = open_source(str(dump("demo.elf", scratch)))
-    found = scan(source, learn(source), 31, Silent())
+    found = scan(source, gather_knowledge(source), 31, Silent())
     assert list(found.kept) == list(found.stored)
     assert found.weaker
     assert found.notes == ["every page is kept: each look at its struct pages finds more that can't be"]

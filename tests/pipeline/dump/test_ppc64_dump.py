@@ -13,7 +13,7 @@ from tests.build.memory_file import bits
 from tests.build.ppc64 import OFFSET, ROOT
 from tests.build.ppc64_machine import PpcMachine
 from tests.pipeline.kit import compared, contents, expected, make
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.plan import EXIT_WEAKER
 from vmsieve.pipeline.inspect.classes import take_census
@@ -76,7 +76,7 @@ def test_a_dump_can_be_filtered_again(form: str, path: Path, built: PpcMachine, 
 
 def test_the_census_agrees(path: Path, built: PpcMachine) -> None:
     source = open_source(str(path))
-    census = take_census(source, learn(source), Silent())
+    census = take_census(source, gather_knowledge(source), Silent())
     assert census.page_size == built.page
     for level in (0, 2, 8, 31):
         assert census.level(level)["pages"] == len(expected(built, level))

@@ -17,7 +17,7 @@ from tests.build.s390x_machine import CRASH, KERNEL, OS_INFO, PREFIXES, S390Mach
 from tests.build.tools import tool
 from tests.dumps import dump
 from tests.pipeline.kit import compared, contents, make
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.inputs._s390 import parse_notes
 from vmsieve.pipeline.cli.main import main
@@ -78,7 +78,7 @@ def test_a_dump_of_a_stand_alone_dump_holds_what_it_must(
         source = open_source(str(path))
         assert (source.machine, source.byte_order, len(source.cpus)) == ("s390x", "big", 2)
         assert (source.vmcoreinfo, source.oddities) == (built.vmcoreinfo(), [])
-        knowledge = learn(source)
+        knowledge = gather_knowledge(source)
         assert knowledge.problem is None
         source.close()
 

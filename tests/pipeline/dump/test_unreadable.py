@@ -9,7 +9,7 @@ import pytest
 
 from tests.build.machine import PAGE
 from tests.pipeline.kit import Damaged, expected, make
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.outputs._unread import MARK, SPARE
 from vmsieve.formats.systems import open_system
@@ -58,7 +58,7 @@ def described(data: bytes, pfn: int) -> bool:
 def verified(core: Path, out: Path, bad: set[int]) -> Verdict:
     source, made = open_source(str(core)), open_source(str(out))
     try:
-        return verify(Damaged(source, bad), learn(source), made, Silent())
+        return verify(Damaged(source, bad), gather_knowledge(source), made, Silent())
     finally:
         source.close()
         made.close()

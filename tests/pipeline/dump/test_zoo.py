@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.dumps import ROOT, unpacked
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.inspect.classes import take_census
@@ -49,7 +49,7 @@ def test_bitmaps_and_counts_equal_makedumpfiles(name: str, scratch: Path) -> Non
     """Both bitmaps and the count of each class, at all 32 levels; odd ones select what even ones select."""
     expected = answers(name)
     source = open_source(str(unpacked(ZOO / f"{name}.zst", scratch)))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     assert knowledge.problem is None
     assert knowledge.page_size == expected["page_size"]
     for level in range(0, 32, 2):
@@ -70,7 +70,7 @@ def test_zero_pages_are_those_of_the_original(name: str) -> None:
     """Packed as they are: one census gives what each level keeps, and how many of those pages are zero."""
     expected = answers(name)["levels"]
     source = open_source(str(ZOO / f"{name}.zst"))
-    census = take_census(source, learn(source), Silent())
+    census = take_census(source, gather_knowledge(source), Silent())
     for level in range(32):
         assert census.level(level)["pages"] == expected[level]["kept"], level
         assert census.pages(level)["zero"] == expected[level]["counts"]["zero"], level

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.dumps import dump
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs import open_source
@@ -68,7 +68,7 @@ def test_recommendations() -> None:
 def test_a_real_dump_is_measured(scratch: Path) -> None:
     """Counts are those of the main job; what is packed twice is packed alike, whatever the number of threads."""
     source = open_source(str(dump("demo.elf", scratch)))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     wanted = choices(["lzo", "zlib:1"], [1, 2])
     result = bench(source, knowledge, wanted, Silent(), sample=4 << 20, seconds=600)
     kept = scan(source, knowledge, 31, Silent()).kept.count()
@@ -89,7 +89,7 @@ def test_a_real_dump_is_measured(scratch: Path) -> None:
 def test_the_time_given_ends_it(scratch: Path) -> None:
     """With next to no time, hardly anything is packed, and that is said as it is."""
     source = open_source(str(dump("demo.elf", scratch)))
-    result = bench(source, learn(source), choices(["zlib:6"], [1]), Silent(), sample=16 << 20, seconds=1e-6)
+    result = bench(source, gather_knowledge(source), choices(["zlib:6"], [1]), Silent(), sample=16 << 20, seconds=1e-6)
     source.close()
     assert result.packings[0].content < 4 << 20
 

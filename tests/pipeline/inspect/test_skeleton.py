@@ -19,7 +19,7 @@ from tests.filters.test_classify_oracle import makedumpfile
 from tests.pipeline.cli_kit import failed, vmsieve
 from tests.pipeline.kit import Damaged, contents, expected, machine
 from vmsieve.filters.linux.printk import kernel_log
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import Source, open_source
@@ -48,7 +48,7 @@ def described(path: Path) -> list[Any]:
     """All that classification makes of a dump, at all levels, zero pages included."""
     source = open_source(str(path))
     try:
-        knowledge = learn(source)
+        knowledge = gather_knowledge(source)
         census = take_census(source, knowledge, Silent())
         found: list[Any] = [census.nonzero, census.zero, census.existing, census.stored, knowledge.phys_base]
         for level in range(32):
@@ -209,7 +209,7 @@ def test_unreadable_pages_stay_unreadable(tmp_path: Path, monkeypatch: pytest.Mo
     made = make(original, tmp_path / "skeleton")
     assert made.unreadable == 2
     source = open_source(str(tmp_path / "skeleton"))
-    census = take_census(source, learn(source), Silent())
+    census = take_census(source, gather_knowledge(source), Silent())
     assert census.unreadable == 2
     source.close()
 
@@ -242,7 +242,7 @@ def test_the_log_is_in_it_if_asked_for(scratch: Path, tmp_path: Path) -> None:
 
     def log(path: Path) -> list[bytes]:
         source = open_source(str(path))
-        knowledge = learn(source)
+        knowledge = gather_knowledge(source)
         assert knowledge.memory is not None
         assert knowledge.info is not None
         try:

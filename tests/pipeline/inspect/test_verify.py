@@ -21,7 +21,7 @@ from tests.build.s390_file import Dump
 from tests.build.s390_file import machine as s390_machine
 from tests.formats.output_kit import Kdump
 from tests.pipeline.kit import Damaged, compared, expected, machine, make
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli.main import main
 from vmsieve.pipeline.process.progress import Silent
@@ -190,7 +190,7 @@ def test_pages_that_can_not_be_read(side: str, core: Path, tmp_path: Path) -> No
     """In the source they can't be judged, in the dump they are wrong; their neighbours are equal either way."""
     make(core, tmp_path / "out", 31)
     source, dump = open_source(str(core)), open_source(str(tmp_path / "out"))
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     bad = {0x102, 0x104, 0x185}
     if side == "source":
         verdict = verify(Damaged(source, bad), knowledge, dump, Silent())

@@ -9,7 +9,7 @@ import pytest
 
 from tests.dumps import dump
 from tests.pipeline.cli_kit import vmsieve
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import scan
@@ -29,7 +29,7 @@ DUMPS = {
 def test_zones_add_up(name: str, scratch: Path) -> None:
     """What a scan of level 31 drops of each class is what it drops in all zones together."""
     source, notes = open_source(str(dump(name, scratch))), list[str]()
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     zones = count_zones(source, knowledge, notes)
     assert [one.zone.name for one in zones] == DUMPS[name]
     assert notes == []
@@ -40,7 +40,7 @@ def test_zones_add_up(name: str, scratch: Path) -> None:
 
 def test_a_kernel_that_is_not_understood_has_no_zones(scratch: Path) -> None:
     source, notes = open_source(str(dump("demo.elf", scratch))), list[str]()
-    knowledge = learn(source)
+    knowledge = gather_knowledge(source)
     knowledge.memory, knowledge.problem = None, "a kernel of the moon"
     assert count_zones(source, knowledge, notes) == []
     assert notes == ["zones are not known: a kernel of the moon"]

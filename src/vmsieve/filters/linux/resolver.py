@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory, VirtualMemory
     from vmsieve.filters.linux.candidates import Signs
 
-__all__ = ["FILE", "MEMORY", "SYMBOLS", "TYPES", "WAYS", "Resolver"]
+__all__ = ["FILE", "MEMORY", "SYMBOLS", "TYPES", "ORIGINS", "Resolver"]
 
 #: Where keys may be from.
 MEMORY, SYMBOLS, TYPES = "VMCOREINFO in memory", "the kernel's symbols", "the kernel's types (BTF)"
 FILE: Final = "the vmlinux file"
-WAYS: Final = (MEMORY, SYMBOLS, TYPES)
+ORIGINS: Final = (MEMORY, SYMBOLS, TYPES)
 
 #: The first kernels whose types can be asked. Older ones are not searched: they may rightly lack any key.
 _SINCE: Final = (5, 3)
@@ -87,7 +87,7 @@ class Resolver:
         arch: Its machine's.
         info: Its VMCOREINFO, whose missing keys are asked for.
         thorough: Keys that a kernel may rightly lack are looked for too.
-        ways: Which of :data:`WAYS` may be asked.
+        origins: Which of :data:`ORIGINS` may be asked.
         vmlinux: VMCOREINFO made of a file that the user gave; asked last, and for no addresses.
 
     Attributes:
@@ -97,13 +97,13 @@ class Resolver:
 
     def __init__(
         self, physical: PhysicalMemory, arch: Arch, info: VmcoreInfo, *, thorough: bool,
-        ways: tuple[str, ...] = WAYS, vmlinux: VmcoreInfo | None = None,
+        origins: tuple[str, ...] = ORIGINS, vmlinux: VmcoreInfo | None = None,
     ) -> None:  # fmt: skip
         self.memory: VirtualMemory | None = None
         self.problems: list[str] = []
         self._physical, self._arch, self._info = physical, arch, info
         self._thorough = thorough
-        self._ways = ways
+        self._origins = origins
         self._vmlinux = vmlinux
         self._busy = False
         self._opened = _NOT
@@ -164,7 +164,7 @@ class Resolver:
         if self._opened >= depth:
             return
         self._opened = depth
-        if not self._ways:
+        if not self._origins:
             return
         from vmsieve.filters.linux.candidates import Signs
 
@@ -210,7 +210,7 @@ class Resolver:
 
     def _open_copy(self, facts: Facts) -> VmcoreInfo | None:
         """The text that the kernel wrote its note from; it lies behind a pointer, which page tables translate."""
-        if MEMORY not in self._ways or self.memory is None:
+        if MEMORY not in self._origins or self.memory is None:
             return None
         try:
             copy = VmcoreInfo.parse(self.memory.string(facts.number_at("vmcoreinfo_data", 8) or 0, _TEXT_MOST))
@@ -233,7 +233,7 @@ class Resolver:
 
     def _open_types(self, facts: Facts, signs: Signs | None) -> Btf | None:
         """The types: where the symbols say, or else where a search finds them."""
-        if TYPES not in self._ways:
+        if TYPES not in self._origins:
             return None
         from vmsieve.filters.linux.btf import Btf, find_btf
         from vmsieve.filters.linux.facts import TYPE_NAMES
@@ -258,9 +258,9 @@ class Resolver:
             return text, MEMORY
         if self._facts is not None:
             text, typed = self._facts.answer(key, self._info.value("OSRELEASE"))
-            if text is not None and (TYPES if typed else SYMBOLS) in self._ways:
+            if text is not None and (TYPES if typed else SYMBOLS) in self._origins:
                 return text, self._types_from if typed else SYMBOLS
-        if self._copy is None and MEMORY in self._ways and self._opened == _SEARCH:
+        if self._copy is None and MEMORY in self._origins and self._opened == _SEARCH:
             self._copy = self._search_copy()
             text = self._copy.value(key)
             if text is not None:

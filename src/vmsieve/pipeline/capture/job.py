@@ -21,7 +21,7 @@ class Job:
         output: What to write to: a name in the directory that the child works in, or a path; ``-``: standard output.
         final: Name of the output once it is whole; empty: it is a stream, or a device that is written as one.
         log, log_partial: Where the kernel log belongs, and until it is whole; empty: it was written, or has no place.
-        level, codec, threads, facts, insist, plain: As of the request and the step.
+        level, codec, threads, basis, insist, plain: As of the request and the step.
         mapped: The input may be mapped.
         limit: Bytes that the output may take; None: no limit. It is known when the work begins.
         end: ``time.monotonic`` at which the dump has to be brought to its end; 0: never.
@@ -37,7 +37,7 @@ class Job:
         self.level = request.level if step.level is None else step.level
         self.codec = step.codec(request.codec)
         self.threads = 1 if step.careful else request.threads
-        self.facts, self.insist, self.plain = step.facts, step.insist, step.plain
+        self.basis, self.insist, self.plain = step.basis, step.insist, step.plain
         self.mapped = not step.careful
         self.spare = (site.kept[0], 0.0) if step.instead and site.kept is not None else site.kept
         self.end = end
@@ -46,6 +46,6 @@ class Job:
 
     def with_log(self, site: Site) -> Job:
         """The same, the kernel log first."""
-        if site.directory and not self.plain and self.facts != "headers":
+        if site.directory and not self.plain and self.basis != "headers":
             self.log, self.log_partial = LOG, PARTIAL_LOG
         return self

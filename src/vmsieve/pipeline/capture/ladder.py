@@ -17,7 +17,7 @@ class Step:
 
     Attributes:
         name: For the record.
-        facts: What is believed of the kernel, one of :data:`vmsieve.filters.knowledge.FACTS`.
+        basis: What knowledge of the kernel starts from: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
         careful: One thread, no mapped input, the codec that needs no library.
         insist: Give up, before the first byte, if less would be left out than was asked for.
         level: Dump level; None: the one asked for.
@@ -26,10 +26,10 @@ class Step:
     """
 
     def __init__(
-        self, name: str, facts: str, *, careful: bool = False, insist: bool = True, level: int | None = None,
+        self, name: str, basis: str, *, careful: bool = False, insist: bool = True, level: int | None = None,
         plain: bool = False, instead: bool = False,
     ) -> None:  # fmt: skip
-        self.name, self.facts, self.careful, self.insist = name, facts, careful, insist
+        self.name, self.basis, self.careful, self.insist = name, basis, careful, insist
         self.level, self.plain, self.instead = level, plain, instead
 
     def codec(self, asked: str) -> str:
@@ -71,11 +71,11 @@ class Ladder:
 
     def smaller(self, step: Step) -> Step:
         """As much left out as can be by what ``step`` knew, because there was no room for its dump."""
-        return Step("smaller", step.facts, careful=step.careful, level=31, instead=True)
+        return Step("smaller", step.basis, careful=step.careful, level=31, instead=True)
 
     def as_before(self, step: Step) -> Step:
         """The part of a dump that went to make room for ``step``, which failed: as much of it as there is room for."""
-        return Step("as before", step.facts, careful=step.careful)
+        return Step("as before", step.basis, careful=step.careful)
 
     def _step(self, name: str) -> Step:
         careful = self._careful

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.linux.printk import kernel_log
-from vmsieve.filters.knowledge import learn_from
+from vmsieve.filters.gather import gather_knowledge_from
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.errors import KernelError, VmsieveError
 from vmsieve.formats.systems import open_system
@@ -35,7 +35,7 @@ def write_log(job: Job, board: Board) -> dict[str, Any]:
     try:
         source = open_system(job.input)
         try:
-            knowledge = learn_from(job.facts, source)
+            knowledge = gather_knowledge_from(job.basis, source)
             if knowledge.memory is None or knowledge.info is None:
                 raise KernelError(f"the kernel log can't be found: {knowledge.problem}")
             with open(made, "wb", buffering=_GATHERED, opener=_made) as out:
@@ -99,7 +99,7 @@ def show_log(path: str) -> dict[str, Any]:
     """The last lines of the kernel log of the dump at ``path``, on standard error."""
     try:
         source = open_system(path)
-        knowledge = learn_from("note", source)
+        knowledge = gather_knowledge_from("note", source)
         if knowledge.memory is None or knowledge.info is None:
             raise KernelError(f"it can't be found: {knowledge.problem}")
         last: list[bytes] = []

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["capture"]
 
 #: Facts by which a log that is still missing is looked for at the end.
-_LOG_FACTS = ("note", "memory", "symbols")
+_LOG_BASES = ("note", "memory", "symbols")
 #: A part of the deadline that is left for bringing everything to its end, and seconds that it is at the least and most.
 _MARGIN, _MARGIN_LEAST, _MARGIN_MOST = 0.05, 0.5, 10.0
 #: Seconds that may be spent on showing the log.
@@ -139,7 +139,7 @@ class _Capture:
         job = Job(self._request, step, self._site, self._end)
         if not self._log["complete"]:
             job = job.with_log(self._site)
-            self._log_tried.add(job.facts)
+            self._log_tried.add(job.basis)
         first = began + (self._end - began) / 2 if self._end and not step.plain else 0.0
         outcome = self._run("perform", job, Limits(first=first, end=self._end, stall=self._request.stall))
         share = self._board.done / max(self._board.total, 1) if self._board.phase >= COPYING else 0.0
@@ -148,7 +148,7 @@ class _Capture:
             self._site.kept = None
         self._take_log(outcome)
         self._record["steps"].append({
-            "step": step.name, "facts": step.facts, "careful": step.careful, "level": job.level,
+            "step": step.name, "facts": step.basis, "careful": step.careful, "level": job.level,
             "seconds": time.monotonic() - began, "end": outcome["end"], "error": outcome.get("error", ""),
             "done": round(share, 3), "notes": outcome.get("notes", []),
         })  # fmt: skip
@@ -245,7 +245,7 @@ class _Capture:
 
     def _smaller(self, step: Step, outcome: dict[str, Any]) -> Step | None:
         """A dump that leaves out more, if it is known to fit where this one did not."""
-        if self._request.level == 31 or step.instead or step.plain or step.facts == "headers" or "pages" not in outcome:
+        if self._request.level == 31 or step.instead or step.plain or step.basis == "headers" or "pages" not in outcome:
             return None
         smaller = self._ladder.smaller(step)
         told = self._run("estimate", Job(self._request, smaller, self._site, 0), Limits(stall=self._request.stall))
@@ -260,15 +260,15 @@ class _Capture:
         return smaller if needed <= room else None
 
     def _log_at_last(self) -> None:
-        """The dump is as it is: now there is time to look for the log by other ways."""
-        for facts in _LOG_FACTS:
+        """The dump is as it is: now there is time to look for the log on another basis."""
+        for basis in _LOG_BASES:
             if self._log["complete"] or self._watcher.asked or not self._site.directory:
                 return
-            if facts in self._log_tried or (self._end and time.monotonic() >= self._end):
+            if basis in self._log_tried or (self._end and time.monotonic() >= self._end):
                 continue
             if not self._ask(self._site.there):
                 return
-            job = Job(self._request, Step("log", facts, careful=True), self._site, 0).with_log(self._site)
+            job = Job(self._request, Step("log", basis, careful=True), self._site, 0).with_log(self._site)
             self._take_log(self._run("log_alone", job, Limits(end=self._end, stall=self._request.stall)))
 
     def _status(self, outcome: dict[str, Any]) -> int:

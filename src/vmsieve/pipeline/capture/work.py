@@ -67,7 +67,7 @@ def _log(job: Job, board: Board) -> dict[str, Any]:
 
 
 def log_alone(job: Job, board: Board) -> dict[str, Any]:
-    """The kernel log, after the dump, by other facts than before."""
+    """The kernel log, after the dump, on another basis than before."""
     return {"end": "finished", "error": "", "log": _log(job, board)}
 
 
@@ -82,7 +82,7 @@ def _dump(job: Job, board: Board) -> dict[str, Any]:
     name, _, level = job.codec.partition(":")
     plan = Plan(
         job.input, job.output, job.level, name, int(level) if level else None, flattened=not job.final,
-        threads=job.threads, size_limit=job.limit, mapped=job.mapped, facts=job.facts, insist=job.insist,
+        threads=job.threads, size_limit=job.limit, mapped=job.mapped, basis=job.basis, insist=job.insist,
         force=not job.final,
     )  # fmt: skip
     return _finished(job, dump(plan, Beat(job, board)))
@@ -129,7 +129,7 @@ def _named(job: Job, result: dict[str, Any], stopped: OutputError | Interrupted 
 
 def estimate(job: Job, board: Board) -> dict[str, Any]:
     """How many pages a dump of the job's level would hold: ``kept``."""
-    from vmsieve.filters.knowledge import learn_from
+    from vmsieve.filters.gather import gather_knowledge_from
     from vmsieve.formats.systems import open_system
     from vmsieve.pipeline.capture.beat import Beat
     from vmsieve.pipeline.dump.scan import scan
@@ -137,7 +137,7 @@ def estimate(job: Job, board: Board) -> dict[str, Any]:
     try:
         with interruptible():
             source = open_system(job.input)
-            knowledge = learn_from(job.facts, source)
+            knowledge = gather_knowledge_from(job.basis, source)
             scanned = scan(source, knowledge, job.level, Beat(job, board))
             return {"end": "finished", "error": "", "kept": scanned.kept.count(), "weaker": scanned.weaker}
     except BaseException as error:

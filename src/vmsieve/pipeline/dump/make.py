@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.knowledge import Knowledge, learn_from
+from vmsieve.filters.gather import gather_knowledge_from
+from vmsieve.filters.knowledge import Knowledge
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.errors import OutputError, ReadError, UsageError, WeakerError
 from vmsieve.formats.layouts import elf
@@ -58,7 +59,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
                 from vmsieve.pipeline.dump.watch import Through
 
                 source = Through(source)  # which maps nothing
-            knowledge = learn_from(plan.facts, source, vmcoreinfo, vmlinux=vmlinux)
+            knowledge = gather_knowledge_from(plan.basis, source, vmcoreinfo, vmlinux=vmlinux)
         report.notes += source.oddities + knowledge.notes
         report.details += _details(source, knowledge, codec, level)
         report.page_size = knowledge.page_size

@@ -28,7 +28,7 @@ class Plan:
         select: Which of two systems in the input (:data:`vmsieve.formats.systems.SYSTEMS`); None: it holds one.
         size_limit: Bytes that the output may have; a dump that reaches it ends as on a full disk. None: no limit.
         mapped: The input may be mapped into memory; else it is read.
-        facts: What is believed of the kernel first, one of :data:`vmsieve.filters.knowledge.FACTS`.
+        basis: What knowledge of the kernel starts from: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
         insist: A dump that would leave out less than ``level`` asks for is an error, before the first byte is written.
         whole: All memory counts; else what makedumpfile leaves out is left out (:func:`vmsieve.pipeline.dump.scan.scan`).
         salvage: When the output is full, what was written is finished as an incomplete dump; else a file is removed.
@@ -50,7 +50,7 @@ class Plan:
     select: str | None = None
     size_limit: int | None = None
     mapped: bool = True
-    facts: str = "note"
+    basis: str = "note"
     insist: bool = False
     whole: bool = True
     salvage: bool = True

@@ -117,13 +117,13 @@ def scan(
             return result
         if not doubts.raised_by(classifier, result.stored, result.kept):
             break
-        knowledge.uncut |= doubts.uncut
+        knowledge.end_uncertain |= doubts.end_uncertain
     else:
         knowledge.memmap, knowledge.problem = None, "each look at its struct pages finds more that can't be"
         return scan(source, knowledge, level, progress, bridge, whole=whole)
     classifier.conclude()
     result.doubts = doubts
-    less = knowledge.doubtful or bool(knowledge.memmap and knowledge.memmap.damaged)
+    less = knowledge.ambiguous or bool(knowledge.memmap and knowledge.memmap.damaged)
     result.weaker = classifier.weaker or (bool(level & ~1) and less)
     result.notes += classifier.notes
     return result

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.initramfs.sample import write_sample
@@ -122,7 +122,7 @@ def _enter(root: str) -> None:
 def _compare(source: str, made: str, command: list[str]) -> None:
     one, two = open_source(source), open_source(made)
     try:
-        verdict = verify(one, learn(one), two, Silent())
+        verdict = verify(one, gather_knowledge(one), two, Silent())
     finally:
         one.close()
         two.close()

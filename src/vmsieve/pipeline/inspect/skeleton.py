@@ -16,7 +16,7 @@ from vmsieve.filters.histogram import Histogram
 from vmsieve.filters.linux.identity import HOST_FIELDS, host_places
 from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.loops.classify import apply_classes
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of, cut_bits
 from vmsieve.formats.codecs import codec
 from vmsieve.formats.errors import VmsieveError
@@ -128,11 +128,11 @@ class _Maker:
 
     def __init__(self, source: Source, vmcoreinfo: bytes | None, progress: Progress, *, with_log: bool) -> None:
         self._source, self._progress, self._with_log = source, progress, with_log
-        found = learn(source, vmcoreinfo)
+        found = gather_knowledge(source, vmcoreinfo)
         self._text = self._whole_text(found)
         # From here on nothing is searched for: what is read is what it takes.
         self._watched = Watched(source)
-        self._knowledge = knowledge = learn(self._watched, self._text, ways=())
+        self._knowledge = knowledge = gather_knowledge(self._watched, self._text, origins=())
         self._host: list[tuple[int, int]] = []
         if knowledge.memory is not None and knowledge.info is not None:
             self._host = host_places(knowledge.memory, knowledge.info)
@@ -298,7 +298,7 @@ class _Maker:
         """Classify the skeleton, and say so if anything comes out in another way."""
         made = open_source(path)
         try:
-            known = learn(made)
+            known = gather_knowledge(made)
             mine = scan(self._source, self._knowledge, _LEVEL, self._progress)
             other = scan(made, known, _LEVEL, self._progress)
             self._progress.close()

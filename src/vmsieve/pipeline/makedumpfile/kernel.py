@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.slim.contexts import contextmanager, suppress
 from vmsieve.formats.errors import KernelError, OutputError, UsageError
 from vmsieve.formats.inputs import open_source
@@ -59,7 +59,7 @@ def opened(request: Request) -> Iterator[tuple[Source, Knowledge]]:
     text, made = kernel_texts(request)
     source = open_system(request.operands[0])
     try:
-        yield source, learn(source, text, vmlinux=made)
+        yield source, gather_knowledge(source, text, vmlinux=made)
     finally:
         source.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.contexts import contextmanager
 from vmsieve.formats.systems import SYSTEMS, open_system
@@ -69,7 +69,7 @@ def opened(
     text, made = read_vmcoreinfo(vmcoreinfo), read_vmlinux(vmlinux)
     source = open_system(path, select)
     try:
-        yield source, learn(source, text, vmlinux=made)
+        yield source, gather_knowledge(source, text, vmlinux=made)
     finally:
         source.close()
 

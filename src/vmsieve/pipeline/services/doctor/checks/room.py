@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.knowledge import learn
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.inspect.classes import take_census
@@ -79,7 +79,7 @@ def _estimate(case: Case, level: int) -> int | None:
     try:
         source = open_system(case.system.resolve(_KCORE))
         try:
-            census = take_census(source, learn(source), case.progress)
+            census = take_census(source, gather_knowledge(source), case.progress)
         finally:
             source.close()
     except VmsieveError:
