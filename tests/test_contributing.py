@@ -69,6 +69,17 @@ def test_there_is_an_example_of_everything() -> None:
     assert set(blocks()) == set(KINDS)
 
 
+def test_the_rule_that_drops_a_page_is_printed(scratch: Path) -> None:
+    """The snippet of "Finding why a page was dropped", on a page that the demo's kernel has in its page cache."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    snippet = re.search(r"^```python\n(from .*?rule_that_drops.*?)^```$", text, re.M | re.S)
+    assert snippet is not None
+    code = snippet[1].replace('"vmcore"', repr(str(dump("demo.elf", scratch)))).replace("0x1234", "0x1000")
+    with redirect_stdout(io.StringIO()) as said:
+        exec(code, {})  # noqa: S102 - it is what the page says
+    assert said.getvalue() == "Non-private cache pages\n"
+
+
 def test_the_input_reads_memory(tmp_path: Path) -> None:
     form = plugin("formats/inputs/example.py", tmp_path)
     data = b"EXAMPLE\0" + bytes(range(256)) * 48
