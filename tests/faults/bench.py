@@ -49,7 +49,7 @@ class Bench:
     def capture(self, target: object, *options: object, source: Path | None = None, **more: Any) -> Any:
         return run(*PYTHON, "capture", *options, source or self.source, target, **more)
 
-    def verdict(self, made: Path, source: Path | None = None) -> str:
+    def verified(self, made: Path, source: Path | None = None) -> str:
         """What ``verify`` says of a dump: ``right``, ``torn`` (all that is there is right), ``empty``, ``WRONG``."""
         said = run(*PYTHON, "verify", source or self.source, made)
         return {0: "right", 4: "torn"}.get(said.returncode, f"WRONG ({said.stderr.strip() or said.stdout[-200:]})")
@@ -65,10 +65,10 @@ class Bench:
             elif path.name.startswith("vmcore-dmesg"):
                 found.append("log" if path.name == "vmcore-dmesg.txt" else "part of the log")
             elif path.name.startswith("vmcore"):
-                verdict = self.verdict(path, source) if path.stat().st_size else "empty"
-                if "WRONG" in verdict or (path.name == "vmcore" and verdict == "empty"):
+                verified = self.verified(path, source) if path.stat().st_size else "empty"
+                if "WRONG" in verified or (path.name == "vmcore" and verified == "empty"):
                     self.wrong += 1
-                found.append(f"{path.name} ({verdict}, {path.stat().st_size >> 10} KiB)")
+                found.append(f"{path.name} ({verified}, {path.stat().st_size >> 10} KiB)")
         return ", ".join(found) or "nothing"
 
     def row(self, fault: str, status: int, left: str, note: str = "") -> None:

@@ -78,7 +78,7 @@ def rebuilt(bench: Bench, fault: str, status: int, note: str) -> None:
     made = bench.scratch / "rebuilt"
     with (bench.scratch / "flat").open("rb") as file:
         code = run(*PYTHON, "dump", "-d", "0", "-", made, stdin=file).returncode
-    bench.row(fault, status, f"rebuilt with status {code}: {bench.verdict(made)}", note)
+    bench.row(fault, status, f"rebuilt with status {code}: {bench.verified(made)}", note)
     made.unlink(missing_ok=True)
 
 

@@ -73,13 +73,13 @@ def stream(bench: Bench) -> None:
             bench.source,
             flat,
         )
-        verdict = "nothing"
+        verified = "nothing"
         if size > 4096:
             with flat.open("rb") as file:
                 rebuilt = run(*PYTHON, "dump", "-", made, stdin=file)
-            verdict = f"rebuilt with status {rebuilt.returncode}: {bench.verdict(made)}"
-            bench.wrong += "WRONG" in verdict or not rebuilt.returncode
-        bench.row(f"ssh dies at {share} %", said.returncode, verdict, last(said))
+            verified = f"rebuilt with status {rebuilt.returncode}: {bench.verified(made)}"
+            bench.wrong += "WRONG" in verified or not rebuilt.returncode
+        bench.row(f"ssh dies at {share} %", said.returncode, verified, last(said))
         made.unlink(missing_ok=True)
 
 
@@ -92,7 +92,7 @@ def device(bench: Bench) -> None:
         said = bench.capture(loop)
         made = bench.scratch / "back"
         run(*PYTHON, "dump", "-d", "0", "-z", loop, made)
-        bench.row("raw device", said.returncode, bench.verdict(made))
+        bench.row("raw device", said.returncode, bench.verified(made))
         for _ in range(8):
             running = subprocess.Popen(
                 [*PYTHON, "capture", "-q", bench.source, loop], env=ENVIRONMENT, stderr=subprocess.DEVNULL
@@ -105,10 +105,10 @@ def device(bench: Bench) -> None:
             running.wait()
             made.unlink(missing_ok=True)
             rebuilt = run(*PYTHON, "dump", loop, made)
-            verdict = bench.verdict(made) if made.exists() else "nothing"
-            bench.wrong += "WRONG" in verdict
+            verified = bench.verified(made) if made.exists() else "nothing"
+            bench.wrong += "WRONG" in verified
             bench.row(
-                "raw device, killed over an older dump", rebuilt.returncode, verdict, rebuilt.stderr.splitlines()[0]
+                "raw device, killed over an older dump", rebuilt.returncode, verified, rebuilt.stderr.splitlines()[0]
             )
     finally:
         run("losetup", "-d", loop)

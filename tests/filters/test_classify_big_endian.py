@@ -17,7 +17,7 @@ from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def test_every_kernels_pages_are_told_apart(name: str, tmp_path: Path) -> None:
         assert bits(found.kept) == set(machine.frames()) - set(dropped(truth, level)), level
         assert found.notes == []
         assert not found.weaker
-    census = take_census(source, knowledge, Silent())
-    assert census.level(31)["pages"] == len(machine.frames()) - len(dropped(truth, 31))
+    class_counts = count_classes(source, knowledge, Silent())
+    assert class_counts.level(31)["pages"] == len(machine.frames()) - len(dropped(truth, 31))
     source.close()
 
 

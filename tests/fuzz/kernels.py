@@ -21,7 +21,7 @@ from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import Source, open_file, open_source
 from vmsieve.formats.systems import choose
 from vmsieve.pipeline.dump.scan import scan
-from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def _filled(data: bytes, most: int = 4096) -> list[int]:
     return [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < most]
 
 
-def _understand(source: Source, dice: random.Random, *, census: float = 0) -> None:
+def _understand(source: Source, dice: random.Random, *, counted: float = 0) -> None:
     """Learn and scan a machine with damaged memory, and count its pages now and then."""
     try:
         knowledge = gather_knowledge(source)
         found = scan(source, knowledge, dice.randrange(32), Silent())
         assert found.kept.count() <= found.stored.count() <= found.exists.count()
-        if dice.random() < census:
-            take_census(source, knowledge, Silent())
+        if dice.random() < counted:
+            count_classes(source, knowledge, Silent())
     finally:
         source.close()
 
@@ -62,7 +62,7 @@ def x86_64() -> Callable[[random.Random], None]:
         for _ in range(dice.randrange(1, 12)):
             at = dice.choice(places) + dice.randrange(512) * 8
             patches[at] = dice.choice((*VALUES, dice.getrandbits(64))).to_bytes(8, "little")
-        _understand(open_file(Patched(data, patches)), dice, census=0.05)
+        _understand(open_file(Patched(data, patches)), dice, counted=0.05)
 
     return one
 

@@ -14,7 +14,7 @@ from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import MemoryRange, Source, open_source
 from vmsieve.pipeline.dump.make import dump
 from vmsieve.pipeline.dump.plan import Plan
-from vmsieve.pipeline.inspect.verify import Verdict, verify
+from vmsieve.pipeline.inspect.verify import Comparison, verify
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def contents(path: Path, page: int = PAGE) -> dict[int, bytes]:
         source.close()
 
 
-def compared(source: Path, made: Path) -> Verdict:
+def compared(source: Path, made: Path) -> Comparison:
     """What ``vmsieve verify`` finds."""
     one, two = open_source(str(source)), open_source(str(made))
     try:

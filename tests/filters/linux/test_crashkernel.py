@@ -16,7 +16,7 @@ from tests.build.elf_core import Core, Load
 from tests.build.memory_file import source
 from tests.build.notes import vmcoreinfo
 from vmsieve.filters.linux.crashkernel import TABLES_MOST, Region, check_table, search
-from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, judge
+from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, check_crash_kernel
 from vmsieve.pipeline.process.progress import Silent
 
 ALL = Region(0, END)
@@ -27,7 +27,7 @@ KNOWN = pytest.mark.parametrize("where", [(), (CRASH,)], ids=["searched", "known
 
 
 def verdict(data: bytes, where: tuple[Region, ...] = (), origin: str = "test") -> Verdict:
-    return judge(source(data), where, origin if where else "", Silent())
+    return check_crash_kernel(source(data), where, origin if where else "", Silent())
 
 
 @LOADERS
@@ -90,14 +90,14 @@ def test_the_damaged_region_is_named(number: int, at: int) -> None:
     if number == 4 and at < 0x11000:
         return  # what does not begin with zeros is nothing known
     assert found.damaged[number] is True
-    assert f"{start:#x}" in found.why
+    assert f"{start:#x}" in found.reason
 
 
 def test_the_digest_itself_is_damaged() -> None:
     loaded = CrashKernel()
     found = verdict(core(flipped(loaded.memory(), loaded.table_at + 256 + 31)))
     assert found.state == DAMAGED
-    assert "whether the checksum itself is" in found.why
+    assert "whether the checksum itself is" in found.reason
 
 
 @KNOWN
@@ -110,7 +110,7 @@ def test_damaged_table(where: tuple[Region, ...], order: str, at: int) -> None:
     assert found.state in (UNKNOWN, DAMAGED)
     if at == 200:
         assert found.state == UNKNOWN
-        assert "no crash kernel" in found.why or "none is loaded" in found.why
+        assert "no crash kernel" in found.reason or "none is loaded" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_memory_of_the_crash_kernel_is_not_in_the_dump() -> None:
     assert verdict(data).state == UNKNOWN
     found = verdict(data, (CRASH,))
     assert found.state == UNKNOWN
-    assert "not in this dump" in found.why
+    assert "not in this dump" in found.reason
 
 
 def cut(loaded: CrashKernel, low: int, high: int, *, hole: bool, told: bool = True) -> bytes:
@@ -215,7 +215,7 @@ def test_a_region_is_not_all_there(hole: bool, told: bool) -> None:
     kernel, ramdisk, _, _, zeros = loaded.segments
     found = verdict(cut(loaded, ramdisk + PAGE, ramdisk + 2 * PAGE, hole=hole, told=told), (CRASH,))
     assert found.state == UNKNOWN
-    assert "left out" in found.why or "can't be read" in found.why
+    assert "left out" in found.reason or "can't be read" in found.reason
     found = verdict(cut(loaded, zeros + PAGE, zeros + 2 * PAGE, hole=hole, told=told), (CRASH,))
     assert found.state == (UNKNOWN if hole and told else INTACT)
     # A hole elsewhere in the reserved memory is no matter.

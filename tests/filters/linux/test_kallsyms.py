@@ -17,7 +17,7 @@ from tests.outcome import result_or_error
 from vmsieve.filters.linux.crashkernel import Region, reserved
 from vmsieve.filters.linux.kallsyms import find_symbols
 from vmsieve.formats.errors import KernelError, VmsieveError
-from vmsieve.pipeline.inspect.crashkernel import INTACT, UNKNOWN, judge
+from vmsieve.pipeline.inspect.crashkernel import INTACT, UNKNOWN, check_crash_kernel
 from vmsieve.pipeline.process.progress import Silent
 
 NAMES = ("crashk_res", "kexec_crash_image", "absent")
@@ -140,5 +140,5 @@ def test_a_crash_kernel_that_was_unloaded() -> None:
             kernel.source.write(at, data)
         kernel.source.write(base + 5 * PAGE, loaded.digest() + words)
         kernel.source.write(base + 15 * PAGE, bytes(PAGE))
-        found = judge(source(kernel.elf_core()), (), "", Silent())
+        found = check_crash_kernel(source(kernel.elf_core()), (), "", Silent())
         assert found.state == state

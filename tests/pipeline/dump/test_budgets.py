@@ -115,8 +115,8 @@ def test_memory_that_a_small_file_claims_is_not_written(
             report = make(path, out, 0, format=form, force=True)
             assert report.exit_status() == EXIT_INCOMPLETE
             assert out.stat().st_blocks * 512 < 16 * path.stat().st_size + (1 << 20)
-            verdict = verify(source, gather_knowledge(source), open_source(str(out)), Silent())
-            assert (verdict.right, verdict.equal) == (True, report.kept + report.dropped["zero"])
+            comparison = verify(source, gather_knowledge(source), open_source(str(out)), Silent())
+            assert (comparison.right, comparison.equal) == (True, report.kept + report.dropped["zero"])
     else:
         assert [one.end for one in source.ranges()] == [claimed]
 

@@ -54,8 +54,8 @@ def test_what_is_written_is_read_again(
     assert source.vmcoreinfo == built.vmcoreinfo()
     assert len(source.cpus) == 1
     source.close()
-    verdict = compared(core, out)
-    assert (verdict.right, verdict.extra, verdict.equal) == (True, 0, len(kept) + report.bridged)
+    comparison = compared(core, out)
+    assert (comparison.right, comparison.extra, comparison.equal) == (True, 0, len(kept) + report.bridged)
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 8, 16, 30])

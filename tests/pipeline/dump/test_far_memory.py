@@ -11,7 +11,7 @@ from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.make import dump
 from vmsieve.pipeline.dump.plan import EXIT_OK, Plan
-from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.inspect.verify import verify
 from vmsieve.pipeline.process.progress import Silent
 
@@ -44,14 +44,14 @@ def test_far_pages_arrive(core: str, tmp_path: Path, form: str) -> None:
         written.read_into(paddr, memoryview(page))
         assert page == bytes([i + 1]) * PAGE
     source = open_source(core)
-    verdict = verify(source, gather_knowledge(source), written, Silent())
-    assert (verdict.equal, verdict.right) == (len(PLACES) + 1, True)
+    comparison = verify(source, gather_knowledge(source), written, Silent())
+    assert (comparison.equal, comparison.right) == (len(PLACES) + 1, True)
 
 
 def test_far_pages_are_counted(core: str) -> None:
     """Each block's pages are counted at their own place."""
     source = open_source(core)
-    census = take_census(source, gather_knowledge(source), Silent())
-    assert census.stored == len(PLACES) + 1
-    assert (census.nonzero, census.zero) == ({0: len(PLACES)}, {0: 1})
-    assert census.level(1)["pages"] == len(PLACES) + 1
+    class_counts = count_classes(source, gather_knowledge(source), Silent())
+    assert class_counts.stored == len(PLACES) + 1
+    assert (class_counts.nonzero, class_counts.zero) == ({0: len(PLACES)}, {0: 1})
+    assert class_counts.level(1)["pages"] == len(PLACES) + 1

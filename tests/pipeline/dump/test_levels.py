@@ -14,7 +14,7 @@ from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.plausibility import Doubts
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.scan import scan
-from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -73,14 +73,14 @@ def test_one_census_serves_every_level(name: str, scratch: Path) -> None:
     expected = answers(name.rsplit(".", 1)[0])["levels"]
     source = open_source(str(dump(name, scratch)))
     knowledge = gather_knowledge(source)
-    census = take_census(source, knowledge, Silent())
+    class_counts = count_classes(source, knowledge, Silent())
     more = bits_beyond_makedumpfile(source, knowledge)
     zero = sum(not any(content(source, pfn, knowledge.page_size)) for pfn in more)
     for level in range(32):
         answer = expected[str(level)]
-        assert census.level(level)["pages"] == answer["kept"] + len(more), level
+        assert class_counts.level(level)["pages"] == answer["kept"] + len(more), level
         if level == 31:
-            assert census.pages()["zero"] == answer["counts"]["Pages filled with zero"] + zero
+            assert class_counts.pages()["zero"] == answer["counts"]["Pages filled with zero"] + zero
     source.close()
 
 

@@ -16,7 +16,7 @@ from tests.pipeline.kit import compared, contents, expected, make
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.plan import EXIT_WEAKER
-from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def test_each_level_keeps_what_it_must(level: int, path: Path, built: PpcMachine
 @pytest.mark.parametrize("codec", CODECS)
 def test_every_codec_packs_pages_of_this_size(codec: str, path: Path, built: PpcMachine, tmp_path: Path) -> None:
     make(path, tmp_path / "out", 31, codec=codec)
-    verdict = compared(path, tmp_path / "out")
-    assert (verdict.right, verdict.extra) == (True, 0)
+    comparison = compared(path, tmp_path / "out")
+    assert (comparison.right, comparison.extra) == (True, 0)
     assert set(contents(tmp_path / "out", built.page)) == expected(built, 31)
 
 
@@ -76,10 +76,10 @@ def test_a_dump_can_be_filtered_again(form: str, path: Path, built: PpcMachine, 
 
 def test_the_census_agrees(path: Path, built: PpcMachine) -> None:
     source = open_source(str(path))
-    census = take_census(source, gather_knowledge(source), Silent())
-    assert census.page_size == built.page
+    class_counts = count_classes(source, gather_knowledge(source), Silent())
+    assert class_counts.page_size == built.page
     for level in (0, 2, 8, 31):
-        assert census.level(level)["pages"] == len(expected(built, level))
+        assert class_counts.level(level)["pages"] == len(expected(built, level))
     source.close()
 
 

@@ -47,6 +47,6 @@ def test_every_byte_of_random_memory(kind: str, seed: int, tmp_path: Path) -> No
     assert report.exit_status() == (3 if report.left_out else 0)
     assert any(f"{truth.beyond} bytes in 0x" in note for note in report.notes) == bool(report.left_out)
     assert written(out, form) == {pfn: truth.page(pfn) for pfn in truth.pfns()}
-    verdict = compared(source, out)
-    assert (verdict.right, verdict.equal) == (True, len(truth.pfns()))
-    assert verdict.account(PAGE)["unaccounted"] == 0
+    comparison = compared(source, out)
+    assert (comparison.right, comparison.equal) == (True, len(truth.pfns()))
+    assert comparison.account(PAGE)["unaccounted"] == 0

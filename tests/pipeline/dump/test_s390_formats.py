@@ -164,8 +164,8 @@ def test_verify_knows_registers_that_were_put_into_memory(tmp_path: Path) -> Non
         made = bytearray((tmp_path / "out").read_bytes())
         made[PAGE + PREFIXES[1] + at] ^= 1
         (tmp_path / "bad").write_bytes(made)
-        verdict = compared(tmp_path / "core", tmp_path / "bad")
-        assert (verdict.right, verdict.different) == (False, 1)
+        comparison = compared(tmp_path / "core", tmp_path / "bad")
+        assert (comparison.right, comparison.different) == (False, 1)
 
 
 def test_the_command_line_writes_s390(folder: Path, tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ def test_a_dump_of_a_stand_alone_dump_holds_what_it_must(
     out, again = tmp_path / "out", tmp_path / "again"
     make(alone, out, 31, format=form)
     make(out, again, 31)
-    verdict = compared(alone, out)
-    assert (verdict.right, verdict.extra) == (True, 0)
+    comparison = compared(alone, out)
+    assert (comparison.right, comparison.extra) == (True, 0)
     direct = tmp_path / "direct"
     make(alone, direct, 31)
     assert contents(again) == contents(direct)

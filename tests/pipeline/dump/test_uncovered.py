@@ -52,8 +52,8 @@ def test_makedumpfile_leaves_it_out_and_verify_names_it(core: Path, built: Machi
     assert [(one.start, one.end, one.size) for one in report.left_out] == [(ROM, ROM + 5 * PAGE // 2, 5 * PAGE // 2)]
     assert report.account()["unaccounted"] == 0
     assert set(contents(tmp_path / "out")) == expected(built, 31)
-    verdict = compared(source, tmp_path / "out")
-    assert (verdict.lost, verdict.right, verdict.places[0].start) == (3, False, ROM)
+    comparison = compared(source, tmp_path / "out")
+    assert (comparison.lost, comparison.right, comparison.places[0].start) == (3, False, ROM)
 
 
 def test_a_page_that_is_stored_in_part(core: Path, built: Machine, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.build.machine import Machine
     from vmsieve.pipeline.dump.report import Report
-    from vmsieve.pipeline.inspect.verify import Verdict
+    from vmsieve.pipeline.inspect.verify import Comparison
 
 BAD = {0x101, 0x102, 0x104, 0x185, 0x10100}
 
@@ -55,7 +55,7 @@ def described(data: bytes, pfn: int) -> bool:
     return any(paddr <= pfn * PAGE < paddr + size for paddr, _, size, _ in loads(data))
 
 
-def verified(core: Path, out: Path, bad: set[int]) -> Verdict:
+def verified(core: Path, out: Path, bad: set[int]) -> Comparison:
     source, made = open_source(str(core)), open_source(str(out))
     try:
         return verify(Damaged(source, bad), gather_knowledge(source), made, Silent())
@@ -94,9 +94,9 @@ def test_a_segment_ends_before_an_unreadable_page(
         assert page_of(data, pfn) is None
         assert described(data, pfn)
     assert all(page_of(data, pfn) == truth[pfn] for pfn in expected(built, 0) - damaged)
-    verdict = verified(core, tmp_path / "out", damaged)
-    assert (verdict.unreadable, verdict.swallowed, verdict.lost, verdict.different) == (len(damaged), 0, 0, 0)
-    assert verdict.account(PAGE)["unaccounted"] == 0
+    comparison = verified(core, tmp_path / "out", damaged)
+    assert (comparison.unreadable, comparison.swallowed, comparison.lost, comparison.different) == (len(damaged), 0, 0, 0)
+    assert comparison.account(PAGE)["unaccounted"] == 0
 
 
 @pytest.mark.parametrize("where", ["flattened", "many"])
@@ -121,8 +121,8 @@ def test_without_room_for_headers_a_page_is_full_of_words(
             found.add(pfn)
     made.close()
     assert found == damaged if where == "flattened" else 0 < len(found) < len(damaged)
-    verdict = verified(core, tmp_path / "out", damaged)
-    assert (verdict.unreadable, verdict.swallowed, verdict.lost, verdict.different) == (len(damaged), 0, 0, 0)
+    comparison = verified(core, tmp_path / "out", damaged)
+    assert (comparison.unreadable, comparison.swallowed, comparison.lost, comparison.different) == (len(damaged), 0, 0, 0)
     later = verified(core, tmp_path / "out", set())
     assert (later.different, later.unwritten) == (0, len(found)), "what can be read by now was not written then"
 
@@ -136,5 +136,5 @@ def test_zeros_in_place_of_unreadable_pages_are_told(core: Path, damaged: set[in
                 at = offset + pfn * PAGE - paddr
                 data[at : at + PAGE] = bytes(PAGE)
     (tmp_path / "zeros").write_bytes(data)
-    verdict = verified(core, tmp_path / "zeros", damaged)
-    assert (verdict.swallowed, verdict.right) == (len(damaged), False)
+    comparison = verified(core, tmp_path / "zeros", damaged)
+    assert (comparison.swallowed, comparison.right) == (len(damaged), False)

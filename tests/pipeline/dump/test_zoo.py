@@ -12,7 +12,7 @@ from tests.dumps import ROOT, unpacked
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.scan import scan
-from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -67,11 +67,11 @@ def test_bitmaps_and_counts_equal_makedumpfiles(name: str, scratch: Path) -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_zero_pages_are_those_of_the_original(name: str) -> None:
-    """Packed as they are: one census gives what each level keeps, and how many of those pages are zero."""
+    """Packed as they are: one class_counts gives what each level keeps, and how many of those pages are zero."""
     expected = answers(name)["levels"]
     source = open_source(str(ZOO / f"{name}.zst"))
-    census = take_census(source, gather_knowledge(source), Silent())
+    class_counts = count_classes(source, gather_knowledge(source), Silent())
     for level in range(32):
-        assert census.level(level)["pages"] == expected[level]["kept"], level
-        assert census.pages(level)["zero"] == expected[level]["counts"]["zero"], level
+        assert class_counts.level(level)["pages"] == expected[level]["kept"], level
+        assert class_counts.pages(level)["zero"] == expected[level]["counts"]["zero"], level
     source.close()

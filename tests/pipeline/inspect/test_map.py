@@ -21,8 +21,8 @@ from tests.pipeline.kit import Damaged, machine
 from vmsieve.filters.rules import struct_page_rules
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
 from vmsieve.formats.inputs import MemoryRange
-from vmsieve.pipeline.inspect.cells import COLUMNS, Cells, Sheet, categories
-from vmsieve.pipeline.inspect.classes import Census, take_census
+from vmsieve.pipeline.inspect.cells import COLUMNS, Cells, MapLayout, categories
+from vmsieve.pipeline.inspect.classes import ClassCounts, count_classes
 from vmsieve.pipeline.inspect.map import write_map
 from vmsieve.pipeline.inspect.picture import COLOURS, binary_size
 from vmsieve.pipeline.process.progress import Silent
@@ -109,20 +109,20 @@ class Page(HTMLParser):
         raise AssertionError(hex(pfn))
 
 
-def taken(built: Machine, folder: Path, bad: set[int] | None = None) -> tuple[Census, Cells]:
+def taken(built: Machine, folder: Path, bad: set[int] | None = None) -> tuple[ClassCounts, Cells]:
     source, knowledge = opened(built, folder)
-    cells = Cells(Sheet.of(source.ranges(), PAGE), struct_page_rules())
-    census = take_census(Damaged(source, bad) if bad else source, knowledge, Silent(), cells)
+    cells = Cells(MapLayout.fit(source.ranges(), PAGE), struct_page_rules())
+    class_counts = count_classes(Damaged(source, bad) if bad else source, knowledge, Silent(), cells)
     source.close()
-    return census, cells
+    return class_counts, cells
 
 
 @pytest.mark.parametrize("name", ["4.4", "6.12", "7.2"])
-def test_cells_hold_what_the_census_counts(name: str, tmp_path: Path) -> None:
-    """A cell a page here: each known page is where it should be, and the sums are the census's."""
+def test_cells_and_counts_agree(name: str, tmp_path: Path) -> None:
+    """A cell a page here: each known page is where it should be, and the sums are the class_counts's."""
     built = Machine(LAYOUTS[name], EVERYTHING)
-    census, cells = taken(built, tmp_path, {0x100, 0x10300})
-    assert cells.sheet.shift == 0
+    class_counts, cells = taken(built, tmp_path, {0x100, 0x10300})
+    assert cells.layout.shift == 0
     names = [one.name for one in categories()]
     for pfn, expected in {**KNOWN, 0x100: "unreadable", 0x9000: "hole"}.items():
         if expected != "offline" or "offline" in LAYOUTS[name].types:
@@ -131,7 +131,7 @@ def test_cells_hold_what_the_census_counts(name: str, tmp_path: Path) -> None:
             assert names[counts.index(1)] == expected, hex(pfn)
     frames = built.frames()
     sums = [sum(column) for column in zip(*(cells.counts(pfn) for pfn in frames))]
-    expected_counts = {**census.pages(31), "absent": 0, "unreadable": 2, "hole": 0}
+    expected_counts = {**class_counts.pages(31), "absent": 0, "unreadable": 2, "hole": 0}
     assert dict(zip(names, sums)) == {one: expected_counts[one] for one in names}
 
 
@@ -140,9 +140,9 @@ def test_the_picture_has_the_colours_of_known_pages(tmp_path: Path) -> None:
     built = Machine(LAYOUTS["6.12"], EVERYTHING, ram=((0, 24 << 20), (256 << 20, (264 << 20) - 8 * PAGE)))
     for pfn in range(0x107F8, 0x10800):
         del built.memory[pfn]
-    census, cells = taken(built, tmp_path)
-    write_map(str(tmp_path / "map.png"), "machine.elf", census, cells)
-    write_map(str(tmp_path / "map.html"), "machine.elf", census, cells)
+    class_counts, cells = taken(built, tmp_path)
+    write_map(str(tmp_path / "map.png"), "machine.elf", class_counts, cells)
+    write_map(str(tmp_path / "map.html"), "machine.elf", class_counts, cells)
     image, page = Image((tmp_path / "map.png").read_bytes()), Page((tmp_path / "map.html").read_text())
     assert page.image == (tmp_path / "map.png").read_bytes()
     left, side = page.data["left"], page.data["side"]
@@ -156,8 +156,8 @@ def test_the_picture_has_the_colours_of_known_pages(tmp_path: Path) -> None:
 
 def test_the_page_tells_what_it_is_pointed_at(tmp_path: Path) -> None:
     """It parses, needs nothing from elsewhere, and has each page frame's class; hostile names do no harm."""
-    census, cells = taken(machine(), tmp_path)
-    write_map(str(tmp_path / "map.html"), "<script>alert(1)</script>&", census, cells)
+    class_counts, cells = taken(machine(), tmp_path)
+    write_map(str(tmp_path / "map.html"), "<script>alert(1)</script>&", class_counts, cells)
     text = (tmp_path / "map.html").read_text()
     page = Page(text)
     assert page.outside == []
@@ -172,9 +172,9 @@ def test_the_page_tells_what_it_is_pointed_at(tmp_path: Path) -> None:
 
 
 def test_maps_are_the_same_each_time(tmp_path: Path) -> None:
-    census, cells = taken(machine(), tmp_path)
+    class_counts, cells = taken(machine(), tmp_path)
     for name in ("a.png", "b.png", "a.html", "b.html"):
-        write_map(str(tmp_path / name), "x", census, cells)
+        write_map(str(tmp_path / name), "x", class_counts, cells)
     for kind in ("png", "html"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
@@ -189,15 +189,15 @@ def _ranges(seed: int) -> Iterator[MemoryRange]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_every_machine_fits_on_a_sheet(seed: int) -> None:
+def test_every_machine_fits_on_a_map(seed: int) -> None:
     """Whatever the ranges: all of them are on it, in order, and it never has more than so many rows."""
-    sheet = Sheet.of(_ranges(seed), PAGE)
-    span = COLUMNS * PAGE << sheet.shift
-    assert sum(band.end - band.first + 1 for band in sheet.bands) <= 288
-    assert all(one.end < two.first for one, two in zip(sheet.bands, sheet.bands[1:]))
+    layout = MapLayout.fit(_ranges(seed), PAGE)
+    span = COLUMNS * PAGE << layout.shift
+    assert sum(band.end - band.first + 1 for band in layout.bands) <= 288
+    assert all(one.end < two.first for one, two in zip(layout.bands, layout.bands[1:]))
     for one in _ranges(seed):
         first, end = one.start // span, -(-one.end // span)
-        assert any(band.first <= first and end <= band.end for band in sheet.bands)
+        assert any(band.first <= first and end <= band.end for band in layout.bands)
 
 
 @pytest.mark.parametrize(
@@ -205,20 +205,20 @@ def test_every_machine_fits_on_a_sheet(seed: int) -> None:
 )
 def test_cells_grow_with_memory(size: int, shift: int) -> None:
     """From one page a cell to gibibytes."""
-    sheet = Sheet.of([MemoryRange(0, size, size)], PAGE)
-    assert sheet.shift == shift
-    assert 30 < sum(band.end - band.first for band in sheet.bands) < 288
+    layout = MapLayout.fit([MemoryRange(0, size, size)], PAGE)
+    assert layout.shift == shift
+    assert 30 < sum(band.end - band.first for band in layout.bands) < 288
 
 
 @pytest.mark.parametrize("size", [12 * TIB, 300 * TIB])
 def test_large_memory_gives_a_small_file(size: int, tmp_path: Path) -> None:
     """12 TiB and more, of the most varied kind: the picture and the page stay small, a cell's parts are told."""
-    cells = Cells(Sheet.of([MemoryRange(0, size, size)], PAGE), struct_page_rules())
+    cells = Cells(MapLayout.fit([MemoryRange(0, size, size)], PAGE), struct_page_rules())
     dice, full = random.Random(1), bytearray(b"\xff" * BLOCK_BYTES)
     classes = bytearray(dice.choice([0, 1, 4, 8, 16]) for _ in range(512)) + bytes(BLOCK - 512)
     zeros = bytearray(dice.randrange(2) for _ in range(512))
     total = size // PAGE
-    census = Census(PAGE, total=total, existing=total, stored=total)
+    class_counts = ClassCounts(PAGE, total=total, existing=total, stored=total)
     for first in range(0, total, BLOCK * 8):
         some = dice.randrange(1, 512)
         pfns = array("Q", range(first, first + some))
@@ -226,7 +226,7 @@ def test_large_memory_gives_a_small_file(size: int, tmp_path: Path) -> None:
         if first == 0:
             cells.block(0, full, full)
     for name in ("map.png", "map.html"):
-        write_map(str(tmp_path / name), "big", census, cells)
+        write_map(str(tmp_path / name), "big", class_counts, cells)
     assert Image((tmp_path / "map.png").read_bytes()).height < 2000
     assert (tmp_path / "map.png").stat().st_size < 300_000
     assert (tmp_path / "map.html").stat().st_size < 3_000_000

@@ -23,7 +23,7 @@ from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import Source, open_source
-from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import scan
@@ -49,8 +49,8 @@ def described(path: Path) -> list[Any]:
     source = open_source(str(path))
     try:
         knowledge = gather_knowledge(source)
-        census = take_census(source, knowledge, Silent())
-        found: list[Any] = [census.nonzero, census.zero, census.existing, census.stored, knowledge.phys_base]
+        class_counts = count_classes(source, knowledge, Silent())
+        found: list[Any] = [class_counts.nonzero, class_counts.zero, class_counts.existing, class_counts.stored, knowledge.phys_base]
         for level in range(32):
             one = scan(source, knowledge, level, Silent())
             found.append((list(one.exists), list(one.stored), list(one.kept), one.counts, one.notes, one.weaker))
@@ -209,8 +209,8 @@ def test_unreadable_pages_stay_unreadable(tmp_path: Path, monkeypatch: pytest.Mo
     made = make(original, tmp_path / "skeleton")
     assert made.unreadable == 2
     source = open_source(str(tmp_path / "skeleton"))
-    census = take_census(source, gather_knowledge(source), Silent())
-    assert census.unreadable == 2
+    class_counts = count_classes(source, gather_knowledge(source), Silent())
+    assert class_counts.unreadable == 2
     source.close()
 
 

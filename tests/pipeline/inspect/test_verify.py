@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 def test_right_dumps_of_every_level(level: int, core: Path, built: Machine, tmp_path: Path) -> None:
     """Nothing is lost, and what is missing is told by class, as the dump's own report counted it."""
     report = make(core, tmp_path / "out", level)
-    verdict = compared(core, tmp_path / "out")
-    assert verdict.right
-    assert verdict.equal == len(expected(built, level))
-    assert (verdict.level, verdict.different, verdict.extra, verdict.lost, verdict.notes) == (level, 0, 0, 0, [])
-    assert sum(verdict.missing.values()) == len(built.frames()) - verdict.equal
+    comparison = compared(core, tmp_path / "out")
+    assert comparison.right
+    assert comparison.equal == len(expected(built, level))
+    assert (comparison.level, comparison.different, comparison.extra, comparison.lost, comparison.notes) == (level, 0, 0, 0, [])
+    assert sum(comparison.missing.values()) == len(built.frames()) - comparison.equal
     counted = {name: count for name, count in report.dropped.items() if count and name != "zero"}
     if level == 31:
-        assert verdict.missing == counted
+        assert comparison.missing == counted
 
 
 def test_a_dump_is_right_for_itself_and_the_core_for_the_core(core: Path, tmp_path: Path) -> None:
     make(core, tmp_path / "out", 31)
     assert compared(tmp_path / "out", tmp_path / "out").right
-    verdict = compared(core, core)
-    assert (verdict.right, verdict.missing) == (True, {})
+    comparison = compared(core, core)
+    assert (comparison.right, comparison.missing) == (True, {})
 
 
 @pytest.mark.parametrize("pfn", [0x101, 0x180, 0x1400, 0x10100])
@@ -61,10 +61,10 @@ def test_a_page_that_differs(pfn: int, built: Machine, core: Path, tmp_path: Pat
     flipped = bytes([before[0], before[1], before[2] ^ 1]) + before[3:]
     other = machine()
     other.edits[pfn] = flipped
-    verdict = compared(other.write(tmp_path / "other"), tmp_path / "out")
-    assert (verdict.right, verdict.different) == (False, 1)
-    assert verdict.equal == len(expected(built, 31)) - 1
-    assert any(f"{pfn * PAGE:#x}" in note for note in verdict.notes)
+    comparison = compared(other.write(tmp_path / "other"), tmp_path / "out")
+    assert (comparison.right, comparison.different) == (False, 1)
+    assert comparison.equal == len(expected(built, 31)) - 1
+    assert any(f"{pfn * PAGE:#x}" in note for note in comparison.notes)
 
 
 def test_pages_that_a_level_does_not_leave_out(core: Path, tmp_path: Path) -> None:
@@ -74,12 +74,12 @@ def test_pages_that_a_level_does_not_leave_out(core: Path, tmp_path: Path) -> No
     data = bytearray(out.read_bytes())
     struct.pack_into("<i", data, PAGE + 8, 1)
     out.write_bytes(data)
-    verdict = compared(core, out)
-    assert verdict.level == 1
+    comparison = compared(core, out)
+    assert comparison.level == 1
     names = ("free", "cache", "cache_private", "user")
     # One of the user pages is poisoned: no level has that one.
-    assert verdict.lost == sum(report.dropped[name] for name in names) - 1
-    assert not verdict.right
+    assert comparison.lost == sum(report.dropped[name] for name in names) - 1
+    assert not comparison.right
 
 
 def test_kernel_pages_missing_from_a_dump_are_lost(core: Path, built: Machine, tmp_path: Path) -> None:
@@ -88,17 +88,17 @@ def test_kernel_pages_missing_from_a_dump_are_lost(core: Path, built: Machine, t
     for pfn in (*range(0x800, 0x820), *range(0x100, 0x110)):
         wrong.set(pfn, **wrong._values("user", 0))
     make(wrong.write(tmp_path / "wrong"), tmp_path / "out", 31)
-    verdict = compared(core, tmp_path / "out")
-    assert (verdict.lost, verdict.right) == (0x20 + 0x10, False)
-    assert verdict.missing["kept"] == verdict.lost
+    comparison = compared(core, tmp_path / "out")
+    assert (comparison.lost, comparison.right) == (0x20 + 0x10, False)
+    assert comparison.missing["kept"] == comparison.lost
 
 
 def test_pages_that_the_source_does_not_have(core: Path, tmp_path: Path) -> None:
     """A dump of another, larger machine."""
     larger = Machine(LAYOUTS["6.12"], EVERYTHING, ram=((0, 24 * MIB), (256 * MIB, 272 * MIB)))
     make(larger.write(tmp_path / "larger"), tmp_path / "out", 31)
-    verdict = compared(core, tmp_path / "out")
-    assert (verdict.extra, verdict.right) == (8 * MIB // PAGE, False)
+    comparison = compared(core, tmp_path / "out")
+    assert (comparison.extra, comparison.right) == (8 * MIB // PAGE, False)
 
 
 def test_zeros_in_place_of_pages_that_may_be_left_out(core: Path, built: Machine, tmp_path: Path) -> None:
@@ -107,13 +107,13 @@ def test_zeros_in_place_of_pages_that_may_be_left_out(core: Path, built: Machine
     dropped = next(pfn for pfn in sorted(set(truth) - expected(built, 31)) if any(truth[pfn]))
     other = machine()
     other.memory[dropped] = bytes(PAGE)
-    verdict = compared(core, other.write(tmp_path / "filled"))
-    assert (verdict.right, verdict.filler, verdict.different) == (True, 1, 0)
+    comparison = compared(core, other.write(tmp_path / "filled"))
+    assert (comparison.right, comparison.filler, comparison.different) == (True, 1, 0)
     make(core, tmp_path / "out", 31, format="elf")
     other = machine()
     other.memory[0x190] = b"not zero"
-    verdict = compared(other.write(tmp_path / "other"), tmp_path / "out")
-    assert (verdict.right, verdict.different) == (False, 1)
+    comparison = compared(other.write(tmp_path / "other"), tmp_path / "out")
+    assert (comparison.right, comparison.different) == (False, 1)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.999])
@@ -127,9 +127,9 @@ def test_a_torn_dump_is_not_right(share: float, core: Path, tmp_path: Path) -> N
     dump = open_source(str(out))
     assert dump.incomplete
     dump.close()
-    verdict = compared(core, out)
-    assert not verdict.right
-    assert all("differs" not in note for note in verdict.notes)
+    comparison = compared(core, out)
+    assert not comparison.right
+    assert all("differs" not in note for note in comparison.notes)
 
 
 def _elf() -> tuple[bytes, int]:
@@ -167,12 +167,12 @@ def test_a_page_in_which_the_dump_ends(
     source.write_bytes(whole)
     end = start + 20 * PAGE + part
     out.write_bytes(WRAPS[wrap](whole[:end]))
-    verdict = compared(source, out)
-    assert (verdict.equal, verdict.unwritten, verdict.different) == (20, 1, 0)
+    comparison = compared(source, out)
+    assert (comparison.equal, comparison.unwritten, comparison.different) == (20, 1, 0)
     assert main(["verify", str(source), str(out)]) == 4
     out.write_bytes(WRAPS[wrap](whole[: end - 1] + bytes([whole[end - 1] ^ 1])))
-    verdict = compared(source, out)
-    assert (verdict.equal, verdict.unwritten, verdict.different) == (20, 0, 1)
+    comparison = compared(source, out)
+    assert (comparison.equal, comparison.unwritten, comparison.different) == (20, 0, 1)
     assert main(["verify", str(source), str(out)]) == 1
 
 
@@ -181,8 +181,8 @@ def test_a_page_of_a_whole_dump_that_is_stored_in_part_differs(tmp_path: Path) -
     source, out = tmp_path / "source", tmp_path / "out"
     source.write_bytes(Core([Load(0x100000, b"a" * 2 * PAGE)]).build())
     out.write_bytes(Core([Load(0x100000, b"a" * (2 * PAGE - 1))]).build())
-    verdict = compared(source, out)
-    assert (verdict.equal, verdict.unwritten, verdict.different) == (1, 0, 1)
+    comparison = compared(source, out)
+    assert (comparison.equal, comparison.unwritten, comparison.different) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("side", ["source", "dump"])
@@ -193,13 +193,13 @@ def test_pages_that_can_not_be_read(side: str, core: Path, tmp_path: Path) -> No
     knowledge = gather_knowledge(source)
     bad = {0x102, 0x104, 0x185}
     if side == "source":
-        verdict = verify(Damaged(source, bad), knowledge, dump, Silent())
-        assert (verdict.different, verdict.right) == (0, True)
+        comparison = verify(Damaged(source, bad), knowledge, dump, Silent())
+        assert (comparison.different, comparison.right) == (0, True)
     else:
-        verdict = verify(source, knowledge, Damaged(dump, bad), Silent())
-        assert (verdict.different, verdict.right) == (3, False)
-    assert verdict.equal == len(expected(machine(), 31)) - 3
-    assert len(verdict.notes) == 3
+        comparison = verify(source, knowledge, Damaged(dump, bad), Silent())
+        assert (comparison.different, comparison.right) == (3, False)
+    assert comparison.equal == len(expected(machine(), 31)) - 3
+    assert len(comparison.notes) == 3
     source.close()
     dump.close()
 
@@ -222,9 +222,9 @@ def test_a_dump_in_blocks_of_another_size(size: int, told: int, stray: bytes, tm
         path.write_bytes(KdumpFile(pages, page_size=size, machine=b"aarch64").build())
         return path
 
-    verdict = compared(tmp_path / "in", write(tmp_path / "out"))
-    assert verdict.right == (not stray)
-    assert verdict.equal == -(-len(content) // told) - (told > 4096 and bool(stray))
+    comparison = compared(tmp_path / "in", write(tmp_path / "out"))
+    assert comparison.right == (not stray)
+    assert comparison.equal == -(-len(content) // told) - (told > 4096 and bool(stray))
     blocks[1] = bytes(size)
     assert compared(tmp_path / "in", write(tmp_path / "bad")).different >= max(1, size // told)
 
@@ -234,16 +234,16 @@ def test_a_dump_that_ends_long_before_its_source(tmp_path: Path) -> None:
     whole = Core([Load(0x1000, b"a" * PAGE), Load(3 << 30, b"b" * 3 * PAGE), Load(5 << 30, b"c" * PAGE)]).build()
     (tmp_path / "whole").write_bytes(whole)
     (tmp_path / "part").write_bytes(Core([Load(0x1000, b"a" * PAGE), Load((3 << 30) + PAGE, b"b" * PAGE)]).build())
-    verdict = compared(tmp_path / "whole", tmp_path / "part")
-    assert (verdict.equal, verdict.lost, verdict.right) == (2, 3, False)
-    assert [(one.start, one.end, one.size) for one in verdict.places] == [
+    comparison = compared(tmp_path / "whole", tmp_path / "part")
+    assert (comparison.equal, comparison.lost, comparison.right) == (2, 3, False)
+    assert [(one.start, one.end, one.size) for one in comparison.places] == [
         (3 << 30, (3 << 30) + PAGE, PAGE), ((3 << 30) + 2 * PAGE, (3 << 30) + 3 * PAGE, PAGE),
         (5 << 30, (5 << 30) + PAGE, PAGE),
     ]  # fmt: skip
-    assert any(f"{PAGE} bytes in {5 << 30:#x} - " in note for note in verdict.notes)
-    assert verdict.account(PAGE)["unaccounted"] == 0
-    verdict = compared(tmp_path / "part", tmp_path / "whole")
-    assert (verdict.extra, verdict.different, verdict.lost, verdict.right) == (3, 0, 0, False)
+    assert any(f"{PAGE} bytes in {5 << 30:#x} - " in note for note in comparison.notes)
+    assert comparison.account(PAGE)["unaccounted"] == 0
+    comparison = compared(tmp_path / "part", tmp_path / "whole")
+    assert (comparison.extra, comparison.different, comparison.lost, comparison.right) == (3, 0, 0, False)
 
 
 def test_zero_pages_that_an_elf_core_does_not_store_are_right(tmp_path: Path) -> None:
@@ -253,11 +253,11 @@ def test_zero_pages_that_an_elf_core_does_not_store_are_right(tmp_path: Path) ->
     for stored, lost in ((5, 1), (4, 2)):
         first = Load(0x100000, content[: stored * PAGE], 10 * PAGE)
         (tmp_path / "dump").write_bytes(Core([first, Load(0x10A000, content[10 * PAGE :])]).build())
-        verdict = compared(tmp_path / "source", tmp_path / "dump")
-        assert (verdict.missing["zero"], verdict.lost, verdict.right) == (5, lost, False)
+        comparison = compared(tmp_path / "source", tmp_path / "dump")
+        assert (comparison.missing["zero"], comparison.lost, comparison.right) == (5, lost, False)
     (tmp_path / "source").write_bytes(Core([Load(0x100000, content)]).build())
     (tmp_path / "dump").write_bytes(
         Core([Load(0x100000, content[: 5 * PAGE], 10 * PAGE), Load(0x10A000, content[10 * PAGE :])]).build()
     )
-    verdict = compared(tmp_path / "source", tmp_path / "dump")
-    assert (verdict.right, verdict.missing) == (True, {"zero": 5})
+    comparison = compared(tmp_path / "source", tmp_path / "dump")
+    assert (comparison.right, comparison.missing) == (True, {"zero": 5})

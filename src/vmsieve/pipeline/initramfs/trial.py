@@ -122,9 +122,9 @@ def _enter(root: str) -> None:
 def _compare(source: str, made: str, command: list[str]) -> None:
     one, two = open_source(source), open_source(made)
     try:
-        verdict = verify(one, gather_knowledge(one), two, Silent())
+        comparison = verify(one, gather_knowledge(one), two, Silent())
     finally:
         one.close()
         two.close()
-    if not verdict.right or two.incomplete:
+    if not comparison.right or two.incomplete:
         raise VmsieveError(f"the image does not work: the dump of '{' '.join(command)}' is not right")

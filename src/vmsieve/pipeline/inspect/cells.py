@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.rules import Rule
     from vmsieve.formats.inputs import MemoryRange
 
-__all__ = ["COLUMNS", "Band", "Category", "Cells", "Sheet", "categories"]
+__all__ = ["COLUMNS", "Band", "Category", "Cells", "MapLayout", "categories"]
 
 COLUMNS: Final = 256
 _ROWS: Final = 288  # of all bands together, each of which counts for one more
@@ -62,7 +62,7 @@ class Band:
 
 
 @record
-class Sheet:
+class MapLayout:
     """How memory is laid out on a map.
 
     Attributes:
@@ -74,8 +74,8 @@ class Sheet:
     bands: list[Band]
 
     @classmethod
-    def of(cls, ranges: Iterable[MemoryRange], page_size: int) -> Sheet:
-        """The sheet for a machine with these memory ranges; takes little memory however many there are."""
+    def fit(cls, ranges: Iterable[MemoryRange], page_size: int) -> MapLayout:
+        """The layout for a machine with these memory ranges; takes little memory however many there are."""
         shift, rows = 0, 0
         spans: list[tuple[int, int]] = []
         for one in ranges:
@@ -101,11 +101,11 @@ def _append(spans: list[tuple[int, int]], first: int, end: int) -> int:
 
 
 class Cells:
-    """The cells of a sheet, filled block by block, as the pages are looked at."""
+    """The cells of a layout, filled block by block, as the pages are looked at."""
 
-    def __init__(self, sheet: Sheet, classes: list[Rule]) -> None:
+    def __init__(self, layout: MapLayout, classes: list[Rule]) -> None:
         """Empty cells; ``classes``: the rules that the bits of a page's class stand for."""
-        self.sheet = sheet
+        self.layout = layout
         self.categories = categories()
         self._blocks: dict[int, bytearray] = {}
         names = [one.name for one in self.categories]
@@ -118,7 +118,7 @@ class Cells:
 
     def _counters(self, first: int) -> bytearray:
         """The counters of the block from page frame ``first`` on; several blocks may share a cell."""
-        shift = self.sheet.shift
+        shift = self.layout.shift
         key = first >> max(shift, _BLOCK_SHIFT)
         if key not in self._blocks:
             self._blocks[key] = bytearray(max(1, BLOCK >> shift) * CATEGORIES * 4)
@@ -126,20 +126,20 @@ class Cells:
 
     def block(self, first: int, exists: bytearray, stored: bytearray) -> None:
         """Count which page frames of a block there are."""
-        counters, shift = address_of(self._counters(first)), self.sheet.shift
+        counters, shift = address_of(self._counters(first)), self.layout.shift
         for category, bits in ((_EXISTS, exists), (_STORED, stored)):
             count_cell_bits(address_of(bits), len(bits) * 8, category, shift, counters)
 
     def pages(self, first: int, classes: bytearray, pfns: int, zeros: bytearray, count: int) -> None:
         """Count ``count`` pages of the block from ``first`` on: arguments as of :func:`count_cell_pages`."""
         count_cell_pages(
-            address_of(classes), first, pfns, address_of(zeros), count, address_of(self._table), self.sheet.shift,
+            address_of(classes), first, pfns, address_of(zeros), count, address_of(self._table), self.layout.shift,
             address_of(self._counters(first)),
         )  # fmt: skip
 
     def counts(self, cell: int) -> list[int]:
         """How many page frames of each category are in a cell, counted from address 0 on."""
-        shift = self.sheet.shift
+        shift = self.layout.shift
         key, place = (cell, 0) if shift >= _BLOCK_SHIFT else divmod(cell, BLOCK >> shift)
         found = [0] * len(self.categories)
         counters = self._blocks.get(key)

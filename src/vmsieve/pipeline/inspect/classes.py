@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.inspect.cells import Cells
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["Census", "take_census"]
+__all__ = ["ClassCounts", "count_classes"]
 
 _SAMPLES = 256  # megabytes of pages, spread over the dump, that are packed to learn how well they pack
 _CODEC = "zstd"
@@ -36,7 +36,7 @@ _DESCRIPTOR = 24  # bytes a page costs in a kdump-compressed file besides its da
 
 
 @record
-class Census:
+class ClassCounts:
     """Page frames by class.
 
     Attributes:
@@ -98,62 +98,62 @@ class Census:
         return size / sampled if sampled else float(self.page_size)
 
 
-def take_census(source: Source, knowledge: Knowledge, progress: Progress, cells: Cells | None = None) -> Census:
+def count_classes(source: Source, knowledge: Knowledge, progress: Progress, cells: Cells | None = None) -> ClassCounts:
     """Classify every page for all levels at once, and read every page to see which are zero.
 
     ``cells``: of a map, to be filled on the way.
     """
     doubts = scan(source, knowledge, 31, Silent()).doubts
-    census = Census(knowledge.page_size, knowledge.max_pfn(source.end()))
-    classifier = open_classifier(knowledge, 31, census.notes, thorough=True, doubts=doubts)
-    census.rules = classifier.rules if classifier is not None else []
-    census.weaker = classifier is None
-    census.always = knowledge.info is None or looks_at_struct_pages(0, knowledge.info)
-    counter = _Counter(source, census, classifier, cells)
-    progress.step("Counting pages", census.total, knowledge.page_size)
+    class_counts = ClassCounts(knowledge.page_size, knowledge.max_pfn(source.end()))
+    classifier = open_classifier(knowledge, 31, class_counts.notes, thorough=True, doubts=doubts)
+    class_counts.rules = classifier.rules if classifier is not None else []
+    class_counts.weaker = classifier is None
+    class_counts.always = knowledge.info is None or looks_at_struct_pages(0, knowledge.info)
+    counter = _Counter(source, class_counts, classifier, cells)
+    progress.step("Counting pages", class_counts.total, knowledge.page_size)
     done = 0
-    for first in blocks_with_memory(census.total, census.page_size, source):
+    for first in blocks_with_memory(class_counts.total, class_counts.page_size, source):
         counter.count_block(first)
-        progress.advance(min(first + BLOCK, census.total) - done)
-        done = min(first + BLOCK, census.total)
+        progress.advance(min(first + BLOCK, class_counts.total) - done)
+        done = min(first + BLOCK, class_counts.total)
     progress.close()
     counter.finish()
     if classifier is not None:
         classifier.conclude()
-        census.weaker |= classifier.weaker
-        census.notes += classifier.notes
-    return census
+        class_counts.weaker |= classifier.weaker
+        class_counts.notes += classifier.notes
+    return class_counts
 
 
 class _Counter:
     """Counts one block of page frames after the other."""
 
-    def __init__(self, source: Source, census: Census, classifier: Classifier | None, cells: Cells | None) -> None:
-        self._source, self._census, self._classifier, self._cells = source, census, classifier, cells
-        self._pages = PageBatch(census.page_size, mapped=True)
+    def __init__(self, source: Source, class_counts: ClassCounts, classifier: Classifier | None, cells: Cells | None) -> None:
+        self._source, self._counts, self._classifier, self._cells = source, class_counts, classifier, cells
+        self._pages = PageBatch(class_counts.page_size, mapped=True)
         self._classes = bytearray(BLOCK)
         self._zeros = bytearray(self._pages.room)
         self._table = (ctypes.c_uint64 * (4 * 256))()
         self._sizes = (ctypes.c_uint32 * self._pages.room)()
         self._flags = (ctypes.c_uint32 * self._pages.room)()
-        self._out = bytearray(len(self._pages.raw) + census.page_size)
+        self._out = bytearray(len(self._pages.raw) + class_counts.page_size)
         self._which = codec_number(_CODEC)
         packer = codec(_CODEC)
-        self._state = packer.open_compressor(packer.default_level, census.page_size)
+        self._state = packer.open_compressor(packer.default_level, class_counts.page_size)
         self._chunks = 0
-        self._every = max(1, census.total // (self._pages.room * _SAMPLES))
+        self._every = max(1, class_counts.total // (self._pages.room * _SAMPLES))
 
     def count_block(self, first: int) -> None:
         """Classify, read and count the page frames from ``first`` on."""
-        census = self._census
-        exists, stored = self._source.memory_bits(first, BLOCK, census.page_size)
-        cut_bits(exists, census.total - first)
-        cut_bits(stored, census.total - first)
+        class_counts = self._counts
+        exists, stored = self._source.memory_bits(first, BLOCK, class_counts.page_size)
+        cut_bits(exists, class_counts.total - first)
+        cut_bits(stored, class_counts.total - first)
         wanted = Bitmap()
         wanted.skip(first // BLOCK)
         wanted.append(stored)
-        census.stored += wanted.count()
-        census.existing += count_bits(address_of(exists), len(exists))
+        class_counts.stored += wanted.count()
+        class_counts.existing += count_bits(address_of(exists), len(exists))
         self._classes[:] = bytes(BLOCK)
         if self._classifier is not None:
             for pfn, classes, count in self._classifier.classify(first, first + BLOCK):
@@ -180,8 +180,8 @@ class _Counter:
         """Find the zero pages, and what the pages pack into."""
         pages = self._pages
         if pages.bad:
-            self._census.unreadable += len(pages.bad)
-            self._census.notes.append(
+            self._counts.unreadable += len(pages.bad)
+            self._counts.notes.append(
                 f"{len(pages.bad)} pages near {pages.pfns[0] * pages.page_size:#x} are unreadable"
             )
             pages.leave_out_bad()
@@ -196,6 +196,6 @@ class _Counter:
     def finish(self) -> None:
         """Move the counts to where they are asked for."""
         nonzero, zero, sampled, size = (self._table[at : at + 256] for at in range(0, 1024, 256))
-        self._census.nonzero = {which: count for which, count in enumerate(nonzero) if count}
-        self._census.zero = {which: count for which, count in enumerate(zero) if count}
-        self._census.packed = {which: (n, size[which]) for which, n in enumerate(sampled) if n}
+        self._counts.nonzero = {which: count for which, count in enumerate(nonzero) if count}
+        self._counts.zero = {which: count for which, count in enumerate(zero) if count}
+        self._counts.packed = {which: (n, size[which]) for which, n in enumerate(sampled) if n}

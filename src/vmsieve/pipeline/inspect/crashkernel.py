@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["DAMAGED", "INTACT", "UNKNOWN", "Verdict", "judge", "live_ranges"]
+__all__ = ["DAMAGED", "INTACT", "UNKNOWN", "Verdict", "check_crash_kernel", "live_ranges"]
 
 INTACT: Final = "intact"
 DAMAGED: Final = "damaged"
@@ -32,8 +32,8 @@ class Verdict:
 
     Attributes:
         state: :data:`INTACT`, :data:`DAMAGED` or :data:`UNKNOWN`.
-        why: A sentence; for UNKNOWN, why nothing can be said.
-        where: The memory that was searched.
+        reason: A sentence; for UNKNOWN, why nothing can be said.
+        searched: The memory that was searched.
         origin: Who says that it is the crash kernel's; empty if nobody does.
         check: The table that the verdict goes by.
         names: What each of its regions is, a guess.
@@ -42,8 +42,8 @@ class Verdict:
     """
 
     state: str
-    why: str
-    where: tuple[Region, ...] = ()
+    reason: str
+    searched: tuple[Region, ...] = ()
     origin: str = ""
     check: Check | None = None
     names: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ def _read_small(path: str) -> str:
         return ""
 
 
-def judge(source: Source, given: Sequence[Region], origin: str, progress: Progress) -> Verdict:
+def check_crash_kernel(source: Source, given: Sequence[Region], origin: str, progress: Progress) -> Verdict:
     """Find the crash kernel in ``source`` and check it.
 
     Args:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vmsieve.pipeline.inspect.cells import Cells
-    from vmsieve.pipeline.inspect.classes import Census
-    from vmsieve.pipeline.inspect.picture import Drawn
+    from vmsieve.pipeline.inspect.classes import ClassCounts
+    from vmsieve.pipeline.inspect.picture import Drawing
 
 __all__ = ["check_name", "write_map"]
 
@@ -94,14 +94,14 @@ def check_name(path: str) -> None:
 
 
 def write_map(
-    path: str, source: str, census: Census, cells: Cells, inputs: Iterable[str] = (), *, force: bool = False
+    path: str, source: str, class_counts: ClassCounts, cells: Cells, inputs: Iterable[str] = (), *, force: bool = False
 ) -> None:
-    """Write the map of what ``census`` counted.
+    """Write the map of what ``class_counts`` counted.
 
     Args:
         path: File to write.
         source: Name of the dump.
-        census: What was counted.
+        class_counts: What was counted.
         cells: And where.
         inputs: Files that were read, which are not written to.
         force: An existing file may be replaced.
@@ -109,44 +109,44 @@ def write_map(
     Raises:
         OutputError: It can't be written.
     """
-    totals = _totals(census, cells)
-    drawn = draw(cells, totals, census.page_size)
-    data = drawn.png if path.endswith(".png") else _page(source, census, cells, totals, drawn).encode()
+    totals = _totals(class_counts, cells)
+    drawing = draw(cells, totals, class_counts.page_size)
+    data = drawing.png if path.endswith(".png") else _page(source, class_counts, cells, totals, drawing).encode()
     with saved(path, inputs, force=force, what="map") as out:
         out.write(data)
 
 
-def _totals(census: Census, cells: Cells) -> list[int]:
+def _totals(class_counts: ClassCounts, cells: Cells) -> list[int]:
     """Page frames of each category."""
     counts = {
-        **census.pages(),
-        "absent": census.existing - census.stored,
-        "unreadable": census.unreadable,
-        "hole": census.total - census.existing,
+        **class_counts.pages(),
+        "absent": class_counts.existing - class_counts.stored,
+        "unreadable": class_counts.unreadable,
+        "hole": class_counts.total - class_counts.existing,
     }
     return [counts[one.name] for one in cells.categories]
 
 
-def _page(source: str, census: Census, cells: Cells, totals: list[int], drawn: Drawn) -> str:
+def _page(source: str, class_counts: ClassCounts, cells: Cells, totals: list[int], drawing: Drawing) -> str:
     """The map as a page that needs nothing else."""
     name = html.escape(shown(source))
     legend = "\n".join(
         f'<tr><td><i style="background:#{colour:06x}"></i>{html.escape(one.title)}</td>'
-        f"<td>{count:,}</td><td>{size_text(count * census.page_size)}</td></tr>"
+        f"<td>{count:,}</td><td>{size_text(count * class_counts.page_size)}</td></tr>"
         for one, colour, count in zip(cells.categories, colours(cells), totals)
     )
-    cell = census.page_size << cells.sheet.shift
+    cell = class_counts.page_size << cells.layout.shift
     data = {
-        "left": drawn.left, "side": drawn.side, "columns": COLUMNS, "cell": str(cell),
+        "left": drawing.left, "side": drawing.side, "columns": COLUMNS, "cell": str(cell),
         "titles": [one.title for one in cells.categories],
         "places": [
             {"top": place.top, "first": place.band.first, "rows": place.band.end - place.band.first,
              "runs": _runs(cells, place.band.first * COLUMNS, main)}
-            for place, main in zip(drawn.places, drawn.main)
+            for place, main in zip(drawing.bands, drawing.main)
         ],
     }  # fmt: skip
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    picture = base64.b64encode(drawn.png).decode()
+    picture = base64.b64encode(drawing.png).decode()
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Memory of {name}</title><style>{_STYLE}</style></head>
@@ -154,7 +154,7 @@ def _page(source: str, census: Census, cells: Cells, totals: list[int], drawn: D
 <h1>Memory of {name}</h1>
 <p>One cell is {binary_size(cell)}, one row {binary_size(cell * COLUMNS)}; a cell has the colour of what most of it is.
 Point at a cell to read what it is.</p>
-<img id="map" width="{drawn.width}" height="{drawn.height}" alt="Map of memory"
+<img id="map" width="{drawing.width}" height="{drawing.height}" alt="Map of memory"
  src="data:image/png;base64,{picture}">
 <table><tr><th>Pages</th><th>Number</th><th>Size</th></tr>
 {legend}
@@ -169,7 +169,7 @@ Point at a cell to read what it is.</p>
 
 def _runs(cells: Cells, first: int, main: bytes) -> list[list[int | str]]:
     """Neighbouring cells that are alike: how many, their category, and, where a cell is many pages, the parts of it."""
-    if cells.sheet.shift == 0:
+    if cells.layout.shift == 0:
         return [[len(list(run)), kind] for kind, run in groupby(main)]
     described = ((kind, _shares(cells.counts(first + i))) for i, kind in enumerate(main))
     return [[len(list(run)), kind, shares] for (kind, shares), run in groupby(described)]

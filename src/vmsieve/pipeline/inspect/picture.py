@@ -13,7 +13,7 @@ from vmsieve.pipeline.dump.report import size_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["COLOURS", "Drawn", "Picture", "Place", "binary_size", "draw", "places"]
+__all__ = ["COLOURS", "Drawing", "Picture", "PlacedBand", "binary_size", "draw", "place_bands"]
 
 _SIDE: Final = 4  # pixels a cell is wide and high
 _LEFT, _TOP, _EDGE = 116, 26, 12
@@ -40,7 +40,7 @@ _LETTERS: Final = {letter: tuple(map(int, _DOTS[5 * i : 5 * i + 5])) for i, lett
 
 
 @record(frozen=True)
-class Place:
+class PlacedBand:
     """Where a band is on the picture: its rows begin at ``top``."""
 
     band: Band
@@ -48,14 +48,14 @@ class Place:
 
 
 @record
-class Drawn:
-    """A map, drawn.
+class Drawing:
+    """A map, drawing.
 
     Attributes:
         width, height: Pixels.
         side: Pixels a cell is wide and high.
         left: Where the first column begins.
-        places: Where the bands are.
+        bands: Where the bands are.
         png: The picture as a file.
         main: Number of the category that most of a cell is, for each cell of each place.
     """
@@ -64,7 +64,7 @@ class Drawn:
     height: int
     side: int
     left: int
-    places: list[Place]
+    bands: list[PlacedBand]
     png: bytes
     main: list[bytes]
 
@@ -127,22 +127,22 @@ def binary_size(size: int) -> str:
     return f"{size:,} TiB"
 
 
-def places(bands: list[Band]) -> Iterator[Place]:
+def place_bands(bands: list[Band]) -> Iterator[PlacedBand]:
     """Where each band comes; between two there is a line of text."""
     top = _TOP
     for band in bands:
-        yield Place(band, top)
+        yield PlacedBand(band, top)
         top += (band.end - band.first) * _SIDE + _LINE
 
 
-def draw(cells: Cells, totals: list[int], page_size: int) -> Drawn:
+def draw(cells: Cells, totals: list[int], page_size: int) -> Drawing:
     """Draw the map; ``totals``: page frames of each category in all cells, for the legend."""
-    placed = list(places(cells.sheet.bands))
+    placed = list(place_bands(cells.layout.bands))
     rows = sum(place.band.end - place.band.first for place in placed)
     legend = _TOP + rows * _SIDE + len(placed) * _LINE + 4
     width, height = _LEFT + COLUMNS * _SIDE + _EDGE, legend + len(cells.categories) * _LINE + _EDGE
     picture = Picture(width, height, [0xFFFFFF, 0x202020, *colours(cells)])
-    cell = page_size << cells.sheet.shift
+    cell = page_size << cells.layout.shift
     picture.text(_LEFT, 8, f"1 cell = {binary_size(cell)}   1 row = {binary_size(cell * COLUMNS)}")
     main = [_draw_band(picture, cells, place, cell) for place in placed]
     for one, two in zip(placed, placed[1:]):
@@ -153,10 +153,10 @@ def draw(cells: Cells, totals: list[int], page_size: int) -> Drawn:
         picture.fill(_LEFT, y, 10, 10, _FIRST + number)
         count = totals[number]
         picture.text(_LEFT + 20, y, f"{category.title:<26} {count:>16,} pages {size_text(count * page_size):>10}")
-    return Drawn(width, height, _SIDE, _LEFT, placed, picture.png(), main)
+    return Drawing(width, height, _SIDE, _LEFT, placed, picture.png(), main)
 
 
-def _draw_band(picture: Picture, cells: Cells, place: Place, cell: int) -> bytes:
+def _draw_band(picture: Picture, cells: Cells, place: PlacedBand, cell: int) -> bytes:
     main = bytearray()
     for number, row in enumerate(range(place.band.first, place.band.end)):
         kinds = bytes(_main(cells.counts(row * COLUMNS + column)) for column in range(COLUMNS))

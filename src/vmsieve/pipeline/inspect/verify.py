@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.outputs._registers import Patches
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["Verdict", "verify"]
+__all__ = ["Comparison", "verify"]
 
 _NAMED = 8  # pages told one by one
 _LOST = "no class of the dump's level is the reason"
@@ -37,7 +37,7 @@ _EQUAL, _FILLER = 0, 1  # what compare_pages says of a page; anything else: diff
 
 
 @record
-class Verdict:
+class Comparison:
     """What comparing a dump with its source showed.
 
     Attributes:
@@ -54,7 +54,7 @@ class Verdict:
         swallowed: Of these, pages that are zeros in an ELF core, which has nothing else that says so.
         survey: What the source stores, by its ranges.
         passed_over: Bytes of that which its reader can't take.
-        places: Where lost memory is.
+        bands: Where lost memory is.
         notes: Sentences on what was odd, the first different pages among them.
     """
 
@@ -89,14 +89,14 @@ class Verdict:
         return {"stored": stored, "filled": filled, **sizes, "unaccounted": stored + filled - sum(sizes.values())}
 
 
-def verify(source: Source, knowledge: Knowledge, dump: Source, progress: Progress) -> Verdict:
+def verify(source: Source, knowledge: Knowledge, dump: Source, progress: Progress) -> Comparison:
     """Compare ``dump`` with ``source``, whose kernel is ``knowledge``, in the kernel's pages."""
     for one in (source, dump):
         one.memory_bits(0, 8, knowledge.page_size)  # from now on its blocks are divided into these pages, or joined
-    verdict = Verdict(dump.dump_level, survey=survey(source, knowledge.page_size))
-    verdict.passed_over = sum(one.size for one in source.passed_over)
-    classifier = open_classifier(knowledge, 31, verdict.notes, thorough=True)
-    check = _Check(source, dump, knowledge.page_size, classifier, verdict)
+    comparison = Comparison(dump.dump_level, survey=survey(source, knowledge.page_size))
+    comparison.passed_over = sum(one.size for one in source.passed_over)
+    classifier = open_classifier(knowledge, 31, comparison.notes, thorough=True)
+    check = _Check(source, dump, knowledge.page_size, classifier, comparison)
     end = max(knowledge.max_pfn(source.end()), knowledge.max_pfn(dump.end()))
     progress.step("Comparing pages", end, knowledge.page_size)
     done = 0
@@ -106,16 +106,16 @@ def verify(source: Source, knowledge: Knowledge, dump: Source, progress: Progres
         done = min(first + BLOCK, end)
     progress.close()
     check.finish()
-    return verdict
+    return comparison
 
 
 class _Check:
     """Compares one block of page frames after the other."""
 
     def __init__(
-        self, source: Source, dump: Source, page_size: int, classifier: Classifier | None, verdict: Verdict
+        self, source: Source, dump: Source, page_size: int, classifier: Classifier | None, comparison: Comparison
     ) -> None:
-        self._source, self._dump, self._verdict = source, dump, verdict
+        self._source, self._dump, self._comparison = source, dump, comparison
         self._classifier = classifier
         self._pages = PageBatch(page_size)
         self._other = memoryview(bytearray(len(self._pages.raw)))
@@ -129,7 +129,7 @@ class _Check:
         rules = classifier.rules if classifier is not None else []
         self._droppable = dropping(rules, 31)
         # An ELF core does not tell its level.
-        self._level = verdict.level if dump.page_size is not None else 31
+        self._level = comparison.level if dump.page_size is not None else 31
         self._allowed = dropping(rules, self._level)
 
     def block(self, first: int) -> None:
@@ -144,7 +144,7 @@ class _Check:
         both = bytearray(BLOCK_BYTES)
         and_bits(address_of(here), address_of(there), BLOCK_BYTES, address_of(both))
         extra = count_bits(address_of(here), BLOCK_BYTES) - count_bits(address_of(both), BLOCK_BYTES)
-        self._verdict.extra += extra - self._padding(first, there, here) if extra else 0
+        self._comparison.extra += extra - self._padding(first, there, here) if extra else 0
         self._judge_missing(first, there, both, described)
         common = _block(first, both)
         gatherer = Gatherer(common, common, self._source, self._dump)
@@ -211,16 +211,16 @@ class _Check:
         size, at = self._pages.page_size, find_bit(address_of(lost), 0, BLOCK, 1)
         while at < BLOCK:
             end = find_bit(address_of(lost), at, BLOCK, 0)
-            add_piece(self._verdict.places, (first + at) * size, (first + end) * size, _LOST)
+            add_piece(self._comparison.places, (first + at) * size, (first + end) * size, _LOST)
             at = find_bit(address_of(lost), end, BLOCK, 1)
 
     def _note_unreadable(self, pfn: int) -> None:
-        if self._verdict.unreadable < _NAMED:
-            self._verdict.notes.append(f"the source's page at {pfn * self._pages.page_size:#x} can't be read")
-        self._verdict.unreadable += 1
+        if self._comparison.unreadable < _NAMED:
+            self._comparison.notes.append(f"the source's page at {pfn * self._pages.page_size:#x} can't be read")
+        self._comparison.unreadable += 1
 
     def _compare(self, first: int) -> None:
-        pages, verdict = self._pages, self._verdict
+        pages, comparison = self._pages, self._comparison
         pages.read(self._source)
         unreadable = {int(pages.pfns[k]) for k in pages.bad}
         pages.read(self._dump, self._other)
@@ -229,37 +229,37 @@ class _Check:
             pages.address, address_of(self._other), addressof(pages.index), pages.count, pages.page_size,
             address_of(self._results),
         )  # fmt: skip
-        verdict.equal += pages.count - unequal
+        comparison.equal += pages.count - unequal
         if unequal or damaged or unreadable:
             self._judge(first, unreadable, damaged)
 
     def _judge(self, first: int, unreadable: set[int], damaged: set[int]) -> None:
         """Look at each page of a batch that is not all equal."""
-        pages, verdict = self._pages, self._verdict
+        pages, comparison = self._pages, self._comparison
         for k in range(pages.count):
             pfn, result = int(pages.pfns[k]), self._results[k]
             if pfn in unreadable or pfn in damaged:
                 # What was compared was not the page.
-                verdict.equal -= result == _EQUAL
+                comparison.equal -= result == _EQUAL
                 if pfn in unreadable:
                     self._note_unreadable(pfn)
                     at = pages.index[k] * pages.page_size
-                    verdict.swallowed += (
+                    comparison.swallowed += (
                         self._dump.page_size is None and pfn not in damaged
                         and not any(self._other[at : at + pages.page_size])
                     )  # fmt: skip
                     continue
                 if self._dump.incomplete or self._dump.shrunk():
                     # Described, and never written, or no longer there.
-                    verdict.unwritten += 1
+                    comparison.unwritten += 1
                 else:
                     self._wrong(pfn, "can't be read from the dump")
             elif pfn in self._registers and self._differs_by_registers(k):
-                verdict.equal += result != _EQUAL
+                comparison.equal += result != _EQUAL
             elif result == _FILLER and self._classes[pfn - first] & self._droppable:
-                verdict.filler += 1
+                comparison.filler += 1
             elif result != _EQUAL and self._was_not_written(k):
-                verdict.unwritten += 1
+                comparison.unwritten += 1
             elif result != _EQUAL:
                 self._wrong(pfn, "differs")
 
@@ -283,21 +283,21 @@ class _Check:
         return self._pages.raw[at : at + size], self._other[at : at + size]
 
     def _wrong(self, pfn: int, how: str) -> None:
-        if self._verdict.different < _NAMED:
-            self._verdict.notes.append(f"the page at {pfn * self._pages.page_size:#x} {how}")
-        self._verdict.different += 1
+        if self._comparison.different < _NAMED:
+            self._comparison.notes.append(f"the page at {pfn * self._pages.page_size:#x} {how}")
+        self._comparison.different += 1
 
     def finish(self) -> None:
         """Sum up what is missing."""
-        verdict = self._verdict
+        comparison = self._comparison
         rules = self._classifier.rules if self._classifier is not None else []
         missing, excused = tally(self._missing, rules, 31), tally(self._excused, rules, 31)
         missing = {name: count - excused[name] for name, count in missing.items()} | {"zero": self._zero}
-        verdict.missing = {name: count for name, count in missing.items() if count}
-        verdict.lost = sum(count for _, count in self._lost)
-        verdict.notes += map(str, verdict.places)
-        if (lacking := verdict.account(self._pages.page_size)["unaccounted"]) != 0:
-            verdict.notes.append(f"the account of memory does not add up: {lacking} bytes are not accounted for")
+        comparison.missing = {name: count for name, count in missing.items() if count}
+        comparison.lost = sum(count for _, count in self._lost)
+        comparison.notes += map(str, comparison.places)
+        if (lacking := comparison.account(self._pages.page_size)["unaccounted"]) != 0:
+            comparison.notes.append(f"the account of memory does not add up: {lacking} bytes are not accounted for")
 
 
 def _block(first: int, bits: bytearray) -> Bitmap:

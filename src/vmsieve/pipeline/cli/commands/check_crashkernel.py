@@ -15,7 +15,7 @@ from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import print_json, tell
 from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.dump.report import size_text
-from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, judge, live_ranges
+from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, check_crash_kernel, live_ranges
 from vmsieve.pipeline.process.progress import progress_for
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def _facts(verdict: Verdict) -> dict[str, Any]:
     regions = check.table.regions if check is not None else ()
     return {
         "verdict": verdict.state,
-        "why": verdict.why,
-        "crashkernel": [{"start": r.start, "end": r.end} for r in verdict.where] if verdict.origin else None,
+        "why": verdict.reason,
+        "crashkernel": [{"start": r.start, "end": r.end} for r in verdict.searched] if verdict.origin else None,
         "crashkernel_from": verdict.origin or None,
         "table": check.table.address if check is not None else None,
         "digest": check.digest.hex() if check is not None else None,
@@ -147,7 +147,7 @@ def _print(facts: dict[str, Any]) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     try:
         with _opened(arguments) as (source, given, origin):
-            verdict = judge(source, given, origin, progress_for(quiet=arguments.json))
+            verdict = check_crash_kernel(source, given, origin, progress_for(quiet=arguments.json))
             tell(source.oddities)
     except UsageError:
         raise
@@ -160,7 +160,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         _print(facts)
     if verdict.state == UNKNOWN:
-        tell([f"can't tell whether the crash kernel is intact: {verdict.why}"])
+        tell([f"can't tell whether the crash kernel is intact: {verdict.reason}"])
     return {INTACT: EXIT_OK, DAMAGED: EXIT_FAILED}.get(verdict.state, EXIT_WEAKER)
 
 

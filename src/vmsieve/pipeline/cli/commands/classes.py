@@ -10,7 +10,7 @@ from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import add_force, add_input, add_vmlinux, opened, print_json, tell
 from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.dump.report import size_text
-from vmsieve.pipeline.inspect.classes import Census, take_census
+from vmsieve.pipeline.inspect.classes import ClassCounts, count_classes
 from vmsieve.pipeline.inspect.map import check_name, write_map
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import check_saved, files_read
@@ -42,34 +42,34 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add_force(parser, "map")
 
 
-def _as_json(census: Census) -> dict[str, Any]:
-    counts = census.pages()
+def _as_json(class_counts: ClassCounts) -> dict[str, Any]:
+    counts = class_counts.pages()
     return {
-        "page_size": census.page_size,
+        "page_size": class_counts.page_size,
         "pages": {
-            "total": census.total,
-            "holes": census.total - census.existing,
-            "absent": census.existing - census.stored,
+            "total": class_counts.total,
+            "holes": class_counts.total - class_counts.existing,
+            "absent": class_counts.existing - class_counts.stored,
             **{rule.name: counts[rule.name] for rule in rules()},
             "kept": counts["kept"],
         },
-        "levels": [census.level(level) for level in range(32)],
-        "notes": census.notes,
+        "levels": [class_counts.level(level) for level in range(32)],
+        "notes": class_counts.notes,
     }
 
 
-def _as_text(census: Census) -> None:
-    counts = census.pages()
-    rows = [("Page frames", census.total), ("Memory holes", census.total - census.existing)]
-    if census.existing != census.stored:
-        rows.append(("Not in the input", census.existing - census.stored))
+def _as_text(class_counts: ClassCounts) -> None:
+    counts = class_counts.pages()
+    rows = [("Page frames", class_counts.total), ("Memory holes", class_counts.total - class_counts.existing)]
+    if class_counts.existing != class_counts.stored:
+        rows.append(("Not in the input", class_counts.existing - class_counts.stored))
     rows += [(rule.title, counts[rule.name]) for rule in rules()]
     rows.append(("Kernel data and others", counts["kept"]))
     for name, count in rows:
-        print(f"{name:<24} {count:>14,} {size_text(count * census.page_size):>10}")
+        print(f"{name:<24} {count:>14,} {size_text(count * class_counts.page_size):>10}")
     print(f"\n{'Level':<24} {'pages in dump':>14} {'size, about':>10}")
     for level in range(32):
-        one = census.level(level)
+        one = class_counts.level(level)
         print(f"{level:<24} {one['pages']:>14,} {size_text(one['bytes']):>10}")
 
 
@@ -103,15 +103,15 @@ def _count_zones(arguments: argparse.Namespace, source: Source, knowledge: Knowl
     return zones
 
 
-def _census(arguments: argparse.Namespace, source: Source, knowledge: Knowledge) -> tuple[Census, Cells | None]:
+def _count_classes(arguments: argparse.Namespace, source: Source, knowledge: Knowledge) -> tuple[ClassCounts, Cells | None]:
     """What is counted; and where, if a map is asked for."""
     progress = progress_for(quiet=arguments.json)
     if arguments.map is None:
-        return take_census(source, knowledge, progress), None
-    from vmsieve.pipeline.inspect.cells import Cells, Sheet
+        return count_classes(source, knowledge, progress), None
+    from vmsieve.pipeline.inspect.cells import Cells, MapLayout
 
-    cells = Cells(Sheet.of(source.ranges(), knowledge.page_size), struct_page_rules())
-    return take_census(source, knowledge, progress, cells), cells
+    cells = Cells(MapLayout.fit(source.ranges(), knowledge.page_size), struct_page_rules())
+    return count_classes(source, knowledge, progress, cells), cells
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -120,19 +120,19 @@ def _run(arguments: argparse.Namespace) -> int:
         check_name(arguments.map)
         check_saved(arguments.map, inputs, force=arguments.force, what="map")
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
-        census, cells = _census(arguments, source, knowledge)
+        class_counts, cells = _count_classes(arguments, source, knowledge)
         zones = _count_zones(arguments, source, knowledge)
-        tell(source.oddities + knowledge.notes + census.notes + source.note_shrinking())
+        tell(source.oddities + knowledge.notes + class_counts.notes + source.note_shrinking())
         if arguments.json:
-            print_json({**_as_json(census), **({"zones": _zones_as_json(zones)} if arguments.zones else {})})
+            print_json({**_as_json(class_counts), **({"zones": _zones_as_json(zones)} if arguments.zones else {})})
         else:
-            _as_text(census)
-            _zones_as_text(zones, census.page_size)
+            _as_text(class_counts)
+            _zones_as_text(zones, class_counts.page_size)
         if cells is not None:
-            write_map(arguments.map, arguments.input, census, cells, inputs, force=arguments.force)
-        if source.incomplete or census.unreadable:
+            write_map(arguments.map, arguments.input, class_counts, cells, inputs, force=arguments.force)
+        if source.incomplete or class_counts.unreadable:
             return EXIT_INCOMPLETE
-    return EXIT_WEAKER if census.weaker else EXIT_OK
+    return EXIT_WEAKER if class_counts.weaker else EXIT_OK
 
 
 COMMAND: Final = Command(

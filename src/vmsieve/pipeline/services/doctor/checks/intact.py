@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.live import open_live
-from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, judge, live_ranges
+from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, check_crash_kernel, live_ranges
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, Case, Check, Finding
 
 __all__ = ["CHECK"]
@@ -19,15 +19,15 @@ def _run(case: Case) -> Finding:
     where = live_ranges()
     source = open_live(where[0].start)
     try:
-        verdict = judge(source, where, "/proc/iomem", case.progress)
+        verdict = check_crash_kernel(source, where, "/proc/iomem", case.progress)
     finally:
         source.close()
     if verdict.state == INTACT:
-        return Finding(OK, verdict.why)
+        return Finding(OK, verdict.reason)
     if verdict.state == DAMAGED:
         command = case.flavour.load if case.flavour is not None else "kexec -p"
-        return Finding(FAIL, verdict.why, f"load it again: {command}; and find out who wrote there")
-    return Finding(CANT_TELL, verdict.why)
+        return Finding(FAIL, verdict.reason, f"load it again: {command}; and find out who wrote there")
+    return Finding(CANT_TELL, verdict.reason)
 
 
 CHECK: Final = Check("intact", 40, "crash kernel intact", _run)

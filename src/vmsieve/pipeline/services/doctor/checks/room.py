@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.systems import open_system
-from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
 from vmsieve.pipeline.dump.report import size_text
 
@@ -79,12 +79,12 @@ def _estimate(case: Case, level: int) -> int | None:
     try:
         source = open_system(case.system.resolve(_KCORE))
         try:
-            census = take_census(source, gather_knowledge(source), case.progress)
+            class_counts = count_classes(source, gather_knowledge(source), case.progress)
         finally:
             source.close()
     except VmsieveError:
         return None
-    return None if census.weaker else census.level(level)["bytes"]
+    return None if class_counts.weaker else class_counts.level(level)["bytes"]
 
 
 def _bound(system: System, level: int) -> int | None:

@@ -10,7 +10,7 @@ from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
 from tests.filters.classify_kit import opened
 from tests.pipeline.kit import Damaged, expected, make
-from vmsieve.pipeline.inspect.classes import take_census
+from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ def test_the_census_counts_what_each_level_keeps(name: str, tmp_path: Path) -> N
     truth = built.contents()
     zero = {pfn for pfn, content in truth.items() if content == bytes(4096)}
     source, knowledge = opened(built, tmp_path)
-    census = take_census(source, knowledge, Silent())
-    assert (census.existing, census.stored, census.total) == (len(truth), len(truth), 0x10800)
-    assert (census.notes, census.weaker, census.unreadable) == ([], False, 0)
+    class_counts = count_classes(source, knowledge, Silent())
+    assert (class_counts.existing, class_counts.stored, class_counts.total) == (len(truth), len(truth), 0x10800)
+    assert (class_counts.notes, class_counts.weaker, class_counts.unreadable) == ([], False, 0)
     for level in range(32):
         kept = expected(built, level)
         zeros = len(kept & zero)
-        counts = census.pages(level)
-        assert census.level(level)["pages"] == len(kept), level
+        counts = class_counts.pages(level)
+        assert class_counts.level(level)["pages"] == len(kept), level
         assert counts["zero"] == (zeros if level & 1 else 0), level
         assert counts["kept"] == len(kept) - counts["zero"], level
         assert sum(counts.values()) == len(truth), level
@@ -42,10 +42,10 @@ def test_estimated_sizes_are_near_the_real_ones(tmp_path: Path) -> None:
     """Every page of so small a machine is sampled, so the estimate errs by the spread within a class only."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING)
     source, knowledge = opened(built, tmp_path)
-    census = take_census(source, knowledge, Silent())
+    class_counts = count_classes(source, knowledge, Silent())
     for level in (1, 17, 31):
         make(tmp_path / "machine.elf", tmp_path / f"out{level}", level)
-        real, told = (tmp_path / f"out{level}").stat().st_size, census.level(level)["bytes"]
+        real, told = (tmp_path / f"out{level}").stat().st_size, class_counts.level(level)["bytes"]
         assert 0.9 * real < told < 1.1 * real, level
     source.close()
 
@@ -53,18 +53,18 @@ def test_estimated_sizes_are_near_the_real_ones(tmp_path: Path) -> None:
 def test_pages_that_can_not_be_read_are_counted_apart(tmp_path: Path) -> None:
     built = Machine(LAYOUTS["6.12"], EVERYTHING)
     source, knowledge = opened(built, tmp_path)
-    census = take_census(Damaged(source, {0x100, 0x300, 0x10300}), knowledge, Silent())
-    assert census.unreadable == 3
-    assert sum(census.pages(31).values()) == census.stored - 3
-    assert census.notes
+    class_counts = count_classes(Damaged(source, {0x100, 0x300, 0x10300}), knowledge, Silent())
+    assert class_counts.unreadable == 3
+    assert sum(class_counts.pages(31).values()) == class_counts.stored - 3
+    assert class_counts.notes
     source.close()
 
 
 def test_nothing_known_means_no_classes(tmp_path: Path) -> None:
     built = Machine(LAYOUTS["6.12"], EVERYTHING)
     source, knowledge = opened(built, tmp_path, b"")
-    census = take_census(source, knowledge, Silent())
-    counts = census.pages(31)
-    assert census.weaker
+    class_counts = count_classes(source, knowledge, Silent())
+    counts = class_counts.pages(31)
+    assert class_counts.weaker
     assert counts["kept"] + counts["zero"] == len(built.frames())
     source.close()
