@@ -26,7 +26,10 @@ from vmsieve.formats.inputs import open_source
 pytestmark = pytest.mark.oracle
 
 DUMPS = sorted(
-    path for folder in folders() for pattern in ("x86_64*.elf", "*/vmcore", "*/vmcore.elf") for path in folder.glob(pattern)
+    path
+    for folder in folders()
+    for pattern in ("x86_64*.elf", "*/vmcore", "*/vmcore.elf")
+    for path in folder.glob(pattern)
 )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.dwarf_sections import DwarfSections, Node, array, enumeration, member, structure
+from tests.build.vmlinux_file import elf_file
 from tests.dumps import dump
 from tests.pipeline.cli_kit import failed, vmsieve
 from vmsieve.filters.gather import gather_knowledge
@@ -30,23 +31,6 @@ if TYPE_CHECKING:
 
 pytest.importorskip("elftools")
 from elftools.elf.elffile import ELFFile
-
-
-def elf(sections: dict[str, tuple[int, bytes]]) -> bytes:
-    """An ELF file for x86_64: sections by name, each an address and its bytes; ``.symtab`` goes with ``.strtab``."""
-    names = b"\0" + b"".join(name.encode() + b"\0" for name in [*sections, ".shstrtab"])
-    order = [*sections, ".shstrtab"]
-    body, heads = b"", [bytes(64)]
-    for name in order:
-        address, data = sections.get(name, (0, names))
-        kind = {".symtab": 2, ".strtab": 3, ".shstrtab": 3}.get(name, 1)
-        link, each = (order.index(".strtab") + 1, 24) if name == ".symtab" else (0, 0)
-        place = names.index(b"\0" + name.encode() + b"\0") + 1
-        heads.append(struct.pack("<IIQQQQIIQQ", place, kind, 2, address, 64 + len(body), len(data), link, 0, 8, each))
-        body += data + bytes(-len(data) % 8)
-    head = b"\x7fELF\2\1\1" + bytes(9)
-    head += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 0, 64 + len(body), 0, 64, 0, 0, 64, len(heads), len(heads) - 1)
-    return head + body + b"".join(heads)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +56,7 @@ def vmlinux(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ".symtab": (0, table),
         ".strtab": (0, texts),
     }
-    path.write_bytes(elf(sections))
+    path.write_bytes(elf_file(sections))
     source.close()
     return path
 
@@ -215,7 +199,7 @@ def with_dwarf(told: VmcoreInfo, like: Path, path: Path) -> Path:
     }
     made.unit("mm/page_alloc.c", *nodes, enumeration("pageflags", flags), enumeration("pagetype", kinds))
     parts = {name: part(like, name) for name in (".rodata", ".symtab", ".strtab")}
-    path.write_bytes(elf({**parts, **{name: (0, text) for name, text in made.sections().items()}}))
+    path.write_bytes(elf_file({**parts, **{name: (0, text) for name, text in made.sections().items()}}))
     return path
 
 
@@ -230,7 +214,7 @@ def members(told: VmcoreInfo, structure: str) -> dict[str, int]:
 ], ids=["no bits", "beyond the file", "packed"])  # fmt: skip
 def test_sizes_that_are_not_believable(kind: int, flags: int, data: bytes, size: int | None, tmp_path: Path) -> None:
     """A table of symbol names of terabytes takes no memory."""
-    image = bytearray(elf({".BTF": (0, b""), ".symtab": (0, bytes(48)), ".strtab": (0, data)}))
+    image = bytearray(elf_file({".BTF": (0, b""), ".symtab": (0, bytes(48)), ".strtab": (0, data)}))
     (table,) = struct.unpack_from("<Q", image, 0x28)
     struct.pack_into("<IQ", image, table + 3 * 64 + 4, kind, flags)
     struct.pack_into("<Q", image, table + 3 * 64 + 32, len(data) if size is None else size)
@@ -257,7 +241,7 @@ def test_files_that_are_often_taken_for_it(start: bytes, said: str, tmp_path: Pa
 def test_types_in_another_file(vmlinux: Path, tmp_path: Path) -> None:
     """A file whose debugging information was taken out names the file that has it."""
     parts = {name: part(vmlinux, name) for name in (".rodata", ".symtab", ".strtab")}
-    (tmp_path / "stripped").write_bytes(elf({**parts, ".gnu_debuglink": (0, b"vmlinux.debug\0\0\0abcd")}))
+    (tmp_path / "stripped").write_bytes(elf_file({**parts, ".gnu_debuglink": (0, b"vmlinux.debug\0\0\0abcd")}))
     with pytest.raises(FormatError) as error:
         describe(str(tmp_path / "stripped"))
     assert "vmlinux.debug" in str(error.value.hint)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.kallsyms import Kallsyms, open_kallsyms
 from vmsieve.filters.linux.candidates import SEARCHED, SEARCHED_PACKED
+from vmsieve.filters.linux.kallsyms import Kallsyms, open_kallsyms
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.records import record
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from vmsieve.filters.linux.arch import Arch
+    from vmsieve.filters.linux.candidates import Signs
     from vmsieve.filters.linux.kallsyms import Read
     from vmsieve.filters.linux.memory import PhysicalMemory
-    from vmsieve.filters.linux.candidates import Signs
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import Source
 

@@ -14,8 +14,8 @@ from struct import unpack
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.kallsyms import SYMBOLS_MOST, TOKENS, Kallsyms, Places
-from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.contexts import suppress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.files import PlainFile
+from vmsieve.formats.slim.contexts import suppress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.filters.linux.arch import Arch
     from vmsieve.filters.linux.btf import Btf
+    from vmsieve.filters.linux.candidates import Signs
     from vmsieve.filters.linux.facts import Facts
     from vmsieve.filters.linux.memory import PhysicalMemory, VirtualMemory
-    from vmsieve.filters.linux.candidates import Signs
 
 __all__ = ["FILE", "MEMORY", "SYMBOLS", "TYPES", "ORIGINS", "Resolver"]
 

@@ -1,211 +1,175 @@
-"""Types of a kernel, from the DWARF sections of its vmlinux file: for kernels that have no BTF.
+"""A kernel's types, from the DWARF sections of its vmlinux file: for kernels without BTF.
 
-Format: DWARF version 5, chapter 5 and section 7.5. The types that matter are in a few source files of the kernel, whose
-units are found by their names. What is in none of them is looked for where its name is used. So of several hundred
-megabytes a few are read.
+Format: DWARF version 5, chapter 5 and section 7.5. Only the units of a few source files are parsed, a few megabytes of
+several hundred: they use every type that is asked for. Types that every kernel has and that are not there are looked
+for in units that use their names.
 """
 
 from __future__ import annotations
 
-import re
-import struct
-from bisect import bisect_right
-from typing import TYPE_CHECKING, Final
+import io
+from typing import TYPE_CHECKING, Any, Final
 
+from vmsieve.filters.linux.debuginfo.dwarf_units import DwarfUnits
 from vmsieve.formats.errors import FormatError
-from vmsieve.filters.linux.debuginfo.dwarf_forms import leb128
-from vmsieve.filters.linux.debuginfo.dwarf_units import NAME, Unit, Units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from vmsieve.filters.linux.debuginfo.dwarf_units import Entry
     from vmsieve.filters.linux.debuginfo.elf_sections import Section
 
 __all__ = ["Dwarf"]
 
-#: Where the kernel makes VMCOREINFO, or uses what it is about; v6.9 and older, and older than v4.3.
+#: Source files that make VMCOREINFO or use its subjects; v6.9 and older, and older than v4.3.
 _FILES: Final = (
     "mm/page_alloc.c", "kernel/vmcore_info.c", "kernel/crash_core.c", "kernel/kexec_core.c", "kernel/kexec.c",
     "kernel/printk/printk.c", "kernel/printk.c", "kernel/printk/printk_ringbuffer.c", "mm/hugetlb.c", "mm/sparse.c",
     "init/version.c",
 )  # fmt: skip
-#: What every kernel has: what is in none of these files is looked for elsewhere. Other types a kernel may lack.
+#: Types that every kernel has. Others are not looked for in further units: the kernel may lack them.
 _ALWAYS: Final = ("page", "pageflags", "zone", "free_area", "list_head", "uts_namespace")
-#: Units read beside these, and places that a name may be at among the strings.
-_OTHERS_MOST: Final = 32
-_PLACES_MOST: Final = 64
-_PIECE: Final = 4 << 20
-_STRINGS_MOST: Final = 64 << 20
-_DEPTH: Final = 16
+_OTHER_UNITS_MOST: Final = 32
+_DEPTH_MOST: Final = 16
 
-_ARRAY, _ENUM, _MEMBER, _STRUCT, _TYPEDEF, _UNION, _SUBRANGE = 0x01, 0x04, 0x0D, 0x13, 0x16, 0x17, 0x21
-_ENUMERATOR, _CONST, _VOLATILE, _RESTRICT, _ATOMIC = 0x28, 0x26, 0x35, 0x37, 0x47
-_IMPORTED: Final = 0x3D
-_NAMED: Final = (_STRUCT, _UNION, _ENUM, _TYPEDEF)
-_BEHIND: Final = (_TYPEDEF, _CONST, _VOLATILE, _RESTRICT, _ATOMIC)
-#: Attributes.
-_BYTE_SIZE, _CONST_VALUE, _UPPER_BOUND, _COUNT, _LOCATION, _DECLARATION, _TYPE = (
-    0x0B,
-    0x1C,
-    0x2F,
-    0x37,
-    0x38,
-    0x3C,
-    0x49,
-)
-_BIT_OFFSET, _BIT_SIZE, _DATA_BIT_OFFSET, _IMPORT = 0x0C, 0x0D, 0x6B, 0x18
+_STRUCTURES: Final = ("DW_TAG_structure_type", "DW_TAG_union_type")
+_NAMED: Final = (*_STRUCTURES, "DW_TAG_enumeration_type", "DW_TAG_typedef")
+_TRANSPARENT: Final = (
+    "DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_restrict_type", "DW_TAG_atomic_type",
+)  # fmt: skip
+_BIT_FIELD: Final = ("DW_AT_bit_size", "DW_AT_bit_offset", "DW_AT_data_bit_offset")
 #: DW_OP_plus_uconst: how version 2 gives a member's offset.
 _PLUS: Final = 0x23
 
 
+def _name(die: Any) -> str:
+    found = die.attributes.get("DW_AT_name")
+    return found.value.decode("ascii", "replace") if found is not None and found.value else ""
+
+
+def _number(die: Any, attribute: str) -> int | None:
+    found = die.attributes.get(attribute)
+    return found.value if found is not None and isinstance(found.value, int) else None
+
+
 class Dwarf:
-    """The types ``names`` of a kernel; others are not known.
+    """The types ``names`` of a kernel.
 
     Args:
-        section: Gives a section by its name; one of no bytes where there is no such section.
-        order: ``"little"`` or ``"big"``: of the numbers in it.
-        file: What errors are said to be in.
-        names: Of structures, unions, enumerations and named types.
+        section: Opens a section by name; an empty one if the file lacks it.
+        order: ``"little"`` or ``"big"``.
+        file: The file's name, for errors.
+        names: Names of structures, unions, enumerations and typedefs.
 
     Raises:
-        FormatError: The sections are damaged.
+        FormatError: The sections are damaged. (pyelftools raises errors of many kinds for that, here and later.)
     """
 
     def __init__(self, section: Callable[[str], Section], order: str, file: str, names: Collection[str]) -> None:
-        self._units = Units(section, order, file)
-        self._order = ">" if order == "big" else "<"
-        self._starts: list[int] = []
-        self._by_file: dict[str, Unit] = {}
-        self._found: dict[str, tuple[Unit, Entry]] = {}
-        self._left = set(names)
-        self._last: Unit | None = None
-        self._list_units()
-        for name in _FILES:
-            if name in self._by_file and self._left:
-                self._take(self._by_file[name])
-        for unit in self._others():
-            self._take(unit)
-
-    def _list_units(self) -> None:
-        for unit in self._units:
-            self._starts.append(unit.start)
-            try:
-                name = unit.name(unit.top())
-            except FormatError:
-                continue  # of no use, and no harm
-            known = next((file for file in _FILES if f"/{name}".endswith(f"/{file}")), None)
-            if known is not None:
-                self._by_file.setdefault(known, unit)
-
-    def _unit_of(self, at: int) -> Unit:
-        number = bisect_right(self._starts, at) - 1
-        if number < 0:
-            raise self._units.error("a DWARF reference leads nowhere", at)
-        if self._last is None or self._last.start != self._starts[number]:
-            self._last = Unit(self._units, self._starts[number])
-        return self._last
-
-    def _take(self, unit: Unit, depth: int = 0) -> None:
-        """Note what of that which is still missing the unit, or one that it is made of, defines."""
-        for entry in unit.children(unit.top()):
-            if entry.tag in _NAMED and NAME in entry.values and _DECLARATION not in entry.values:
-                name = unit.name(entry)
-                if name in self._left:
-                    self._left.discard(name)
-                    self._found[name] = (unit, entry)
-                    if not self._left:
-                        return
-            elif entry.tag == _IMPORTED and depth < _DEPTH and (at := entry.number(_IMPORT)) is not None:
-                self._take(self._unit_of(at), depth + 1)
-
-    def _others(self) -> Iterator[Unit]:
-        """Units that use the names which are missing, if they are among the strings at all."""
-        if not self._left & set(_ALWAYS):
-            return
-        strings = self._units.section(".debug_str").at(0, _STRINGS_MOST)
-        seen: set[int] = set()
-        for name in sorted(self._left & set(_ALWAYS)):
-            places = [match.start() for match in re.finditer(re.escape(name.encode()) + b"\0", strings)]
-            for at in self._uses(places[:_PLACES_MOST]):
-                number = bisect_right(self._starts, at) - 1
-                if number >= 0 and number not in seen and len(seen) < _OTHERS_MOST:
-                    seen.add(number)
-                    yield Unit(self._units, self._starts[number])
-                if name not in self._left or len(seen) >= _OTHERS_MOST:
+        self._units, self._file = DwarfUnits(section, order, file), file
+        self._found: dict[str, Any] = {}
+        self._missing = set(names)
+        for unit in self._units.of_files(_FILES):
+            self._collect(unit.get_top_DIE())
+        others: set[int] = set()
+        for name in _ALWAYS:
+            for _, unit in self._units.using([name] if name in self._missing else []):
+                if unit.cu_offset not in others:
+                    others.add(unit.cu_offset)
+                    self._collect(unit.get_top_DIE())
+                if name not in self._missing or len(others) >= _OTHER_UNITS_MOST:
                     break
 
-    def _uses(self, places: list[int]) -> Iterator[int]:
-        """Where in ``.debug_info`` offsets of strings may be."""
-        if not places:
+    def _error(self, message: str, die: Any) -> FormatError:
+        return FormatError(message, file=self._file, offset=die.offset)
+
+    def _collect(self, top: Any, depth: int = 0) -> None:
+        """Note the missing types that a unit, or one that it imports, defines."""
+        if not self._missing:
             return
-        wanted = re.compile(b"|".join(re.escape(struct.pack(self._order + "I", place)) for place in places))
-        info = self._units.section(".debug_info")
-        for start in range(0, info.size, _PIECE):
-            for match in wanted.finditer(info.at(start, _PIECE + 3)):
-                yield start + match.start()
+        for die in self._children(top):
+            if die.tag in _NAMED and "DW_AT_declaration" not in die.attributes:
+                name = _name(die)
+                if name in self._missing:
+                    self._missing.discard(name)
+                    self._found[name] = die
+            elif die.tag == "DW_TAG_imported_unit" and depth < _DEPTH_MOST:
+                self._collect(die.get_DIE_from_attribute("DW_AT_import"), depth + 1)
 
-    def _type(self, unit: Unit, entry: Entry) -> tuple[Unit, Entry] | None:
-        """What an entry's type is, behind any names and qualifiers of it; None: void."""
-        for _ in range(_DEPTH):
-            at = entry.number(_TYPE)
-            if at is None:
+    def _children(self, die: Any) -> Iterator[Any]:
+        """The children of an entry; pyelftools' own iterator never ends if a sibling lies before its entry."""
+        at, depth = die.offset + die.size, 0
+        while die.has_children:
+            self._units.count()
+            child = die.cu.get_DIE_from_refaddr(at)
+            at += child.size
+            if child.is_null():
+                depth -= 1
+                if depth < 0:
+                    return
+                continue
+            if depth == 0:
+                yield child
+            if child.has_children:
+                if "DW_AT_sibling" not in child.attributes:
+                    depth += 1
+                    continue
+                sibling = child.get_DIE_from_attribute("DW_AT_sibling").offset
+                if sibling <= child.offset:
+                    raise self._error("a DWARF entry's sibling lies before its end", child)
+                at = sibling
+
+    def _type(self, die: Any) -> Any:
+        """The type of an entry, without typedefs and qualifiers; None for void."""
+        for _ in range(_DEPTH_MOST):
+            if "DW_AT_type" not in die.attributes:
                 return None
-            if not unit.first <= at < unit.end:
-                unit = self._unit_of(at)
-            following = unit.entry(at)
-            if following is None:
-                break
-            entry = following
-            if entry.tag not in _BEHIND:
-                return unit, entry
-        raise self._units.error("a type in DWARF leads nowhere", entry.at)
+            die = die.get_DIE_from_attribute("DW_AT_type")
+            if die.tag not in _TRANSPARENT:
+                return die
+        raise self._error("a DWARF type refers to itself", die)
 
-    def _structure(self, name: str) -> tuple[Unit, Entry] | None:
+    def _definition(self, name: str, tags: tuple[str, ...]) -> Any:
+        """The entry of the type ``name``, without typedefs, if its tag is one of ``tags``; else None."""
         found = self._found.get(name)
-        if found is not None and found[1].tag == _TYPEDEF:
-            found = self._type(*found)
-        return found if found is not None and found[1].tag in (_STRUCT, _UNION) else None
+        if found is not None and found.tag == "DW_TAG_typedef":
+            found = self._type(found)
+        return found if found is not None and found.tag in tags else None
 
-    def _members(
-        self, unit: Unit, entry: Entry, base: int = 0, depth: int = 0
-    ) -> Iterator[tuple[str, int, Entry, Unit]]:
-        """Members with their offsets in bytes; those of members without a name among them."""
-        for member in unit.children(entry):
-            if member.tag != _MEMBER or member.values.keys() & {_BIT_SIZE, _BIT_OFFSET, _DATA_BIT_OFFSET}:
+    def _members(self, structure: Any, base: int = 0, depth: int = 0) -> Iterator[tuple[str, int, Any]]:
+        """Name, offset in bytes and entry of each member but bit fields, those of unnamed members included."""
+        for member in self._children(structure):
+            if member.tag != "DW_TAG_member" or any(attribute in member.attributes for attribute in _BIT_FIELD):
                 continue
             at = base + self._location(member)
-            name = unit.name(member)
-            if name:
-                yield name, at, member, unit
-            elif (
-                depth < _DEPTH and (inner := self._type(unit, member)) is not None and inner[1].tag in (_STRUCT, _UNION)
-            ):
-                yield from self._members(*inner, at, depth + 1)
+            if name := _name(member):
+                yield name, at, member
+            elif depth < _DEPTH_MOST and (inner := self._type(member)) is not None and inner.tag in _STRUCTURES:
+                yield from self._members(inner, at, depth + 1)
 
-    def _location(self, member: Entry) -> int:
-        value = member.values.get(_LOCATION, (0, 0))[1]
-        if isinstance(value, bytes):
-            if value[:1] != bytes((_PLUS,)):
-                raise self._units.error("a member's offset has a form that is not known", member.at)
-            try:
-                value, _ = leb128(value, 1)
-            except IndexError:
-                raise self._units.error("a member's offset has no end", member.at) from None
-        return int(value)
+    def _location(self, member: Any) -> int:
+        from elftools.common.utils import struct_parse
 
-    def _member(self, structure: str, member: str) -> tuple[str, int, Entry, Unit] | None:
-        found = self._structure(structure)
-        return None if found is None else next((one for one in self._members(*found) if one[0] == member), None)
+        if "DW_AT_data_member_location" not in member.attributes:
+            return 0
+        value = member.attributes["DW_AT_data_member_location"].value
+        if isinstance(value, int):
+            return value
+        if value[:1] != [_PLUS]:
+            raise self._error("a member's offset has an unknown form", member)
+        return int(struct_parse(member.cu.structs.the_Dwarf_uleb128, io.BytesIO(bytes(value[1:]))))
+
+    def _member(self, structure: str, member: str) -> tuple[str, int, Any] | None:
+        found = self._definition(structure, _STRUCTURES)
+        return None if found is None else next((one for one in self._members(found) if one[0] == member), None)
 
     def knows(self, name: str) -> bool:
-        """Is there a structure, or an enumeration, called ``name``?"""
+        """True if the file defines the type ``name``."""
         return name in self._found
 
     def size(self, name: str) -> int | None:
         """Bytes of the structure ``name``."""
-        found = self._structure(name)
-        return None if found is None else found[1].number(_BYTE_SIZE)
+        found = self._definition(name, _STRUCTURES)
+        return None if found is None else _number(found, "DW_AT_byte_size")
 
     def offset(self, structure: str, member: str) -> int | None:
         """Offset in bytes of a member, which may be one of an unnamed member."""
@@ -213,24 +177,21 @@ class Dwarf:
         return None if found is None else found[1]
 
     def length(self, structure: str, member: str) -> int | None:
-        """How many elements a member has that is an array."""
+        """Number of elements of a member that is an array."""
         found = self._member(structure, member)
-        array = self._type(found[3], found[2]) if found is not None else None
-        if array is None or array[1].tag != _ARRAY:
+        array = self._type(found[2]) if found is not None else None
+        if array is None or array.tag != "DW_TAG_array_type":
             return None
-        for bound in array[0].children(array[1]):
-            if bound.tag == _SUBRANGE:
-                last, count = bound.number(_UPPER_BOUND), bound.number(_COUNT)
+        for bound in self._children(array):
+            if bound.tag == "DW_TAG_subrange_type":
+                last, count = _number(bound, "DW_AT_upper_bound"), _number(bound, "DW_AT_count")
                 return count if count is not None else None if last is None else last + 1
         return None
 
     def enumerators(self, name: str) -> dict[str, int]:
-        """Names and values of the enumeration ``name``; none if it is not there."""
-        found = self._found.get(name)
-        if found is not None and found[1].tag == _TYPEDEF:
-            found = self._type(*found)
-        if found is None or found[1].tag != _ENUM:
+        """Names and values of the enumeration ``name``; empty if there is none."""
+        found = self._definition(name, ("DW_TAG_enumeration_type",))
+        if found is None:
             return {}
-        unit, entry = found
-        values = ((unit.name(one), one.number(_CONST_VALUE)) for one in unit.children(entry) if one.tag == _ENUMERATOR)
-        return {label: value for label, value in values if value is not None}
+        values = {_name(one): _number(one, "DW_AT_const_value") for one in self._children(found)}
+        return {label: value for label, value in values.items() if value is not None}

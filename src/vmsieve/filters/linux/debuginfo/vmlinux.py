@@ -15,11 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.linux.btf import Btf
-from vmsieve.filters.linux.facts import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES, VARIABLES, Facts
-from vmsieve.formats.slim.contexts import ExitStack
-from vmsieve.formats.errors import FormatError, ReadError, UsageError
 from vmsieve.filters.linux.debuginfo.dwarf import Dwarf
 from vmsieve.filters.linux.debuginfo.elf_sections import open_section
+from vmsieve.filters.linux.facts import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES, VARIABLES, Facts
+from vmsieve.formats.errors import FormatError, ReadError, UsageError, VmsieveError
+from vmsieve.formats.slim.contexts import ExitStack
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -69,7 +69,6 @@ def describe(path: str) -> bytes:
         FormatError: It is no vmlinux file with symbols and types.
     """
     try:
-        from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
     except ImportError as error:
         raise UsageError("a vmlinux file is read with pyelftools, which is not installed", file=path) from error
@@ -82,8 +81,10 @@ def describe(path: str) -> bytes:
             return _Vmlinux(path, file, ELFFile(file), stack).text()
     except OSError as error:
         raise UsageError(f"can't read the vmlinux file: {error.strerror}", file=path) from error
-    except (ELFError, struct.error, ValueError, KeyError, OverflowError) as error:
-        raise FormatError(f"not a vmlinux file that can be used: {error}", file=path) from error
+    except VmsieveError:
+        raise
+    except Exception as error:  # pyelftools raises errors of any kind if the file is damaged
+        raise FormatError(f"damaged, or not a vmlinux file: {error!r}", file=path) from error
 
 
 def _refuse_other(start: bytes, path: str) -> None:
