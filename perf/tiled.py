@@ -199,7 +199,7 @@ def _count_blocks(big: Path) -> None:
         classifier.sieve(first, source.memory_bits(first, BLOCK, _PAGE)[1], Histogram())
     counted = free_blocks(kernel.memory, kernel.info)
     ranges = [*source.ranges()]
-    data = -(-(elf.EHDR_SIZE + (len(ranges) + 1) * elf.PHDR_SIZE + len(source.notes)) // _PAGE) * _PAGE
+    data = -(-(elf.EHDR.size + (len(ranges) + 1) * elf.PHDR.size + len(source.notes)) // _PAGE) * _PAGE
     with big.open("r+b") as out:
         for order, place in enumerate(free_counters(kernel.memory, kernel.info)[-1]):
             paddr, at = kernel.memory.translate(place)[0], data
@@ -215,25 +215,25 @@ def _write_small(fd: int, source: Source, dump: _Small, start: int, size: int) -
     """Write headers and the small machine's memory, changed; returns where the new memory goes in the file."""
     ranges = [*source.ranges()]
     direct = next(v.vaddr - v.paddr for v in source.virtual if v.vaddr < 0xFFFFFFFF80000000)
-    at = -(-(elf.EHDR_SIZE + (len(ranges) + 2) * elf.PHDR_SIZE + len(source.notes)) // _PAGE) * _PAGE
-    notes_at = elf.EHDR_SIZE + (len(ranges) + 2) * elf.PHDR_SIZE
-    headers = [struct.pack("<" + elf.PHDR, elf.PT_NOTE, 0, notes_at, 0, 0, len(source.notes), len(source.notes), 4)]
+    at = -(-(elf.EHDR.size + (len(ranges) + 2) * elf.PHDR.size + len(source.notes)) // _PAGE) * _PAGE
+    notes_at = elf.EHDR.size + (len(ranges) + 2) * elf.PHDR.size
+    headers = [elf.PHDR.format("little").pack(elf.PT_NOTE, 0, notes_at, 0, 0, len(source.notes), len(source.notes), 4)]
     for piece in ranges:
         headers.append(_load(at, piece.start, piece.stored_end - piece.start, piece.end - piece.start, direct))
         _copy(fd, at, source, dump, piece)
         at += -(-(piece.stored_end - piece.start) // _PAGE) * _PAGE
     headers.append(_load(at, start, size, size, direct))
     ident = elf.MAGIC + bytes([elf.ELFCLASS64, elf.ELFDATA2LSB, elf.EV_CURRENT]) + bytes(9)
-    header = struct.pack(
-        "<" + elf.EHDR, ident, elf.ET_CORE, elf.MACHINES["x86_64"], 1, 0, elf.EHDR_SIZE, 0, 0, elf.EHDR_SIZE,
-        elf.PHDR_SIZE, len(headers), 0, 0, 0,
+    header = elf.EHDR.format("little").pack(
+        ident, elf.ET_CORE, elf.MACHINES["x86_64"], 1, 0, elf.EHDR.size, 0, 0, elf.EHDR.size,
+        elf.PHDR.size, len(headers), 0, 0, 0,
     )  # fmt: skip
     os.pwrite(fd, header + b"".join(headers) + source.notes, 0)
     return at
 
 
 def _load(at: int, start: int, stored: int, size: int, direct: int) -> bytes:
-    return struct.pack("<" + elf.PHDR, elf.PT_LOAD, elf.PF_RWX, at, direct + start, start, stored, size, 0)
+    return elf.PHDR.format("little").pack(elf.PT_LOAD, elf.PF_RWX, at, direct + start, start, stored, size, 0)
 
 
 def _copy(fd: int, at: int, source: Source, dump: _Small, piece: MemoryRange) -> None:

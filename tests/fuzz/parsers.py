@@ -25,7 +25,7 @@ from tests.outcome import result_or_error
 from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.inputs import open_file
-from vmsieve.formats.notes import cpus, each_note, vmcoreinfo_place
+from vmsieve.formats.notes import cpus, each_note, find_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def _notes(dice: random.Random) -> None:
     data = damaged(notes(order), dice)
     list(each_note(data, order))
     cpus(data, order)
-    vmcoreinfo_place(data, order)
+    find_note(data, order, (b"VMCOREINFO", 0))
 
 
 def _vmcoreinfo() -> Callable[[random.Random], None]:

@@ -1,12 +1,11 @@
-"""What an s390x kernel says of itself in its os_info page, and where its lowcore says that VMCOREINFO is.
+"""The os_info page of an s390x kernel, and the VMCOREINFO note that its lowcore points to.
 
-A page can be missing, old or damaged; its checksums tell. Layout: :mod:`vmsieve.formats.layouts.os_info`; the places
-that lead to it: :mod:`vmsieve.formats.layouts.lowcore`.
+The page may be missing, outdated or damaged; checksums show it. Layouts: :mod:`vmsieve.formats.layouts.os_info` and
+:mod:`vmsieve.formats.layouts.lowcore`.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
@@ -31,12 +30,12 @@ class Entry:
     """One entry of os_info.
 
     Attributes:
-        name: What it is.
-        value: Physical address of what it tells of, or a number.
-        size: Bytes there; 0 for a number.
-        state: ``"empty"``, ``"value"``, ``"OK"``, ``"BAD"`` (its checksum is not that of what is there), or
-            ``"missing"`` (what it tells of is not in the dump).
-        data: What it tells of, if that is OK.
+        name: Of :data:`layouts.os_info.ENTRIES`.
+        value: Physical address of the entry's data, or a number.
+        size: Bytes of data; 0 for a number.
+        state: ``"empty"``, ``"value"``, ``"OK"``, ``"BAD"`` (wrong checksum), or ``"missing"`` (the data are not in the
+            dump).
+        data: The data, if OK.
     """
 
     name: str
@@ -52,10 +51,10 @@ class OsInfo:
 
     Attributes:
         address: Physical address of the page.
-        problem: Why the page can't be believed, or None. Then all else is empty.
+        problem: Why the page is invalid, or None. The rest is empty then.
         version: Major and minor version.
-        crashkernel: Physical address and size of the memory reserved for the kdump kernel; (0, 0) if there is none.
-        entries: In the order of the page, those up to the last that is not empty.
+        crashkernel: Physical address and size of the memory reserved for the kdump kernel; (0, 0) without one.
+        entries: Entries in the order of the page, up to the last non-empty one.
     """
 
     address: int
@@ -70,14 +69,14 @@ class OsInfo:
 
 
 def checksum(data: bytes) -> int:
-    """The 32-bit sum that the CKSM instruction makes: big-endian words, padded with zeros, added with carry around."""
+    """Checksum of the CKSM instruction: the sum of big-endian 32-bit words, zero-padded, with end-around carry."""
     total = int.from_bytes(data.ljust(-(-len(data) // 4) * 4, b"\0"), "big")
-    # Carry around is arithmetic modulo 2**32 - 1, in which only zeros give 0.
+    # End-around carry is arithmetic modulo 2**32 - 1, in which only zeros give 0.
     return total % _ALL_ONES or (_ALL_ONES if total else 0)
 
 
 def read_bytes(source: Source, paddr: int, size: int) -> bytes | None:
-    """``size`` bytes of physical memory; None where the dump does not have them."""
+    """``size`` bytes of physical memory, or None if the dump lacks any of them."""
     if not 0 <= paddr <= source.end() - size:
         return None
     out = bytearray(size)
@@ -88,34 +87,34 @@ def read_bytes(source: Source, paddr: int, size: int) -> bytes | None:
     return bytes(out)
 
 
-def _pointer(source: Source, at: int) -> int:
-    return int.from_bytes(read_bytes(source, at, 8) or b"", "big")
+def _lowcore_pointer(source: Source, field: str) -> int:
+    return int.from_bytes(read_bytes(source, lowcore.LOWCORE.offset(field), 8) or b"", "big")
 
 
 def read_os_info(source: Source) -> OsInfo | None:
-    """The os_info page of the kernel in ``source``; None where the lowcore names none."""
-    address = _pointer(source, lowcore.OS_INFO_AT)
+    """The os_info page of the kernel in ``source``, or None if the lowcore has no pointer to it."""
+    address = _lowcore_pointer(source, "os_info")
     if address == 0:
         return None
     page = read_bytes(source, address, layout.SIZE) if address % layout.SIZE == 0 else None
     if page is None:
         return OsInfo(address, problem="it is not in the dump")
-    magic, stored, major, minor, base, size = struct.unpack_from(layout.HEADER, page)
-    if magic != layout.MAGIC:
+    head = layout.HEADER.unpack(page)
+    version = head.version_major, head.version_minor
+    if head.magic != layout.MAGIC:
         return OsInfo(address, problem="there is no os_info page at that address")
-    if stored != checksum(page[layout.CHECKED_FROM :]):
+    if head.csum != checksum(page[layout.HEADER.offset("version_major") :]):
         return OsInfo(address, problem="its checksum is wrong")
-    if major > layout.MAJOR:
-        return OsInfo(address, problem=f"its version {major}.{minor} is not known")
+    if head.version_major > layout.MAJOR:
+        return OsInfo(address, problem="its version {}.{} is unknown".format(*version))
+    stored = layout.ENTRY.array(page, layout.HEADER.size, len(layout.ENTRIES))
     entries = [
-        _entry(
-            source, name, is_value, *struct.unpack_from(layout.ENTRY, page, layout.ENTRIES_AT + i * layout.ENTRY_SIZE)
-        )
-        for i, (name, is_value) in enumerate(layout.ENTRIES)
+        _entry(source, name, is_value, entry.val, entry.size, entry.csum)
+        for (name, is_value), entry in zip(layout.ENTRIES, stored)
     ]
     while entries and entries[-1].state == "empty":
         entries.pop()
-    return OsInfo(address, None, (major, minor), (base, size), tuple(entries))
+    return OsInfo(address, None, version, (head.crashkernel_addr, head.crashkernel_size), tuple(entries))
 
 
 def _entry(source: Source, name: str, is_value: bool, value: int, size: int, stored: int) -> Entry:
@@ -131,20 +130,20 @@ def _entry(source: Source, name: str, is_value: bool, value: int, size: int, sto
 
 
 def vmcoreinfo_note(source: Source, paddr: int) -> bytes | None:
-    """The text of the VMCOREINFO note at physical address ``paddr``; None where there is no such note."""
+    """The text of the VMCOREINFO note at physical address ``paddr``, or None if there is no such note."""
     name = elf.NOTE_VMCOREINFO[0] + b"\0"
-    start = elf.NHDR_SIZE + -(-len(name) // elf.NOTE_ALIGN) * elf.NOTE_ALIGN
-    head = read_bytes(source, paddr, start)
-    if head is None:
+    start = elf.NHDR.size + -(-len(name) // elf.NOTE_ALIGN) * elf.NOTE_ALIGN
+    data = read_bytes(source, paddr, start)
+    if data is None or not data.startswith(name, elf.NHDR.size):
         return None
-    name_size, size, kind = struct.unpack_from(">" + elf.NHDR, head)
-    if (name_size, kind) != (len(name), elf.NOTE_VMCOREINFO[1]) or not head.startswith(name, elf.NHDR_SIZE):
+    head = elf.NHDR.unpack(data, order="big")
+    if (head.n_namesz, head.n_type) != (len(name), elf.NOTE_VMCOREINFO[1]) or not 0 < head.n_descsz <= ENTRY_LIMIT:
         return None
-    text = read_bytes(source, paddr + start, size) if 0 < size <= ENTRY_LIMIT else None
+    text = read_bytes(source, paddr + start, head.n_descsz)
     return text if text is not None and b"OSRELEASE=" in text else None
 
 
 def lowcore_vmcoreinfo(source: Source) -> bytes | None:
-    """VMCOREINFO by way of the lowcore's pointer to its note; None where that leads nowhere."""
-    address = _pointer(source, lowcore.VMCOREINFO_AT)
+    """VMCOREINFO from the note that the lowcore points to, or None."""
+    address = _lowcore_pointer(source, "vmcore_info")
     return vmcoreinfo_note(source, address) if address else None

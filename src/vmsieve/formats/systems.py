@@ -106,12 +106,13 @@ def _second_system(source: Source) -> tuple[int, int] | None:
     """Where the memory of a kdump kernel was before it was started, and how much; None if none was."""
     if (source.machine, source.byte_order) != _S390X:
         return None
-    words = bytearray(16)
+    words = bytearray(lowcore.OLDMEM.size)
     try:
-        source.read_into(lowcore.OLDMEM_BASE_AT, memoryview(words))
+        source.read_into(lowcore.OLDMEM_AT, memoryview(words))
     except ReadError:
         return None
-    base, size = int.from_bytes(words[:8], "big"), int.from_bytes(words[8:], "big")
+    oldmem = lowcore.OLDMEM.unpack(words)
+    base, size = oldmem.oldmem_base, oldmem.oldmem_size
     believable = base and size and not (base | size) % _MIB and size <= base and base + size <= source.end()
     return (base, size) if believable and _all_memory(source, base, size) else None
 

@@ -1,16 +1,15 @@
-"""VMCOREINFO looked for in memory: where nothing in a dump tells where it is.
+"""A search of memory for VMCOREINFO, for dumps whose headers do not point to it.
 
 The kernel prepares its note at boot, at the start of a page (``crash_save_vmcoreinfo_init``, Linux
-``kernel/vmcore_info.c``), so that dumps of machines that did not crash have it too.
+``kernel/vmcore_info.c``): dumps of machines that did not crash have it too.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
-from vmsieve.formats.layouts import elf
+from vmsieve.formats.layouts import ORDERS, elf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["each_vmcoreinfo", "find_vmcoreinfo", "stored_memory"]
 
-#: Memory that is searched at most, and at a time.
+#: Most memory to search, unpacked and packed, and bytes per read.
 _SEARCHED: Final = 16 << 30
 _SEARCHED_PACKED: Final = 1 << 30
 _CHUNK: Final = 4 << 20
@@ -33,14 +32,14 @@ _MARK: Final = _NAME.ljust(-(-len(_NAME) // elf.NOTE_ALIGN) * elf.NOTE_ALIGN, b"
 
 
 def find_vmcoreinfo(source: Source) -> tuple[bytes, str] | None:
-    """The text of the first VMCOREINFO note in stored memory, and its byte order; see :func:`each_vmcoreinfo`."""
+    """Text and byte order of the first VMCOREINFO note in stored memory, or None; see :func:`each_vmcoreinfo`."""
     return next(each_vmcoreinfo(source), None)
 
 
 def each_vmcoreinfo(source: Source) -> Iterator[tuple[bytes, str]]:
-    """The texts of VMCOREINFO notes in stored memory, and the byte order that each was written in.
+    """Yield text and byte order of each VMCOREINFO note in stored memory, as far as :func:`stored_memory` goes.
 
-    More than one where kernels were there before this one. As much is searched as :func:`stored_memory` gives.
+    Memory has several if it still holds notes of earlier kernels.
     """
     tries = _MOST_TRIES
     for at, buffer, size in stored_memory(source, "VMCOREINFO"):
@@ -54,9 +53,9 @@ def each_vmcoreinfo(source: Source) -> Iterator[tuple[bytes, str]]:
 
 
 def stored_memory(source: Source, wanted: str) -> Iterator[tuple[int, bytearray, int]]:
-    """Stored memory piece by piece: physical address, a buffer that is used again, and how many bytes of it count.
+    """Yield stored memory in chunks: physical address, a buffer that is reused, and the number of valid bytes in it.
 
-    16 GiB, or 1 GiB of packed pages; says in ``oddities`` when that is not all that could hold what is ``wanted``.
+    Stops after 16 GiB, or 1 GiB of packed pages; then adds an oddity that the search for ``wanted`` was not complete.
     """
     left = _SEARCHED_PACKED if source.compressed else _SEARCHED
     buffer = bytearray(_CHUNK)
@@ -78,28 +77,28 @@ def stored_memory(source: Source, wanted: str) -> Iterator[tuple[int, bytearray,
 
 
 def _heads(data: bytearray, size: int, start: int) -> Iterator[int]:
-    """Where among the first ``size`` bytes of ``data``, memory from ``start`` on, a note may begin."""
+    """Offsets of possible notes among the first ``size`` bytes of ``data``, memory from ``start`` on."""
     first = -start % _PAGE
-    # One byte of each page is enough to tell almost all of them: those of all pages are picked out at once.
-    letters = data[first + elf.NHDR_SIZE : size : _PAGE]
+    # One slice picks one byte of each page, which rules out almost all pages at once.
+    letters = data[first + elf.NHDR.size : size : _PAGE]
     page = letters.find(_MARK[0])
     while page >= 0:
         head = first + page * _PAGE
-        if data.startswith(_MARK, head + elf.NHDR_SIZE):
+        if data.startswith(_MARK, head + elf.NHDR.size):
             yield head
         page = letters.find(_MARK[0], page + 1)
 
 
 def _note(source: Source, paddr: int) -> tuple[bytes, str] | None:
-    head = bytearray(elf.NHDR_SIZE)
+    data = bytearray(elf.NHDR.size)
     try:
-        source.read_into(paddr, memoryview(head))
-        for name, order in elf.ORDERS.items():
-            name_size, size, kind = struct.unpack(order + elf.NHDR, head)
-            if (name_size, kind) == (len(_NAME), elf.NOTE_VMCOREINFO[1]) and 0 < size <= _MOST_TEXT:
-                text = bytearray(size)
-                source.read_into(paddr + elf.NHDR_SIZE + len(_MARK), memoryview(text))
-                return (bytes(text), name) if b"OSRELEASE=" in text else None
+        source.read_into(paddr, memoryview(data))
+        for order in ORDERS:
+            head = elf.NHDR.unpack(data, order=order)
+            if (head.n_namesz, head.n_type) == (len(_NAME), elf.NOTE_VMCOREINFO[1]) and 0 < head.n_descsz <= _MOST_TEXT:
+                text = bytearray(head.n_descsz)
+                source.read_into(paddr + elf.NHDR.size + len(_MARK), memoryview(text))
+                return (bytes(text), order) if b"OSRELEASE=" in text else None
     except ReadError:
         pass
     return None

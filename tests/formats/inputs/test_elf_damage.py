@@ -72,7 +72,7 @@ def test_memory_without_content_is_not_believed_in_any_size(bits: int, start: in
     opened = source(Core([Load(start, b"p" * PAGE, 1 << bits)], (NOTES,)).build())
     assert ranges(opened) == [(start, start + PAGE, start + PAGE)]
     assert opened.incomplete
-    assert any("taken for holes" in oddity for oddity in opened.oddities)
+    assert any("treated as holes" in oddity for oddity in opened.oddities)
     assert read(opened, start, 4) == b"pppp"
 
 
@@ -127,7 +127,7 @@ def test_a_file_cut_off_within_its_program_headers() -> None:
     data = Core(segments, phnum=8).build()
     opened = source(data[: 64 + 56 * 3 + 10])
     assert opened.incomplete
-    assert "the file ends within the program headers: 3 of 8 are there" in opened.oddities
+    assert "the file ends within the program headers: 3 of 8 are in it" in opened.oddities
     assert ranges(opened) == [(0x1000, 0x1000, 0x4000)]
     with pytest.raises(TruncatedError, match="program headers"):
         source(data[: 64 + 55])

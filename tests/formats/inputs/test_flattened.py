@@ -115,7 +115,7 @@ def test_headers_that_make_no_sense_end_the_stream(after: bytes) -> None:
     file = FlattenedFile(MemoryFile(stream))
     assert whole(file) == b"good"
     assert file.torn
-    assert file.oddities == ["the flattened file is damaged at 0x1014: what follows is passed over"]
+    assert file.oddities == ["the flattened file is damaged at 0x1014: the rest is ignored"]
     assert rebuilt(stream) == (b"good", False)
 
 

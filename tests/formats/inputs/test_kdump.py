@@ -201,11 +201,11 @@ def test_a_stored_page_exists_whatever_the_first_bitmap_says() -> None:
 
 
 def test_a_single_bitmap_serves_as_both() -> None:
-    """Files of the oldest writers: what was left out can't be told from holes."""
+    """Files of the oldest writers: excluded pages look like holes."""
     opened = source(kdump(recipe("lzo"), single_bitmap=True, version=1))
     exists, stored = page_sets(opened, PAGE, 64)
     assert exists == stored == {p.pfn for p in parse(recipe("lzo")) if p.kind == "stored"}
-    assert opened.oddities == ["there is one bitmap only: pages that were left out can't be told from holes"]
+    assert opened.oddities == ["there is only one bitmap: excluded pages look like holes"]
     assert read(opened, 0x1000, 4) == b"\1\2\3\4"
 
 
@@ -283,7 +283,7 @@ def test_pages_of_several_blocks(parts: bool) -> None:
 def test_a_newer_version_is_read_as_the_newest_known() -> None:
     """A later version adds fields; it is said that they are not understood."""
     opened = source(kdump(recipe("zlib"), version=7))
-    assert opened.oddities == ["header version 7 is newer than 6: read as that one"]
+    assert opened.oddities == ["header version 7 is unknown: read as version 6"]
     check_pages(opened, parse(recipe("zlib")))
 
 

@@ -15,7 +15,8 @@ from tests.build.memory_file import MemoryFile, ranges, read, source
 from tests.build.tools import tool
 from vmsieve.formats.errors import CorruptError, FormatError, UnsupportedError, VmsieveError
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.inputs._ext4 import ROOT, Ext4
+from vmsieve.formats.inputs._ext4 import Ext4
+from vmsieve.formats.layouts.ext4 import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +79,7 @@ def test_a_tree_of_more_entries_than_a_file_has() -> None:
             Counted.reads += 1
             return super().read_into(offset, out)
 
-    with pytest.raises(CorruptError, match="the map of a file"):
+    with pytest.raises(CorruptError, match="the extent tree of a file"):
         Ext4(Counted(bytes(data))).open(12)
     assert Counted.reads < 1 << 15
 

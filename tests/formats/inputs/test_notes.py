@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build.notes import note, prstatus, vmcoreinfo
-from vmsieve.formats.notes import build_note, cpus, each_note, readable_size, vmcoreinfo_place, without_vmcoreinfo
+from vmsieve.formats.notes import build_note, cpus, each_note, find_note, readable_size, without_vmcoreinfo
 
+VMCOREINFO = (b"VMCOREINFO", 0)
 ORDERS = pytest.mark.parametrize("order", ["little", "big"])
 
 
@@ -41,7 +42,7 @@ def test_any_bytes_can_be_read_as_notes(area: bytes, order: str) -> None:
         assert found.offset + found.size <= found.end + 3 <= len(area) + 3
     assert 0 <= readable_size(area, order) <= len(area)
     cpus(area, order)
-    place = vmcoreinfo_place(area, order)
+    place = find_note(area, order, VMCOREINFO)
     assert place is None or sum(place) <= len(area)
 
 
@@ -63,10 +64,10 @@ def test_a_descriptor_may_end_with_the_area() -> None:
 def test_the_first_text_that_is_not_empty_is_vmcoreinfo() -> None:
     """A kernel reserves the note before it fills it; another name or type is another note."""
     area = vmcoreinfo(b"") + note(b"VMCOREINFO\0", 1, b"no") + note(b"VMCOREINFO_XEN\0", 0, b"no") + vmcoreinfo(b"X=1")
-    place = vmcoreinfo_place(area, "little")
+    place = find_note(area, "little", VMCOREINFO)
     assert place is not None
     assert area[place[0] : sum(place)] == b"X=1"
-    assert vmcoreinfo_place(struct.pack("<III", 0, 0, 0), "little") is None
+    assert find_note(struct.pack("<III", 0, 0, 0), "little", VMCOREINFO) is None
 
 
 @pytest.mark.parametrize("order", ["little", "big"])

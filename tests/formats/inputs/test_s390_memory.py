@@ -192,7 +192,7 @@ def test_an_os_info_page_that_is_damaged_says_so() -> None:
         assert info.entries == ()
         problems.append(info.problem)
     assert problems == [
-        "there is no os_info page at that address", "its checksum is wrong", "its version 2.1 is not known",
+        "there is no os_info page at that address", "its checksum is wrong", "its version 2.1 is unknown",
         "it is not in the dump", "it is not in the dump",
     ]  # fmt: skip
 

@@ -40,7 +40,7 @@ def test_a_partition_that_was_written_to() -> None:
 def test_an_unfinished_dump() -> None:
     """The start of the core is written last: disk and partition say what they are."""
     for data in (disk(b"zfcpdump busy\0"), disk(b"zfcpdump busy\0")[PART:]):
-        with pytest.raises(UnsupportedError, match="did not come to the end"):
+        with pytest.raises(UnsupportedError, match="did not finish"):
             source(data)
 
 

@@ -1,74 +1,60 @@
-"""The headers of an ELF core: found, bounded and told apart from what is not a memory dump."""
+"""Headers of ELF cores: read, checked, and sorted into what a source needs."""
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import EXTENTS_LIMIT, Extents
 from vmsieve.formats.files import read_exactly
-from vmsieve.formats.inputs import LeftOut, VirtualRange
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.machines import machine_name
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.source import LeftOut, VirtualRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.layouts import Fields
 
-__all__ = ["ElfHeader", "Segment", "Segments", "read_header", "read_segments", "unsupported_32"]
+__all__ = ["ElfHeader", "Segments", "read_header", "read_segments", "unsupported_32"]
 
-#: Largest distance from one program header to the next that is believed.
+#: Largest valid distance between program headers.
 _ENTRY_LIMIT: Final = 4096
 #: Bytes of program headers read at a time.
 _TABLE_STEP: Final = 64 << 10
-#: One above the highest physical address that is believed: 512 TiB, eight times the largest x86_64 machine of four
-#: levels of page tables. A damaged header that claims more would cost hours of looking at bitmaps of nothing.
+#: One above the highest valid physical address: 512 TiB, eight times the largest x86_64 machine with four levels of page
+#: tables. A damaged header that claims more would cost hours of scanning empty bitmaps.
 _ADDRESS_END: Final = 1 << 49
-#: Memory without content that is believed, in bytes: for each stored byte, and whatever is stored. A dump describes it
-#: with a bit a page; the smallest dump of a machine holds a hundred times more.
+#: Most bytes of memory without content that are accepted: per stored byte, and in any case. A dump describes such memory
+#: with a bit per page; the smallest dump of a machine holds a hundred times more.
 _BARE_EACH: Final = 1 << 19
 _BARE_LEAST: Final = 1 << 38
-#: Most ranges of memory with holes between them. Segments may be many more: memory that was left out is no hole.
+#: Most ranges of memory with holes between them. There may be many more segments, as excluded memory is not a hole.
 _RANGES_LIMIT: Final = 1 << 20
-#: Most virtual ranges, and note segments, that are remembered. No real file has so many.
+#: Most virtual ranges, and note segments; no real file has so many.
 _VIRTUAL_LIMIT: Final = 1 << 16
 _NOTES_LIMIT: Final = 1 << 10
-#: Bytes of the names of sections that are looked at.
+#: Most bytes of section names that are read.
 _NAMES_LIMIT: Final = 4096
-#: Most distances from physical to virtual address that are told apart.
+#: Most distances from physical to virtual address that are tracked.
 _DISTANCES_LIMIT: Final = 64
 _TYPES: Final = {1: "an object file", 2: "a program or a kernel image", 3: "a program or a shared library"}
 _ORDER_NAMES: Final = {elf.ELFDATA2LSB: "little", elf.ELFDATA2MSB: "big"}
 
 
-@record
-class Segment:
-    """A program header: Elf64_Phdr, in the order of its fields."""
-
-    type: int
-    flags: int
-    offset: int
-    vaddr: int
-    paddr: int
-    filesz: int
-    memsz: int
-    align: int
-
-
 @record(frozen=True)
 class ElfHeader:
-    """What matters of Elf64_Ehdr.
+    """The used part of Elf64_Ehdr.
 
     Attributes:
         byte_order: ``"little"`` or ``"big"``.
-        machine: As ``uname -m``; None for a machine unknown here.
+        machine: As ``uname -m``; None: unknown.
         machine_number: ``e_machine``.
-        wide: It is an ELFCLASS64 file.
+        wide: True for ELFCLASS64.
         flags: ``e_flags``.
-        table: Where the program headers are in the file.
+        table: File offset of the program headers.
         entry_size: Bytes from one program header to the next.
         count: Program headers, PN_XNUM resolved.
     """
@@ -87,61 +73,58 @@ def read_header(file: ByteFile) -> ElfHeader:
     """Read the ELF header of ``file``. Section headers, which QEMU leaves half filled, are used for PN_XNUM only.
 
     Raises:
-        UnsupportedError: It is no core, or one of a 32-bit machine that can't be a 64-bit one in disguise.
+        UnsupportedError: It is no core, or of a 32-bit machine other than i386, which QEMU's cores of x86_64 claim.
         FormatError: It is damaged.
     """
     ident = read_exactly(file, 0, 16)
-    byte_order, wide = _ORDER_NAMES.get(ident[elf.EI_DATA]), ident[elf.EI_CLASS] == elf.ELFCLASS64
-    if not (wide or ident[elf.EI_CLASS] == elf.ELFCLASS32) or byte_order is None:
-        raise CorruptError("the ELF header names no class or byte order", file=file.name, found=ident.hex(" "))
-    layout, size = (elf.EHDR, elf.EHDR_SIZE) if wide else (elf.EHDR_32, elf.EHDR_SIZE_32)
-    fields = struct.unpack(elf.ORDERS[byte_order] + layout, read_exactly(file, 0, size))
-    _, kind, number, _, _, table, sections, flags, _, entry_size, count, _, _, _ = fields
-    if kind != elf.ET_CORE:
-        what = _TYPES.get(kind, f"of type {kind}")
-        raise UnsupportedError(f"an ELF file, but not a core: it is {what}", file=file.name)
-    if not wide and number != elf.OTHER_MACHINES["i386"]:
+    order, wide = _ORDER_NAMES.get(ident[elf.EI_DATA]), ident[elf.EI_CLASS] == elf.ELFCLASS64
+    if not (wide or ident[elf.EI_CLASS] == elf.ELFCLASS32) or order is None:
+        raise CorruptError("the ELF header has no valid class or byte order", file=file.name, found=ident.hex(" "))
+    layout = elf.EHDR if wide else elf.EHDR_32
+    header = layout.unpack(read_exactly(file, 0, layout.size), order=order)
+    count, entry_size = header.e_phnum, header.e_phentsize
+    if header.e_type != elf.ET_CORE:
+        kind = _TYPES.get(header.e_type, f"of type {header.e_type}")
+        raise UnsupportedError(f"an ELF file, but not a core: it is {kind}", file=file.name)
+    if not wide and header.e_machine != elf.OTHER_MACHINES["i386"]:
         raise unsupported_32(file)
     if count == elf.PN_XNUM:
-        count = _extended_count(file, byte_order, sections, wide=wide)
-    least = elf.PHDR_SIZE if wide else elf.PHDR_SIZE_32
+        count = _extended_count(file, order, header.e_shoff, wide=wide)
+    least = (elf.PHDR if wide else elf.PHDR_32).size
     if count and not least <= entry_size <= _ENTRY_LIMIT:
         raise CorruptError("the size of a program header is wrong", file=file.name, expected=least, found=entry_size)
     if count > EXTENTS_LIMIT:
         raise UnsupportedError(
             "too many program headers", file=file.name, expected=f"at most {EXTENTS_LIMIT}", found=str(count)
         )
-    return ElfHeader(
-        byte_order, machine_name(number, byte_order), number, wide, flags, table, entry_size, count
-    )  # fmt: skip
+    machine = machine_name(header.e_machine, order)
+    return ElfHeader(order, machine, header.e_machine, wide, header.e_flags, header.e_phoff, entry_size, count)
 
 
 def unsupported_32(file: ByteFile) -> UnsupportedError:
     """The error that ``file`` is of a 32-bit machine."""
-    return UnsupportedError("an ELF file of a 32-bit machine", file=file.name, hint="only 64-bit machines are known")
+    return UnsupportedError(
+        "an ELF file of a 32-bit machine", file=file.name, hint="only 64-bit machines are supported"
+    )
 
 
-def _extended_count(file: ByteFile, byte_order: str, sections: int, *, wide: bool) -> int:
-    """The number of program headers of a file that has more than fit in ``e_phnum``."""
-    layout, size = (elf.SHDR, elf.SHDR_SIZE) if wide else (elf.SHDR_32, elf.SHDR_SIZE_32)
+def _extended_count(file: ByteFile, order: str, sections: int, *, wide: bool) -> int:
+    """The number of program headers of a file with PN_XNUM or more."""
+    layout = elf.SHDR if wide else elf.SHDR_32
     try:
-        section = struct.unpack(elf.ORDERS[byte_order] + layout, read_exactly(file, sections, size))
+        section = layout.unpack(read_exactly(file, sections, layout.size), order=order)
     except TruncatedError as error:
         raise CorruptError(
-            "the number of program headers is in a section header that is not in the file",
-            file=file.name,
-            offset=sections,
+            "the section header with the number of program headers is not in the file", file=file.name, offset=sections
         ) from error
-    count: int = section[7]
-    return count
+    return int(section.sh_info)
 
 
-def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Segment]:
-    """The program headers in order; ends early where the file does."""
+def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Fields]:
+    """Yield the program headers in order, as :data:`elf.PHDR`; ends early if the file does."""
     if header.count == 0:
         return
-    layout = struct.Struct(elf.ORDERS[header.byte_order] + (elf.PHDR if header.wide else elf.PHDR_32))
-    make = Segment if header.wide else _narrow
+    layout = elf.PHDR if header.wide else elf.PHDR_32
     buffer = bytearray(_TABLE_STEP // header.entry_size * header.entry_size)
     done = 0
     while done < header.count:
@@ -149,10 +132,16 @@ def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Segment]:
         wanted = min(len(buffer) // header.entry_size, header.count - done)
         with memoryview(buffer) as view:
             got = file.read_into(offset, view[: wanted * header.entry_size]) if offset < file.size else 0
-        there = min(wanted, (got + header.entry_size - layout.size) // header.entry_size)
-        for i in range(there):
-            yield make(*layout.unpack_from(buffer, i * header.entry_size))
-        if there < wanted:
+        complete = min(wanted, (got + header.entry_size - layout.size) // header.entry_size)
+        for i in range(complete):
+            segment = layout.unpack(buffer, i * header.entry_size, header.byte_order)
+            if not header.wide:
+                # Its virtual addresses are not those of a 64-bit kernel.
+                segment.p_vaddr = 0
+                if segment.p_paddr == elf.NO_PADDR_32:
+                    segment.p_paddr = elf.NO_PADDR
+            yield segment
+        if complete < wanted:
             return
         done += wanted
 
@@ -162,35 +151,30 @@ def _total(extents: Extents) -> int:
 
 
 def _is_dump_core(file: ByteFile) -> bool:
-    """Whether ``file`` has sections that Xen's dump-core alone writes."""
+    """True if ``file`` has sections of Xen's dump-core."""
     try:
-        ident = read_exactly(file, 0, elf.EHDR_SIZE)
-        order = elf.ORDERS[_ORDER_NAMES.get(ident[elf.EI_DATA], "little")]
-        *_, table, _, _, _, _, size, count, names = struct.unpack(order + elf.EHDR, ident)
-        if not names < count or size != elf.SHDR_SIZE:
+        ident = read_exactly(file, 0, elf.EHDR.size)
+        order = _ORDER_NAMES.get(ident[elf.EI_DATA], "little")
+        head = elf.EHDR.unpack(ident, order=order)
+        size = elf.SHDR.size
+        if not head.e_shstrndx < head.e_shnum or head.e_shentsize != size:
             return False
-        _, _, _, _, at, length, *_ = struct.unpack(order + elf.SHDR, read_exactly(file, table + names * size, size))
-        return elf.XEN_SECTIONS in read_exactly(file, at, min(length, _NAMES_LIMIT))
+        names = elf.SHDR.unpack(read_exactly(file, head.e_shoff + head.e_shstrndx * size, size), order=order)
+        return elf.XEN_SECTIONS in read_exactly(file, names.sh_offset, min(names.sh_size, _NAMES_LIMIT))
     except TruncatedError:
         return False
 
 
-def _narrow(*fields: int) -> Segment:
-    """A program header of a 32-bit file. Its virtual addresses are none of a 64-bit kernel."""
-    kind, offset, _, paddr, filesz, memsz, flags, align = fields
-    return Segment(kind, flags, offset, 0, elf.NO_PADDR if paddr == elf.NO_PADDR_32 else paddr, filesz, memsz, align)
-
-
 class Segments:
-    """Sorts program headers into what a source needs to know.
+    """Program headers, sorted into what a source needs.
 
     Attributes:
-        data: Which physical memory is stored where.
-        memory: Which physical memory there was; its places mean nothing.
+        data: Stored physical memory, with file offsets.
+        memory: All physical memory; offsets are meaningless.
         notes: Offset and size of each note segment.
         virtual: Kernel mappings in header order, neighbours joined.
-        cut_off: The file ends before what its headers promise.
-        passed_over: Stored memory at addresses that no machine has.
+        cut_off: The file is shorter than its headers claim.
+        passed_over: Stored memory at invalid addresses.
     """
 
     def __init__(self, file: ByteFile) -> None:
@@ -203,46 +187,46 @@ class Segments:
         self.passed_over: list[LeftOut] = []
         self._seen = self._loads = self._lacking = self._odd_sizes = 0
         self._placed = False
-        self._bare = 0  # bytes of memory without content that are not believed
+        self._bare = 0  # rejected bytes of memory without content
         # Bytes mapped, by distance from physical to virtual address.
         self._mapped: dict[int, int] = {}
 
-    def take(self, segment: Segment) -> None:
+    def take(self, segment: Fields) -> None:
         """Take the next program header."""
         self._seen += 1
-        if segment.type == elf.PT_NOTE and len(self.notes) < _NOTES_LIMIT:
-            self.notes.append((segment.offset, segment.filesz))
-        elif segment.type == elf.PT_LOAD and segment.paddr != elf.NO_PADDR:
+        if segment.p_type == elf.PT_NOTE and len(self.notes) < _NOTES_LIMIT:
+            self.notes.append((segment.p_offset, segment.p_filesz))
+        elif segment.p_type == elf.PT_LOAD and segment.p_paddr != elf.NO_PADDR:
             self._load(segment)
 
-    def _load(self, segment: Segment) -> None:
-        self._odd_sizes += segment.filesz > segment.memsz
-        size = max(segment.filesz, segment.memsz)
+    def _load(self, segment: Fields) -> None:
+        self._odd_sizes += segment.p_filesz > segment.p_memsz
+        size = max(segment.p_filesz, segment.p_memsz)
         if size == 0:
             return
-        start, end = segment.paddr, min(segment.paddr + size, _ADDRESS_END)
-        there = max(0, min(segment.filesz, self._file.size - segment.offset))
-        if start + there > end:
+        start, end = segment.p_paddr, min(segment.p_paddr + size, _ADDRESS_END)
+        stored = max(0, min(segment.p_filesz, self._file.size - segment.p_offset))
+        if start + stored > end:
             above = max(start, end)
-            self._leave_out(above, start + size, start + there - above)
+            self._leave_out(above, start + size, start + stored - above)
         if start >= end:
             return
         self._loads += 1
         self._placed |= start != 0
-        self._lacking += segment.filesz - there
+        self._lacking += segment.p_filesz - stored
         self.memory.add(start, end, start)
-        self.data.add(start, min(start + there, end), segment.offset)
-        self._map(segment.vaddr, start, end - start)
+        self.data.add(start, min(start + stored, end), segment.p_offset)
+        self._map(segment.p_vaddr, start, end - start)
 
     def _leave_out(self, start: int, end: int, stored: int) -> None:
-        """Sum up what lies beyond all believable addresses."""
+        """Merge stored memory above :data:`_ADDRESS_END` into one entry."""
         for one in self.passed_over:
             start, end, stored = min(start, one.start), max(end, one.end), stored + one.size
         self.passed_over = [LeftOut(start, end, stored, "no machine has such physical addresses")]
 
     def _map(self, vaddr: int, paddr: int, size: int) -> None:
         if vaddr == 0 and paddr != 0:
-            return  # the writer did not know
+            return  # the writer did not know the address
         distance = (vaddr - paddr) % (1 << 64)
         if distance in self._mapped or len(self._mapped) < _DISTANCES_LIMIT:
             self._mapped[distance] = self._mapped.get(distance, 0) + size
@@ -253,14 +237,18 @@ class Segments:
             self.virtual.append(VirtualRange(vaddr, paddr, size))
 
     def finish(self, count: int) -> None:
-        """All headers that are in the file were taken; ``count`` should have been."""
+        """Check the segments, after the last of ``count`` headers.
+
+        Raises:
+            FormatError: It is no dump of a machine, or unusable.
+        """
         name = self._file.name
         if self._seen < count and not self._loads:
             raise TruncatedError("the program headers are not in the file", file=name, expected=count, found=self._seen)
         if not self._loads and _is_dump_core(self._file):
             raise UnsupportedError(
                 "a core of Xen's dump-core: sections by page frame of the domain, and no program headers", file=name,
-                hint="crash opens it as it is; QEMU's and libvirt's dump-guest-memory write one that can be filtered",
+                hint="crash opens it as it is; dump-guest-memory of QEMU or libvirt writes a core that can be filtered",
             )  # fmt: skip
         if not self._loads:
             raise CorruptError("the ELF core holds no memory", file=name)
@@ -272,7 +260,7 @@ class Segments:
         self.cut_off = self._seen < count or self._lacking > 0 or self._bare > 0
 
     def _doubt_bare(self) -> None:
-        """Take memory for holes of which nothing is stored, where there is more of it than can be."""
+        """Treat memory without content as holes if the headers claim too much of it."""
         stored = _total(self.data)
         bare = _total(self.memory) - stored
         if bare > _BARE_LEAST + _BARE_EACH * stored:
@@ -280,19 +268,19 @@ class Segments:
             for start, end in zip(self.data.starts, self.data.ends):
                 self.memory.add(start, end, start)
             if not stored:
-                raise CorruptError("the ELF core holds no memory, and describes more than can be", file=self._file.name)
+                raise CorruptError("the ELF core holds no memory, and claims too much", file=self._file.name)
 
     def oddities(self, count: int) -> Iterator[str]:
-        """What is unusual, in sentences; known after :meth:`finish`."""
+        """Yield remarks, after :meth:`finish`."""
         if self._seen < count:
-            yield f"the file ends within the program headers: {self._seen} of {count} are there"
+            yield f"the file ends within the program headers: {self._seen} of {count} are in it"
         if self._lacking:
             yield f"the file is cut off: {self._lacking} bytes of memory that the headers describe are not in it"
         yield from map(str, self.passed_over)
         if self._bare:
-            yield f"{self._bare} bytes of memory that the headers describe without content are taken for holes"
+            yield f"{self._bare} bytes of memory that the headers describe without content are treated as holes"
         if self._odd_sizes:
             yield f"{self._odd_sizes} segments have more bytes in the file than in memory"
-        # A second mapping of the same memory (the kernel's text) is no oddity.
+        # A second mapping of the same memory, the kernel's text, is normal.
         if self.data.repeated > sum(self._mapped.values()) - max(self._mapped.values(), default=0):
             yield f"{self.data.repeated} bytes of memory are described more than once; the first description holds"

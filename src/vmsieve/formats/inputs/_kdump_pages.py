@@ -130,7 +130,7 @@ class PageReader:
         self._codecs = {codec.flag: i for i, codec in enumerate(codecs()) if codec.flag}
         self._states: dict[int, State] = {}
         self._batch = max(1, _BATCH_BYTES // header.page_size)
-        self._descriptors = bytearray(self._batch * kdump.DESCRIPTOR_SIZE)
+        self._descriptors = bytearray(self._batch * kdump.DESCRIPTOR.size)
         self._table = bytearray(self._batch * 16)
         self._extents = (c_uint64 * (self._batch * 2))()
         self._plan = (c_uint64 * plan.PLAN_WORDS)()
@@ -208,9 +208,9 @@ class PageReader:
 
     def _read_descriptors(self, rank: int, count: int) -> None:
         """Read ``count`` of them from the file; those beyond its end say that their pages are missing."""
-        size = count * kdump.DESCRIPTOR_SIZE
+        size = count * kdump.DESCRIPTOR.size
         view = memoryview(self._descriptors)[:size]
-        got = self._file.read_into(self._header.descriptors + rank * kdump.DESCRIPTOR_SIZE, view)
+        got = self._file.read_into(self._header.descriptors + rank * kdump.DESCRIPTOR.size, view)
         view[got:] = bytes(size - got)
 
     def _plan_run(self, pfn: int, count: int) -> int:
@@ -229,7 +229,7 @@ class PageReader:
         if pages == 0:
             error = self._error(_REASONS[self._plan[2]], pfn)
             if self._plan[2] == plan.MISSING and not any(
-                memoryview(self._descriptors)[: count * kdump.DESCRIPTOR_SIZE]
+                memoryview(self._descriptors)[: count * kdump.DESCRIPTOR.size]
             ):
                 error.span = count * self._page_size
             raise error

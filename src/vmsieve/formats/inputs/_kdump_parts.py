@@ -14,7 +14,7 @@ from vmsieve.formats.errors import CorruptError, UsageError
 from vmsieve.formats.inputs._kdump_pages import PageMap
 from vmsieve.formats.inputs._kdump_source import KdumpSource
 from vmsieve.formats.layouts import elf
-from vmsieve.formats.notes import note_place, with_text
+from vmsieve.formats.notes import note_text, with_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +66,7 @@ def erased(ordered: list[KdumpSource]) -> bytes:
     """What was erased from the dump, as the files tell it; what several repeat is told once."""
     told: list[bytes] = []
     for part in ordered:
-        place = note_place(part.notes, part.byte_order, elf.NOTE_ERASEINFO)
-        text = b"" if place is None else part.notes[place[0] : sum(place)]
+        text = note_text(part.notes, part.byte_order, elf.NOTE_ERASEINFO) or b""
         if text not in told:
             told.append(text)
     return b"".join(told)
@@ -77,7 +76,7 @@ def _identity(head: KdumpHeader) -> tuple[object, ...]:
     """What files of one dump have in common."""
     return (
         head.byte_order, head.version, head.utsname, head.crash_time, head.page_size, head.pages, head.cpus,
-        head.exists, head.stored, head.descriptors, head.sub["dump_level"], head.sub["phys_base"],
+        head.exists, head.stored, head.descriptors, head.sub.dump_level, head.sub.phys_base,
     )  # fmt: skip
 
 

@@ -7,7 +7,6 @@ machines of either byte order. QEMU (``dump/dump.c``) stores the VMCOREINFO note
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
@@ -19,7 +18,7 @@ from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
 from vmsieve.formats.inputs._kdump_page_sizes import divided, joined
 from vmsieve.formats.loops.descriptors import find_bit
 from vmsieve.formats.layouts import elf, kdump
-from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, cpus, vmcoreinfo_place, with_text, xen_oddity
+from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, cpus, note_text, with_text, xen_oddity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,30 +27,30 @@ if TYPE_CHECKING:
 
 __all__ = ["KdumpSource"]
 
-#: Texts that the sub-header names: for people, in its fields, the most bytes (the kernel gives VMCOREINFO one page),
-#: and the note that holds it elsewhere. The last one gets in front.
+#: Texts that the sub-header points to: title, name in its fields, most bytes (the kernel's VMCOREINFO is one page), and
+#: the note that has the text in other formats. Each is put in front of the notes, so that the last one comes first.
 _TEXTS: Final = (
     ("erase info", "eraseinfo", NOTES_LIMIT, elf.NOTE_ERASEINFO),
     ("VMCOREINFO", "vmcoreinfo", 1 << 20, elf.NOTE_VMCOREINFO),
 )
 _LEVELS: Final = 31
-#: Page descriptors at the end that are looked at when the file is opened.
+#: Page descriptors at the end that are checked when the file is opened.
 _LAST_PAGES: Final = 4096
 
 
 class KdumpSource(Source):
-    """An open kdump-compressed file. Memory: 8 bytes for 32768 pages, and about 1 MiB for each thread that reads.
+    """An open kdump-compressed file. Needs 10 bytes per 32768 pages, and about 1 MiB per reading thread.
 
     Attributes:
-        head: What its headers say.
-        places: Offset and size of each text that the sub-header names, by the name of its fields.
+        head: Its headers.
+        texts: Offset and size of each text that the sub-header points to, by the name in its fields.
     """
 
     def __init__(self, file: ByteFile) -> None:
         """Read the headers of ``file`` and count its pages.
 
         Raises:
-            FormatError: They can't be used.
+            FormatError: They are invalid.
             ReadError: The medium fails.
         """
         header = self.head = read_header(file)
@@ -66,21 +65,21 @@ class KdumpSource(Source):
             crash_time=header.crash_time or None,
         )
         if header.version > kdump.VERSION:
-            self.oddities.append(f"header version {header.version} is newer than {kdump.VERSION}: read as that one")
+            self.oddities.append(f"header version {header.version} is unknown: read as version {kdump.VERSION}")
         self.pages = PageMap(file, header)
-        self.places: dict[str, tuple[int, int]] = {}
+        self.texts: dict[str, tuple[int, int]] = {}
         self._idle: list[PageReader] = []
         self._size = self._unit = header.page_size
         self._end: int | None = None
-        self._take_sub_header()
-        self._take_notes()
-        self._judge()
+        self._read_sub_header()
+        self._read_notes()
+        self._check()
 
-    def _take_sub_header(self) -> None:
+    def _read_sub_header(self) -> None:
         header, sub = self.head, self.head.sub
-        self.dump_level = sub["dump_level"]
+        self.dump_level = sub.dump_level
         if not 0 <= self.dump_level <= _LEVELS:
-            self.oddities.append(f"dump level {self.dump_level} is none that can be")
+            self.oddities.append(f"the dump level {self.dump_level} is invalid: ignored")
             self.dump_level = 0
         self.header = {
             "header version": header.version,
@@ -89,68 +88,67 @@ class KdumpSource(Source):
             "page frames": header.pages,
             "stored pages": self.pages.count,
             "processors": header.cpus,
-            "phys_base": sub["phys_base"],
-            "bytes of erase info": sub["size_eraseinfo"],
+            "phys_base": sub.phys_base,
+            "bytes of erase info": sub.size_eraseinfo,
         }
 
-    def _take_notes(self) -> None:
+    def _read_notes(self) -> None:
         order = self.byte_order
-        if (place := self._place("notes", "note", self.file.size)) is not None:
+        if (area := self._text("notes", "note", self.file.size)) is not None:
             reader = NotesReader(self.file, order)
-            lacking = reader.take(*place)
+            lacking = reader.take(*area)
             self.notes, self.large_notes = reader.small, tuple(reader.large)
             if lacking:
-                self.oddities.append(f"the notes are damaged: {lacking} bytes are passed over")
+                self.oddities.append(f"the notes are damaged: {lacking} bytes are ignored")
         self.cpus = cpus(self.notes, order)
-        for what, name, limit, wanted in _TEXTS:
-            if (place := self._place(what, name, limit)) is not None:
-                self.notes = with_text(self.notes, order, wanted, read_exactly(self.file, *place))
+        for title, name, limit, wanted in _TEXTS:
+            if (area := self._text(title, name, limit)) is not None:
+                self.notes = with_text(self.notes, order, wanted, read_exactly(self.file, *area))
         if (xen := xen_oddity(self.notes, order)) is not None:
             self.mixed = True
             self.oddities.append(xen)
-        found = vmcoreinfo_place(self.notes, order)
-        self.vmcoreinfo = None if found is None else self.notes[found[0] : sum(found)]
+        self.vmcoreinfo = note_text(self.notes, order, elf.NOTE_VMCOREINFO)
 
-    def _place(self, what: str, name: str, limit: int) -> tuple[int, int] | None:
-        """Offset and size that the sub-header names, if they can be; else an oddity says that they can't."""
-        offset, size = self.head.sub[f"offset_{name}"], self.head.sub[f"size_{name}"]
+    def _text(self, title: str, name: str, limit: int) -> tuple[int, int] | None:
+        """Offset and size in the sub-header, or None; adds an oddity if they are invalid."""
+        offset, size = (getattr(self.head.sub, f"{field}_{name}") for field in ("offset", "size"))
         if size == 0 or offset == 0:
             return None
         if size <= limit and 0 < offset <= self.file.size - size:
-            self.places[name] = offset, size
+            self.texts[name] = offset, size
             return offset, size
-        self.oddities.append(f"the {what} are said to be {size} bytes at {offset:#x}: passed over")
+        self.oddities.append(f"the header places {size} bytes of {title} at {offset:#x}: ignored")
         return None
 
-    def _judge(self) -> None:
-        """Whether the dump is whole, and what is odd about it."""
+    def _check(self) -> None:
+        """Set ``incomplete`` and ``oddities``."""
         header = self.head
         if header.status & kdump.INCOMPLETE:
             self.incomplete = True
             self.oddities.append("the dump is marked incomplete: its writer could not finish")
         if header.status & kdump.EXCLUDED_VMEMMAP:
-            self.oddities.append("the memory map of left out pages was left out too (makedumpfile -e)")
-        lacking = header.descriptors + self.pages.count * kdump.DESCRIPTOR_SIZE - self.file.size
+            self.oddities.append("the memory map of excluded pages was excluded too (makedumpfile -e)")
+        lacking = header.descriptors + self.pages.count * kdump.DESCRIPTOR.size - self.file.size
         if lacking > 0:
             self.incomplete = True
             self.oddities.append(f"the file is cut off: {lacking} bytes of page descriptors and all data are missing")
         else:
-            self._judge_data()
+            self._check_data()
         if header.exists == header.stored:
-            self.oddities.append("there is one bitmap only: pages that were left out can't be told from holes")
+            self.oddities.append("there is only one bitmap: excluded pages look like holes")
 
-    def _judge_data(self) -> None:
-        """Whether the data of the last pages are in the file, for they come last in it."""
+    def _check_data(self) -> None:
+        """Check that the data of the last pages, which end the file, are in it."""
         number = min(self.pages.count, _LAST_PAGES)
-        place = self.head.descriptors + (self.pages.count - number) * kdump.DESCRIPTOR_SIZE
-        last = read_exactly(self.file, place, number * kdump.DESCRIPTOR_SIZE) if number else b""
-        layout = kdump.ORDERS[self.byte_order] + kdump.DESCRIPTOR
-        ends = [offset + size for offset, size, _, _ in struct.iter_unpack(layout, last) if offset > 0]
+        at = self.head.descriptors + (self.pages.count - number) * kdump.DESCRIPTOR.size
+        last = read_exactly(self.file, at, number * kdump.DESCRIPTOR.size) if number else b""
+        pages = kdump.DESCRIPTOR.array(last, 0, number, self.byte_order)
+        ends = [page.offset + page.size for page in pages if page.offset > 0]
         lacking = max(ends, default=0) - self.file.size
         if lacking > 0:
             self.oddities.append(f"the file is cut off: at least {lacking} bytes of page data are missing")
         if len(ends) < number and not self.incomplete:
-            self.oddities.append(f"at least {number - len(ends)} pages were not written any more")
+            self.oddities.append(f"at least {number - len(ends)} pages were not written")
         self.incomplete |= lacking > 0 or len(ends) < number
 
     def end(self) -> int:

@@ -31,7 +31,7 @@ _RUNS_LIMIT: Final = 8 << 20
 
 def full_size(end: int) -> int:
     """Bytes of a dump of all pages up to address ``end``, as they are."""
-    return lkcd.DATA_AT + end // PAGE * (lkcd.RECORD_SIZE + PAGE) + lkcd.RECORD_SIZE
+    return lkcd.DATA_AT + end // PAGE * (lkcd.RECORD.size + PAGE) + lkcd.RECORD.size
 
 
 class Walk:
@@ -55,7 +55,7 @@ class Walk:
 
     def full(self, end: int) -> None:
         """Take a dump whose size says that it is :func:`full_size`; each page is looked at when it is read."""
-        size = RUN_PAGES * (lkcd.RECORD_SIZE + PAGE)
+        size = RUN_PAGES * (lkcd.RECORD.size + PAGE)
         self.runs = range(lkcd.DATA_AT, self._file.size + size, size)
         self.records, self.highest = end // PAGE, end
         self.data.add(0, self.highest, 0)
@@ -83,7 +83,7 @@ class Walk:
                 self._add(runs, *rows[3 * i : 3 * i + 3])
             if state[7] == BAD:
                 self.problem = f"the dump is damaged at {state[0]:#x}: what follows is passed over"
-            if state[7] == CUT or got < lkcd.RECORD_SIZE:
+            if state[7] == CUT or got < lkcd.RECORD.size:
                 self.problem = "the dump is not complete: it has no end mark"
             if self.problem or state[7] == END:
                 break

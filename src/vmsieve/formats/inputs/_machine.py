@@ -148,10 +148,9 @@ def _widened(notes: bytes) -> bytes:
         content = notes[note.offset : note.offset + note.size]
         if (note.name, note.type, note.size) == (*elf.NOTE_PRSTATUS, elf.PRSTATUS_SIZE_32):
             names = elf.REGISTERS_I386.split()
-            values = dict(zip(names, struct.unpack_from(f"<{len(names)}I", content, elf.PRSTATUS_REGISTERS_32)))
+            values = dict(zip(names, struct.unpack_from(f"<{len(names)}I", content, elf.PRSTATUS_32.size)))
             registers = [values.get(name, 0) for name in elf.REGISTERS_X86_64.split()]
-            pid = content[elf.PRSTATUS_PID_32 : elf.PRSTATUS_PID_32 + 4]
-            head = (bytes(elf.PRSTATUS_PID) + pid).ljust(elf.PRSTATUS_REGISTERS, b"\0")
-            content = head + struct.pack(f"<{len(registers)}Q", *registers) + bytes(elf.PRSTATUS_TAIL)
+            pid = elf.PRSTATUS_32.unpack(content, order="little").pr_pid
+            content = elf.PRSTATUS.pack("little", pr_pid=pid) + struct.pack(f"<{len(registers)}Q", *registers) + bytes(elf.PRSTATUS_TAIL)
         out.append(build_note(note.name, note.type, content, "little"))
     return b"".join(out)

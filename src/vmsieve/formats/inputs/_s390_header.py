@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import TruncatedError, UnsupportedError
 from vmsieve.formats.files import read_exactly
@@ -16,32 +16,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Header", "end_marker", "moment", "read_header"]
 
-_NAMES: Final = (
-    "magic", "version", "header_size", "level", "page_size", "memory_size", "memory_start", "memory_end", "pages",
-    "pad", "tod", "cpu_id", "arch", "volume", "build_arch", "real_memory", "multi", "cpus", "real_cpus", "zlib_version",
-    "unit_size",
-)  # fmt: skip
-
 
 @record(frozen=True)
 class Header:
-    """What matters of the header.
+    """The used part of the header.
 
     Attributes:
-        magic: Which format it is.
+        magic: :data:`s390.MAGIC` or :data:`s390.MAGIC_EXT`.
         version: Of the format.
-        memory_size: Bytes that were dumped, or were to be.
-        tod: TOD clock when the dump began; 0: unknown.
-        cpu_id: Of the processor that dumped, as STIDP stores it; 0: unknown.
+        memory_size: Bytes of dumped memory.
+        tod: TOD clock at the start of the dump; 0: unknown.
+        cpu_id: Of the dumping processor, as STIDP stores it; 0: unknown.
         volume: Number of the volume, from 0.
-        multi: It is a part of a dump on several volumes.
+        multi: Part of a dump on several volumes.
         signed: zipl prepared the volume as one of several: ``mvdump_sign``.
-        zipl_time: When it did.
-        real_memory: Bytes that the machine had; 0: unknown.
+        zipl_time: Time of that.
+        real_memory: Bytes of the machine's memory; 0: unknown.
         real_cpus: Processors that stored their status.
-        prefixes: Where the lowcores are of those whose registers are in the dump.
+        prefixes: Addresses of their lowcores.
         zlib_version: 0: no segment is compressed.
-        unit_size: Bytes that were compressed at a time.
+        unit_size: Bytes compressed at a time.
     """
 
     magic: int
@@ -60,7 +54,7 @@ class Header:
     unit_size: int
 
     def facts(self) -> dict[str, object]:
-        """For people: what ``zgetdump -i`` tells, as far as it is known."""
+        """Header values for ``info``, as ``zgetdump -i`` shows them."""
         found: dict[str, object] = {"version": self.version}
         if self.tod:
             found["dump_created"] = moment(self.tod)
@@ -85,7 +79,7 @@ class Header:
 
 
 def read_header(file: ByteFile, offset: int = 0) -> Header:
-    """The header at ``offset``, which begins with one of the magic numbers.
+    """The header at ``offset``, whose magic number the caller checked.
 
     Raises:
         TruncatedError: The file ends within it.
@@ -96,34 +90,43 @@ def read_header(file: ByteFile, offset: int = 0) -> Header:
             "the file ends within the dump's header", file=file.name, offset=offset, expected=s390.HEADER_SIZE
         )
     data = read_exactly(file, offset, s390.HEADER_SIZE)
-    values: dict[str, int] = dict(zip(_NAMES, struct.unpack_from(s390.HEADER, data)))
-    if s390.ARCH_31 in (values["arch"], values["build_arch"]):
-        raise UnsupportedError("a dump of a 31-bit s390 system", file=file.name, hint="only 64-bit machines are known")
-    sign, zipl_time = struct.unpack_from(s390.SIGN, data, s390.SIGN_AT)
-    count = min(values["cpus"], s390.CPUS_MOST)
+    head = s390.HEADER.unpack(data)
+    if s390.ARCH_31 in (head.arch, head.build_arch):
+        raise UnsupportedError(
+            "a dump of a 31-bit s390 system", file=file.name, hint="only 64-bit machines are supported"
+        )
     return Header(
-        magic=values["magic"], version=values["version"], memory_size=values["memory_size"], tod=values["tod"],
-        cpu_id=values["cpu_id"], volume=values["volume"], multi=values["multi"] == 1, signed=sign == s390.MAGIC_EXT,
-        zipl_time=zipl_time, real_memory=values["real_memory"], real_cpus=values["real_cpus"],
-        prefixes=struct.unpack_from(f">{count}I", data, s390.PREFIXES_AT), zlib_version=values["zlib_version"],
-        unit_size=values["unit_size"],
-    )  # fmt: skip
+        magic=head.magic,
+        version=head.version,
+        memory_size=head.mem_size,
+        tod=head.tod,
+        cpu_id=head.cpu_id,
+        volume=head.volnr,
+        multi=head.mvdump == 1,
+        signed=head.mvdump_sign == s390.MAGIC_EXT,
+        zipl_time=head.mvdump_zipl_time,
+        real_memory=head.mem_size_real,
+        real_cpus=head.real_cpu_cnt,
+        prefixes=struct.unpack_from(f">{min(head.cpu_cnt, s390.CPUS_MOST)}I", data, s390.PREFIXES_AT),
+        zlib_version=head.zlib_version_s390,
+        unit_size=head.zlib_entry_size,
+    )
 
 
 def end_marker(file: ByteFile, offset: int, header: Header) -> tuple[int | None, str]:
-    """The TOD clock in the end marker at ``offset``; None, and a sentence, if that is not this dump's marker."""
-    data = bytearray(s390.END_SIZE)
+    """TOD clock in the end marker at ``offset``; or None, and why it is not this dump's marker."""
+    data = bytearray(s390.END.size)
     got = file.read_into(offset, memoryview(data)) if offset < file.size else 0
-    text, tod = struct.unpack(s390.END, data)
+    marker = s390.END.unpack(data)
     # A tape's marker may be a record of the text alone.
-    if text != s390.END_TEXT or got not in (len(text), s390.END_SIZE):
+    if marker.text != s390.END_TEXT or got not in (len(marker.text), len(data)):
         return None, "the dump is not complete: its end marker is missing"
-    if got == s390.END_SIZE and tod < header.tod:
+    if got == len(data) and marker.tod < header.tod:
         return None, "the dump is not complete: the end marker is an older dump's"
-    return tod, ""
+    return marker.tod, ""
 
 
 def moment(tod: int) -> str:
-    """A TOD clock value for people."""
+    """A TOD clock value as text."""
     seconds, rest = divmod(s390.microseconds(tod), 1_000_000)
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(seconds))}.{rest:06} UTC"

@@ -61,19 +61,19 @@ def read_segment(file: ByteFile, offset: int, unit: int, block: int) -> Segment 
     data = bytearray(s390.SEGMENT_SIZE)
     if offset >= file.size or file.read_into(offset, memoryview(data)) < len(data):
         return None
-    start, size, stop, blocks = struct.unpack_from(s390.SEGMENT, data)
-    if start % PAGE or size % PAGE or (size == 0 and not stop):
+    head, data_at = s390.SEGMENT.unpack(data), offset + s390.SEGMENT_SIZE
+    size, last, blocks, count = head.len, head.stop_marker != 0, head.size_on_disk, head.entry_count
+    if head.start % PAGE or size % PAGE or (size == 0 and not last):
         return None
     if blocks == 0:
-        return Segment(start, size, stop != 0, offset + s390.SEGMENT_SIZE, size, ())
-    (count,) = struct.unpack_from(">I", data, s390.ENTRIES_AT)
+        return Segment(head.start, size, last, data_at, size, ())
     if not PAGE <= unit <= _UNIT_LIMIT or count > s390.ENTRIES_MOST or count != -(-size // unit):
         return None
-    entries = struct.unpack_from(f">{count}I", data, s390.ENTRIES_AT + 4)
-    places = [entry & ~s390.ENTRY_PLAIN for entry in entries] + [blocks]
-    if any(a >= b for a, b in zip(places, places[1:])):
+    entries = struct.unpack_from(f">{count}I", data, s390.ENTRIES_AT)
+    offsets = [entry & ~s390.ENTRY_PLAIN for entry in entries] + [blocks]
+    if any(a >= b for a, b in zip(offsets, offsets[1:])):
         return None
-    return Segment(start, size, stop != 0, offset + s390.SEGMENT_SIZE, blocks * block, entries)
+    return Segment(head.start, size, last, data_at, blocks * block, entries)
 
 
 class Segments:

@@ -99,7 +99,7 @@ def is_disk(start: bytes) -> bytes | None:
 
 def is_signed(start: bytes) -> bool:
     """Whether ``start`` is that of a partition which zipl, or the dump tool, marked as one of several."""
-    return start.startswith(_SIGN) and start[s390.SIGN_AT :].startswith(_SIGN)
+    return start.startswith(_SIGN) and start[s390.HEADER.offset("mvdump_sign") :].startswith(_SIGN)
 
 
 def read_volume(file: ByteFile) -> Volume | Table:
@@ -129,21 +129,16 @@ def _read_table(file: ByteFile, tool: int) -> Table:
     if size is None:
         raise UnsupportedError("an unknown version of the multi-volume dump tool", file=file.name, found=version)
     raw = read_exactly(file, tool + size, s390.TABLE_SIZE)
-    _, count = struct.unpack_from(s390.VOLUMES, raw)
+    count = s390.VOLUMES.unpack(raw).vol_cnt
     if not 1 <= count <= s390.VOLUMES_MOST:
         raise CorruptError(
             "the table of volumes is damaged", file=file.name, offset=tool + size,
             expected=f"1 to {s390.VOLUMES_MOST} volumes", found=str(count),
         )  # fmt: skip
-    parts, names = [], []
-    sets = raw[s390.VOLUMES_SIZE + s390.VOLUMES_MOST * s390.VOLUME_SIZE :]
-    for i in range(count):
-        device, first, last, units, _, _ = struct.unpack_from(
-            s390.VOLUME, raw, s390.VOLUMES_SIZE + i * s390.VOLUME_SIZE
-        )
-        parts.append((first * (units << 8), (last + 1) * (units << 8)))
-        names.append(f"0.{sets[i]:x}.{device:04x}")
-    return Table(raw, count, tuple(parts), tuple(names))
+    volumes = [*s390.VOLUME.array(raw, s390.VOLUMES.size, count)]
+    sets = raw[s390.VOLUMES.size + s390.VOLUMES_MOST * s390.VOLUME.size :]
+    parts = tuple((one.start_blk * (one.blk_size << 8), (one.end_blk + 1) * (one.blk_size << 8)) for one in volumes)
+    return Table(raw, count, parts, tuple(f"0.{sets[i]:x}.{one.devno:04x}" for i, one in enumerate(volumes)))
 
 
 def _in_part(file: ByteFile, table: Table, number: int) -> Volume | None:

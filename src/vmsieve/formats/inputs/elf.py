@@ -20,7 +20,7 @@ from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
 from vmsieve.formats.inputs._elf_headers import Segments, read_header, read_segments, unsupported_32
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.machines import I386
-from vmsieve.formats.notes import NotesReader, cpus, vmcoreinfo_place, xen_oddity
+from vmsieve.formats.notes import NotesReader, cpus, note_text, xen_oddity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,11 +88,8 @@ class ElfSource(Source):
         if (xen := xen_oddity(area, self.byte_order)) is not None:
             self.mixed = True
             self.oddities.append(xen)
-        place = vmcoreinfo_place(area, self.byte_order)
-        self._granule = _LARGEST_PAGE
-        if place is not None:
-            self.vmcoreinfo = area[place[0] : sum(place)]
-            self._granule = _page_size(self.vmcoreinfo) or _LARGEST_PAGE
+        self.vmcoreinfo = note_text(area, self.byte_order, elf.NOTE_VMCOREINFO)
+        self._granule = _page_size(self.vmcoreinfo or b"") or _LARGEST_PAGE
 
     def end(self) -> int:
         """See :class:`Source`."""

@@ -1,13 +1,11 @@
-"""Flattened files: the stream of makedumpfile -F and QEMU's compressed dumps, read as the file they stand for.
+"""Flattened files: the stream of makedumpfile -F and QEMU's compressed dumps, read as the file that they stand for.
 
-See :mod:`vmsieve.formats.layouts.flattened`. The pieces are found by walking from header to header; what lies between
-them in the file they stand for reads as zeros. A stream without its end mark was torn (the pipe broke, the disk was
-full): what came through is used.
+Layout: :mod:`vmsieve.formats.layouts.flattened`. Bytes that no piece holds read as zeros. A stream without an end mark
+was torn (the pipe broke, the disk was full); the pieces before are used.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Callable, Final
 
 from vmsieve.formats.errors import FormatError, TruncatedError, UnsupportedError
@@ -22,21 +20,21 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "FlattenedFile", "rebuild"]
 
-_PIECE: Final = struct.Struct(flattened.PIECE)
-#: One above the largest offset in the file that a flattened one stands for.
+_PIECE: Final = flattened.PIECE.format()
+#: One above the largest offset in the rebuilt file.
 _SIZE_LIMIT: Final = 1 << 63
-#: Most pieces, empty ones among them.
+#: Most pieces, empty ones included.
 _PIECES_LIMIT: Final = 1 << 23
-#: Bytes that :func:`rebuild` holds.
+#: Most bytes that :func:`rebuild` holds.
 _STEP: Final = 1 << 20
 
 
 class FlattenedFile(PiecedFile):
-    """The file that a flattened one stands for; see :class:`vmsieve.formats.files.ByteFile`.
+    """The rebuilt file; see :class:`vmsieve.formats.files.ByteFile`.
 
     Attributes:
-        torn: The stream ends before its end mark.
-        oddities: Sentences on what is unusual about it.
+        torn: The stream lacks its end mark.
+        oddities: Remarks on the stream.
     """
 
     def __init__(self, outer: ByteFile) -> None:
@@ -59,10 +57,10 @@ class FlattenedFile(PiecedFile):
             self.oddities.append(f"{self._pieces.repeated} bytes were written more than once; the last ones hold")
 
     def _walk(self) -> None:
-        """Take piece after piece until the end mark, or until there is no sense in them."""
+        """Go from piece header to piece header up to the end mark, or up to an invalid one."""
         at = flattened.HEADER_SIZE
         for _ in range(_PIECES_LIMIT):
-            head = bytearray(flattened.PIECE_SIZE)
+            head = bytearray(_PIECE.size)
             if self._outer.read_into(at, memoryview(head)) < len(head):
                 self.oddities.append("the flattened file is torn: it has no end mark")
                 return
@@ -70,44 +68,44 @@ class FlattenedFile(PiecedFile):
             if (offset, size) == flattened.END:
                 self.torn = False
                 return
-            if not _sensible(offset, size):
-                self.oddities.append(f"the flattened file is damaged at {at:#x}: what follows is passed over")
+            if not _valid(offset, size):
+                self.oddities.append(f"the flattened file is damaged at {at:#x}: the rest is ignored")
                 return
-            at += flattened.PIECE_SIZE
-            there = min(size, self._outer.size - at)
-            self._pieces.add(offset, offset + there, at)
-            if there < size:
-                self.oddities.append(f"the flattened file is torn: its last piece lacks {size - there} bytes")
+            at += _PIECE.size
+            stored = min(size, self._outer.size - at)
+            self._pieces.add(offset, offset + stored, at)
+            if stored < size:
+                self.oddities.append(f"the flattened file is torn: its last piece lacks {size - stored} bytes")
                 return
             at += size
         raise UnsupportedError("the flattened file is in too many pieces", file=self.name)
 
 
-def _check_header(header: bytes, name: str | None) -> None:
-    signature, kind, version = struct.unpack_from(flattened.HEADER, header)
-    if signature != flattened.SIGNATURE:
-        raise FormatError("not a flattened file", file=name, found=signature.hex(" "))
-    if (kind, version) != (flattened.TYPE, flattened.VERSION):
+def _check_header(data: bytes, name: str | None) -> None:
+    header = flattened.HEADER.unpack(data)
+    if header.signature != flattened.SIGNATURE:
+        raise FormatError("not a flattened file", file=name, found=header.signature.hex(" "))
+    if (header.type, header.version) != (flattened.TYPE, flattened.VERSION):
         raise UnsupportedError(
-            "a flattened file of another type or version", file=name, expected="1, 1", found=f"{kind}, {version}"
-        )
+            "a flattened file of another type or version", file=name, expected="1, 1",
+            found=f"{header.type}, {header.version}",
+        )  # fmt: skip
 
 
-def _sensible(offset: int, size: int) -> bool:
-    """Whether a piece can be; nothing at offset 0 is what blank storage looks like."""
+def _valid(offset: int, size: int) -> bool:
+    """True for a plausible piece header; offset and size 0 are blank storage."""
     return offset >= 0 and size >= 0 and offset + size < _SIZE_LIMIT and (offset, size) != (0, 0)
 
 
 def rebuild(read: Callable[[int], bytes], put: Callable[[int, bytes], object]) -> bool:
-    """Rebuild a flattened stream that can only be read once, such as a pipe.
+    """Rebuild the file from a flattened stream that can only be read once, such as a pipe.
 
     Args:
-        read: ``read(n)`` gives up to ``n`` bytes, and none at the end of the stream.
-        put: Called with an offset and the bytes that belong there, in the order of the stream: later ones replace
-            earlier ones. Never given more than 1 MiB at a time.
+        read: ``read(n)`` returns up to ``n`` bytes, and none at the end of the stream.
+        put: Called with an offset and up to 1 MiB that belong there, in stream order: later bytes replace earlier ones.
 
     Returns:
-        Whether the end mark was seen: False when the stream was torn, or stopped making sense.
+        True if the end mark was read; False if the stream was torn or invalid.
 
     Raises:
         FormatError: It is not a flattened stream.
@@ -117,13 +115,13 @@ def rebuild(read: Callable[[int], bytes], put: Callable[[int, bytes], object]) -
         raise TruncatedError("the flattened stream ends within its header", found=len(header))
     _check_header(header, None)
     while True:
-        head = _read_all(read, flattened.PIECE_SIZE)
-        if len(head) < flattened.PIECE_SIZE:
+        head = _read_all(read, _PIECE.size)
+        if len(head) < _PIECE.size:
             return False
         offset, size = _PIECE.unpack(head)
         if (offset, size) == flattened.END:
             return True
-        if not _sensible(offset, size):
+        if not _valid(offset, size):
             return False
         while size:
             data = read(min(size, _STEP))

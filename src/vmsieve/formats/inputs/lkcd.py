@@ -31,7 +31,7 @@ __all__ = ["FORMAT", "LkcdSource"]
 _MAGIC: Final = struct.pack(">Q", lkcd.MAGIC)
 _WITHIN: Final = (1 << PLACE_BITS) - 1
 #: Bytes that a run takes in the file at the most.
-_RUN_BYTES: Final = RUN_PAGES * (lkcd.RECORD_SIZE + 2 * PAGE)
+_RUN_BYTES: Final = RUN_PAGES * (lkcd.RECORD.size + 2 * PAGE)
 
 
 class LkcdSource(FilledSource):
@@ -45,28 +45,27 @@ class LkcdSource(FilledSource):
         """
         if file.size < lkcd.DATA_AT:
             raise TruncatedError("the file ends within the dump's header", file=file.name, expected=lkcd.DATA_AT)
-        head = read_exactly(file, 0, lkcd.HEADER_SIZE)
-        _, version, size, level, page_size, memory_size, _, memory_end, _ = struct.unpack_from(lkcd.HEADER, head)
-        names = tuple(_name(head, i) for i in range(lkcd.UTSNAME_COUNT))
-        self._method, _, _ = struct.unpack_from(lkcd.METHOD, head, lkcd.METHOD_AT)
-        _check(file, names[4], page_size, self._method)
-        end = memory_end or memory_size
+        head = lkcd.HEADER.unpack(read_exactly(file, 0, lkcd.HEADER.size))
+        size = lkcd.UTSNAME_SIZE
+        names = tuple(_string(head.utsname[at : at + size]) for at in range(0, len(head.utsname), size))
+        self._method = head.dump_compress
+        _check(file, names[4], head.page_size, self._method)
+        end = head.mem_end or head.mem_size
         walk = Walk(file)
         if self._method == lkcd.NONE and PAGE <= end < ADDRESS_END and file.size == full_size(end):
             walk.full(end)
         else:
             walk.all()
-        super().__init__(file, f"LKCD, version {version}", max(end, walk.highest))
+        super().__init__(file, f"LKCD, version {head.version}", max(end, walk.highest))
         self._runs, data = walk.runs, walk.data
-        self.compressed = True  # or as good as: pages are not aligned, and each is read by itself
+        self.compressed = True  # or as slow: pages are not aligned, and each is read by itself
         self.utsname = names
-        seconds, _ = struct.unpack_from(lkcd.TIME, head, lkcd.TIME_AT)
-        self.crash_time = seconds if 0 < seconds < 1 << 40 else None
+        self.crash_time = head.tv_sec if 0 < head.tv_sec < 1 << 40 else None
         self.header = {
-            "version": version, "level": level, "method": lkcd.METHODS[self._method], "pages": walk.records,
+            "version": head.version, "level": head.dump_level, "method": lkcd.METHODS[self._method], "pages": walk.records,
             "pages_taken_as_zeros": self.end() // PAGE - (sum(data.ends) - sum(data.starts)) // PAGE,
         }  # fmt: skip
-        self.prefixes = self._prefixes(size)
+        self.prefixes = self._prefixes(head.hdr_size)
         self._idle: list[State] = []
         self._which = codec_number("zlib")
         if walk.problem:
@@ -77,16 +76,17 @@ class LkcdSource(FilledSource):
         self.hold(data, walk.highest if walk.problem else self.end())
 
     def _prefixes(self, at: int) -> tuple[int, ...]:
-        """What the machine's own header tells; nothing where it is missing."""
-        if not 0 < at <= lkcd.DATA_AT - lkcd.MACHINE_SIZE - 4 * lkcd.CPUS_MOST:
+        """Prefixes from the machine's header at ``at``; empty if it is missing."""
+        size = lkcd.MACHINE.size + 4 * lkcd.CPUS_MOST
+        if not 0 < at <= lkcd.DATA_AT - size:
             return ()
-        data = read_exactly(self.file, at, lkcd.MACHINE_SIZE + 4 * lkcd.CPUS_MOST)
-        magic, _, _, count, real = struct.unpack_from(lkcd.MACHINE, data)
-        if magic != lkcd.MACHINE_MAGIC:
+        data = read_exactly(self.file, at, size)
+        machine = lkcd.MACHINE.unpack(data)
+        if machine.magic != lkcd.MACHINE_MAGIC:
             self.oddities.append("there is no header of the machine: no registers")
             return ()
-        self.header.update(cpus_online=count, cpus_real=real)
-        return struct.unpack_from(f">{min(count, lkcd.CPUS_MOST)}I", data, lkcd.MACHINE_SIZE)
+        self.header.update(cpus_online=machine.cpu_cnt, cpus_real=machine.real_cpu_cnt)
+        return struct.unpack_from(f">{min(machine.cpu_cnt, lkcd.CPUS_MOST)}I", data, lkcd.MACHINE.size)
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:  # noqa: ARG002 - no page is aligned
         """See :class:`Source`."""
@@ -141,9 +141,8 @@ class LkcdSource(FilledSource):
         super().close()
 
 
-def _name(head: bytes, i: int) -> str:
-    at = lkcd.UTSNAME_AT + i * lkcd.UTSNAME_SIZE
-    return head[at : at + lkcd.UTSNAME_SIZE].partition(b"\0")[0].decode("ascii", "replace")
+def _string(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("ascii", "replace")
 
 
 def _check(file: ByteFile, machine: str, page_size: int, method: int) -> None:

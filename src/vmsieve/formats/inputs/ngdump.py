@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import Container
-from vmsieve.formats.inputs._ext4 import MAGIC, MAGIC_AT, ROOT, Ext4
+from vmsieve.formats.inputs._ext4 import Ext4
+from vmsieve.formats.layouts import ext4
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
@@ -26,7 +27,7 @@ _VERSION: Final = "1"
 
 def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
     system = Ext4(outer)
-    inode = system.find(ROOT, _META)
+    inode = system.find(ext4.ROOT, _META)
     if inode is None:
         raise UnsupportedError(
             "a file system (ext4), not a dump", file=outer.name,
@@ -42,7 +43,7 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
     name = facts.get("file", "")
     if not name:
         raise UnsupportedError("the partition is prepared for ngdump, and no dump was made yet", file=outer.name)
-    found = system.find(ROOT, name.encode())
+    found = system.find(ext4.ROOT, name.encode())
     if found is None:
         raise UnsupportedError("the dump that ngdump.meta names is not there", file=outer.name, found=name[:80])
     odd = ["the file system was not unmounted: its journal is not replayed"] if system.dirty else []
@@ -50,7 +51,7 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
 
 
 def _probe(start: bytes) -> bool:
-    return start[MAGIC_AT:].startswith(MAGIC)
+    return start[ext4.MAGIC_AT :].startswith(ext4.MAGIC)
 
 
 # After all formats: the magic number is short.

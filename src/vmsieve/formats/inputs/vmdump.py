@@ -6,7 +6,6 @@ stored before it, which is counted once, for each 4096 pages.
 
 from __future__ import annotations
 
-import struct
 from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
@@ -16,12 +15,13 @@ from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat
 from vmsieve.formats.inputs._zero_filled import PAGE, FilledSource
-from vmsieve.formats.inputs._s390 import Registers, complete, notes
+from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.inputs._s390_header import moment
 from vmsieve.formats.layouts import s390, vmdump
+from vmsieve.formats.s390_registers import Registers, notes, registers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from vmsieve.formats.files import ByteFile
 
@@ -29,7 +29,6 @@ __all__ = ["FORMAT", "VmdumpSource"]
 
 #: Most processors that are looked at: what z/VM gives a guest is 64.
 _CPUS_MOST: Final = 512
-_NUMBERS: Final = ("prefix", "fpc", "timer", "clock_comparator")
 #: The lowest bit of each byte.
 _LOWEST: Final = bytes(range(2)) * 128
 
@@ -43,29 +42,27 @@ class VmdumpSource(FilledSource):
         Raises:
             FormatError: They can't be used.
         """
-        symptom = read_exactly(file, 0, vmdump.RECORD)
-        magic, info, access = struct.unpack_from(vmdump.MAP, read_exactly(file, vmdump.RECORD, vmdump.RECORD))
-        if magic != vmdump.MAP_MAGIC or info < 1 or access < 1:
+        symptom = vmdump.SYMPTOM.unpack(read_exactly(file, 0, vmdump.RECORD))
+        records = vmdump.MAP.unpack(read_exactly(file, vmdump.RECORD, vmdump.RECORD))
+        if records.magic != vmdump.MAP_MAGIC or records.info < 1 or records.access < 1:
             raise CorruptError("the file map record is damaged", file=file.name, offset=vmdump.RECORD)
-        registers = _registers(file, (info - 1) * vmdump.RECORD)
-        space = read_exactly(file, access * vmdump.RECORD, vmdump.RECORD)
+        cpus = _registers(file, (records.info - 1) * vmdump.RECORD)
+        space_at = records.access * vmdump.RECORD
+        space = read_exactly(file, space_at, vmdump.RECORD)
         if not space.startswith(vmdump.SPACE_MAGIC):
-            raise CorruptError(
-                "the record of the address space is damaged", file=file.name, offset=access * vmdump.RECORD
-            )
+            raise CorruptError("the record of the address space is damaged", file=file.name, offset=space_at)
         super().__init__(file, "VMDUMP, 64big", _memory_size(space))
-        model, serial, _, tod = struct.unpack_from(vmdump.SYMPTOM, symptom)
-        if tod:
-            self.crash_time = s390.microseconds(tod) // 1_000_000
-            self.header["dump_created"] = moment(tod)
-        self.header["cpu_model"] = f"{model:08x}, serial number {serial.hex()}"
-        self.header["node"] = _text(symptom, vmdump.NODE)
-        self.header["cpus_online"] = len(registers)
+        if symptom.tod:
+            self.crash_time = s390.microseconds(symptom.tod) // 1_000_000
+            self.header["dump_created"] = moment(symptom.tod)
+        self.header["cpu_model"] = f"{symptom.cpu_model:08x}, serial number {symptom.serial.hex()}"
+        self.header["node"] = symptom.node.decode("cp037").strip("\0 ")
+        self.header["cpus_online"] = len(cpus)
         self._groups, self._keys, self._ranks = array("L"), array("Q"), array("Q")
         self._known = (-1, b"")
-        self._base = self._count((access + 1) * vmdump.RECORD)
+        self._base = self._count(space_at + vmdump.RECORD)
         self.header["pages"] = self._stored_pages
-        self.notes = notes(registers, None)
+        self.notes = notes(cpus, None)
         self._hold_pages()
 
     def _count(self, at: int) -> int:
@@ -133,48 +130,27 @@ class VmdumpSource(FilledSource):
 
 
 def _memory_size(space: bytes) -> int:
-    count = min(_number(space, vmdump.RANGES), vmdump.RANGES_MOST)
-    ends = [
-        struct.unpack_from(vmdump.RANGE, space, vmdump.RANGES_AT + i * struct.calcsize(vmdump.RANGE))[1]
-        for i in range(count)
-    ]
-    highest: int = max(ends, default=0)
-    return highest + 1 if highest else _number(space, vmdump.STORAGE)
-
-
-def _number(data: bytes, place: tuple[int, int]) -> int:
-    return int.from_bytes(data[place[0] : sum(place)], "big")
-
-
-def _text(data: bytes, place: tuple[int, int]) -> str:
-    return data[place[0] : sum(place)].decode("cp037").strip("\0 ")
+    head = vmdump.SPACE.unpack(space)
+    ranges = vmdump.RANGE.array(space, vmdump.SPACE.size, min(head.range_count, vmdump.RANGES_MOST))
+    highest = max((one.last for one in ranges), default=0)
+    return int(highest + 1 if highest else head.storage)
 
 
 def _registers(file: ByteFile, at: int) -> list[Registers]:
-    """The processors that the information record tells of.
+    """The processors in the information record at ``at``.
 
     Raises:
-        UnsupportedError: It is of an old format.
+        UnsupportedError: It has an old format.
     """
-    info = read_exactly(file, at, vmdump.INFO_SIZE)
-    kind = info[vmdump.FORMAT_AT]
-    if kind != vmdump.FORMAT_64BIG:
+    info = vmdump.INFO.unpack(read_exactly(file, at, vmdump.INFO.size))
+    if info.format != vmdump.FORMAT_64BIG:
         raise UnsupportedError(
-            f"a VMDUMP file of another format: {vmdump.FORMATS_OLD.get(kind, 'unknown')}", file=file.name,
-            expected="64big", found=kind,
+            f"a VMDUMP file of another format: {vmdump.FORMATS_OLD.get(info.format, 'unknown')}", file=file.name,
+            expected="64big", found=info.format,
         )  # fmt: skip
-    others = min(_number(info, vmdump.OTHERS), _CPUS_MOST - 1)
-    data = read_exactly(file, at + vmdump.INFO_SIZE, others * vmdump.OTHER_SIZE) if others else b""
-    parts = [data[i : i + vmdump.OTHER_SIZE] for i in range(0, len(data), vmdump.OTHER_SIZE)]
-    return [_cpu(info, vmdump.INFO), *(_cpu(part, vmdump.OTHER) for part in parts)]
-
-
-def _cpu(data: bytes, places: Mapping[str, tuple[int, int]]) -> Registers:
-    fields: dict[str, object] = {
-        name: _number(data, place) if name in _NUMBERS else data[place[0] : sum(place)]
-        for name, place in places.items()
-    }
-    return Registers(**fields)  # type: ignore[arg-type]
+    count = min(info.others, _CPUS_MOST - 1)
+    data = read_exactly(file, at + vmdump.INFO.size, count * vmdump.OTHER.size) if count else b""
+    return [registers(info), *map(registers, vmdump.OTHER.array(data, 0, count))]
 
 
 def _open(file: ByteFile) -> VmdumpSource:
@@ -184,7 +160,7 @@ def _open(file: ByteFile) -> VmdumpSource:
 
 
 def _probe(start: bytes) -> bool:
-    return start.startswith(vmdump.MAGIC) and start[vmdump.KIND_AT :].startswith(vmdump.KIND)
+    return start.startswith(vmdump.MAGIC) and start[vmdump.SYMPTOM.offset("kind") :].startswith(vmdump.KIND)
 
 
 FORMAT = InputFormat("vmdump", "VMDUMP file", 58, _probe, _open)

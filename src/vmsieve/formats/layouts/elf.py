@@ -3,16 +3,13 @@
 Sources: ``include/uapi/linux/elf.h`` and ``elf-em.h`` of Linux (headers, notes, machines),
 ``include/linux/elfcore.h`` of Linux (``struct elf_prstatus``), ``include/linux/vmcore_info.h`` of Linux (names of the
 crash notes), ``elf_info.h`` of makedumpfile (the incomplete flag).
-
-A layout is a :mod:`struct` format without its byte order; put :data:`ORDERS` ``[byte_order]`` before it.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Prefix of a struct format by name of the byte order.
-ORDERS: Final = {"little": "<", "big": ">"}
+from vmsieve.formats.layouts import Struct
 
 # e_ident
 MAGIC: Final = b"\x7fELF"
@@ -25,34 +22,34 @@ ELFDATA2LSB: Final = 1
 ELFDATA2MSB: Final = 2
 EV_CURRENT: Final = 1
 
-#: Elf64_Ehdr: e_ident, e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags, e_ehsize, e_phentsize,
-#: e_phnum, e_shentsize, e_shnum, e_shstrndx.
-EHDR: Final = "16sHHIQQQIHHHHHH"
-EHDR_SIZE: Final = 64
-#: Elf64_Phdr: p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align.
-PHDR: Final = "IIQQQQQQ"
-PHDR_SIZE: Final = 56
-#: Elf64_Shdr: sh_name, sh_type, sh_flags, sh_addr, sh_offset, sh_size, sh_link, sh_info, sh_addralign, sh_entsize.
-SHDR: Final = "IIQQQQIIQQ"
-SHDR_SIZE: Final = 64
-#: Those of a 32-bit core: Elf32_Ehdr and Elf32_Shdr have the same fields, Elf32_Phdr has p_flags behind p_memsz.
-EHDR_32: Final = "16sHHIIIIIHHHHHH"
-EHDR_SIZE_32: Final = 52
-PHDR_32: Final = "IIIIIIII"
-PHDR_SIZE_32: Final = 32
-SHDR_32: Final = "IIIIIIIIII"
-SHDR_SIZE_32: Final = 40
-#: Elf64_Nhdr: n_namesz, n_descsz, n_type. Name and descriptor follow, each padded to 4 bytes.
-NHDR: Final = "III"
-NHDR_SIZE: Final = 12
+_EHDR: Final = (
+    "e_ident:16s e_type:H e_machine:H e_version:I e_entry:{0} e_phoff:{0} e_shoff:{0} e_flags:I e_ehsize:H"
+    " e_phentsize:H e_phnum:H e_shentsize:H e_shnum:H e_shstrndx:H"
+)
+_SHDR: Final = (
+    "sh_name:I sh_type:I sh_flags:{0} sh_addr:{0} sh_offset:{0} sh_size:{0} sh_link:I sh_info:I sh_addralign:{0}"
+    " sh_entsize:{0}"
+)
+EHDR: Final = Struct("Elf64_Ehdr", _EHDR.format("Q"))
+PHDR: Final = Struct(
+    "Elf64_Phdr", "p_type:I p_flags:I p_offset:Q p_vaddr:Q p_paddr:Q p_filesz:Q p_memsz:Q p_align:Q"
+)
+SHDR: Final = Struct("Elf64_Shdr", _SHDR.format("Q"))
+EHDR_32: Final = Struct("Elf32_Ehdr", _EHDR.format("I"))
+PHDR_32: Final = Struct(
+    "Elf32_Phdr", "p_type:I p_offset:I p_vaddr:I p_paddr:I p_filesz:I p_memsz:I p_flags:I p_align:I"
+)
+SHDR_32: Final = Struct("Elf32_Shdr", _SHDR.format("I"))
+#: Name and descriptor follow, each padded to 4 bytes.
+NHDR: Final = Struct("Elf64_Nhdr", "n_namesz:I n_descsz:I n_type:I")
 NOTE_ALIGN: Final = 4
 
 ET_CORE: Final = 4
 PT_LOAD: Final = 1
 PT_NOTE: Final = 4
-#: p_flags of readable, writable, executable memory.
+#: p_flags: readable, writable, executable.
 PF_RWX: Final = 7
-#: In e_phnum: the number of program headers is in sh_info of section header 0.
+#: e_phnum if the number of program headers is in sh_info of section header 0.
 PN_XNUM: Final = 0xFFFF
 #: p_paddr of a segment that has no physical address.
 NO_PADDR: Final = 0xFFFFFFFFFFFFFFFF
@@ -60,7 +57,7 @@ NO_PADDR_32: Final = 0xFFFFFFFF
 #: e_flags bit that makedumpfile -E sets when it could not write everything.
 FLAG_INCOMPLETE: Final = 0x1
 
-#: e_machine by name of the machine, as ``uname -m`` says it. ppc64 and ppc64le share theirs.
+#: e_machine by ``uname -m``. ppc64 and ppc64le share theirs.
 MACHINES: Final = {
     "x86_64": 62,
     "aarch64": 183,
@@ -70,7 +67,7 @@ MACHINES: Final = {
     "riscv64": 243,
     "loongarch64": 258,
 }
-#: Likewise of machines whose kernels are not understood: they have a name all the same.
+#: The same for machines whose kernels are not supported: messages name them.
 OTHER_MACHINES: Final = {
     "i386": 3,
     "m68k": 4,
@@ -84,27 +81,23 @@ OTHER_MACHINES: Final = {
     "alpha": 0x9026,
 }
 
-#: Name (without its NUL) and type of the notes that matter here.
+#: Name (without its NUL) and type of notes.
 NOTE_PRSTATUS: Final = (b"CORE", 1)
 NOTE_VMCOREINFO: Final = (b"VMCOREINFO", 0)
 NOTE_ERASEINFO: Final = (b"ERASEINFO", 0)  # makedumpfile's record of what it erased
 
-#: Names of notes that a Xen host leaves beside those of the Linux that ran as its first domain (``kexec.h`` and
-#: ``elfnote.h`` of Xen, kexec-tools), and how sections of the cores of ``xl dump-core`` begin
-#: (``docs/misc/dump-core-format.txt`` of Xen).
+#: Names of a Xen host's notes, beside those of the Linux in its first domain (``kexec.h`` and ``elfnote.h`` of Xen,
+#: kexec-tools), and the prefix of section names of ``xl dump-core`` (``docs/misc/dump-core-format.txt`` of Xen).
 XEN_NOTES: Final = (b"Xen", b"VMCOREINFO_XEN")
 XEN_SECTIONS: Final = b"\0.xen_"
 
-#: ``struct elf_prstatus`` of every 64-bit machine: ``pr_pid`` (i32) and ``pr_reg`` are at these offsets; after
-#: ``pr_reg`` come ``pr_fpvalid`` and padding.
-PRSTATUS_PID: Final = 32
-PRSTATUS_REGISTERS: Final = 112
+#: Of all 64-bit machines, up to ``pr_reg``; and bytes after ``pr_reg`` (``pr_fpvalid``, padding).
+PRSTATUS: Final = Struct("struct elf_prstatus", "pr_pid:i@32 :@112")
 PRSTATUS_TAIL: Final = 8
-#: The same of i386, and ``pr_reg`` there and on x86_64 (``struct user_regs_struct``,
-#: ``arch/x86/include/asm/user_32.h`` and ``user_64.h`` of Linux): registers by their names on x86_64.
+#: The same of i386, with its size as a whole, and the registers in ``pr_reg`` there and on x86_64 (``struct
+#: user_regs_struct``, ``arch/x86/include/asm/user_32.h`` and ``user_64.h`` of Linux), by their names on x86_64.
+PRSTATUS_32: Final = Struct("struct elf_prstatus of i386", "pr_pid:i@24 :@72")
 PRSTATUS_SIZE_32: Final = 144
-PRSTATUS_PID_32: Final = 24
-PRSTATUS_REGISTERS_32: Final = 72
 REGISTERS_I386: Final = "bx cx dx si di bp ax ds es fs gs orig_ax ip cs flags sp ss"
 REGISTERS_X86_64: Final = (
     "r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss fs_base gs_base ds es fs gs"

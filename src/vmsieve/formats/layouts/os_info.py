@@ -1,28 +1,30 @@
-"""os_info: the page in which an s390x kernel tells the kdump kernel and dump tools about itself.
+"""os_info: the page in which an s390x kernel describes itself to its kdump kernel and to dump tools.
 
-Source: ``arch/s390/include/asm/os_info.h`` of Linux (``struct os_info``). All numbers are big-endian.
+Source: ``arch/s390/include/asm/os_info.h`` of Linux. All numbers are big-endian.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from vmsieve.formats.layouts import Struct
+
 MAGIC: Final = b"OSINFOSZ"
 SIZE: Final = 4096
-#: The highest major version that is understood here; the kernel refuses others too.
+#: The highest supported major version; the kernel refuses others too.
 MAJOR: Final = 1
 
-#: magic, csum, version_major, version_minor, crashkernel_addr, crashkernel_size; then the entries.
-HEADER: Final = ">8sIHHQQ"
-#: The checksum is over everything from here to the end of the page.
-CHECKED_FROM: Final = 0x0C
-ENTRIES_AT: Final = 0x20
-#: Address (or, with size 0, a value), size, csum of what is at that address.
-ENTRY: Final = ">QQI"
-ENTRY_SIZE: Final = 20
+#: csum: of the rest of the page, from version_major on. The entries follow.
+HEADER: Final = Struct(
+    "struct os_info",
+    "magic:8s csum:I version_major:H version_minor:H crashkernel_addr:Q crashkernel_size:Q",
+    "big",
+)
+#: val: an address, or with size 0 a value; csum: of the bytes at that address.
+ENTRY: Final = Struct("struct os_info_entry", "val:Q size:Q csum:I", "big")
 
-#: Names of the entries in order, and whether each is a value. What follows the first three came with Linux commit
-#: 8572f52518f6 ("s390/os_info: Store virtual memory layout"), v6.10; until then the page ends in zeros.
+#: Names of the entries in order, and True for values. Linux commit 8572f52518f6 ("s390/os_info: Store virtual memory
+#: layout"), v6.10, added all but the first three; until then the page ends in zeros.
 ENTRIES: Final = (
     ("VMCOREINFO", False),
     ("REIPL_BLOCK", False),
@@ -38,5 +40,3 @@ ENTRIES: Final = (
     ("IMAGE_END", True),
     ("IMAGE_PHYS", True),
 )
-VMCOREINFO: Final = 0
-REIPL_BLOCK: Final = 1

@@ -1,7 +1,7 @@
 """Stand-alone dumps of s390x: the headers that the dump tools on DASD, FBA disks and tapes write.
 
-Sources: ``include/dump/s390_dump.h`` and ``zdump/df_s390.c`` of s390-tools. All numbers are big-endian; layouts are
-:mod:`struct` formats. What differs by format is what follows the header of 4096 bytes:
+Sources: ``include/dump/s390_dump.h`` and ``zdump/df_s390.c`` of s390-tools. All numbers are big-endian. The header of
+4096 bytes is followed by:
 
 * ``s390``: all memory, then the end marker. So do the tape and zgetdump's output.
 * ``s390_ext``: segments, each a header of 4096 bytes and its data, the last one with a stop marker; the end marker.
@@ -13,39 +13,44 @@ from __future__ import annotations
 
 from typing import Final
 
+from vmsieve.formats.layouts import Struct
+
 MAGIC: Final = 0xA8190173618F23FD
 MAGIC_EXT: Final = 0xA8190173618F23FE
 
-#: magic, version, hdr_size, dump_level, page_size, mem_size, mem_start, mem_end, num_pages, pad, tod, cpu_id, arch,
-#: volnr, build_arch, mem_size_real, mvdump, cpu_cnt, real_cpu_cnt, zlib_version_s390, zlib_entry_size.
-HEADER: Final = ">QIIIIQQQIIQQIIIQBHHBI"
+#: mvdump_sign: :data:`MAGIC_EXT` on a volume of several that zipl signed. Then, at :data:`PREFIXES_AT`, lc_vec: the
+#: prefixes of ``cpu_cnt`` processors, u32 each.
+HEADER: Final = Struct(
+    "struct df_s390_hdr",
+    "magic:Q version:I hdr_size:I dump_level:I page_size:I mem_size:Q mem_start:Q mem_end:Q num_pages:I pad:I tod:Q"
+    " cpu_id:Q arch:I volnr:I build_arch:I mem_size_real:Q mvdump:B cpu_cnt:H real_cpu_cnt:H zlib_version_s390:B"
+    " zlib_entry_size:I mvdump_sign:Q@0x200 mvdump_zipl_time:Q",
+    "big",
+)
 HEADER_SIZE: Final = 0x1000
 PAGE_SIZE: Final = 0x1000
-#: What zgetdump and the old tools call their version; extended dumps: 1, or 2 where segments may be compressed.
+#: Of zgetdump and the old tools; extended dumps have 1, or 2 if segments may be compressed.
 VERSION: Final = 5
 VERSION_ZLIB: Final = 2
 LEVEL: Final = 4
 ARCH_31: Final = 1
 ARCH_64: Final = 2
-#: mvdump_sign (:data:`MAGIC_EXT` on a volume of several that zipl signed), mvdump_zipl_time.
-SIGN: Final = ">QQ"
-SIGN_AT: Final = 0x200
-#: lc_vec: the prefixes of ``cpu_cnt`` processors, u32 each.
 PREFIXES_AT: Final = 0x800
 CPUS_MOST: Final = 512
 
-#: The end marker: text, TOD clock when the dump ended, which is not before ``tod`` of the header.
-END: Final = ">8sQ"
-END_SIZE: Final = 16
+#: The end marker; tod: when the dump ended, not before ``tod`` of the header.
+END: Final = Struct("struct df_s390_em", "text:8s tod:Q", "big")
 END_TEXT: Final = b"DUMP_END"
 
-#: A segment: start, len, stop_marker, size_on_disk in blocks (0: not compressed).
-SEGMENT: Final = ">QQQI"
+#: size_on_disk: in blocks; 0: not compressed. Then, at :data:`ENTRIES_AT`, an offset for each entry: blocks from the end
+#: of the segment's header.
+SEGMENT: Final = Struct(
+    "struct df_s390_dump_segm_hdr", "start:Q len:Q stop_marker:Q size_on_disk:I entry_count:I@0x30", "big"
+)
 SEGMENT_SIZE: Final = 0x1000
-#: entry_count, then an offset for each entry: blocks from the end of the segment's header.
-ENTRIES_AT: Final = 0x30
+ENTRIES_AT: Final = SEGMENT.size
 ENTRIES_MOST: Final = 1011
-#: In an entry's offset: stored as it is.
+#: Bit of an entry's offset: stored uncompressed.
 ENTRY_PLAIN: Final = 1 << 31
 
 #: Tapes are written in records of this size; the last one of memory may be padded.
@@ -57,17 +62,14 @@ TOOL_SINGLE: Final = b"XECKD64"
 TOOL_MULTI: Final = b"XMULT64"
 #: Bytes of the multi-volume tool by its version.
 TOOL_SIZES: Final = {1: 0x3000, 2: 0x4000}
-#: The table of volumes, behind the tool: timestamp, vol_cnt.
-VOLUMES: Final = ">QH"
-VOLUMES_SIZE: Final = 10
+#: Behind the tool.
+VOLUMES: Final = Struct("table of volumes", "timestamp:Q vol_cnt:H", "big")
 VOLUMES_MOST: Final = 32
-#: devno, start_blk, end_blk (the last one), blk_size in units of 256 bytes, bpt, heads; then, behind all of them, a
-#: subchannel set of one byte each.
-VOLUME: Final = ">HIIBBB"
-VOLUME_SIZE: Final = 13
-TABLE_SIZE: Final = VOLUMES_SIZE + VOLUMES_MOST * (VOLUME_SIZE + 1)
+#: end_blk: the last one; blk_size: in units of 256 bytes. Behind all entries: one byte each, the subchannel set.
+VOLUME: Final = Struct("volume", "devno:H start_blk:I end_blk:I blk_size:B bpt:B heads:B", "big")
+TABLE_SIZE: Final = VOLUMES.size + VOLUMES_MOST * (VOLUME.size + 1)
 
-#: The TOD clock counts from 1900, bit 51 is a microsecond: its value at 1970, and the distance to that.
+#: The TOD clock counts from 1900, bit 51 is a microsecond: its value at 1970.
 _TOD_1970: Final = 0x8126D60E46000000 - 0x3C26700 * 1_000_000 * 4096
 _TOD_MASK: Final = (1 << 64) - 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable, Final, Optional
 
 from vmsieve.formats.layouts import lowcore, s390
+from vmsieve.formats.s390_registers import SAVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,14 +41,11 @@ def register_pages(cpus: Sequence[Registers], read: Read | None, size: int) -> P
 
 def _saved(cpu: Registers, read: Read | None) -> Iterator[tuple[int, bytes]]:
     """Addresses and bytes, none of which goes over the end of a page."""
-    for place, data in (
-        (lowcore.FPRS, cpu.fprs), (lowcore.GPRS, cpu.gprs), (lowcore.PSW, cpu.psw), (lowcore.PREFIX, cpu.prefix),
-        (lowcore.FPC, cpu.fpc), (lowcore.TODPREG, cpu.todpreg), (lowcore.TIMER, cpu.timer),
-        (lowcore.CLOCK_COMPARATOR, cpu.clock_comparator), (lowcore.ACRS, cpu.acrs), (lowcore.CRS, cpu.crs),
-    ):  # fmt: skip
-        if cpu.prefix % lowcore.PREFIX_ALIGN == 0:
-            yield cpu.prefix + place[0], data.to_bytes(place[1], "big") if isinstance(data, int) else data
-    pointer = read(cpu.prefix + lowcore.VX_AREA, 8) if read is not None else None
+    if cpu.prefix % lowcore.PREFIX_ALIGN == 0:
+        for name in (*SAVED, "prefix"):
+            value = getattr(cpu, name)
+            yield cpu.prefix + lowcore.LOWCORE.offset(name), lowcore.LOWCORE.pack_field(name, value)
+    pointer = read(cpu.prefix + lowcore.LOWCORE.offset("mcesad"), 8) if read is not None else None
     area = int.from_bytes(pointer or b"", "big")
     if area and area % lowcore.VX_ALIGN == 0 and cpu.vxrs_low is not None and cpu.vxrs_high is not None:
         halves = (cpu.fprs[at : at + 8] + cpu.vxrs_low[at : at + 8] for at in range(0, 128, 8))

@@ -8,7 +8,6 @@ start to end.
 from __future__ import annotations
 
 import re
-import struct
 import sys
 from array import array
 from typing import TYPE_CHECKING, Final, Protocol
@@ -73,7 +72,7 @@ class _SkeletonWriter(KdumpWriter):
 
     def _table(self, kinds: bytes, shared: dict[bytes, int], data: int) -> tuple[bytes, int]:
         """The descriptors of pages of these kinds, and where the next page's data come."""
-        layout, size = struct.Struct(self._order + kdump.DESCRIPTOR), self._it.page_size
+        layout, size = kdump.DESCRIPTOR.format(self._order), self._it.page_size
         parts: list[bytes] = []
         for run in _RUNS.finditer(kinds):
             kind, count = run[0][:1], len(run[0])
@@ -89,12 +88,12 @@ class _SkeletonWriter(KdumpWriter):
     def _own(self, count: int, data: int) -> bytes:
         """The descriptors of ``count`` pages whose data begin at ``data``."""
         size = self._it.page_size
-        table = array("Q", bytes(kdump.DESCRIPTOR_SIZE * count))
+        table = array("Q", bytes(kdump.DESCRIPTOR.size * count))
         places = array("Q", range(data, data + count * size, size))
         if self._it.byte_order != sys.byteorder:
             places.byteswap()
         table[0::3] = places
-        table[1::3] = array("Q", struct.pack(self._order + "II", size, 0)) * count
+        table[1::3] = array("Q", kdump.DESCRIPTOR.pack(self._order, size=size)[8:16]) * count
         return table.tobytes()
 
     def pages(self, batch: Batch) -> None:

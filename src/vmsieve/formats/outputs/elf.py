@@ -9,7 +9,6 @@ See :mod:`vmsieve.formats.layouts.elf` for sources.
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError
@@ -28,11 +27,8 @@ if TYPE_CHECKING:
 
 #: Rows of fewer dropped pages are stored: makedumpfile's number (PFN_EXCLUDED of its ``makedumpfile.h``).
 _BRIDGE: Final = 256
-#: Byte offset of ``e_flags`` in the ELF header.
-_FLAGS_OFFSET: Final = 48
+_FLAGS_OFFSET: Final = elf.EHDR.offset("e_flags")
 _FLAGS_SIZE: Final = 4
-#: Byte offset of ``e_phnum``.
-_COUNT_OFFSET: Final = 56
 #: sh_info, which counts the program headers, has 32 bits.
 _MOST_HEADERS: Final = 0xFFFFFFFF
 _MASK: Final = (1 << 64) - 1
@@ -44,7 +40,7 @@ class ElfWriter(Writer):
     def __init__(self, description: Description, place: Place) -> None:
         self._it = description
         self._place = place
-        self._order = elf.ORDERS[description.byte_order]
+        self._order = description.byte_order
         self._map = AddressMap(description.virtual, description.page_size)
         self._walk = self._placed()
         self._current = (Segment(0, 0, 0), 0)
@@ -60,21 +56,21 @@ class ElfWriter(Writer):
         count, size = self._measure()
         spare = SPARE if count + SPARE < elf.PN_XNUM else 0
         self._unread = Unread(spare if getattr(self._place, "rewrites", False) else 0, 1 + len(self._map.aliases))
-        room = (count + spare) * elf.PHDR_SIZE
-        notes_offset = elf.EHDR_SIZE + room + (elf.SHDR_SIZE if count >= elf.PN_XNUM else 0)
+        room = (count + spare) * elf.PHDR.size
+        notes_offset = elf.EHDR.size + room + (elf.SHDR.size if count >= elf.PN_XNUM else 0)
         page_size = self._it.page_size
         self._data = -(-(notes_offset + notes_size(self._it)) // page_size) * page_size
         self._end = self._data + size
         self._put_ehdr(count)
         self._notes = notes_offset
-        at = elf.EHDR_SIZE
+        at = elf.EHDR.size
         for header in self._phdrs():
             self._place.put(at, header)
-            at += elf.PHDR_SIZE
+            at += elf.PHDR.size
         if count >= elf.PN_XNUM:
             # As fill_extnum_info() of Linux's fs/binfmt_elf.c: the only section header holds the number.
-            shdr = struct.pack(self._order + elf.SHDR, 0, 0, 0, 0, 0, 1, 0, count, 0, 0)
-            self._place.put(notes_offset - elf.SHDR_SIZE, shdr)
+            shdr = elf.SHDR.pack(self._order, sh_size=1, sh_info=count)
+            self._place.put(notes_offset - elf.SHDR.size, shdr)
         put_notes(self._place, notes_offset, self._it)
         self._place.flush()
 
@@ -101,23 +97,33 @@ class ElfWriter(Writer):
 
     def _put_ehdr(self, count: int) -> None:
         many = count >= elf.PN_XNUM
-        shoff = elf.EHDR_SIZE + count * elf.PHDR_SIZE if many else 0
+        shoff = elf.EHDR.size + count * elf.PHDR.size if many else 0
         data = elf.ELFDATA2LSB if self._it.byte_order == "little" else elf.ELFDATA2MSB
         ident = elf.MAGIC + bytes((elf.ELFCLASS64, data, elf.EV_CURRENT))
         machine = machine_number(self._it.machine) or self._it.machine_number
-        header = struct.pack(
-            self._order + elf.EHDR, ident, elf.ET_CORE, machine, elf.EV_CURRENT, 0, elf.EHDR_SIZE, shoff, 0,
-            elf.EHDR_SIZE, elf.PHDR_SIZE, min(count, elf.PN_XNUM), elf.SHDR_SIZE if many else 0, int(many), 0,
-        )  # fmt: skip
+        header = elf.EHDR.pack(
+            self._order,
+            e_ident=ident,
+            e_type=elf.ET_CORE,
+            e_machine=machine,
+            e_version=elf.EV_CURRENT,
+            e_phoff=elf.EHDR.size,
+            e_shoff=shoff,
+            e_ehsize=elf.EHDR.size,
+            e_phentsize=elf.PHDR.size,
+            e_phnum=min(count, elf.PN_XNUM),
+            e_shentsize=elf.SHDR.size if many else 0,
+            e_shnum=int(many),
+        )
         self._place.put(0, header[:_FLAGS_OFFSET])
         self._place.hold(_FLAGS_OFFSET, self._flags(whole=False), self._flags(whole=True))
         self._place.put(_FLAGS_OFFSET + _FLAGS_SIZE, header[_FLAGS_OFFSET + _FLAGS_SIZE :])
 
     def _flags(self, *, whole: bool) -> bytes:
-        return struct.pack(self._order + "I", 0 if whole else elf.FLAG_INCOMPLETE)
+        return elf.EHDR.pack_field("e_flags", 0 if whole else elf.FLAG_INCOMPLETE, self._order)
 
     def _phdrs(self) -> Iterator[bytes]:
-        packer = struct.Struct(self._order + elf.PHDR)
+        packer = elf.PHDR.format(self._order)
         size = notes_size(self._it)
         yield packer.pack(elf.PT_NOTE, 0, self._notes, 0, 0, size, size, 0)
         for offset, vaddr, paddr, stored, size in self._loads():
@@ -187,17 +193,18 @@ class ElfWriter(Writer):
             self._place.extend(self._end)
         if self._unread:
             table = b"".join(self._phdrs())
-            self._place.settle(elf.EHDR_SIZE, table)
-            self._place.settle(_COUNT_OFFSET, struct.pack(self._order + "H", len(table) // elf.PHDR_SIZE))
+            self._place.settle(elf.EHDR.size, table)
+            count = elf.EHDR.pack_field("e_phnum", len(table) // elf.PHDR.size, self._order)
+            self._place.settle(elf.EHDR.offset("e_phnum"), count)
         self._place.settle(_FLAGS_OFFSET, self._flags(whole=whole))
 
 
 def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
-    if not start.startswith(b"\x7fELF") or len(start) < _FLAGS_OFFSET + _FLAGS_SIZE:
+    if not start.startswith(elf.MAGIC) or len(start) < elf.EHDR.size:
         return None
-    order = "<" if start[5] == 1 else ">"
-    (flags,) = struct.unpack_from(order + "I", start, _FLAGS_OFFSET)
-    return _FLAGS_OFFSET, struct.pack(order + "I", flags | elf.FLAG_INCOMPLETE)
+    order = "little" if start[elf.EI_DATA] == elf.ELFDATA2LSB else "big"
+    flags = elf.EHDR.unpack(start, order=order).e_flags | elf.FLAG_INCOMPLETE
+    return _FLAGS_OFFSET, elf.EHDR.pack_field("e_flags", flags, order)
 
 
 FORMAT = OutputFormat(

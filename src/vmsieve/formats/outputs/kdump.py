@@ -7,7 +7,6 @@ descriptors, and when zero pages are left out (dump level 1) the data begin with
 
 from __future__ import annotations
 
-import struct
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +21,7 @@ from vmsieve.formats.outputs._notes import notes_size, put_notes
 if TYPE_CHECKING:
     from vmsieve.formats.outputs import Batch, Description, PageBits, Place
 
+_STATUS_AT: Final = kdump.HEADER.offset("status")
 _STATUS_SIZE: Final = 4
 #: Dump level bit: zero pages are not stored.
 _LEAVE_ZERO: Final = 1
@@ -46,16 +46,16 @@ class KdumpWriter(Writer):
     def __init__(self, description: Description, place: Place) -> None:
         self._it = description
         self._place = place
-        self._order = kdump.ORDERS[description.byte_order]
+        self._order = description.byte_order
         block = description.page_size
-        self._sub_blocks = -(-(kdump.SUB_HEADER_SIZE + notes_size(description)) // block)
+        self._sub_blocks = -(-(kdump.SUB_HEADER.size + notes_size(description)) // block)
         self._bitmap_size = -(-description.max_pfn // (8 * block)) * block
         self._bitmaps = (1 + self._sub_blocks) * block
         self._descriptors = self._bitmaps + 2 * self._bitmap_size
         kept = description.kept.count()
         self._announced = kept if description.part is None else count_between(description.kept, *description.part)
         # Each file of a split dump has room for the descriptors of all of it: the first data tell where zero pages are.
-        self._at = self._descriptors + kdump.DESCRIPTOR_SIZE * kept
+        self._at = self._descriptors + kdump.DESCRIPTOR.size * kept
         self._zero = 0
         self._begun = False
         self._pages = 0
@@ -82,34 +82,47 @@ class KdumpWriter(Writer):
             name.encode(errors="replace")[: kdump.UTSNAME_FIELD - 1].ljust(kdump.UTSNAME_FIELD, b"\0")
             for name in _names(it)
         )
-        header = struct.pack(
-            self._order + kdump.HEADER, kdump.SIGNATURE, kdump.VERSION, names, min(it.crash_time, _MASK >> 1), 0, 0,
-            it.page_size, self._sub_blocks, 2 * self._bitmap_size // it.page_size,
-            min(it.max_pfn, kdump.MAX_MAPNR_32), 0, 0, 0, 0, it.cpus,
-        )  # fmt: skip
-        status_end = kdump.STATUS_OFFSET + _STATUS_SIZE
-        self._place.put(0, header[: kdump.STATUS_OFFSET])
-        self._place.hold(kdump.STATUS_OFFSET, self._status(whole=False), self._status(whole=True))
+        header = kdump.HEADER.pack(
+            self._order,
+            signature=kdump.SIGNATURE,
+            header_version=kdump.VERSION,
+            utsname=names,
+            tv_sec=min(it.crash_time, _MASK >> 1),
+            block_size=it.page_size,
+            sub_hdr_size=self._sub_blocks,
+            bitmap_blocks=2 * self._bitmap_size // it.page_size,
+            max_mapnr=min(it.max_pfn, kdump.MAX_MAPNR_32),
+            nr_cpus=it.cpus,
+        )
+        status_end = _STATUS_AT + _STATUS_SIZE
+        self._place.put(0, header[: _STATUS_AT])
+        self._place.hold(_STATUS_AT, self._status(whole=False), self._status(whole=True))
         self._place.put(status_end, header[status_end:])
 
     def _status(self, *, whole: bool) -> bytes:
         flag = self._it.codec.flag if self._it.codec is not None else 0
-        return struct.pack(self._order + "I", flag if whole else flag | kdump.INCOMPLETE)
+        return kdump.HEADER.pack_field("status", flag if whole else flag | kdump.INCOMPLETE, self._order)
 
     def _put_sub_header(self) -> None:
         it = self._it
-        notes, size = it.page_size + kdump.SUB_HEADER_SIZE, notes_size(it)
+        notes, size = it.page_size + kdump.SUB_HEADER.size, notes_size(it)
         start, end = it.part or (0, 0)
-        texts = [
-            field
-            for text in (it.vmcoreinfo, (0, size), it.eraseinfo)
-            for field in ((notes + text[0], text[1]) if text and text[1] else (0, 0))
-        ]
-        header = struct.pack(
-            self._order + kdump.SUB_HEADER, it.phys_base & _MASK, it.dump_level, int(it.part is not None),
-            min(start, kdump.MAX_MAPNR_32), min(end, kdump.MAX_MAPNR_32),
-            *texts, start, end, it.max_pfn,
-        )  # fmt: skip
+        texts: dict[str, int] = {}
+        for name, text in (("vmcoreinfo", it.vmcoreinfo), ("note", (0, size)), ("eraseinfo", it.eraseinfo)):
+            if text and text[1]:
+                texts[f"offset_{name}"], texts[f"size_{name}"] = notes + text[0], text[1]
+        header = kdump.SUB_HEADER.pack(
+            self._order,
+            phys_base=it.phys_base & _MASK,
+            dump_level=it.dump_level,
+            split=int(it.part is not None),
+            start_pfn=min(start, kdump.MAX_MAPNR_32),
+            end_pfn=min(end, kdump.MAX_MAPNR_32),
+            start_pfn_64=start,
+            end_pfn_64=end,
+            max_mapnr_64=it.max_pfn,
+            **texts,
+        )
         self._place.put(it.page_size, header)
         put_notes(self._place, notes, it)
 
@@ -124,7 +137,7 @@ class KdumpWriter(Writer):
             return
         if self._pages + batch.count > self._announced:
             raise AssertionError(f"more pages came than the {self._announced} announced")
-        table = bytearray(batch.count * kdump.DESCRIPTOR_SIZE)
+        table = bytearray(batch.count * kdump.DESCRIPTOR.size)
         tally = memoryview(bytearray(16)).cast("Q")
         stored = describe_pages(
             batch.count, address_of(batch.sizes), address_of(batch.flags), self._at, self._zero, self._it.page_size,
@@ -135,8 +148,8 @@ class KdumpWriter(Writer):
             raise AssertionError(f"{stored} bytes of pages in {len(batch.data)}, {zeros} zero pages")
         self._place.put(self._at, batch.data)
         if missing < batch.count:
-            place = self._descriptors + self._pages * kdump.DESCRIPTOR_SIZE
-            self._place.put(place, table, unit=kdump.DESCRIPTOR_SIZE)
+            place = self._descriptors + self._pages * kdump.DESCRIPTOR.size
+            self._place.put(place, table, unit=kdump.DESCRIPTOR.size)
         self._at += stored
         self._pages += batch.count
         self._missing += missing
@@ -148,16 +161,16 @@ class KdumpWriter(Writer):
         if self._begun:
             # Descriptors that never came read as zeros even when no data lie behind them.
             self._place.extend(self._at)
-        self._place.settle(kdump.STATUS_OFFSET, self._status(whole=complete and self._missing == 0))
+        self._place.settle(_STATUS_AT, self._status(whole=complete and self._missing == 0))
 
 
 def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
-    if not start.startswith(kdump.SIGNATURE) or len(start) < kdump.HEADER_SIZE:
+    if not start.startswith(kdump.SIGNATURE) or len(start) < kdump.HEADER.size:
         return None
     # The version is a small number in the file's own byte order.
-    order = "<" if struct.unpack_from("<i", start, len(kdump.SIGNATURE))[0] < 1 << 16 else ">"
-    (status,) = struct.unpack_from(order + "i", start, kdump.STATUS_OFFSET)
-    return kdump.STATUS_OFFSET, struct.pack(order + "i", status | kdump.INCOMPLETE)
+    order = "little" if kdump.HEADER.unpack(start, order="little").header_version < 1 << 16 else "big"
+    status = kdump.HEADER.unpack(start, order=order).status | kdump.INCOMPLETE
+    return _STATUS_AT, kdump.HEADER.pack_field("status", status, order)
 
 
 FORMAT = OutputFormat(

@@ -47,10 +47,19 @@ class S390Writer(Writer):
     def _header(self) -> bytes:
         prefixes = [cpu.prefix for cpu in self._cpus]
         tod = s390.tod_clock(self._it.crash_time * 1_000_000) if self._it.crash_time else 0
-        head = struct.pack(
-            s390.HEADER, s390.MAGIC, s390.VERSION, s390.HEADER_SIZE, s390.LEVEL, _PAGE, self._size, 0, self._size - 1,
-            self._it.max_pfn & 0xFFFFFFFF, 0, tod, 0, s390.ARCH_64, 0, 0, 0, 0, len(prefixes), 0, 0, 0,
-        )  # fmt: skip
+        head = s390.HEADER.pack(
+            magic=s390.MAGIC,
+            version=s390.VERSION,
+            hdr_size=s390.HEADER_SIZE,
+            dump_level=s390.LEVEL,
+            page_size=_PAGE,
+            mem_size=self._size,
+            mem_end=self._size - 1,
+            num_pages=self._it.max_pfn & 0xFFFFFFFF,
+            tod=tod,
+            arch=s390.ARCH_64,
+            cpu_cnt=len(prefixes),
+        )
         vector = struct.pack(f">{len(prefixes)}I", *prefixes)
         return (head.ljust(s390.PREFIXES_AT, b"\0") + vector).ljust(s390.HEADER_SIZE, b"\0")
 
@@ -90,7 +99,7 @@ class S390Writer(Writer):
         end = s390.HEADER_SIZE + self._size
         if complete and not self._missing:
             tod = s390.tod_clock(self._it.crash_time * 1_000_000) if self._it.crash_time else 0
-            marker = struct.pack(s390.END, s390.END_TEXT, tod)
+            marker = s390.END.pack(text=s390.END_TEXT, tod=tod)
             self._place.hold(end, bytes(len(marker)), marker)
             self._place.settle(end, marker)
         else:
@@ -98,8 +107,8 @@ class S390Writer(Writer):
 
 
 def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
-    magic, _, header_size, _, _, size = struct.unpack_from(">QIIIIQ", start.ljust(0x20, b"\0"))
-    return (header_size + size, bytes(s390.END_SIZE)) if magic == s390.MAGIC else None
+    head = s390.HEADER.unpack(start.ljust(s390.HEADER.size, b"\0"))
+    return (head.hdr_size + head.mem_size, bytes(s390.END.size)) if head.magic == s390.MAGIC else None
 
 
 FORMAT = OutputFormat(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import struct
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Callable
 
@@ -234,12 +233,14 @@ class FlattenedPlace(_Gathering):
 
     def _emit(self, offset: int, data: memoryview, unit: int) -> None:  # noqa: ARG002 - a stream can't take back
         self._begin()
-        self._sender.send(struct.pack(flattened.PIECE, offset, len(data)), data)
+        self._sender.send(flattened.PIECE.pack(offset=offset, buf_size=len(data)), data)
         self._top = max(self._top, offset + len(data))
 
     def _begin(self) -> None:
         if self._sender.sent == 0:
-            header = struct.pack(flattened.HEADER, flattened.SIGNATURE, flattened.TYPE, flattened.VERSION)
+            header = flattened.HEADER.pack(
+                signature=flattened.SIGNATURE, type=flattened.TYPE, version=flattened.VERSION
+            )
             self._sender.send(header.ljust(flattened.HEADER_SIZE, b"\0"))
 
     def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
@@ -258,7 +259,7 @@ class FlattenedPlace(_Gathering):
         if self._top < self._size:
             self._emit(self._size - 1, memoryview(b"\0"), 1)
         self._begin()
-        self._sender.send(struct.pack(flattened.PIECE, *flattened.END))
+        self._sender.send(flattened.PIECE.format().pack(*flattened.END))
 
 
 class PipePlace:

@@ -9,14 +9,13 @@ piece, and then the head that makes them count.
 from __future__ import annotations
 
 import os
-import struct
 
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.layouts import flattened
 
 __all__ = ["DeviceStream"]
 
-_BLANK = bytes(flattened.PIECE_SIZE)
+_BLANK = bytes(flattened.PIECE.size)
 
 
 class DeviceStream:
@@ -51,8 +50,8 @@ class DeviceStream:
         return taken
 
     def _begin_piece(self, data: memoryview) -> int:
-        head = bytes(data[: flattened.PIECE_SIZE])
-        offset, size = struct.unpack(flattened.PIECE, head)
+        head = bytes(data[: flattened.PIECE.size])
+        offset, size = flattened.PIECE.format().unpack(head)
         if (offset, size) == flattened.END:
             return os.pwrite(self._fd, head, self._at)
         self._head, self._size, self._left = head, size, size

@@ -65,7 +65,7 @@ class PlainCopy:
         # What is lost of it is met once more.
         self.unreadable, self.listed = 0, []
         self._order = ">" if head[elf.EI_DATA : elf.EI_DATA + 1] == bytes([elf.ELFDATA2MSB]) else "<"
-        self._flags = head[_FLAGS] if head.startswith(elf.MAGIC) and len(head) >= elf.EHDR_SIZE else b""
+        self._flags = head[_FLAGS] if head.startswith(elf.MAGIC) and len(head) >= elf.EHDR.size else b""
 
     def run(self, progress: Progress) -> None:
         """Copy it. Only what comes before the first byte is raised; later errors are in ``stopped``.
@@ -153,7 +153,7 @@ class PlainCopy:
     def notes(self) -> list[str]:
         """Sentences for the record."""
         told = []
-        if self.listed and self.listed[0][0] < elf.EHDR_SIZE:
+        if self.listed and self.listed[0][0] < elf.EHDR.size:
             told = ["the input's header can't be read: the copy has its memory, and no tool opens it as it is"]
         told += [f"bytes {start:#x} to {end - 1:#x} of the input can't be read: zeros are in their place"
                 for start, end in self.listed]  # fmt: skip

@@ -9,7 +9,7 @@ from vmsieve.filters.knowledge import Knowledge
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.errors import OutputError, ReadError, UsageError, WeakerError
 from vmsieve.formats.layouts import elf
-from vmsieve.formats.notes import note_place, vmcoreinfo_place, with_text
+from vmsieve.formats.notes import find_note, with_text
 from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.systems import open_system
@@ -174,8 +174,8 @@ def _describe(
         exists=scanned.exists,
         kept=scanned.kept,
         notes=notes,
-        vmcoreinfo=vmcoreinfo_place(notes, order),
-        eraseinfo=note_place(notes, order, elf.NOTE_ERASEINFO),
+        vmcoreinfo=find_note(notes, order, elf.NOTE_VMCOREINFO),
+        eraseinfo=find_note(notes, order, elf.NOTE_ERASEINFO),
         utsname=identity.utsname,
         crash_time=identity.crash_time or 0,
         phys_base=knowledge.phys_base,

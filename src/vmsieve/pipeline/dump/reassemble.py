@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import sys
 from array import array
 from contextlib import ExitStack, closing
@@ -28,14 +27,9 @@ __all__ = ["reassemble"]
 
 _CHUNK: Final = 1 << 20
 _LEAVE_ZERO: Final = 1
-#: Where ``split`` and ``start_pfn_64`` are in the sub-header.
-_SPLIT_AT, _WIDE_PFNS_AT = 12, 80
-#: Texts that the sub-header names, where it does, and the header version that they came with.
-_TEXTS: Final = (
-    ("vmcoreinfo", 32, kdump.SINCE_VMCOREINFO),
-    ("note", 48, kdump.SINCE_NOTES),
-    ("eraseinfo", 64, kdump.SINCE_ERASEINFO),
-)
+_STATUS_AT: Final = kdump.HEADER.offset("status")
+#: Texts that the sub-header points to, and the header version that added its fields.
+_TEXTS: Final = {"vmcoreinfo": 3, "note": 4, "eraseinfo": 5}
 
 
 def reassemble(plan: Plan, parts: list[str], progress: Progress) -> bool:
@@ -77,11 +71,11 @@ class _Join:
         head = self._head = parts[0].head
         self._count = sum(part.pages.count for part in parts)
         #: Where the data begin, in each file and in the joined one, and the block of zeros if there is one.
-        self._start = head.descriptors + self._count * kdump.DESCRIPTOR_SIZE
-        self._zero = self._start if head.sub["dump_level"] & _LEAVE_ZERO else 0
+        self._start = head.descriptors + self._count * kdump.DESCRIPTOR.size
+        self._zero = self._start if head.sub.dump_level & _LEAVE_ZERO else 0
         self._at = self._start
         #: Where the texts are in the joined file: those between the sub-header and the descriptors stay there.
-        self._texts = {name: self._kept(name) for name, _, _ in _TEXTS}
+        self._texts = {name: self._kept(name) for name in _TEXTS}
         self._described = 0
         self._missing = 0
         self._batch = max(1, _CHUNK // head.page_size)
@@ -99,7 +93,7 @@ class _Join:
         self._progress.close()
         self._put_texts()
         whole = whole and not self._missing
-        self._place.settle(kdump.STATUS_OFFSET, self._status(whole=whole))
+        self._place.settle(_STATUS_AT, self._status(whole=whole))
         self._place.finish()
         return whole
 
@@ -111,16 +105,16 @@ class _Join:
         for part in self._parts:
             bits |= part.head.status
         bits = bits & ~kdump.INCOMPLETE if whole else bits | kdump.INCOMPLETE
-        return struct.pack(kdump.ORDERS[self._head.byte_order] + "I", bits & 0xFFFFFFFF)
+        return kdump.HEADER.pack_field("status", bits, self._head.byte_order)
 
     def _put_headers(self) -> None:
         """The first file's, as they are but for what makes it a part of a dump; and the bitmaps."""
-        head, main = self._head, self._raw(0, kdump.HEADER_SIZE)
-        self._place.put(0, main[: kdump.STATUS_OFFSET])
-        self._place.hold(kdump.STATUS_OFFSET, self._status(whole=False), self._status(whole=True))
-        self._place.put(kdump.STATUS_OFFSET + 4, main[kdump.STATUS_OFFSET + 4 :])
+        head, main = self._head, self._raw(0, kdump.HEADER.size)
+        self._place.put(0, main[: _STATUS_AT])
+        self._place.hold(_STATUS_AT, self._status(whole=False), self._status(whole=True))
+        self._place.put(_STATUS_AT + 4, main[_STATUS_AT + 4 :])
         self._place.put(head.page_size, self._sub_header())
-        for offset in range(head.page_size + kdump.SUB_HEADER_SIZE, head.descriptors, _CHUNK):
+        for offset in range(head.page_size + kdump.SUB_HEADER.size, head.descriptors, _CHUNK):
             piece = self._raw(offset, min(_CHUNK, head.descriptors - offset))
             if any(piece):
                 self._place.put(offset, piece)
@@ -129,19 +123,20 @@ class _Join:
 
     def _kept(self, name: str) -> tuple[int, int]:
         """Where the first file's text is that is copied with its headers, or 0 and 0."""
-        offset, size = self._parts[0].places.get(name, (0, 0))
-        inside = self._head.page_size + kdump.SUB_HEADER_SIZE <= offset <= self._head.descriptors - size
+        offset, size = self._parts[0].texts.get(name, (0, 0))
+        inside = self._head.page_size + kdump.SUB_HEADER.size <= offset <= self._head.descriptors - size
         return (offset, size) if inside and name != "eraseinfo" else (0, 0)
 
-    def _sub_header(self) -> bytearray:
-        order, sub = kdump.ORDERS[self._head.byte_order], self._raw(self._head.page_size, kdump.SUB_HEADER_SIZE)
-        struct.pack_into(order + "iQQ", sub, _SPLIT_AT, 0, 0, 0)
-        for name, at, since in _TEXTS:
-            if self._head.version >= since:
-                struct.pack_into(order + "qQ", sub, at, *self._texts[name])
-        if self._head.version >= kdump.SINCE_WIDE_PFNS:
-            struct.pack_into(order + "QQ", sub, _WIDE_PFNS_AT, 0, 0)
-        return sub
+    def _sub_header(self) -> bytes:
+        order, version, layout = self._head.byte_order, self._head.version, kdump.SUB_HEADER
+        sub = vars(layout.unpack(self._raw(self._head.page_size, layout.size), order=order))
+        sub.update(split=0, start_pfn=0, end_pfn=0)
+        for name, since in _TEXTS.items():
+            if version >= since:
+                sub[f"offset_{name}"], sub[f"size_{name}"] = self._texts[name]
+        if version >= 6:
+            sub.update(start_pfn_64=0, end_pfn_64=0)
+        return layout.pack(order, **sub)
 
     def _copy(self, part: KdumpSource) -> None:
         sizes, flags = array("I", bytes(4 * self._batch)), array("I", bytes(4 * self._batch))
@@ -150,8 +145,8 @@ class _Join:
         tally = memoryview(bytearray(16)).cast("Q")
         for first in range(0, part.pages.count, self._batch):
             count = min(self._batch, part.pages.count - first)
-            table = bytearray(count * kdump.DESCRIPTOR_SIZE)
-            part.file.read_into(part.head.descriptors + first * kdump.DESCRIPTOR_SIZE, memoryview(table))
+            table = bytearray(count * kdump.DESCRIPTOR.size)
+            part.file.read_into(part.head.descriptors + first * kdump.DESCRIPTOR.size, memoryview(table))
             found = take_pages(
                 count, address_of(table), self._swap, self._head.page_size, part.file.size, self._zero, size_at,
                 flag_at, extent_at,
@@ -163,8 +158,8 @@ class _Join:
                 count, size_at, flag_at, self._at - stored, self._zero, self._head.page_size, self._swap,
                 address_of(table), address_of(tally.cast("B")),
             )  # fmt: skip
-            place = self._head.descriptors + self._described * kdump.DESCRIPTOR_SIZE
-            self._place.put(place, table, unit=kdump.DESCRIPTOR_SIZE)
+            place = self._head.descriptors + self._described * kdump.DESCRIPTOR.size
+            self._place.put(place, table, unit=kdump.DESCRIPTOR.size)
             self._described += count
             self._missing += tally[1]
             self._progress.advance(count)
@@ -178,9 +173,9 @@ class _Join:
         """What lies elsewhere, or in another file than the first; and what was erased, as each file tells it."""
         before = dict(self._texts)
         for name in ("vmcoreinfo", "note"):
-            part = next((part for part in self._parts if name in part.places), None)
+            part = next((part for part in self._parts if name in part.texts), None)
             if part is not None and not before[name][1]:
-                offset, size = part.places[name]
+                offset, size = part.texts[name]
                 self._texts[name] = self._at, size
                 for start in range(offset, offset + size, _CHUNK):
                     piece = read_exactly(part.file, start, min(_CHUNK, offset + size - start))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.layouts import elf
@@ -42,16 +41,15 @@ def names(path: str) -> Iterator[str]:
 def loader(program: str) -> str | None:
     """The loader that ``program`` names, as it names it; None if it needs none."""
     with open(program, "rb") as file:
-        head = file.read(elf.EHDR_SIZE)
+        head = file.read(elf.EHDR.size)
         if not head.startswith(elf.MAGIC) or head[elf.EI_CLASS] != elf.ELFCLASS64:
             return None
-        order = "<" if head[elf.EI_DATA] == elf.ELFDATA2LSB else ">"
-        fields = struct.unpack(order + elf.EHDR, head)
-        offset, count = fields[5], fields[10]
-        for i in range(count):
-            file.seek(offset + i * elf.PHDR_SIZE)
-            kind, _, at, _, _, size, _, _ = struct.unpack(order + elf.PHDR, file.read(elf.PHDR_SIZE))
-            if kind == _PT_INTERP:
-                file.seek(at)
-                return file.read(size).rstrip(b"\0").decode()
+        order = "little" if head[elf.EI_DATA] == elf.ELFDATA2LSB else "big"
+        header = elf.EHDR.unpack(head, order=order)
+        for i in range(header.e_phnum):
+            file.seek(header.e_phoff + i * elf.PHDR.size)
+            segment = elf.PHDR.unpack(file.read(elf.PHDR.size), order=order)
+            if segment.p_type == _PT_INTERP:
+                file.seek(segment.p_offset)
+                return file.read(segment.p_filesz).rstrip(b"\0").decode()
     return None

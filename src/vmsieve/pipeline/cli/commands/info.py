@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.layouts import elf
-from vmsieve.formats.notes import note_place
+from vmsieve.formats.notes import note_text
 from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import add_input, add_vmlinux, opened, print_json
 from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK
@@ -78,8 +78,7 @@ def _facts(source: Source, knowledge: Knowledge) -> dict[str, Any]:
 
 def _erased(source: Source) -> list[str]:
     """What makedumpfile erased before, a line each."""
-    place = note_place(source.notes, source.byte_order, elf.NOTE_ERASEINFO)
-    text = b"" if place is None else source.notes[place[0] : sum(place)]
+    text = note_text(source.notes, source.byte_order, elf.NOTE_ERASEINFO) or b""
     return text.decode("ascii", "backslashreplace").splitlines()
 
 
