@@ -1,4 +1,4 @@
-"""What a dump holds, whatever its format: bytes of physical memory, notes, byte order. It knows nothing of kernels."""
+"""Source: an open dump of any format. It has physical memory, notes and byte order, and knows nothing of kernels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ __all__ = ["Cpu", "LargeNote", "LeftOut", "MemoryRange", "Source", "VirtualRange
 
 @record(frozen=True)
 class MemoryRange:
-    """Physical memory ``start <= paddr < end`` that the machine had.
-
-    All of it up to ``stored_end`` is in the dump, and nothing from there on.
-    """
+    """Physical memory ``start <= paddr < end`` of the machine, which the dump stores up to ``stored_end``."""
 
     start: int
     end: int
@@ -29,13 +26,13 @@ class MemoryRange:
 
 @record(frozen=True)
 class LeftOut:
-    """Stored memory that is left out though no dump level asked for it.
+    """Stored memory that is left out although the dump level does not exclude it.
 
     Attributes:
-        start: Its lowest physical address.
-        end: One above its highest.
-        size: Bytes; less than the range where only parts of that are meant.
-        reason: Why, for a sentence that begins with the range.
+        start: Lowest physical address.
+        end: One above the highest.
+        size: Bytes left out, which may be only parts of the range.
+        reason: A clause for messages.
     """
 
     start: int
@@ -49,7 +46,7 @@ class LeftOut:
 
 @record(frozen=True)
 class VirtualRange:
-    """Kernel virtual memory ``vaddr .. vaddr + size`` that the dump's headers map to ``paddr``."""
+    """Kernel virtual memory ``vaddr .. vaddr + size``, which the dump's headers map to ``paddr``."""
 
     vaddr: int
     paddr: int
@@ -63,7 +60,7 @@ class Cpu:
     Attributes:
         index: Ordinal of the note, from 0.
         pid: ``pr_pid``.
-        registers: ``pr_reg`` as stored: raw bytes in the dump's byte order; what they mean is the architecture's.
+        registers: ``pr_reg`` as stored, in the dump's byte order and the architecture's layout.
     """
 
     index: int
@@ -73,11 +70,11 @@ class Cpu:
 
 @record(frozen=True)
 class LargeNote:
-    """A note that stays in the file.
+    """A note too large for memory, left in the file: a device dump.
 
     Attributes:
-        head: Its header and name as stored, padding included.
-        offset: Byte offset of the descriptor in the input's file.
+        head: Header and name as stored, padding included.
+        offset: Byte offset of the descriptor in the file.
         size: Bytes of the descriptor, without padding.
     """
 
@@ -91,29 +88,29 @@ class Source(ABC):
     """An open dump.
 
     Attributes:
-        file: The bytes it is read from.
-        format: Name of the format, with its version where it has one, for people.
-        machine: The machine's name as ``uname -m`` says it, such as ``"x86_64"``; None when the format does not say.
+        file: The file it is read from.
+        format: Name and version of the format, for messages.
+        machine: As ``uname -m``, such as ``"x86_64"``; None: the format does not say.
         byte_order: ``"little"`` or ``"big"``.
-        page_size: Bytes a page in this format, or None when the format does not say (ELF).
+        page_size: Bytes per page in this format; None: the format does not say (ELF).
         notes: The ELF notes as stored (name, type, descriptor; 4-byte aligned). VMCOREINFO and the record of erased
-            data that another header names are in front, each as a note.
+            data, if another header points to them, are in front, each as a note.
         vmcoreinfo: Text of the VMCOREINFO note as stored, or None.
-        virtual: Kernel mappings that the headers tell, in header order.
+        virtual: Kernel mappings in the headers, in header order.
         cpus: The processors' registers.
-        dump_level: What was left out when the dump was written, as makedumpfile's bit mask; 0 when nothing.
-        incomplete: The dump says or shows that it is not whole.
-        mixed: Memory of several kernels: none may speak for all of it.
-        selected: Which of several kernels in it is meant (:data:`vmsieve.formats.systems.SYSTEMS`); None: not said.
-        compressed: Pages are stored packed, so that reading a page that is not needed costs as much as one that is.
-        sparse: Most of memory is zeros that the file does not store: a dump need not store them either.
-        header: Facts of the format's own header, for people (``info``): name and value.
-        oddities: Sentences on what is unusual about the file.
-        passed_over: Memory that the file stores and that this reader can't take.
-        utsname: sysname, nodename, release, version, machine, domainname, if the format's header has them.
-        crash_time: Seconds since 1970, if the format's header has it.
-        machine_number: ``e_machine`` of the input's ELF header; 0 without one.
-        large_notes: Notes too large to be held in memory: devices' dumps.
+        dump_level: Dump level of the writer, as makedumpfile's bit mask; 0: nothing was excluded.
+        incomplete: The dump is marked incomplete, or truncated.
+        mixed: Memory of several kernels, none of which describes all of it.
+        selected: Which of several kernels to read (:data:`vmsieve.formats.systems.SYSTEMS`); None: unspecified.
+        compressed: Pages are stored packed: reading an unneeded page costs as much as a needed one.
+        sparse: Most of memory is zeros that the file does not store: an output need not store them either.
+        header: Header values for ``info``, by name.
+        oddities: Remarks on the file.
+        passed_over: Stored memory that this reader can't use.
+        utsname: sysname, nodename, release, version, machine, domainname, if the header has them.
+        crash_time: Seconds since 1970, if the header has it.
+        machine_number: ``e_machine`` of the ELF header; 0 without one.
+        large_notes: Notes too large for memory.
     """
 
     file: ByteFile
@@ -145,65 +142,66 @@ class Source(ABC):
 
     @abstractmethod
     def ranges(self) -> Iterator[MemoryRange]:
-        """The memory ranges: ascending, disjoint, each as long as possible. May be many; not held in memory.
+        """Yield the memory ranges: ascending, disjoint, each as long as possible. There may be very many.
 
-        Two ranges may touch: where stored memory follows memory that was left out.
+        Ranges touch where stored memory follows memory that is not stored.
         """
 
     def next_memory(self, paddr: int) -> int:
-        """Where memory begins or goes on at or above ``paddr``, or a lower bound of that; at most :meth:`end`.
+        """Address, or a lower bound, of the next memory at or above ``paddr``; at most :meth:`end`.
 
-        For those who look at all memory: a range may lie millions of gibibytes above the one before.
+        Scans use it: a range may lie millions of gibibytes above the one before.
         """
         return paddr
 
     def next_data(self, paddr: int) -> int:
-        """Where stored memory goes on at or above ``paddr`` that is not known to be zero, or a lower bound of that.
+        """Address, or a lower bound, of the next stored memory at or above ``paddr`` that is not known to be zero.
 
-        At most :meth:`end`. For those who look for something: a dump may leave out what is zero.
+        At most :meth:`end`. Searches use it to skip zeros that a dump does not store.
         """
         return paddr
 
     @abstractmethod
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        """Two bitmaps of the page frames ``first_pfn .. first_pfn + count``: which exist, and which are stored.
+        """Bitmaps of existing and of stored page frames ``first_pfn .. first_pfn + count``.
 
-        One bit a page, least significant first, ``count // 8`` bytes each; ``first_pfn`` and ``count`` are multiples
-        of 8. A page exists if a range holds any byte of it, and is stored if the dump has any byte of it: what it lacks
-        reads as zeros. A page exists and is not stored when the dump left it out or ends before it.
+        One bit per page, least significant first, ``count // 8`` bytes each; ``first_pfn`` and ``count`` are multiples
+        of 8. A page exists if a range has any byte of it, and is stored if the dump has any byte of it: the rest reads
+        as zeros. Pages that were excluded, or lie behind the end of the file, exist and are not stored.
         """
 
     @abstractmethod
     def read_into(self, paddr: int, out: memoryview) -> None:
         """Fill all of ``out`` with physical memory from ``paddr`` on. May run in several threads at once.
 
-        A page within the span that exists but was left out reads as zeros when other pages are wanted (the caller
-        knows from :meth:`memory_bits`); bytes of a stored page past its range's end read as zeros.
+        Existing pages that are not stored read as zeros if any page of the span is stored (:meth:`memory_bits` shows
+        them); so do bytes of a stored page behind the end of its range.
 
         Raises:
-            ReadError: A page of the span is not there, or is damaged; ``offset`` is its physical address.
+            ReadError: A page of the span does not exist or is damaged, or none is stored; ``offset`` is its physical
+                address.
         """
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:  # noqa: ARG002 - most formats can't
-        """Map ``size`` bytes of physical memory to ``address``, to be read only; False where that can't be done.
+        """Map ``size`` bytes of physical memory to ``address``, read-only; returns False if that is impossible.
 
         ``address`` is in a :class:`vmsieve.formats.mapping.Window`, whose memory is replaced. May run in several
-        threads at once. A caller who is told False reads, and learns why if there is a reason.
+        threads at once. After False the caller reads instead, which raises an error if there is one.
         """
         return False
 
     def shrunk(self) -> bool:
-        """Whether the file has become shorter since it was opened."""
+        """True if the file has become shorter since it was opened."""
         shrunk = getattr(self.file, "shrunk", None)
         return shrunk is not None and shrunk()
 
     def note_shrinking(self) -> list[str]:
-        """A sentence if the file has become shorter since it was opened: it is incomplete then."""
+        """Set ``incomplete`` if the file has become shorter since it was opened; returns remarks."""
         if not self.shrunk():
             return []
         self.incomplete = True
         return [f"{self.file.name}: the file has become shorter while it was read"]
 
     def close(self) -> None:
-        """Give back what was opened."""
+        """Close the file."""
         self.file.close()

@@ -65,7 +65,7 @@ def test_an_unknown_machine_is_an_oddity() -> None:
     """A core of another machine opens, so that its bytes can be had."""
     opened = source(core(RECIPE, machine=9999))
     assert (opened.machine, opened.machine_number) == (None, 9999)
-    assert opened.oddities == ["machine number 9999 is unknown here"]
+    assert opened.oddities == ["machine number 9999 is unknown"]
 
 
 def test_notes_give_processors_and_vmcoreinfo() -> None:

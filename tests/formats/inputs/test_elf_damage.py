@@ -30,7 +30,7 @@ def test_notes_damaged_half_way_keep_their_first_half() -> None:
     assert [cpu.pid for cpu in opened.cpus] == [7]
     assert opened.vmcoreinfo is None
     lost = len(NOTES) - len(prstatus(7, bytes(216)))
-    assert opened.oddities == [f"{lost} of {len(NOTES)} bytes of notes are damaged, missing or too many"]
+    assert opened.oddities == [f"{lost} of {len(NOTES)} bytes of notes are damaged, missing or over the limit"]
 
 
 def test_a_cut_vmcoreinfo_is_not_used() -> None:
@@ -53,7 +53,7 @@ def test_notes_outside_the_file_are_an_oddity() -> None:
     struct.pack_into("<Q", data, 64 + 8, 1 << 60)
     opened = source(bytes(data))
     assert opened.notes == b""
-    assert opened.oddities == [f"{len(NOTES)} of {len(NOTES)} bytes of notes are damaged, missing or too many"]
+    assert opened.oddities == [f"{len(NOTES)} of {len(NOTES)} bytes of notes are damaged, missing or over the limit"]
 
 
 @pytest.mark.parametrize("paddr", [NONE - 0x2000, NONE - 1, 1 << 63, (1 << 56) - PAGE + 1])

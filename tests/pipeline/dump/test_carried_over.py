@@ -218,7 +218,7 @@ def test_large_notes_are_carried_over_no_more_than_once(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(data)
     opened = open_source(str(tmp_path / "in"))
     assert len(opened.large_notes) == 1
-    assert opened.oddities[0].endswith("bytes of notes are damaged, missing or too many")
+    assert opened.oddities[0].endswith("bytes of notes are damaged, missing or over the limit")
 
 
 def test_a_large_note_that_can_not_be_read_is_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,7 @@
-"""Dump formats read: what a dump holds, whatever its format.
+"""Dump formats that are read: one file each, which ends in ``FORMAT``; the content of a file selects the format.
 
-A plugin is one file that ends in ``FORMAT``, an :class:`InputFormat` (a dump) or a :class:`Container` (another way to
-store a file, such as the flattened one). Inputs are told apart by content, never by name.
-
-Formats meet here and nowhere else: what comes out of :func:`open_source` is a :class:`Source`, which knows bytes (what
-physical memory there is, the notes, the byte order) and knows nothing of kernels or page classes.
+Belongs here: an :class:`InputFormat` (a dump), or a :class:`Container` (a file within a file, such as a flattened one).
+Does not: kernels and page classes; :func:`open_source` returns a :class:`Source`, which knows bytes alone.
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ __all__ = [
     "input_paths", "open_file", "open_source",
 ]  # fmt: skip
 
-#: How much of a file a probe is shown.
+#: Bytes of a file that a probe gets.
 PROBE_SIZE = 65536
 _FIRST: Final = 4096
 
@@ -35,12 +32,12 @@ class InputFormat:
 
     Attributes:
         name: Short and unique.
-        title: For people.
+        title: For messages.
         order: Probes run in ascending order; a probe that takes anything comes last.
-        probe: Shown the file's first :data:`PROBE_SIZE` bytes (or fewer): is it this format at all?
-        open: Opens it.  Raises FormatError when it is this format but can't be used.
-        open_set: Opens a dump that lies on several files, given in any order, all of which the probe took; None: this
-            format does not know such dumps.
+        probe: True if up to :data:`PROBE_SIZE` bytes are the start of this format.
+        open: Opens a file that the probe took; raises FormatError if it is unusable.
+        open_set: Opens a dump that consists of several files, in any order, all of which the probe took; None if the
+            format has no such dumps.
     """
 
     name: str
@@ -53,10 +50,10 @@ class InputFormat:
 
 @record(frozen=True)
 class Container:
-    """A way to store a file within a file. ``open`` gives the inner file, which is probed in turn.
+    """A format that stores a file within a file.
 
-    Attributes as of :class:`InputFormat`; ``open`` returns the inner file and sentences on what is odd about the
-    container, and raises FormatError when it can't be used.
+    Attributes as of :class:`InputFormat`; ``open`` returns the inner file, which is probed in turn, oddities of the
+    container, and True if the container is incomplete.
     """
 
     name: str
@@ -66,12 +63,12 @@ class Container:
     open: Callable[[ByteFile], tuple[ByteFile, list[str], bool]]
 
 
-#: Asked first, before any other is even loaded: what a crash kernel reads, and what is reprocessed most.
+#: Probed first, before other formats are even loaded: a crash kernel reads ELF, and kdump files are the most frequent.
 _USUAL: Final = ("elf", "kdump")
 
 
 def _format_of(start: bytes) -> InputFormat | Container | None:
-    """The format whose files begin with ``start``."""
+    """The format of a file that begins with ``start``, or None."""
     from vmsieve.formats import inputs
     from vmsieve.formats.plugins import load
 
@@ -84,7 +81,7 @@ def _format_of(start: bytes) -> InputFormat | Container | None:
 
 
 def formats() -> list[InputFormat | Container]:
-    """All plugins of this room, in probing order."""
+    """All plugins of this room, in the order of their probes."""
     from vmsieve.formats import inputs
     from vmsieve.formats.plugins import scan
 
@@ -93,7 +90,7 @@ def formats() -> list[InputFormat | Container]:
 
 
 def input_paths(path: str) -> list[str]:
-    """The files that ``path`` names: one, or several with commas between them if no file is called so as a whole."""
+    """Split ``path`` at commas, unless a file has that name as a whole."""
     parts = path.split(",")
     return parts if len(parts) > 1 and all(parts) and not os.path.lexists(path) else [path]
 
@@ -102,8 +99,8 @@ def open_source(path: str) -> Source:
     """Open the dump at ``path``, which may name several files: see :func:`input_paths`.
 
     Raises:
-        FormatError: It can't be opened, is of no known format, or its headers are not usable.
-        UsageError: Several files are named, and the format does not know dumps on several.
+        FormatError: It can't be opened, has an unknown format, or its headers are unusable.
+        UsageError: Several files are named, and the format has no dumps of several files.
     """
     from vmsieve.formats.files import PlainFile
 
@@ -121,20 +118,20 @@ def open_source(path: str) -> Source:
 
 
 def open_file(file: ByteFile) -> Source:
-    """Open the dump stored in ``file``; closes it on failure. Containers are unwrapped, four deep at the most."""
+    """Open the dump in ``file``, which is closed on failure. Up to four nested containers are unwrapped."""
     opened = [file]
     try:
-        found, within = _unwrap(opened, 0)
+        found, containers = _unwrap(opened, 0)
         source = found.open(opened[0])
     except BaseException:
         opened[0].close()
         raise
-    within.tell(source)
+    containers.describe(source)
     return source
 
 
 def _open_set(files: list[ByteFile]) -> Source:
-    """Open the dump that lies on ``files``, which are replaced by what containers hold."""
+    """Open a dump of several files. Containers in ``files`` are replaced by their inner files."""
     found = [_unwrap(files, i) for i in range(len(files))]
     plugin = found[0][0]
     other = next((i for i, (one, _) in enumerate(found) if one is not plugin), None)
@@ -144,22 +141,22 @@ def _open_set(files: list[ByteFile]) -> Source:
             expected=plugin.title, found=found[other][0].title,
         )  # fmt: skip
     if plugin.open_set is None:
-        raise UsageError(f"a dump of this format lies in one file: {plugin.title}", file=files[0].name)
+        raise UsageError(f"a dump of this format is one file: {plugin.title}", file=files[0].name)
     source = plugin.open_set(files)
-    for _, within in found:
-        within.tell(source)
+    for _, containers in found:
+        containers.describe(source)
     return source
 
 
 @record
-class _Within:
-    """What the containers around a dump told."""
+class _Containers:
+    """The containers around a dump."""
 
     oddities: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
     torn: bool = False
 
-    def tell(self, source: Source) -> None:
+    def describe(self, source: Source) -> None:
         source.oddities[:0] = self.oddities
         source.incomplete |= self.torn
         if self.titles:
@@ -167,35 +164,33 @@ class _Within:
 
 
 def _start_of(file: ByteFile) -> bytes:
-    """What probes are shown of ``file``: all of it, or, if that can't be read, its first page."""
+    """The bytes of ``file`` for probes; its first page if the rest can't be read."""
     for size in (PROBE_SIZE, _FIRST):
         start = bytearray(min(size, max(file.size, 0)))
         try:
             return bytes(start[: file.read_into(0, memoryview(start))])
         except ReadError:
-            # Of /proc/vmcore the headers are in sound memory, and behind them is what is not.
+            # /proc/vmcore has its headers in sound memory; what follows may be unreadable.
             if size == _FIRST:
                 raise
     raise AssertionError
 
 
-def _unwrap(files: list[ByteFile], i: int) -> tuple[InputFormat, _Within]:
-    """The format of file ``i``, which is replaced by the file within it while that is a container."""
-    within = _Within()
+def _unwrap(files: list[ByteFile], i: int) -> tuple[InputFormat, _Containers]:
+    """The format of ``files[i]``, which is replaced by its inner file as long as it is a container."""
+    containers = _Containers()
     for _ in range(4):
         file = files[i]
         start = _start_of(file)
         plugin = _format_of(start)
         if plugin is None:
             raise UnsupportedError(
-                "not a dump of a known format",
-                file=file.name,
-                found=start[:8].hex(" ") or "an empty file",
+                "not a dump of a known format", file=file.name, found=start[:8].hex(" ") or "an empty file"
             )
         if isinstance(plugin, InputFormat):
-            return plugin, within
-        files[i], odd, incomplete = plugin.open(file)
-        within.oddities += odd
-        within.titles.append(plugin.title)
-        within.torn |= incomplete
+            return plugin, containers
+        files[i], oddities, incomplete = plugin.open(file)
+        containers.oddities += oddities
+        containers.titles.append(plugin.title)
+        containers.torn |= incomplete
     raise FormatError("too many containers within each other", file=files[i].name)

@@ -1,7 +1,7 @@
-"""Bitmaps of a kdump-compressed file in pages of another size than its blocks.
+"""Bitmaps of a kdump-compressed file for a page size other than its block size.
 
-makedumpfile's blocks are the kernel's pages. QEMU does not know them (``dump/dump.c``): on aarch64 and ppc64 its blocks
-have 64 KiB, the largest page, and elsewhere those of its own emulation, mostly 4 KiB.
+makedumpfile's block is the kernel's page. QEMU does not know the page size (``dump/dump.c``): its block is the largest
+page, 64 KiB, on aarch64 and ppc64, and elsewhere that of its own emulation, mostly 4 KiB.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["divided", "joined"]
 
 
 def divided(pages: PageMap, first_pfn: int, count: int, ratio: int) -> tuple[bytearray, bytearray]:
-    """As :meth:`PageMap.both`, in pages of which ``ratio`` make a block."""
+    """As :meth:`PageMap.both`, with ``ratio`` pages per block."""
     low, high = first_pfn // ratio // 8 * 8, -(-(first_pfn + count) // (8 * ratio)) * 8
     both = pages.both(low, high - low)
     outs = bytearray((high - low) * ratio // 8), bytearray((high - low) * ratio // 8)
@@ -29,7 +29,7 @@ def divided(pages: PageMap, first_pfn: int, count: int, ratio: int) -> tuple[byt
 
 
 def joined(pages: PageMap, first_pfn: int, count: int, ratio: int) -> tuple[bytearray, bytearray]:
-    """As :meth:`PageMap.both`, in pages of ``ratio`` blocks: of a page that is there, some of the blocks are."""
+    """As :meth:`PageMap.both`, with ``ratio`` blocks per page: a page exists, or is stored, if any of its blocks is."""
     both = pages.both(first_pfn * ratio, count * ratio)
     outs = bytearray(count // 8), bytearray(count // 8)
     for bits, out in zip(both, outs):

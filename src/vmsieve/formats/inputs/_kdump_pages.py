@@ -1,4 +1,4 @@
-"""The pages of a kdump-compressed file: which there are, and their bytes."""
+"""Pages of a kdump-compressed file: an index of its bitmaps, and a reader of page data."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK", "PageMap", "PageReader"]
 
-#: Page frames whose bits and rank are handled together: 4 KiB of bitmap.
+#: Page frames per block of the index: 4 KiB of bitmap.
 BLOCK: Final = 1 << 15
 _BLOCK_BYTES: Final = BLOCK // 8
-#: Bitmap blocks read at a time when they are counted.
+#: Blocks read at a time to count bits.
 _STEP: Final = 64
-#: Shortest hole in a file, in bytes, that is not read: a bitmap of less costs nothing, and not all file systems have
-#: told the truth.
+#: Shortest hole in a file, in bytes, that is skipped: reading less costs nothing, and file systems have reported wrong
+#: holes.
 _HOLE_LEAST: Final = 16 << 20
-#: Bytes of pages that are unpacked at a time, and that are kept for small reads.
+#: Bytes of pages unpacked at a time, and cached for small reads.
 _BATCH_BYTES: Final = 1 << 20
 _CACHE_BYTES: Final = 256 << 10
 
 _REASONS: Final = {
-    plan.MISSING: "the dump is incomplete: the page was not written any more",
+    plan.MISSING: "the dump is incomplete: the page was not written",
     plan.EMPTY: "the page's descriptor is damaged: too few bytes",
     plan.TOO_LONG: "the page's descriptor is damaged: more bytes than a page",
     plan.BEYOND: "the page's data are not in the file",
@@ -43,69 +43,69 @@ _REASONS: Final = {
 
 
 class PageMap:
-    """The two bitmaps of a file, left where they are, and an index of their blocks: 10 bytes for 32768 pages.
+    """The two bitmaps, which stay in the file, and an index of their blocks: 10 bytes per 32768 pages.
 
-    Each file of a split dump has the bitmaps of all of it; it stores the pages of its own part.
+    A file of a split dump has the bitmaps of the whole dump, and stores the pages of its own part.
 
     Attributes:
         count: Stored pages.
     """
 
     def __init__(self, file: ByteFile, header: KdumpHeader) -> None:
-        """Count the bits of both bitmaps, in one pass each."""
+        """Count the bits of both bitmaps, one pass each."""
         self._file = file
         self._header = header
         self._size = -(-header.pages // 8)
         blocks = -(-header.pages // BLOCK)
         self._ranks = (c_uint64 * blocks)()
-        #: For each block 1 if any of its pages is stored; and if any exists.
+        #: For each block 1 if any of its pages is stored, or exists.
         self._stored = bytearray(blocks)
         self.count = self._rank(header.stored, addressof(self._ranks), self._stored)
         self._exists = bytearray(self._stored)
         if header.exists != header.stored:
             self._rank(header.exists, 0, self._exists)
 
-    def _rank(self, place: int, ranks: int, filled: bytearray) -> int:
-        """Index the bitmap at ``place``, without what the file says is zero; returns how many bits are set."""
+    def _rank(self, bitmap: int, ranks: int, filled: bytearray) -> int:
+        """Index the bitmap at offset ``bitmap``, skipping holes of the file; returns the number of set bits."""
         found, first, blocks, words = 0, 0, len(filled), _BLOCK_BYTES // 8
         while first < blocks:
-            hole = next_data(self._file, place + first * _BLOCK_BYTES) - place - first * _BLOCK_BYTES
+            hole = next_data(self._file, bitmap + first * _BLOCK_BYTES) - bitmap - first * _BLOCK_BYTES
             if hole >= _HOLE_LEAST:
                 count = min(hole // _BLOCK_BYTES, blocks - first)
                 plan.rank_blocks(0, count, 0, found, ranks and ranks + first * 8, 0)
             else:
                 count = min(_STEP, blocks - first)
-                bits = self.bits(place, first * BLOCK, count * BLOCK)
+                bits = self.bits(bitmap, first * BLOCK, count * BLOCK)
                 to = address_of(filled) + first
                 found = plan.rank_blocks(address_of(bits), count, words, found, ranks and ranks + first * 8, to)
             first += count
         return found
 
     def next_block(self, block: int, *, stored: bool) -> int:
-        """The first block from ``block`` on of which any page exists, or is ``stored``; -1 behind the last."""
+        """The first block from ``block`` on with any page that exists, or is ``stored``; -1 if there is none."""
         return (self._stored if stored else self._exists).find(1, block)
 
     def last_block(self) -> int:
-        """The last block of which any page exists, or -1."""
+        """The last block with any page that exists, or -1."""
         return self._exists.rfind(1)
 
-    def bits(self, place: int, first_pfn: int, count: int) -> bytearray:
-        """Bits of the bitmap at ``place``; both numbers are multiples of 8. Pages that can't be have none."""
+    def bits(self, bitmap: int, first_pfn: int, count: int) -> bytearray:
+        """Bits of the bitmap at offset ``bitmap``; both numbers are multiples of 8. Bits behind its end are 0."""
         out = bytearray(count // 8)
         start = first_pfn // 8
-        there = min(len(out), self._size - start)
-        if there > 0:
-            if self._file.read_into(place + start, memoryview(out)[:there]) < there:
-                raise ReadError("the file has become shorter", file=self._file.name, offset=place + start)
-            if start + there == self._size:
-                out[there - 1] &= 0xFF >> (-self._header.pages & 7)
+        size = min(len(out), self._size - start)
+        if size > 0:
+            if self._file.read_into(bitmap + start, memoryview(out)[:size]) < size:
+                raise ReadError("the file has become shorter", file=self._file.name, offset=bitmap + start)
+            if start + size == self._size:
+                out[size - 1] &= 0xFF >> (-self._header.pages & 7)
         part = self._header.part
-        if part is not None and place == self._header.stored:
+        if part is not None and bitmap == self._header.stored:
             cut_bits(out, part[1] - first_pfn, part[0] - first_pfn)
         return out
 
     def both(self, first_pfn: int, count: int) -> tuple[bytearray, bytearray]:
-        """Pages that exist, and pages that are stored. A stored page exists, whatever the first bitmap says."""
+        """Bitmaps of existing and of stored pages. Stored pages exist even if the first bitmap lacks them."""
         stored = self.bits(self._header.stored, first_pfn, count)
         if self._header.exists == self._header.stored:
             return bytearray(stored), stored
@@ -119,7 +119,7 @@ class PageMap:
 
 
 class PageReader:
-    """Reads pages for one thread at a time: its buffers, codec states and the pages it read last."""
+    """Reader of pages for one thread at a time, with buffers, codec states and a cache of its last pages."""
 
     def __init__(self, file: ByteFile, header: KdumpHeader, pages: PageMap) -> None:
         self._file = file
@@ -140,39 +140,39 @@ class PageReader:
         self._cache: dict[int, tuple[bytes, int]] = {}
 
     def close(self) -> None:
-        """Give back what the codecs hold."""
+        """Free the codecs' states."""
         for state in self._states.values():
             state.close()
         self._states.clear()
 
     def read(self, paddr: int, out: memoryview) -> int:
-        """As :meth:`vmsieve.formats.inputs.Source.read_into`, but returns how many of the pages are stored."""
+        """As :meth:`vmsieve.formats.source.Source.read_into`; returns how many of the pages are stored."""
         at = stored = 0
         while at < len(out):
             pfn, within = divmod(paddr + at, self._page_size)
             left = len(out) - at
             if within or left < self._page_size:
                 size = min(self._page_size - within, left)
-                page, there = self._cached(pfn)
+                page, count = self._cached(pfn)
                 out[at : at + size] = page[within : within + size]
             else:
                 count = min(left // self._page_size, self._batch, BLOCK - pfn % BLOCK)
                 size = count * self._page_size
-                there = self._run(pfn, count, out[at : at + size])
+                count = self._run(pfn, count, out[at : at + size])
             at += size
-            stored += there
+            stored += count
         return stored
 
     def _error(self, message: str, pfn: int) -> ReadError:
         return ReadError(message, file=self._file.name, offset=pfn * self._page_size)
 
     def _cached(self, pfn: int) -> tuple[bytes, int]:
-        """A page, and whether it is stored."""
+        """A page, and 1 if it is stored."""
         known = self._cache.pop(pfn, None)
         if known is None:
             page = bytearray(self._page_size)
-            there = self._run(pfn, 1, memoryview(page))
-            known = bytes(page), there
+            stored = self._run(pfn, 1, memoryview(page))
+            known = bytes(page), stored
             if len(self._cache) * self._page_size >= _CACHE_BYTES:
                 del self._cache[next(iter(self._cache))]
         self._cache[pfn] = known
@@ -192,7 +192,7 @@ class PageReader:
         return stored
 
     def _enter(self, pfn: int, count: int) -> int:
-        """Make the block of ``pfn`` the current one; returns the rank of ``pfn``."""
+        """Load the block of ``pfn``; returns the number of stored pages before ``pfn``."""
         if pfn >= self._header.pages:
             raise self._error("no such physical memory", pfn)
         block, first = divmod(pfn, BLOCK)
@@ -207,24 +207,23 @@ class PageReader:
         return self._pages.rank(block) + count_bits(address_of(self._stored), first >> 3) + bin(before).count("1")
 
     def _read_descriptors(self, rank: int, count: int) -> None:
-        """Read ``count`` of them from the file; those beyond its end say that their pages are missing."""
+        """Read ``count`` page descriptors; behind the end of the file they are zero: their pages are missing."""
         size = count * kdump.DESCRIPTOR.size
         view = memoryview(self._descriptors)[:size]
         got = self._file.read_into(self._header.descriptors + rank * kdump.DESCRIPTOR.size, view)
         view[got:] = bytes(size - got)
 
     def _plan_run(self, pfn: int, count: int) -> int:
-        """Plan the next pages, at least one; returns how many."""
+        """Plan the next pages, at least one; returns their number."""
         shared = self._plan[1]
         pages = plan.plan_pages(
             address_of(self._stored), pfn % BLOCK, count, address_of(self._descriptors), self._swap, self._page_size,
             self._file.size, address_of(self._table), addressof(self._extents), addressof(self._plan),
         )  # fmt: skip
         if self._plan[1] != shared:
-            place, size = self._plan[0], self._plan[1]
-            # Known only once it was read.
-            self._plan[1] = 0
-            self._read(pfn, place, self._page_size, size)
+            offset, size = self._plan[0], self._plan[1]
+            self._plan[1] = 0  # not loaded, should the read fail
+            self._read(pfn, offset, self._page_size, size)
             self._plan[1] = size
         if pages == 0:
             error = self._error(_REASONS[self._plan[2]], pfn)
@@ -236,16 +235,16 @@ class PageReader:
         return pages
 
     def _fetch(self, pfn: int) -> None:
-        """Read the data that the plan asks for."""
+        """Read the packed data of the planned pages."""
         at = 2 * self._page_size
         for i in range(self._plan[3]):
-            place, size = self._extents[2 * i], self._extents[2 * i + 1]
-            self._read(pfn, place, at, size)
+            offset, size = self._extents[2 * i], self._extents[2 * i + 1]
+            self._read(pfn, offset, at, size)
             at += size
 
-    def _read(self, pfn: int, place: int, at: int, size: int) -> None:
+    def _read(self, pfn: int, offset: int, at: int, size: int) -> None:
         try:
-            got = self._file.read_into(place, memoryview(self._packed)[at : at + size])
+            got = self._file.read_into(offset, memoryview(self._packed)[at : at + size])
         except ReadError as error:
             raise self._error(error.message, pfn) from error
         if got < size:
@@ -259,12 +258,12 @@ class PageReader:
             raise self._error("the page's data are damaged", pfn + good)
 
     def _codec(self, pfn: int, flags: int) -> tuple[int, int]:
-        """Number and state of the codec that ``flags`` stand for."""
+        """Number and state of the codec with ``flags``."""
         if flags == 0:
             return 0, 0
         which = self._codecs.get(flags)
         if which is None:
-            raise self._error(f"pages are packed by a method that is unknown here (flags {flags:#x})", pfn)
+            raise self._error(f"pages are packed by an unknown method (flags {flags:#x})", pfn)
         if which not in self._states:
             self._states[which] = codecs()[which].open_decompressor(self._page_size)
         return which, self._states[which].address

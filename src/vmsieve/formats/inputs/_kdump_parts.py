@@ -1,8 +1,7 @@
-"""A kdump-compressed dump that is shared out among several files (``makedumpfile --split``), read as one.
+"""Split kdump-compressed dumps (``makedumpfile --split``): several files, in any order, read as one dump.
 
-Each file has the headers and the two bitmaps of the whole dump. Its sub-header says which page frames it holds, and its
-descriptors are those of these pages alone. Files may be given in any order. Of one that is not given, the pages are
-missing, and the dump is incomplete.
+Each file has the headers and both bitmaps of the whole dump, the range of its page frames in the sub-header, and the
+page descriptors of these alone. If a file is missing, so are its pages, and the dump is incomplete.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def in_order(parts: list[KdumpSource]) -> list[KdumpSource]:
 
     Raises:
         UsageError: A file is a whole dump.
-        CorruptError: They are not of one dump, or two hold the same pages.
+        CorruptError: They are of different dumps, or two hold the same pages.
     """
     for part in parts:
         if part.head.part is None:
@@ -49,12 +48,12 @@ def in_order(parts: list[KdumpSource]) -> list[KdumpSource]:
 
 
 def gaps(ordered: list[KdumpSource]) -> list[tuple[int, int]]:
-    """The page frames that none of the files holds: the first one, and one above the last."""
-    found, there = [], 0
+    """Ranges ``first, end`` of page frames that no file holds."""
+    found, covered = [], 0
     for start, end in (*map(_range, ordered), (ordered[0].head.pages, 0)):
-        if start > there:
-            found.append((there, start))
-        there = max(there, end)
+        if start > covered:
+            found.append((covered, start))
+        covered = max(covered, end)
     return found
 
 
@@ -63,17 +62,17 @@ def _range(part: KdumpSource) -> tuple[int, int]:
 
 
 def erased(ordered: list[KdumpSource]) -> bytes:
-    """What was erased from the dump, as the files tell it; what several repeat is told once."""
-    told: list[bytes] = []
+    """The records of erased data of all files, without duplicates."""
+    texts: list[bytes] = []
     for part in ordered:
         text = note_text(part.notes, part.byte_order, elf.NOTE_ERASEINFO) or b""
-        if text not in told:
-            told.append(text)
-    return b"".join(told)
+        if text not in texts:
+            texts.append(text)
+    return b"".join(texts)
 
 
 def _identity(head: KdumpHeader) -> tuple[object, ...]:
-    """What files of one dump have in common."""
+    """Header values that all files of a dump share."""
     return (
         head.byte_order, head.version, head.utsname, head.crash_time, head.page_size, head.pages, head.cpus,
         head.exists, head.stored, head.descriptors, head.sub.dump_level, head.sub.phys_base,
@@ -88,16 +87,16 @@ class _Pages(PageMap):
         self.count = sum(part.pages.count for part in parts)
 
     def next_block(self, block: int, *, stored: bool) -> int:
-        """See :class:`PageMap`: of any of the files."""
+        """See :class:`PageMap`."""
         found = (part.pages.next_block(block, stored=stored) for part in self._parts)
         return min((block for block in found if block >= 0), default=-1)
 
     def last_block(self) -> int:
-        """See :class:`PageMap`: of any of the files."""
+        """See :class:`PageMap`."""
         return max(part.pages.last_block() for part in self._parts)
 
     def both(self, first_pfn: int, count: int) -> tuple[bytearray, bytearray]:
-        """Pages that exist, and pages that are stored in any of the files."""
+        """Bitmaps of existing pages, and of pages stored in any file."""
         exists, stored = self._parts[0].pages.both(first_pfn, count)
         for part in self._parts[1:]:
             start, end = _range(part)
@@ -111,7 +110,7 @@ class PartsSource(KdumpSource):
     """The open files of a split dump."""
 
     def __init__(self, parts: list[KdumpSource]) -> None:
-        """Put ``parts`` together.
+        """Join ``parts``.
 
         Raises:
             FormatError: They do not belong together.
@@ -121,10 +120,10 @@ class PartsSource(KdumpSource):
         self._parts = ordered
         self._starts = [_range(part)[0] for part in ordered]
         self.pages = _Pages(ordered)
-        # One may have lost them.
-        told = max(ordered, key=lambda part: (part.vmcoreinfo is not None, bool(part.notes)))
-        self.vmcoreinfo, self.cpus, self.large_notes = told.vmcoreinfo, told.cpus, told.large_notes
-        self.notes = with_text(told.notes, self.byte_order, elf.NOTE_ERASEINFO, erased(ordered))
+        # Not every file needs to have VMCOREINFO and notes.
+        best = max(ordered, key=lambda part: (part.vmcoreinfo is not None, bool(part.notes)))
+        self.vmcoreinfo, self.cpus, self.large_notes = best.vmcoreinfo, best.cpus, best.large_notes
+        self.notes = with_text(best.notes, self.byte_order, elf.NOTE_ERASEINFO, erased(ordered))
         self.format += f", {len(parts)} file{'s' * (len(parts) > 1)} of a split dump"
         self.incomplete = any(part.incomplete for part in ordered)
         self.oddities = [f"{part.file.name}: {odd}" for part in ordered for odd in part.oddities]
@@ -138,10 +137,10 @@ class PartsSource(KdumpSource):
         }
 
     def _pieces(self, paddr: int, size: int) -> Iterator[tuple[KdumpSource, int, int]]:
-        """The file to ask for each piece of a span, and where the piece begins and ends in the span."""
+        """Divide a span: file, start and end within the span of each piece."""
         at = 0
         while at < size:
-            # The last one that begins there or before; empty ones may begin at the same page.
+            # The last file that begins there or before; empty ones may begin at the same page.
             which = max(bisect_right(self._starts, (paddr + at) // self._size) - 1, 0)
             following = self._starts[which + 1] * self._size - paddr if which + 1 < len(self._starts) else size
             end = min(max(following, at + 1), size)
@@ -154,7 +153,7 @@ class PartsSource(KdumpSource):
         for part, start, end in self._pieces(paddr, len(out)):
             stored += part.fill(paddr + start, out[start:end])
         if len(out) and not stored:
-            raise self.left_out(paddr)
+            raise self.not_stored(paddr)
 
     def close(self) -> None:
         """See :class:`Source`."""

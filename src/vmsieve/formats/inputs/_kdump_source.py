@@ -190,7 +190,7 @@ class KdumpSource(Source):
             yield MemoryRange(start * self._size, end * self._size, stored_end * self._size)
 
     def _runs(self) -> Iterator[tuple[bool, int, int]]:
-        """Runs of existing pages of one block: whether they are stored, the first page, one above the last."""
+        """Yield runs of existing pages within a block: True if stored, the first page, one above the last."""
         block = -1
         while (block := self.pages.next_block(block + 1, stored=False)) >= 0:
             base = block * BLOCK
@@ -208,7 +208,7 @@ class KdumpSource(Source):
                 at = find_bit(exists, last, BLOCK, 1)
 
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        """See :class:`Source`. A page of more than one block exists, and is stored, when one of them is."""
+        """See :class:`Source`. A page of several blocks exists, or is stored, if any of them is."""
         if page_size == self._size:
             return self.pages.both(first_pfn, count)
         if page_size < self._size:
@@ -217,7 +217,7 @@ class KdumpSource(Source):
         return joined(self.pages, first_pfn, count, page_size // self._size)
 
     def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`. Of a page of more than one block, those that are not stored read as zeros."""
+        """See :class:`Source`. Blocks that are not stored read as zeros if another block of their page is stored."""
         if self._unit == self._size:
             self.read_blocks(paddr, out)
             return
@@ -227,11 +227,15 @@ class KdumpSource(Source):
             self.read_blocks(start, out[start - paddr : end - paddr])
             at = end
         if at == paddr and len(out):
-            raise self.left_out(paddr)
+            raise self.not_stored(paddr)
         out[at - paddr :] = bytes(paddr + len(out) - at)
 
     def _stored_blocks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The stretches of stored blocks in ``start .. end``; a page of which no block exists is an error."""
+        """Yield address ranges of stored blocks in ``start .. end``.
+
+        Raises:
+            ReadError: No block of a page exists.
+        """
         size, unit = self._size, self._unit
         first, count = start // unit, -(-end // unit) - start // unit
         low = first // 8 * 8
@@ -248,17 +252,17 @@ class KdumpSource(Source):
             at = following
 
     def read_blocks(self, paddr: int, out: memoryview) -> None:
-        """As :meth:`read_into`, each block being a page."""
+        """As :meth:`read_into`, for pages of one block."""
         if len(out) and not self.fill(paddr, out):
-            raise self.left_out(paddr)
+            raise self.not_stored(paddr)
 
-    def left_out(self, paddr: int) -> ReadError:
+    def not_stored(self, paddr: int) -> ReadError:
         """The error that nothing is stored from ``paddr`` on."""
         at = paddr // self._size * self._size
         return ReadError("this memory was left out of the dump", file=self.file.name, offset=at)
 
     def fill(self, paddr: int, out: memoryview) -> int:
-        """As :meth:`read_into`, but returns how many pages of the span are stored, which may be none."""
+        """As :meth:`read_blocks`; returns how many blocks of the span are stored, which may be 0."""
         try:
             reader = self._idle.pop()
         except IndexError:

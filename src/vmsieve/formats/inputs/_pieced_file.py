@@ -1,4 +1,4 @@
-"""Files within files: their pieces lie here and there in another one."""
+"""Files that are scattered over another file in pieces."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["PiecedFile"]
 
 
 class PiecedFile:
-    """A file whose pieces another one holds; see :class:`vmsieve.formats.files.ByteFile`. Between them are zeros."""
+    """A file made of pieces of another, with zeros between them; see :class:`vmsieve.formats.files.ByteFile`."""
 
     def __init__(self, outer: ByteFile, size: int, pieces: Extents) -> None:
-        """Take a settled table of pieces: what of the file lies where in ``outer``."""
+        """Take a settled table: offsets in this file, with offsets in ``outer``."""
         self.name = outer.name
         self.size = size
         self._outer, self._pieces = outer, pieces
@@ -33,9 +33,9 @@ class PiecedFile:
                 at = start
                 continue
             stop = min(pieces.ends[i], end)
-            place = pieces.places[i] + at - start
+            outer_at = pieces.places[i] + at - start
             part = out[at - offset : stop - offset]
-            got = read_as(self._outer, place, part, at, self.name) if place < self._outer.size else 0
+            got = read_as(self._outer, outer_at, part, at, self.name) if outer_at < self._outer.size else 0
             if got < stop - at:
                 return at + got - offset
             at, i = stop, i + 1
@@ -47,5 +47,5 @@ class PiecedFile:
         return max(offset, self._pieces.starts[i]) if i < len(self._pieces.starts) else self.size
 
     def close(self) -> None:
-        """Close the file around it."""
+        """Close the outer file."""
         self._outer.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.extents import Extents
-from vmsieve.formats.inputs._zero_filled import PAGE, FilledSource
+from vmsieve.formats.inputs._zero_filled import PAGE, ZeroFilledSource
 from vmsieve.formats.inputs._zlib_units import Inflater, Units
 from vmsieve.formats.layouts import s390
 from vmsieve.formats.slim.records import record
@@ -160,7 +160,7 @@ def _whole_units(segment: Segment, blocks: int) -> int:
     return sum((entry & ~s390.ENTRY_PLAIN) <= blocks for entry in segment.entries[1:])
 
 
-class SegmentSource(FilledSource):
+class SegmentSource(ZeroFilledSource):
     """An open dump made of segments."""
 
     def __init__(self, file: ByteFile, kind: str, header: Header) -> None:

@@ -1,4 +1,4 @@
-"""Dumps of all memory from address 0 on, of which a file may leave out what is zero."""
+"""Dumps of all memory from address 0 on, in which zeros need not be stored."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["ADDRESS_END", "PAGE", "FilledSource"]
+__all__ = ["ADDRESS_END", "PAGE", "ZeroFilledSource"]
 
 #: Pages of s390x have one size.
 PAGE: Final = 4096
-#: One above the highest physical address that is believed: 64 TiB, what Linux can use (MAX_PHYSMEM_BITS).
+#: One above the highest valid physical address: 64 TiB, the limit of Linux (MAX_PHYSMEM_BITS).
 ADDRESS_END: Final = 1 << 46
-#: Most memory that is believed, in bytes: for each byte of the file, and for the smallest one. A sixty-fourth of memory
-#: is struct pages, which are not zeros, and no codec makes a twentieth of them. Zeros take a hundredth in a dump.
+#: Most bytes of memory that are accepted: per byte of the file, and in any case. A sixty-fourth of memory is struct
+#: pages, which are not zeros, and no codec packs them to a twentieth. Zeros pack to a hundredth.
 _BELIEVED_EACH: Final = 1536
 _BELIEVED_LEAST: Final = 1 << 30
-#: Memory that has so many times the bytes of its file is sparse.
+#: A source is sparse if its memory is this many times larger than the file.
 _SPARSE: Final = 16
 
 
-class FilledSource(Source):
-    """An s390x machine's memory. Pieces of it lie in the file; what lies between them is zero.
+class ZeroFilledSource(Source):
+    """Memory of an s390x machine, stored in pieces; memory between them is zero.
 
-    Subclasses that store pieces in another way than as they are have a ``_read_piece`` of their own.
+    Subclasses that store pieces compressed override ``_read_piece``.
     """
 
     def __init__(self, file: ByteFile, kind: str, size: int) -> None:
-        """A dump of ``size`` bytes of memory, nothing of which is stored before :meth:`hold`.
+        """Describe ``size`` bytes of memory; :meth:`hold` takes the pieces.
 
         Raises:
-            CorruptError: There can't be so much, or there is none.
+            CorruptError: ``size`` is invalid.
         """
         super().__init__(file, format=kind, machine="s390x", byte_order="big", page_size=PAGE)
         if not PAGE <= size <= ADDRESS_END:
             raise CorruptError(
-                "the size of memory is not believable", file=file.name, expected=f"at most {ADDRESS_END:#x}", found=size
+                "the size of memory is invalid", file=file.name, expected=f"at most {ADDRESS_END:#x}", found=size
             )
         self._end = size
         self._stored_end = 0
@@ -55,17 +55,17 @@ class FilledSource(Source):
         self._memory = Extents()
 
     def hold(self, data: Extents, stored_end: int) -> None:
-        """Take the table of pieces; memory below ``stored_end`` that none has is zero, what follows is missing.
+        """Take the table of pieces. Other memory below ``stored_end`` is zero; memory behind it is missing.
 
-        Of more memory than the file can be a dump of, the pieces alone are there.
+        If the file is too small to be a dump of that much memory, only the pieces exist.
 
         Raises:
-            CorruptError: There are none then.
+            CorruptError: It is too small, and there are no pieces.
         """
         self._data = data
         self._stored_end = min(stored_end, self._end)
         if self._end > _BELIEVED_LEAST + _BELIEVED_EACH * self.file.size:
-            self._doubt()
+            self._keep_pieces_only()
             return
         self._memory.add(0, self._end, 0)
         self.sparse = self._end > _SPARSE * self.file.size
@@ -73,19 +73,19 @@ class FilledSource(Source):
             self.incomplete = True
             self.oddities.append(f"{self._end - self._stored_end} bytes of memory are missing at its end")
 
-    def _doubt(self) -> None:
+    def _keep_pieces_only(self) -> None:
         claimed = self._end
         for start, stop, _ in self._pieces(0, self._stored_end):
             self._memory.add(start // PAGE * PAGE, _pages(stop) * PAGE, start // PAGE * PAGE)
         self._memory.settle(last_wins=False)
         if not self._memory.starts:
             raise CorruptError(
-                "the size of memory is not believable, and none is stored", file=self.file.name, found=claimed
+                "the size of memory is invalid, and none is stored", file=self.file.name, found=claimed
             )
         self._end = self._stored_end = self._memory.ends[-1]
         self.incomplete = True
         self.oddities.append(
-            f"{claimed} bytes of memory can't be in a file of {self.file.size}: what it does not store is passed over"
+            f"{claimed} bytes of memory can't be in a file of {self.file.size}: memory that it does not store is ignored"
         )
 
     def end(self) -> int:
@@ -124,20 +124,20 @@ class FilledSource(Source):
         """See :class:`Source`."""
         end, memory = paddr + len(out), self._memory
         i = memory.find(paddr // PAGE * PAGE)
-        there = _pages(memory.ends[i]) * PAGE if i < len(memory.ends) and memory.starts[i] <= paddr else 0
-        if len(out) and end > there:
-            raise ReadError("no such physical memory", file=self.file.name, offset=max(paddr, there))
+        existing_end = _pages(memory.ends[i]) * PAGE if i < len(memory.ends) and memory.starts[i] <= paddr else 0
+        if len(out) and end > existing_end:
+            raise ReadError("no such physical memory", file=self.file.name, offset=max(paddr, existing_end))
         if out and paddr >= _pages(self._stored_end) * PAGE:
             raise ReadError("the dump ends before this memory", file=self.file.name, offset=paddr)
         at = paddr
-        for start, stop, place in self._pieces(paddr, min(end, self._stored_end)):
+        for start, stop, offset in self._pieces(paddr, min(end, self._stored_end)):
             _clear(out[at - paddr : start - paddr])
-            self._read_piece(place, start, out[start - paddr : stop - paddr])
+            self._read_piece(offset, start, out[start - paddr : stop - paddr])
             at = stop
         _clear(out[at - paddr :])
 
     def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """What is not zero of ``start .. end``, ascending: from, to, and the place in the file."""
+        """Yield the stored pieces of ``start .. end``, ascending: start, end, and offset in the file."""
         data = self._data
         i = data.find(start)
         while i < len(data.starts) and data.starts[i] < end:
@@ -145,8 +145,8 @@ class FilledSource(Source):
             yield low, min(end, data.ends[i]), data.places[i] + low - data.starts[i]
             i += 1
 
-    def _read_piece(self, place: int, paddr: int, out: memoryview) -> None:
-        read_memory(self.file, place, out, paddr)
+    def _read_piece(self, offset: int, paddr: int, out: memoryview) -> None:
+        read_memory(self.file, offset, out, paddr)
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
         """See :class:`Source`."""
@@ -154,17 +154,17 @@ class FilledSource(Source):
         if map_file is None or self.compressed or paddr + size > self._stored_end:
             return False
         at = paddr
-        for start, stop, place in self._pieces(paddr, paddr + size):
+        for start, stop, offset in self._pieces(paddr, paddr + size):
             if not _map_zeros(address + at - paddr, start - at):
                 return False
-            if not map_file(address + start - paddr, place, stop - start):
+            if not map_file(address + start - paddr, offset, stop - start):
                 return False
             at = stop
         return _map_zeros(address + at - paddr, paddr + size - at)
 
 
 def _pages(size: int) -> int:
-    """Pages that ``size`` bytes from address 0 on touch."""
+    """Pages that the first ``size`` bytes of memory touch."""
     return -(-size // PAGE)
 
 

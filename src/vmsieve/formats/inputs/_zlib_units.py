@@ -1,4 +1,4 @@
-"""Zlib streams that each hold many pages: the few that were unpacked last are kept for the next reads."""
+"""Zlib streams that each hold many pages, and a cache of the last unpacked ones."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ if TYPE_CHECKING:
 
 __all__ = ["Inflater", "Units"]
 
-#: Units that are kept; more only while more threads than that are at it.
+#: Cached units; there are more only while more threads than that use units.
 _KEPT: Final = 8
 K = TypeVar("K", bound="Hashable")
 
 
 class Inflater:
-    """Unpacks zlib streams with the fastest library there is; for several threads at once."""
+    """Unpacks zlib streams with the fastest available library. Thread-safe."""
 
     def __init__(self) -> None:
         self._which = codec_number("zlib")
-        #: What a thread needs: the library's state, and room for packed data, which costs less than new room each time.
+        #: One for each thread: the library's state, and a buffer for packed data, which is cheaper to reuse.
         self._idle: list[tuple[State, bytearray]] = []
 
     def unpack(self, size: int, read: Callable[[memoryview], None], out: memoryview) -> bool:
-        """Fill ``out`` from a stream; False if it is damaged or too short. One that would give more is as good.
+        """Fill ``out`` from a stream; returns False if it is damaged or too short. A longer stream is valid.
 
         Args:
-            size: Bytes that hold the stream, and maybe more.
-            read: Reads them.
-            out: What they unpack to.
+            size: Bytes to read, the stream and perhaps more.
+            read: Fills a buffer with them.
+            out: Receives the unpacked bytes.
         """
         try:
-            state, room = self._idle.pop()
+            state, buffer = self._idle.pop()
         except IndexError:
-            state, room = codec("zlib").open_decompressor(len(out)), bytearray()
-        if len(room) < size:
-            room = bytearray(size)
+            state, buffer = codec("zlib").open_decompressor(len(out)), bytearray()
+        if len(buffer) < size:
+            buffer = bytearray(size)
         try:
-            with memoryview(room)[:size] as packed:
+            with memoryview(buffer)[:size] as packed:
                 read(packed)
                 table = bytearray(struct.pack("=QII", 0, size, 1))
-                places = address_of(table), address_of(packed), address_of(out)
-                if unpack_pages(self._which, state.address, 1, places[0], places[1], len(out), places[2]):
+                addresses = address_of(table), address_of(packed), address_of(out)
+                if unpack_pages(self._which, state.address, 1, addresses[0], addresses[1], len(out), addresses[2]):
                     return True
                 return _inflate(packed, out)
         finally:
-            self._idle.append((state, room))
+            self._idle.append((state, buffer))
 
     def close(self) -> None:
-        """Give back what the library holds."""
+        """Free the library's states."""
         while self._idle:
             self._idle.pop()[0].close()
 
 
 def _inflate(packed: memoryview, out: memoryview) -> bool:
-    """As :meth:`Inflater.unpack`, for streams that do not end where they should."""
+    """As :meth:`Inflater.unpack`, for streams that are longer than ``out``."""
     try:
         content = zlib.decompressobj().decompress(packed, len(out))
     except zlib.error:
@@ -75,7 +75,7 @@ def _inflate(packed: memoryview, out: memoryview) -> bool:
 
 
 class _Slot:
-    """Room for one unit. Whoever holds the lock fills it; it is not given to another unit while it has users."""
+    """Buffer for one unit. The holder of the lock fills it; it is not reused while it has users."""
 
     def __init__(self, size: int) -> None:
         self.lock = threading.Lock()
@@ -85,21 +85,17 @@ class _Slot:
 
 
 class Units(Generic[K]):
-    """Unpacked units by a key; for several threads at once."""
+    """Cache of unpacked units by key. Thread-safe."""
 
     def __init__(self, size: int, fill: Callable[[K, memoryview], None]) -> None:
-        """Room for units of up to ``size`` bytes; ``fill`` unpacks one, or raises ReadError."""
+        """Cache units of up to ``size`` bytes; ``fill`` unpacks one, or raises ReadError."""
         self._size, self._fill = size, fill
         self._lock = threading.Lock()
-        #: The one that was used last at the end.
+        #: Least recently used first.
         self._slots: dict[K, _Slot] = {}
 
     def copy(self, key: K, first: int, out: memoryview) -> None:
-        """Copy the unit called ``key`` from its byte ``first`` on to ``out``.
-
-        Raises:
-            ReadError: As ``fill``.
-        """
+        """Fill ``out`` from byte ``first`` of the unit ``key``; raises ReadError as ``fill`` does."""
         slot = self._enter(key)
         try:
             with slot.lock:

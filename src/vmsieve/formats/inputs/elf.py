@@ -1,13 +1,13 @@
-"""ELF cores of 64-bit machines, of 32-bit class too: /proc/vmcore, QEMU's dump-guest-memory, makedumpfile -E.
+"""ELF cores of 64-bit machines, in either ELF class: /proc/vmcore, QEMU's dump-guest-memory, makedumpfile -E.
 
-Each PT_LOAD segment says where a piece of physical memory lies in the file. What is known of the writers:
+Each PT_LOAD segment maps physical memory to a part of the file. Writers differ:
 
-* The first segment of /proc/vmcore is often the kernel's text, whose memory a later segment holds too: the same bytes
-  at another virtual address (``kexec-tools``; Linux ``arch/*/kernel/crash.c``).
-* Memory beyond ``p_filesz`` exists and is not stored: makedumpfile leaves excluded pages out this way.
-* Segments need not begin or end at a page; what a page lacks reads as zeros.
-* QEMU (up to 8.0, ``dump/dump.c``) fills ``e_ehsize`` and the section fields with nonsense, and puts the program
-  headers where ``e_phoff`` says and not behind the header.
+* The first segment of /proc/vmcore is often the kernel's text, which a later segment maps again at another virtual
+  address (``kexec-tools``; Linux ``arch/*/kernel/crash.c``).
+* Memory behind ``p_filesz`` exists and is not stored: makedumpfile excludes pages this way.
+* Segments need not begin or end at a page boundary; the rest of the page reads as zeros.
+* QEMU (up to 8.0, ``dump/dump.c``) writes garbage to ``e_ehsize`` and the section fields, and does not put the program
+  headers behind the ELF header, but at ``e_phoff``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "ElfSource"]
 
-#: Largest page that Linux uses; what a partly stored page may lack when its size is not known.
+#: Largest page of Linux; assumed if VMCOREINFO does not have the page size.
 _LARGEST_PAGE: Final = 64 << 10
 _PAGE_SIZE: Final = b"PAGESIZE="
 
@@ -38,14 +38,14 @@ class ElfSource(Source):
     """An open ELF core.
 
     Attributes:
-        wide: It is an ELFCLASS64 file.
+        wide: True for ELFCLASS64.
     """
 
     def __init__(self, file: ByteFile) -> None:
         """Read the headers and notes of ``file``.
 
         Raises:
-            FormatError: They can't be used.
+            FormatError: They are unusable.
         """
         header = read_header(file)
         super().__init__(
@@ -54,7 +54,7 @@ class ElfSource(Source):
         )  # fmt: skip
         self.wide = header.wide
         if header.machine is None:
-            self.oddities.append(f"machine number {header.machine_number} is unknown here")
+            self.oddities.append(f"machine number {header.machine_number} is unknown")
         segments = Segments(file)
         for segment in read_segments(file, header):
             segments.take(segment)
@@ -66,7 +66,7 @@ class ElfSource(Source):
         self.passed_over += segments.passed_over
         if header.flags & elf.FLAG_INCOMPLETE:
             self.oddities.append("the dump is marked incomplete: its writer could not finish")
-        self._take_notes(segments.notes)
+        self._read_notes(segments.notes)
         self.header = {
             "machine number": header.machine_number,
             "flags": header.flags,
@@ -74,13 +74,13 @@ class ElfSource(Source):
             "pieces of memory": len(self._data.starts),
         }
 
-    def _take_notes(self, places: list[tuple[int, int]]) -> None:
+    def _read_notes(self, areas: list[tuple[int, int]]) -> None:
         reader = NotesReader(self.file, self.byte_order)
-        lacking = sum(reader.take(offset, size) for offset, size in places)
+        lacking = sum(reader.take(offset, size) for offset, size in areas)
         if lacking:
-            stated = sum(size for _, size in places)
-            self.oddities.append(f"{lacking} of {stated} bytes of notes are damaged, missing or too many")
-        if not places:
+            stated = sum(size for _, size in areas)
+            self.oddities.append(f"{lacking} of {stated} bytes of notes are damaged, missing or over the limit")
+        if not areas:
             self.oddities.append("there is no note segment: no registers and no VMCOREINFO")
         area = self.notes = reader.small
         self.large_notes = tuple(reader.large)
@@ -126,7 +126,7 @@ class ElfSource(Source):
     def read_into(self, paddr: int, out: memoryview) -> None:
         """See :class:`Source`."""
         data, at, end = self._data, paddr, paddr + len(out)
-        self._check_there(paddr, end)
+        self._check_span(paddr, end)
         i = data.find(paddr)
         while at < end:
             start = min(data.starts[i], end) if i < len(data.starts) else end
@@ -146,8 +146,8 @@ class ElfSource(Source):
             return False
         return self.file.map_at(address, data.places[i] + paddr - data.starts[i], size)
 
-    def _check_there(self, paddr: int, end: int) -> None:
-        """Raise ReadError when a page of ``paddr .. end`` is no memory, or none of it is stored."""
+    def _check_span(self, paddr: int, end: int) -> None:
+        """Raise ReadError if a page of ``paddr .. end`` does not exist, or none is stored."""
         memory, page, at = self._memory, self._granule, paddr
         i = memory.find(paddr // page * page)
         while at < end:
@@ -161,9 +161,9 @@ class ElfSource(Source):
 
 
 def _page_size(vmcoreinfo: bytes) -> int | None:
-    """What the kernel says its page size is, if that can be."""
-    told = (line[len(_PAGE_SIZE) :] for line in vmcoreinfo.split(b"\n") if line.startswith(_PAGE_SIZE))
-    size = next((int(number) for number in told if number.isdigit() and 4 <= len(number) <= 6), 0)
+    """PAGESIZE of VMCOREINFO, or None if it is missing or invalid."""
+    values = (line[len(_PAGE_SIZE) :] for line in vmcoreinfo.split(b"\n") if line.startswith(_PAGE_SIZE))
+    size = next((int(number) for number in values if number.isdigit() and 4 <= len(number) <= 6), 0)
     return size if 4096 <= size <= _LARGEST_PAGE and size & (size - 1) == 0 else None
 
 
@@ -182,11 +182,11 @@ def _open(file: ByteFile) -> ElfSource:
     if (source.machine, source.byte_order) == ("s390x", "big"):
         from vmsieve.formats.inputs._s390 import complete
 
-        complete(source)  # QEMU's cores lack VMCOREINFO; memory has it
+        complete(source)  # QEMU's cores lack VMCOREINFO
     elif source.machine in ("ppc64", "ppc64le") and source.vmcoreinfo is None:
         from vmsieve.formats.inputs import _ppc64
 
-        _ppc64.complete(source)  # likewise, and their byte order is often wrong
+        _ppc64.complete(source)  # QEMU's cores lack VMCOREINFO, and have the wrong byte order
     return source
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.inputs import InputFormat
+from vmsieve.formats.inputs._kdump_parts import PartsSource
 from vmsieve.formats.inputs._kdump_source import KdumpSource
 from vmsieve.formats.layouts import kdump
 from vmsieve.formats.machines import I386, machine_number
@@ -25,22 +26,16 @@ def _probe(start: bytes) -> bool:
 
 def _open(file: ByteFile) -> KdumpSource:
     source = KdumpSource(file)
-    return _completed(source if source.head.part is None else _joined([source]))
+    return _complete(source if source.head.part is None else PartsSource([source]))
 
 
 def _open_set(files: list[ByteFile]) -> KdumpSource:
-    return _completed(_joined([KdumpSource(file) for file in files]))
+    return _complete(PartsSource([KdumpSource(file) for file in files]))
 
 
-def _joined(parts: list[KdumpSource]) -> KdumpSource:
-    from vmsieve.formats.inputs._kdump_parts import PartsSource
-
-    return PartsSource(parts)
-
-
-def _completed(source: KdumpSource) -> KdumpSource:
+def _complete(source: KdumpSource) -> KdumpSource:
     if not source.head.wide:
-        # Whatever it is labelled: QEMU names the machine that it emulates, which was in another mode.
+        # QEMU labels the machine that it emulates, even if the processor was in 32-bit mode.
         source.machine = I386
     if source.machine == I386 or machine_number(source.machine) == 0:
         from vmsieve.formats.inputs import _machine
@@ -48,9 +43,9 @@ def _completed(source: KdumpSource) -> KdumpSource:
         _machine.complete(source)
         if source.machine == I386 and not source.head.wide:
             raise UnsupportedError(
-                "a dump of a 32-bit machine", file=source.file.name, hint="only 64-bit machines are known"
+                "a dump of a 32-bit machine", file=source.file.name, hint="only 64-bit machines are supported"
             )
-    if source.machine in ("s390x", "S390X") and source.byte_order == "big":  # as the kernel and as QEMU call it
+    if source.machine in ("s390x", "S390X") and source.byte_order == "big":  # the kernel's and QEMU's name
         from vmsieve.formats.inputs._s390 import complete
 
         complete(source)

@@ -15,7 +15,7 @@ from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.errors import ReadError, TruncatedError, UnsupportedError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE, FilledSource
+from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE, ZeroFilledSource
 from vmsieve.formats.inputs._lkcd_records import PLACE_BITS, Walk, full_size
 from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.loops.pack import unpack_pages
@@ -34,7 +34,7 @@ _WITHIN: Final = (1 << PLACE_BITS) - 1
 _RUN_BYTES: Final = RUN_PAGES * (lkcd.RECORD.size + 2 * PAGE)
 
 
-class LkcdSource(FilledSource):
+class LkcdSource(ZeroFilledSource):
     """An open LKCD dump."""
 
     def __init__(self, file: ByteFile) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._zero_filled import FilledSource
+from vmsieve.formats.inputs._zero_filled import ZeroFilledSource
 from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.inputs._s390_header import Header, end_marker, moment, read_header
 from vmsieve.formats.layouts import s390
@@ -26,7 +26,7 @@ __all__ = ["FORMAT", "S390Source", "open_flat"]
 _MAGIC: Final = struct.pack(">Q", s390.MAGIC)
 
 
-class S390Source(FilledSource):
+class S390Source(ZeroFilledSource):
     """An open dump of one volume, memory in one piece."""
 
     def __init__(self, file: ByteFile, header: Header) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import CorruptError, FormatError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._zero_filled import FilledSource
+from vmsieve.formats.inputs._zero_filled import ZeroFilledSource
 from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.inputs._s390_header import end_marker, moment
 from vmsieve.formats.inputs._s390_segments import Segments, read_segment
@@ -88,7 +88,7 @@ class _Volumes:
         return self.table is not None and number + 1 >= self.table.count
 
 
-class VolumesSource(FilledSource):
+class VolumesSource(ZeroFilledSource):
     """An open dump on several volumes.
 
     Attributes:

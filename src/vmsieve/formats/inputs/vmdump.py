@@ -14,7 +14,7 @@ from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedErro
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._zero_filled import PAGE, FilledSource
+from vmsieve.formats.inputs._zero_filled import PAGE, ZeroFilledSource
 from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.inputs._s390_header import moment
 from vmsieve.formats.layouts import s390, vmdump
@@ -33,7 +33,7 @@ _CPUS_MOST: Final = 512
 _LOWEST: Final = bytes(range(2)) * 128
 
 
-class VmdumpSource(FilledSource):
+class VmdumpSource(ZeroFilledSource):
     """An open VMDUMP file."""
 
     def __init__(self, file: ByteFile) -> None:

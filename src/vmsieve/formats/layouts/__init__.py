@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Union
 
-    from _typeshed import ReadableBuffer
+    Buffer = Union[bytes, bytearray, memoryview]
 
 __all__ = ["ORDERS", "Fields", "Struct"]
 
@@ -62,13 +63,13 @@ class Struct:
         """Byte offset of ``field``."""
         return self._codes[field][0]
 
-    def unpack(self, data: ReadableBuffer, at: int = 0, order: str = "") -> Fields:
+    def unpack(self, data: Buffer, at: int = 0, order: str = "") -> Fields:
         """Unpack the structure at byte ``at`` of ``data``."""
         fields = Fields()
         fields.__dict__ = dict(zip(self._codes, self.format(order).unpack_from(data, at)))
         return fields
 
-    def array(self, data: ReadableBuffer, at: int, count: int, order: str = "") -> Iterator[Fields]:
+    def array(self, data: Buffer, at: int, count: int, order: str = "") -> Iterator[Fields]:
         """Unpack ``count`` structures, one behind the other from byte ``at`` on."""
         return (self.unpack(data, at + i * self.size, order) for i in range(count))
 
