@@ -1,7 +1,7 @@
 """Makes a module smaller before it is compiled for an image, without changing what it does there.
 
 Runs in the interpreter that the image is for. What goes: annotations (fields of classes keep their names, which
-:mod:`vmsieve.formats.slim.records` asks for), what only type checkers see, the bodies of kernels, which in an image are
+:mod:`vmsieve.formats.slim.records` asks for), what only type checkers see, the bodies of loops, which in an image are
 machine code, and imports of names that nothing is left to use: a third of the modules that a capture would load.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["lean"]
 
-_KERNELS = ("kernel", "inline")
+_LOOPS = ("loop", "inline")
 
 
 def lean(tree: ast.Module) -> ast.Module:
@@ -55,7 +55,7 @@ class _Lean(ast.NodeTransformer):
         return self._within(node, in_class=True)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
-        if any(isinstance(one, ast.Name) and one.id in _KERNELS for one in node.decorator_list):
+        if any(isinstance(one, ast.Name) and one.id in _LOOPS for one in node.decorator_list):
             node.body = [ast.Pass()]
         node.returns = None
         return self._within(node, in_class=False)
