@@ -19,9 +19,9 @@ from tests.pipeline.cli_kit import environment
 from tests.pipeline.kit import Damaged, compared, contents, expected, kept, machine
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
-from vmsieve.pipeline.capture import child, ground, run, work
-from vmsieve.pipeline.capture.beat import Beat
-from vmsieve.pipeline.capture.ground import in_memory
+from vmsieve.pipeline.capture import child, opening, run, work
+from vmsieve.pipeline.capture.heartbeat import Heartbeat
+from vmsieve.pipeline.capture.opening import in_memory
 from vmsieve.pipeline.capture.options import Request
 
 if TYPE_CHECKING:
@@ -165,14 +165,14 @@ def test_a_smaller_dump_where_the_larger_did_not_fit(
 
 def test_a_deadline_ends_with_a_readable_dump(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time is up while pages are copied: those that are there can be read, and the dump says that it is not whole."""
-    told_before = Beat.advance
+    told_before = Heartbeat.advance
 
     def advance(beat: Any, parts: int) -> None:
         if beat._phase == child.COPYING:
             beat._job.end = time.monotonic()
         told_before(beat, parts)
 
-    monkeypatch.setattr(Beat, "advance", advance)
+    monkeypatch.setattr(Heartbeat, "advance", advance)
     status, told = capture(core, tmp_path / "out", deadline=1000, level=0)
     assert (status, steps(told)) == (4, [("as asked", "stopped")])
     assert 0 < len(readable(tmp_path / "out" / "vmcore-incomplete")) < len(machine().frames())
@@ -224,7 +224,7 @@ def test_a_target_in_memory_is_told_of(core: Path, tmp_path: Path, monkeypatch: 
     assert in_memory(os.stat("/dev").st_dev) or not os.path.ismount("/dev")
     assert not in_memory(os.stat("/proc").st_dev)
     monkeypatch.setattr(run, "DEFAULT_INPUT", os.path.realpath(core))
-    monkeypatch.setattr(ground, "in_memory", lambda _: True)
+    monkeypatch.setattr(opening, "in_memory", lambda _: True)
     status, told = capture(core, tmp_path / "out")
     assert (status, told["result"]) == (0, "whole")
     assert "lost when it restarts" in told["lost"][0]

@@ -20,9 +20,9 @@ from tests.pipeline.cli_kit import environment
 from tests.pipeline.kit import compared
 from vmsieve.formats.errors import OutputError, refused
 from vmsieve.pipeline.dump import make as dump_module
-from vmsieve.pipeline.capture import apart, child, console, ground, run, status, work
-from vmsieve.pipeline.capture import target as site
-from vmsieve.pipeline.capture.beat import Beat
+from vmsieve.pipeline.capture import isolation, child, console, opening, run, status, work
+from vmsieve.pipeline.capture import target as target_module
+from vmsieve.pipeline.capture.heartbeat import Heartbeat
 from vmsieve.pipeline.capture.options import Request
 
 
@@ -92,9 +92,9 @@ def test_the_target_is_removed(core: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_target_that_hangs(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step hangs, and so does whoever touches the target then: the first process does not, and ends."""
-    own, alive = os.getpid(), site.Site.alive
-    monkeypatch.setattr(site.Site, "alive", lambda self: time.sleep(30) if os.getpid() != own else alive(self))
-    monkeypatch.setattr(apart, "_ANSWER", 1.0)
+    own, alive = os.getpid(), target_module.Target.alive
+    monkeypatch.setattr(target_module.Target, "alive", lambda self: time.sleep(30) if os.getpid() != own else alive(self))
+    monkeypatch.setattr(isolation, "_ANSWER", 1.0)
     breaking(monkeypatch, lambda _: time.sleep(30))
     code, told = capture(core, tmp_path / "out", stall=1)
     assert (code, told["result"], told["steps"]) == (1, "running", [])
@@ -138,14 +138,14 @@ def test_a_smaller_dump_that_fails(dies: bool, core: Path, tmp_path: Path, monke
         if plan.level == 31 and not dies:
             raise OutputError("the disk is broken")
 
-    def first_chunk(self: Beat, parts: int) -> None:
+    def first_chunk(self: Heartbeat, parts: int) -> None:
         if self._job.level == 31 and self._phase == child.COPYING:
             die(signal.SIGKILL)
         real(self, parts)
 
-    real = Beat.advance
+    real = Heartbeat.advance
     if dies:
-        monkeypatch.setattr(Beat, "advance", first_chunk)
+        monkeypatch.setattr(Heartbeat, "advance", first_chunk)
     breaking(monkeypatch, fault)
     code, told = capture(core, tmp_path / "out", level=1, codec="none")
     ends = [("as asked", "full"), ("smaller", "crashed" if dies else "output"), ("as before", "full")]
@@ -159,14 +159,14 @@ def test_the_target_is_removed_during_a_smaller_dump(
 ) -> None:
     """The larger one had made way for it: in the directory that is made anew, that one is begun again."""
 
-    def first_chunk(self: Beat, parts: int) -> None:
+    def first_chunk(self: Heartbeat, parts: int) -> None:
         if self._job.level == 31 and self._phase == child.COPYING:
             shutil.rmtree(tmp_path / "out")
             die(signal.SIGKILL)
         real(self, parts)
 
-    real = Beat.advance
-    monkeypatch.setattr(Beat, "advance", first_chunk)
+    real = Heartbeat.advance
+    monkeypatch.setattr(Heartbeat, "advance", first_chunk)
     breaking(monkeypatch, lambda plan: limited(plan, 64 << 20 if plan.level == 31 else 1 << 20))
     code, told = capture(core, tmp_path / "out", level=1, codec="none")
     assert (code, steps(told)) == (4, [("as asked", "full"), ("smaller", "crashed"), ("as before", "full")])
@@ -225,7 +225,7 @@ def test_a_host_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel says where nobody set a name is not one."""
     nobody = os.uname_result(("Linux", "(none)", "6.1", "#1", "x86_64"))
     monkeypatch.setattr(os, "uname", lambda: nobody)
-    assert ground._stamp().startswith("localhost-")
+    assert opening._stamp().startswith("localhost-")
 
 
 def python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:

@@ -18,8 +18,8 @@ import pytest
 
 from tests.pipeline.capture.capture_kit import breaking, capture, die, names, steps
 from tests.pipeline.kit import compared
-from vmsieve.pipeline.capture import apart, child, ground, run, status, work
-from vmsieve.pipeline.capture import target as site
+from vmsieve.pipeline.capture import isolation, child, opening, run, status, work
+from vmsieve.pipeline.capture import target as target_module
 from vmsieve.pipeline.capture.options import Request
 
 NOBODY = 65534
@@ -141,7 +141,7 @@ def test_leftovers_in_a_directory_of_roots_cost_nothing(kind: str, core: Path, t
 @pytest.mark.parametrize("kind", ["link", "FIFO", "directory", "file"])
 def test_a_name_that_is_taken(kind: str, core: Path, crash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever knows the host and the second can take the name for the new directory first: another one is used."""
-    monkeypatch.setattr(ground, "_stamp", lambda: "host-now")
+    monkeypatch.setattr(opening, "_stamp", lambda: "host-now")
     (crash / "secret").write_text("")
     plant(kind, crash / "host-now", crash / "secret") if kind != "file" else (crash / "host-now").touch()
     assert run.capture(request(core, crash)) == 0
@@ -230,7 +230,7 @@ def test_a_target_that_does_not_answer_at_first(
 ) -> None:
     """Whoever opens it waits for ever: the first process does not, and shows the end of the log."""
     first = os.getpid()
-    monkeypatch.setattr(ground, "open_site", lambda *_: time.sleep(60) if os.getpid() != first else 1 // 0)
+    monkeypatch.setattr(opening, "open_target", lambda *_: time.sleep(60) if os.getpid() != first else 1 // 0)
     assert run.capture(request(core, tmp_path, stall=1)) == 1
     told = capfd.readouterr().err
     assert f"can't write to {tmp_path}: it does not answer" in told
@@ -243,7 +243,7 @@ def test_a_place_of_the_record_that_does_not_answer(
     """A server for the record alone, which is gone: the dump is made all the same."""
     first = os.getpid()
     monkeypatch.setattr(run, "write_record", lambda *_: time.sleep(60) if os.getpid() != first else 1 // 0)
-    monkeypatch.setattr(apart, "_ANSWER", 1.0)
+    monkeypatch.setattr(isolation, "_ANSWER", 1.0)
     assert run.capture(request(core, tmp_path / "out", status=tmp_path / "record")) == 0
     assert compared(core, tmp_path / "out" / "vmcore").right
     assert capfd.readouterr().err.count("its place does not answer") == 2, "once at first, once at the end"
@@ -360,7 +360,7 @@ def test_room_is_left_for_the_record(free: int, room: int, tmp_path: Path, monke
     class Told:
         f_bavail, f_frsize = free // 4096, 4096
 
-    place = site.Site(str(tmp_path), "directory", "", [], held=os.open(tmp_path, os.O_RDONLY))
+    place = target_module.Target(str(tmp_path), "directory", "", [], held=os.open(tmp_path, os.O_RDONLY))
     monkeypatch.setattr(os, "statvfs", lambda _: Told)
     assert place.room() == room
     place.release()

@@ -269,7 +269,7 @@ def test_files_about_the_kernel_are_inputs(there: Path, capsys: pytest.CaptureFi
 
 def test_vmcoreinfo_of_a_vmlinux_file(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makedumpfile -g: as everything else, it overwrites nothing without -f."""
-    monkeypatch.setattr("vmsieve.pipeline.makedumpfile.kernel.read_vmlinux", lambda _: b"OSRELEASE=6.12\n")
+    monkeypatch.setattr("vmsieve.pipeline.makedumpfile.kernel_info.read_vmlinux", lambda _: b"OSRELEASE=6.12\n")
     assert makedumpfile(["-g", "info", "-x", str(there)]) == 0
     assert Path("info").read_bytes() == b"OSRELEASE=6.12\n"
     assert Path("info").stat().st_mode & 0o777 == 0o600
@@ -341,7 +341,7 @@ ELSEWHERE = {
     "pipeline/process/writing.py": "the one way",
     "pipeline/process/streams.py": "standard streams",
     "pipeline/process/standard_fds.py": "/dev/null",
-    "pipeline/services/writing.py": "a service's configuration, which keeps its owner and labels",
+    "pipeline/services/system_files.py": "a service's configuration, which keeps its owner and labels",
     "pipeline/cli/commands/image.py": "folders of an image, moved to their place",
     "pipeline/initramfs/tree.py": "files of an image, in a folder of its own",
     "pipeline/initramfs/sample.py": "the same",

@@ -24,10 +24,10 @@ from tests.test_rooms import HEAVY
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.pipeline.initramfs.bundle import Bundle, pack
 from vmsieve.pipeline.initramfs.closure import Closure
-from vmsieve.pipeline.initramfs.lean import lean
+from vmsieve.pipeline.initramfs.minify import lean
 from vmsieve.pipeline.initramfs.make import changed
 from vmsieve.pipeline.initramfs.sample import write_sample
-from vmsieve.pipeline.initramfs.stand_ins import ctypes as stand_in
+from vmsieve.pipeline.initramfs.shims import ctypes as stand_in
 from vmsieve.pipeline.initramfs.trial import try_image
 
 if TYPE_CHECKING:

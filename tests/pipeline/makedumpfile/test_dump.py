@@ -13,7 +13,7 @@ from tests.pipeline.makedumpfile.makedumpfile_kit import run
 from tests.pipeline.kit import contents, make
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli.main import main as vmsieve
-from vmsieve.pipeline.makedumpfile import make as compat_make
+from vmsieve.pipeline.makedumpfile import dump as dump_module
 from vmsieve.pipeline.makedumpfile.main import main
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def test_in_the_crash_kernel_a_file_that_cannot_be_read_costs_no_dump(
     words = [option, str(tmp_path / "none"), "-d", "31", str(core), str(tmp_path / "out")]
     assert main(words) == 1
     assert "done without" not in capsys.readouterr().err
-    monkeypatch.setattr(compat_make, "_VMCORE", str(core.resolve()))
+    monkeypatch.setattr(dump_module, "_VMCORE", str(core.resolve()))
     assert main(words) == 0
     said = capsys.readouterr().err
     assert "done without -i and -x: " in said
@@ -67,7 +67,7 @@ def test_in_the_crash_kernel_a_file_that_is_wrong_costs_no_dump(
     assert main(words) != 0
     assert not (tmp_path / "out").exists()
     capsys.readouterr()
-    monkeypatch.setattr(compat_make, "_VMCORE", str(core.resolve()))
+    monkeypatch.setattr(dump_module, "_VMCORE", str(core.resolve()))
     assert main(words) == 0
     assert "done without -i and -x: " in capsys.readouterr().err
     assert contents(tmp_path / "out")

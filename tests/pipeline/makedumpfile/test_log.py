@@ -14,7 +14,7 @@ from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli.main import main as vmsieve
 from vmsieve.pipeline.makedumpfile.main import main
-from vmsieve.pipeline.makedumpfile.usage import Without
+from vmsieve.pipeline.makedumpfile.mem_usage import Without
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

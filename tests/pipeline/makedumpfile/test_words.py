@@ -13,11 +13,11 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.makedumpfile import options
 from vmsieve.pipeline.makedumpfile.main import main
 from vmsieve.pipeline.makedumpfile.request import understand
-from vmsieve.pipeline.makedumpfile.words import read_words
+from vmsieve.pipeline.makedumpfile.getopt import parse_words
 
 
 def read(*words: str) -> tuple[dict[str, str], list[str]]:
-    given, operands = read_words(words)
+    given, operands = parse_words(words)
     return {option.key: value for option, value in given}, operands
 
 
@@ -101,7 +101,7 @@ def test_any_words_are_a_request_or_refused(words: list[str]) -> None:
     except UsageError as error:
         assert 0 < len(str(error)) < 500 + sum(map(len, words))  # noqa: PT017
     else:
-        assert max(request.levels) <= 31 >= request.messages
+        assert max(request.levels) <= 31 >= request.message_level
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.build.kdump_system import CONFIGS, TEXTS, config, make
 from tests.dumps import PACKAGE, ROOT
 from tests.pipeline.services.install_kit import MODULE, install, snapshot
 from vmsieve.pipeline.services.settings import assignments, directives, last
-from vmsieve.pipeline.services.texts import filled
+from vmsieve.pipeline.services.templates import fill
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,7 +162,7 @@ def test_capture_in_the_initramfs_of_kdump_tools(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize("name", sorted(path.name for path in (PACKAGE / "pipeline" / "services" / "files").iterdir()))
 def test_every_script_can_be_read(name: str) -> None:
     """By the shell that it asks for."""
-    text = filled(name, program=("/opt/a b/vmsieve",), image=("/var/lib/x",), fallback=("/bin/other",))
+    text = fill(name, program=("/opt/a b/vmsieve",), image=("/var/lib/x",), fallback=("/bin/other",))
     assert not re.search(rb"@[A-Z]+@", text)
     shell = text.split(b"\n")[0][2:].decode()
     if not os.path.exists(shell):
@@ -179,7 +179,7 @@ def test_makedumpfile_that_can_not_start(runs: str, tmp_path: Path) -> None:
     if runs == "other":
         (tmp_path / "vmsieve").write_text("#!/no/such/python\n")
     wrapper = tmp_path / "makedumpfile"
-    wrapper.write_bytes(filled("makedumpfile.sh", program=(f"{tmp_path}/vmsieve",), fallback=(f"{tmp_path}/other",)))
+    wrapper.write_bytes(fill("makedumpfile.sh", program=(f"{tmp_path}/vmsieve",), fallback=(f"{tmp_path}/other",)))
     ran = subprocess.run(["/bin/sh", wrapper, "-F", "/proc/vmcore"], check=True, capture_output=True, text=True)
     assert ran.stdout == f"{runs}: -F /proc/vmcore\n"
 

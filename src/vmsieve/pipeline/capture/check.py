@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.errors import UsageError, VmsieveError
-from vmsieve.pipeline.capture.ground import refuse_in_use
+from vmsieve.pipeline.capture.opening import refuse_in_use
 from vmsieve.pipeline.process.streams import require_stdout
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.ladder import Step
     from vmsieve.pipeline.capture.options import Request
-    from vmsieve.pipeline.capture.target import Site
+    from vmsieve.pipeline.capture.target import Target
 
 __all__ = ["Job"]
 
@@ -30,22 +30,22 @@ class Job:
         quiet: Say nothing.
     """
 
-    def __init__(self, request: Request, step: Step, site: Site, end: float) -> None:
-        self.input, self.output = request.input, site.partial
-        self.final = DUMP if site.directory else ""
+    def __init__(self, request: Request, step: Step, target: Target, end: float) -> None:
+        self.input, self.output = request.input, target.partial
+        self.final = DUMP if target.directory else ""
         self.log = self.log_partial = ""
         self.level = request.level if step.level is None else step.level
         self.codec = step.codec(request.codec)
         self.threads = 1 if step.careful else request.threads
         self.basis, self.insist, self.plain = step.basis, step.insist, step.plain
         self.mapped = not step.careful
-        self.spare = (site.kept[0], 0.0) if step.instead and site.kept is not None else site.kept
+        self.spare = (target.kept[0], 0.0) if step.instead and target.kept is not None else target.kept
         self.end = end
         self.limit: int | None = None
         self.quiet = request.quiet
 
-    def with_log(self, site: Site) -> Job:
+    def with_log(self, target: Target) -> Job:
         """The same, the kernel log first."""
-        if site.directory and not self.plain and self.basis != "headers":
+        if target.directory and not self.plain and self.basis != "headers":
             self.log, self.log_partial = LOG, PARTIAL_LOG
         return self

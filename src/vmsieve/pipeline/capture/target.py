@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DUMP", "LOG", "PARTIAL_LOG", "RECORD", "Site"]
+__all__ = ["DUMP", "LOG", "PARTIAL_LOG", "RECORD", "Target"]
 
 #: Names in a directory: of the dump once it is whole and until then, of the kernel log, of the record.
 DUMP, _PARTIAL = "vmcore", "vmcore-incomplete"
@@ -24,7 +24,7 @@ RECORD = "vmcore-status.json"
 _RESERVE = 128 << 10
 
 
-class Site:
+class Target:
     """The target, opened as far as it has to be.
 
     Attributes:

@@ -14,7 +14,7 @@ from vmsieve.pipeline.process.signals import Interrupted, interruptible
 from vmsieve.pipeline.process.writing import sync_directory
 
 if TYPE_CHECKING:
-    from vmsieve.pipeline.capture.beat import Beat
+    from vmsieve.pipeline.capture.heartbeat import Heartbeat
     from vmsieve.pipeline.capture.child import Board
     from vmsieve.pipeline.capture.job import Job
     from vmsieve.pipeline.dump.report import Report
@@ -72,24 +72,24 @@ def log_alone(job: Job, board: Board) -> dict[str, Any]:
 
 
 def _dump(job: Job, board: Board) -> dict[str, Any]:
-    from vmsieve.pipeline.capture.beat import Beat
+    from vmsieve.pipeline.capture.heartbeat import Heartbeat
     from vmsieve.pipeline.dump.make import dump
     from vmsieve.pipeline.dump.plan import Plan
 
     board.tell(child.OPENING, 0, 0)
     if job.plain:
-        return _plain(job, Beat(job, board))
+        return _plain(job, Heartbeat(job, board))
     name, _, level = job.codec.partition(":")
     plan = Plan(
         job.input, job.output, job.level, name, int(level) if level else None, flattened=not job.final,
         threads=job.threads, size_limit=job.limit, mapped=job.mapped, basis=job.basis, insist=job.insist,
         force=not job.final,
     )  # fmt: skip
-    return _finished(job, dump(plan, Beat(job, board)))
+    return _finished(job, dump(plan, Heartbeat(job, board)))
 
 
-def _plain(job: Job, progress: Beat) -> dict[str, Any]:
-    from vmsieve.pipeline.capture.plain import PlainCopy
+def _plain(job: Job, progress: Heartbeat) -> dict[str, Any]:
+    from vmsieve.pipeline.capture.plain_copy import PlainCopy
 
     copy = PlainCopy(job)
     copy.run(progress)
@@ -131,14 +131,14 @@ def estimate(job: Job, board: Board) -> dict[str, Any]:
     """How many pages a dump of the job's level would hold: ``kept``."""
     from vmsieve.filters.gather import gather_knowledge_from
     from vmsieve.formats.systems import open_system
-    from vmsieve.pipeline.capture.beat import Beat
+    from vmsieve.pipeline.capture.heartbeat import Heartbeat
     from vmsieve.pipeline.dump.scan import scan
 
     try:
         with interruptible():
             source = open_system(job.input)
             knowledge = gather_knowledge_from(job.basis, source)
-            scanned = scan(source, knowledge, job.level, Beat(job, board))
+            scanned = scan(source, knowledge, job.level, Heartbeat(job, board))
             return {"end": "finished", "error": "", "kept": scanned.kept.count(), "weaker": scanned.weaker}
     except BaseException as error:
         end, sentence = _told(error)

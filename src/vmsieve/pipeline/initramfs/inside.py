@@ -109,7 +109,7 @@ def _code(source: str, name: str, small: bool):  # type: ignore[no-untyped-def]
     """The code of a module."""
     import ast
 
-    from vmsieve.pipeline.initramfs.lean import lean
+    from vmsieve.pipeline.initramfs.minify import lean
 
     if source.endswith(".pyc"):
         import marshal

@@ -188,7 +188,7 @@ class Tree:
 def _stand_ins(*, frozen: bool) -> dict[str, str]:
     """Sources of what an image has in the place of modules; ``frozen``: the interpreter itself holds the real ABCs."""
     names = (*_STAND_INS, _ABC) if frozen else _STAND_INS
-    return {name: os.path.join(_HERE, "stand_ins", f"{name.rpartition('.')[2]}.py") for name in names}
+    return {name: os.path.join(_HERE, "shims", f"{name.rpartition('.')[2]}.py") for name in names}
 
 
 def _file_of(name: str, path: str) -> str:

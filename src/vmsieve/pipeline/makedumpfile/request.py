@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.makedumpfile.options import KEPT, REFUSED
-from vmsieve.pipeline.makedumpfile.words import read_words
+from vmsieve.pipeline.makedumpfile.getopt import parse_words
 from vmsieve.pipeline.dump.plan import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DEBUG", "DEFAULT_MESSAGES", "REPORT", "Request", "WrongReleaseError", "understand"]
+__all__ = ["DEBUG", "DEFAULT_LEVEL", "REPORT", "Request", "WrongReleaseError", "understand"]
 
 #: Message level bits, besides 1 (progress), 2 (common) and 4 (errors).
 DEBUG: Final = 8
 REPORT: Final = 16
-DEFAULT_MESSAGES: Final = 7
+DEFAULT_LEVEL: Final = 7
 _ALL_MESSAGES: Final = 31
 _LEVELS: Final = 31
 #: Digits of a number that are read: more than any that makes sense.
@@ -46,7 +46,7 @@ class Request:
         job: The option that asks for something else than a dump; "dump" if none does.
         levels: To be tried one after the other.
         codec: Name of the page codec.
-        messages: Message level: what may be said.
+        message_level: Sum of the kinds of messages to print.
         without: Sentences on what will not be done, and does not hinder a dump.
         size_limit: Bytes that the output may have.
     """
@@ -56,7 +56,7 @@ class Request:
     job: str = "dump"
     levels: tuple[int, ...] = (0,)
     codec: str = "none"
-    messages: int = DEFAULT_MESSAGES
+    message_level: int = DEFAULT_LEVEL
     without: list[str] = field(default_factory=list)
     size_limit: int | None = None
 
@@ -95,7 +95,7 @@ def understand(words: Sequence[str]) -> Request:
         UsageError: It makes no sense, or asks for what can't be done. With ``--check-params`` also: it asks for what
             can be left undone.
     """
-    given, operands = read_words(words)
+    given, operands = parse_words(words)
     request = Request({option.key: value for option, value in given}, operands)
     if request.has("h", "v"):
         return request
@@ -115,10 +115,10 @@ def understand(words: Sequence[str]) -> Request:
 
 def _take_numbers(request: Request) -> None:
     level = request.values.get("message-level")
-    request.messages = DEFAULT_MESSAGES if level is None else leading_number(level)
-    if request.messages > _ALL_MESSAGES:
-        raise UsageError("a message level is a number from 0 to 31", found=request.messages)
-    request.messages |= DEBUG * request.has("D") | REPORT * request.has("show-stats")
+    request.message_level = DEFAULT_LEVEL if level is None else leading_number(level)
+    if request.message_level > _ALL_MESSAGES:
+        raise UsageError("a message level is a number from 0 to 31", found=request.message_level)
+    request.message_level |= DEBUG * request.has("D") | REPORT * request.has("show-stats")
     request.size_limit = parse_size(request.values["L"]) if request.has("L") else None
     texts = request.values.get("d", "0").split(",")
     request.levels = tuple(leading_number(text) for text in texts if text) or (0,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.pipeline.services.changes import Change
-from vmsieve.pipeline.services.texts import filled
+from vmsieve.pipeline.services.templates import fill
 
 __all__ = ["IMAGE", "MODULE", "MODULE_SETUP", "module_change"]
 
@@ -18,4 +18,4 @@ IMAGE: Final = "/var/lib/vmsieve/kdump-image"
 
 def module_change(program: tuple[str, ...]) -> Change:
     """The module, which runs ``program`` to learn what it has to put in."""
-    return Change(MODULE_SETUP, filled("module-setup.sh", program=program, image=(IMAGE,)), 0o755)
+    return Change(MODULE_SETUP, fill("module-setup.sh", program=program, image=(IMAGE,)), 0o755)

@@ -9,13 +9,13 @@ from vmsieve.formats.errors import OutputError, UsageError, VmsieveError
 from vmsieve.formats.slim.records import record
 from vmsieve.pipeline.services.journal import Journal, digest, drop, enter, finish, forget, leftovers, load_journal
 from vmsieve.pipeline.services.settings import lines_of
-from vmsieve.pipeline.services.writing import make_folders, put, remove
+from vmsieve.pipeline.services.system_files import make_folders, put, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.pipeline.services.changes import Change
-    from vmsieve.pipeline.services.flavours import Flavour, Wish
+    from vmsieve.pipeline.services.flavours import Flavour, InstallRequest
     from vmsieve.pipeline.services.system import System
 
 __all__ = ["Install", "Step", "Undo", "differences", "plan_install", "plan_undo"]
@@ -109,7 +109,7 @@ def _take(system: System, steps: list[Step]) -> None:
             put(system, step.path, step.then, step.mode)
 
 
-def plan_install(system: System, flavour: Flavour, wish: Wish) -> Install:
+def plan_install(system: System, flavour: Flavour, request: InstallRequest) -> Install:
     """What has to be done; nothing is changed.
 
     Raises:
@@ -122,7 +122,7 @@ def plan_install(system: System, flavour: Flavour, wish: Wish) -> Install:
             f"vmsieve is set up for {journal.flavour} here", hint="vmsieve install-kdump --undo takes that back"
         )
     original = _original(system, journal)
-    wanted = [(change, original(change.path)) for change in flavour.changes(original, wish)]
+    wanted = [(change, original(change.path)) for change in flavour.changes(original, request)]
     steps = [
         Step(change.path, now, change.content, change.mode)
         for change, _ in wanted

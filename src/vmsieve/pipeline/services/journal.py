@@ -12,7 +12,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.services.changes import Change, Edit, taken_back
 from vmsieve.pipeline.services.dracut import IMAGE
-from vmsieve.pipeline.services.writing import make_folders, put, remove, remove_folders, remove_unfinished
+from vmsieve.pipeline.services.system_files import make_folders, put, remove, remove_folders, remove_unfinished
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System

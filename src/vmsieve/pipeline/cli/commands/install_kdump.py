@@ -11,7 +11,7 @@ from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.pipeline.cli.commands import Command
 from vmsieve.pipeline.cli.commands._shared import tell
 from vmsieve.pipeline.dump.plan import EXIT_OK
-from vmsieve.pipeline.services.flavours import Wish, choose, flavour_names
+from vmsieve.pipeline.services.flavours import InstallRequest, choose, flavour_names
 from vmsieve.pipeline.services.install import differences, plan_install, plan_undo
 from vmsieve.pipeline.services.system import System
 
@@ -61,10 +61,10 @@ def _program() -> tuple[str, ...]:
     return (sys.executable, "-m", "vmsieve")
 
 
-def _wish(arguments: argparse.Namespace) -> Wish:
+def _request(arguments: argparse.Namespace) -> InstallRequest:
     if arguments.options is not None and not _PLAIN.issuperset(arguments.options):
         raise UsageError("--options has characters that configuration files give a meaning to", found=arguments.options)
-    return Wish(_program(), arguments.options, arguments.capture)
+    return InstallRequest(_program(), arguments.options, arguments.capture)
 
 
 def _install(arguments: argparse.Namespace, system: System) -> tuple[Flavour, list[Step]]:
@@ -72,7 +72,7 @@ def _install(arguments: argparse.Namespace, system: System) -> tuple[Flavour, li
     flavour = choose(system, arguments.flavour)
     if arguments.capture and not flavour.captures:
         raise UsageError(f"{flavour.title} has no setting for --capture")
-    plan = plan_install(system, flavour, _wish(arguments))
+    plan = plan_install(system, flavour, _request(arguments))
     if not plan.steps:
         print(f"{flavour.title}: vmsieve is set up already, nothing is to be changed.")
     else:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.services.collector import Collector
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["Flavour", "Goal", "Parts", "Wish", "choose", "detect", "flavour_names", "flavours"]
+__all__ = ["Flavour", "Target", "Parts", "InstallRequest", "choose", "detect", "flavour_names", "flavours"]
 
 
 @record(frozen=True)
-class Goal:
+class Target:
     """Where dumps go.
 
     Attributes:
@@ -46,7 +46,7 @@ class Parts:
 
 
 @record(frozen=True)
-class Wish:
+class InstallRequest:
     """What is to be set up.
 
     Attributes:
@@ -74,7 +74,7 @@ class Flavour:
         rebuild: The command that makes the crash kernel's initramfs again, the same.
         outside: How paths begin of files that are not in the initramfs: it need not be made again when they change.
         collector: What it runs to save memory, by the text of its configuration file.
-        goal: Where dumps go.
+        target: Where dumps go.
         parts: What it loads, for the release of the running kernel.
         changes: What has to change for it to use vmsieve, given a reader of files as they are without vmsieve.
             Raises UsageError if that can't be.
@@ -90,9 +90,9 @@ class Flavour:
     rebuild: str
     outside: tuple[str, ...]
     collector: Callable[[System, str], Collector]
-    goal: Callable[[System, str], Goal]
+    target: Callable[[System, str], Target]
     parts: Callable[[System, str], Parts]
-    changes: Callable[[Callable[[str], bytes | None], Wish], list[Change]]
+    changes: Callable[[Callable[[str], bytes | None], InstallRequest], list[Change]]
     captures: bool = False
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Callable, Final
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.services.changes import Change, Draft
 from vmsieve.pipeline.services.collector import Collector, refusal
-from vmsieve.pipeline.services.flavours import Flavour, Goal, Parts, Wish
+from vmsieve.pipeline.services.flavours import Flavour, Target, Parts, InstallRequest
 from vmsieve.pipeline.services.settings import assignments, value_of
-from vmsieve.pipeline.services.texts import filled
+from vmsieve.pipeline.services.templates import fill
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System
@@ -44,12 +44,12 @@ def _set_in(text: str) -> Collector:
     return Collector(("makedumpfile", *words), ours, True, origin)
 
 
-def _goal(_: System, text: str) -> Goal:
+def _target(_: System, text: str) -> Target:
     for key in ("FTP", "SSH", "NFS"):
         value = value_of(text, key)
         if value:
-            return Goal("remote", value, f"{key} in {_CONFIG}")
-    return Goal("folder", value_of(text, "KDUMP_COREDIR") or "/var/crash", f"KDUMP_COREDIR in {_CONFIG}")
+            return Target("remote", value, f"{key} in {_CONFIG}")
+    return Target("folder", value_of(text, "KDUMP_COREDIR") or "/var/crash", f"KDUMP_COREDIR in {_CONFIG}")
 
 
 def _parts(system: System, release: str) -> Parts:
@@ -60,11 +60,11 @@ def _parts(system: System, release: str) -> Parts:
     return Parts(there[0], there[1], in_initramfs=False)
 
 
-def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change]:
+def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -> list[Change]:
     draft = Draft(_CONFIG, original(_CONFIG))
     settings = assignments(draft.text)
-    if wish.options is not None:
-        draft.set([one for one in settings if one.key == "MAKEDUMP_ARGS"], f'MAKEDUMP_ARGS="{wish.options}"')
+    if request.options is not None:
+        draft.set([one for one in settings if one.key == "MAKEDUMP_ARGS"], f'MAKEDUMP_ARGS="{request.options}"')
     options = _set_in(draft.text).options
     why = refusal(options, streams=True)
     if why:
@@ -73,28 +73,28 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
         )
     draft.set([one for one in settings if one.key == "PATH"], f"PATH={_PATH}")
     return [
-        Change(f"{_FOLDER}/makedumpfile", _wrapper(wish.program), 0o755),
+        Change(f"{_FOLDER}/makedumpfile", _wrapper(request.program), 0o755),
         draft.change(),
-        *(_captures(draft.text, wish)),
+        *(_captures(draft.text, request)),
     ]
 
 
-def _captures(text: str, wish: Wish) -> list[Change]:
+def _captures(text: str, request: InstallRequest) -> list[Change]:
     """What saves a dump from the initramfs, before the system is booted any further."""
-    if not wish.capture:
+    if not request.capture:
         return []
     remote = next((key for key in ("FTP", "SSH", "NFS") if value_of(text, key)), None)
     if remote is not None:
         raise UsageError(f"--capture can't save where {remote} in {_CONFIG} says", hint="it saves to KDUMP_COREDIR")
-    return [Change(_SCRIPT, filled("initramfs-capture.sh", program=wish.program), 0o755)]
+    return [Change(_SCRIPT, fill("initramfs-capture.sh", program=request.program), 0o755)]
 
 
 def _wrapper(program: tuple[str, ...]) -> bytes:
-    return filled("makedumpfile.sh", program=(*program, "makedumpfile"), fallback=("/usr/bin/makedumpfile",))
+    return fill("makedumpfile.sh", program=(*program, "makedumpfile"), fallback=("/usr/bin/makedumpfile",))
 
 
 FLAVOUR: Final = Flavour(
     "kdump-tools", 10, "kdump-tools (Debian, Ubuntu)", ("/usr/sbin/kdump-config",), _CONFIG,
     "kdump-config reload", '/etc/kernel/postinst.d/kdump-tools "$(uname -r)"', (_CONFIG, _FOLDER),
-    _collector, _goal, _parts, _changes, captures=True,
+    _collector, _target, _parts, _changes, captures=True,
 )  # fmt: skip

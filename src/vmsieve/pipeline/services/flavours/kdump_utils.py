@@ -14,7 +14,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.services.changes import Change, Draft
 from vmsieve.pipeline.services.collector import OURS, Collector, refusal
 from vmsieve.pipeline.services.dracut import module_change
-from vmsieve.pipeline.services.flavours import Flavour, Goal, Parts, Wish
+from vmsieve.pipeline.services.flavours import Flavour, Target, Parts, InstallRequest
 from vmsieve.pipeline.services.settings import Setting, directives, last, value_of
 
 if TYPE_CHECKING:
@@ -50,20 +50,20 @@ def _set_in(text: str) -> Collector:
     return Collector(words, ours, streams, f"core_collector in {_CONFIG}" if found else "the service's default")
 
 
-def _goal(system: System, text: str) -> Goal:
+def _target(system: System, text: str) -> Target:
     settings = directives(text)
     path = (last(settings, "path") or Setting("path", _DEFAULT_PATH, "")).value or _DEFAULT_PATH
     target = last(settings, "ssh", "nfs", "raw", *_FILE_SYSTEMS)
     if target is None:
-        return Goal("folder", path, f"path in {_CONFIG}")
+        return Target("folder", path, f"path in {_CONFIG}")
     value = target.value or ""
     if target.key in ("ssh", "nfs"):
-        return Goal("remote", value, f"{target.key} in {_CONFIG}")
+        return Target("remote", value, f"{target.key} in {_CONFIG}")
     if target.key == "raw":
-        return Goal("device", value, f"raw in {_CONFIG}")
+        return Target("device", value, f"raw in {_CONFIG}")
     mounted = _mount_point(system, value)
     where = f"{mounted.rstrip('/')}/{path.lstrip('/')}" if mounted is not None else value
-    return Goal("folder" if mounted is not None else "mount", where, f"{target.key} in {_CONFIG}")
+    return Target("folder" if mounted is not None else "mount", where, f"{target.key} in {_CONFIG}")
 
 
 def _mount_point(system: System, device: str) -> str | None:
@@ -91,11 +91,11 @@ def _first(system: System, paths: tuple[str, ...]) -> str | None:
     return next((path for path in paths if system.exists(path)), None)
 
 
-def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change]:
+def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -> list[Change]:
     draft = Draft(_CONFIG, original(_CONFIG))
     settings = directives(draft.text)
     collector = _set_in(draft.text)
-    options = wish.options
+    options = request.options
     if options is None:
         # What belongs to another program means nothing to us.
         words = collector.options if collector.is_makedumpfile else tuple(_default().split()[1:])
@@ -104,10 +104,10 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
     if why:
         raise UsageError(f"vmsieve does not take the options {options!r}: {why}", hint="--options gives others")
     draft.set([one for one in settings if one.key == "core_collector"], f"core_collector {OURS} {options}")
-    return [module_change(wish.program), draft.change()]
+    return [module_change(request.program), draft.change()]
 
 
 FLAVOUR: Final = Flavour(
     "kdump-utils", 20, "kdump-utils (Fedora, RHEL)", ("/usr/bin/kdumpctl", "/usr/sbin/kdumpctl"), _CONFIG,
-    "systemctl restart kdump", "kdumpctl rebuild", (), _collector, _goal, _parts, _changes,
+    "systemctl restart kdump", "kdumpctl rebuild", (), _collector, _target, _parts, _changes,
 )  # fmt: skip

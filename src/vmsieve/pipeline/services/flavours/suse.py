@@ -13,9 +13,9 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.services.changes import Change, Draft
 from vmsieve.pipeline.services.collector import Collector
 from vmsieve.pipeline.services.dracut import MODULE, MODULE_SETUP, module_change
-from vmsieve.pipeline.services.flavours import Flavour, Goal, Parts, Wish
+from vmsieve.pipeline.services.flavours import Flavour, Target, Parts, InstallRequest
 from vmsieve.pipeline.services.settings import assignments, value_of
-from vmsieve.pipeline.services.texts import filled, text_of
+from vmsieve.pipeline.services.templates import fill, read_template
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System
@@ -42,13 +42,13 @@ def _collector(system: System, text: str) -> Collector:
     return Collector(words, ours, True, f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG}")
 
 
-def _goal(_: System, text: str) -> Goal:
+def _target(_: System, text: str) -> Target:
     where = value_of(text, "KDUMP_SAVEDIR") or "/var/crash"
     kind, separator, path = where.partition("://")
     if not separator or kind.lower() == "file":
-        return Goal("folder", path or where, f"KDUMP_SAVEDIR in {_CONFIG}")
+        return Target("folder", path or where, f"KDUMP_SAVEDIR in {_CONFIG}")
     # A password may be part of the address.
-    return Goal("remote", f"{kind}://{path.rpartition('@')[2]}", f"KDUMP_SAVEDIR in {_CONFIG}")
+    return Target("remote", f"{kind}://{path.rpartition('@')[2]}", f"KDUMP_SAVEDIR in {_CONFIG}")
 
 
 def _parts(system: System, release: str) -> Parts:
@@ -57,16 +57,16 @@ def _parts(system: System, release: str) -> Parts:
     return Parts(there[0], there[1], in_initramfs=True)
 
 
-def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change]:
+def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -> list[Change]:
     draft = Draft(_CONFIG, original(_CONFIG))
     settings = assignments(draft.text)
-    if wish.options is not None:
+    if request.options is not None:
         raise UsageError(
             "--options can't be set here", hint=f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG} say them"
         )
-    if not wish.capture:
-        wrapper = filled("makedumpfile.sh", program=(_PROGRAM,), fallback=(_OTHER,))
-        return [module_change(wish.program), Change(f"{MODULE}/makedumpfile", wrapper, 0o755)]
+    if not request.capture:
+        wrapper = fill("makedumpfile.sh", program=(_PROGRAM,), fallback=(_OTHER,))
+        return [module_change(request.program), Change(f"{MODULE}/makedumpfile", wrapper, 0o755)]
     where = value_of(draft.text, "KDUMP_SAVEDIR")
     kind, separator, rest = where.partition("://")
     if separator and (kind.lower() in ("ftp", "sftp", "scp") or ":" in rest.partition("@")[0] * ("@" in rest)):
@@ -74,11 +74,11 @@ def _changes(original: Callable[[str], bytes | None], wish: Wish) -> list[Change
             f"--capture can't save to {kind}://", hint="it saves to folders, NFS, CIFS, and with a key to SSH"
         )
     draft.set([one for one in settings if one.key == "KDUMP_TRANSFER"], f'KDUMP_TRANSFER="{_TRANSFER}"')
-    script = Change(f"{MODULE}/{_TRANSFER}", text_of("kdump-transfer.sh"), 0o755)
-    return [module_change(wish.program), script, draft.change()]
+    script = Change(f"{MODULE}/{_TRANSFER}", read_template("kdump-transfer.sh"), 0o755)
+    return [module_change(request.program), script, draft.change()]
 
 
 FLAVOUR: Final = Flavour(
     "suse", 30, "kdump (SUSE)", ("/usr/lib/kdump/kdump-read-config.sh", "/usr/sbin/kdumptool", "/usr/bin/kdumptool"),
-    _CONFIG, "systemctl restart kdump", "mkdumprd -f", (), _collector, _goal, _parts, _changes, captures=True,
+    _CONFIG, "systemctl restart kdump", "mkdumprd -f", (), _collector, _target, _parts, _changes, captures=True,
 )  # fmt: skip

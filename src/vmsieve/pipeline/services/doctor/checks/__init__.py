@@ -9,7 +9,7 @@ from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.collector import Collector
-    from vmsieve.pipeline.services.flavours import Flavour, Goal, Parts
+    from vmsieve.pipeline.services.flavours import Flavour, Target, Parts
     from vmsieve.pipeline.services.system import System
     from vmsieve.pipeline.process.progress import Progress
 
@@ -61,11 +61,11 @@ class Case:
         return self.flavour.collector(self.system, self.config)
 
     @property
-    def goal(self) -> Goal | None:
+    def target(self) -> Target | None:
         """Where dumps go; None: not known."""
         if self.flavour is None or self.config is None:
             return None
-        return self.flavour.goal(self.system, self.config)
+        return self.flavour.target(self.system, self.config)
 
     @property
     def parts(self) -> Parts | None:

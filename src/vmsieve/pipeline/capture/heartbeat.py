@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board
     from vmsieve.pipeline.capture.job import Job
 
-__all__ = ["Beat"]
+__all__ = ["Heartbeat"]
 
 _LOW = 8 << 20  # bytes left at which what was kept has to go
 
 
-class Beat(Lines):
+class Heartbeat(Lines):
     """Lines for a console; and whoever watches is told, and may end the work in time."""
 
     def __init__(self, job: Job, board: Board) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 
 from vmsieve.pipeline.capture.child import Limits
-from vmsieve.pipeline.capture.target import Site
+from vmsieve.pipeline.capture.target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board, Watcher
     from vmsieve.pipeline.capture.options import Request
 
-__all__ = ["answer_of", "opened", "reopened"]
+__all__ = ["ask_target", "opened", "reopened"]
 
 #: Seconds in which a target answers that was not taken away.
 _ANSWER = 10.0
 
 
-def answer_of(question: Callable[[], Any], site: Site, watcher: Watcher, board: Board) -> dict[str, Any]:
-    """The ``answer`` to a question about ``site``; without an answer, ``end`` says why: ``stalled`` or another."""
+def ask_target(question: Callable[[], Any], target: Target, watcher: Watcher, board: Board) -> dict[str, Any]:
+    """The ``answer`` to a question about ``target``; without an answer, ``end`` says why: ``stalled`` or another."""
 
     def work(_: Board) -> dict[str, Any]:
-        site.enter()
-        return {"end": "finished", "answer": question(), "state": site.state}
+        target.enter()
+        return {"end": "finished", "answer": question(), "state": target.state}
 
     told = watcher.run(work, board, Limits(stall=_ANSWER), calm=True)
     if told["end"] == "crashed":
@@ -38,11 +38,11 @@ def answer_of(question: Callable[[], Any], site: Site, watcher: Watcher, board: 
         except OSError:
             return told
     if "state" in told:
-        site.state = told["state"]
+        target.state = told["state"]
     return told
 
 
-def opened(request: Request, watcher: Watcher, board: Board) -> Site:
+def opened(request: Request, watcher: Watcher, board: Board) -> Target:
     """The target that ``request`` names.
 
     Raises:
@@ -50,53 +50,53 @@ def opened(request: Request, watcher: Watcher, board: Board) -> Site:
         ValueError: It is no target.
     """
 
-    def make(board: Board) -> Site:
-        from vmsieve.pipeline.capture.ground import open_site
+    def make(board: Board) -> Target:
+        from vmsieve.pipeline.capture.opening import open_target
 
-        return open_site(request, board)
+        return open_target(request, board)
 
-    return _made_apart(make, watcher, board, min(request.stall, request.deadline or request.stall))
+    return _open_in_child(make, watcher, board, min(request.stall, request.deadline or request.stall))
 
 
-def reopened(site: Site, watcher: Watcher, board: Board) -> Site:
-    """The directory of ``site``, which was removed, made anew on the same medium.
+def reopened(target: Target, watcher: Watcher, board: Board) -> Target:
+    """The directory of ``target``, which was removed, made anew on the same medium.
 
     Raises:
         OSError: It can't be made, or does not answer.
     """
 
-    def make(_: Board) -> Site:
-        from vmsieve.pipeline.capture.ground import reopen
+    def make(_: Board) -> Target:
+        from vmsieve.pipeline.capture.opening import reopen
 
-        return reopen(site)
+        return reopen(target)
 
-    return _made_apart(make, watcher, board, _ANSWER)
+    return _open_in_child(make, watcher, board, _ANSWER)
 
 
-def _made_apart(make: Callable[[Board], Site], watcher: Watcher, board: Board, patience: float) -> Site:
-    """The site that ``make`` opens in a child; its descriptor comes through a socket."""
+def _open_in_child(make: Callable[[Board], Target], watcher: Watcher, board: Board, patience: float) -> Target:
+    """The target that ``make`` opens in a child; its descriptor comes through a socket."""
     import _socket
 
     here, there = _socket.socketpair()
 
     def work(board: Board) -> dict[str, Any]:
         try:
-            site = make(board)
+            target = make(board)
         except ValueError as error:
             return {"end": "usage", "error": str(error)}
         except OSError as error:
             return {"end": "failed", "errno": error.errno, "error": error.strerror}
-        if site.held is not None:
-            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, site.held.to_bytes(4, sys.byteorder))
+        if target.held is not None:
+            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, target.held.to_bytes(4, sys.byteorder))
             there.sendmsg([b"."], [rights])
-        return {"end": "finished", "site": site.facts()}
+        return {"end": "finished", "target": target.facts()}
 
     try:
         told = watcher.run(work, board, Limits(stall=patience))
         there.close()
-        if "site" in told:
+        if "target" in told:
             _, sent, _, _ = here.recvmsg(1, _socket.CMSG_LEN(4), _socket.MSG_CMSG_CLOEXEC)
-            return Site(**told["site"], held=int.from_bytes(sent[0][2], sys.byteorder) if sent else None)
+            return Target(**told["target"], held=int.from_bytes(sent[0][2], sys.byteorder) if sent else None)
     finally:
         here.close()
     if told["end"] == "usage":

@@ -10,29 +10,29 @@ from vmsieve.pipeline.dump.rebuild import rebuild_from_pipe
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.makedumpfile.request import Request
-    from vmsieve.pipeline.makedumpfile.voice import Voice
+    from vmsieve.pipeline.makedumpfile.messages import Messages
 
 __all__ = ["join_parts", "rebuild_stream"]
 
 
-def rebuild_stream(request: Request, voice: Voice) -> int:
+def rebuild_stream(request: Request, messages: Messages) -> int:
     """Make a file of the flattened stream at standard input; returns the exit status."""
     path = request.operands[0]
     if not rebuild_from_pipe(Plan("-", path, force=request.has("f"), size_limit=request.size_limit)):
-        voice.error("the flattened stream ends before its end mark: the dump is incomplete")
+        messages.error("the flattened stream ends before its end mark: the dump is incomplete")
         return EXIT_FAILED
-    voice.common(f"\nThe dumpfile is saved to {shown(path)}.")
+    messages.common(f"\nThe dumpfile is saved to {shown(path)}.")
     return EXIT_OK
 
 
-def join_parts(request: Request, voice: Voice) -> int:
+def join_parts(request: Request, messages: Messages) -> int:
     """Join the files of a split dump; returns the exit status."""
     from vmsieve.pipeline.dump.reassemble import reassemble
 
     *parts, path = request.operands
     plan = Plan(parts[0], path, force=request.has("f"), size_limit=request.size_limit, reads=tuple(parts))
-    if not reassemble(plan, parts, voice.steps()):
-        voice.error("the dump is incomplete: it, or a file that it is made of, lacks pages")
+    if not reassemble(plan, parts, messages.progress()):
+        messages.error("the dump is incomplete: it, or a file that it is made of, lacks pages")
         return EXIT_FAILED
-    voice.common(f"\nThe dumpfile is saved to {shown(path)}.")
+    messages.common(f"\nThe dumpfile is saved to {shown(path)}.")
     return EXIT_OK

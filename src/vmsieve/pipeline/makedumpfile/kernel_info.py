@@ -13,7 +13,7 @@ from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.cli.commands._shared import read_vmcoreinfo, read_vmlinux
-from vmsieve.pipeline.makedumpfile.figures import release_lines
+from vmsieve.pipeline.makedumpfile.reports import release_lines
 from vmsieve.pipeline.makedumpfile.request import WrongReleaseError
 from vmsieve.pipeline.inspect.log import write_log
 from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.makedumpfile.request import Request
-    from vmsieve.pipeline.makedumpfile.voice import Voice
+    from vmsieve.pipeline.makedumpfile.messages import Messages
 
 __all__ = ["kernel_texts", "opened", "save_log", "save_vmcoreinfo", "translate"]
 
@@ -64,22 +64,22 @@ def opened(request: Request) -> Iterator[tuple[Source, Knowledge]]:
         source.close()
 
 
-def save_log(request: Request, voice: Voice) -> int:
+def save_log(request: Request, messages: Messages) -> int:
     """Write the kernel's log; returns the exit status."""
     output = request.output
     inputs = files_read(request.operands[0], request.values.get("i"), request.values.get("x"))
     with saved_stream(output, inputs, force=request.has("f"), what="log") as out, opened(request) as (_, knowledge):
         identity = knowledge.identity
-        voice.debug(release_lines(identity.utsname[2], identity.crash_time))
+        messages.debug(release_lines(identity.utsname[2], identity.crash_time))
         limited = _Limited(out, request.size_limit)
         since_clear = request.has("partial-dmesg")
         broken = write_log(knowledge, limited.write, request.operands[0], since_clear=since_clear)
     if limited.left < 0:
         raise OutputError("the log has reached its size limit", file=output)
     if broken is not None:
-        voice.error(f"the kernel log breaks off: {broken}")
+        messages.error(f"the kernel log breaks off: {broken}")
         return EXIT_FAILED
-    voice.common(f"\nThe dmesg log is saved to {'STDOUT' if output == '-' else shown(output)}.")
+    messages.common(f"\nThe dmesg log is saved to {'STDOUT' if output == '-' else shown(output)}.")
     return EXIT_OK
 
 
@@ -100,25 +100,25 @@ class _Limited:
         self.left -= len(line)
 
 
-def save_vmcoreinfo(request: Request, voice: Voice) -> int:
+def save_vmcoreinfo(request: Request, messages: Messages) -> int:
     """Write the VMCOREINFO of a vmlinux file; returns the exit status."""
     text, path = read_vmlinux(request.values["x"]), request.values["g"]
     assert text is not None
     with saved(path, [request.values["x"]], force=request.has("f"), what="VMCOREINFO") as out:
         out.write(text)
-    voice.common(f"\nThe vmcoreinfo is saved to {shown(path)}.")
+    messages.common(f"\nThe vmcoreinfo is saved to {shown(path)}.")
     return EXIT_OK
 
 
-def translate(request: Request, voice: Voice) -> None:
+def translate(request: Request, messages: Messages) -> None:
     """Say where the virtual address that was given is."""
     vaddr = _address(request.values["vtop"])
     with opened(request) as (_, knowledge):
         if knowledge.memory is None:
             raise KernelError(f"addresses can't be translated: {knowledge.problem}", file=request.operands[0])
-        voice.common(f"\nTranslating virtual address {vaddr:x} to physical address.")
+        messages.common(f"\nTranslating virtual address {vaddr:x} to physical address.")
         paddr, _ = knowledge.memory.translate(vaddr)
-    voice.common(f"VIRTUAL           PHYSICAL\n{vaddr:16x}  {paddr:x}\n")
+    messages.common(f"VIRTUAL           PHYSICAL\n{vaddr:16x}  {paddr:x}\n")
 
 
 def _address(text: str) -> int:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.makedumpfile.request import DEBUG, DEFAULT_MESSAGES, REPORT
+from vmsieve.pipeline.makedumpfile.request import DEBUG, DEFAULT_LEVEL, REPORT
 from vmsieve.pipeline.process.streams import raw_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
-__all__ = ["Steps", "Voice"]
+__all__ = ["ProgressLine", "Messages"]
 
 _PROGRESS, _COMMON, _ERROR = 1, 2, 4
 #: makedumpfile's names of the steps.
@@ -24,20 +24,20 @@ _NAMES: Final = {"Classifying pages": "Excluding unnecessary pages", "Copying pa
 _SPINNER: Final = "/|\\-"
 
 
-class Voice:
+class Messages:
     """Says lines.
 
     Common lines, debug lines and the report go to standard output, unless data does: then to standard error, as
     progress and errors always do.
     """
 
-    def __init__(self, messages: int = DEFAULT_MESSAGES, *, data_out: bool = False) -> None:
+    def __init__(self, level: int = DEFAULT_LEVEL, *, data_out: bool = False) -> None:
         """Be ready to speak: ``messages``: the message level; ``data_out``: standard output is for data."""
-        self._messages = messages
+        self._level = level
         self._data_out = data_out
 
     def _say(self, which: int, line: str, stream: TextIO | None = None) -> None:
-        if not self._messages & which:
+        if not self._level & which:
             return
         # No dump is lost because nothing can be said about it.
         with suppress(OSError, ValueError):
@@ -66,12 +66,12 @@ class Voice:
         for line in lines:
             self._say(REPORT, line)
 
-    def steps(self) -> Steps:
+    def progress(self) -> ProgressLine:
         """What shows progress."""
-        return Steps(shown=bool(self._messages & _PROGRESS))
+        return ProgressLine(shown=bool(self._level & _PROGRESS))
 
 
-class Steps:
+class ProgressLine:
     """Progress in makedumpfile's form: a line that is written over once a second; see :class:`~..progress.Progress`.
 
     On a terminal that can't (TERM=dumb), line follows line.

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from vmsieve.pipeline.makedumpfile.options import Option
 
-__all__ = ["read_words"]
+__all__ = ["parse_words"]
 
 
-def read_words(words: Sequence[str]) -> tuple[list[tuple[Option, str]], list[str]]:
+def parse_words(words: Sequence[str]) -> tuple[list[tuple[Option, str]], list[str]]:
     """The options, each with its argument ("" if it takes none), in the order they came, and the operands.
 
     Raises:

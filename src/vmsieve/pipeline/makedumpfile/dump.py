@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError, VmsieveError
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.makedumpfile.figures import release_lines, report_lines
+from vmsieve.pipeline.makedumpfile.reports import release_lines, report_lines
 from vmsieve.pipeline.dump.make import dump
 from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK, Plan
 from vmsieve.pipeline.dump.pool import affordable
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.makedumpfile.request import Request
-    from vmsieve.pipeline.makedumpfile.voice import Voice
+    from vmsieve.pipeline.makedumpfile.messages import Messages
     from vmsieve.pipeline.dump.report import Report
 
 __all__ = ["make_dump"]
@@ -25,15 +25,15 @@ _VMCORE: Final = "/proc/vmcore"
 _NOT_UNDERSTOOD: Final = ("The kernel version is not supported.", "The makedumpfile operation may be incomplete.")
 
 
-def make_dump(request: Request, voice: Voice) -> int:
+def make_dump(request: Request, messages: Messages) -> int:
     """Make the dump that is asked for; returns the exit status."""
-    texts = _texts(request, voice)
+    texts = _texts(request, messages)
     report, stopped = None, None
     for number, level in enumerate(request.levels):
         last = number + 1 == len(request.levels)
         plan = _plan(request, level, salvage=last)
         try:
-            report = dump(plan, voice.steps(), *texts)
+            report = dump(plan, messages.progress(), *texts)
             stopped = report.stopped
         except OutputError as refused:
             if not refused.full:
@@ -43,17 +43,17 @@ def make_dump(request: Request, voice: Voice) -> int:
             break
         limited = request.size_limit is not None and isinstance(stopped, OutputError) and stopped.errno == errno.EFBIG
         why = f"Size limit({request.size_limit}) reached." if limited else "No space left on device."
-        voice.common(f"\nCan't write the dump file({shown(plan.output)}). {why}")
+        messages.common(f"\nCan't write the dump file({shown(plan.output)}). {why}")
         if last or report is not None or not _room_again(plan):
             break
-        voice.common(f"Retry to create a dumpfile by dump_level({request.levels[number + 1]}).")
+        messages.common(f"Retry to create a dumpfile by dump_level({request.levels[number + 1]}).")
     if report is None:
         assert stopped is not None
         raise stopped
-    return _tell(request, voice, report)
+    return _tell(request, messages, report)
 
 
-def _texts(request: Request, voice: Voice) -> tuple[bytes | None, bytes | None]:
+def _texts(request: Request, messages: Messages) -> tuple[bytes | None, bytes | None]:
     """What -i and -x say of the kernel; what reads it is not loaded where they are not given, as in a crash kernel.
 
     There, a file that can't be read, or is of another kernel (since an update, say), costs no dump: as a rule the dump
@@ -61,14 +61,14 @@ def _texts(request: Request, voice: Voice) -> tuple[bytes | None, bytes | None]:
     """
     if not request.has("i", "x"):
         return None, None
-    from vmsieve.pipeline.makedumpfile.kernel import kernel_texts
+    from vmsieve.pipeline.makedumpfile.kernel_info import kernel_texts
 
     try:
         return kernel_texts(request)
     except VmsieveError as error:
         if not _is_crash(request):
             raise
-        voice.error(f"done without -i and -x: {error}")
+        messages.error(f"done without -i and -x: {error}")
         return None, None
 
 
@@ -104,21 +104,21 @@ def _room_again(plan: Plan) -> bool:
     return plan.output != "-" and all(stat.S_ISREG(os.stat(path).st_mode) for path in paths)
 
 
-def _tell(request: Request, voice: Voice, report: Report) -> int:
-    voice.debug([*release_lines(report.release, report.crash_time), *report.details])
+def _tell(request: Request, messages: Messages, report: Report) -> int:
+    messages.debug([*release_lines(report.release, report.crash_time), *report.details])
     if report.weaker:
         for line in _NOT_UNDERSTOOD:
-            voice.common(line)
-    voice.errors(report.notes)
+            messages.common(line)
+    messages.errors(report.notes)
     for one in report.left_out:
-        voice.common(f"As makedumpfile does: {one}")
-    voice.report(report_lines(report, elf=request.has("E")))
+        messages.common(f"As makedumpfile does: {one}")
+    messages.report(report_lines(report, elf=request.has("E")))
     if report.incomplete:
-        voice.common("\nThis is an incomplete dumpfile; what was written of it can be read.")
+        messages.common("\nThis is an incomplete dumpfile; what was written of it can be read.")
         return EXIT_FAILED
     if request.has("dry-run"):
         return EXIT_OK
     saved = "dumpfiles are" if request.has("split") else "dumpfile is"
     where = "STDOUT" if report.output == "-" else " and ".join(report.output.rsplit(", ", 1))
-    voice.common(f"\nThe {saved} saved to {shown(where)}.")
+    messages.common(f"\nThe {saved} saved to {shown(where)}.")
     return EXIT_OK

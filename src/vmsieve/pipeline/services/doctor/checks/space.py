@@ -14,7 +14,7 @@ from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, C
 from vmsieve.pipeline.dump.report import size_text
 
 if TYPE_CHECKING:
-    from vmsieve.pipeline.services.flavours import Goal
+    from vmsieve.pipeline.services.flavours import Target
     from vmsieve.pipeline.services.system import System
 
 __all__ = ["CHECK"]
@@ -27,26 +27,26 @@ _SECTOR: Final = 512
 
 
 def _run(case: Case) -> Finding:
-    goal, collector = case.goal, case.collector
-    if goal is None or collector is None:
+    target, collector = case.target, case.collector
+    if target is None or collector is None:
         return Finding(CANT_TELL, "it is not known where dumps go")
-    if goal.kind in ("remote", "mount"):
-        what = "another machine" if goal.kind == "remote" else "a file system that is not mounted now"
-        return Finding(CANT_TELL, f"dumps go to {goal.where}, {what}", "look there yourself")
-    room = _device_size(case.system, goal.where) if goal.kind == "device" else _free(case.system, goal.where)
+    if target.kind in ("remote", "mount"):
+        what = "another machine" if target.kind == "remote" else "a file system that is not mounted now"
+        return Finding(CANT_TELL, f"dumps go to {target.where}, {what}", "look there yourself")
+    room = _device_size(case.system, target.where) if target.kind == "device" else _free(case.system, target.where)
     if room is None:
-        return Finding(FAIL, f"{goal.where} does not exist", f"set {goal.origin} right, or make it")
-    return _compared(case, goal, room, collector.level())
+        return Finding(FAIL, f"{target.where} does not exist", f"set {target.origin} right, or make it")
+    return _compared(case, target, room, collector.level())
 
 
-def _compared(case: Case, goal: Goal, room: int, level: int) -> Finding:
+def _compared(case: Case, target: Target, room: int, level: int) -> Finding:
     size, exact = _estimate(case, level), True
     if size is None:
         size, exact = _bound(case.system, level), False
     if size is None:
-        return Finding(CANT_TELL, f"{goal.where} has {size_text(room)}, but the dump's size can't be estimated")
+        return Finding(CANT_TELL, f"{target.where} has {size_text(room)}, but the dump's size can't be estimated")
     about = "about" if exact else "at most"
-    said = f"{goal.where} has {size_text(room)}; a dump of level {level} now takes {about} {size_text(size)}"
+    said = f"{target.where} has {size_text(room)}; a dump of level {level} now takes {about} {size_text(size)}"
     more = "make room, or set a higher dump level (31 leaves out most)"
     if size <= room:
         # Memory fills up until it crashes.

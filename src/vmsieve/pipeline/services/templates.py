@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shlex
 
-__all__ = ["filled", "text_of"]
+__all__ = ["fill", "read_template"]
 
 
-def text_of(name: str) -> bytes:
+def read_template(name: str) -> bytes:
     """The file ``name`` as it is."""
     with open(f"{__file__.rpartition('/')[0]}/files/{name}", "rb") as file:
         return file.read()
 
 
-def filled(name: str, **words: tuple[str, ...]) -> bytes:
+def fill(name: str, **words: tuple[str, ...]) -> bytes:
     """The file ``name`` with ``words``, quoted for a shell, where it says ``@NAME@``."""
-    text = text_of(name)
+    text = read_template(name)
     for key, some in words.items():
         quoted = " ".join(shlex.quote(word) for word in some)
         text = text.replace(f"@{key.upper()}@".encode(), quoted.encode("utf-8", "surrogateescape"))

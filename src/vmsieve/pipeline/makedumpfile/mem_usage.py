@@ -9,8 +9,8 @@ from vmsieve.formats.codecs import codec
 from vmsieve.formats.errors import FormatError
 from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
 from vmsieve.formats.outputs import Writer
-from vmsieve.pipeline.makedumpfile.figures import usage_lines
-from vmsieve.pipeline.makedumpfile.kernel import opened
+from vmsieve.pipeline.makedumpfile.reports import usage_lines
+from vmsieve.pipeline.makedumpfile.kernel_info import opened
 from vmsieve.pipeline.dump.copy import Copied, copy_pages
 from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK
 from vmsieve.pipeline.dump.scan import scan
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Batch
     from vmsieve.pipeline.makedumpfile.request import Request
-    from vmsieve.pipeline.makedumpfile.voice import Voice
+    from vmsieve.pipeline.makedumpfile.messages import Messages
 
 __all__ = ["Without", "show_usage"]
 
@@ -63,12 +63,12 @@ class Without(Through):
         return exists, stored
 
 
-def show_usage(request: Request, voice: Voice) -> int:
+def show_usage(request: Request, messages: Messages) -> int:
     """Count the pages of each type and print the table; returns the exit status."""
     with opened(request) as (source, knowledge):
         if os.path.realpath(request.operands[0]) == _KCORE:
-            source = Without(source, _reserved(voice))
-        progress, copied = voice.steps(), Copied()
+            source = Without(source, _reserved(messages))
+        progress, copied = messages.progress(), Copied()
         scanned = scan(source, knowledge, _LEVEL, progress, whole=False)
         notes = source.oddities + knowledge.notes + scanned.notes
         copy_pages(
@@ -76,17 +76,17 @@ def show_usage(request: Request, voice: Voice) -> int:
             threads=1, copied=copied,
         )  # fmt: skip
         progress.close()
-        voice.errors(notes)
+        messages.errors(notes)
         counts, stored = {**scanned.counts, "zero": copied.zero}, scanned.stored.count()
     for line in usage_lines(counts, stored, knowledge.page_size):
-        voice.common(line)
+        messages.common(line)
     return EXIT_FAILED if scanned.weaker else EXIT_OK
 
 
-def _reserved(voice: Voice) -> list[tuple[int, int]]:
+def _reserved(messages: Messages) -> list[tuple[int, int]]:
     """Where the crash kernel is: it will not be in a dump of this machine."""
     try:
         return iomem_ranges(CRASH_KERNEL)
     except FormatError as error:
-        voice.error(f"the memory of the crash kernel is counted too: {error}")
+        messages.error(f"the memory of the crash kernel is counted too: {error}")
         return []

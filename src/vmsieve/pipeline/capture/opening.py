@@ -13,7 +13,7 @@ import sys
 import time
 
 from vmsieve.pipeline.capture.child import OPENING
-from vmsieve.pipeline.capture.target import DUMP, RECORD, Site
+from vmsieve.pipeline.capture.target import DUMP, RECORD, Target
 from vmsieve.pipeline.capture.status import of_root_alone
 from vmsieve.pipeline.process.writing import BUSY
 from vmsieve.pipeline.process.writing import open_output, sync_directory
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board
     from vmsieve.pipeline.capture.options import Request
 
-__all__ = ["in_memory", "open_site", "refuse_in_use", "reopen"]
+__all__ = ["in_memory", "open_target", "refuse_in_use", "reopen"]
 
 #: File systems that end with the machine; an initramfs is the first, or the second.
 _IN_MEMORY = (b"rootfs", b"tmpfs", b"ramfs", b"devtmpfs")
@@ -34,7 +34,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TAKEN = (errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
-def open_site(request: Request, board: Board) -> Site:
+def open_target(request: Request, board: Board) -> Target:
     """The target that ``request`` names; a directory is made if it is not there.
 
     Raises:
@@ -47,7 +47,7 @@ def open_site(request: Request, board: Board) -> Site:
     if request.target == "-":
         if sys.__stdout__ is None:
             raise OSError(errno.EBADF, "it was closed when the capture began")
-        return Site("-", "stream", asked, notes)
+        return Target("-", "stream", asked, notes)
     try:
         mode = os.stat(request.target).st_mode
     except FileNotFoundError:
@@ -64,10 +64,10 @@ def open_site(request: Request, board: Board) -> Site:
         return _directory(request, asked, notes)
     if stat.S_ISBLK(mode):
         refuse_in_use(request.target)
-    site = Site(request.target, "device" if stat.S_ISBLK(mode) else "stream", asked, notes)
+    target = Target(request.target, "device" if stat.S_ISBLK(mode) else "stream", asked, notes)
     if stat.S_ISFIFO(mode):
-        site.held = _read_by_someone(request.target, min(request.stall, request.deadline or request.stall), board)
-    return site
+        target.held = _read_by_someone(request.target, min(request.stall, request.deadline or request.stall), board)
+    return target
 
 
 def refuse_in_use(path: str) -> None:
@@ -99,7 +99,7 @@ def _read_by_someone(path: str, patience: float, board: Board) -> int:
         time.sleep(0.1)
 
 
-def _directory(request: Request, asked: str, notes: list[str]) -> Site:
+def _directory(request: Request, asked: str, notes: list[str]) -> Target:
     """The target itself, or a new directory in it if others can write to it, or it holds anything, or is locked."""
     path = os.path.abspath(request.target)
     fd = os.open(path, _DIRECTORY)
@@ -113,11 +113,11 @@ def _directory(request: Request, asked: str, notes: list[str]) -> Site:
         # By no name does the record take the place of a dump or a log.
         asked = ""
     medium = os.fstat(fd).st_dev
-    site = Site(path, "directory", asked, notes, medium, volatile=in_memory(medium), held=fd)
+    target = Target(path, "directory", asked, notes, medium, volatile=in_memory(medium), held=fd)
     if not fresh:
-        site.enter()
-        site.probe()
-    return site
+        target.enter()
+        target.probe()
+    return target
 
 
 def _is_folder_of(path: str, fd: int) -> bool:
@@ -127,18 +127,18 @@ def _is_folder_of(path: str, fd: int) -> bool:
         return False
 
 
-def reopen(site: Site) -> Site:
-    """The directory of ``site``, which was removed, made anew on the same medium.
+def reopen(target: Target) -> Target:
+    """The directory of ``target``, which was removed, made anew on the same medium.
 
     Raises:
         OSError: It can't be made.
     """
-    parent, name = os.path.split(os.path.abspath(site.path))
+    parent, name = os.path.split(os.path.abspath(target.path))
     above = os.open(parent, _DIRECTORY)
-    if os.fstat(above).st_dev != site.medium:
+    if os.fstat(above).st_dev != target.medium:
         raise OSError(errno.ESTALE, "its medium is gone")
     path, fd = _own(parent, above, name)
-    return Site(path, "directory", site.asked, site.notes, site.medium, volatile=site.volatile, held=fd)
+    return Target(path, "directory", target.asked, target.notes, target.medium, volatile=target.volatile, held=fd)
 
 
 def _leads_to(path: str, fd: int) -> bool:
