@@ -23,7 +23,8 @@ from vmsieve.formats.compiler import Loop, bind
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.inputs import InputFormat
 from vmsieve.formats.outputs import OutputFormat
-from vmsieve.pipeline.cli.commands import Command
+from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.process.options import parse
 from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, OK, WARN, Case, Check
 from vmsieve.pipeline.services.system import System
@@ -161,8 +162,10 @@ def test_the_kernel_sums_on_every_backend(tmp_path: Path) -> None:
 def test_the_command_runs(tmp_path: Path, scratch: Path) -> None:
     command = plugin("pipeline/cli/commands/example.py", tmp_path)
     with redirect_stdout(io.StringIO()) as said:
-        status = command.run(SimpleNamespace(input=str(dump("demo.elf", scratch)), vmcoreinfo=None))
-    assert (status, said.getvalue()) == (0, f"{0x6FDA000}\n")
+        values = parse(command.options, ["--hex", str(dump("demo.elf", scratch))])
+        assert values is not None
+        status = command.run(Arguments(**values))
+    assert (status, said.getvalue()) == (0, f"{0x6FDA000:#x}\n")
 
 
 def test_the_check_tells(tmp_path: Path) -> None:

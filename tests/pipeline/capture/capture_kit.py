@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def capture(source: Path, target: Path, **more: Any) -> tuple[int, dict[str, Any]]:
     """Run a capture in this process, whose children have the patches of the test; exit status and record."""
-    status = run.capture(Request({"input": source, "target": target, **more}))
+    status = run.capture(Request({"input": str(source), "target": str(target), **more}))
     return status, record(target)
 
 

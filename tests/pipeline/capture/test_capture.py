@@ -204,7 +204,7 @@ def test_a_directory_that_holds_a_dump_is_left_as_it_is(core: Path, tmp_path: Pa
     target = tmp_path / "out"
     target.mkdir()
     (target / "vmcore").write_bytes(b"an earlier crash")
-    assert run.capture(Request({"input": core, "target": target})) == 0
+    assert run.capture(Request({"input": str(core), "target": str(target)})) == 0
     (made,) = (path for path in target.iterdir() if path.is_dir())
     assert (target / "vmcore").read_bytes() == b"an earlier crash"
     assert names(made) == {"vmcore", "vmcore-status.json"}
@@ -214,7 +214,7 @@ def test_a_directory_that_holds_a_dump_is_left_as_it_is(core: Path, tmp_path: Pa
 def test_what_an_earlier_crash_left_of_a_log_stays(name: str, core: Path, tmp_path: Path) -> None:
     """A crash that left no more than a part of its log, or the record, keeps it."""
     (tmp_path / name).write_bytes(b"an earlier crash")
-    assert run.capture(Request({"input": core, "target": tmp_path})) == 0
+    assert run.capture(Request({"input": str(core), "target": str(tmp_path)})) == 0
     assert (tmp_path / name).read_bytes() == b"an earlier crash"
     assert not (tmp_path / "vmcore").exists()
 
@@ -238,7 +238,7 @@ def test_the_record_takes_nothing_away(core: Path, tmp_path: Path) -> None:
     os.mkfifo(fifo)
     for number, status in enumerate((tmp_path / "out0" / "vmcore", source, fifo)):
         target = tmp_path / f"out{number}"
-        run.capture(Request({"input": source, "target": target, "status": status}))
+        run.capture(Request({"input": str(source), "target": str(target), "status": str(status)}))
         assert contents(target / "vmcore")
         assert (target / "vmcore-status.json").exists() == (status != fifo)
     assert fifo.is_fifo()

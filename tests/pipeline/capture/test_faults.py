@@ -35,7 +35,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_request(source: Path, target: Path, **more: Any) -> Request:
-    return Request({"input": source, "target": target, **more})
+    return Request({"input": str(source), "target": str(target), **more})
 
 
 def test_two_captures_at_once(core: Path, tmp_path: Path) -> None:

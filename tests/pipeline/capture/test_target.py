@@ -55,7 +55,7 @@ def own(target: Path) -> Path:
 
 
 def request(source: Path, target: Path, **more: Any) -> Request:
-    return Request({"input": source, "target": target, **more})
+    return Request({"input": str(source), "target": str(target), **more})
 
 
 @pytest.mark.parametrize("mode", [0o1777, 0o777, 0o770, 0o755])
@@ -244,7 +244,7 @@ def test_a_place_of_the_record_that_does_not_answer(
     first = os.getpid()
     monkeypatch.setattr(run, "write_record", lambda *_: time.sleep(60) if os.getpid() != first else 1 // 0)
     monkeypatch.setattr(isolation, "_ANSWER", 1.0)
-    assert run.capture(request(core, tmp_path / "out", status=tmp_path / "record")) == 0
+    assert run.capture(request(core, tmp_path / "out", status=str(tmp_path / "record"))) == 0
     assert compared(core, tmp_path / "out" / "vmcore").right
     assert capfd.readouterr().err.count("its place does not answer") == 2, "once at first, once at the end"
 

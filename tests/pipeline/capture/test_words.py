@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.pipeline.kit import machine
 from vmsieve.pipeline.capture import run
 from vmsieve.pipeline.capture.status import encode
-from vmsieve.pipeline.capture.options import quick
+from vmsieve.pipeline.capture.options import read_request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 def test_requests_are_understood_without_argparse() -> None:
     """Each way to write an option means the same; what is wrong is left to argparse."""
     for words in (["-d", "17", "T"], ["-d17", "T"], ["--level=17", "T"], ["--level", "17", "T"]):
-        request = quick(words)
+        request = read_request(words)
         assert request is not None
         assert (request.level, request.input, request.target) == (17, "/proc/vmcore", "T")
-    request = quick(["-l", "--deadline", "60", "IN", "-"])
+    request = read_request(["-l", "--deadline", "60", "IN", "-"])
     assert request is not None
     assert (request.codec, request.deadline, request.input, request.target) == ("lzo", 60, "IN", "-")
     for words in (["-d", "32", "T"], ["--what", "T"], [], ["-d"], ["A", "B", "C"], ["-h"], ["-lz", "T"]):
-        assert quick(words) is None
+        assert read_request(words) is None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_where_a_kernel_has_crashed_no_option_costs_the_dump(tmp_path: Path, mon
     """Words that make no sense are left out there, and elsewhere left to argparse."""
     for words in (["-d", "32", "T"], ["--what", "T"], ["-lz", "T"], ["--stall=x", "--codec", "lzo", "T"], ["-d", "T"]):
         wrong: list[str] = []
-        request = quick(words, wrong)
+        request = read_request(words, wrong)
         assert (request is None) == (words == ["-d", "T"])
         assert wrong
         assert request is None or (request.level, request.target) == (31, "T")

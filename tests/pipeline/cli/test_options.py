@@ -1,12 +1,12 @@
-"""Command lines understood without argparse mean what argparse says they mean."""
+"""Command lines parsed without argparse have the values that argparse gives them."""
 
 from __future__ import annotations
 
 import pytest
 
-from vmsieve.pipeline.cli.commands import commands, only
-from vmsieve.pipeline.cli.main import _parser
-from vmsieve.pipeline.cli.options import plainly
+from vmsieve.pipeline.cli.commands import Arguments, commands, only
+from vmsieve.pipeline.cli.parser import build_parser
+from vmsieve.pipeline.process.options import parse
 
 PLAIN = [
     "dump in out",
@@ -22,6 +22,10 @@ PLAIN = [
     "info in --vmcoreinfo file",
     "capture -d 1 in out",
     "capture --stamp out",
+    "bench --codec zstd:1 --codec lzo --threads 1,2 in",
+    "check-crashkernel --live",
+    "check-crashkernel --crashkernel 256M@0x2e000000 in",
+    "image --no-trial out",
 ]
 UNCLEAR = [
     "dump",
@@ -38,30 +42,64 @@ UNCLEAR = [
     "dump --format none in out",
     "dump -f=1 in out",
     "dump --threads x in out",
-    "makedumpfile -l -d 31 in out",
+    "check-crashkernel",
+    "check-crashkernel --live in",
 ]
 
 
+def by_argparse(words: list[str]) -> dict[str, object]:
+    (command,) = only(words[0])
+    values = vars(build_parser([command]).parse_args(words, Arguments()))
+    assert values.pop("command") is command
+    return values
+
+
 @pytest.mark.parametrize("line", PLAIN)
-def test_what_is_plain_means_the_same(line: str) -> None:
+def test_plain_command_lines_have_the_same_values(line: str) -> None:
     """Every argument and every default, by name and value."""
     words = line.split()
     (command,) = only(words[0])
-    found = plainly(command, words[1:])
-    assert found is not None
-    assert vars(found) == vars(_parser([command]).parse_args(words))
+    assert parse(command.options, words[1:]) == by_argparse(words)
 
 
 @pytest.mark.parametrize("line", UNCLEAR)
-def test_what_is_not_plain_is_left_to_argparse(line: str) -> None:
+def test_other_command_lines_are_left_to_argparse(line: str) -> None:
     """Help, abbreviations, clusters and errors: a wrong command line is never taken for a right one."""
     words = line.split()
     (command,) = only(words[0])
-    assert plainly(command, words[1:]) is None
+    assert parse(command.options, words[1:]) is None
 
 
-def test_every_command_can_be_asked() -> None:
-    """Whatever a command tells argparse, this either understands it or leaves it alone."""
+def test_every_command_gives_the_same_values() -> None:
+    """Two operands are parsed as argparse does, or left to it."""
     for command in commands():
-        found = plainly(command, ["one", "two"])
-        assert found is None or vars(found) == vars(_parser([command]).parse_args([command.name, "one", "two"]))
+        found = parse(command.options, ["one", "two"])
+        assert found is None or found == by_argparse([command.name, "one", "two"])
+
+
+def test_all_words_of_makedumpfile_are_its_own() -> None:
+    """Its options reach it unparsed, whatever they look like."""
+    (command,) = only("makedumpfile")
+    assert parse(command.options, ["-l", "-d", "31", "in", "--", "out"]) == {
+        "words": ["-l", "-d", "31", "in", "--", "out"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("dump -d 99 in out", "a number from 0 to 31, not '99'"),
+        ("dump --size-limit none in out", "a size is a number above 0"),
+        ("bench --seconds x in", "a number above 0, not 'x'"),
+        ("bench --threads 1,0 in", "a number from 1 to 1024, not '1,0'"),
+        ("check-crashkernel --crashkernel 5-4 in", "SIZE@START or START-END, not '5-4'"),
+    ],
+)
+def test_errors_say_what_is_expected(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 2, and one line with the option, the value, and what it should be."""
+    with pytest.raises(SystemExit) as stopped:
+        by_argparse(line.split())
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message in told
+    assert told.count("\n") == 1

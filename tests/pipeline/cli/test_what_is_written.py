@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
 
-from tests.dumps import PACKAGE, ROOT
+from tests.dumps import PACKAGE
 from tests.pipeline.cli_kit import environment
 from vmsieve.pipeline.cli.commands import commands
-from vmsieve.pipeline.cli.main import _parser, main
+from vmsieve.pipeline.cli.main import main
+from vmsieve.pipeline.cli.parser import build_parser
 from vmsieve.pipeline.makedumpfile.main import main as makedumpfile
 
 if TYPE_CHECKING:
@@ -325,7 +326,7 @@ OTHER = {
 
 def test_every_option_is_known() -> None:
     """One that is added says here what it names, and if that is written to, it is one of the writers above."""
-    parser = _parser(commands())
+    parser = build_parser(commands())
     (choices,) = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
     for command, one in choices.items():
         for action in one._actions:

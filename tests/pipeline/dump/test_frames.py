@@ -148,8 +148,8 @@ def test_levels_matter(demo: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--frame", "zstd"], "-F or -E goes with --frame"),
-        (["-z", "--frame", "zstd"], "-F or -E goes with --frame"),
+        (["--frame", "zstd"], "--frame needs -F or -E"),
+        (["-z", "--frame", "zstd"], "--frame needs -F or -E"),
         (["-E", "--frame", "xz"], "no frame is called 'xz', expected gzip or lz4 or zstd"),
         (["-E", "--frame", "gzip:0"], "frame gzip has levels 1 to 9"),
         (["-E", "--frame", "zstd:x"], "a frame's level is a number"),

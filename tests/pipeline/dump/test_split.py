@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.formats.inputs.test_kdump_parts import parts
-from tests.pipeline.kit import compared, contents, make
 from tests.outcome import result_or_error
+from tests.pipeline.kit import compared, contents, make
 from vmsieve.formats.errors import FormatError, OutputError, ReadError, UsageError, VmsieveError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.layouts import kdump

@@ -95,7 +95,12 @@ def test_a_segment_ends_before_an_unreadable_page(
         assert described(data, pfn)
     assert all(page_of(data, pfn) == truth[pfn] for pfn in expected(built, 0) - damaged)
     comparison = verified(core, tmp_path / "out", damaged)
-    assert (comparison.unreadable, comparison.swallowed, comparison.lost, comparison.different) == (len(damaged), 0, 0, 0)
+    assert (comparison.unreadable, comparison.swallowed, comparison.lost, comparison.different) == (
+        len(damaged),
+        0,
+        0,
+        0,
+    )
     assert comparison.account(PAGE)["unaccounted"] == 0
 
 
@@ -122,7 +127,12 @@ def test_without_room_for_headers_a_page_is_full_of_words(
     made.close()
     assert found == damaged if where == "flattened" else 0 < len(found) < len(damaged)
     comparison = verified(core, tmp_path / "out", damaged)
-    assert (comparison.unreadable, comparison.swallowed, comparison.lost, comparison.different) == (len(damaged), 0, 0, 0)
+    assert (comparison.unreadable, comparison.swallowed, comparison.lost, comparison.different) == (
+        len(damaged),
+        0,
+        0,
+        0,
+    )
     later = verified(core, tmp_path / "out", set())
     assert (later.different, later.unwritten) == (0, len(found)), "what can be read by now was not written then"
 

@@ -14,7 +14,7 @@ from tests.pipeline.kit import Damaged
 from vmsieve.formats.inputs import MemoryRange
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.cli import main as cli
-from vmsieve.pipeline.cli.commands import _shared
+from vmsieve.pipeline.dump import input as dump_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def test_a_source_that_can_not_be_read(
     zeros: bool, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """4, and not "right"; 1 where an ELF core has zeros in place of what can't be read."""
-    monkeypatch.setattr(_shared, "open_system", lambda path, select: Damaged(open_system(path, select), {2}))
+    monkeypatch.setattr(dump_input, "open_system", lambda path, select: Damaged(open_system(path, select), {2}))
     pages = [WHOLE[0], bytes(PAGE) if zeros else WHOLE[1], *WHOLE[2:]]
     assert cli.main(["verify", core(tmp_path / "in", WHOLE), core(tmp_path / "out", pages)]) == status
     out = capsys.readouterr().out
@@ -81,7 +81,7 @@ def test_an_account_that_does_not_add_up_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On standard error, with the number of bytes; in JSON too."""
-    monkeypatch.setattr(_shared, "open_system", lambda path, select: Forgetful(open_system(path, select), set()))
+    monkeypatch.setattr(dump_input, "open_system", lambda path, select: Forgetful(open_system(path, select), set()))
     cli.main(["verify", "--json", core(tmp_path / "in", WHOLE), core(tmp_path / "out", WHOLE)])
     said = capsys.readouterr()
     assert f"the account of memory does not add up: {PAGE} bytes are not accounted for" in said.err

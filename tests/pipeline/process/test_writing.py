@@ -384,7 +384,13 @@ def test_it_loads_next_to_nothing() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/",
         env={"PYTHONPATH": str(ROOT / "src")},
     )  # fmt: skip
-    ours = {"vmsieve", "vmsieve.pipeline", "vmsieve.pipeline.process", "vmsieve.pipeline.process.writing", "vmsieve.pipeline.process.standard_fds"}
+    ours = {
+        "vmsieve",
+        "vmsieve.pipeline",
+        "vmsieve.pipeline.process",
+        "vmsieve.pipeline.process.writing",
+        "vmsieve.pipeline.process.standard_fds",
+    }
     assert set(ran.stdout.split()) <= ours | {"__future__", "errno"}
     assert isinstance(writing.Output, type)
     assert Output.__doc__

@@ -247,4 +247,4 @@ def test_vmsieve_in_the_initramfs(fedora: Path, capsys: pytest.CaptureFixture[st
 
 def test_no_such_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--root", str(tmp_path / "nothing")]) == 2
-    assert "no such folder" in capsys.readouterr().err
+    assert "no such directory" in capsys.readouterr().err

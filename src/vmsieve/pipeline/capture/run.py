@@ -332,12 +332,12 @@ def main(words: list[str]) -> int | None:
 
     Where a kernel has crashed there is nobody to explain anything to: what makes no sense is left out, and a dump made.
     """
-    from vmsieve.pipeline.capture.options import DEFAULT_INPUT, quick
+    from vmsieve.pipeline.capture.options import DEFAULT_INPUT, read_request
 
     wrong: list[str] = []
-    request = quick(words)
+    request = read_request(words)
     if request is None and os.path.exists(DEFAULT_INPUT) and "-h" not in words and "--help" not in words:
-        request = quick(words, wrong)
+        request = read_request(words, wrong)
         if request is not None:
             request.input = DEFAULT_INPUT
     if request is None:

@@ -1,8 +1,8 @@
-"""Where the program starts. A capture does without most of the command line, which it has no memory for."""
+"""The program's entry point. A capture starts without the rest of the command line, to save memory."""
 
 from __future__ import annotations
 
-# What ``signal`` wraps, without its enumerations, which take a megabyte.
+# What the ``signal`` module wraps. The module itself makes enumerations, which take a megabyte.
 import _signal  # type: ignore[import-not-found]
 import os
 import sys
@@ -11,9 +11,9 @@ __all__ = ["run"]
 
 
 def run() -> None:
-    """The program, and the end of the process. Called makedumpfile, it is that."""
+    """Run the program and end the process. Called by the name makedumpfile, it takes makedumpfile's command line."""
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        # Until somebody sees to it, it ends the process as it ends any other: without a traceback.
+        # Until a command handles it, SIGINT ends the process without a traceback.
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     if os.path.basename(sys.argv[0]) == "makedumpfile" or sys.argv[1:2] == ["makedumpfile"]:
         from vmsieve.pipeline.makedumpfile.main import run as run_makedumpfile

@@ -110,7 +110,7 @@ class _Join:
     def _put_headers(self) -> None:
         """The first file's, as they are but for what makes it a part of a dump; and the bitmaps."""
         head, main = self._head, self._raw(0, kdump.HEADER.size)
-        self._place.put(0, main[: _STATUS_AT])
+        self._place.put(0, main[:_STATUS_AT])
         self._place.hold(_STATUS_AT, self._status(whole=False), self._status(whole=True))
         self._place.put(_STATUS_AT + 4, main[_STATUS_AT + 4 :])
         self._place.put(head.page_size, self._sub_header())

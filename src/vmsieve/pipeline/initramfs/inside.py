@@ -21,17 +21,16 @@ def _import_each(names: list[str]) -> None:
             continue
 
 
-def _run(command: list[str]) -> None:
-    """Run a command line of the package; how it ends does not matter here."""
-    from vmsieve.pipeline.cli.main import main
-
+def _run(module: str, command: list[str]) -> None:
+    """Run a command line with the ``main`` of ``module``; its outcome does not matter here."""
+    __import__(module)
     try:
-        main(command)
+        sys.modules[module].main(command)
     except SystemExit:
         return
 
 
-def _quietly(runs: list[list[str]]) -> None:
+def _quietly(module: str, runs: list[list[str]]) -> None:
     """Run commands with the standard streams on nothing."""
     kept = [os.dup(fd) for fd in (0, 1, 2)]
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -39,7 +38,7 @@ def _quietly(runs: list[list[str]]) -> None:
         os.dup2(nothing, fd)
     try:
         for command in runs:
-            _run(command)
+            _run(module, command)
     finally:
         sys.stdout.flush()
         for fd, copy in enumerate(kept):
@@ -59,7 +58,7 @@ def probe(task: dict) -> dict:  # type: ignore[type-arg]  # Python 3.9, and noth
     for name in task["hidden"]:
         sys.modules[name] = None  # type: ignore[assignment]
     _import_each(task["modules"])
-    _quietly(task["runs"])
+    _quietly(task["main"], task["runs"])
     modules = {}
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)

@@ -28,6 +28,8 @@ _LAUNCHERS: Final = {
     "vmsieve": ("vmsieve.pipeline.cli.start", "run"),
     "vmsieve-makedumpfile": ("vmsieve.pipeline.makedumpfile.main", "run"),
 }
+#: Module whose ``main`` runs a command line in the other interpreter. A name: this room is below the command line's.
+_MAIN: Final = "vmsieve.pipeline.cli.main"
 
 
 def build(root: str, program: str | None, *, trial: bool = True) -> tuple[Tree, dict[str, Any]]:
@@ -80,6 +82,7 @@ def _probe(python: Interpreter, closure: Closure) -> dict[str, Any]:
             hidden=_PACKAGES,
             path=[package_folder()],
             modules=sorted(closure.others - set(_PACKAGES)) + sorted(closure.ours),
+            main=_MAIN,
             runs=[command for command, _, _ in runs(closure.commands, folder)],
         )
 

@@ -12,7 +12,7 @@ from vmsieve.formats.errors import KernelError, OutputError, UsageError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.cli.commands._shared import read_vmcoreinfo, read_vmlinux
+from vmsieve.pipeline.dump.input import read_vmcoreinfo, read_vmlinux
 from vmsieve.pipeline.makedumpfile.reports import release_lines
 from vmsieve.pipeline.makedumpfile.request import WrongReleaseError
 from vmsieve.pipeline.inspect.log import write_log

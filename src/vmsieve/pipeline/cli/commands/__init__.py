@@ -1,15 +1,32 @@
-"""The commands of ``vmsieve``: one file each, ending in ``COMMAND``, a :class:`Command`."""
+"""The commands of ``vmsieve``: one file each, which ends in ``COMMAND``, a :class:`Command`.
+
+Belongs here: a command's options, its examples, and how its result is printed.
+Does not: the work itself, which is done in the rooms below.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Sequence
 
-__all__ = ["Command", "commands", "only"]
+    from vmsieve.pipeline.process.options import Option
+
+__all__ = ["Arguments", "Command", "commands", "only"]
+
+
+class Arguments:
+    """The values of a command's options, by attribute; ``command`` is the command."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 @record(frozen=True)
@@ -17,20 +34,20 @@ class Command:
     """A command.
 
     Attributes:
-        name: What the user types.
-        order: Place in the help.
+        name: As the user types it.
+        order: Position in the help.
         summary: One line for the list of commands.
-        examples: Lines shown at the end of the command's help.
-        configure: Adds the command's arguments to a parser.
-        run: Does it; returns the exit status. Raises VmsieveError, which the command line turns into one line.
+        examples: Lines for the end of the command's help.
+        options: Its options and operands, in the order of the help.
+        run: Runs it and returns the exit status. Raises VmsieveError, which is printed as one line.
     """
 
     name: str
     order: int
     summary: str
     examples: str
-    configure: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+    options: Sequence[Option]
+    run: Callable[[Arguments], int]
 
 
 def commands() -> list[Command]:
@@ -42,7 +59,7 @@ def commands() -> list[Command]:
 
 
 def only(name: str) -> list[Command]:
-    """The command ``name`` without importing the others, which costs memory and time; all of them if there is none."""
+    """The command ``name``, without importing the others, which takes memory and time; all if there is no such one."""
     from vmsieve.formats.plugins import load, names
     from vmsieve.pipeline.cli import commands as room
 

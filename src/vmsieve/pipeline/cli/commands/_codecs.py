@@ -1,4 +1,4 @@
-"""What ``vmsieve info --codecs`` tells: which library each codec runs on here, and why others were passed over."""
+"""``vmsieve info --codecs``: the library behind each codec on this machine, and why others were passed over."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vmsieve.formats.errors import UsageError
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import Codec, State
 
-__all__ = ["codec_facts", "print_codecs"]
+__all__ = ["describe_codecs", "print_codecs"]
 
 _PAGE_SIZE = 4096
 
 
-def codec_facts() -> dict[str, Any]:
-    """How this machine packs and unpacks pages."""
+def describe_codecs() -> dict[str, Any]:
+    """How this machine packs and unpacks pages, for JSON."""
     return {
         "machine": platform.machine(),
         "python": platform.python_version(),
@@ -60,9 +60,9 @@ def _provider(open_state: Callable[[], State]) -> str:
 
 
 def print_codecs(facts: dict[str, Any]) -> None:
-    """The facts for people."""
+    """Print what :func:`describe_codecs` returns."""
     how = {"aot": "machine code of this installation", "jit": "compiled by numba", "python": "interpreted, slow"}
-    print(f"Kernels:         {how[facts['kernels']]} ({facts['machine']}, Python {facts['python']})")
+    print(f"Loops:           {how[facts['kernels']]} ({facts['machine']}, Python {facts['python']})")
     for codec in facts["codecs"]:
         print(f"{codec['name'] + ':':<16} {codec['title']}")
         for part in codec["packs"]:

@@ -1,18 +1,19 @@
-"""``vmsieve bench``: what the main job costs on this machine, codec by codec."""
+"""``vmsieve bench``: the cost of each step and codec on this machine."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import UsageError
-from vmsieve.pipeline.cli.commands import Command
-from vmsieve.pipeline.cli.commands._shared import add_input, opened, print_json, tell
-from vmsieve.pipeline.dump.plan import EXIT_OK
+from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.options import DUMP, JSON
+from vmsieve.pipeline.cli.printing import print_json, print_remarks
+from vmsieve.pipeline.dump.input import opened
+from vmsieve.pipeline.process.exits import EXIT_OK
+from vmsieve.pipeline.process.options import Option, number
 from vmsieve.pipeline.process.progress import progress_for
 
 if TYPE_CHECKING:
-    import argparse
-
     from vmsieve.pipeline.inspect.bench import Bench, Packing
 
 __all__ = ["COMMAND"]
@@ -24,45 +25,34 @@ _EXAMPLES = """\
 """
 
 _MOST_SAMPLE = 4096  # MiB
-_AIMS: Final = {
-    "fastest": "Fastest:",
-    "smallest": "Smallest:",
-    "balanced": "Balanced:",
-}
 
 
 def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 1e9:
-        raise ValueError
-    return number
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise ValueError("a number above 0")
+    return value
 
 
 def _threads(text: str) -> list[int]:
-    numbers = [int(word) for word in text.split(",")]
-    if not all(1 <= number <= 1024 for number in numbers):
-        raise ValueError
-    return numbers
+    convert = number(1, 1024)
+    return [convert(word) for word in text.split(",")]
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    add_input(parser)
-    parser.add_argument(
-        "--codec", metavar="NAME[:LEVEL]", action="append", default=[],
-        help="try this codec, at this level; repeatable (default: all, at some levels)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--threads", metavar="N,...", type=_threads, help="numbers of threads to try (default: 1 and one a core)"
-    )
-    parser.add_argument(
-        "--sample", metavar="MIB", type=_positive, default=256, help="pages to hold in memory (default: 256 MiB)"
-    )
-    parser.add_argument("--seconds", metavar="S", type=_positive, default=60, help="time to spend, about (default: 60)")
-    parser.add_argument(
-        "--output-speed", metavar="MB/S", type=_positive, default=100,
-        help="what the output takes, for the balanced choice (default: 100, a network of 1 Gbit/s)",
-    )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print JSON")
+_OPTIONS: Final = (
+    *DUMP,
+    Option("--codec", "try this codec, at this level; repeatable (default: all, at some levels)",
+           metavar="NAME[:LEVEL]", default=[], repeated=True),
+    Option("--threads", "numbers of threads to try (default: 1 and one a core)", metavar="N,...", convert=_threads),
+    Option("--sample", "pages to hold in memory (default: 256 MiB)", metavar="MIB", convert=_positive, default=256),
+    Option("--seconds", "time to spend, about (default: 60)", metavar="S", convert=_positive, default=60),
+    Option("--output-speed", "speed of the output, for the balanced choice (default: 100, a network of 1 Gbit/s)",
+           metavar="MB/S", convert=_positive, default=100),
+    JSON,
+)  # fmt: skip
 
 
 def _line(packing: Packing) -> str:
@@ -87,21 +77,23 @@ def _print(result: Bench, output: float) -> None:
     print(f"{'Look for zeros:':<16} {zeros:.1f} GB/s; {result.zero_pages:,} of the pages are zero")
     print(f"\n{'Codec':<10} {'threads':>7} {'MB/s':>9} {'CPU s/GB':>9} {'size':>8}  by")
     for packing in result.packings:
-        print(_line(packing) if packing.content else f"{packing.choice.codec}: there was nothing to pack")
+        print(_line(packing) if packing.content else f"{packing.choice.codec}: nothing to pack")
     print()
     for aim, packing in recommend(result.packings, output).items():
         choice = packing.choice
         words = f"--codec {choice.codec}:{choice.level} --threads {choice.threads}"
         note = f", done first if the output takes {output / 1e6:.0f} MB/s" if aim == "balanced" else ""
-        print(f"{_AIMS[aim]:<10} {words:<31} {packing.rate / 1e6:.0f} MB/s, {100 * packing.ratio:.1f} %{note}")
+        print(
+            f"{aim.capitalize() + ':':<10} {words:<31} {packing.rate / 1e6:.0f} MB/s, {100 * packing.ratio:.1f} %{note}"
+        )
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Arguments) -> int:
     from vmsieve.pipeline.dump.pool import usable_cores
     from vmsieve.pipeline.inspect.bench import as_json, bench, choices
 
     if arguments.sample > _MOST_SAMPLE:
-        raise UsageError("--sample is memory to hold", expected=f"at most {_MOST_SAMPLE} MiB")
+        raise UsageError("--sample is held in memory", expected=f"at most {_MOST_SAMPLE} MiB")
     wanted = choices(arguments.codec, arguments.threads or [1, usable_cores()])
     output = arguments.output_speed * 1e6
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
@@ -109,7 +101,7 @@ def _run(arguments: argparse.Namespace) -> int:
             source, knowledge, wanted, progress_for(quiet=arguments.json),
             sample=int(arguments.sample * (1 << 20)), seconds=arguments.seconds,
         )  # fmt: skip
-        tell(source.oddities + knowledge.notes + result.notes)
+        print_remarks(source.oddities + knowledge.notes + result.notes)
     if arguments.json:
         print_json(as_json(result, output))
     else:
@@ -118,5 +110,5 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND: Final = Command(
-    "bench", 60, "measure each step and codec on a dump's own pages, and recommend one", _EXAMPLES, _configure, _run
+    "bench", 60, "measure each step and codec on a dump's own pages, and recommend one", _EXAMPLES, _OPTIONS, _run
 )

@@ -1,31 +1,28 @@
-"""``vmsieve capture``: a dump in the crash kernel, whatever happens. See :mod:`vmsieve.pipeline.capture`."""
+"""``vmsieve capture``: a dump in the crash kernel, whatever fails. See :mod:`vmsieve.pipeline.capture`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from vmsieve.pipeline.capture.options import Request, configure
+from vmsieve.pipeline.capture.options import OPTIONS, Request
 from vmsieve.pipeline.capture.run import capture
-from vmsieve.pipeline.cli.commands import Command
-
-if TYPE_CHECKING:
-    import argparse
+from vmsieve.pipeline.cli.commands import Arguments, Command
 
 __all__ = ["COMMAND"]
 
 _EXAMPLES = """\
   vmsieve capture /var/crash                          /proc/vmcore, level 31, zstd: the log, the dump, the record
   vmsieve capture -l --stamp /mnt/crash               LZO, in a directory of its own
-  vmsieve capture --deadline 600 /mnt/crash           ten minutes, then what is there
+  vmsieve capture --deadline 600 /mnt/crash           what ten minutes are enough for
   vmsieve capture /dev/sdb1                           a partition, as a flattened stream; vmsieve dump /dev/sdb1 vmcore
   vmsieve capture - | ssh host 'cat > vmcore.flat'    a flattened stream
 """
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    return capture(Request({name: value for name, value in vars(arguments).items() if value is not None}))
+def _run(arguments: Arguments) -> int:
+    return capture(Request({option.name: getattr(arguments, option.name) for option in OPTIONS}))
 
 
 COMMAND: Final = Command(
-    "capture", 12, "make a dump in the crash kernel, the best that can be had", _EXAMPLES, configure, _run
+    "capture", 12, "make the best possible dump in the crash kernel, whatever fails", _EXAMPLES, OPTIONS, _run
 )

@@ -1,4 +1,4 @@
-"""``vmsieve check-crashkernel``: is the loaded crash kernel intact?"""
+"""``vmsieve check-crashkernel``: checks that the loaded crash kernel is intact."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from vmsieve.formats.errors import FormatError, KernelError, UsageError, Vmsieve
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.live import open_live
 from vmsieve.formats.systems import choose
-from vmsieve.pipeline.cli.commands import Command
-from vmsieve.pipeline.cli.commands._shared import print_json, tell
-from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
+from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.options import JSON
+from vmsieve.pipeline.cli.printing import print_json, print_remarks
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, check_crash_kernel, live_ranges
+from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
+from vmsieve.pipeline.process.options import Group, Option
 from vmsieve.pipeline.process.progress import progress_for
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
     from vmsieve.formats.inputs import Source
@@ -28,12 +29,12 @@ __all__ = ["COMMAND"]
 
 _EXAMPLES = """\
   vmsieve check-crashkernel --live                              the crash kernel loaded on this machine (as root)
-  vmsieve check-crashkernel dump.elf                            in memory that was dumped without kdump
+  vmsieve check-crashkernel dump.elf                            a dump made without kdump
   vmsieve check-crashkernel --crashkernel 256M@0x2e000000 dump.elf
-  vmsieve check-crashkernel --crashkernel 2e000000-3dffffff dump.elf    as /proc/iomem has it
+  vmsieve check-crashkernel --crashkernel 2e000000-3dffffff dump.elf    as in /proc/iomem
 
 exit status:
-  0  intact        1  damaged        3  can't tell: standard error says why
+  0  intact        1  damaged        3  unknown: standard error says why
 """
 
 _SIZE_AT: Final = re.compile(
@@ -44,22 +45,8 @@ _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _ADDRESS_END: Final = 1 << 64
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("input", metavar="INPUT", nargs="?", help="a dump of memory with a crash kernel in it")
-    what.add_argument("--live", action="store_true", help="look at the running machine's memory instead (as root)")
-    parser.add_argument(
-        "--crashkernel",
-        metavar="RANGE",
-        type=_range,
-        help="memory reserved for the crash kernel: SIZE@START as on the kernel's command line, or START-END in "
-        "hexadecimal as in /proc/iomem (default: found out, else all memory is searched)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
 def _range(text: str) -> Region:
-    """The memory that ``text`` names. ValueError, which the parser turns into its own error: it names none."""
+    """Parse the memory range that ``--crashkernel`` names."""
     size_at, from_to = _SIZE_AT.fullmatch(text), _FROM_TO.fullmatch(text)
     if size_at is not None:
         size, start = (int(size_at[i], 0) * _UNITS[size_at[i + 1]] for i in (1, 3))
@@ -67,17 +54,28 @@ def _range(text: str) -> Region:
     elif from_to is not None:
         found = Region(int(from_to[1], 16), int(from_to[2], 16) + 1)
     else:
-        raise ValueError(text)
+        found = Region(0, 0)
     if not found.start < found.end <= _ADDRESS_END:
-        raise ValueError(text)
+        raise ValueError("SIZE@START or START-END")
     return found
 
 
+_MEMORY: Final = Group(required=True)
+_OPTIONS: Final = (
+    Option("INPUT", "a dump of memory that holds a crash kernel", optional=True, group=_MEMORY),
+    Option("--live", "check the running machine's memory (as root)", group=_MEMORY),
+    Option("--crashkernel", "memory reserved for the crash kernel: SIZE@START as on the kernel's command line, or "
+           "START-END in hexadecimal as in /proc/iomem (default: found, or else all memory is searched)",
+           metavar="RANGE", convert=_range),
+    JSON,
+)  # fmt: skip
+
+
 def _open_dump(path: str) -> Source:
-    """The dump at ``path``.
+    """Open the dump at ``path``.
 
     Raises:
-        KernelError: Its crash kernel has run.
+        KernelError: Its crash kernel was started.
         FormatError: It can't be opened.
     """
     source = open_source(path)
@@ -85,13 +83,13 @@ def _open_dump(path: str) -> Source:
         return choose(source, None)
     except FormatError as error:
         source.close()
-        # Of the two systems, one is the crash kernel.
+        # Two systems: the second one is the crash kernel, running.
         raise KernelError("it was started, and its memory has changed since", file=path) from error
 
 
 @contextmanager
-def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Source, list[Region], str]]:
-    """The memory to look at, where the crash kernel is if that is known, and who says so."""
+def _opened(arguments: Arguments) -> Iterator[tuple[Source, list[Region], str]]:
+    """Yield the memory, the ranges reserved for the crash kernel as far as known, and where those are from."""
     given = [arguments.crashkernel] if arguments.crashkernel is not None else []
     origin = "--crashkernel" if given else ""
     if arguments.live and not given:
@@ -103,7 +101,7 @@ def _opened(arguments: argparse.Namespace) -> Iterator[tuple[Source, list[Region
         source.close()
 
 
-def _facts(verdict: Verdict) -> dict[str, Any]:
+def _as_json(verdict: Verdict) -> dict[str, Any]:
     check = verdict.check
     damaged = verdict.damaged or (None,) * len(verdict.names)
     regions = check.table.regions if check is not None else ()
@@ -135,35 +133,35 @@ def _print(facts: dict[str, Any]) -> None:
         for one in facts["regions"]:
             size = size_text(one["end"] - one["start"])
             print(f"  {one['start']:#x} - {one['end'] - 1:#x}  {size:>9}  {one['what']}{_DAMAGED[one['damaged']]}")
-        print(f"SHA-256 of all: {facts['digest'] or 'can not be told'}")
+        print(f"SHA-256 of all: {facts['digest'] or 'unknown'}")
     if facts["other_tables"]:
-        print(f"{facts['other_tables']} more such lists were found: copies, or what earlier crash kernels left behind")
+        print(f"{facts['other_tables']} more such lists were found: copies, or leftovers of earlier crash kernels")
     if facts["verdict"] == INTACT:
         print("The crash kernel is intact.")
     elif facts["verdict"] == DAMAGED:
         print(f"The crash kernel is DAMAGED: {facts['why']}.")
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Arguments) -> int:
     try:
         with _opened(arguments) as (source, given, origin):
             verdict = check_crash_kernel(source, given, origin, progress_for(quiet=arguments.json))
-            tell(source.oddities)
+            print_remarks(source.oddities)
     except UsageError:
         raise
     except VmsieveError as error:
-        # Damage has an exit status of its own, which must mean nothing else.
+        # Not EXIT_FAILED, which means damage here.
         verdict = Verdict(UNKNOWN, str(error))
-    facts = _facts(verdict)
+    facts = _as_json(verdict)
     if arguments.json:
         print_json(facts)
     else:
         _print(facts)
     if verdict.state == UNKNOWN:
-        tell([f"can't tell whether the crash kernel is intact: {verdict.reason}"])
+        print_remarks([f"can't tell whether the crash kernel is intact: {verdict.reason}"])
     return {INTACT: EXIT_OK, DAMAGED: EXIT_FAILED}.get(verdict.state, EXIT_WEAKER)
 
 
 COMMAND: Final = Command(
-    "check-crashkernel", 55, "check that the loaded crash kernel is intact", _EXAMPLES, _configure, _run
+    "check-crashkernel", 55, "check that the loaded crash kernel is intact", _EXAMPLES, _OPTIONS, _run
 )

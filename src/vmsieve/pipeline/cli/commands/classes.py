@@ -1,4 +1,4 @@
-"""``vmsieve classes``: what is in memory, and what each dump level would make of it."""
+"""``vmsieve classes``: page counts by class, and the estimated dump of each level."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.rules import rules, struct_page_rules
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.cli.commands import Command
-from vmsieve.pipeline.cli.commands._shared import add_force, add_input, add_vmlinux, opened, print_json, tell
-from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
+from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.options import DUMP, JSON, VMLINUX, force
+from vmsieve.pipeline.cli.printing import print_json, print_remarks
+from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.inspect.classes import ClassCounts, count_classes
 from vmsieve.pipeline.inspect.map import check_name, write_map
+from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
+from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import check_saved, files_read
 
 if TYPE_CHECKING:
-    import argparse
-
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.inspect.cells import Cells
@@ -26,20 +27,21 @@ if TYPE_CHECKING:
 __all__ = ["COMMAND"]
 
 _EXAMPLES = """\
-  vmsieve classes vmcore             how many pages are free, cache, user ... and how large a dump of each level gets
-  vmsieve classes vmcore --json      the same for machines
-  vmsieve classes vmcore --map memory.png     physical memory as a picture; memory.html can be pointed at
+  vmsieve classes vmcore             how many pages are free, cache, user ... and how large the dump of each level is
+  vmsieve classes vmcore --json      the same as JSON
+  vmsieve classes vmcore --map memory.png     physical memory as a picture; memory.html shows details at the pointer
   vmsieve classes vmcore --zones     also by NUMA node and zone
 """
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    add_input(parser)
-    add_vmlinux(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--zones", action="store_true", help="also count the pages of each NUMA node and zone")
-    parser.add_argument("--map", metavar="FILE", help="draw a map of memory: FILE ends in .png or .html")
-    add_force(parser, "map")
+_OPTIONS: Final = (
+    *DUMP,
+    VMLINUX,
+    JSON,
+    Option("--zones", "also count the pages of each NUMA node and zone"),
+    Option("--map", "draw a map of memory: FILE ends in .png or .html", metavar="FILE"),
+    force("map"),
+)
 
 
 def _as_json(class_counts: ClassCounts) -> dict[str, Any]:
@@ -92,19 +94,19 @@ def _zones_as_text(zones: list[ZoneCounts], page_size: int) -> None:
             print(f"{titles[name]:<24} {count:>14,} {size_text(count * page_size):>10}")
 
 
-def _count_zones(arguments: argparse.Namespace, source: Source, knowledge: Knowledge) -> list[ZoneCounts]:
+def _count_zones(arguments: Arguments, source: Source, knowledge: Knowledge) -> list[ZoneCounts]:
     if not arguments.zones:
         return []
     from vmsieve.pipeline.inspect.zones import count_zones
 
     notes: list[str] = []
     zones = count_zones(source, knowledge, notes)
-    tell(notes)
+    print_remarks(notes)
     return zones
 
 
-def _count_classes(arguments: argparse.Namespace, source: Source, knowledge: Knowledge) -> tuple[ClassCounts, Cells | None]:
-    """What is counted; and where, if a map is asked for."""
+def _count_classes(arguments: Arguments, source: Source, knowledge: Knowledge) -> tuple[ClassCounts, Cells | None]:
+    """Count the pages; with ``--map``, also by cell of the map."""
     progress = progress_for(quiet=arguments.json)
     if arguments.map is None:
         return count_classes(source, knowledge, progress), None
@@ -114,7 +116,7 @@ def _count_classes(arguments: argparse.Namespace, source: Source, knowledge: Kno
     return count_classes(source, knowledge, progress, cells), cells
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Arguments) -> int:
     inputs = files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux)
     if arguments.map is not None:
         check_name(arguments.map)
@@ -122,7 +124,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
         class_counts, cells = _count_classes(arguments, source, knowledge)
         zones = _count_zones(arguments, source, knowledge)
-        tell(source.oddities + knowledge.notes + class_counts.notes + source.note_shrinking())
+        print_remarks(source.oddities + knowledge.notes + class_counts.notes + source.note_shrinking())
         if arguments.json:
             print_json({**_as_json(class_counts), **({"zones": _zones_as_json(zones)} if arguments.zones else {})})
         else:
@@ -136,5 +138,5 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND: Final = Command(
-    "classes", 30, "count the pages of each class, and estimate the dump of each level", _EXAMPLES, _configure, _run
+    "classes", 30, "count the pages of each class, and estimate the dump of each level", _EXAMPLES, _OPTIONS, _run
 )

@@ -1,4 +1,4 @@
-"""``vmsieve doctor``: would a crash now leave a dump?"""
+"""``vmsieve doctor``: checks that a crash would leave a dump."""
 
 from __future__ import annotations
 
@@ -6,33 +6,32 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import UsageError
-from vmsieve.pipeline.cli.commands import Command
-from vmsieve.pipeline.cli.commands._shared import print_json
+from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.options import JSON
+from vmsieve.pipeline.cli.printing import print_json
+from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.services.doctor.examine import examine, exit_status
 from vmsieve.pipeline.services.system import System
 
 if TYPE_CHECKING:
-    import argparse
-
     from vmsieve.pipeline.services.doctor.checks import Check, Finding
 
 __all__ = ["COMMAND"]
 
 _EXAMPLES = """\
-  vmsieve doctor            as root: others see less
+  vmsieve doctor            as root: others can read less
   vmsieve doctor --quick    without reading memory
-  vmsieve doctor --json     the same for machines
+  vmsieve doctor --json     the same as JSON
 
 exit status:
-  0  a crash now would leave a dump    1  it would not    3  it may not, or can't be told
+  0  a crash now would leave a dump    1  it would not    3  it may not, or is uncertain
 """
-
-
-def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quick", action="store_true", help="don't read memory: what depends on it is told less well")
-    parser.add_argument("--root", metavar="DIR", default="/", help="a system below this folder, not the running one")
+_OPTIONS: Final = (
+    JSON,
+    Option("--quick", "don't read memory: checks that depend on it know less"),
+    Option("--root", "a system below this directory, not the running one", metavar="DIR", default="/"),
+)
 
 
 def _print(check: Check, found: Finding) -> None:
@@ -41,20 +40,20 @@ def _print(check: Check, found: Finding) -> None:
         print(f"{'':<10}  Next: {found.then}.", flush=True)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Arguments) -> int:
     if not os.path.isdir(arguments.root):
-        raise UsageError("there is no such folder", file=arguments.root)
-    facts: list[dict[str, Any]] = []
+        raise UsageError("there is no such directory", file=arguments.root)
+    checks: list[dict[str, Any]] = []
     for check, found in examine(System(arguments.root), progress_for(quiet=arguments.json), quick=arguments.quick):
-        facts.append({"name": check.name, "state": found.state, "what": found.what, "next": found.then or None})
+        checks.append({"name": check.name, "state": found.state, "what": found.what, "next": found.then or None})
         if not arguments.json:
             _print(check, found)
-    status = exit_status([one["state"] for one in facts])
+    status = exit_status([one["state"] for one in checks])
     if arguments.json:
-        print_json({"status": status, "checks": facts})
+        print_json({"status": status, "checks": checks})
     return status
 
 
 COMMAND: Final = Command(
-    "doctor", 58, "check that a crash of this machine would leave a dump", _EXAMPLES, _configure, _run
+    "doctor", 58, "check that a crash of this machine would leave a dump", _EXAMPLES, _OPTIONS, _run
 )

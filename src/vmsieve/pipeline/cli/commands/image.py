@@ -1,4 +1,4 @@
-"""``vmsieve image``: what a crash kernel's initramfs needs for a capture."""
+"""``vmsieve image``: the files that a capture needs in a crash kernel's initramfs."""
 
 from __future__ import annotations
 
@@ -9,53 +9,46 @@ import tempfile
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError, UsageError
-from vmsieve.pipeline.cli.commands import Command
-from vmsieve.pipeline.cli.commands._shared import tell
-from vmsieve.pipeline.dump.plan import EXIT_OK
+from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.printing import print_remarks
+from vmsieve.pipeline.process.exits import EXIT_OK
+from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.saving import saved
 from vmsieve.pipeline.process.writing import sync_directory
 
 if TYPE_CHECKING:
-    import argparse
-
     from vmsieve.pipeline.initramfs.tree import Tree
 
 __all__ = ["COMMAND"]
 
 _EXAMPLES = """\
-  vmsieve image /var/lib/vmsieve/image                     a folder, to be copied over the root of an initramfs
-  vmsieve image --format cpio vmsieve.cpio                 an archive, to be appended to one
-  vmsieve image --format list /var/lib/vmsieve/image       the folder, and lines for dracut's inst: SOURCE TARGET
-  vmsieve image --python /usr/bin/python3 image            for another Python than the one that runs this
+  vmsieve image /var/lib/vmsieve/image                     a directory to copy over the root of an initramfs
+  vmsieve image --format cpio vmsieve.cpio                 an archive to append to an initramfs
+  vmsieve image --format list /var/lib/vmsieve/image       the directory, and lines for dracut's inst: SOURCE TARGET
+  vmsieve image --python /usr/bin/python3 image            for another Python than the one running
 """
-_PACKED: Final = ("gzip", "xz", "zstd", "none")
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("output", metavar="OUTPUT", help="folder or archive to make")
-    parser.add_argument(
-        "--format", choices=("dir", "cpio", "list"), default="dir",
-        help="dir: a folder (default); cpio: an archive; list: a folder, and a list of its files on standard output",
-    )  # fmt: skip
-    parser.add_argument(
-        "--pack", choices=_PACKED, default="gzip", help="how an archive is compressed; what the kernel unpacks (gzip)"
-    )
-    parser.add_argument(
-        "--complete", action="store_true",
-        help="an archive with the loader and the C library too, which an initramfs has already",
-    )  # fmt: skip
-    parser.add_argument("--python", metavar="PROGRAM", help="the Python to take along; default: this one")
-    parser.add_argument("--no-trial", dest="trial", action="store_false", help="don't try the image")
-    parser.add_argument("-f", dest="force", action="store_true", help="replace an image or archive that is OUTPUT")
+_OPTIONS: Final = (
+    Option("OUTPUT", "directory or archive to make"),
+    Option("--format", "dir: a directory (default); cpio: an archive; list: a directory, and a list of its files on "
+           "standard output", choices=("dir", "cpio", "list"), default="dir"),
+    Option("--pack", "compression of the archive, one that the kernel can unpack (default: gzip)",
+           choices=("gzip", "xz", "zstd", "none"), default="gzip"),
+    Option("--complete", "include the loader and the C library, which most initramfs images have"),
+    Option("--python", "the Python to include (default: this one)", metavar="PROGRAM"),
+    Option("--no-trial", "don't run a trial capture in the image", name="trial", const=False, default=True),
+    Option("-f", "replace an existing image or archive", name="force"),
+)  # fmt: skip
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Arguments) -> int:
     from vmsieve.pipeline.initramfs.make import build
 
     output = arguments.output.rstrip("/")
     if os.path.lexists(output) and not arguments.force:
         raise UsageError("OUTPUT exists", file=output, hint="-f replaces it")
-    _check_replaceable(output, folder=arguments.format != "cpio")
+    _check_replaceable(output, directory=arguments.format != "cpio")
     parent = os.path.dirname(os.path.abspath(output))
     try:
         work = tempfile.mkdtemp(prefix=".vmsieve-image.", dir=parent)
@@ -63,37 +56,36 @@ def _run(arguments: argparse.Namespace) -> int:
             root = os.path.join(work, "root")
             os.mkdir(root, 0o755)
             tree, manifest = build(root, arguments.python, trial=arguments.trial)
-            told = _told(tree, manifest["python"], trial=arguments.trial)
-            _hand_over(arguments, tree, work, output)
+            summary = _summary(tree, manifest["python"], trial=arguments.trial)
+            _move_to_output(arguments, tree, work, output)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"can't make the image: {error.strerror}", file=error.filename or output) from error
-    tell([told])
+    print_remarks([summary])
     return EXIT_OK
 
 
-def _check_replaceable(output: str, *, folder: bool) -> None:
-    """With -f, an image is replaced by one of its kind (``folder``: not an archive), and what else is there stays.
+def _check_replaceable(output: str, *, directory: bool) -> None:
+    """Raise UsageError if -f must not replace ``output``: only an image of the same kind is replaced.
 
-    Raises:
-        UsageError: OUTPUT is something else.
+    ``directory``: the new image is one, not an archive.
     """
     from vmsieve.pipeline.initramfs.tree import MANIFEST
 
     if not os.path.lexists(output) or os.path.isfile(output):
         return
     found = os.path.isdir(output) and (not os.listdir(output) or os.path.exists(os.path.join(output, MANIFEST)))
-    if not (found and folder):
-        raise UsageError("OUTPUT is no image: it is not replaced", file=output, hint="remove it if it may go")
+    if not (found and directory):
+        raise UsageError("OUTPUT is not an image, so it is not replaced", file=output, hint="remove it first")
 
 
-def _told(tree: Tree, version: str, *, trial: bool) -> str:
+def _summary(tree: Tree, version: str, *, trial: bool) -> str:
     tried = "tried, and works" if trial else "NOT tried"
     return f"{len(tree.sources)} files, {tree.size():,} bytes, Python {version}; {tried}"
 
 
-def _hand_over(arguments: argparse.Namespace, tree: Tree, work: str, output: str) -> None:
+def _move_to_output(arguments: Arguments, tree: Tree, work: str, output: str) -> None:
     from vmsieve.pipeline.initramfs.pack import each_line, write_archive
 
     if arguments.format == "cpio":
@@ -114,4 +106,4 @@ def _hand_over(arguments: argparse.Namespace, tree: Tree, work: str, output: str
         sys.stdout.writelines(each_line(tree, os.path.abspath(output)))
 
 
-COMMAND: Final = Command("image", 75, "make what an initramfs needs for a capture", _EXAMPLES, _configure, _run)
+COMMAND: Final = Command("image", 75, "make the files that a capture needs in an initramfs", _EXAMPLES, _OPTIONS, _run)

@@ -1,4 +1,4 @@
-"""``vmsieve info``: what a dump is, before anything is done with it."""
+"""``vmsieve info``: format, machine, kernel and memory of a dump; codecs of this machine."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import note_text
-from vmsieve.pipeline.cli.commands import Command
-from vmsieve.pipeline.cli.commands._shared import add_input, add_vmlinux, opened, print_json
-from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK
+from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT, VMCOREINFO, VMLINUX
+from vmsieve.pipeline.cli.printing import print_json
+from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.dump.report import size_text
+from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
+from vmsieve.pipeline.process.options import Group, Option
 from vmsieve.pipeline.process.streams import say
 
 if TYPE_CHECKING:
-    import argparse
-
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
 
@@ -26,22 +27,25 @@ __all__ = ["COMMAND"]
 _EXAMPLES = """\
   vmsieve info vmcore
   vmsieve info --json vmcore | jq .kernel.release
-  vmsieve info --codecs                                which library packs what on this machine
+  vmsieve info --codecs                                the library behind each codec on this machine
 """
 
 _MOST_RANGES = 64  # shown; a filtered dump can have millions
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    add_input(parser, optional=True)
-    add_vmlinux(parser)
-    parser.add_argument("--codecs", action="store_true", help="tell which library each codec runs on; needs no INPUT")
-    voice = parser.add_mutually_exclusive_group()
-    voice.add_argument("--json", action="store_true", help="print JSON")
-    voice.add_argument("-v", dest="verbose", action="store_true", help="print VMCOREINFO too")
+_PRINTED: Final = Group()
+_OPTIONS: Final = (
+    Option("INPUT", INPUT_TEXT, optional=True),
+    VMCOREINFO,
+    SELECT,
+    VMLINUX,
+    Option("--codecs", "show the library behind each codec; needs no INPUT"),
+    Option("--json", "print JSON", group=_PRINTED),
+    Option("-v", "print VMCOREINFO too", name="verbose", group=_PRINTED),
+)
 
 
-def _facts(source: Source, knowledge: Knowledge) -> dict[str, Any]:
+def _as_json(source: Source, knowledge: Knowledge) -> dict[str, Any]:
     names = dict(
         zip(("sysname", "nodename", "release", "version", "machine", "domainname"), knowledge.identity.utsname)
     )
@@ -77,7 +81,7 @@ def _facts(source: Source, knowledge: Knowledge) -> dict[str, Any]:
 
 
 def _erased(source: Source) -> list[str]:
-    """What makedumpfile erased before, a line each."""
+    """The ERASEINFO note, in which makedumpfile lists the data that it erased, a line each."""
     text = note_text(source.notes, source.byte_order, elf.NOTE_ERASEINFO) or b""
     return text.decode("ascii", "backslashreplace").splitlines()
 
@@ -86,7 +90,7 @@ def _date(seconds: int) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
     except (OverflowError, ValueError, OSError):
-        return f"{seconds} seconds since 1970, which no calendar has"
+        return f"{seconds} seconds since 1970, beyond any calendar"
 
 
 def _print(facts: dict[str, Any], verbose: bool) -> None:
@@ -135,28 +139,28 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
             say(f"  {line}")
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Arguments) -> int:
     here = None
     if arguments.codecs:
-        from vmsieve.pipeline.cli.commands._codecs import codec_facts, print_codecs
+        from vmsieve.pipeline.cli.commands._codecs import describe_codecs, print_codecs
 
-        here = codec_facts()
+        here = describe_codecs()
         if not arguments.json:
             print_codecs(here)
     if arguments.input is not None:
-        return _tell(arguments, {"here": here} if here else {})
+        return _describe(arguments, {"here": here} if here else {})
     if here is None:
-        raise UsageError("info of what? Name an INPUT, or ask for --codecs")
+        raise UsageError("an INPUT or --codecs is needed")
     if arguments.json:
         print_json({"here": here})
     return EXIT_OK
 
 
-def _tell(arguments: argparse.Namespace, more: dict[str, Any]) -> int:
-    """About the input; ``more``: what JSON says besides."""
+def _describe(arguments: Arguments, more: dict[str, Any]) -> int:
+    """Describe the input; ``more``: further keys for JSON."""
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
         source.oddities += source.note_shrinking()
-        facts = _facts(source, knowledge)
+        facts = _as_json(source, knowledge)
         if arguments.json:
             print_json({**facts, **more})
         else:
@@ -165,5 +169,5 @@ def _tell(arguments: argparse.Namespace, more: dict[str, Any]) -> int:
 
 
 COMMAND: Final = Command(
-    "info", 20, "say what a dump is: format, machine, kernel, crash time, memory", _EXAMPLES, _configure, _run
+    "info", 20, "describe a dump: format, machine, kernel, crash time, memory", _EXAMPLES, _OPTIONS, _run
 )

@@ -1,4 +1,4 @@
-"""``vmsieve skeleton``: a dump for a bug report, with nothing of its users in it."""
+"""``vmsieve skeleton``: a tiny dump without user data, for a bug report."""
 
 from __future__ import annotations
 
@@ -8,46 +8,45 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats import frames
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.plugins import names
-from vmsieve.pipeline.cli.commands import Command
-from vmsieve.pipeline.cli.commands._shared import add_force, add_input, read_vmcoreinfo, tell
-from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER, Plan
+from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.options import DUMP, force
+from vmsieve.pipeline.cli.printing import print_remarks
+from vmsieve.pipeline.dump.input import read_vmcoreinfo
+from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.dump.report import size_text
+from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
+from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import files_read
 
 if TYPE_CHECKING:
-    import argparse
-
     from vmsieve.pipeline.inspect.skeleton import Skeleton
 
 __all__ = ["COMMAND"]
 
 _NO_FRAME: Final = "none"
 _EXAMPLES = """\
-  vmsieve skeleton vmcore vmcore.skeleton        a few hundred kilobytes: page tables and struct pages, nothing else
-  vmsieve classes vmcore.skeleton                counts what it counts in vmcore: a skeleton is a dump like any other
+  vmsieve skeleton vmcore vmcore.skeleton        a few hundred kilobytes: page tables and struct pages only
+  vmsieve classes vmcore.skeleton                the same counts as of vmcore: a skeleton is a dump
   vmsieve skeleton --log vmcore with-log         the kernel's log too
 
-Nothing is in it of files, of programs' memory, of processors' registers, nor the host's name. Of each page that is left
-out, one can tell whether it was all zeros.
+It holds no file contents, no memory or registers of programs, and no host name. It does show which of the pages left
+out were all zeros.
 """
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    add_input(parser)
-    parser.add_argument("output", metavar="OUTPUT", help="file to write; - for standard output")
-    parser.add_argument(
-        "--log", action="store_true", help="put the kernel's log in, which may tell names and addresses"
-    )
-    parser.add_argument(
-        "--frame", metavar="NAME[:LEVEL]", default="zstd",
-        help=f"what to pack it with: {', '.join([*names(frames), _NO_FRAME])} (default: zstd)",
-    )  # fmt: skip
-    add_force(parser)
-    parser.add_argument("-q", dest="quiet", action="store_true", help="say nothing but errors")
+_OPTIONS: Final = (
+    *DUMP,
+    Option("OUTPUT", "file to write; - for standard output"),
+    Option("--log", "include the kernel log, which may hold names and addresses"),
+    Option("--frame", f"compress it with {', '.join([*names(frames), _NO_FRAME])} (default: zstd)",
+           metavar="NAME[:LEVEL]", default="zstd"),
+    force(),
+    Option("-q", "print errors only", name="quiet"),
+)  # fmt: skip
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Arguments) -> int:
     from vmsieve.pipeline.inspect.skeleton import make_skeleton
 
     frame, _, level = arguments.frame.partition(":")
@@ -63,13 +62,13 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     status = EXIT_INCOMPLETE if made.incomplete else EXIT_WEAKER if made.weaker else EXIT_OK
     if not arguments.quiet or status != EXIT_OK:
-        tell(made.notes)
+        print_remarks(made.notes)
     if not arguments.quiet:
-        _tell_counts(made)
+        _print_counts(made)
     return status
 
 
-def _tell_counts(made: Skeleton) -> None:
+def _print_counts(made: Skeleton) -> None:
     rows = [("Page frames that exist", made.existing)]
     if made.stored != made.existing:
         rows.append(("Not in the input", made.existing - made.stored))
@@ -86,6 +85,6 @@ def _tell_counts(made: Skeleton) -> None:
 
 
 COMMAND: Final = Command(
-    "skeleton", 50, "make a tiny dump without user data that is classified alike, for a bug report", _EXAMPLES,
-    _configure, _run,
+    "skeleton", 50, "make a tiny dump without user data, for a bug report", _EXAMPLES,
+    _OPTIONS, _run,
 )  # fmt: skip

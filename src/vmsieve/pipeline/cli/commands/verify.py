@@ -1,4 +1,4 @@
-"""``vmsieve verify``: is this dump that source's, page by page?"""
+"""``vmsieve verify``: compares a dump with its source, page by page."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.rules import rules
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.cli.commands import Command
-from vmsieve.pipeline.cli.commands._shared import add_select, opened, print_json, tell
-from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK
+from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.options import JSON, SELECT
+from vmsieve.pipeline.cli.printing import print_json, print_remarks
+from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.inspect.verify import Comparison, verify
+from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK
+from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
 
 if TYPE_CHECKING:
-    import argparse
-
-__all__ = ["COMMAND"]
+    __all__ = ["COMMAND"]
 
 _EXAMPLES = """\
-  vmsieve verify /proc/vmcore dump       every page of dump against /proc/vmcore; what dump lacks, by class
+  vmsieve verify /proc/vmcore dump       compare every page; count the pages left out, by class
 """
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help="what the dump was made from")
-    parser.add_argument("dump", metavar="DUMP", help="the dump")
-    parser.add_argument("--vmcoreinfo", metavar="FILE", help="VMCOREINFO text to use instead of the source's")
-    add_select(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+_OPTIONS: Final = (
+    Option("SOURCE", "memory or dump that the dump was made from"),
+    Option("DUMP", "the dump"),
+    Option("--vmcoreinfo", "VMCOREINFO text to use instead of the source's", metavar="FILE"),
+    SELECT,
+    JSON,
+)
 
 
 def _print(comparison: Comparison, incomplete: bool, sure: bool) -> None:
@@ -56,18 +58,23 @@ def _print(comparison: Comparison, incomplete: bool, sure: bool) -> None:
 
 
 def _as_json(comparison: Comparison, incomplete: bool, page_size: int) -> dict[str, Any]:
-    found = {**vars(comparison), "right": comparison.right, "incomplete": incomplete, "account": comparison.account(page_size)}
+    found = {
+        **vars(comparison),
+        "right": comparison.right,
+        "incomplete": incomplete,
+        "account": comparison.account(page_size),
+    }
     return {**found, "survey": vars(comparison.survey), "places": [vars(one) for one in comparison.places]}
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Arguments) -> int:
     with opened(arguments.source, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         dump = open_source(arguments.dump)
         try:
             comparison = verify(source, knowledge, dump, progress_for(quiet=arguments.json))
             shrunk = source.note_shrinking() + dump.note_shrinking()
             sure = not (comparison.unreadable or shrunk)
-            tell(source.oddities + dump.oddities + knowledge.notes + comparison.notes + shrunk)
+            print_remarks(source.oddities + dump.oddities + knowledge.notes + comparison.notes + shrunk)
             if arguments.json:
                 print_json(_as_json(comparison, dump.incomplete, knowledge.page_size))
             else:
@@ -80,6 +87,4 @@ def _run(arguments: argparse.Namespace) -> int:
             dump.close()
 
 
-COMMAND: Final = Command(
-    "verify", 50, "compare a dump with what it was made from, page by page", _EXAMPLES, _configure, _run
-)
+COMMAND: Final = Command("verify", 50, "compare a dump with its source, page by page", _EXAMPLES, _OPTIONS, _run)

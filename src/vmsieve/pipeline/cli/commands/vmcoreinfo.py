@@ -1,37 +1,33 @@
-"""``vmsieve vmcoreinfo``: VMCOREINFO of a dump, or made of a vmlinux file."""
+"""``vmsieve vmcoreinfo``: VMCOREINFO of a dump, or made from a vmlinux file."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vmsieve.formats.errors import KernelError, UsageError
-from vmsieve.pipeline.cli.commands import Command
-from vmsieve.pipeline.cli.commands._shared import INPUT_HELP, add_select, opened
-from vmsieve.pipeline.dump.plan import EXIT_OK
+from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT
+from vmsieve.pipeline.dump.input import opened
+from vmsieve.pipeline.process.exits import EXIT_OK
+from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.streams import require_stdout
-
-if TYPE_CHECKING:
-    import argparse
 
 __all__ = ["COMMAND"]
 
 _EXAMPLES = """\
-  vmsieve vmcoreinfo --vmlinux vmlinux > info        what a kernel should have told, out of its vmlinux file
+  vmsieve vmcoreinfo --vmlinux vmlinux > info        what the kernel would export, from its vmlinux file
   vmsieve dump -d 31 --vmcoreinfo info vmcore small  used for a dump that lacks it
   vmsieve vmcoreinfo vmcore                          what a dump has
 """
+_OPTIONS: Final = (
+    Option("INPUT", INPUT_TEXT, optional=True),
+    Option("--vmlinux", "a kernel's vmlinux with symbols, and BTF or DWARF, instead of a dump", metavar="FILE"),
+    SELECT,
+)
 
 
-def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="INPUT", nargs="?", help=INPUT_HELP)
-    parser.add_argument(
-        "--vmlinux", metavar="FILE", help="a kernel's vmlinux with symbols, and BTF or DWARF, instead of a dump"
-    )
-    add_select(parser)
-
-
-def _text(arguments: argparse.Namespace) -> bytes:
+def _text(arguments: Arguments) -> bytes:
     if (arguments.input is None) == (arguments.vmlinux is None):
         raise UsageError("one of INPUT and --vmlinux FILE is needed")
     if arguments.vmlinux is not None:
@@ -44,10 +40,10 @@ def _text(arguments: argparse.Namespace) -> bytes:
         return knowledge.info.text + b"\n"
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Arguments) -> int:
     require_stdout()
     sys.stdout.write(_text(arguments).decode("ascii", "replace"))
     return EXIT_OK
 
 
-COMMAND: Final = Command("vmcoreinfo", 55, "print what a kernel says of itself", _EXAMPLES, _configure, _run)
+COMMAND: Final = Command("vmcoreinfo", 55, "print VMCOREINFO of a dump or a vmlinux file", _EXAMPLES, _OPTIONS, _run)

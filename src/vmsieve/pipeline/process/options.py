@@ -1,0 +1,149 @@
+"""Options of a command line: declared once, parsed here where that is easy, and by ``argparse`` otherwise.
+
+``argparse`` takes a megabyte and, under emulation, a third of the time until a capture starts. It parses only what
+needs it: help, abbreviations, several short options in one word, and errors, which it explains best.
+
+The first process of a capture loads this module, so it imports nothing.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+__all__ = ["Group", "Option", "defaults", "number", "parse"]
+
+
+class Group:
+    """Options that exclude each other; ``required``: one of them must be given."""
+
+    def __init__(self, *, required: bool = False) -> None:
+        self.required = required
+
+
+class Option:
+    """An option, or an operand.
+
+    Attributes:
+        flags: Its forms, such as ``-d`` and ``--level``; an operand has none.
+        name: Attribute that holds its value.
+        text: Its help.
+        metavar: Name of its argument in the help.
+        takes_value: It has an argument; otherwise it sets ``const``.
+        convert: Converts the argument. Raises ValueError that says what is expected.
+        choices: Values allowed; empty: any.
+        default: Value if it is not given. Options with the same name share the one that is not None.
+        group: Options that exclude it.
+        optional: The operand may be left out.
+        repeated: It may be given several times: its value is a list.
+        rest: The operand is the list of all words, options among them.
+    """
+
+    def __init__(
+        self, names: str, text: str, *, metavar: str = "", name: str = "", convert: Callable[[str], Any] = str,
+        choices: Sequence[str] = (), default: Any = None, const: Any = True, group: Group | None = None,
+        optional: bool = False, repeated: bool = False, rest: bool = False,
+    ) -> None:  # fmt: skip
+        self.operand = not names.startswith("-")
+        self.flags = [] if self.operand else names.split()
+        self.name = name or names.rsplit(maxsplit=1)[-1].lstrip("-").replace("-", "_").lower()
+        self.text, self.metavar, self.choices = text, metavar or names * self.operand, choices
+        self.takes_value = bool(self.metavar or choices)
+        self.convert, self.const, self.group = convert, const, group
+        self.default = False if default is None and const is True and not self.takes_value else default
+        self.optional, self.repeated, self.rest = optional, repeated, rest
+
+
+def number(least: int, most: int) -> Callable[[str], int]:
+    """A conversion for :class:`Option`: decimal digits, from ``least`` to ``most``."""
+
+    def convert(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise ValueError(f"a number from {least} to {most}")
+        return int(text)
+
+    return convert
+
+
+def defaults(options: Iterable[Option]) -> dict[str, Any]:
+    """The default of each attribute."""
+    values: dict[str, Any] = {}
+    for option in options:
+        if values.get(option.name) is None:
+            values[option.name] = option.default
+    return values
+
+
+def parse(options: Sequence[Option], words: Iterable[str], wrong: list[str] | None = None) -> dict[str, Any] | None:
+    """Return the value of each attribute, as ``argparse`` would; None for a command line that it has to parse.
+
+    With a list as ``wrong``, mistaken words are moved there, as long as the operands suffice.
+    """
+    values, left = _Values(options), list(words)
+    operands, given = [option for option in options if option.operand], []
+    if operands and operands[0].rest:
+        return {**values.by_name, operands[0].name: left}
+    while left:
+        word = left.pop(0)
+        if word == "-" or not word.startswith("-"):
+            given.append(word)
+        elif not values.take(word, left):
+            if wrong is None:
+                return None
+            wrong.append(word)
+    if wrong is not None:
+        while len(given) > len(operands):
+            wrong.append(given.pop(0))
+    spare = len(given) - sum(not option.optional for option in operands)
+    if spare < 0 or len(given) > len(operands):
+        return None
+    for option in operands:
+        # Required operands come first: the single word of ``[INPUT] TARGET`` is the target.
+        if not option.optional or spare > 0:
+            spare -= option.optional
+            if not values.store(option, given.pop(0)):
+                return None
+    return values.by_name if values.complete() else None
+
+
+class _Values:
+    """Values of options, collected by attribute."""
+
+    def __init__(self, options: Sequence[Option]) -> None:
+        self.by_name = defaults(options)
+        self._flags = {flag: option for option in options for flag in option.flags}
+        self._groups = {option.group for option in options if option.group is not None}
+        self._given: dict[Group, Option] = {}
+
+    def take(self, word: str, left: list[str]) -> bool:
+        """Store the option ``word``, its argument taken from ``left`` if ``word`` has none; False: a mistake."""
+        flag, sign, text = word.partition("=")
+        if not word.startswith("--"):
+            flag, sign, text = word[:2], word[2:3], word[2:]
+        option = self._flags.get(flag)
+        if option is None or (sign and not option.takes_value):
+            return False
+        if not option.takes_value:
+            return self.store(option, option.const)
+        if not sign:
+            if not left or (left[0].startswith("-") and left[0] != "-"):
+                return False
+            text = left.pop(0)
+        try:
+            value = option.convert(text)
+        except ValueError:
+            return False
+        return (not option.choices or value in option.choices) and self.store(option, value)
+
+    def store(self, option: Option, value: Any) -> bool:
+        """Store a value; False if an option that excludes this one was given."""
+        if option.group is not None and self._given.setdefault(option.group, option) is not option:
+            return False
+        self.by_name[option.name] = [*self.by_name[option.name], value] if option.repeated else value
+        return True
+
+    def complete(self) -> bool:
+        """True if each required group has a value."""
+        return all(group in self._given for group in self._groups if group.required)
