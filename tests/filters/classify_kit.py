@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 from tests.build.layouts import STRUCT_PAGE, Layout
 from tests.filters.classify_twin import LEVELS
 from vmsieve.filters.classify import Classifier
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.memmap import MemMap
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.loops import classify as k
-from vmsieve.filters.gather import gather_knowledge
-from vmsieve.filters.knowledge import Knowledge
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
-from vmsieve.formats.inputs import Source, open_source
 from vmsieve.formats.compiler import bind
-from vmsieve.pipeline.process.progress import Silent
+from vmsieve.formats.inputs import Source, open_source
 from vmsieve.pipeline.dump.scan import Scan, scan
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from tests.build.machine import Machine
+    from vmsieve.filters.knowledge import Knowledge
 
 BACKENDS = ("python", "aot", "jit")
 
@@ -98,7 +98,7 @@ def classify(
     marked = 0
     for end in [*sorted({cut for cut in cuts if 0 < cut < count}), count]:
         marked += call(
-            judge._parameters, address_of(memory) + at * STRUCT_PAGE, first_pfn + at, end - at, int(end < count),
+            judge.parameters.address, address_of(memory) + at * STRUCT_PAGE, first_pfn + at, end - at, int(end < count),
             address_of(out) + at,
         )  # fmt: skip
         at = end

@@ -14,11 +14,11 @@ from tests.build.two_kernels import FOREIGN, SECOND, remember_note, write_togeth
 from tests.dumps import dump
 from tests.filters.classify_kit import bits, run
 from tests.pipeline.kit import expected
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux import evidence
 from vmsieve.filters.linux.memmap import MemMap
 from vmsieve.filters.linux.rivals import without
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs import Source, open_source
 

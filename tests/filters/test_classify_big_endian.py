@@ -13,8 +13,8 @@ from tests.build.s390x import FakeS390
 from tests.build.s390x_machine import S390Machine
 from tests.filters.classify_kit import bits, opened, run
 from tests.filters.classify_twin import dropped, everything
-from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.gather import gather_knowledge
+from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.inspect.classes import count_classes

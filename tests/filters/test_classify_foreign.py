@@ -10,7 +10,7 @@ import pytest
 from tests.build.layouts import LAYOUTS, STRUCT_PAGE
 from tests.filters.classify_kit import classifier, classify, random_pages
 from tests.formats.foreign import MACHINES, Program, shipped
-from vmsieve.filters.loops import struct_page as k
+from vmsieve.filters.loops import parameters as at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +32,8 @@ def test_pages_are_classified_as_here(program: Program, tmp_path: Path) -> None:
         for order in ("little", "big"):
             layout = LAYOUTS[name]
             judge = classifier(layout, 31, thorough=bool(number % 2), byte_order=order)
-            words = list(judge._words)
-            words[k.SWAP // 8] = int((order == "big") != (program.order == ">"))
+            words = list(judge.parameters.words)
+            words[at.SWAP // 8] = int((order == "big") != (program.order == ">"))
             pages = random_pages(layout, number, COUNT, order)
             names = [rule.name for rule in judge.rules]
             here = classify(judge, FIRST, pages)

@@ -14,7 +14,9 @@ from tests.build.layouts import LAYOUTS, STRUCT_PAGE
 from tests.build.machine import EVERYTHING, Machine
 from tests.dumps import ROOT, unpacked
 from tests.filters.classify_kit import bits, opened, run
-from vmsieve.filters.plausibility import Doubts, Places
+from vmsieve.filters.doubts import Doubts
+from vmsieve.filters.plausibility import doubt_scan
+from vmsieve.filters.struct_page_memory import StructPageMemory
 from vmsieve.formats.bitmap import BLOCK_BYTES, Bitmap
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ def test_a_rule_that_drops_the_kernels_own_tables_is_off(tmp_path: Path) -> None
     assert found.counts["free"] == 0
     assert found.counts["user"] > 0
     assert found.weaker
-    assert any("free pages are kept: the kernel's own tables" in note for note in found.notes)
+    assert any("free pages are kept: they would include the kernel's own tables" in note for note in found.notes)
     source.close()
 
 
@@ -137,7 +139,8 @@ def test_the_log_is_the_kernels_own(tmp_path: Path) -> None:
         source, knowledge = opened(built, tmp_path)
         found = run(source, knowledge, 31)
         assert (found.counts["free"] == 0) is weaker
-        assert any("free pages are kept: the kernel's own tables" in note for note in found.notes) is weaker
+        said = any("free pages are kept: they would include the kernel's own" in note for note in found.notes)
+        assert said is weaker
         source.close()
 
 
@@ -170,7 +173,7 @@ def test_the_rule_is_found_by_where_a_block_begins(tmp_path: Path, monkeypatch: 
     source, knowledge = opened(built, tmp_path)
     found = run(source, knowledge, 31)
     assert found.counts["free"] == 0
-    assert any("free pages are kept: the kernel's own tables" in note for note in found.notes)
+    assert any("free pages are kept: they would include the kernel's own tables" in note for note in found.notes)
     source.close()
 
 
@@ -195,38 +198,44 @@ def test_struct_pages_in_the_place_of_others_are_not_believed(how: str, tmp_path
 
 def test_many_pieces_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every other page of struct pages would be left out: as a whole they are not believed, and that ends."""
-    monkeypatch.setattr("vmsieve.filters.plausibility._MOST_CONTESTED", 20)
-    places = Places([])
-    places.enter(0, [(0x100000, 0x200000)], 1, 2)
+    monkeypatch.setattr("vmsieve.filters.doubts._MOST_CONTESTED", 20)
+    memory = StructPageMemory([])
+    memory.note(0, [(0x100000, 0x200000)])
     stored, kept = Bitmap(), Bitmap()
     stored.append(bytearray(b"\xff" * BLOCK_BYTES))
     kept.append(bytearray(b"\x55" * BLOCK_BYTES))
     classifier: Any = SimpleNamespace(
-        places=places, page_size=4096, conflicts=0, blocks_differ=False, unread=0, slabs_unknown=None, memory_read=set()
+        struct_page_memory=memory,
+        page_size=4096,
+        conflicts=0,
+        blocks_differ=False,
+        unread=0,
+        slabs_unknown=None,
+        blocks_read=set(),
     )
     doubts = Doubts()
-    assert doubts.raised_by(classifier, stored, kept)
+    assert doubt_scan(doubts, classifier, stored, kept)
     first, *others = doubts.contested
     assert first[0] == 0x101000
     assert len(others) < 20
     assert max(end for _, end in doubts.contested) == 0x300000
-    while doubts.raised_by(classifier, stored, kept):
+    while doubt_scan(doubts, classifier, stored, kept):
         assert len(doubts.contested) <= 20
     assert doubts.contested[0] == first
 
 
 def test_memory_is_noted_once() -> None:
     """Pieces are merged where they touch; what comes again is marked, and only that."""
-    places = Places([])
-    assert places.enter(0, [(0x10000, 0x4000)], 1, 2) is None
-    assert places.enter(0, [(0x14000, 0x1000), (0x20000, 0x1000)], 1, 2) is None
-    assert list(places.pieces()) == [(0x10000, 0x15000), (0x20000, 0x21000)]
-    marks = places.enter(0, [(0x15000, 0x1000), (0x12000, 0x1000), (0x16000, 0x1000)], 1, 2)
+    memory = StructPageMemory([])
+    assert memory.note(0, [(0x10000, 0x4000)]) is None
+    assert memory.note(0, [(0x14000, 0x1000), (0x20000, 0x1000)]) is None
+    assert list(memory.pieces()) == [(0x10000, 0x15000), (0x20000, 0x21000)]
+    marks = memory.note(0, [(0x15000, 0x1000), (0x12000, 0x1000), (0x16000, 0x1000)])
     assert marks is not None
     assert marks[:3] == bytes([0, 1, 0])
-    assert list(places.pieces()) == [(0x10000, 0x17000), (0x20000, 0x21000)]
-    assert places.aliased == [(0x12000, 0x13000)]
-    distrusted = Places([(0x30000, 0x31000)])
-    marks = distrusted.enter(STRUCT_PAGE, [(0x2F000 + STRUCT_PAGE, 0x3000 - STRUCT_PAGE)], 1, 2)
+    assert list(memory.pieces()) == [(0x10000, 0x17000), (0x20000, 0x21000)]
+    assert memory.aliased == [(0x12000, 0x13000)]
+    distrusted = StructPageMemory([(0x30000, 0x31000)])
+    marks = distrusted.note(STRUCT_PAGE, [(0x2F000 + STRUCT_PAGE, 0x3000 - STRUCT_PAGE)])
     assert marks is not None
     assert marks[:3] == bytes([0, 2, 0])

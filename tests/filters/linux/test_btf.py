@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.build.types import TypeTable
 from tests.dumps import dump
 from tests.outcome import result_or_error
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.btf import HEADER_SIZE, Btf, find_btf, magic
 from vmsieve.filters.linux.kallsyms import open_kallsyms
-from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 from vmsieve.formats.inputs import open_source
 

@@ -10,8 +10,8 @@ import pytest
 from tests.build.kernel import IMAGE, PAGE, FakeKernel, FakeSource, NoFile
 from vmsieve.filters.linux.arch import find
 from vmsieve.filters.linux.btf import magic
-from vmsieve.filters.linux.kallsyms_search import DIGITS
 from vmsieve.filters.linux.candidates import Signs, likely
+from vmsieve.filters.linux.kallsyms_search import DIGITS
 from vmsieve.formats.inputs import VirtualRange
 from vmsieve.formats.notes import build_note
 

@@ -12,10 +12,10 @@ from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
 from tests.dumps import ROOT, dump, unpacked
 from tests.filters.classify_kit import bits, opened, run
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.constants import hold_against_known
 from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 
 if TYPE_CHECKING:

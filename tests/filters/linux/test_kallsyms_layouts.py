@@ -19,8 +19,8 @@ from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.filters.linux.candidates import Signs
+    from vmsieve.filters.linux.memory import PhysicalMemory
 
 BASE = 0x40000000
 TEXT = 0xFFFFFFFF81000000

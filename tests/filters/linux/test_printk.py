@@ -14,7 +14,7 @@ from tests.build.log import Record, add_characters, add_records, add_ring, damag
 from tests.outcome import result_or_error
 from vmsieve.filters.linux import printk as module
 from vmsieve.filters.linux.printk import kernel_log
-from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
+from vmsieve.formats.errors import KernelError, ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,10 +10,10 @@ from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, Machine
 from tests.dumps import dump
 from tests.filters.classify_kit import bits, opened, run
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.constants import bit_of_reserved
 from vmsieve.filters.linux.resolver import TYPES
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 
 if TYPE_CHECKING:

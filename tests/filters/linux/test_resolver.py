@@ -11,19 +11,19 @@ import pytest
 
 import vmsieve
 from tests.dumps import dump
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.arch import find
 from vmsieve.filters.linux.kallsyms import open_kallsyms
 from vmsieve.filters.linux.kallsyms_search import DIGITS, open_by_tokens
 from vmsieve.filters.linux.memory import PhysicalMemory
-from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES, Resolver
 from vmsieve.filters.linux.physical import stretches
+from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES, Resolver
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import Scan, scan
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmsieve.filters.loops.classify import apply_classes, census_pages, count_missing
+from vmsieve.filters.loops.classify import apply_classes, count_classes, count_missing
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.compiler import bind
 from vmsieve.formats.loops.bits import (
@@ -258,7 +258,7 @@ def test_census_pages(backend: str, classes: bytes, seed: int, sized: bool) -> N
     zeros = bytearray(dice.randrange(2) for _ in rows)
     sizes = [dice.choice([0, 1, 4096, 0xFFFFFFFF]) for _ in rows]
     table = bytearray(4 * 256 * 8)
-    found = call(census_pages, backend, classes, base, array("Q", [base + row for row in rows]), zeros,
+    found = call(count_classes, backend, classes, base, array("Q", [base + row for row in rows]), zeros,
         array("I", sizes) if sized else 0, len(rows), table,
     )  # fmt: skip
     expected = [[0] * 256 for _ in range(4)]

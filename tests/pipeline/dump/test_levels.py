@@ -11,7 +11,6 @@ import pytest
 from tests.build.memory_file import bits
 from tests.dumps import answers, dump
 from vmsieve.filters.gather import gather_knowledge
-from vmsieve.filters.plausibility import Doubts
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.inspect.classes import count_classes
@@ -121,7 +120,7 @@ def content(source: Source, pfn: int, size: int) -> bytes:
 
 def test_doubts_without_end_keep_every_page(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that is found more doubtful with each look is not looked at for ever."""
-    monkeypatch.setattr(Doubts, "raised_by", lambda *_: True)
+    monkeypatch.setattr("vmsieve.pipeline.dump.scan.doubt_scan", lambda *_: True)
     source = open_source(str(dump("demo.elf", scratch)))
     found = scan(source, gather_knowledge(source), 31, Silent())
     assert list(found.kept) == list(found.stored)

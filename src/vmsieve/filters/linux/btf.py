@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.kallsyms import read_some
 from vmsieve.filters.linux.lookup_sets import Wanted, hash_of
-from vmsieve.filters.loops.lookup import match_strings, match_types
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.loops.lookup import match_strings, match_types
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:

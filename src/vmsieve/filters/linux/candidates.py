@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.filters.linux.btf import magic
 from vmsieve.filters.linux.kallsyms_search import DIGITS
 from vmsieve.filters.linux.physical import stretches
-from vmsieve.filters.loops.lookup import match_marks
 from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.loops.lookup import match_marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

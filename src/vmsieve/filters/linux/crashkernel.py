@@ -21,9 +21,9 @@ from vmsieve.filters.linux.kallsyms import find_symbols
 from vmsieve.filters.linux.memory import PhysicalMemory, VirtualMemory
 from vmsieve.filters.linux.physical import left_out, stretches
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.loops.purgatory import SLOTS, TABLE_SIZE, find_tables
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
+from vmsieve.formats.loops.purgatory import SLOTS, TABLE_SIZE, find_tables
 from vmsieve.formats.os_info import read_os_info
 from vmsieve.formats.slim.records import record
 

@@ -17,9 +17,9 @@ import struct
 from typing import TYPE_CHECKING, Callable, Final
 
 from vmsieve.filters.linux.lookup_sets import Wanted, hash_of
-from vmsieve.filters.loops.lookup import BASE, TOKEN_WORDS, match_names
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.loops.lookup import BASE, TOKEN_WORDS, match_names
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:

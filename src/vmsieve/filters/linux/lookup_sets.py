@@ -1,11 +1,11 @@
-"""Sets of names and numbers as :mod:`vmsieve.filters.loops.lookup` wants them."""
+"""Sets of names and numbers as :mod:`vmsieve.formats.loops.lookup` wants them."""
 
 from __future__ import annotations
 
 import ctypes
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.loops.lookup import BASE, MIX, SHIFT, SLOTS
+from vmsieve.formats.loops.lookup import BASE, MIX, SHIFT, SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

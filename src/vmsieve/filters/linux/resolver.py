@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.facts import Facts
     from vmsieve.filters.linux.memory import PhysicalMemory, VirtualMemory
 
-__all__ = ["FILE", "MEMORY", "SYMBOLS", "TYPES", "ORIGINS", "Resolver"]
+__all__ = ["FILE", "MEMORY", "ORIGINS", "SYMBOLS", "TYPES", "Resolver"]
 
 #: Where keys may be from.
 MEMORY, SYMBOLS, TYPES = "VMCOREINFO in memory", "the kernel's symbols", "the kernel's types (BTF)"

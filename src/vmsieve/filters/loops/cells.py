@@ -1,4 +1,4 @@
-"""Cells of a map of memory: how many of so many neighbouring page frames are of which category."""
+"""Cells of a map of memory: page frames counted by category, in groups of neighbours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vmsieve.formats.compiler.primitives import load8, load32, load64, store32
 
 __all__ = ["CATEGORIES", "count_cell_bits", "count_cell_pages"]
 
-#: 32-bit counters a cell has: a power of two.
+#: 32-bit counters of a cell: a power of two.
 CATEGORIES: Final = 16
 
 
@@ -20,13 +20,13 @@ def count_cell_pages(
     """Count pages in their cells; returns 0.
 
     Args:
-        classes: Address of the classes of the page frames from ``first`` on, a byte each.
-        first: The first of these page frames.
-        pfns: Address of ``count`` 64-bit words: the page frames to count.
-        zeros: Address of ``count`` bytes: 1 for a page of zeros, 0 for another.
-        count: How many there are.
+        classes: Address of a byte for each page frame from ``first`` on: its class.
+        first: The first page frame of the first cell.
+        pfns: Address of ``count`` 64-bit page frame numbers.
+        zeros: Address of ``count`` bytes: 1 for a zero page.
+        count: Pages to count.
         table: Address of 512 bytes: the category of each class, first of pages with content, then of zero pages.
-        shift: A cell has ``1 << shift`` page frames; ``first`` is in the first cell.
+        shift: A cell has ``1 << shift`` page frames.
         cells: Address of :data:`CATEGORIES` 32-bit counters for each cell.
     """
     for i in range(count):
@@ -39,9 +39,9 @@ def count_cell_pages(
 
 @loop
 def count_cell_bits(bits: int, count: int, category: int, shift: int, cells: int) -> int:
-    """Count the bits that are set among ``count`` at address ``bits``, as category ``category``; returns 0.
+    """Count the bits that are set among ``count`` at address ``bits`` as one category; returns 0.
 
-    ``shift`` and ``cells`` as for :func:`count_cell_pages`, the first bit being in the first cell.
+    ``shift``, ``cells``: as for :func:`count_cell_pages`. The first bit is in the first cell.
     """
     i = 0
     while i < count:

@@ -1,17 +1,23 @@
-"""From struct pages to page classes, one call for a run of struct pages.
+"""The classification loop: struct pages in, page classes out; and loops that count and drop by class.
 
-A page's class is one byte: bit *i* says that rule *i* (:func:`vmsieve.filters.rules.struct_page_rules`) drops it. One
-look at a struct page so serves any dump level.
+A page's class is one byte: bit *i* is set if rule *i* of :func:`vmsieve.filters.rules.struct_page_rules` matches. One
+look at a struct page so serves any dump level. ``match_rules`` is all the rules' ``matches``, compiled into this loop;
+:class:`vmsieve.filters.classify.Classifier` calls the loop, run by run.
+
+A page inherits a class in two ways, and both reach over the end of a run:
+
+* A rule gave the size of a *block*: all page frames below ``BLOCK_END`` get ``BLOCK_CLASS``. With ``VERIFY``, the block
+  ends at the first page that can't be free.
+* A head has the order of a *compound page*: tails below ``COMPOUND_END`` that point to that head get
+  ``COMPOUND_CLASS``. PG_hwpoison and PG_reserved count for each tail by itself.
 """
 
 from __future__ import annotations
 
 from typing import Any, Callable, Final
 
-from vmsieve.filters.loops.runs import AHEAD, alike_ahead, fill, members_ahead, tails_ahead
-from vmsieve.filters.loops.struct_page import (
+from vmsieve.filters.loops.parameters import (
     ACTIVE,
-    ALIASES,
     BASE,
     BLOCK_CLASS,
     BLOCK_END,
@@ -20,51 +26,55 @@ from vmsieve.filters.loops.struct_page import (
     COMPOUND_HEAD,
     CONFLICTS,
     CONTESTED,
-    COUNT_MASK,
-    DOUBTS,
-    FLAG_BITS,
+    CONTRADICTIONS,
     FLAGS,
+    FOREIGN_TAILS,
     FREE_BIT,
-    HEAD,
-    HEAD_MASK,
+    HEAD_FLAG,
     KIND,
-    LAST_MISPLACED,
-    LIFELESS,
-    LRU,
+    KNOWN_FLAGS,
+    LAST_FOREIGN,
+    LRU_FLAG,
     MAPPING,
-    MISPLACED,
-    MIXED,
+    MARKS,
+    NOWHERE,
     ORDERS_AT,
     PHASE,
-    POISON,
     POISON_BIT,
+    POISON_FLAG,
     PRIVATE,
     REFCOUNT,
-    RESERVED,
+    REFCOUNT_MASK,
+    RESERVED_FLAG,
+    RESERVED_RULES,
     RULES_AT,
     SIZE,
     SLABS,
-    STANDING,
+    SLABS_ON_LRU,
     SWAP,
+    TAIL_AT,
     THOROUGH,
+    UNREFERENCED,
     VERIFY,
-    believable,
+)  # fmt: skip
+from vmsieve.filters.loops.runs import AHEAD, alike_ahead, fill, members_ahead, tails_ahead
+from vmsieve.filters.loops.struct_page import (
+    believed_hits,
     compound_pages,
-    copied_head,
-    half,
+    field32,
+    field64,
+    is_copied_head,
     is_hugetlb,
     is_slab,
     is_tail_of,
-    word,
-)  # fmt: skip
+)
 from vmsieve.filters.rules import MAPPING_BITS, ORDERS, RULE_STRIDE
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import ctz64, load8, load32, load64, prefetch, store8, store64
 
-__all__ = ["apply_classes", "census_pages", "classify_pages", "count_missing"]
+__all__ = ["apply_classes", "classify_pages", "count_classes", "count_missing"]
 
-_NOWHERE: Final = 0xFFFFFFFFFFFFFFFF
 _EIGHT: Final = 0x0101010101010101
 
 
@@ -84,21 +94,24 @@ def count_up(p: int, at: int) -> int:
 
 
 @inline
-def note_misplaced(p: int, at: int) -> int:
-    """Count a tail that means another head than that before it; and the 4 KiB of struct pages, number ``at``, once."""
-    count_up(p, DOUBTS)
-    if load64(p, LAST_MISPLACED) == at + 1:
+def count_foreign_tail(p: int, at: int) -> int:
+    """Count a tail that points to a foreign head, and once the 4 KiB of struct pages, number ``at``, that it is in."""
+    count_up(p, CONTRADICTIONS)
+    if load64(p, LAST_FOREIGN) == at + 1:
         return 0
-    count_up(p, MISPLACED)
-    return store64(p, LAST_MISPLACED, at + 1)
+    count_up(p, FOREIGN_TAILS)
+    return store64(p, LAST_FOREIGN, at + 1)
 
 
 @inline
 def begin_block(p: int, pfn: int, hits: int, own: int) -> int:
-    """Begin the block that the first of ``own`` covers, if it covers one; returns the class bit of its pages, or 0."""
+    """Begin the block that the first of the hits covers, if that hit is believed; returns its class bit, or 0.
+
+    ``hits``: all matches, and from bit 8 on the pages that the first covers. ``own``: the matches that are believed.
+    """
     covers = hits >> 8
     first = own & (0 - own)
-    # What of the hits is not believed does not cover anything.
+    # Rejected matches start no block: the size is that of the first match, believed or not.
     if covers <= 1 or first == 0 or first != hits & 0xFF & (0 - (hits & 0xFF)) or pfn & (covers - 1):
         return 0
     if first == load64(p, FREE_BIT):
@@ -110,7 +123,7 @@ def begin_block(p: int, pfn: int, hits: int, own: int) -> int:
 
 
 @inline
-def judge(
+def match_page(
     p: int,
     page: int,
     pfn: int,
@@ -122,70 +135,69 @@ def judge(
     more: int,
     mark: int,
 ) -> int:
-    """What the rules say of a page that is no tail: its class; from bit 8 on the class of the block it begins, or 0.
+    """Apply the rules to a page that is no tail, and begin the block that it heads.
 
-    Bit 16: what looks alike may be judged alike. ``more``: whether the next struct page is there; ``mark``: what is
-    known of the memory of this one. Begins the block.
+    Returns its class; from bit 8 on the class of the block; bit 16: a struct page that looks the same has the same
+    class. ``more``: the next struct page is in memory; ``mark``: the mark of this one's memory.
     """
     swap = load64(p, SWAP)
-    head = flags & load64(p, HEAD_MASK)
+    head = flags & load64(p, HEAD_FLAG)
     slab = is_slab(p, flags, kind)
     if slab:
-        count_up(p, MIXED if flags & load64(p, LRU) else SLABS)
+        count_up(p, SLABS_ON_LRU if flags & load64(p, LRU_FLAG) else SLABS)
     hugetlb = 0
     if head and more:
         hugetlb = is_hugetlb(p, page, flags, kind, swap)
-    known = flags & load64(p, FLAG_BITS)
     order = min(private, ORDERS)
+    known = flags & load64(p, KNOWN_FLAGS)
     active = load64(p, ACTIVE)
-    if flags & load64(p, RESERVED):
-        active &= load64(p, STANDING)
+    if flags & load64(p, RESERVED_FLAG):
+        active &= load64(p, RESERVED_RULES)
     hits = match_rules(active, p + RULES_AT, pfn, known, mapping & MAPPING_BITS, kind, order, slab, hugetlb)
-    said = hits & 0xFF
-    if said == 0:
+    matched = hits & 0xFF
+    if matched == 0:
         return 0 if head else 1 << 16
-    lifeless = load64(p, LIFELESS)
-    own = believable(said, references, lifeless)
-    doubt = own != said
+    unreferenced = load64(p, UNREFERENCED)
+    own = believed_hits(matched, references, unreferenced)
+    doubt = own != matched
     if doubt:
-        count_up(p, DOUBTS)
+        count_up(p, CONTRADICTIONS)
     if mark and own:
         count_up(p, CONFLICTS)
         own = 0
     if hits >> 8 > 1:
-        # The rule with the lowest bit said so; the others speak of this page alone.
+        # Only the first rule matched a block. The others matched this page.
         return begin_block(p, pfn, hits, own) << 8 | (hits & (hits - 1) & own)  # type: ignore[no-any-return]
-    # What the reference counter or the place has to do with is not the same for all that look alike.
-    return own if head or mark or doubt or said & lifeless else own | 1 << 16
+    # Pages that look alike may differ in the reference counter and in the memory that their struct page lies in.
+    return own if head or mark or doubt or matched & unreferenced else own | 1 << 16
 
 
 @loop
 def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, out: int) -> int:
-    """Classify ``count`` struct pages at address ``pages``, of page frames from ``first_pfn`` on.
+    """Classify ``count`` struct pages at address ``pages``, those of the page frames from ``first_pfn`` on.
 
-    ``p``: the parameters. ``more``: 1 if one more struct page follows the last one in memory (the first tail of a
-    head). ``out``: address of ``count`` bytes, each set to its page's class. Returns how many got a class other than 0.
+    ``p``: address of the parameters. ``more``: 1 if another struct page follows the last one in memory; a head's first
+    tail has its order. ``out``: address of ``count`` bytes, set to the classes. Returns how many are not 0.
 
-    A page that heads a compound page hands its class to the tails that are marked as its own; a block of free memory
-    hands it to all of its pages, or, if they are verified, as far as each looks free. An unaligned block is damage.
+    The state (BLOCK_END and the like) is kept in the parameters: runs must come in ascending order.
     """
     size = load64(p, SIZE)
     swap = load64(p, SWAP)
     thorough = load64(p, THOROUGH)
     verify = load64(p, VERIFY)
-    head_at = load64(p, HEAD)
-    head_mask = load64(p, HEAD_MASK)
+    tail_at = load64(p, TAIL_AT)
+    head_flag = load64(p, HEAD_FLAG)
     kind_at = load64(p, KIND)
     count_at = load64(p, REFCOUNT)
-    count_mask = load64(p, COUNT_MASK)
-    aliases = load64(p, ALIASES)
+    count_mask = load64(p, REFCOUNT_MASK)
+    marks = load64(p, MARKS)
     block_end = load64(p, BLOCK_END)
     compound_end = load64(p, COMPOUND_END)
     compound_class = load64(p, COMPOUND_CLASS)
-    # From a struct page's place here to its virtual address.
+    # From a struct page's address here to its virtual address in the crashed kernel.
     virtual = load64(p, BASE) + first_pfn * size - pages
     mark = 0
-    marked = 0
+    classed = 0
     i = 0
     while i < count:
         pfn = first_pfn + i
@@ -194,81 +206,86 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         own = 0
         if pfn < block_end:
             block = load64(p, BLOCK_CLASS)
-            # Free pages need no further look; nor any, if they are not verified: on to the end of the block.
+            # The block's class decides and its pages are one run, unless other rules' bits are wanted, or a compound
+            # page goes on behind the block and its tails have to be followed.
             skip = thorough == 0 and compound_end <= block_end
             run = min(block_end - pfn, count - i) if skip else 1
             if verify:
                 members = members_ahead(p, page, run, swap)
                 if members < run:
                     block_end = pfn + members
-                    count_up(p, DOUBTS)
+                    count_up(p, CONTRADICTIONS)
                 run = members
             if skip:
-                compound_end = 0 if run else compound_end  # none of these is a tail
-                marked += fill(out, i, run, block)
+                compound_end = 0 if run else compound_end  # a compound page ends where the block goes on
+                classed += fill(out, i, run, block)
                 i += run
                 continue
             if run == 0:
                 block = 0
         prefetch(page, AHEAD)
-        flags = word(page, load64(p, FLAGS), swap)
+        flags = field64(page, load64(p, FLAGS), swap)
         next_known = more or i + 1 < count
-        run = 0  # pages that follow and are the same
-        most = 0 if aliases or (block and thorough == 0) else count - i - 1
-        if aliases:
-            mark = load8(aliases, (load64(p, PHASE) + i * size) >> 12)
+        run = 0  # pages that follow and have the same class
+        # No runs in memory with marks, nor in a block that a compound page outlasts: page by page there.
+        most = 0 if marks or (block and thorough == 0) else count - i - 1
+        if marks:
+            mark = load8(marks, (load64(p, PHASE) + i * size) >> 12)
         if mark == CONTESTED:
             block = 0
             compound_end = 0
             block_end = 0
-        elif pfn < compound_end and flags & head_mask and next_known and copied_head(p, page, pfn, head_at, swap):
+        elif pfn < compound_end and flags & head_flag and next_known and is_copied_head(p, page, pfn, tail_at, swap):
             own = compound_class
-        elif head_at != _NOWHERE and word(page, head_at, swap) & 1:
+        elif tail_at != NOWHERE and field64(page, tail_at, swap) & 1:
             if pfn < compound_end:
-                if is_tail_of(p, word(page, head_at, swap), page + virtual):
-                    own = compound_class & load64(p, STANDING) if flags & load64(p, RESERVED) else compound_class
-                    own |= load64(p, POISON_BIT) if flags & load64(p, POISON) else 0
+                if is_tail_of(p, field64(page, tail_at, swap), page + virtual):
+                    own = compound_class
+                    if flags & load64(p, RESERVED_FLAG):
+                        own &= load64(p, RESERVED_RULES)
+                    if flags & load64(p, POISON_FLAG):
+                        own |= load64(p, POISON_BIT)
                     if pfn >= block_end and own == compound_class:
-                        run = tails_ahead(p, page, page + virtual, min(most, compound_end - pfn - 1), head_at, swap)
+                        run = tails_ahead(p, page, page + virtual, min(most, compound_end - pfn - 1), tail_at, swap)
                 else:
-                    note_misplaced(p, (load64(p, PHASE) + i * size) >> 12)
+                    count_foreign_tail(p, (load64(p, PHASE) + i * size) >> 12)
         else:
-            mapping = word(page, load64(p, MAPPING), swap)
-            kind = half(page, kind_at, swap)
-            private = word(page, load64(p, PRIVATE), swap)
-            references = half(page, count_at, swap) & count_mask
+            mapping = field64(page, load64(p, MAPPING), swap)
+            kind = field32(page, kind_at, swap)
+            private = field64(page, load64(p, PRIVATE), swap)
+            references = field32(page, count_at, swap) & count_mask
             store64(p, BLOCK_END, block_end)
-            said = judge(p, page, pfn, flags, mapping, kind, private, references, next_known, mark)
+            found = match_page(p, page, pfn, flags, mapping, kind, private, references, next_known, mark)
             block_end = load64(p, BLOCK_END)
-            own = said & 0xFF
+            own = found & 0xFF
             compound_end = 0
-            if flags & head_mask and next_known:
+            if flags & head_flag and next_known:
                 compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
                 compound_class = own
                 store64(p, COMPOUND_HEAD, page + virtual)
-            elif said >> 16:
+            elif found >> 16:
                 run = alike_ahead(p, page, min(most, block_end - pfn - 1) if block else most, swap, block and verify)
-            own |= said >> 8 & 0xFF
+            own |= found >> 8 & 0xFF
         own |= block
         store8(out, i, own)
-        marked += own != 0
+        classed += own != 0
         i += 1
         if run:
-            marked += fill(out, i, run, own)
+            classed += fill(out, i, run, own)
             i += run
     store64(p, BLOCK_END, block_end)
     store64(p, COMPOUND_END, compound_end)
     store64(p, COMPOUND_CLASS, compound_class)
-    return marked
+    return classed
 
 
 @loop
 def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, histogram: int) -> int:
-    """Drop pages from a bitmap by their class, and count them.
+    """Clear the bits of dropped pages in a bitmap, and count the pages that were set by class.
 
-    ``classes``: address of ``count`` classes; ``kept``: address of a bitmap, least significant bit first, whose bit
-    ``bit`` belongs to the first of them; ``drop``: the class bits that drop a page; ``histogram``: address of 256
-    64-bit counters: for each class, the pages that were in the bitmap. Returns how many bits were cleared.
+    ``classes``: address of ``count`` classes; ``kept``: address of the bitmap, least significant bit first, whose bit
+    ``bit`` belongs to the first class; ``drop``: the class bits that drop a page; ``histogram``: address of 256 64-bit
+    counters. Returns how many bits were cleared.
     """
     cleared = 0
     i = 0
@@ -276,7 +293,7 @@ def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, hist
         at = (bit + i) >> 3
         byte = load8(kept, at)
         which = load8(classes, i)
-        # Neighbours are of one class as a rule: eight at a time, where a byte of the bitmap is full.
+        # Neighbours usually have one class: take eight at a time where a byte of the bitmap is full.
         if byte == 0xFF and (bit + i) & 7 == 0 and i + 8 <= count and load64(classes, i) == which * _EIGHT:
             store64(histogram, which * 8, load64(histogram, which * 8) + 8)
             if which & drop:
@@ -295,13 +312,13 @@ def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, hist
 
 
 @loop
-def census_pages(classes: int, base: int, pfns: int, zeros: int, sizes: int, count: int, table: int) -> int:
-    """Count ``count`` pages by class.
+def count_classes(classes: int, base: int, pfns: int, zeros: int, sizes: int, count: int, table: int) -> int:
+    """Count ``count`` pages by class; returns how many are zero pages.
 
     ``classes``: address of the classes of page frames from ``base`` on; ``pfns``: address of 64-bit page frame numbers;
-    ``zeros``: address of a byte a page, 1 for a zero page; ``sizes``: address of a 32-bit word a page, what it packs
-    into, or 0: not known. ``table``: address of 4 x 256 64-bit counters by class: pages with content, zero pages, pages
-    with content whose size is known, and the bytes those pack into. Returns how many pages are zero.
+    ``zeros``: address of a byte a page, 1 for a zero page; ``sizes``: address of a 32-bit compressed size a page, or 0
+    if the sizes are not known. ``table``: address of 4 x 256 64-bit counters by class: pages with content, zero pages,
+    pages with content whose size is known, and the sum of those sizes.
     """
     found = 0
     for i in range(count):
@@ -319,10 +336,10 @@ def census_pages(classes: int, base: int, pfns: int, zeros: int, sizes: int, cou
 
 @loop
 def count_missing(classes: int, there: int, here: int, count: int, histogram: int) -> int:
-    """Count by class the pages that are in one bitmap and not in another.
+    """Count by class the pages that are set in bitmap ``there`` and clear in ``here``; returns how many there are.
 
-    ``classes``: address of ``count`` classes; ``there``, ``here``: addresses of bitmaps of ``count`` bits (a multiple
-    of 8); ``histogram``: address of 256 64-bit counters. Returns how many pages are in ``there`` and not in ``here``.
+    ``classes``: address of ``count`` classes, a multiple of 8, as of bits; ``histogram``: address of 256 64-bit
+    counters.
     """
     found = 0
     for byte in range(count >> 3):

@@ -1,42 +1,47 @@
-"""Struct pages that follow one and are like it: most are, and need no look of their own."""
+"""Runs of struct pages that are alike.
+
+Most struct pages equal their predecessor in every field that a rule reads. A run costs one full look and then a few
+comparisons a page. All comparisons but that of ``private`` are of bits, so constants are byte-swapped once instead of
+every field.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.filters.loops.struct_page import (
+from vmsieve.filters.loops.parameters import (
     BASE,
     COMPOUND_HEAD,
-    COUNT_BITS,
-    COUNT_MASK,
-    FLAG_BITS,
     FLAGS,
-    HEAD,
-    HEAD_MASK,
+    HEAD_FLAG,
     KIND,
+    KNOWN_FLAGS,
     MAPPING,
-    POISON,
+    NOWHERE,
+    POISON_FLAG,
     PRIVATE,
     REFCOUNT,
-    RESERVED,
+    REFCOUNT_MASK,
+    RESERVED_FLAG,
     SIZE,
-    word,
+    TAIL_AT,
 )  # fmt: skip
+from vmsieve.filters.loops.struct_page import REFCOUNT_BITS, field64
 from vmsieve.filters.rules import MAPPING_BITS, ORDERS
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load32, load64, prefetch, store8, swap32, swap64
 
 __all__ = ["AHEAD", "alike_ahead", "fill", "members_ahead", "tails_ahead"]
 
-_NOWHERE: Final = 0xFFFFFFFFFFFFFFFF
 _NO_TYPE: Final = 0xFFFFFFFF
-#: How far ahead struct pages are asked for: into the next page of memory. A quarter less time, from a mapped file.
+#: Bytes between a struct page and the one that is prefetched: into the next page of memory, which hardware prefetchers
+#: do not reach. Takes a quarter off the time from a mapped file.
 AHEAD: Final = 4096
 
 
 @inline
 def fill(out: int, start: int, count: int, which: int) -> int:
-    """Give ``count`` pages from ``start`` on the class ``which``; returns how many got one other than 0."""
+    """Set the class of ``count`` pages from ``start`` on; returns how many classes other than 0 were set."""
     i = start
     while i < start + count:
         store8(out, i, which)
@@ -45,25 +50,26 @@ def fill(out: int, start: int, count: int, which: int) -> int:
 
 
 @inline
-def tails_ahead(p: int, page: int, tail: int, most: int, head_at: int, swap: int) -> int:
-    """How many of the ``most`` struct pages after ``page`` are tails of the same head, and nothing else.
+def tails_ahead(p: int, page: int, tail: int, most: int, tail_at: int, swap: int) -> int:
+    """Count the struct pages after ``page``, ``most`` at most, that are plain tails of the same head.
 
-    ``page``: one that :func:`is_tail_of` knows as a tail, whose virtual address is ``tail``.
+    ``page`` passed :func:`is_tail_of`; its virtual address is ``tail``. Poisoned and reserved tails end the run: they
+    have classes of their own. So do heads, which may be copies of the compound page's own.
     """
     size = load64(p, SIZE)
     flags_at = load64(p, FLAGS)
-    special = load64(p, HEAD_MASK) | load64(p, POISON) | load64(p, RESERVED)
+    special = load64(p, HEAD_FLAG) | load64(p, POISON_FLAG) | load64(p, RESERVED_FLAG)
     if swap:
         special = swap64(special)
-    mark = load64(page, head_at)
-    target = word(page, head_at, swap) - 1
+    mark = load64(page, tail_at)
+    target = field64(page, tail_at, swap) - 1
     head = load64(p, COMPOUND_HEAD)
     if load64(p, BASE) and target != head:
-        # A mask: it means this head as far as it reaches.
-        most = min(most, (head + (target ^ _NOWHERE) - tail) // size)
+        # The word is a mask for the tail's own address: it leads to this head only within the masked span.
+        most = min(most, (head + (target ^ NOWHERE) - tail) // size)
     n = 0
     page += size
-    while n < most and load64(page, head_at) == mark and load64(page, flags_at) & special == 0:
+    while n < most and load64(page, tail_at) == mark and load64(page, flags_at) & special == 0:
         prefetch(page, AHEAD)
         page += size
         n += 1
@@ -72,23 +78,23 @@ def tails_ahead(p: int, page: int, tail: int, most: int, head_at: int, swap: int
 
 @inline
 def members_ahead(p: int, page: int, most: int, swap: int) -> int:
-    """How many of the ``most`` struct pages from ``page`` on can be in a free block that began before them.
+    """Count the struct pages from ``page`` on, ``most`` at most, that look like members of a free block.
 
-    ``free_pages_prepare`` (Linux mm/page_alloc.c) leaves pages so, whatever they were, and what merges blocks does too:
-    no tail, of no type, and nobody's.
+    ``free_pages_prepare`` and the merging of blocks (Linux mm/page_alloc.c) leave pages without a type, without
+    references and not marked as tails.
     """
     size = load64(p, SIZE)
     kind_at = load64(p, KIND)
     count_at = load64(p, REFCOUNT)
-    many = load64(p, COUNT_MASK)
-    head_at = load64(p, HEAD)
-    tail = 0 if head_at == _NOWHERE else 1
-    head_at = head_at if tail else 0
+    many = load64(p, REFCOUNT_MASK)
+    tail_at = load64(p, TAIL_AT)
+    tail = 0 if tail_at == NOWHERE else 1
+    tail_at = tail_at if tail else 0
     if swap:
         tail = swap64(tail)
     n = 0
     while n < most:
-        if (load32(page, kind_at) ^ _NO_TYPE) | (load32(page, count_at) & many) | (load64(page, head_at) & tail):
+        if (load32(page, kind_at) ^ _NO_TYPE) | (load32(page, count_at) & many) | (load64(page, tail_at) & tail):
             break
         prefetch(page, AHEAD)
         page += size
@@ -98,9 +104,9 @@ def members_ahead(p: int, page: int, most: int, swap: int) -> int:
 
 @inline
 def alike_ahead(p: int, page: int, most: int, swap: int, free: int) -> int:
-    """How many of the ``most`` struct pages after ``page``, which is no tail, look like it to all rules.
+    """Count the struct pages after ``page``, ``most`` at most, that every rule takes for the same as it.
 
-    ``free``: only those that nobody has a reference to.
+    ``page`` is no tail. ``free``: only pages without references count.
     """
     size = load64(p, SIZE)
     flags_at = load64(p, FLAGS)
@@ -108,14 +114,14 @@ def alike_ahead(p: int, page: int, most: int, swap: int, free: int) -> int:
     kind_at = load64(p, KIND)
     private_at = load64(p, PRIVATE)
     count_at = load64(p, REFCOUNT)
-    head_at = load64(p, HEAD)
-    # Where it is not known what marks a tail, nothing does.
-    tail = 0 if head_at == _NOWHERE else 1
-    head_at = head_at if tail else flags_at
-    many = load64(p, COUNT_MASK) if free else load64(p, COUNT_MASK) >> COUNT_BITS << COUNT_BITS
-    flag_bits = load64(p, FLAG_BITS)
+    tail_at = load64(p, TAIL_AT)
+    # Without a tail mark, bit 0 of no word means a tail.
+    tail = 0 if tail_at == NOWHERE else 1
+    tail_at = tail_at if tail else flags_at
+    many = load64(p, REFCOUNT_MASK) if free else load64(p, REFCOUNT_MASK) >> REFCOUNT_BITS << REFCOUNT_BITS
+    flag_bits = load64(p, KNOWN_FLAGS)
     mapping_bits = MAPPING_BITS
-    # Of the order of private alone, numbers are compared; of all else, bits as they are stored.
+    # Bits are compared as they are stored; of private a number, as rules see any value from ORDERS on as ORDERS.
     if swap:
         tail = swap64(tail)
         many = swap32(many)
@@ -124,14 +130,14 @@ def alike_ahead(p: int, page: int, most: int, swap: int, free: int) -> int:
     flags = load64(page, flags_at)
     mapping = load64(page, mapping_at)
     kind = load32(page, kind_at)
-    least = min(word(page, private_at, swap), ORDERS)
-    span = _NOWHERE - ORDERS if least == ORDERS else 0
+    least = min(field64(page, private_at, swap), ORDERS)
+    span = NOWHERE - ORDERS if least == ORDERS else 0
     n = 0
     page += size
     while n < most:
         other = ((load64(page, flags_at) ^ flags) & flag_bits) | ((load64(page, mapping_at) ^ mapping) & mapping_bits)
-        other |= (load32(page, kind_at) ^ kind) | (load64(page, head_at) & tail) | (load32(page, count_at) & many)
-        if other or word(page, private_at, swap) - least > span:
+        other |= (load32(page, kind_at) ^ kind) | (load64(page, tail_at) & tail) | (load32(page, count_at) & many)
+        if other or field64(page, private_at, swap) - least > span:
             break
         prefetch(page, AHEAD)
         page += size

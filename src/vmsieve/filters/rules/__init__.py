@@ -1,11 +1,11 @@
-"""Page rules: one file a page class.
+"""Page rules: one file a page class, which ends in ``RULE``, a :class:`Rule`.
 
-A plugin is one file that ends in ``RULE``, a :class:`Rule`. A rule says which dump levels drop its pages, what it must
-know of the kernel to recognise one, and recognises one in a few instructions: its ``matches`` is an *inline* function
-in the kernels' dialect, compiled into the classification kernel together with those of the other rules.
+Here: how a page of the class is recognised, and what that takes of VMCOREINFO. Not here: what a struct page looks like
+(:mod:`vmsieve.filters.linux.page_layout`), and the loop that the rules are compiled into
+(:mod:`vmsieve.filters.loops.classify`).
 
-Rules keep a page unless they are sure. What a rule needs and VMCOREINFO lacks switches it off, with a sentence that
-says so; the dump is then larger, never wrong.
+A rule keeps a page unless it is sure. If VMCOREINFO lacks what it needs, it is off and a sentence says so: the dump
+becomes larger, never wrong.
 """
 
 from __future__ import annotations
@@ -15,24 +15,27 @@ from typing import TYPE_CHECKING, Callable, Final
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    from vmsieve.filters.page_layout import PageLayout
+    from vmsieve.filters.linux.page_layout import PageLayout
 
-__all__ = ["MAPPING_BITS", "ORDERS", "PARAMETERS", "RULE_STRIDE", "Rule", "RuleOff", "rules", "struct_page_rules"]
+__all__ = [
+    "MAPPING_BITS", "ORDERS", "PARAMETERS", "RULE_STRIDE", "Rule", "RuleOff", "require_page_type", "require_tails",
+    "rules", "struct_page_rules",
+]  # fmt: skip
 
-#: Bits of ``mapping`` that tell what it points to (``PAGE_MAPPING_FLAGS``, Linux include/linux/page-flags.h).
+#: Bits of ``mapping`` that say what it points to (``PAGE_MAPPING_FLAGS``, Linux include/linux/page-flags.h).
 MAPPING_BITS: Final = 3
-#: What ``private`` holds below this may be the order of a block.
+#: Values of ``private`` below this may be the order of a block.
 ORDERS: Final = 64
-#: 64-bit words of parameters that each rule has for itself.
-PARAMETERS = 8
-RULE_STRIDE = PARAMETERS * 8
+#: 64-bit words of parameters of one rule, and their bytes.
+PARAMETERS: Final = 8
+RULE_STRIDE: Final = PARAMETERS * 8
 
 
 class RuleOff(Exception):  # noqa: N818 - an answer rather than an error
     """A rule can't be applied to this kernel.
 
     Args:
-        reason: Why; None when the kernel simply has no such pages, which is nothing to mention.
+        reason: Why; None if the kernel has no such pages, which is not worth a message.
     """
 
     def __init__(self, reason: str | None) -> None:
@@ -44,28 +47,39 @@ class RuleOff(Exception):  # noqa: N818 - an answer rather than an error
 class Rule:
     """A page class.
 
+    ``matches`` is an inline function in the loops' dialect, which runs for a struct page that is no tail::
+
+        matches(own, pfn, flags, mapping, kind, private, slab, hugetlb)
+
+    =========== ============================================================================================
+    own         address of the words that ``prepare`` returned
+    pfn         page frame number; nothing may depend on it but the alignment of a block
+    flags       ``flags``, masked by the flags that any rule asked :meth:`PageLayout.flag` for
+    mapping     ``mapping``, masked by :data:`MAPPING_BITS`
+    kind        ``_mapcount`` of a mapped page, the page type of others
+    private     ``private``, at most :data:`ORDERS`
+    slab        not 0: a slab page
+    hugetlb     not 0: the head of a hugetlb page
+    =========== ============================================================================================
+
+    It returns 0 for no match; 1 for a match of the page, or of the compound page that it heads; *n* > 1, a power of
+    two, for a match of a block: *n* page frames from this one on, which has to be a multiple of *n*. The struct pages
+    of the others are then looked at only if the kernel counted other blocks than the scan finds, or none can be read.
+    Struct pages that agree in all arguments but ``pfn`` are matched once.
+
     Attributes:
         name: Short and unique; the key in JSON reports.
-        title: For people, in makedumpfile's words where it counts the same.
-        order: Precedence: a page that several rules match is counted for the one with the lowest order.
-        levels: Bits of the dump level any of which drops such pages; 0: dropped at every level.
-        matches: Inline function ``(own, pfn, flags, mapping, kind, private, slab, hugetlb)``; ``own`` is the address of
-            the words that ``prepare`` returned, the rest the decoded columns of one struct page that is not a tail:
-            flags, of which there are those that somebody asked :meth:`PageLayout.flag` for; the bits
-            :data:`MAPPING_BITS` of ``mapping``; ``private``, or :data:`ORDERS` if that is less. Neighbours that differ
-            in nothing of this are judged once. Returns 0 for no match, 1 for a match that covers the page, or all of a
-            compound page that it heads, and *n* > 1, a power of two, for a match that covers *n* page frames from this
-            one on, a block; it does not count where the page frame is no multiple of *n*. What the struct pages of the
-            others say is asked only where blocks are not as many as the kernel counted, or that is not known. Nothing
-            else may depend on ``pfn``. None: decided by the page's content.
-        prepare: The rule's parameters for a kernel, at most :data:`PARAMETERS` words. Raises RuleOff.
-        lifeless: Nobody holds a reference to such a page; one that has some is none.
-        counted: The kernel counts blocks of such pages in ``zone.free_area``; what is found is held against that.
-        broken: The hardware says what such a page is, whoever has it: some of the kernel's own may be among them, and
-            the flag that is the first of the parameters counts for each tail of a compound page by itself.
-        reserved: Pages with PG_reserved can be of this class: no page of the kernel's own image is of any other.
-        unlike_slabs: All that tells such pages from slab pages is what tells slab pages. The rule is off where that is
-            not believed.
+        title: For people; makedumpfile's words if it counts the same pages.
+        order: Precedence: a page that several rules match is counted for the lowest.
+        levels: Bits of the dump level, any of which drops such pages; 0: dropped at every level.
+        matches: See above; None: the page's content decides.
+        prepare: Returns the rule's parameters for a kernel, at most :data:`PARAMETERS` words. Raises RuleOff.
+        unreferenced: Requires a reference count of 0.
+        in_free_area: The kernel counts blocks of these pages in ``zone.free_area``; the scan is checked against that.
+        poison: The hardware marks such pages, the kernel's own included. The first parameter is the flag, which each
+            tail of a compound page has for itself.
+        may_be_reserved: Pages with PG_reserved, as those of the kernel image, can be of this class.
+        needs_slab_test: Distinguished from slab pages only by the slab test. Off if that test is not believed.
     """
 
     name: str
@@ -74,15 +88,15 @@ class Rule:
     levels: int
     matches: Callable[[int, int, int, int, int, int, int, int], int] | None
     prepare: Callable[[PageLayout], list[int]]
-    lifeless: bool = False
-    counted: bool = False
-    broken: bool = False
-    reserved: bool = False
-    unlike_slabs: bool = False
+    unreferenced: bool = False
+    in_free_area: bool = False
+    poison: bool = False
+    may_be_reserved: bool = False
+    needs_slab_test: bool = False
 
 
 def rules() -> list[Rule]:
-    """All rules, by precedence."""
+    """Return all rules, by precedence."""
     from vmsieve.filters import rules as room
     from vmsieve.formats.plugins import scan
 
@@ -90,8 +104,30 @@ def rules() -> list[Rule]:
 
 
 def struct_page_rules() -> list[Rule]:
-    """The rules that are decided by struct pages, by precedence: a rule's index here is its bit in a page's class."""
+    """Return the rules that struct pages decide, by precedence: a rule's index is its bit in a page's class."""
     found = [rule for rule in rules() if rule.matches is not None]
     if len(found) > 8:
         raise TypeError("a page's class is one byte: eight rules of struct pages at the most")
     return found
+
+
+def require_page_type(layout: PageLayout, key: str, otherwise: str) -> tuple[int, int]:
+    """Return the page type ``NUMBER(key)`` and the bits of it that count.
+
+    Raises:
+        RuleOff: It is missing; ``otherwise`` says what follows.
+    """
+    found = layout.page_type(key)
+    if found is None:
+        raise RuleOff(f"{otherwise}: NUMBER({key}) is missing or no page type")
+    return found
+
+
+def require_tails(layout: PageLayout, otherwise: str) -> None:
+    """Require that tails of compound pages are recognised, whose fields mean something else.
+
+    Raises:
+        RuleOff: They are not; ``otherwise`` says what follows.
+    """
+    if not layout.tails_known:
+        raise RuleOff(f"{otherwise}: neither OFFSET(page.compound_head) nor OFFSET(page.lru) is there")

@@ -1,27 +1,27 @@
-"""Page cache without private data: pages of files, tmpfs and the swap cache that can be read again or are not needed.
+"""Page cache without private data: pages of files, of tmpfs and of the swap cache.
 
-A page on an LRU list (``PG_lru``) or in the swap cache that is not anonymous. ``PG_swapcache`` became an alias of
-another flag (Linux commit 6326fec1122c, "mm: Use owner_priv bit for PageSwapCache, valid when PageSwapBacked", v4.10),
-so it counts only together with ``PG_swapbacked`` where that is known.
+Such a page is on an LRU list (``PG_lru``) or in the swap cache, and is not anonymous. ``PG_swapcache`` became an alias
+of another flag in v4.10 (Linux commit 6326fec1122c, "mm: Use owner_priv bit for PageSwapCache, valid when
+PageSwapBacked"), so ``PG_swapbacked`` must be set too, if it is known.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.filters.rules import Rule, RuleOff, require_tails
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
 
 if TYPE_CHECKING:
-    from vmsieve.filters.page_layout import PageLayout
+    from vmsieve.filters.linux.page_layout import PageLayout
 
 __all__ = ["RULE", "cache_parameters", "is_cache"]
 
 
 @inline
 def is_cache(own: int, flags: int, mapping: int, slab: int) -> int:
-    """Whether a page belongs to the page cache. ``own``: words of :func:`cache_parameters`."""
+    """True if a page belongs to the page cache. ``own``: address of :func:`cache_parameters`."""
     if mapping & 1 and slab == 0:
         return 0
     if flags & load64(own, 0):
@@ -36,8 +36,8 @@ def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: i
 
 
 def cache_parameters(layout: PageLayout) -> list[int]:
-    """Words: mask of ``PG_lru``; mask of the flags that together mean swap cache, or 0."""
-    layout.demand_tails("page cache is kept")
+    """Return the mask of ``PG_lru``, and that of the flags that together mean swap cache, or 0."""
+    require_tails(layout, "page cache is kept")
     lru = layout.flag("PG_lru")
     if not lru:
         raise RuleOff("page cache is kept: NUMBER(PG_lru) is missing")
@@ -45,9 +45,9 @@ def cache_parameters(layout: PageLayout) -> list[int]:
 
 
 def _swap_cache(layout: PageLayout) -> int:
-    """The flags that together mean swap cache; 0 if that can't be told."""
+    """Return the mask of the flags that together mean swap cache; 0 if they are not known."""
     swap, backed, private = (layout.flag(name) for name in ("PG_swapcache", "PG_swapbacked", "PG_private"))
-    # A flag of its own came after PG_private; the one that it became an alias of comes before.
+    # As a flag of its own it follows PG_private. The flag that it is an alias of precedes PG_private.
     if swap and (backed or swap > private > 0):
         return swap | backed
     layout.notes.append((

@@ -1,25 +1,24 @@
 """Free pages: blocks of the buddy allocator.
 
-The first page of a free block of ``2**order`` pages has the buddy mark in its type and the order in ``private``
-(``include/linux/page-flags.h``; ``buddy_order`` in ``mm/internal.h``). The mark's value is exported as
-PAGE_BUDDY_MAPCOUNT_VALUE since v3.9 ("kexec: add the values related to buddy system for filtering free pages"); kernels
-that encode page types anew export the new value.
+The first page of a free block of ``2**order`` pages has the page type of buddy pages, and the order in ``private``
+(``include/linux/page-flags.h``; ``buddy_order`` in ``mm/internal.h``). The type is exported as
+PAGE_BUDDY_MAPCOUNT_VALUE since v3.9 ("kexec: add the values related to buddy system for filtering free pages").
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.filters.rules import Rule, RuleOff, require_page_type
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
 
 if TYPE_CHECKING:
-    from vmsieve.filters.page_layout import PageLayout
+    from vmsieve.filters.linux.page_layout import PageLayout
 
 __all__ = ["RULE"]
 
-#: MAX_PAGE_ORDER + 1 of most kernels (``include/linux/mmzone.h``), and of those that have other values the least.
+#: MAX_PAGE_ORDER + 1 of most kernels (``include/linux/mmzone.h``); other values are larger as a rule.
 _ORDERS: Final = 11
 
 
@@ -33,11 +32,11 @@ def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: i
 
 
 def _prepare(layout: PageLayout) -> list[int]:
-    value, mask = layout.page_type("PAGE_BUDDY_MAPCOUNT_VALUE", "free pages can't be told from others")
+    value, mask = require_page_type(layout, "PAGE_BUDDY_MAPCOUNT_VALUE", "free pages are kept")
     if layout.offset_private is None:
         raise RuleOff("free pages are kept: OFFSET(page.private) is missing, so the size of a free block is not known")
-    orders = layout.info.length("zone.free_area")
-    if orders is None or not 0 < orders <= 32:
+    orders = layout.orders
+    if orders is None:
         orders = _ORDERS
         layout.notes.append((
             16,
@@ -47,4 +46,4 @@ def _prepare(layout: PageLayout) -> list[int]:
     return [value, mask, orders]
 
 
-RULE: Final = Rule("free", "Free pages", 10, 16, _matches, _prepare, lifeless=True, counted=True)
+RULE: Final = Rule("free", "Free pages", 10, 16, _matches, _prepare, unreferenced=True, in_free_area=True)

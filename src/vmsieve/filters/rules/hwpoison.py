@@ -1,4 +1,4 @@
-"""Poisoned memory: pages that the hardware reported as broken. Reading one in a crash kernel may kill it.
+"""Poisoned pages: memory that the hardware reported as broken. Reading it may kill the crash kernel.
 
 ``PG_hwpoison`` (``include/linux/page-flags.h``, with CONFIG_MEMORY_FAILURE), exported since v3.10 ("kexec: export
 PG_hwpoison flag into vmcoreinfo"). Dropped at every level.
@@ -13,7 +13,7 @@ from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
 
 if TYPE_CHECKING:
-    from vmsieve.filters.page_layout import PageLayout
+    from vmsieve.filters.linux.page_layout import PageLayout
 
 __all__ = ["RULE"]
 
@@ -31,4 +31,4 @@ def _prepare(layout: PageLayout) -> list[int]:
     return [poisoned]
 
 
-RULE: Final = Rule("hwpoison", "Hwpoison pages", 60, 0, _matches, _prepare, broken=True, reserved=True)
+RULE: Final = Rule("hwpoison", "Hwpoison pages", 60, 0, _matches, _prepare, poison=True, may_be_reserved=True)

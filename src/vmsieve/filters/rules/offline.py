@@ -1,24 +1,24 @@
 """Offline pages: memory that the guest gave back to its host (balloon, Hyper-V, virtio-mem).
 
 The host may have unmapped them. Page type ``PG_offline``, Linux commit ca215086b14b ("mm: convert PG_balloon to
-PG_offline", v5.1). Dropped at every level. Until v6.11 memory of a hotplugged block that was never
-given to the buddy allocator has ``PG_reserved`` too.
+PG_offline", v5.1). Until v6.11, memory of a hotplugged block that was never given to the buddy allocator has
+``PG_reserved`` too. Dropped at every level.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.filters.rules import Rule, RuleOff, require_page_type
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
 
 if TYPE_CHECKING:
-    from vmsieve.filters.page_layout import PageLayout
+    from vmsieve.filters.linux.page_layout import PageLayout
 
 __all__ = ["RULE"]
 
-#: Kernels since then export the key with those of huge pages (kernel/crash_core.c): one that has one of these has it.
+#: Since v5.3 kernels export the key next to those of huge pages (kernel/crash_core.c). One of these without it: damage.
 _SINCE: Final = (5, 3)
 _BESIDE: Final = ("NUMBER(HUGETLB_PAGE_DTOR)", "NUMBER(PG_hugetlb)", "NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)")
 
@@ -31,9 +31,9 @@ def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: i
 def _prepare(layout: PageLayout) -> list[int]:
     info = layout.info
     if info.number("PAGE_OFFLINE_MAPCOUNT_VALUE") is None:
-        lost = info.version >= _SINCE and any(info.told(key) is not None for key in _BESIDE)
-        raise RuleOff("offline pages are kept: NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE) is missing" if lost else None)
-    return list(layout.page_type("PAGE_OFFLINE_MAPCOUNT_VALUE", "offline pages can't be told from others"))
+        damaged = info.version >= _SINCE and any(info.told(key) is not None for key in _BESIDE)
+        raise RuleOff("offline pages are kept: NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE) is missing" if damaged else None)
+    return list(require_page_type(layout, "PAGE_OFFLINE_MAPCOUNT_VALUE", "offline pages are kept"))
 
 
-RULE: Final = Rule("offline", "Offline pages", 70, 0, _matches, _prepare, reserved=True)
+RULE: Final = Rule("offline", "Offline pages", 70, 0, _matches, _prepare, may_be_reserved=True)

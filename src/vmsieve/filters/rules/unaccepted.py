@@ -1,20 +1,20 @@
-"""Unaccepted memory of confidential guests: free memory that the guest may not even read yet.
+"""Unaccepted memory of confidential guests: free memory that the guest may not read yet.
 
-The first page of each block of the largest order has the type ``PGTY_unaccepted`` (``include/linux/page-flags.h``); its
-value is exported since v6.16 ("crash: export PAGE_UNACCEPTED_MAPCOUNT_VALUE to vmcoreinfo"). makedumpfile counts these
-among free pages.
+The first page of a block, which has the largest order, has the page type ``PGTY_unaccepted``
+(``include/linux/page-flags.h``), exported since v6.16 ("crash: export PAGE_UNACCEPTED_MAPCOUNT_VALUE to vmcoreinfo").
+makedumpfile counts these among free pages.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.filters.rules import Rule, RuleOff, require_page_type
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
 
 if TYPE_CHECKING:
-    from vmsieve.filters.page_layout import PageLayout
+    from vmsieve.filters.linux.page_layout import PageLayout
 
 __all__ = ["RULE"]
 
@@ -27,13 +27,13 @@ def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: i
 def _prepare(layout: PageLayout) -> list[int]:
     if layout.info.number("PAGE_UNACCEPTED_MAPCOUNT_VALUE") is None:
         raise RuleOff(None)
-    value, mask = layout.page_type("PAGE_UNACCEPTED_MAPCOUNT_VALUE", "unaccepted memory can't be told from other")
-    orders = layout.info.length("zone.free_area")
-    if orders is None or not 0 < orders <= 32:
+    value, mask = require_page_type(layout, "PAGE_UNACCEPTED_MAPCOUNT_VALUE", "unaccepted memory is kept")
+    orders = layout.orders
+    if orders is None:
         raise RuleOff(
             "unaccepted memory is kept: LENGTH(zone.free_area) is missing, so the size of a block is not known"
         )
     return [value, mask, 1 << (orders - 1)]
 
 
-RULE: Final = Rule("unaccepted", "Unaccepted pages", 20, 16, _matches, _prepare, lifeless=True)
+RULE: Final = Rule("unaccepted", "Unaccepted pages", 20, 16, _matches, _prepare, unreferenced=True)

@@ -1,19 +1,19 @@
 """User process data: anonymous memory and hugetlb pages.
 
-Anonymous: bit 0 of ``page.mapping`` (``PAGE_MAPPING_ANON``, ``include/linux/page-flags.h``). A slab page reuses that
-word since Linux commit 130d4df57390 ("mm/sl[au]b: rearrange struct slab fields to allow larger rcu_head", v6.2), so a
-kernel whose slab pages can't be told apart keeps its anonymous memory.
+Anonymous: bit 0 of ``page.mapping`` (``PAGE_MAPPING_ANON``, ``include/linux/page-flags.h``). Slab pages reuse that word
+since v6.2 (Linux commit 130d4df57390, "mm/sl[au]b: rearrange struct slab fields to allow larger rcu_head"), so user
+memory is kept if slab pages are not recognised.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.filters.rules import Rule, RuleOff, require_tails
 from vmsieve.formats.compiler import inline
 
 if TYPE_CHECKING:
-    from vmsieve.filters.page_layout import PageLayout
+    from vmsieve.filters.linux.page_layout import PageLayout
 
 __all__ = ["RULE"]
 
@@ -24,7 +24,7 @@ def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: i
 
 
 def _prepare(layout: PageLayout) -> list[int]:
-    layout.demand_tails("user pages are kept")
+    require_tails(layout, "user pages are kept")
     if not layout.slab_known:
         raise RuleOff(
             "user pages are kept: neither NUMBER(PAGE_SLAB_MAPCOUNT_VALUE) nor NUMBER(PG_slab) is there, "
@@ -33,4 +33,4 @@ def _prepare(layout: PageLayout) -> list[int]:
     return []
 
 
-RULE: Final = Rule("user", "User process data pages", 50, 8, _matches, _prepare, unlike_slabs=True)
+RULE: Final = Rule("user", "User process data pages", 50, 8, _matches, _prepare, needs_slab_test=True)

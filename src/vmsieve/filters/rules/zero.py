@@ -1,22 +1,11 @@
-"""Pages filled with zeros: seen in the data, not in the struct page.
-
-A zero page keeps its place in the dump and costs no data: all of them share one block.
-"""
+"""Pages filled with zeros: recognised by their content. They stay in the dump, and share one block of data."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vmsieve.filters.rules import Rule
 
-if TYPE_CHECKING:
-    from vmsieve.filters.page_layout import PageLayout
-
 __all__ = ["RULE"]
 
-
-def _prepare(layout: PageLayout) -> list[int]:
-    return []
-
-
-RULE: Final = Rule("zero", "Pages filled with zero", 90, 1, None, _prepare)
+RULE: Final = Rule("zero", "Pages filled with zero", 90, 1, None, lambda _: [])

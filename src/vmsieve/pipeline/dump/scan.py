@@ -6,9 +6,10 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.classify import Classifier
+from vmsieve.filters.doubts import Doubts
 from vmsieve.filters.histogram import Histogram, dropping, tally
 from vmsieve.filters.loops.classify import apply_classes, count_missing
-from vmsieve.filters.plausibility import Doubts
+from vmsieve.filters.plausibility import doubt_scan
 from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.loops.bits import bridge_gaps, count_bits
@@ -115,7 +116,7 @@ def scan(
         if classifier is None:
             result.weaker = bool(level & ~1)
             return result
-        if not doubts.raised_by(classifier, result.stored, result.kept):
+        if not doubt_scan(doubts, classifier, result.stored, result.kept):
             break
         knowledge.end_uncertain |= doubts.end_uncertain
     else:

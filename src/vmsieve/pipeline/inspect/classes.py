@@ -6,7 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.histogram import tally
-from vmsieve.filters.loops.classify import census_pages
+from vmsieve.filters.loops.classify import count_classes
 from vmsieve.filters.rules import rules
 from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
 from vmsieve.formats.codecs import codec, codec_number
@@ -171,7 +171,7 @@ class _Counter:
         self._chunks += 1
         if self._cells is not None:
             self._cells.pages(first, self._classes, ctypes.addressof(pages.pfns), self._zeros, pages.count)
-        census_pages(
+        count_classes(
             address_of(self._classes), first, ctypes.addressof(pages.pfns), address_of(self._zeros),
             ctypes.addressof(self._sizes) if sampled else 0, pages.count, ctypes.addressof(self._table),
         )  # fmt: skip

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.filters.linux.arch import Arch, Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.layouts import lowcore
-from vmsieve.formats.slim.remembered import remembered
 from vmsieve.formats.s390_mappings import in_linear, linear_maps
+from vmsieve.formats.slim.remembered import remembered
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory

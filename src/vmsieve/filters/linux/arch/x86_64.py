@@ -11,9 +11,9 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, Translator
-from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.notes import each_note
+from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.slim.remembered import remembered
 
 if TYPE_CHECKING:

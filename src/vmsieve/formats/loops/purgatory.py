@@ -1,4 +1,4 @@
-"""Where in memory a table of checksummed regions may be: the one that a crash kernel's purgatory goes by."""
+"""Search for the table of checksummed regions that a crash kernel's purgatory verifies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SLOTS: Final = 16
 #: Bytes of a table: start and length of each region, 64 bits each.
 TABLE_SIZE: Final = SLOTS * 16
 
-#: The kernel takes whole pages only (sanity_check_segment_list, kernel/kexec_core.c); 4 KiB are the smallest there are.
+#: Segments are whole pages (sanity_check_segment_list, kernel/kexec_core.c), of 4 KiB at least.
 _IN_PAGE: Final = 4095
 
 
@@ -26,12 +26,11 @@ def word_at(memory: int, offset: int, swap: int) -> int:
 
 @loop
 def find_tables(memory: int, size: int, low: int, high: int, swap: int, out: int, room: int) -> int:
-    """Look for tables of at least two regions within physical memory ``low .. high``, the rest of them zero.
+    """Look for tables of two regions or more within ``low .. high``; returns how many were found, ``room`` at most.
 
-    ``memory``: address of ``size`` bytes, looked at at every eighth. ``swap``: 1 if their byte order is not this
-    machine's. ``out``: address of 64-bit words, set to the offset of each table. Whether regions overlap is not looked
-    at, and what follows the first region of a table looks like a table too. Returns the number of tables; ``room`` at
-    most, then the rest of the memory was not looked at.
+    ``memory``: address of ``size`` bytes; a table may begin at every eighth, and its unused slots are zero. ``swap``: 1
+    if their byte order is not this machine's. ``out``: address of 64-bit words, set to the offsets of the tables.
+    Regions may overlap, and a table without its first region is found too: the caller sorts that out.
     """
     found = 0
     at = 0

@@ -1,9 +1,9 @@
-"""Searches in the tables that a kernel carries of itself: its symbols (kallsyms) and its types (BTF); and for them.
+"""Searches for, and in, the tables that a kernel has of its symbols (kallsyms) and its types (BTF).
 
-Three look for any of a set of wanted keys at once. The set is a table of :data:`SLOTS` 64-bit words: a key lies in
-the first free word from ``slot(key)`` on, wrapping around; 0 is a free word. Names are told by a hash that is made up
-of the hashes of their parts: ``hash(a + b) == hash(a) * BASE ** len(b) + hash(b)``, modulo 2**64. Two names may share
-one: whoever asks makes sure.
+Three loops look for any of a set of wanted keys at once. The set is a hash table of :data:`SLOTS` 64-bit words: a key
+is in the first free word from ``slot(key)`` on, wrapping around; 0 is a free word. The key of a name is a hash that
+composes: ``hash(a + b) == hash(a) * BASE ** len(b) + hash(b)``, modulo 2**64. Two names may share a hash; the caller
+compares the names.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ SLOTS: Final = 1024
 #: ``slot(key) == key * MIX >> SHIFT``, modulo 2**64.
 MIX: Final = 0x9E3779B97F4A7C15
 SHIFT: Final = 54
-#: Of the names' hash.
+#: Base of the names' hash.
 BASE: Final = 0x100000001B3
-#: Words of a token: hash and ``BASE ** length`` of its text, and the same of its text but for the first character.
+#: Words of a token: hash and ``BASE ** length`` of its text, then of its text without the first character.
 TOKEN_WORDS: Final = 4
-#: Every so many types, one's place is noted.
+#: The offset of one type in 256 is stored.
 _MARK: Final = 255
 
 
@@ -42,13 +42,13 @@ def is_wanted(wanted: int, key: int) -> int:
 
 @loop
 def match_names(names: int, size: int, first: int, end: int, tokens: int, wanted: int, out: int, room: int) -> int:
-    """Look for symbols among packed names: each a length of one or two bytes, and that many numbers of tokens.
+    """Look for wanted symbols in kallsyms' compressed names; returns how many were found, ``room`` at most.
 
-    The first character of a name is the symbol's type and no part of it. ``names``: address of ``size`` bytes, the
-    first of which begins symbol number ``first``; those before number ``end`` count, as far as they are whole.
-    ``tokens``: address of 256 times :data:`TOKEN_WORDS` words. ``out``: address of two words, set to the number of the
-    symbol that follows the last one looked at and the bytes before it, and of pairs of words, set to a symbol's number
-    and the offset of its name's length. Returns the number of pairs; ``room`` at most, then the rest was not looked at.
+    A name is a length of one or two bytes and that many token numbers; its first character is the symbol's type.
+    ``names``: address of ``size`` bytes that begin with symbol number ``first``. Whole names before number ``end`` are
+    looked at, until ``room`` are found. ``tokens``: address of 256 times :data:`TOKEN_WORDS` words. ``out``: address of
+    two words, set to the next symbol's number and offset; then a pair for each symbol found: its number, and the offset
+    of its name's length.
     """
     found = 0
     at = 0
@@ -80,11 +80,10 @@ def match_names(names: int, size: int, first: int, end: int, tokens: int, wanted
 
 @loop
 def match_strings(strings: int, size: int, wanted: int, out: int, room: int) -> int:
-    """Look for strings among those that lie one after the other, each with a NUL at its end.
+    """Look for wanted strings among NUL-terminated ones; returns how many were found, ``room`` at most.
 
-    ``strings``: address of ``size`` bytes, the first of which begins a string. ``out``: address of a word, set to the
-    bytes before the string that is not whole any more, and of pairs of words, set to a string's hash and offset.
-    Returns the number of pairs; ``room`` at most, then the rest was not looked at.
+    ``strings``: address of ``size`` bytes that begin with a string. ``out``: address of a word, set to the offset of
+    the next string, which is cut off or was not looked at; then a pair for each string found: its hash and offset.
     """
     found = 0
     begin = 0
@@ -108,7 +107,7 @@ def match_strings(strings: int, size: int, wanted: int, out: int, room: int) -> 
 
 @inline
 def record_size(info: int) -> int:
-    """Bytes of a type's record with all that follows its header; 0: of no known kind. include/uapi/linux/btf.h."""
+    """Return the bytes of a type's record, header and all; 0: of an unknown kind (include/uapi/linux/btf.h)."""
     kind = info >> 24 & 31
     count = info & 0xFFFF
     each = 0
@@ -128,14 +127,13 @@ def record_size(info: int) -> int:
 def match_types(
     types: int, size: int, base: int, first: int, swap: int, wanted: int, marks: int, most: int, out: int, room: int
 ) -> int:
-    """Look for structures, unions, enumerations and names of types by the offsets of their names.
+    """Look for BTF types by the offsets of their names; returns how many were found, ``room`` at most.
 
-    ``types``: address of ``size`` bytes of records, which lie at offset ``base`` of all of them; the first has type
-    number ``first``. ``swap``: 1 if their byte order is not this machine's. ``marks``: address of ``most`` 32-bit
-    words; word *n* is set to the offset of type number *n* times 256. ``out``: address of three words, set to the
-    number of the type that follows the last one looked at, its offset, and 1 if it is of no known kind; and of pairs of
-    words, set to a type's number and offset. Offsets are from the first of all records on. Returns the number of pairs;
-    ``room`` at most, then the rest was not looked at.
+    ``types``: address of ``size`` bytes of records, the first of which has type number ``first`` and offset ``base``;
+    offsets count from the first record of the table. ``swap``: 1 if their byte order is not this machine's. ``marks``:
+    address of ``most`` 32-bit words; word *n* is set to the offset of type number 256 times *n*. ``out``: address of
+    three words, set to the next type's number and offset, and 1 if it is of an unknown kind; then a pair for each type
+    found: its number and offset. Structures, unions, enumerations and typedefs are looked for.
     """
     found = 0
     at = 0
@@ -170,7 +168,7 @@ def match_types(
 
 @inline
 def is_digits(word: int) -> int:
-    """Are these eight bytes in memory some of "0", NUL, "1", NUL and so on to "9", the first among the first eight?"""
+    """True if these eight bytes are within "0", NUL, "1", NUL and so on to "9"."""
     first = 0x0031003200330034 if big_endian() else 0x0033003200310030
     step = 0x0001000100010001
     if word & 0xFFF8FFF8FFF8FFF8 != 0x0030003000300030:
@@ -182,12 +180,11 @@ def is_digits(word: int) -> int:
 
 @loop
 def match_marks(data: int, size: int, mark: int, out: int, room: int) -> int:
-    """Look for where a table of symbols or of types may be.
+    """Look for marks of tables of symbols and types; returns how many were found, ``room`` at most.
 
-    ``data``: address of ``size`` bytes, a multiple of 8. Of a table of symbols, tokens are looked for that are the ten
-    digits; of types, the 32-bit word ``mark`` at a multiple of 4 bytes. ``out``: address of a word, set to the bytes
-    that were looked at, and of more, set to offsets of words of 8 bytes that are part of either. Returns their number;
-    ``room`` at most, then the rest was not looked at.
+    A table of symbols has the ten digits as tokens, one after the other; one of types begins with the 32-bit word
+    ``mark``, at a multiple of 4 bytes. ``data``: address of ``size`` bytes, a multiple of 8. ``out``: address of a
+    word, set to the bytes that were looked at, and of the offsets of 8-byte words that are part of either.
     """
     found = 0
     at = 0

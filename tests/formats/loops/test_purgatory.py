@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmsieve.filters.loops.purgatory import SLOTS, TABLE_SIZE, find_tables
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.compiler import bind
+from vmsieve.formats.loops.purgatory import SLOTS, TABLE_SIZE, find_tables
 
 PAGE = 4096
 TOP = (1 << 64) - PAGE

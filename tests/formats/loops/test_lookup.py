@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tests.build.types import TypeTable
 from vmsieve.filters.linux.kallsyms_search import DIGITS
 from vmsieve.filters.linux.lookup_sets import Wanted, hash_of
-from vmsieve.filters.loops.lookup import BASE, TOKEN_WORDS, match_marks, match_names, match_strings, match_types
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.compiler import bind
+from vmsieve.formats.loops.lookup import BASE, TOKEN_WORDS, match_marks, match_names, match_strings, match_types
 
 for_each_backend = pytest.mark.parametrize("backend", ["python", "aot"])
 
