@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmsieve.filters.loops.classify import apply_classes, count_classes, count_missing
+from vmsieve.filters.loops.classify import apply_classes, count_pages, count_missing
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.compiler import bind
 from vmsieve.formats.loops.bits import (
@@ -250,7 +250,7 @@ def test_apply_classes(backend: str, rows: list[tuple[int, int]], seed: int, bit
 @for_each_backend
 @settings(deadline=None, max_examples=30)
 @given(classes=st.binary(min_size=16, max_size=16), seed=st.integers(0, 1 << 32), sized=st.booleans())
-def test_census_pages(backend: str, classes: bytes, seed: int, sized: bool) -> None:
+def test_count_pages(backend: str, classes: bytes, seed: int, sized: bool) -> None:
     """Four tables: pages with content, zero pages, pages with a known size, and the sum of these."""
     dice = random.Random(seed)
     base = dice.choice([0, 1 << 18, 1 << 51])
@@ -258,7 +258,7 @@ def test_census_pages(backend: str, classes: bytes, seed: int, sized: bool) -> N
     zeros = bytearray(dice.randrange(2) for _ in rows)
     sizes = [dice.choice([0, 1, 4096, 0xFFFFFFFF]) for _ in rows]
     table = bytearray(4 * 256 * 8)
-    found = call(count_classes, backend, classes, base, array("Q", [base + row for row in rows]), zeros,
+    found = call(count_pages, backend, classes, base, array("Q", [base + row for row in rows]), zeros,
         array("I", sizes) if sized else 0, len(rows), table,
     )  # fmt: skip
     expected = [[0] * 256 for _ in range(4)]

@@ -73,7 +73,7 @@ from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import ctz64, load8, load32, load64, prefetch, store8, store64
 
-__all__ = ["apply_classes", "classify_pages", "count_classes", "count_missing"]
+__all__ = ["apply_classes", "classify_pages", "count_missing", "count_pages"]
 
 _EIGHT: Final = 0x0101010101010101
 
@@ -312,7 +312,7 @@ def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, hist
 
 
 @loop
-def count_classes(classes: int, base: int, pfns: int, zeros: int, sizes: int, count: int, table: int) -> int:
+def count_pages(classes: int, base: int, pfns: int, zeros: int, sizes: int, count: int, table: int) -> int:
     """Count ``count`` pages by class; returns how many are zero pages.
 
     ``classes``: address of the classes of page frames from ``base`` on; ``pfns``: address of 64-bit page frame numbers;

@@ -6,7 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.histogram import tally
-from vmsieve.filters.loops.classify import count_classes
+from vmsieve.filters.loops.classify import count_pages
 from vmsieve.filters.rules import rules
 from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
 from vmsieve.formats.codecs import codec, codec_number
@@ -15,8 +15,8 @@ from vmsieve.formats.loops.pack import pack_pages
 from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import blocks_with_memory, looks_at_struct_pages, open_classifier, scan
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -171,7 +171,7 @@ class _Counter:
         self._chunks += 1
         if self._cells is not None:
             self._cells.pages(first, self._classes, ctypes.addressof(pages.pfns), self._zeros, pages.count)
-        count_classes(
+        count_pages(
             address_of(self._classes), first, ctypes.addressof(pages.pfns), address_of(self._zeros),
             ctypes.addressof(self._sizes) if sampled else 0, pages.count, ctypes.addressof(self._table),
         )  # fmt: skip
