@@ -53,7 +53,7 @@ def struct_pages(knowledge: Knowledge) -> tuple[bytes, VmcoreInfo]:
         raise SystemExit(
             f"struct pages of {_SIZE} bytes are needed: {knowledge.problem or 'these are of another size'}"
         )
-    if any(info.told(key) for key in _BYTES):
+    if any(info.peek(key) for key in _BYTES):
         raise SystemExit("a kernel since v6.6 is needed: single bytes in struct pages would have to be told from words")
     parts = [
         memory.read(run.vaddr + at, min(_PIECE, run.count * _SIZE - at))

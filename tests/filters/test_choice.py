@@ -15,9 +15,9 @@ from tests.dumps import dump
 from tests.filters.classify_kit import bits, run
 from tests.pipeline.kit import expected
 from vmsieve.filters.gather import gather_knowledge
-from vmsieve.filters.linux import evidence
+from vmsieve.filters.linux import consistency
 from vmsieve.filters.linux.memmap import MemMap
-from vmsieve.filters.linux.rivals import without
+from vmsieve.filters.linux.kernel_search import subtract
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs import Source, open_source
@@ -187,16 +187,16 @@ def test_memory_of_a_kernel_that_is_not_found(told: bool, tmp_path: Path) -> Non
 
 def test_what_a_log_says_of_its_kernel() -> None:
     """A crash kernel's command line names its ELF header; a line of another build contradicts, a cut one does not."""
-    assert evidence.is_crash_kernel(b"Kernel command line: elfcorehdr=0x1234 quiet")
-    assert not evidence.is_crash_kernel(b"Kernel command line: crashkernel=256M")
-    assert evidence._limits_memory(b"\0\0Command line: root=/dev/vda mem=384M\0")
-    assert not evidence._limits_memory(b"Command line: root=/dev/vda\nmem=384M")
+    assert consistency.is_crash_kernel(b"Kernel command line: elfcorehdr=0x1234 quiet")
+    assert not consistency.is_crash_kernel(b"Kernel command line: crashkernel=256M")
+    assert consistency._limits_memory(b"\0\0Command line: root=/dev/vda mem=384M\0")
+    assert not consistency._limits_memory(b"Command line: root=/dev/vda\nmem=384M")
     line = b"Linux version 6.12.0-test (me@host) (gcc (x) 1, GNU ld 2) #1 SMP Tue\0"
-    assert list(evidence._banners(b"\7" + line * 2)) == [("6.12.0-test", "#1 SMP Tue")] * 2
-    assert evidence._agrees(("6.12.0-test", "#1 SMP Tue"), "6.12.0-test", "#1 SMP")
-    assert evidence._agrees(("6.12.0-test", "#1 SM"), "6.12.0-test", "#1 SMP")
-    assert not evidence._agrees(("6.12.0-test", "#2 SMP"), "6.12.0-test", "#1 SMP")
-    assert not evidence._agrees(("6.12.1-test", "#1 SMP"), "6.12.0-test", "#1 SMP")
+    assert list(consistency._banners(b"\7" + line * 2)) == [("6.12.0-test", "#1 SMP Tue")] * 2
+    assert consistency._agrees(("6.12.0-test", "#1 SMP Tue"), "6.12.0-test", "#1 SMP")
+    assert consistency._agrees(("6.12.0-test", "#1 SM"), "6.12.0-test", "#1 SMP")
+    assert not consistency._agrees(("6.12.0-test", "#2 SMP"), "6.12.0-test", "#1 SMP")
+    assert not consistency._agrees(("6.12.1-test", "#1 SMP"), "6.12.0-test", "#1 SMP")
 
 
 def test_a_build_id_is_held_against_the_kernels_notes(scratch: Path) -> None:
@@ -208,11 +208,11 @@ def test_a_build_id_is_held_against_the_kernels_notes(scratch: Path) -> None:
     assert whole.memory is not None
     assert whole.info is not None
     assert whole.notes == []
-    names, log = whole.identity.utsname, evidence.log_text(whole.memory, whole.info)
-    assert evidence.contradiction(whole.memory, whole.info, names, log) is None
+    names, log = whole.identity.utsname, consistency.log_text(whole.memory, whole.info)
+    assert consistency.find_contradiction(whole.memory, whole.info, names, log) is None
     wrong = re.sub(rb"BUILD-ID=\w{4}", b"BUILD-ID=0123", right)
     told = VmcoreInfo.parse(wrong)
-    assert "VMCOREINFO is of build 0123" in str(evidence.contradiction(whole.memory, told, names, log))
+    assert "VMCOREINFO is of build 0123" in str(consistency.find_contradiction(whole.memory, told, names, log))
     source.vmcoreinfo = wrong
     assert "VMCOREINFO is of build 0123" in gather_knowledge(source).notes[0]
     assert (source.vmcoreinfo or b"").rstrip(b"\0") == right.rstrip(b"\0")
@@ -244,11 +244,11 @@ def test_a_banner_is_held_against_the_kernels_name(scratch: Path) -> None:
     assert knowledge.memory is not None
     assert knowledge.info is not None
     names, info = knowledge.identity.utsname, knowledge.info
-    log = evidence.log_text(knowledge.memory, info)
+    log = consistency.log_text(knowledge.memory, info)
     assert f"Linux version {names[2]}".encode() in log
     for other in (log.replace(names[2].encode(), b"5.4.0"), log.replace(names[3].encode()[:8], b"#9 SMP 1")):
-        assert "the log is of Linux" in str(evidence.contradiction(knowledge.memory, info, names, other))
-    assert evidence.contradiction(knowledge.memory, info, names, b"") is None
+        assert "the log is of Linux" in str(consistency.find_contradiction(knowledge.memory, info, names, other))
+    assert consistency.find_contradiction(knowledge.memory, info, names, b"") is None
     source.close()
 
 
@@ -272,5 +272,5 @@ def test_what_both_have_struct_pages_of_is_neithers() -> None:
     one.add(300, 10, 0x90000)
     for first, count in ((90, 20), (150, 10), (305, 100)):
         other.add(first, count, 0x50000 + first * 64)
-    left = [(run.first_pfn, run.count, run.vaddr) for run in without(one, other).runs()]
+    left = [(run.first_pfn, run.count, run.vaddr) for run in subtract(one, other).runs()]
     assert left == [(110, 40, 0x10000 + 640), (160, 40, 0x10000 + 3840), (300, 5, 0x90000)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmsieve.filters.linux.evidence import contradiction, foreign_memory, is_crash_kernel, log_text
+from vmsieve.filters.linux.consistency import find_contradiction, foreign_memory, is_crash_kernel, log_text
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import UsageError, VmsieveError
 from vmsieve.formats.notes import build_note, without_vmcoreinfo
@@ -44,8 +44,8 @@ class _Candidate:
             return known.problem, False
         other = known.identity.other
         if other is not None:
-            return f"it is of Linux {info.told('OSRELEASE')}, the kernel in memory is {other}", True
-        reason = contradiction(memory, info, known.identity.utsname, self.log)
+            return f"it is of Linux {info.peek('OSRELEASE')}, the kernel in memory is {other}", True
+        reason = find_contradiction(memory, info, known.identity.utsname, self.log)
         if reason is not None:
             return reason, True
         damaged = sorted(key for key in info.unusable if key.startswith("SYMBOL("))
@@ -145,15 +145,15 @@ def _search(source: Source, known: list[_Candidate]) -> list[bytes]:
     """Search memory for VMCOREINFO of kernels other than ``known``."""
     from vmsieve.filters.linux.arch import find
     from vmsieve.filters.linux.memory import PhysicalMemory
-    from vmsieve.filters.linux.rivals import each_kernel, place_of
+    from vmsieve.filters.linux.kernel_search import iter_kernels, name_address
 
     try:
         arch = find(source.machine)
     except VmsieveError:
         return []
     kernels = [one.knowledge for one in known]
-    places = {place_of(one.memory, one.info) for one in kernels if one.memory is not None and one.info is not None}
-    return list(each_kernel(PhysicalMemory(source), arch, {place for place in places if place is not None}))
+    places = {name_address(one.memory, one.info) for one in kernels if one.memory is not None and one.info is not None}
+    return list(iter_kernels(PhysicalMemory(source), arch, {place for place in places if place is not None}))
 
 
 def _choose(source: Source, found: list[_Candidate]) -> _Candidate:
@@ -168,7 +168,7 @@ def _choose(source: Source, found: list[_Candidate]) -> _Candidate:
     if source.selected is not None:
         knowledge.notes.append(f"of {len(found)} kernels in memory, {chosen.title} was selected")
         return chosen
-    from vmsieve.filters.linux.rivals import without
+    from vmsieve.filters.linux.kernel_search import subtract
 
     others = [one for one in found if one is not chosen]
     knowledge.ambiguous = True
@@ -178,7 +178,7 @@ def _choose(source: Source, found: list[_Candidate]) -> _Candidate:
     )
     for other in others:
         if knowledge.memmap is not None and other.knowledge.memmap is not None:
-            knowledge.memmap = without(knowledge.memmap, other.knowledge.memmap)
+            knowledge.memmap = subtract(knowledge.memmap, other.knowledge.memmap)
         else:
             chosen.distrust(f"it is not known what {other.title} owns")
     return chosen

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.knowledge import Knowledge
 from vmsieve.filters.linux.arch import find
-from vmsieve.filters.linux.constants import hold_against_known
+from vmsieve.filters.linux.constants import check_constants
 from vmsieve.filters.linux.identity import Identity, identify
 from vmsieve.filters.linux.log_buffer import log_blocks
 from vmsieve.filters.linux.memmap import open_memmap
@@ -138,7 +138,7 @@ def _of_same_release(vmlinux: bytes | None, info: VmcoreInfo, notes: list[str]) 
     """Return ``vmlinux`` if its release is that of ``info``, or if ``info`` has none."""
     if vmlinux is None:
         return None
-    release, told = VmcoreInfo.parse(vmlinux).release, info.told("OSRELEASE")
+    release, told = VmcoreInfo.parse(vmlinux).release, info.peek("OSRELEASE")
     if told in (None, release):
         return vmlinux
     notes.append(f"the vmlinux file is not used: it is of another kernel, {release}; the dump is of {told}")
@@ -146,7 +146,7 @@ def _of_same_release(vmlinux: bytes | None, info: VmcoreInfo, notes: list[str]) 
 
 
 def _relocated(physical: PhysicalMemory, arch: Arch, text: bytes, notes: list[str]) -> bytes | None:
-    from vmsieve.filters.linux.image import relocate
+    from vmsieve.filters.linux.kernel_image import relocate
 
     relocated = relocate(physical, VmcoreInfo.parse(text), arch)
     if relocated is not None:
@@ -163,10 +163,10 @@ def _add_memory(
         VmsieveError: The struct pages are not found; what was added before stays.
     """
     knowledge.info = info
-    memory.physical.begin_noting()
+    memory.physical.reset_blocks()
     memory.physical.blocks |= log_blocks(memory, info)
     knowledge.memory = resolver.memory = memory
-    knowledge.notes.extend(hold_against_known(info))
+    knowledge.notes.extend(check_constants(info))
     knowledge.phys_base = memory.translator.phys_base or 0
     # The resolver may have found PAGESIZE.
     if _page_size(source, info, []) != knowledge.page_size:

@@ -10,7 +10,7 @@ import pytest
 from tests.build.kernel import IMAGE, PAGE, FakeKernel, FakeSource, NoFile
 from vmsieve.filters.linux.arch import find
 from vmsieve.filters.linux.btf import magic
-from vmsieve.filters.linux.candidates import Signs, likely
+from vmsieve.filters.linux.candidates import Candidates, likely
 from vmsieve.filters.linux.kallsyms_search import DIGITS
 from vmsieve.formats.inputs import VirtualRange
 from vmsieve.formats.notes import build_note
@@ -37,30 +37,30 @@ def test_signs_are_found_wherever_they_lie(order: str, shift: int) -> None:
         500 + shift: DIGITS, at: DIGITS, types: magic(order), 4096: DIGITS[:-1], 5000: magic(order)[:4] + b"\xff" * 8,
         6000: b"0\x001\x002\x004\0" * 4, 7002: magic(order), 3 * MIB - len(DIGITS): DIGITS,
     }, order)  # fmt: skip
-    signs = Signs(made, [])
-    assert list(signs.types()) == [types]
-    assert list(signs.digits()) == [500 + shift, at, 3 * MIB - len(DIGITS)]
-    assert list(signs.types()) == [types]
+    candidates = Candidates(made, [])
+    assert list(candidates.types()) == [types]
+    assert list(candidates.digits()) == [500 + shift, at, 3 * MIB - len(DIGITS)]
+    assert list(candidates.types()) == [types]
 
 
 def test_likely_places_come_first_and_once() -> None:
     """No more memory is read than what is asked for takes."""
     made = memory({100: DIGITS, 2 * MIB + 100: DIGITS, 2 * MIB + 200: magic("little")})
-    signs = Signs(made, [(2 * MIB, 3 * MIB)])
-    digits = signs.digits()
+    candidates = Candidates(made, [(2 * MIB, 3 * MIB)])
+    digits = candidates.digits()
     assert next(digits) == 2 * MIB + 100
     reads = made.reads
-    assert next(signs.types()) == 2 * MIB + 200
+    assert next(candidates.types()) == 2 * MIB + 200
     assert made.reads == reads
     assert list(digits) == [100]
-    assert list(signs.digits()) == [2 * MIB + 100, 100]
+    assert list(candidates.digits()) == [2 * MIB + 100, 100]
 
 
 def test_a_flood_of_signs_comes_to_an_end() -> None:
-    """What looks like signs everywhere is handed out so many times, and no more."""
+    """What looks like candidates everywhere is handed out so many times, and no more."""
     made = memory({0: (DIGITS + b"x" * 5) * 30000, MIB: (magic("little") + bytes(4)) * 60000})
-    signs = Signs(made, [])
-    assert len(list(signs.digits())) == len(list(signs.types())) == 64
+    candidates = Candidates(made, [])
+    assert len(list(candidates.digits())) == len(list(candidates.types())) == 64
 
 
 def registers(cr3: int, cr4: int = 0) -> bytes:

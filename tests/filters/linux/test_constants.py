@@ -13,7 +13,7 @@ from tests.build.machine import EVERYTHING, Machine
 from tests.dumps import ROOT, dump, unpacked
 from tests.filters.classify_kit import bits, opened, run
 from vmsieve.filters.gather import gather_knowledge
-from vmsieve.filters.linux.constants import hold_against_known
+from vmsieve.filters.linux.constants import check_constants
 from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.inputs import open_source
@@ -45,15 +45,15 @@ def test_what_kernels_have_is_believed(name: str) -> None:
         pytest.fail(f"{key} {doubted}")
 
     info.beyond = never
-    assert hold_against_known(info) == []
+    assert check_constants(info) == []
     for key in told(LAYOUTS[name]).keys:
         less = VmcoreInfo.parse(re.sub(rf"(?m)^{re.escape(key)}=.*\n".encode(), b"", info.text))
         less.beyond = never
-        assert hold_against_known(less) == []
+        assert check_constants(less) == []
     for size in (56, 64, 80):
         larger = told(LAYOUTS[name], **{"SIZE(page)": str(size)})
         larger.beyond = never
-        assert hold_against_known(larger) == []
+        assert check_constants(larger) == []
 
 
 @pytest.mark.parametrize(("name", "key", "number"), [("6.12", key, number) for key, number in WRONG] + [
@@ -84,7 +84,7 @@ def test_the_rest_of_the_dump_knows_better(origins: tuple[str, ...], scratch: Pa
         source.vmcoreinfo = re.sub(rf"{re.escape(key)}=.*".encode(), f"{key}=72".encode(), right.text)
         info = gather_knowledge(source, origins=origins).info
         assert info is not None
-        assert (info.told(key), list(info.origins)) == (right.told(key), [key])
+        assert (info.peek(key), list(info.origins)) == (right.peek(key), [key])
         assert f"or is wrong: {key} from" in (info.missing() or "")
     source.close()
 
@@ -92,11 +92,11 @@ def test_the_rest_of_the_dump_knows_better(origins: tuple[str, ...], scratch: Pa
 def test_a_kernel_newer_than_what_is_known() -> None:
     """Its flags are elsewhere: believed if something else in the dump says so too; of what it does not, nothing."""
     newer = told(LAYOUTS["7.2"], **{"NUMBER(PG_lru)": "7", "NUMBER(PG_private)": "12"})
-    newer.beyond = lambda key, doubted: (newer.told(key) or "", TYPES) if doubted else None
-    assert hold_against_known(newer) == []
-    assert (newer.number("PG_lru"), newer.origins, newer.disbelieved) == (7, {}, set())
+    newer.beyond = lambda key, doubted: (newer.peek(key) or "", TYPES) if doubted else None
+    assert check_constants(newer) == []
+    assert (newer.number("PG_lru"), newer.origins, newer.rejected) == (7, {}, set())
     newer.beyond = lambda key, doubted: ("6", TYPES) if doubted and key == "NUMBER(PG_lru)" else None
-    (said,) = hold_against_known(newer)
+    (said,) = check_constants(newer)
     assert "NUMBER(PG_lru)" in said
     assert (newer.number("PG_lru"), newer.number("PG_private"), newer.number("PG_swapbacked")) == (None, None, None)
 
@@ -104,8 +104,8 @@ def test_a_kernel_newer_than_what_is_known() -> None:
 def test_of_two_numbers_either_of_which_may_be_wrong_none_is_believed() -> None:
     """One goes with one kernel, the other with another: which of them the dump is of, they can't tell."""
     info = VmcoreInfo.parse(b"NUMBER(PG_lru)=4\nNUMBER(PG_head_mask)=64\n")
-    assert len(hold_against_known(info)) == 1
-    assert info.disbelieved == {"NUMBER(PG_lru)", "NUMBER(PG_head_mask)"}
+    assert len(check_constants(info)) == 1
+    assert info.rejected == {"NUMBER(PG_lru)", "NUMBER(PG_head_mask)"}
 
 
 @pytest.mark.parametrize("seed", ["4242/aarch64-6.12-16k-47/2", "k3/aarch64-6.12-64k-48/31"])

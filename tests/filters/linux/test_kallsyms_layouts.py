@@ -11,7 +11,7 @@ from tests.build.symbols import packed_names
 from tests.outcome import result_or_error
 from vmsieve.filters.linux import kallsyms_search
 from vmsieve.filters.linux.arch import find
-from vmsieve.filters.linux.image import find_image
+from vmsieve.filters.linux.kernel_image import find_image
 from vmsieve.filters.linux.kallsyms_search import DIGITS, open_by_tokens
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
@@ -19,7 +19,7 @@ from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.filters.linux.candidates import Signs
+    from vmsieve.filters.linux.candidates import Candidates
     from vmsieve.filters.linux.memory import PhysicalMemory
 
 BASE = 0x40000000
@@ -139,7 +139,7 @@ def test_memory_full_of_tokens() -> None:
         def digits(self) -> Iterator[int]:
             yield from (i * len(tokens) + 4096 for i in range(1 << 16, (1 << 16) + 1024))
 
-    memory_, signs = cast("PhysicalMemory", Memory()), cast("Signs", ManySigns())
+    memory_, candidates = cast("PhysicalMemory", Memory()), cast("Candidates", ManySigns())
     with pytest.raises(KernelError, match="not in memory"):
-        find_image(memory_, VmcoreInfo.parse(b""), find("x86_64"), signs)
+        find_image(memory_, VmcoreInfo.parse(b""), find("x86_64"), candidates)
     assert 64 << 20 < taken <= 128 << 20

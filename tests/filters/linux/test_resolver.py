@@ -16,7 +16,7 @@ from vmsieve.filters.linux.arch import find
 from vmsieve.filters.linux.kallsyms import open_kallsyms
 from vmsieve.filters.linux.kallsyms_search import DIGITS, open_by_tokens
 from vmsieve.filters.linux.memory import PhysicalMemory
-from vmsieve.filters.linux.physical import stretches
+from vmsieve.filters.linux.memory_scan import scan_memory
 from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES, Resolver
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, ReadError
@@ -39,7 +39,7 @@ def kept(found: Scan) -> int:
     return int.from_bytes(b"".join(found.kept), "little")
 
 
-def without(text: bytes, key: str) -> bytes:
+def subtract(text: bytes, key: str) -> bytes:
     return b"".join(line for line in text.splitlines(keepends=True) if line.partition(b"=")[0] != key.encode())
 
 
@@ -47,7 +47,7 @@ def test_what_is_searched_is_not_noted(scratch: Path) -> None:
     """Memory where types were found may be a user's: the self-check does not count it among the kernel's own."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
-    knowledge = gather_knowledge(source, without(source.vmcoreinfo, "NUMBER(PG_lru)"), origins=(SYMBOLS, TYPES))
+    knowledge = gather_knowledge(source, subtract(source.vmcoreinfo, "NUMBER(PG_lru)"), origins=(SYMBOLS, TYPES))
     assert knowledge.info is not None
     assert knowledge.memory is not None
     before = set(knowledge.memory.physical.blocks)
@@ -60,7 +60,7 @@ def test_what_was_looked_at_for_one_key_does_not_answer_others(scratch: Path) ->
     """Keys that a kernel of this version need not have are lacking, whatever was asked before them."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
-    source.vmcoreinfo = without(without(source.vmcoreinfo, "NUMBER(PG_hwpoison)"), "SIZE(latched_seq)")
+    source.vmcoreinfo = subtract(subtract(source.vmcoreinfo, "NUMBER(PG_hwpoison)"), "SIZE(latched_seq)")
     info = gather_knowledge(source).info
     assert info is not None
     assert info.number("PG_hwpoison") is not None
@@ -80,7 +80,7 @@ def test_each_key_that_is_missing(name: str, origins: tuple[str, ...], scratch: 
     expected = kept(scan(source, whole, 31, Silent()))
     assert whole.info is not None
     for key in sorted(whole.info.used):
-        knowledge = gather_knowledge(source, without(text, key), origins=origins)
+        knowledge = gather_knowledge(source, subtract(text, key), origins=origins)
         found = scan(source, knowledge, 31, Silent())
         assert expected & ~kept(found) == 0, key
         if origins:
@@ -118,7 +118,7 @@ def test_symbols_are_found_with_nothing_told(name: str, scratch: Path) -> None:
     assert knowledge.info is not None
     told = open_kallsyms(knowledge.memory.read, source.byte_order, knowledge.info).addresses(NAMES)
     memory = PhysicalMemory(source)
-    for at, data in stretches(source, 0, source.end(), keep=len(DIGITS)):
+    for at, data in scan_memory(source, 0, source.end(), keep=len(DIGITS)):
         for match in re.finditer(re.escape(DIGITS), data):
             try:
                 symbols = open_by_tokens(memory.read, source.byte_order, at + match.start())
@@ -152,7 +152,7 @@ def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None
     whole = source.vmcoreinfo
     assert whole is not None
     expected = kept(scan(source, gather_knowledge(source), 31, Silent()))
-    source.vmcoreinfo = without(whole, "NUMBER(PG_hwpoison)")
+    source.vmcoreinfo = subtract(whole, "NUMBER(PG_hwpoison)")
     for told in (True, False):
         if not told:
             source.vmcoreinfo = re.sub(rb"SYMBOL\(kallsyms_.*\n", b"", source.vmcoreinfo)
@@ -161,7 +161,7 @@ def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None
         assert knowledge.info is not None
         assert list(knowledge.info.origins) == (["NUMBER(PG_hwpoison)"] if told else [])
         assert (found == expected, found & expected) == (told, expected)
-    source.vmcoreinfo = without(whole, "SYMBOL(clear_idx)")
+    source.vmcoreinfo = subtract(whole, "SYMBOL(clear_idx)")
     knowledge = gather_knowledge(source)
     assert knowledge.info is not None
     assert knowledge.info.symbol("clear_idx") is None
@@ -199,7 +199,7 @@ def test_types_without_symbols(scratch: Path, tmp_path: Path) -> None:
     text = re.sub(rb"SYMBOL\(kallsyms_.*\n", b"", source.vmcoreinfo or b"")
     expected = kept(scan(source, gather_knowledge(source), 31, Silent()))
     for key in ("NUMBER(PG_lru)", "SIZE(page)", "LENGTH(zone.free_area)"):
-        knowledge = gather_knowledge(source, without(text, key), origins=(SYMBOLS, TYPES))
+        knowledge = gather_knowledge(source, subtract(text, key), origins=(SYMBOLS, TYPES))
         found = scan(source, knowledge, 31, Silent())
         assert (kept(found), found.weaker) == (expected, False)
         assert knowledge.info is not None
@@ -215,7 +215,7 @@ def test_a_copy_that_nothing_points_to(scratch: Path, monkeypatch: pytest.Monkey
     other = re.sub(rb"SYMBOL\(prb\)=\w+", b"SYMBOL(prb)=ffffffff81000000", text)
     memory = PhysicalMemory(source)
     for told, expected in ((text, (str(5), MEMORY)), (other, None), (b"OSRELEASE=6.12.95-vmsieve-demo\n", None)):
-        info = VmcoreInfo.parse(without(told, "NUMBER(PG_lru)"))
+        info = VmcoreInfo.parse(subtract(told, "NUMBER(PG_lru)"))
         resolver = Resolver(memory, find("x86_64"), info, thorough=True, origins=(MEMORY,))
         assert resolver("NUMBER(PG_lru)") == expected
     source.close()
@@ -225,7 +225,7 @@ LOADED = """
 import sys
 from vmsieve.pipeline.cli.main import main
 main(sys.argv[1:])
-names = ("kallsyms", "kallsyms_search", "btf", "image", "lookup", "signs")
+names = ("kallsyms", "kallsyms_search", "btf", "image", "lookup", "candidates")
 print([m for m in sys.modules if m.rpartition(".")[2] in names])
 """
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.build.types import TypeTable
 from vmsieve.filters.linux.kallsyms_search import DIGITS
-from vmsieve.filters.linux.lookup_sets import Wanted, hash_of
+from vmsieve.filters.linux.key_set import KeySet, hash_name
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.compiler import bind
 from vmsieve.formats.loops.lookup import BASE, TOKEN_WORDS, match_marks, match_names, match_strings, match_types
@@ -32,7 +32,7 @@ def token_words(tokens: list[bytes]) -> ctypes.Array[ctypes.c_uint64]:
     words = (ctypes.c_uint64 * (256 * TOKEN_WORDS))()
     for i, token in enumerate(tokens):
         for j, text in enumerate((token, token[1:])):
-            words[i * TOKEN_WORDS + 2 * j] = hash_of(text)
+            words[i * TOKEN_WORDS + 2 * j] = hash_name(text)
             words[i * TOKEN_WORDS + 2 * j + 1] = pow(BASE, len(text), 1 << 64)
     return words
 
@@ -58,7 +58,7 @@ def test_names(backend: str, seed: int, room: int) -> None:
     out = (ctypes.c_uint64 * (2 + 2 * room))()
     buffer = bytearray(data[:size] + bytes(1))
     words = token_words(tokens)
-    table = Wanted(hash_of(text) for text in wanted)
+    table = KeySet(hash_name(text) for text in wanted)
     found = bound(match_names, backend)(
         address_of(buffer),
         size,
@@ -92,7 +92,7 @@ def test_strings(backend: str, seed: int, room: int) -> None:
     wanted = [text for text in strings if text and dice.random() < 0.3]
     data = b"".join(text + b"\0" for text in strings) + b"rest"
     buffer, out = bytearray(data), (ctypes.c_uint64 * (1 + 2 * room))()
-    table = Wanted(map(hash_of, wanted))
+    table = KeySet(map(hash_name, wanted))
     found = bound(match_strings, backend)(address_of(buffer), len(data), table.address, ctypes.addressof(out), room)
     expected: list[tuple[int, int]] = []
     at = end = 0
@@ -100,7 +100,7 @@ def test_strings(backend: str, seed: int, room: int) -> None:
         if len(expected) == room:
             break
         if text in wanted:
-            expected.append((hash_of(text), at))
+            expected.append((hash_name(text), at))
         at += len(text) + 1
         end = at
     assert [(out[1 + 2 * i], out[2 + 2 * i]) for i in range(found)] == expected
@@ -112,7 +112,7 @@ def test_strings(backend: str, seed: int, room: int) -> None:
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 1 << 32), room=st.integers(1, 9))
 def test_types(backend: str, order: str, seed: int, room: int) -> None:
-    """Wanted structures, unions, enumerations and names; and where every 256th type is."""
+    """Finds structures, unions, enumerations and names; and where every 256th type is."""
     dice = random.Random(seed)
     made = TypeTable(order)
     places: list[tuple[int, int]] = []
@@ -130,7 +130,7 @@ def test_types(backend: str, order: str, seed: int, room: int) -> None:
     data = bytearray(made.records)
     size = len(data)
     marks, out = (ctypes.c_uint32 * 8)(), (ctypes.c_uint64 * (3 + 2 * room))()
-    table = Wanted(wanted)
+    table = KeySet(wanted)
     found = bound(match_types, backend)(
         address_of(data) if data else 0, size, base, first, int((order == ">") != (sys.byteorder == "big")),
         table.address, ctypes.addressof(marks), 8, ctypes.addressof(out), room,
@@ -155,10 +155,10 @@ def test_types(backend: str, order: str, seed: int, room: int) -> None:
 def test_nothing_is_wanted() -> None:
     """An empty set finds nothing, and the empty name is never found."""
     buffer, out = bytearray(b"\0\0a\0"), (ctypes.c_uint64 * 9)()
-    table = Wanted([])
+    table = KeySet([])
     assert match_strings(address_of(buffer), 4, table.address, ctypes.addressof(out), 4) == 0
     with pytest.raises(ValueError, match="too many"):
-        Wanted(range(1, 1000))
+        KeySet(range(1, 1000))
 
 
 @for_each_backend

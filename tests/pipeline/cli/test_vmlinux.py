@@ -16,7 +16,7 @@ from tests.dumps import dump
 from tests.pipeline.cli_kit import failed, vmsieve
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.debuginfo.vmlinux import describe
-from vmsieve.filters.linux.facts import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES
+from vmsieve.filters.linux.derived_keys import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES
 from vmsieve.filters.linux.kallsyms import open_kallsyms
 from vmsieve.filters.linux.resolver import SYMBOLS
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.kallsyms import read_some
-from vmsieve.filters.linux.lookup_sets import Wanted, hash_of
+from vmsieve.filters.linux.key_set import KeySet, hash_name
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.loops.lookup import match_strings, match_types
@@ -140,7 +140,7 @@ class Btf:
         """
         offsets = self._string_offsets(names)
         self._named = {name: [] for name in names}
-        wanted = Wanted(offsets)
+        wanted = KeySet(offsets)
         out = (ctypes.c_uint64 * (3 + 2 * _ROOM))()
         at, number = 0, 1
         while at < self._types_size:
@@ -167,8 +167,8 @@ class Btf:
 
     def _string_offsets(self, names: Collection[str]) -> dict[int, str]:
         """Offsets among the strings, each of which is there once."""
-        by_hash = {hash_of(name.encode()): name for name in names}
-        wanted = Wanted(by_hash)
+        by_hash = {hash_name(name.encode()): name for name in names}
+        wanted = KeySet(by_hash)
         out = (ctypes.c_uint64 * (1 + 2 * _ROOM))()
         found: dict[int, str] = {}
         at = 0

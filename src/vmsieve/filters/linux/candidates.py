@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.btf import magic
 from vmsieve.filters.linux.kallsyms_search import DIGITS
-from vmsieve.filters.linux.physical import stretches
+from vmsieve.filters.linux.memory_scan import scan_memory
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.loops.lookup import match_marks
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.formats.inputs import Source
 
-__all__ = ["SEARCHED", "SEARCHED_PACKED", "Signs", "likely"]
+__all__ = ["SEARCHED", "SEARCHED_PACKED", "Candidates", "likely"]
 
 #: Memory that is searched at most: as it is, and in packed pages.
 SEARCHED: Final = 16 << 30
@@ -38,7 +38,7 @@ _ROOM: Final = 64
 _WRONG_MOST: Final = 1024
 
 
-class Signs:
+class Candidates:
     """Searches memory as far as it is asked to, and knows what it found.
 
     Args:
@@ -75,7 +75,7 @@ class Signs:
         mark = int.from_bytes(self._magic[:4], "big" if sys.byteorder == "big" else "little")
         out = (ctypes.c_uint64 * (1 + _ROOM))()
         for start, end in areas:
-            for base, data in stretches(self._source, start, end, keep=_KEEP):
+            for base, data in scan_memory(self._source, start, end, keep=_KEEP):
                 left -= len(data)
                 if left < 0:
                     return

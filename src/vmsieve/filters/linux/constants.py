@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["bit_of_reserved", "hold_against_known"]
+__all__ = ["bit_of_reserved", "check_constants"]
 
 #: What kernels have: of each key the values it may have, none where it is not exported.
 _Row = dict[str, tuple[int, ...]]
@@ -48,7 +48,7 @@ def _first_tail(owner: str, dtor: int, order: int) -> _Row:
 
 
 def _types(**types: int) -> _Row:
-    """Page types as 32-bit words, which are negative numbers to the kernel; see :mod:`vmsieve.filters.linux.facts`."""
+    """Page types as 32-bit words, which are negative numbers to the kernel; see :mod:`vmsieve.filters.linux.derived_keys`."""
     names = ("buddy", "offline", "hugetlb", "slab", "unaccepted")
     return {
         f"NUMBER(PAGE_{name.upper()}_MAPCOUNT_VALUE)": (types[name] - (1 << 32),) if name in types else ()
@@ -96,11 +96,11 @@ _KNOWN: Final[tuple[tuple[_Row, ...], ...]] = (
 )  # fmt: skip
 
 
-def hold_against_known(info: VmcoreInfo) -> list[str]:
+def check_constants(info: VmcoreInfo) -> list[str]:
     """Replace or take out what ``info`` tells of struct pages and can't be right; says what is not believed then."""
     notes: list[str] = []
     for rows in _KNOWN:
-        told = {key: info.told_number(key) for key in rows[0] if info.told(key) is not None}
+        told = {key: info.peek_number(key) for key in rows[0] if info.peek(key) is not None}
         if not _is_known(told, rows):
             notes += _put_right(info, told, rows)
     return notes
@@ -109,7 +109,7 @@ def hold_against_known(info: VmcoreInfo) -> list[str]:
 def bit_of_reserved(info: VmcoreInfo) -> int | None:
     """The bit of PG_reserved, by what VMCOREINFO tells of the other flags, or else by the kernel's types."""
     rows = _KNOWN[_OF_FLAGS]
-    told = {key: info.told_number(key) for key in rows[0] if info.told(key) is not None}
+    told = {key: info.peek_number(key) for key in rows[0] if info.peek(key) is not None}
     bits = {row[_RESERVED] for row in rows if not _strange(told, row)} if told else set()
     if len(bits) == 1:
         return bits.pop()[0]
@@ -141,7 +141,7 @@ def _put_right(info: VmcoreInfo, told: dict[str, int | None], rows: tuple[_Row, 
     wrong = list(dict.fromkeys(keys[0] for keys in strange if len(keys) == 1))
     wrong = wrong or [key for key, number in told.items() if others[key] != number]
     for key in wrong:
-        info.disbelieve(key)
+        info.reject(key)
     return [
         f"{', '.join(wrong)}: not believed, for no kernel known here has such numbers, and nothing in the dump "
         "confirms them"

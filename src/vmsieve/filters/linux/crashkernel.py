@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Callable, Final
 from vmsieve.filters.linux.arch import find
 from vmsieve.filters.linux.kallsyms import find_symbols
 from vmsieve.filters.linux.memory import PhysicalMemory, VirtualMemory
-from vmsieve.filters.linux.physical import left_out, stretches
+from vmsieve.filters.linux.memory_scan import bytes_left_out, scan_memory
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
@@ -145,7 +145,7 @@ def search(source: Source, where: Region, advance: Callable[[int], None] = lambd
     offsets = memoryview(bytearray(_ROOM * 8)).cast("Q")
     behind, count = 0, 0
     # A table may go on in the next stretch: its last bytes are looked at again.
-    for paddr, memory in stretches(source, where.start, high, keep=TABLE_SIZE - 8, advance=advance):
+    for paddr, memory in scan_memory(source, where.start, high, keep=TABLE_SIZE - 8, advance=advance):
         found = find_tables(address_of(memory), len(memory), low, high, swap, address_of(offsets.cast("B")), _ROOM)
         for i in range(found):
             address = paddr + offsets[i]
@@ -178,7 +178,7 @@ def check_table(source: Source, table: Table, advance: Callable[[int], None] = l
     piece = bytearray(_PIECE)
     missing = 0
     for region in table.regions:
-        missing += left_out(source, region.start, region.end)
+        missing += bytes_left_out(source, region.start, region.end)
         for at in range(region.start, region.end, _PIECE):
             size = min(_PIECE, region.end - at)
             try:

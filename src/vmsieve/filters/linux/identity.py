@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["HOST_FIELDS", "Identity", "host_places", "identify"]
+__all__ = ["HOST_FIELDS", "Identity", "host_field_ranges", "identify"]
 
 #: Six strings of __NEW_UTS_LEN + 1 bytes: struct new_utsname, include/uapi/linux/utsname.h.
 _FIELDS = 6
@@ -61,7 +61,7 @@ def identify(memory: VirtualMemory | None, info: VmcoreInfo, machine: str | None
     return Identity(told, info.crash_time, (f"the kernel's name is taken from VMCOREINFO: {error}",), other)
 
 
-def host_places(memory: VirtualMemory, info: VmcoreInfo) -> list[tuple[int, int]]:
+def host_field_ranges(memory: VirtualMemory, info: VmcoreInfo) -> list[tuple[int, int]]:
     """Where the kernel keeps :data:`HOST_FIELDS` of its name: virtual addresses and sizes; none if it can't be told."""
     try:
         start = _name_address(info) if info.symbol("system_utsname") else info.need("SYMBOL", "init_uts_ns")

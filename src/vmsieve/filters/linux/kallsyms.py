@@ -16,7 +16,7 @@ import ctypes
 import struct
 from typing import TYPE_CHECKING, Callable, Final
 
-from vmsieve.filters.linux.lookup_sets import Wanted, hash_of
+from vmsieve.filters.linux.key_set import KeySet, hash_name
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.loops.lookup import BASE, TOKEN_WORDS, match_names
@@ -114,7 +114,7 @@ class Kallsyms:
     def numbers(self, names: Collection[str]) -> dict[str, int]:
         """The symbols ``names`` by their places in the table; of two that share a name, the first."""
         left = {name.encode(): name for name in names}
-        wanted = Wanted(hash_of(name) for name in left)
+        wanted = KeySet(hash_name(name) for name in left)
         tokens = self._token_words()
         out = (ctypes.c_uint64 * (2 + 2 * _ROOM))()
         found: dict[str, int] = {}
@@ -141,7 +141,7 @@ class Kallsyms:
         words = (ctypes.c_uint64 * (TOKENS * TOKEN_WORDS))()
         for i, token in enumerate(self._tokens):
             rest = token[1:]
-            values = (hash_of(token), pow(BASE, len(token), 1 << 64), hash_of(rest), pow(BASE, len(rest), 1 << 64))
+            values = (hash_name(token), pow(BASE, len(token), 1 << 64), hash_name(rest), pow(BASE, len(rest), 1 << 64))
             for at, value in enumerate(values, i * TOKEN_WORDS):
                 words[at] = value
         return words

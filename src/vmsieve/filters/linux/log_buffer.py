@@ -55,9 +55,9 @@ def flat_buffer(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
 def log_blocks(memory: VirtualMemory, info: VmcoreInfo) -> set[int]:
     """Numbers of the blocks of 4 KiB of physical memory that hold the log's text; none where that can't be told."""
     try:
-        if all(info.told(key) is not None for key in _RING):
+        if all(info.peek(key) is not None for key in _RING):
             start, size = text_ring(memory, info)
-        elif all(info.told(key) is not None for key in _FLAT):
+        elif all(info.peek(key) is not None for key in _FLAT):
             start, size = flat_buffer(memory, info)
         else:
             return set()

@@ -124,7 +124,7 @@ class MemMap:
         self._count.append(count)
         self._vaddr.append(vaddr)
 
-    def leave_displaced(self, pages: int) -> None:
+    def drop_displaced(self, pages: int) -> None:
         """Leave out sections whose maps are less than one map off the place that most of the others give them.
 
         ``pages``: page frames a section. Where struct pages are one virtual array (CONFIG_SPARSEMEM_VMEMMAP), each
@@ -282,7 +282,7 @@ def _sparsemem(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int
             pointed = _try_roots(sections, None, symbol)
             if (pointed.present, -pointed.damaged) > (memmap.present, -memmap.damaged):
                 memmap = pointed
-    memmap.leave_displaced(sections.pages)
+    memmap.drop_displaced(sections.pages)
     if not memmap.end_pfn:
         raise KernelError("SYMBOL(mem_section) leads to no believable memory section", offset=symbol)
     return memmap

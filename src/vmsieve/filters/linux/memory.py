@@ -43,9 +43,9 @@ class PhysicalMemory:
         self.byte_order = source.byte_order
         order = ">" if source.byte_order == "big" else "<"
         self._u16, self._u32, self._u64 = (struct.Struct(order + code) for code in "HIQ")
-        self.begin_noting()
+        self.reset_blocks()
 
-    def begin_noting(self, blocks: Iterable[int] = ()) -> None:
+    def reset_blocks(self, blocks: Iterable[int] = ()) -> None:
         """Forget which blocks were read, but for ``blocks``: the others were guesses."""
         self._block = remembered(self._load, _BLOCKS_KEPT)
         self.blocks = set(blocks)

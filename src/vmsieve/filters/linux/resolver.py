@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.linux.arch import Arch
     from vmsieve.filters.linux.btf import Btf
-    from vmsieve.filters.linux.candidates import Signs
-    from vmsieve.filters.linux.facts import Facts
+    from vmsieve.filters.linux.candidates import Candidates
+    from vmsieve.filters.linux.derived_keys import DerivedKeys
     from vmsieve.filters.linux.memory import PhysicalMemory, VirtualMemory
 
 __all__ = ["FILE", "MEMORY", "ORIGINS", "SYMBOLS", "TYPES", "Resolver"]
@@ -108,7 +108,7 @@ class Resolver:
         self._busy = False
         self._opened = _NOT
         self._copy: VmcoreInfo | None = None
-        self._facts: Facts | None = None
+        self._facts: DerivedKeys | None = None
         self._types_from = TYPES
 
     def __call__(self, key: str, *, doubted: bool = False) -> tuple[str, str] | None:
@@ -127,7 +127,7 @@ class Resolver:
         finally:
             self._busy = False
             # What is searched is not the kernel's own for that: a file's pages may hold the same tables.
-            self._physical.begin_noting(noted)
+            self._physical.reset_blocks(noted)
 
     def _wanted(self, key: str, *, doubted: bool) -> int:
         """How much is ``key`` worth?"""
@@ -140,13 +140,13 @@ class Resolver:
             depth = max(depth, _TOLD)
         if depth == _NOT:
             return _NOT
-        from vmsieve.filters.linux.facts import is_known
+        from vmsieve.filters.linux.derived_keys import is_derivable
 
-        return depth if is_known(key) else _NOT
+        return depth if is_derivable(key) else _NOT
 
     def _is_told(self) -> bool:
         """Does the text say where the symbols are?"""
-        return self.memory is not None and self._info.told("SYMBOL(kallsyms_names)") is not None
+        return self.memory is not None and self._info.peek("SYMBOL(kallsyms_names)") is not None
 
     def _never_written(self) -> bool:
         """Is it sure that the kernel did not write the key that it may lack?
@@ -166,13 +166,13 @@ class Resolver:
         self._opened = depth
         if not self._origins:
             return
-        from vmsieve.filters.linux.candidates import Signs
+        from vmsieve.filters.linux.candidates import Candidates
 
-        signs = Signs(self._physical.source, self._likely()) if depth == _SEARCH else None
-        facts = self._facts = self._open_symbols(signs)
+        candidates = Candidates(self._physical.source, self._likely()) if depth == _SEARCH else None
+        facts = self._facts = self._open_symbols(candidates)
         try:
             self._copy = self._open_copy(facts)
-            facts.types = self._open_types(facts, signs)
+            facts.types = self._open_types(facts, candidates)
         except (KernelError, ReadError) as error:
             self.problems.append(str(error))
 
@@ -187,8 +187,8 @@ class Resolver:
                 yield start, start + _IMAGE_MOST
         yield from likely(self._physical, self._arch)
 
-    def _open_symbols(self, signs: Signs | None) -> Facts:
-        from vmsieve.filters.linux.facts import SYMBOL_NAMES, Facts
+    def _open_symbols(self, candidates: Candidates | None) -> DerivedKeys:
+        from vmsieve.filters.linux.derived_keys import SYMBOL_NAMES, DerivedKeys
 
         order = self._physical.byte_order
         if self.memory is not None:
@@ -196,19 +196,19 @@ class Resolver:
 
             with suppress(KernelError, ReadError):
                 table = open_kallsyms(self.memory.read, order, self._info)
-                return Facts(table.addresses(SYMBOL_NAMES), self.memory.read, None, order)
-        if signs is None:
-            return Facts({}, self._physical.read, None, order)
-        from vmsieve.filters.linux.image import find_image
+                return DerivedKeys(table.addresses(SYMBOL_NAMES), self.memory.read, None, order)
+        if candidates is None:
+            return DerivedKeys({}, self._physical.read, None, order)
+        from vmsieve.filters.linux.kernel_image import find_image
 
         try:
-            image = find_image(self._physical, self._info, self._arch, signs)
+            image = find_image(self._physical, self._info, self._arch, candidates)
         except (KernelError, ReadError) as error:
             self.problems.append(str(error))
-            return Facts({}, self._physical.read, None, order)
-        return Facts(image.addresses(SYMBOL_NAMES), image.read, None, order)
+            return DerivedKeys({}, self._physical.read, None, order)
+        return DerivedKeys(image.addresses(SYMBOL_NAMES), image.read, None, order)
 
-    def _open_copy(self, facts: Facts) -> VmcoreInfo | None:
+    def _open_copy(self, facts: DerivedKeys) -> VmcoreInfo | None:
         """The text that the kernel wrote its note from; it lies behind a pointer, which page tables translate."""
         if MEMORY not in self._origins or self.memory is None:
             return None
@@ -225,18 +225,18 @@ class Resolver:
         source = self._physical.source
         for text, order in each_vmcoreinfo(source):
             copy = VmcoreInfo.parse(text)
-            shared = [key for key in copy.keys if key.startswith("SYMBOL(") and self._info.told(key) is not None]
-            same = shared and all(copy.told(key) == self._info.told(key) for key in shared)
+            shared = [key for key in copy.keys if key.startswith("SYMBOL(") and self._info.peek(key) is not None]
+            same = shared and all(copy.peek(key) == self._info.peek(key) for key in shared)
             if same and order == source.byte_order and self._info.release in (None, copy.release):
                 return copy
         return VmcoreInfo.parse(b"")
 
-    def _open_types(self, facts: Facts, signs: Signs | None) -> Btf | None:
+    def _open_types(self, facts: DerivedKeys, candidates: Candidates | None) -> Btf | None:
         """The types: where the symbols say, or else where a search finds them."""
         if TYPES not in self._origins:
             return None
         from vmsieve.filters.linux.btf import Btf, find_btf
-        from vmsieve.filters.linux.facts import TYPE_NAMES
+        from vmsieve.filters.linux.derived_keys import TYPE_NAMES
 
         order = self._physical.byte_order
         if "__start_BTF" in facts.symbols:
@@ -246,9 +246,9 @@ class Resolver:
                 types.load(TYPE_NAMES)
                 if types.knows(_SURE):
                     return types
-        if signs is None:
+        if candidates is None:
             return None
-        found = find_btf(self._physical.read, order, signs.types(), TYPE_NAMES, _SURE)
+        found = find_btf(self._physical.read, order, candidates.types(), TYPE_NAMES, _SURE)
         self._types_from = TYPES if found is None else f"{TYPES} that a search of memory found at {found.place:#x}"
         return found
 
@@ -271,7 +271,7 @@ class Resolver:
 
     def _release(self) -> str | None:
         """The kernel's, by the dump's own word."""
-        told = self._info.told("OSRELEASE")
+        told = self._info.peek("OSRELEASE")
         if told is None and self._facts is not None:
             with suppress(KernelError, ReadError):
                 return self._facts.release()

@@ -41,7 +41,7 @@ class VmcoreInfo:
         beyond: Asked for keys that are missing or unusable: their value and where it is from, or None. Once a key. With
             ``doubted=True`` for those that are there.
         origins: Where keys are from that the text does not have, or not right, by key.
-        disbelieved: The keys of the text that are taken to be missing.
+        rejected: The keys of the text that are taken to be missing.
     """
 
     def __init__(self, text: bytes) -> None:
@@ -51,7 +51,7 @@ class VmcoreInfo:
         self.unusable: set[str] = set()
         self.beyond: Callable[..., tuple[str, str] | None] | None = None
         self.origins: dict[str, str] = {}
-        self.disbelieved: set[str] = set()
+        self.rejected: set[str] = set()
         self._seconds: dict[str, tuple[str, str]] = {}
         self._asked: set[str] = set()
         self._values: dict[str, str] = {}
@@ -72,17 +72,17 @@ class VmcoreInfo:
         """All keys, in the order of the text."""
         return tuple(self._values)
 
-    def told(self, key: str) -> str | None:
+    def peek(self, key: str) -> str | None:
         """The value of ``key`` as far as it is known; not asked for beyond the text, and not noted as used."""
         return self._values.get(key)
 
-    def told_number(self, key: str) -> int | None:
+    def peek_number(self, key: str) -> int | None:
         """The number that :meth:`told` is; None if it is none."""
-        return _as_number(self.told(key) or "", only_hex=False)
+        return _as_number(self.peek(key) or "", only_hex=False)
 
-    def told_address(self, key: str) -> int:
+    def peek_address(self, key: str) -> int:
         """The address of the symbol, from :meth:`told`; 0 if it is not told."""
-        return _as_number(self.told(key) or "", only_hex=True) or 0
+        return _as_number(self.peek(key) or "", only_hex=True) or 0
 
     def text_number(self, key: str) -> int | None:
         """The number that the text itself has for ``key``, whatever was put right since; None if it has none."""
@@ -102,11 +102,11 @@ class VmcoreInfo:
         """Believe what :meth:`second` found instead of the text."""
         self._values[key], self.origins[key] = self._seconds[key]
 
-    def disbelieve(self, key: str) -> None:
+    def reject(self, key: str) -> None:
         """Take ``key`` to be missing, here and elsewhere."""
         self._values.pop(key, None)
         self._asked.add(key)
-        self.disbelieved.add(key)
+        self.rejected.add(key)
 
     def looks_valid(self) -> bool:
         """Is this the text of a kernel: does it name a release, and a symbol or the page size?"""

@@ -26,7 +26,7 @@ def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: i
 def _prepare(layout: PageLayout) -> list[int]:
     poisoned = layout.flag("PG_hwpoison")
     if not poisoned:
-        doubted = "NUMBER(PG_hwpoison)" in layout.info.disbelieved
+        doubted = "NUMBER(PG_hwpoison)" in layout.info.rejected
         raise RuleOff("poisoned pages are kept: NUMBER(PG_hwpoison) is not believed" if doubted else None)
     return [poisoned]
 

@@ -31,7 +31,7 @@ def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: i
 def _prepare(layout: PageLayout) -> list[int]:
     info = layout.info
     if info.number("PAGE_OFFLINE_MAPCOUNT_VALUE") is None:
-        damaged = info.version >= _SINCE and any(info.told(key) is not None for key in _BESIDE)
+        damaged = info.version >= _SINCE and any(info.peek(key) is not None for key in _BESIDE)
         raise RuleOff("offline pages are kept: NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE) is missing" if damaged else None)
     return list(require_page_type(layout, "PAGE_OFFLINE_MAPCOUNT_VALUE", "offline pages are kept"))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.crashimage import is_damaged, recognised, what_regions_are
+from vmsieve.filters.linux.crashkernel_regions import any_recognised, is_damaged, name_regions
 from vmsieve.filters.linux.crashkernel import Check, Region, check_table, reserved, search
-from vmsieve.filters.linux.physical import holds_any
+from vmsieve.filters.linux.memory_scan import any_stored
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
 from vmsieve.formats.slim.records import record
@@ -92,7 +92,7 @@ def check_crash_kernel(source: Source, given: Sequence[Region], origin: str, pro
     known = bool(where)
     if not known:
         where, origin = (Region(0, source.end()),), ""
-    if not any(holds_any(source, region.start, region.end) for region in where):
+    if not any(any_stored(source, region.start, region.end) for region in where):
         return Verdict(UNKNOWN, f"the crash kernel's memory is not in this dump{_KDUMP}", where, origin)
     return _decide(_checks(source, where, progress), source, where, origin, known)
 
@@ -111,9 +111,9 @@ def _checks(source: Source, where: tuple[Region, ...], progress: Progress) -> li
 
 
 def _decide(checks: list[Check], source: Source, where: tuple[Region, ...], origin: str, known: bool) -> Verdict:
-    named = [(check, tuple(what_regions_are(source, check.table.regions))) for check in checks]
+    named = [(check, tuple(name_regions(source, check.table.regions))) for check in checks]
     # Where all memory was searched, what has a table's shape may be something else.
-    named = [(check, names) for check, names in named if known or check.intact or recognised(names)]
+    named = [(check, names) for check, names in named if known or check.intact or any_recognised(names)]
     if not named:
         return Verdict(UNKNOWN, _NOTHING_THERE if known else _NOTHING_FOUND, where, origin)
     check, names = max(named, key=lambda one: (one[0].intact, one[0].problem is None, _size(one[0])))

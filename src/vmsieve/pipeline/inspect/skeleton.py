@@ -13,7 +13,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.histogram import Histogram
-from vmsieve.filters.linux.identity import HOST_FIELDS, host_places
+from vmsieve.filters.linux.identity import HOST_FIELDS, host_field_ranges
 from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.loops.classify import apply_classes
 from vmsieve.filters.gather import gather_knowledge
@@ -135,7 +135,7 @@ class _Maker:
         self._knowledge = knowledge = gather_knowledge(self._watched, self._text, origins=())
         self._host: list[tuple[int, int]] = []
         if knowledge.memory is not None and knowledge.info is not None:
-            self._host = host_places(knowledge.memory, knowledge.info)
+            self._host = host_field_ranges(knowledge.memory, knowledge.info)
         self.kinds = PageKinds()
         self.result = Skeleton(
             knowledge.page_size, notes=source.oddities + found.notes + knowledge.notes, incomplete=source.incomplete

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 from vmsieve.filters.linux.btf import Btf
 from vmsieve.filters.linux.debuginfo.dwarf import Dwarf
 from vmsieve.filters.linux.debuginfo.elf_sections import open_section
-from vmsieve.filters.linux.facts import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES, VARIABLES, Facts
+from vmsieve.filters.linux.derived_keys import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES, VARIABLES, DerivedKeys
 from vmsieve.formats.errors import FormatError, ReadError, UsageError, VmsieveError
 from vmsieve.formats.slim.contexts import ExitStack
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from vmsieve.filters.linux.facts import Types
+    from vmsieve.filters.linux.derived_keys import Types
 
 __all__ = ["describe"]
 
@@ -171,7 +171,7 @@ class _Vmlinux:
         lines = [f"OSRELEASE={release}"]
         if self._elf["e_machine"] in _PAGE_SIZES:
             lines.append(f"PAGESIZE={_PAGE_SIZES[self._elf['e_machine']]}")
-        facts = Facts(symbols, self._read, self._types(), self._order)
+        facts = DerivedKeys(symbols, self._read, self._types(), self._order)
         for key in (*(f"SYMBOL({name})" for name in SYMBOL_NAMES), *_keys()):
             value, _ = facts.answer(key, release)
             if value is not None:

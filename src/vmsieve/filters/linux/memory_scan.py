@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
 
-__all__ = ["holds_any", "left_out", "stretches"]
+__all__ = ["any_stored", "bytes_left_out", "scan_memory"]
 
 _SIZE: Final = 1 << 20
 #: Of a dump that does not tell; any will do that divides the real one.
 _PAGE: Final = 4096
 
 
-def stretches(
+def scan_memory(
     source: Source, start: int, end: int, *, keep: int = 0, advance: Callable[[int], None] = lambda _: None
 ) -> Iterator[tuple[int, bytearray]]:
     """The memory ``start .. end`` of a dump in pieces of about a megabyte, ascending; what is absent is zeros.
@@ -95,7 +95,7 @@ def _read(source: Source, at: int, out: memoryview, page: int) -> None:
         part[:] = bytes(page)
 
 
-def left_out(source: Source, start: int, end: int) -> int:
+def bytes_left_out(source: Source, start: int, end: int) -> int:
     """Bytes in whole pages of ``start .. end`` that are not in the dump."""
     page, size = _units(source)
     first, last = -(-start // page), end // page
@@ -107,7 +107,7 @@ def left_out(source: Source, start: int, end: int) -> int:
     return (max(last - first, 0) - there) * page
 
 
-def holds_any(source: Source, start: int, end: int) -> bool:
+def any_stored(source: Source, start: int, end: int) -> bool:
     """Is any page of the pieces from ``start`` to ``end`` in the dump?"""
     return any(True for _ in _held(source, start, end))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import Source
 
-__all__ = ["contradiction", "foreign_memory", "is_crash_kernel", "log_text"]
+__all__ = ["find_contradiction", "foreign_memory", "is_crash_kernel", "log_text"]
 
 #: Bytes of the log, and of the kernel's image behind its symbols, that are looked at.
 _LOG_MOST: Final = 4 << 20
@@ -45,13 +45,13 @@ _SAMPLES: Final = 256
 _ONE_IN: Final = 32
 
 
-def contradiction(memory: VirtualMemory, info: VmcoreInfo, names: tuple[str, ...], log: bytes) -> str | None:
+def find_contradiction(memory: VirtualMemory, info: VmcoreInfo, names: tuple[str, ...], log: bytes) -> str | None:
     """Why ``info`` is not of the kernel in ``memory``; None if nothing says so.
 
     ``names``: the kernel's utsname, or what is known of it; ``log``: :func:`log_text`.
     """
     banners = list(islice(_banners(log), _MOST_BANNERS))
-    release, version = names[2] or info.told("OSRELEASE"), names[3]
+    release, version = names[2] or info.peek("OSRELEASE"), names[3]
     if banners and not any(_agrees(banner, release, version) for banner in banners):
         return f"the log is of Linux {banners[0][0]} {banners[0][1]}, VMCOREINFO leads to {release} {version}".rstrip()
     return _other_build(memory, info)
@@ -73,7 +73,7 @@ def _agrees(banner: tuple[str, str], release: str | None, version: str) -> bool:
 
 
 def _other_build(memory: VirtualMemory, info: VmcoreInfo) -> str | None:
-    told = info.told("BUILD-ID")
+    told = info.peek("BUILD-ID")
     file = memory.physical.source.file
     # A crash kernel gets the note from the kernel that crashed, without a search.
     if told is None or len(told) != 2 * _ID or (isinstance(file, PlainFile) and file.vmcore):
@@ -84,8 +84,8 @@ def _other_build(memory: VirtualMemory, info: VmcoreInfo) -> str | None:
 
 def _build_id(memory: VirtualMemory, info: VmcoreInfo, told: str) -> str | None:
     """The build id in the kernel's notes if it is found and is not ``told``."""
-    start = max((info.told_address(key) for key in info.keys if key.startswith("SYMBOL(kallsyms_")), default=0)
-    start = start or info.told_address("SYMBOL(_stext)")
+    start = max((info.peek_address(key) for key in info.keys if key.startswith("SYMBOL(kallsyms_")), default=0)
+    start = start or info.peek_address("SYMBOL(_stext)")
     order = memory.physical.byte_order
     mark = build_note(b"GNU", 3, bytes(_ID), order)[:-_ID]
     lto = build_note(b"Linux", _LTO, bytes(4), order)[:-4]
@@ -111,7 +111,7 @@ def _build_id(memory: VirtualMemory, info: VmcoreInfo, told: str) -> str | None:
 def log_text(memory: VirtualMemory, info: VmcoreInfo) -> bytes:
     """The log as it lies in memory, records' heads and all; empty where it can't be read."""
     try:
-        start, size = text_ring(memory, info) if info.told("SYMBOL(prb)") else flat_buffer(memory, info)
+        start, size = text_ring(memory, info) if info.peek("SYMBOL(prb)") else flat_buffer(memory, info)
         pieces = memory.pieces(start, min(size, _LOG_MOST))
         if pieces is None:
             return b""

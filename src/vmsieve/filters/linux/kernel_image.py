@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from vmsieve.filters.linux.arch import Arch
-    from vmsieve.filters.linux.candidates import Signs
+    from vmsieve.filters.linux.candidates import Candidates
     from vmsieve.filters.linux.kallsyms import Read
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
@@ -64,8 +64,8 @@ class Image:
         return {name: address + self.shift for name, address in self.symbols.addresses(names).items()}
 
 
-def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch, signs: Signs) -> Image:
-    """The kernel's memory and symbols: where VMCOREINFO tells, or else where a search for ``signs`` finds them.
+def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch, candidates: Candidates) -> Image:
+    """The kernel's memory and symbols: where VMCOREINFO tells, or else where a search for ``candidates`` finds them.
 
     Raises:
         KernelError: They are not found.
@@ -79,7 +79,7 @@ def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch, signs: Sign
         except (KernelError, ReadError, KeyError):
             continue
     read = _Bounded(memory.read)
-    for digits in signs.digits():
+    for digits in candidates.digits():
         found = _image_at(memory, read, arch, digits)
         if found is not None:
             read.found = True
@@ -164,7 +164,7 @@ def relocate(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch) -> bytes | No
 
     The kernel's name in memory tells where its image is, and page tables that map themselves are the proof.
     """
-    from vmsieve.filters.linux.facts import SYMBOL_NAMES, VARIABLES, Facts
+    from vmsieve.filters.linux.derived_keys import SYMBOL_NAMES, VARIABLES, DerivedKeys
 
     linked = {name: at for name in SYMBOL_NAMES if (at := info.symbol(name)) is not None}
     name_at = info.offset("uts_namespace.name")
@@ -177,7 +177,7 @@ def relocate(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch) -> bytes | No
         if shift is None:
             continue
         moved = {name: at + delta + shift for name, at in linked.items()}
-        facts = Facts(moved, _shifted(memory, -shift), None, memory.byte_order)
+        facts = DerivedKeys(moved, _shifted(memory, -shift), None, memory.byte_order)
         lines = [f"SYMBOL({name})={at:x}" for name, at in moved.items()]
         for key in (f"NUMBER({name})" for name in VARIABLES):
             value, _ = facts.answer(key, info.release)
@@ -189,12 +189,12 @@ def relocate(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch) -> bytes | No
 
 def _named(source: Source, release: bytes) -> Iterator[int]:
     """Physical addresses of names of kernels of this release."""
-    from vmsieve.filters.linux.physical import stretches
+    from vmsieve.filters.linux.memory_scan import scan_memory
 
     left = SEARCHED_PACKED if source.compressed else SEARCHED
     tries = _TRIES
     wanted = release + b"\0"
-    for at, data in stretches(source, 0, source.end(), keep=3 * _FIELD):
+    for at, data in scan_memory(source, 0, source.end(), keep=3 * _FIELD):
         found = data.find(_LINUX)
         while found >= 0 and tries:
             if data.startswith(wanted, found + 2 * _FIELD):

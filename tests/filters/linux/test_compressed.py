@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.build.crash_kernel import cpio, flipped, noise
 from tests.build.elf_core import Core, Load
 from tests.build.memory_file import source
-from vmsieve.filters.linux.packed import all_zeros, archive_right, stream_right
+from vmsieve.filters.linux.compressed import all_zeros, verify_archive, verify_stream
 
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
@@ -55,21 +55,21 @@ def test_stream(name: str) -> None:
     """Right as a whole; wrong with a bit changed in what is packed, or cut off."""
     data = PACKERS[name](ARCHIVE)
     dump, end = memory(data)
-    assert stream_right(dump, PAGE, end) is True
-    assert stream_right(dump, PAGE, PAGE + len(data)) is True
-    assert stream_right(dump, PAGE, PAGE + len(data) - 9) is False
+    assert verify_stream(dump, PAGE, end) is True
+    assert verify_stream(dump, PAGE, PAGE + len(data)) is True
+    assert verify_stream(dump, PAGE, PAGE + len(data) - 9) is False
     dice = random.Random(1)
     for at in [len(data) // 2, *(dice.randrange(60, len(data) - 60) for _ in range(8))]:
         dump, end = memory(flipped(data, at))
-        assert stream_right(dump, PAGE, end) is False
+        assert verify_stream(dump, PAGE, end) is False
 
 
 @pytest.mark.parametrize("name", NOT_CHECKED)
 def test_stream_without_checksum(name: str) -> None:
     """Says nothing."""
     dump, end = memory(NOT_CHECKED[name](ARCHIVE))
-    assert stream_right(dump, PAGE, end) is None
-    assert archive_right(dump, PAGE, end) is None
+    assert verify_stream(dump, PAGE, end) is None
+    assert verify_archive(dump, PAGE, end) is None
 
 
 @each_packer
@@ -87,7 +87,7 @@ def test_archives(name: str) -> None:
         (ARCHIVE[:400] + packed, False),
     ):
         dump, end = memory(data)
-        assert archive_right(dump, PAGE, end) is right
+        assert verify_archive(dump, PAGE, end) is right
 
 
 def test_memory_that_is_not_there() -> None:
@@ -95,8 +95,8 @@ def test_memory_that_is_not_there() -> None:
     data = gzip.compress(noise(3, 9 * PAGE))
     dump = source(Core([Load(PAGE, data[:PAGE]), Load(40 * PAGE * PAGE, bytes(PAGE))]).build())
     end = 17 * PAGE * PAGE
-    assert stream_right(dump, 16 * PAGE * PAGE, end) is None
-    assert archive_right(dump, 16 * PAGE * PAGE, end) is None
+    assert verify_stream(dump, 16 * PAGE * PAGE, end) is None
+    assert verify_archive(dump, 16 * PAGE * PAGE, end) is None
     assert all_zeros(dump, 16 * PAGE * PAGE, end) is None
 
 
@@ -118,7 +118,7 @@ def test_bombs_take_little_memory(name: str) -> None:
     dump, end = memory(data)
     tracemalloc.start()
     try:
-        assert archive_right(dump, PAGE, end) is True
+        assert verify_archive(dump, PAGE, end) is True
         assert tracemalloc.get_traced_memory()[1] < 24 << 20
     finally:
         tracemalloc.stop()
@@ -136,6 +136,6 @@ def test_damage_at_random(name: str, seed: int) -> None:
         at = dice.randrange(len(data))
         data[at : at + 8] = dice.choice([bytes(8), b"\xff" * 8, dice.randbytes(8), b"00000000"])[: len(data) - at]
     dump, end = memory(bytes(data))
-    found = archive_right(dump, PAGE, end)
+    found = verify_archive(dump, PAGE, end)
     assert found in (True, False, None)
     assert found is not True or UNPACKERS[name](bytes(data)) == ARCHIVE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.evidence import contradiction, log_text
+from vmsieve.filters.linux.consistency import find_contradiction, log_text
 from vmsieve.filters.linux.identity import identify
 from vmsieve.filters.linux.memmap import MemMap, Run
 from vmsieve.filters.linux.memory import VirtualMemory
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.arch import Arch
     from vmsieve.filters.linux.memory import PhysicalMemory
 
-__all__ = ["each_kernel", "place_of", "without"]
+__all__ = ["iter_kernels", "name_address", "without"]
 
 #: Kernels that are looked at.
 _MOST_KERNELS: Final = 4
 
 
-def place_of(memory: VirtualMemory, info: VmcoreInfo) -> int | None:
+def name_address(memory: VirtualMemory, info: VmcoreInfo) -> int | None:
     """Physical address of the kernel's name: no two kernels share one. None if it can't be told."""
-    vaddr = info.told_address("SYMBOL(init_uts_ns)")
+    vaddr = info.peek_address("SYMBOL(init_uts_ns)")
     try:
         return memory.translate(vaddr)[0]
     except VmsieveError:
         return None
 
 
-def each_kernel(physical: PhysicalMemory, arch: Arch, places: set[int]) -> Iterator[bytes]:
+def iter_kernels(physical: PhysicalMemory, arch: Arch, places: set[int]) -> Iterator[bytes]:
     """VMCOREINFO of the kernels that a search of memory finds, each once.
 
-    ``places``: :func:`place_of` of kernels that are known; those that are found are added.
+    ``places``: :func:`name_address` of kernels that are known; those that are found are added.
     """
     from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo
 
@@ -53,17 +53,17 @@ def each_kernel(physical: PhysicalMemory, arch: Arch, places: set[int]) -> Itera
         except VmsieveError:
             continue
         told = identify(memory, info, source.machine)
-        place = place_of(memory, info)
+        place = name_address(memory, info)
         if told.notes or place is None or place in places:
             continue
-        if contradiction(memory, info, told.utsname, log_text(memory, info)) is None:
+        if find_contradiction(memory, info, told.utsname, log_text(memory, info)) is None:
             places.add(place)
             yield text
         if len(places) >= _MOST_KERNELS:
             return
 
 
-def without(memmap: MemMap, other: MemMap) -> MemMap:
+def subtract(memmap: MemMap, other: MemMap) -> MemMap:
     """``memmap`` but for the page frames that ``other`` has struct pages of."""
     left = MemMap(memmap.model, memmap.struct_page_size)
     left.absent, left.damaged, left.notes = memmap.absent, memmap.damaged, memmap.notes

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
             """Names and values of the enumeration ``name``; none if it is not there."""
 
 
-__all__ = ["PAGE_TYPES", "STRUCTURES", "SYMBOL_NAMES", "TYPE_NAMES", "VARIABLES", "Facts", "is_known"]
+__all__ = ["PAGE_TYPES", "STRUCTURES", "SYMBOL_NAMES", "TYPE_NAMES", "VARIABLES", "DerivedKeys", "is_derivable"]
 
 #: Structures that keys are of, and enumerations.
 STRUCTURES: Final = (
@@ -74,7 +74,7 @@ _FIELD: Final = 65
 _BEFORE_NAME: Final = 64
 
 
-def is_known(key: str) -> bool:
+def is_derivable(key: str) -> bool:
     """May there be an answer to ``key``?"""
     kind, _, name = key.partition("(")
     name = name.rstrip(")")
@@ -85,7 +85,7 @@ def is_known(key: str) -> bool:
     return kind in ("OSRELEASE", "PAGESIZE") or name.partition(".")[0] in STRUCTURES
 
 
-class Facts:
+class DerivedKeys:
     """Answers keys.
 
     Attributes:

@@ -13,7 +13,7 @@ from vmsieve.formats.errors import ReadError
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
 
-__all__ = ["ARCHIVES", "MAGICS", "all_zeros", "archive_right", "stream_right"]
+__all__ = ["ARCHIVES", "MAGICS", "all_zeros", "verify_archive", "verify_stream"]
 
 #: Beginnings of cpio archives.
 ARCHIVES: Final = (b"070701", b"070702")
@@ -66,7 +66,7 @@ class _Memory:
         return False
 
 
-def stream_right(source: Source, start: int, end: int) -> bool | None:
+def verify_stream(source: Source, start: int, end: int) -> bool | None:
     """Is the compressed stream at ``start`` right by its own checksum? None: it has none, or nothing unpacks it."""
     try:
         return _stream(_Memory(source, start, end))
@@ -74,7 +74,7 @@ def stream_right(source: Source, start: int, end: int) -> bool | None:
         return None
 
 
-def archive_right(source: Source, start: int, end: int) -> bool | None:
+def verify_archive(source: Source, start: int, end: int) -> bool | None:
     """Is the initial RAM disk right by its own checksums? None: a part of it has none, or nothing here unpacks it.
 
     Of archives that are not compressed, only the headers can be looked at.

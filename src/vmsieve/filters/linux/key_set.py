@@ -10,12 +10,12 @@ from vmsieve.formats.loops.lookup import BASE, MIX, SHIFT, SLOTS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Wanted", "hash_of"]
+__all__ = ["KeySet", "hash_name"]
 
 _WORD: Final = (1 << 64) - 1
 
 
-def hash_of(text: bytes) -> int:
+def hash_name(text: bytes) -> int:
     """The hash of a name, which holds no NUL: with some in front it would be the same."""
     value = 0
     for byte in text:
@@ -23,7 +23,7 @@ def hash_of(text: bytes) -> int:
     return value
 
 
-class Wanted:
+class KeySet:
     """A table of the keys that are wanted, none of them 0.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.packed import ARCHIVES, MAGICS, all_zeros, archive_right, stream_right
+from vmsieve.filters.linux.compressed import ARCHIVES, MAGICS, all_zeros, verify_archive, verify_stream
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.layouts import elf
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.crashkernel import Region
     from vmsieve.formats.inputs import Source
 
-__all__ = ["is_damaged", "recognised", "what_regions_are"]
+__all__ = ["is_damaged", "any_recognised", "name_regions"]
 
 KERNEL: Final = "kernel"
 INITRD: Final = "initrd"
@@ -54,7 +54,7 @@ _SIGNATURES: Final = 64 << 10
 _RAMDISK_AT, _RAMDISK_HIGH_AT = 0x218, 0xC0
 
 
-def what_regions_are(source: Source, regions: Sequence[Region]) -> list[str]:
+def name_regions(source: Source, regions: Sequence[Region]) -> list[str]:
     """A name for each of the regions; "unknown" where nothing is known."""
     names = [_name(_start(source, region)) for region in regions]
     if BOOT_PARAMETERS in names:
@@ -68,7 +68,7 @@ def what_regions_are(source: Source, regions: Sequence[Region]) -> list[str]:
     return names
 
 
-def recognised(names: Sequence[str]) -> bool:
+def any_recognised(names: Sequence[str]) -> bool:
     """Do ``names`` have one that memory does not get by chance?"""
     return any(name in (KERNEL, INITRD, BOOT_PARAMETERS, "ELF core header") for name in names)
 
@@ -102,7 +102,7 @@ def is_damaged(source: Source, regions: Sequence[Region], names: Sequence[str], 
     if names[number] == ZEROS:
         return _not(all_zeros(source, region.start, region.end))
     if names[number] == INITRD:
-        return _not(archive_right(source, region.start, region.end))
+        return _not(verify_archive(source, region.start, region.end))
     if names[number] == KERNEL and BOOT_PARAMETERS in names:
         parameters = _start(source, regions[names.index(BOOT_PARAMETERS)])
         return _x86_kernel_damaged(source, region, parameters)
@@ -122,6 +122,6 @@ def _x86_kernel_damaged(source: Source, region: Region, parameters: bytes) -> bo
     offset, size = struct.unpack_from("<II", parameters, _PAYLOAD_AT)
     if version < _PAYLOAD_VERSION or not 0 < offset + size <= units * 16 <= region.size:
         return None
-    stream = stream_right(source, region.start + offset, region.start + offset + size)
+    stream = verify_stream(source, region.start + offset, region.start + offset + size)
     room = all_zeros(source, min(region.start + units * 16 + _SIGNATURES, region.end), region.end)
     return True if stream is False or room is False else None
