@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.resolver import MEMORY, SYMBOLS, TYPES
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.dump.plan import EXIT_OK
 from vmsieve.pipeline.dump.report import Report
 from vmsieve.pipeline.dump.scan import scan
+from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _classified(source: Source, text: bytes | None, origins: tuple[str, ...], wh
     knowledge = gather_knowledge(source, origins=origins)
     found = scan(source, knowledge, 31, Silent())
     report = Report("", "")
-    report.scanned(found)
+    report.add_scan(found)
     kept = int.from_bytes(b"".join(found.kept), "little")
     whole = kept if whole is None else whole
     said = next((line for line in (*found.notes, *knowledge.notes) if not line.startswith("taken where")), "")

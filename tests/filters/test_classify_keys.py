@@ -12,8 +12,8 @@ from tests.build.machine import EVERYTHING, Machine
 from tests.filters.classify_kit import bits, classifier, classify, opened, run
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.dump.plan import EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.dump.report import Report
+from vmsieve.pipeline.process.exits import EXIT_OK, EXIT_WEAKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def kept(scan: Scan) -> int:
 def outcome(scan: Scan, notes: list[str]) -> tuple[int, list[str]]:
     """Exit status and what is said."""
     report = Report("in", "out")
-    report.scanned(scan)
+    report.add_scan(scan)
     return report.exit_status(), [*notes, *report.notes]
 
 

@@ -19,9 +19,9 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.inputs import open_file, open_source
 from vmsieve.formats.inputs._kdump_source import KdumpSource
 from vmsieve.pipeline.dump.batches import PageBatch
-from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE
 from vmsieve.pipeline.dump.scan import blocks_with_memory
 from vmsieve.pipeline.inspect.verify import verify
+from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import OutputError, ReadError, UsageError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.outputs import output_formats
-from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
+from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,10 @@ from tests.build.elf_core import Core, Load
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.dump.make import dump
-from vmsieve.pipeline.dump.plan import EXIT_OK, Plan
+from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.inspect.verify import verify
+from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:

@@ -125,5 +125,5 @@ def test_doubts_without_end_keep_every_page(scratch: Path, monkeypatch: pytest.M
     found = scan(source, gather_knowledge(source), 31, Silent())
     assert list(found.kept) == list(found.stored)
     assert found.weaker
-    assert found.notes == ["every page is kept: each look at its struct pages finds more that can't be"]
+    assert found.notes == ["every page is kept: each scan of its struct pages finds more impossible ones"]
     source.close()

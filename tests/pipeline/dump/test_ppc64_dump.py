@@ -15,8 +15,8 @@ from tests.build.ppc64_machine import PpcMachine
 from tests.pipeline.kit import compared, contents, expected, make
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.dump.plan import EXIT_WEAKER
 from vmsieve.pipeline.inspect.classes import count_classes
+from vmsieve.pipeline.process.exits import EXIT_WEAKER
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:

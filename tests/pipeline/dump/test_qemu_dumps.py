@@ -16,7 +16,7 @@ from tests.build.pages import Page
 from tests.pipeline.kit import compared, contents, expected, machine, make
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.dump.plan import EXIT_OK
+from vmsieve.pipeline.process.exits import EXIT_OK
 
 if TYPE_CHECKING:
     from pathlib import Path

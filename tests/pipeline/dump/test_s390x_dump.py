@@ -21,7 +21,7 @@ from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.inputs._s390 import parse_notes
 from vmsieve.pipeline.cli.main import main
-from vmsieve.pipeline.dump.plan import EXIT_WEAKER
+from vmsieve.pipeline.process.exits import EXIT_WEAKER
 
 if TYPE_CHECKING:
     from pathlib import Path

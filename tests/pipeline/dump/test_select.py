@@ -18,7 +18,7 @@ from vmsieve.formats.inputs import MemoryRange, open_source
 from vmsieve.formats.inputs._s390 import parse_notes
 from vmsieve.formats.systems import SYSTEMS, SelectedSource, open_system
 from vmsieve.pipeline.cli.main import main
-from vmsieve.pipeline.dump.plan import EXIT_WEAKER
+from vmsieve.pipeline.process.exits import EXIT_WEAKER
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from tests.pipeline.dump.test_qemu_dumps import in_blocks
 from tests.pipeline.kit import machine, make, pages
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.dump.plan import EXIT_OK, EXIT_WEAKER
+from vmsieve.pipeline.process.exits import EXIT_OK, EXIT_WEAKER
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import FormatError, OutputError
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.outputs import output_format
+from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.process.signals import Interrupted
-from vmsieve.pipeline.dump.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ class PlainCopy:
         """
         job = self._job
         plan = Plan(job.input, job.output, 0, flattened=not job.final, size_limit=job.limit, force=not job.final)
-        with Target(plan, output_format("elf")) as target:
+        with DumpOutput(plan, output_format("elf")) as target:
             try:
                 progress.step("Copying all bytes", -(-self._size // _STEP), _STEP)
                 self._copy(target.place, progress)
@@ -108,7 +108,7 @@ class PlainCopy:
         (flags,) = struct.unpack(self._order + "I", self._flags)
         return struct.pack(self._order + "I", flags | elf.FLAG_INCOMPLETE)
 
-    def _finish(self, target: Target) -> None:
+    def _finish(self, target: DumpOutput) -> None:
         whole = not self.unreadable and self.stopped is None
         if self._flags:
             target.place.settle(_FLAGS.start, self._flags if whole else self._marked())

@@ -1,4 +1,4 @@
-"""The account of memory: each byte that an input stores, by the input's own ranges. No bitmap takes part in it."""
+"""The account of memory: every byte that an input stores, computed from its ranges, independently of the bitmaps."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import MemoryRange, Source
 
-__all__ = ["StoredBits", "Survey", "add_piece", "beyond", "partial_pages", "survey", "taken_together"]
+__all__ = ["StoredBits", "Survey", "add_piece", "partial_pages", "survey"]
 
-_NAMED: Final = 8  # pieces of memory that are told one by one
+_NAMED: Final = 8  # pieces of memory that are reported one by one
 
 
 @record
 class Survey:
-    """What an input stores.
+    """Memory that an input stores.
 
     Attributes:
         stored: Bytes.
-        partial: Pages of which only a part is stored.
-        filled: Bytes that those lack: zeros take their place.
+        partial: Pages stored in part.
+        filled: Bytes missing from those, which are written as zeros.
     """
 
     stored: int = 0
@@ -33,7 +33,7 @@ class Survey:
 
 
 def survey(source: Source, page_size: int, *, whole: bool = True) -> Survey:
-    """Sum up what ``source`` stores; unless ``whole``, pages that are stored in part are left out."""
+    """Sum up what ``source`` stores; without ``whole``, partly stored pages don't count."""
     found = Survey(sum(one.size for one in source.passed_over))
 
     def counted() -> Iterator[MemoryRange]:
@@ -48,7 +48,7 @@ def survey(source: Source, page_size: int, *, whole: bool = True) -> Survey:
 
 
 def partial_pages(ranges: Iterable[MemoryRange], page_size: int) -> Iterator[tuple[int, int]]:
-    """Pages of which only a part is stored, ascending: the address of the first byte that is, and their number."""
+    """Yield address and number of the stored bytes of each partly stored page, ascending."""
     pfn = have = begin = 0
     for area in ranges:
         start, end = area.start, area.stored_end
@@ -68,22 +68,8 @@ def partial_pages(ranges: Iterable[MemoryRange], page_size: int) -> Iterator[tup
         yield begin, have
 
 
-def beyond(ranges: Iterable[MemoryRange], address: int, reason: str) -> list[LeftOut]:
-    """The stored memory from ``address`` on, as left out for ``reason``."""
-    pieces = ((max(area.start, address), area.stored_end) for area in ranges)
-    return taken_together(((start, end) for start, end in pieces if start < end), reason)
-
-
-def taken_together(pieces: Iterable[tuple[int, int]], reason: str) -> list[LeftOut]:
-    """Pieces of memory, ascending, as left out for ``reason``; those after the first few are one."""
-    found: list[LeftOut] = []
-    for start, end in pieces:
-        add_piece(found, start, end, reason)
-    return found
-
-
 def add_piece(found: list[LeftOut], start: int, end: int, reason: str) -> None:
-    """Add a piece of memory that follows those in ``found``; neighbours are one, and so are those after a few."""
+    """Append a piece of memory; it is merged into an adjacent one, and all pieces after the first few are merged."""
     if found and (found[-1].end == start or len(found) == _NAMED):
         last = found.pop()
         found.append(LeftOut(last.start, end, last.size + end - start, reason))
@@ -92,7 +78,7 @@ def add_piece(found: list[LeftOut], start: int, end: int, reason: str) -> None:
 
 
 class StoredBits:
-    """Which pages the ranges of a source hold, a block of page frames after the other."""
+    """Bitmaps of the pages in a source's ranges, block by block."""
 
     def __init__(self, source: Source, page_size: int) -> None:
         self._ranges = source.ranges()
@@ -100,7 +86,7 @@ class StoredBits:
         self._page_size = page_size
 
     def block(self, first_pfn: int, count: int) -> tuple[bytearray, bytearray]:
-        """Bitmaps of ``count`` page frames: which exist, and which are stored, if only in part. Calls go upward."""
+        """Return bitmaps of ``count`` page frames: existing, and stored at least in part. Calls must ascend."""
         size, exists, stored = self._page_size, bytearray(count // 8), bytearray(count // 8)
         start, end = first_pfn * size, (first_pfn + count) * size
         while not self._open or self._open[-1].start < end:
@@ -117,7 +103,7 @@ class StoredBits:
         return exists, stored
 
     def partial(self) -> dict[int, tuple[int, int]]:
-        """Pages of the last block of which only a part is stored: where that begins and ends in each."""
+        """Partly stored pages of the last block: first and end offset of the stored part, by page frame."""
         size = self._page_size
         return {at // size: (at % size, at % size + have) for at, have in partial_pages(self._open, size)}
 

@@ -1,4 +1,4 @@
-"""Second pass: the kept pages, read, checked for zeros, packed, and handed to the writer in order."""
+"""Second pass: kept pages are read, checked for zeros, packed, and given to the writer in order."""
 
 from __future__ import annotations
 
@@ -6,32 +6,33 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.codecs import codec_number
+from vmsieve.formats.codecs import Codec, codec_number
+from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.loops import bits
 from vmsieve.formats.loops.pack import pack_pages
 from vmsieve.formats.mapping import anonymous
 from vmsieve.formats.outputs import UNREADABLE, Batch
-from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch, batch_size
 from vmsieve.pipeline.dump.pool import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vmsieve.formats.codecs import Codec, State
+    from vmsieve.formats.codecs import State
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Writer
     from vmsieve.pipeline.dump.scan import Scan
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["Copied", "copy_pages"]
+__all__ = ["Copied", "CopyJob", "copy_pages"]
 
-_NAMED = 8  # unreadable pages that are told one by one
+_NAMED = 8  # unreadable pages that get a note each
 
 
 @record
 class Copied:
-    """What the second pass did: page counts, and bytes of page data."""
+    """Counts of the second pass: pages, and bytes of packed data."""
 
     pages: int = 0
     zero: int = 0
@@ -39,88 +40,102 @@ class Copied:
     bytes_packed: int = 0
 
 
-class _Chunk(PageBatch):
-    """Pages on their way, and room for what they pack into."""
+@record
+class CopyJob:
+    """A second pass.
 
-    def __init__(self, page_size: int, codec: Codec, level: int, size: int) -> None:
-        super().__init__(page_size, mapped=True, size=size)
-        self.out = memoryview(anonymous((self.room + 1) * page_size))
+    Attributes:
+        source: Provides the pages.
+        scan: Chose them.
+        page_size: Bytes.
+        writer: Takes them.
+        progress: Shows how far it is.
+        notes: Receives a note on each of the first unreadable pages, and on missing threads.
+        codec, level: Pack the pages.
+        drop_zero: Zero pages are counted, and written without data.
+        threads: Threads that read and pack.
+        cuts: First page frames of the parts of a split dump, and its end; batches come from each part in turn.
+        copied: Counts so far, also valid after an exception.
+    """
+
+    source: Source
+    scan: Scan
+    page_size: int
+    writer: Writer
+    progress: Progress
+    notes: list[str]
+    codec: Codec = field(default_factory=lambda: find_codec("none"))
+    level: int = 0
+    drop_zero: bool = False
+    threads: int = 1
+    cuts: Sequence[int] = ()
+    copied: Copied = field(default_factory=Copied)
+
+
+class _PackedBatch(PageBatch):
+    """A batch of pages, with memory for the packed pages."""
+
+    def __init__(self, job: CopyJob) -> None:
+        super().__init__(job.page_size, mapped=True, size=batch_size(job.threads))
+        self.out = memoryview(anonymous((self.room + 1) * job.page_size))
         self.sizes = (ctypes.c_uint32 * self.room)()
         self.flags = (ctypes.c_uint32 * self.room)()
-        self.state: State = codec.open_compressor(level, page_size)
+        self.state: State = job.codec.open_compressor(job.level, job.page_size)
         self.packed = 0
         pfns, sizes, flags = (memoryview(row).cast("B") for row in (self.pfns, self.sizes, self.flags))
         self._batch = Batch(0, pfns.cast("Q"), sizes.cast("I"), flags.cast("I"), self.out)
 
     def batch(self) -> Batch:
-        """What is in it, for a writer."""
+        """Its packed pages, for a writer."""
         self._batch.count, self._batch.data = self.count, self.out[: self.packed]
         return self._batch
 
 
 class _Packer:
-    """Reads and packs one chunk; several may run side by side."""
+    """Reads and packs one batch; several threads may use it."""
 
-    def __init__(self, source: Source, codec: Codec, *, drop_zero: bool) -> None:
-        self._source = source
-        self._codec = codec
-        self._number = codec_number(codec.name)
-        self._drop_zero = drop_zero
+    def __init__(self, job: CopyJob) -> None:
+        self._source, self._flag = job.source, job.codec.flag
+        self._number = codec_number(job.codec.name)
+        self._drop_zero = int(job.drop_zero)
 
-    def work(self, chunk: _Chunk) -> None:
-        chunk.use(self._source, lambda: self._pack(chunk))
+    def work(self, pages: _PackedBatch) -> None:
+        pages.use(self._source, lambda: self._pack(pages))
 
-    def _pack(self, chunk: _Chunk) -> None:
-        if chunk.bad:
-            self._leave_out(chunk)
-        count = chunk.count - len(chunk.bad)
-        chunk.packed = pack_pages(
-            self._number, chunk.state.address, count, chunk.address, ctypes.addressof(chunk.index),
-            chunk.page_size, int(self._drop_zero), self._codec.flag, ctypes.addressof(chunk.sizes),
-            ctypes.addressof(chunk.flags), address_of(chunk.out),
+    def _pack(self, pages: _PackedBatch) -> None:
+        bad = set(pages.bad)
+        if bad:
+            for to, k in enumerate(k for k in range(pages.count) if k not in bad):
+                pages.index[to] = pages.index[k]
+        count = pages.count - len(bad)
+        pages.packed = pack_pages(
+            self._number, pages.state.address, count, pages.address, ctypes.addressof(pages.index),
+            pages.page_size, self._drop_zero, self._flag, ctypes.addressof(pages.sizes),
+            ctypes.addressof(pages.flags), address_of(pages.out),
         )  # fmt: skip
-        if chunk.bad:
-            self._put_back(chunk, count)
-
-    def _leave_out(self, chunk: _Chunk) -> None:
-        bad = set(chunk.bad)
-        for place, k in enumerate(k for k in range(chunk.count) if k not in bad):
-            chunk.index[place] = chunk.index[k]
-
-    def _put_back(self, chunk: _Chunk, count: int) -> None:
-        """Spread the results over all pages, those that could not be read among them."""
-        sizes, flags = list(chunk.sizes[:count]), list(chunk.flags[:count])
-        bad = set(chunk.bad)
-        for k in range(chunk.count):
-            chunk.sizes[k], chunk.flags[k] = (0, UNREADABLE) if k in bad else (sizes.pop(0), flags.pop(0))
+        if bad:
+            # Results exist for readable pages only: spread them, with the unreadable pages in between.
+            sizes, flags = list(pages.sizes[:count]), list(pages.flags[:count])
+            for k in range(pages.count):
+                pages.sizes[k], pages.flags[k] = (0, UNREADABLE) if k in bad else (sizes.pop(0), flags.pop(0))
 
 
-def copy_pages(
-    source: Source, scan: Scan, page_size: int, codec: Codec, level: int, writer: Writer, progress: Progress,
-    notes: list[str], *, drop_zero: bool, threads: int, copied: Copied, cuts: Sequence[int] = (),
-) -> None:  # fmt: skip
-    """Copy every kept page to ``writer``; ``copied`` is up to date at any moment, also when this raises.
-
-    ``cuts``: of a dump that is shared out, the page frames that its parts begin at, and its end: some pages of each
-    part come in turn.
-    """
-    claim = Gatherer(scan.kept, scan.stored, source).claim
-    if cuts:
+def copy_pages(job: CopyJob) -> None:
+    """Copy every kept page to the writer."""
+    claim = Gatherer(job.scan.kept, job.scan.stored, job.source).claim
+    if job.cuts:
         from vmsieve.pipeline.dump.split import InTurns
 
-        claim = InTurns(scan, source, cuts).claim
-    packer = _Packer(source, codec, drop_zero=drop_zero)
-    chunks = ordered(
-        threads, lambda: _Chunk(page_size, codec, level, batch_size(threads)), claim, packer.work, notes.append
-    )
-    for chunk in chunks:
-        writer.pages(chunk.batch())
-        for k in chunk.bad:
+        claim = InTurns(job.scan, job.source, job.cuts).claim
+    copied = job.copied
+    for pages in ordered(job.threads, lambda: _PackedBatch(job), claim, _Packer(job).work, job.notes.append):
+        job.writer.pages(pages.batch())
+        for k in pages.bad:
             if copied.unreadable < _NAMED:
-                notes.append(f"the page at {chunk.pfns[k] * page_size:#x} can't be read")
+                job.notes.append(f"the page at {pages.pfns[k] * job.page_size:#x} can't be read")
             copied.unreadable += 1
-        empty = bits.count_words(ctypes.addressof(chunk.sizes), chunk.count, 0)
-        copied.zero += empty - len(chunk.bad)
-        copied.pages += chunk.count
-        copied.bytes_packed += chunk.packed
-        progress.advance(chunk.count)
+        empty = bits.count_words(ctypes.addressof(pages.sizes), pages.count, 0)
+        copied.zero += empty - len(pages.bad)
+        copied.pages += pages.count
+        copied.bytes_packed += pages.packed
+        job.progress.advance(pages.count)

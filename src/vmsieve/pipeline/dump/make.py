@@ -1,11 +1,10 @@
-"""The main job: a dump in, a small dump out."""
+"""The whole job: opens a dump, scans it, copies the kept pages, and reports."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.gather import gather_knowledge_from
-from vmsieve.filters.knowledge import Knowledge
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.errors import OutputError, ReadError, UsageError, WeakerError
 from vmsieve.formats.layouts import elf
@@ -14,43 +13,41 @@ from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.dump.account import survey
-from vmsieve.pipeline.dump.copy import Copied, copy_pages
+from vmsieve.pipeline.dump.copy import CopyJob, copy_pages
+from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.dump.pool import usable_cores
 from vmsieve.pipeline.dump.report import Report
-from vmsieve.pipeline.dump.scan import Scan, scan
-from vmsieve.pipeline.dump.target import Target
+from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.process.signals import Interrupted
 
 if TYPE_CHECKING:
+    from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.codecs import Codec
     from vmsieve.formats.inputs import Source
-    from vmsieve.formats.outputs import OutputFormat, Writer
+    from vmsieve.formats.outputs import OutputFormat
     from vmsieve.pipeline.dump.plan import Plan
-    from vmsieve.pipeline.dump.split import SplitTarget
+    from vmsieve.pipeline.dump.scan import Scan
+    from vmsieve.pipeline.dump.split import SplitOutput
     from vmsieve.pipeline.process.progress import Progress
 
 __all__ = ["dump"]
 
 _DEFAULT_CODEC = "zstd"
-#: Within a compressed frame: packed pages don't pack again.
+#: In a compressed frame: packed pages can't be compressed again.
 _DEFAULT_FRAMED = "none"
 
 
 def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinux: bytes | None = None) -> Report:
-    """Make the dump that ``plan`` asks for.
+    """Make the dump that ``plan`` describes.
 
-    ``vmcoreinfo``: text to use instead of the dump's; ``vmlinux``: text made of a vmlinux file, for what that lacks.
+    ``vmcoreinfo``: text to use instead of the input's; ``vmlinux``: text made from a vmlinux file, for missing keys.
 
     Raises:
-        VmsieveError: Nothing usable was written. What is left at the output, if anything, is marked incomplete.
+        VmsieveError: Nothing usable was written. Anything left at the output is marked incomplete.
     """
     report = Report(plan.input, plan.output)
     form = output_format(plan.format)
-    default = _DEFAULT_FRAMED if plan.frame else _DEFAULT_CODEC
-    codec = find_codec((plan.codec or default) if form.packed else "none")
-    level = codec.default_level if plan.codec_level is None else plan.codec_level
-    if not codec.levels[0] <= level <= codec.levels[1]:
-        raise UsageError(f"codec {codec.name} has levels {codec.levels[0]} to {codec.levels[1]}", found=str(level))
+    codec, level = _codec(plan, form)
     with ExitStack() as stack:
         with report.stage("open"):
             source = open_system(plan.input, plan.select)
@@ -58,7 +55,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
             if not plan.mapped:
                 from vmsieve.pipeline.dump.watch import Through
 
-                source = Through(source)  # which maps nothing
+                source = Through(source)  # a Source maps nothing by default
             knowledge = gather_knowledge_from(plan.basis, source, vmcoreinfo, vmlinux=vmlinux)
         report.notes += source.oddities + knowledge.notes
         report.details += _details(source, knowledge, codec, level)
@@ -70,81 +67,87 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         with report.stage("classify"):
             scanned = scan(source, knowledge, plan.level, progress, form.bridge, whole=plan.whole)
             report.survey = survey(source, knowledge.page_size, whole=plan.whole)
-        report.scanned(scanned)
+        report.add_scan(scanned)
         report.left_out += source.passed_over
         if plan.insist and scanned.weaker:
             raise WeakerError(f"less would be left out than level {plan.level} asks for", hint=report.notes[-1])
         if not form.tells_absent and scanned.kept.count() < scanned.exists.count():
-            report.notes.append(f"an {form.title} has no word for pages that were left out: they are zeros in it")
+            report.notes.append(f"an {form.title} can't mark pages as left out: they are zeros in it")
         report.incomplete = source.incomplete
         description = _describe(source, knowledge, scanned, report, codec if form.packed else None, vmcoreinfo)
-        writer = target.writer(form, description)
-        _write(plan, report, source, scanned, codec, level, writer, target, progress, form)
+        job = CopyJob(
+            source, scanned, report.page_size, target.writer(form, description), progress, report.notes, codec, level,
+            drop_zero=bool(report.level & 1) or not form.packed or source.sparse,
+            threads=plan.threads or usable_cores(), cuts=target.cuts,
+        )  # fmt: skip
+        _write(job, plan, report, target)
     return report
 
 
-def _target(plan: Plan, form: OutputFormat) -> Target | SplitTarget:
+def _codec(plan: Plan, form: OutputFormat) -> tuple[Codec, int]:
+    """The codec and level that ``plan`` asks for."""
+    codec = find_codec((plan.codec or (_DEFAULT_FRAMED if plan.frame else _DEFAULT_CODEC)) if form.packed else "none")
+    level = codec.default_level if plan.codec_level is None else plan.codec_level
+    if not codec.levels[0] <= level <= codec.levels[1]:
+        raise UsageError(f"codec {codec.name} has levels {codec.levels[0]} to {codec.levels[1]}", found=str(level))
+    return codec, level
+
+
+def _target(plan: Plan, form: OutputFormat) -> DumpOutput | SplitOutput:
     if not plan.split:
-        return Target(plan, form)
-    from vmsieve.pipeline.dump.split import SplitTarget
+        return DumpOutput(plan, form)
+    from vmsieve.pipeline.dump.split import SplitOutput
 
-    return SplitTarget(plan, form)
+    return SplitOutput(plan, form)
 
 
-def _write(
-    plan: Plan, report: Report, source: Source, scanned: Scan, codec: Codec, level: int, writer: Writer,
-    target: Target | SplitTarget, progress: Progress, form: OutputFormat,
-) -> None:  # fmt: skip
-    """Write the dump; whatever stops that, what is there is brought to an end that says so."""
-    copied = Copied()
+def _write(job: CopyJob, plan: Plan, report: Report, target: DumpOutput | SplitOutput) -> None:
+    """Write the dump. If it is interrupted or runs out of space, it is finalised and marked incomplete."""
+    writer, copied = job.writer, job.copied
     try:
         with report.stage("copy"):
-            progress.step("Copying pages", scanned.kept.count(), report.page_size)
+            job.progress.step("Copying pages", job.scan.kept.count(), report.page_size)
             writer.begin()
-            copy_pages(
-                source, scanned, report.page_size, codec, level, writer, progress, report.notes,
-                drop_zero=bool(report.level & 1) or not form.packed or source.sparse,
-                threads=plan.threads or usable_cores(), copied=copied, cuts=target.cuts,
-            )  # fmt: skip
+            copy_pages(job)
     except (OutputError, Interrupted) as stop:
         report.incomplete, report.stopped = True, stop
         report.full = isinstance(stop, OutputError) and stop.full
         report.notes.append(f"the dump ends early: {stop}")
-        if not copied.pages or _given_up(plan, target, stop):
+        if not copied.pages or _removes(plan, target, stop):
             raise
     finally:
-        progress.close()
-        report.copied(copied)
+        job.progress.close()
+        report.add_copied(copied)
     with report.stage("finish"):
         try:
-            report.notes += source.note_shrinking()
-            report.incomplete |= source.incomplete or bool(copied.unreadable)
+            report.notes += job.source.note_shrinking()
+            report.incomplete |= job.source.incomplete or bool(copied.unreadable)
             try:
                 writer.end(complete=not report.incomplete)
                 target.place.finish()
             finally:
                 target.finish()
         except OutputError as error:
-            if _given_up(plan, target, error):
+            if _removes(plan, target, error):
                 raise
-            # What is there stays marked as torn: the mark is only taken away by a write that succeeds.
+            # The output still has its torn mark, which only a successful write replaces.
             report.incomplete, report.stopped = True, report.stopped or error
             report.full |= error.full
             report.notes.append(f"the dump could not be finished: {error}")
-    report.balance()
+    report.check_account()
     report.bytes_out = target.size()
     if report.stopped is not None and not report.bytes_out:
-        # Pages were copied, and what gathers them (a frame, a pipe) got rid of none.
+        # Pages were copied, but all are still buffered in the frame or pipe.
         raise report.stopped
 
 
-def _given_up(plan: Plan, target: Target | SplitTarget, stop: OutputError | Interrupted) -> bool:
-    """Whether what was written is removed, as there was no room for all of it."""
+def _removes(plan: Plan, target: DumpOutput | SplitOutput, stop: OutputError | Interrupted) -> bool:
+    """True if the partial output is to be removed: it is full, and ``plan`` does not salvage."""
     return not plan.salvage and target.removable and isinstance(stop, OutputError) and stop.full
 
 
 def _details(source: Source, knowledge: Knowledge, codec: Codec, level: int) -> list[str]:
-    """What was found and is used."""
+    """Describe what was found, for ``-v``."""
     lines = [f"the input is a dump in the format {source.format}"]
     if knowledge.memory is not None:
         lines += [f"addresses: {line}" for line in knowledge.memory.translator.describe()]
@@ -162,7 +165,7 @@ def _describe(
     source: Source, knowledge: Knowledge, scanned: Scan, report: Report, codec: Codec | None, given: bytes | None
 ) -> Description:
     identity, order = knowledge.identity, source.byte_order
-    # Whoever reads the dump later needs a text that was given as much.
+    # A VMCOREINFO text that was given goes into the dump, whose readers need it too.
     found = source.vmcoreinfo if given is None else given
     notes = with_text(source.notes, order, elf.NOTE_VMCOREINFO, found or b"")
     return Description(
@@ -191,7 +194,7 @@ def _describe(
 
 
 def _read_note(source: Source, report: Report, offset: int, out: memoryview) -> None:
-    """Read a piece of a large note; what can't be read is zeros, and the dump is incomplete."""
+    """Read a piece of a large note; a piece that can't be read is zeros, and makes the dump incomplete."""
     try:
         if source.file.read_into(offset, out) == len(out):
             return
@@ -203,7 +206,7 @@ def _read_note(source: Source, report: Report, offset: int, out: memoryview) -> 
 
 
 def _read(source: Source, address: int, size: int) -> bytes | None:
-    # A format of s390x alone asks.
+    # Imported here because only a format of s390x calls it.
     from vmsieve.formats.os_info import read_bytes
 
     return read_bytes(source, address, size)

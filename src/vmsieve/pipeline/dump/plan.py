@@ -1,12 +1,11 @@
-"""What is asked for, decided before the first byte is read."""
+"""The plan of a dump, made before the first byte is read."""
 
 from __future__ import annotations
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import record
-from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_WEAKER
 
-__all__ = ["EXIT_FAILED", "EXIT_INCOMPLETE", "EXIT_OK", "EXIT_USAGE", "EXIT_WEAKER", "Plan", "parse_size"]
+__all__ = ["Plan", "parse_size"]
 
 
 @record(frozen=True)
@@ -16,24 +15,24 @@ class Plan:
     Attributes:
         input: Path of the dump or memory to read; ``-``: standard input.
         output: Path to write; ``-``: standard output.
-        level: makedumpfile's dump level, 0 to 31: what to leave out.
-        codec: Name of the page codec; None: zstd, or none within a frame.
+        level: makedumpfile's dump level, 0 to 31.
+        codec: Name of the page codec; None: zstd, or no packing within a frame.
         codec_level: Its level; None: its default.
         format: Name of the output format.
         flattened: Wrap the output in makedumpfile's flattened format.
         force: Overwrite an existing output.
-        threads: Workers that read and pack; 0: as many as there are cores.
-        frame: Name of the compressed frame that the output is put in; None: none.
+        threads: Threads that read and pack; 0: one a core.
+        frame: Name of the compressed frame around the output, or None.
         frame_level: Its level; None: its default.
         select: Which of two systems in the input (:data:`vmsieve.formats.systems.SYSTEMS`); None: it holds one.
-        size_limit: Bytes that the output may have; a dump that reaches it ends as on a full disk. None: no limit.
-        mapped: The input may be mapped into memory; else it is read.
+        size_limit: Maximum size of the output in bytes; a dump that reaches it ends as on a full disk. None: no limit.
+        mapped: The input may be mapped into memory; otherwise it is read.
         basis: What knowledge of the kernel starts from: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
-        insist: A dump that would leave out less than ``level`` asks for is an error, before the first byte is written.
-        whole: All memory counts; else what makedumpfile leaves out is left out (:func:`vmsieve.pipeline.dump.scan.scan`).
-        salvage: When the output is full, what was written is finished as an incomplete dump; else a file is removed.
-        reads: Further files that are read, which are no output.
-        split: Files that the dump is shared out among, instead of being written to ``output``.
+        insist: Fail before the first byte is written if less would be left out than ``level`` asks for.
+        whole: Count all memory; otherwise leave out what makedumpfile does, see :func:`~vmsieve.pipeline.dump.scan.scan`.
+        salvage: If the output is full, finish it as an incomplete dump; otherwise remove the file.
+        split: Files of a split dump, written instead of ``output``.
+        reads: Further files that are read, which must not be overwritten.
     """
 
     input: str
@@ -59,12 +58,12 @@ class Plan:
 
 
 def parse_size(text: str) -> int:
-    """Bytes that ``text`` means: a number above 0, with K, M, G or T (of 1024) behind it.
+    """Parse a size in bytes: a number above 0, with an optional K, M, G or T (of 1024).
 
     Raises:
-        UsageError: It is none.
+        UsageError: It is not a size.
     """
     number, unit = (text[:-1], text[-1]) if text[-1:] and text[-1].upper() in "KMGT" else (text, "")
     if not (number.isascii() and number.isdigit() and len(number) < 20 and int(number)):
-        raise UsageError("a size is a number above 0, with K, M, G or T behind it", found=repr(text))
+        raise UsageError("a size is a number above 0, with an optional K, M, G or T", found=repr(text))
     return int(number) << 10 * (" KMGT".index(unit.upper()) if unit else 0)

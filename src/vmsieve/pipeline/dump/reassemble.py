@@ -17,7 +17,7 @@ from vmsieve.formats.loops.describe import describe_pages
 from vmsieve.formats.loops.descriptors import take_pages
 from vmsieve.formats.outputs import output_format
 from vmsieve.formats.places import FilePlace
-from vmsieve.pipeline.dump.target import Target
+from vmsieve.pipeline.dump.output import DumpOutput
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.dump.plan import Plan
@@ -47,7 +47,7 @@ def reassemble(plan: Plan, parts: list[str], progress: Progress) -> bool:
                 f"no file is given that holds page frames {start:#x} to {end:#x} of the split dump",
                 file=", ".join(parts),
             )
-        target = stack.enter_context(Target(plan, output_format("kdump")))
+        target = stack.enter_context(DumpOutput(plan, output_format("kdump")))
         if not isinstance(target.place, FilePlace):
             raise UsageError("a dump that is joined needs a file to be written to")
         whole = _Join(ordered, target.place, progress).run()

@@ -9,7 +9,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs.flattened import rebuild
 from vmsieve.formats.outputs import MARK_SIZE, output_format, output_formats
 from vmsieve.formats.places import FilePlace
-from vmsieve.pipeline.dump.target import Target
+from vmsieve.pipeline.dump.output import DumpOutput
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.dump.plan import Plan
@@ -32,7 +32,7 @@ def rebuild_from_pipe(plan: Plan) -> bool:
             "a pipe can be read only once: what comes from it is rebuilt as it is (no -d, codec, -E, -F, --frame)",
             hint="save it to a file, then filter that",
         )
-    with Target(plan, output_format(plan.format), beside=True) as target:
+    with DumpOutput(plan, output_format(plan.format), beside=True) as target:
         if not isinstance(target.place, FilePlace):
             raise UsageError("a dump that is rebuilt needs a file to be written to")
         start = _Start(target.place)

@@ -1,4 +1,4 @@
-"""What was done: for people, in lines, and for machines, in JSON."""
+"""The report of a dump, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vmsieve.filters.rules import rules
 from vmsieve.formats.slim.contexts import contextmanager
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.account import Survey
-from vmsieve.pipeline.dump.plan import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
+from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ __all__ = ["Report", "size_text"]
 
 
 def size_text(size: float) -> str:
-    """``size`` bytes for people, in decimal units."""
+    """Format a number of bytes, in decimal units."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if size < 1000 or unit == "TB":
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
@@ -38,29 +38,29 @@ class Report:
 
     Attributes:
         input, output: As asked for.
-        level: Dump level of the output: what was asked for and what the input lacked already.
+        level: Dump level of the output: the one asked for, combined with that of the input.
         page_size: Bytes.
         total: Page frames from 0 to the highest.
-        existing: Page frames that the machine had.
-        chosen: Page frames that were to be written.
-        uncovered: Page frames that no struct page covers: they are kept.
-        survey: What the input stores.
-        left_out: Stored memory that nobody asked to leave out, and why it is.
-        absent: Of those, the ones that the input did not hold.
-        dropped: Page frames left out, by rule name; zero pages among them, though they keep their place.
-        bridged: Page frames counted as left out that are in the output all the same, to fill short gaps (ELF).
+        existing: Page frames of the machine.
+        chosen: Page frames to write.
+        uncovered: Page frames without a struct page; they are kept.
+        survey: Memory that the input stores.
+        left_out: Stored memory left out unasked, with reasons.
+        absent: Existing page frames that the input lacks.
+        dropped: Page frames left out, by rule name; also zero pages, which are in the output without data.
+        bridged: Page frames counted as dropped but written, to fill short gaps (ELF).
         left_in: The same, by rule name.
-        kept: Page frames whose data is in the output.
-        unreadable: Page frames that should be, but could not be read.
-        bytes_in: Of page data read.
-        bytes_out: Written.
+        kept: Page frames with data in the output.
+        unreadable: Page frames that could not be read.
+        bytes_in: Bytes of page data read.
+        bytes_out: Bytes written.
         seconds: Wall time by stage.
-        release, crash_time: Of the kernel, where they are known; seconds since 1970.
-        notes: Sentences on what was not as it should be.
-        details: Sentences on what was found and used, for those who want to know.
-        weaker, incomplete: Why the exit status is not 0.
-        stopped: What ended the dump early, or kept it from being finished; None: nothing did.
-        full: The dump ends early because there was no room for more: the disk, a quota, the size limit.
+        release, crash_time: Kernel release, empty if unknown; seconds since 1970.
+        notes: Remarks on problems.
+        details: Remarks on what was found, for ``-v``.
+        weaker, incomplete: Reasons for an exit status other than 0.
+        stopped: Exception that ended the dump early, or None.
+        full: The dump ends early because the disk, a quota or the size limit is full.
     """
 
     input: str
@@ -93,15 +93,15 @@ class Report:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the time spent inside as stage ``name``, also when it is left by an exception."""
+        """Add the time spent inside to stage ``name``, also after an exception."""
         began = time.monotonic()
         try:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
-    def scanned(self, scan: Scan) -> None:
-        """Take over the first pass's counts."""
+    def add_scan(self, scan: Scan) -> None:
+        """Add the counts of the first pass."""
         self.total = scan.max_pfn
         self.existing = scan.exists.count()
         self.absent = self.existing - scan.stored.count()
@@ -113,17 +113,17 @@ class Report:
         self.weaker |= scan.weaker
         self.notes += scan.notes
 
-    def copied(self, copied: Copied) -> None:
-        """Take over the second pass's counts."""
+    def add_copied(self, copied: Copied) -> None:
+        """Add the counts of the second pass."""
         self.dropped["zero"] = copied.zero
         self.kept = copied.pages - copied.zero - copied.unreadable
         self.unreadable = copied.unreadable
         self.bytes_in = (copied.pages - copied.unreadable) * self.page_size
 
     def account(self) -> dict[str, Any]:
-        """What became of each byte that the input stores; ``"unaccounted"`` is 0 if that adds up.
+        """Account for each byte that the input stores; ``"unaccounted"`` is 0 if the figures add up.
 
-        Stored bytes, and the zeros that fill up pages stored in part, are in exactly one of the other figures.
+        Each stored byte, and each zero that fills a partly stored page, is in exactly one of the other figures.
         """
         size, survey = self.page_size, self.survey
         classes = {name: (count - self.left_in.get(name, 0)) * size for name, count in self.dropped.items()}
@@ -142,21 +142,21 @@ class Report:
             "unaccounted": survey.stored + survey.filled - total,
         }
 
-    def balance(self) -> None:
-        """Say it if the account of a written dump does not add up."""
+    def check_account(self) -> None:
+        """Add a note if the account of a written dump does not add up."""
         lacking = self.account()["unaccounted"]
         if lacking:
             self.weaker = True
             self.notes.append(f"the account of memory does not add up: {lacking} bytes are not accounted for")
 
     def exit_status(self) -> int:
-        """The exit status that says how it went."""
+        """The exit status of the command."""
         if self.incomplete:
             return EXIT_INCOMPLETE
         return EXIT_WEAKER if self.weaker or self.left_out else EXIT_OK
 
     def json(self) -> dict[str, Any]:
-        """For machines. Keys stay; new ones may come."""
+        """The report as JSON. Keys are never removed."""
         return {
             "input": self.input,
             "output": self.output,
@@ -185,14 +185,14 @@ class Report:
         }
 
     def lines(self) -> list[str]:
-        """For people."""
+        """The report as lines of text."""
         rows = [("Page frames", self.total), ("Memory holes", self.total - self.existing)]
-        odd = (
+        rare = (
             ("Not in the input", self.absent),
             ("Stored in part, zeros added", self.survey.partial),
             ("Pages without struct pages", self.uncovered),
         )
-        rows += [row for row in odd if row[1]]
+        rows += [row for row in rare if row[1]]
         rows += [(rule.title, self.dropped[rule.name]) for rule in rules() if rule.name in self.dropped]
         if self.bridged:
             rows.append(("Left in, between others", self.bridged))

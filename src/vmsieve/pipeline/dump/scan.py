@@ -1,4 +1,4 @@
-"""First pass: every page frame of the dump, block by block, into what exists and what is kept."""
+"""First pass: bitmaps of the page frames that exist, are stored, and are kept, made block by block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.loops.bits import bridge_gaps, count_bits
 from vmsieve.formats.slim.records import field, record
-from vmsieve.pipeline.dump.account import beyond, partial_pages, taken_together
+from vmsieve.pipeline.dump.account import add_piece, partial_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,33 +22,32 @@ if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.filters.linux.memmap import MemMap
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-    from vmsieve.formats.inputs import LeftOut, Source
+    from vmsieve.formats.inputs import LeftOut, MemoryRange, Source
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["Scan", "blocks_with_memory", "looks_at_struct_pages", "open_classifier", "scan"]
+__all__ = ["Scan", "blocks_with_memory", "needs_struct_pages", "open_classifier", "scan"]
 
-
-#: Looks at all struct pages, each with more doubts than the one before. A damaged kernel takes a few.
+#: Scans of all struct pages, each with more doubts than the previous one. A damaged kernel takes a few.
 _ROUNDS = 16
 
 
 @record
 class Scan:
-    """What the first pass found.
+    """Result of the first pass.
 
     Attributes:
         max_pfn: One above the highest page frame.
-        exists: Page frames that the machine had.
+        exists: Page frames of the machine.
         stored: Page frames that the input holds.
-        kept: Page frames that go into the output.
+        kept: Page frames to write.
         counts: Pages dropped, by rule name.
-        uncovered: Page frames that the input holds and that no struct page covers: they are kept.
-        left_out: Stored memory that nobody asked to leave out, and why it is.
-        bridged: Dropped page frames that go into the output all the same, to fill short gaps.
+        uncovered: Stored page frames without a struct page; they are kept.
+        left_out: Stored memory left out unasked, with reasons.
+        bridged: Dropped page frames that are written, to fill short gaps.
         left_in: The same, by rule name.
         weaker: Less was dropped than the level asks for.
-        notes: Sentences on why, and on what else was odd.
-        doubts: What it does not rely on.
+        notes: Remarks on why, and on other problems.
+        doubts: Rules and memory that the classification does not rely on.
     """
 
     max_pfn: int
@@ -68,15 +67,12 @@ class Scan:
 def open_classifier(
     knowledge: Knowledge, level: int, notes: list[str], *, thorough: bool = False, doubts: Doubts | None = None
 ) -> Classifier | None:
-    """A classifier for the kernel, or None when every page has to be kept; says why in ``notes``.
-
-    ``thorough``, ``doubts``: see :class:`Classifier`.
-    """
+    """Open a classifier (see there for ``thorough`` and ``doubts``); None, with a note, if every page is to be kept."""
     if knowledge.memory is None or knowledge.memmap is None or knowledge.info is None:
         if level & ~1:
             notes.append(f"every page is kept: {knowledge.problem}")
         return None
-    if not looks_at_struct_pages(level, knowledge.info):
+    if not needs_struct_pages(level, knowledge.info):
         return None
     try:
         classifier = Classifier(
@@ -87,15 +83,16 @@ def open_classifier(
         return None
     wanted = [rule.name for rule in classifier.rules if rule.levels & level or not rule.levels]
     notes.extend(classifier.off[name] for name in wanted if name in classifier.off)
-    if (told := knowledge.info.missing()) is not None:
-        notes.append(told)
+    if (missing := knowledge.info.missing()) is not None:
+        notes.append(missing)
     return classifier
 
 
-def looks_at_struct_pages(level: int, info: VmcoreInfo) -> bool:
-    """Whether a dump of this level leaves out anything by its struct page: poisoned and offline pages, if not more.
+def needs_struct_pages(level: int, info: VmcoreInfo) -> bool:
+    """True if a dump of this level drops pages by their struct page.
 
-    As with makedumpfile, levels 0 and 1 do so where the kernel knows poisoned pages: offline ones alone are left in.
+    Levels 0 and 1 drop poisoned pages, and offline ones with them, but like makedumpfile only if the kernel has
+    PG_hwpoison.
     """
     return bool(level & ~1) or info.number("PG_hwpoison") is not None
 
@@ -103,12 +100,15 @@ def looks_at_struct_pages(level: int, info: VmcoreInfo) -> bool:
 def scan(
     source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int = 0, *, whole: bool = True
 ) -> Scan:
-    """Look at every page frame once, and at every struct page once.
+    """Classify every page frame.
 
-    A level that needs no struct page (0, 1) still drops what is dropped always: poisoned and offline pages, but see
-    :func:`looks_at_struct_pages`. ``bridge``:
-    fewer dropped pages than that in a row are kept, unless reading them could do harm. ``whole``: all memory counts;
-    else what makedumpfile leaves out is left out, see :func:`_as_makedumpfile`.
+    Args:
+        source: The input.
+        knowledge: Knowledge of its kernel.
+        level: Dump level. Levels 0 and 1 still drop poisoned and offline pages, see :func:`needs_struct_pages`.
+        progress: Shows how far it is.
+        bridge: Fewer dropped pages than this in a row are kept, unless every level drops them.
+        whole: Count all memory; otherwise leave out what makedumpfile does, see :func:`_leave_out_as_makedumpfile`.
     """
     doubts = Doubts()
     for _ in range(_ROUNDS):
@@ -120,7 +120,7 @@ def scan(
             break
         knowledge.end_uncertain |= doubts.end_uncertain
     else:
-        knowledge.memmap, knowledge.problem = None, "each look at its struct pages finds more that can't be"
+        knowledge.memmap, knowledge.problem = None, "each scan of its struct pages finds more impossible ones"
         return scan(source, knowledge, level, progress, bridge, whole=whole)
     classifier.conclude()
     result.doubts = doubts
@@ -135,7 +135,7 @@ def _scan_once(
 ) -> tuple[Scan, Classifier | None]:
     max_pfn = knowledge.max_pfn(source.end()) if whole else knowledge.covered_end(source.end())
     result, histogram, left_in = Scan(max_pfn), Histogram(), Histogram()
-    partial = [] if whole else _as_makedumpfile(source, knowledge.page_size, result)
+    partial = [] if whole else _leave_out_as_makedumpfile(source, knowledge.page_size, result)
     classifier = open_classifier(knowledge, level, result.notes, thorough=bridge > 0, doubts=doubts)
     progress.step("Classifying pages", max_pfn, knowledge.page_size)
     done = 0
@@ -165,9 +165,9 @@ def _scan_once(
 def _sieve_and_bridge(
     classifier: Classifier, first: int, kept: bytearray, histogram: Histogram, left_in: Histogram, bridge: int
 ) -> int:
-    """Sieve a block, then put back pages that fill short gaps; returns how many, ``left_in`` counts them by class.
+    """Sieve a block, then put back pages that fill short gaps; returns their number, ``left_in`` has it by class.
 
-    Pages that every level drops are not put back: reading them could do harm.
+    Pages that every level drops are never put back: reading a poisoned page can crash the machine.
     """
     readable, classes, always = bytearray(kept), bytearray(BLOCK), dropping(classifier.rules, 0)
     uncounted = Histogram()
@@ -180,27 +180,37 @@ def _sieve_and_bridge(
     return bridged
 
 
-def _as_makedumpfile(source: Source, page_size: int, result: Scan) -> list[int]:
-    """Leave out what makedumpfile does: memory above the last memory section, and pages that are stored in part.
+def _leave_out_as_makedumpfile(source: Source, page_size: int, result: Scan) -> list[int]:
+    """Leave out memory above the last memory section and partly stored pages; returns the latter's page frames.
 
-    Linux uses no page frame that is memory only in part (``for_each_mem_pfn_range``, mm/memblock.c): the odd end of
-    conventional memory on a PC (0x9fc00) is the usual case. Returns these page frames.
+    Linux uses no page frame of which only a part is memory (``for_each_mem_pfn_range``, mm/memblock.c). The end of
+    conventional memory on a PC (0x9fc00) is the usual case.
     """
     end = result.max_pfn * page_size
-    partial = [(start, start + size) for start, size in partial_pages(source.ranges(), page_size) if start < end]
-    result.left_out += taken_together(partial, "only a part of the page is stored")
-    result.left_out += beyond(source.ranges(), end, "it lies above the kernel's last memory section")
+    above: list[LeftOut] = []
+
+    def ranges() -> Iterator[MemoryRange]:
+        for area in source.ranges():
+            if area.stored_end > max(area.start, end):
+                start = max(area.start, end)
+                add_piece(above, start, area.stored_end, "it lies above the kernel's last memory section")
+            yield area
+
+    partial = [(start, start + size) for start, size in partial_pages(ranges(), page_size) if start < end]
+    for start, stop in partial:
+        add_piece(result.left_out, start, stop, "only a part of the page is stored")
+    result.left_out += above
     return [start // page_size for start, _ in partial]
 
 
 def _clear_bits(bits: bytearray, first: int, pfns: list[int]) -> None:
-    """Clear the bits of ``pfns``, ascending, in a block from page frame ``first`` on."""
+    """Clear the bits of ``pfns``, ascending, in the block that begins with page frame ``first``."""
     for pfn in pfns[bisect_left(pfns, first) : bisect_left(pfns, first + BLOCK)]:
         bits[pfn - first >> 3] &= ~(1 << (pfn & 7))
 
 
 def _uncovered(stored: bytearray, first: int, memmap: MemMap | None) -> int:
-    """How many of the page frames of a block, from ``first`` on, have no struct page."""
+    """Count the stored page frames of a block, from ``first`` on, that have no struct page."""
     if memmap is None:
         return 0
     found = count_bits(address_of(stored), len(stored))
@@ -213,7 +223,7 @@ def _uncovered(stored: bytearray, first: int, memmap: MemMap | None) -> int:
 
 
 def blocks_with_memory(max_pfn: int, page_size: int, *sources: Source) -> Iterator[int]:
-    """First page frames of the blocks where any source may have memory, ascending: holes can be millions of blocks."""
+    """First page frames of the blocks where a source may have memory, ascending. Holes can be millions of blocks."""
     first = 0
     while first < max_pfn:
         at = first * page_size

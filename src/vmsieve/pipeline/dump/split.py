@@ -1,4 +1,4 @@
-"""A dump shared out among several files: where it is cut, and the files."""
+"""Split dumps: one dump in several files, each with an equal share of the kept pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vmsieve.formats.outputs._split import SplitWriter
 from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.slim.records import replace
 from vmsieve.pipeline.dump.batches import Gatherer
-from vmsieve.pipeline.dump.target import Target
+from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.process.writing import same_place
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.plan import Plan
     from vmsieve.pipeline.dump.scan import Scan
 
-__all__ = ["InTurns", "SplitTarget", "cut_evenly"]
+__all__ = ["InTurns", "SplitOutput", "cut_evenly"]
 
 
 def cut_evenly(kept: PageBits, parts: int, max_pfn: int) -> list[int]:
-    """Where to cut a dump so that its parts hold equally many pages: ``parts + 1`` page frames, 0 and ``max_pfn`` too.
+    """Cut a dump into parts with equal numbers of kept pages.
 
-    The page frames of part *i* begin at the *i*-th, and end before the next one.
+    Returns ``parts + 1`` page frames, from 0 to ``max_pfn``: part *i* is from the *i*-th up to the next one.
     """
     wanted = [kept.count() * number // parts for number in range(1, parts)]
     cuts, before = [0], 0
@@ -46,14 +46,14 @@ def cut_evenly(kept: PageBits, parts: int, max_pfn: int) -> list[int]:
 
 
 def _count(bits: bytes, end: int) -> int:
-    """How many of the first ``end`` bits are set."""
+    """Count the bits set among the first ``end``."""
     part = bytearray(bits)
     cut_bits(part, end)
     return count_bits(address_of(part), len(part))
 
 
 def _find(bits: bytes, count: int) -> int:
-    """The least number of bits among which ``count`` are set."""
+    """Return the smallest number of leading bits of which ``count`` are set."""
     low, high = 0, 8 * len(bits)
     while low < high:
         middle = (low + high) // 2
@@ -65,15 +65,14 @@ def _find(bits: bytes, count: int) -> int:
 
 
 class InTurns:
-    """Hands out kept pages of each part in turn, so that all files grow side by side, maybe on a disk each."""
+    """Chooses batches from each part in turn, so that all files grow in parallel, perhaps on separate disks."""
 
     def __init__(self, scan: Scan, source: Source, cuts: Sequence[int]) -> None:
-        """Get ready to choose; ``cuts``: see :func:`cut_evenly`."""
         parts = [_between(scan.kept, start, end) for start, end in zip(cuts, cuts[1:])]
         self._left = deque(Gatherer(part, scan.stored, source) for part in parts)
 
     def claim(self, pages: PageBatch) -> bool:
-        """Choose the next pages for a buffer, all of one part; False when there are no more."""
+        """Choose the next pages for a batch, all from one part; False if none is left."""
         while self._left:
             gatherer = self._left.popleft()
             if gatherer.claim(pages):
@@ -83,7 +82,7 @@ class InTurns:
 
 
 def _between(bitmap: Bitmap, start: int, end: int) -> Bitmap:
-    """The bits of ``bitmap`` from ``start`` up to ``end``."""
+    """Copy the bits of ``bitmap`` from ``start`` up to ``end``."""
     found = Bitmap()
     for block in bitmap.filled():
         first = block * bitmap.block
@@ -95,52 +94,52 @@ def _between(bitmap: Bitmap, start: int, end: int) -> Bitmap:
     return found
 
 
-class SplitTarget:
-    """The opened files of a plan; a context that closes them. It stands for a :class:`Target`, and for its place.
+class SplitOutput:
+    """The opened files of a split dump, with the interface of :class:`DumpOutput`.
 
     Attributes:
-        cuts: Where the dump is cut, once it has a writer.
+        place: Finishes the places of all files.
+        cuts: See :func:`cut_evenly`; set by :meth:`writer`.
     """
 
     cuts: Sequence[int] = ()
 
     def __init__(self, plan: Plan, form: OutputFormat) -> None:
-        """Open them.
+        """Open the files.
 
         Raises:
-            OutputError: One exists and overwriting was not asked for, or is the input, or can't be opened.
-            UsageError: One is named twice, or can't be written at chosen positions.
+            OutputError: One exists and must not be overwritten, is the input, or can't be opened.
+            UsageError: One is named twice, or has no random access.
         """
         if any(same_place(one, other) for one, other in combinations(plan.split, 2)):
-            raise UsageError("a file is named twice among those that the dump is to be shared out to")
+            raise UsageError("a file of the split dump is named twice")
         with ExitStack() as stack:
-            self._targets = [
-                stack.enter_context(Target(replace(plan, output=path, split=()), form)) for path in plan.split
+            self._outputs = [
+                stack.enter_context(DumpOutput(replace(plan, output=path, split=()), form)) for path in plan.split
             ]
-            for path, target in zip(plan.split, self._targets):
-                if target.flattened:
+            for path, output in zip(plan.split, self._outputs):
+                if output.flattened:
                     raise UsageError("a file of a split dump must be a regular file or a disk", file=path)
             self._stack = stack.pop_all()
-        self.removable = all(target.removable for target in self._targets)
-        #: What is brought to its end, as a place is.
-        self.place = _Places(self._targets)
+        self.removable = all(output.removable for output in self._outputs)
+        self.place = _Places(self._outputs)
 
     def writer(self, form: OutputFormat, description: Description) -> Writer:
-        """What writes to the files."""
-        self.cuts = cut_evenly(description.kept, len(self._targets), description.max_pfn)
-        return SplitWriter(form, description, [target.place for target in self._targets], self.cuts)
+        """The writer of all files."""
+        self.cuts = cut_evenly(description.kept, len(self._outputs), description.max_pfn)
+        return SplitWriter(form, description, [output.place for output in self._outputs], self.cuts)
 
     def finish(self) -> None:
-        """See :class:`Target`: all files are, whatever becomes of one."""
+        """Finish every file, even if one fails."""
         with ExitStack() as stack:
-            for target in self._targets:
-                stack.callback(target.finish)
+            for output in self._outputs:
+                stack.callback(output.finish)
 
     def size(self) -> int:
-        """Bytes written, of all files."""
-        return sum(target.size() for target in self._targets)
+        """Bytes in all files."""
+        return sum(output.size() for output in self._outputs)
 
-    def __enter__(self) -> SplitTarget:
+    def __enter__(self) -> SplitOutput:
         return self
 
     def __exit__(
@@ -150,13 +149,13 @@ class SplitTarget:
 
 
 class _Places:
-    """The places of several targets."""
+    """The places of several outputs."""
 
-    def __init__(self, targets: Sequence[Target]) -> None:
-        self._targets = targets
+    def __init__(self, outputs: Sequence[DumpOutput]) -> None:
+        self._outputs = outputs
 
     def finish(self) -> None:
         """See :class:`vmsieve.formats.outputs.Place`."""
         with ExitStack() as stack:
-            for target in self._targets:
-                stack.callback(target.place.finish)
+            for output in self._outputs:
+                stack.callback(output.place.finish)

@@ -15,7 +15,7 @@ from vmsieve.formats.loops.pack import pack_pages
 from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
-from vmsieve.pipeline.dump.scan import blocks_with_memory, looks_at_struct_pages, open_classifier, scan
+from vmsieve.pipeline.dump.scan import blocks_with_memory, needs_struct_pages, open_classifier, scan
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def count_classes(source: Source, knowledge: Knowledge, progress: Progress, cell
     classifier = open_classifier(knowledge, 31, class_counts.notes, thorough=True, doubts=doubts)
     class_counts.rules = classifier.rules if classifier is not None else []
     class_counts.weaker = classifier is None
-    class_counts.always = knowledge.info is None or looks_at_struct_pages(0, knowledge.info)
+    class_counts.always = knowledge.info is None or needs_struct_pages(0, knowledge.info)
     counter = _Counter(source, class_counts, classifier, cells)
     progress.step("Counting pages", class_counts.total, knowledge.page_size)
     done = 0
@@ -128,7 +128,9 @@ def count_classes(source: Source, knowledge: Knowledge, progress: Progress, cell
 class _Counter:
     """Counts one block of page frames after the other."""
 
-    def __init__(self, source: Source, class_counts: ClassCounts, classifier: Classifier | None, cells: Cells | None) -> None:
+    def __init__(
+        self, source: Source, class_counts: ClassCounts, classifier: Classifier | None, cells: Cells | None
+    ) -> None:
         self._source, self._counts, self._classifier, self._cells = source, class_counts, classifier, cells
         self._pages = PageBatch(class_counts.page_size, mapped=True)
         self._classes = bytearray(BLOCK)

@@ -12,13 +12,12 @@ from ctypes import addressof
 from itertools import compress
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.histogram import Histogram
 from vmsieve.filters.linux.identity import HOST_FIELDS, host_field_ranges
 from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.loops.classify import apply_classes
-from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of, cut_bits
-from vmsieve.formats.codecs import codec
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.loops.zero import zero_pages
@@ -27,13 +26,13 @@ from vmsieve.formats.outputs import Description
 from vmsieve.formats.outputs._skeleton import MISSING, OTHER, OWN, ZERO, skeleton_format
 from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.systems import open_system
-from vmsieve.pipeline.dump.copy import Copied, copy_pages
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
-from vmsieve.pipeline.process.progress import Silent
+from vmsieve.pipeline.dump.copy import CopyJob, copy_pages
+from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.dump.scan import Scan, blocks_with_memory, open_classifier, scan
-from vmsieve.pipeline.inspect.skeleton_pages import Blanked, PageKinds, count_ones, expanded, keep_common, set_bits
-from vmsieve.pipeline.dump.target import Target
 from vmsieve.pipeline.dump.watch import Watched
+from vmsieve.pipeline.inspect.skeleton_pages import Blanked, PageKinds, count_ones, expanded, keep_common, set_bits
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
@@ -98,15 +97,12 @@ def make_skeleton(
         stack.callback(source.close)
         maker = _Maker(source, vmcoreinfo, progress, with_log=with_log)
         form = skeleton_format(maker.kinds)
-        target = stack.enter_context(Target(plan, form))
+        target = stack.enter_context(DumpOutput(plan, form))
         maker.study()
         writer = form.writer(maker.description(), target.place)
         writer.begin()
         progress.step("Copying pages", maker.chosen.kept.count(), maker.result.page_size)
-        copy_pages(
-            maker.blanked(), maker.chosen, maker.result.page_size, codec("none"), 0, writer, progress,
-            maker.result.notes, drop_zero=False, threads=1, copied=Copied(),
-        )  # fmt: skip
+        copy_pages(CopyJob(maker.blanked(), maker.chosen, maker.result.page_size, writer, progress, maker.result.notes))
         progress.close()
         writer.end(complete=not source.incomplete)
         target.place.finish()

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError, VmsieveError
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.makedumpfile.reports import release_lines, report_lines
 from vmsieve.pipeline.dump.make import dump
-from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK, Plan
+from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.dump.pool import affordable
+from vmsieve.pipeline.makedumpfile.reports import release_lines, report_lines
+from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
-    from vmsieve.pipeline.makedumpfile.request import Request
-    from vmsieve.pipeline.makedumpfile.messages import Messages
     from vmsieve.pipeline.dump.report import Report
+    from vmsieve.pipeline.makedumpfile.messages import Messages
+    from vmsieve.pipeline.makedumpfile.request import Request
 
 __all__ = ["make_dump"]
 

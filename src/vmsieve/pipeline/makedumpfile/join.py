@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK, Plan
+from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.dump.rebuild import rebuild_from_pipe
+from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
-    from vmsieve.pipeline.makedumpfile.request import Request
     from vmsieve.pipeline.makedumpfile.messages import Messages
+    from vmsieve.pipeline.makedumpfile.request import Request
 
 __all__ = ["join_parts", "rebuild_stream"]
 

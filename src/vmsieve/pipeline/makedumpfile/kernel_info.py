@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.filters.gather import gather_knowledge
-from vmsieve.formats.slim.contexts import contextmanager, suppress
+from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, OutputError, UsageError
 from vmsieve.formats.inputs import open_source
+from vmsieve.formats.slim.contexts import contextmanager, suppress
 from vmsieve.formats.systems import open_system
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.dump.input import read_vmcoreinfo, read_vmlinux
+from vmsieve.pipeline.inspect.log import write_log
 from vmsieve.pipeline.makedumpfile.reports import release_lines
 from vmsieve.pipeline.makedumpfile.request import WrongReleaseError
-from vmsieve.pipeline.inspect.log import write_log
-from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK
+from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK
 from vmsieve.pipeline.process.saving import files_read, saved, saved_stream
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
-    from vmsieve.pipeline.makedumpfile.request import Request
     from vmsieve.pipeline.makedumpfile.messages import Messages
+    from vmsieve.pipeline.makedumpfile.request import Request
 
 __all__ = ["kernel_texts", "opened", "save_log", "save_vmcoreinfo", "translate"]
 

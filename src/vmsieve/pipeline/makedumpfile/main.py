@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from vmsieve.formats.errors import UsageError, VmsieveError
-from vmsieve.pipeline.makedumpfile.request import WrongReleaseError, understand
 from vmsieve.pipeline.makedumpfile.messages import Messages
-from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK
+from vmsieve.pipeline.makedumpfile.request import WrongReleaseError, understand
+from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK
 from vmsieve.pipeline.process.signals import Interrupted, interruptible
 from vmsieve.pipeline.process.streams import set_up_streams
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.codecs import codec
 from vmsieve.formats.errors import FormatError
 from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
 from vmsieve.formats.outputs import Writer
-from vmsieve.pipeline.makedumpfile.reports import usage_lines
-from vmsieve.pipeline.makedumpfile.kernel_info import opened
-from vmsieve.pipeline.dump.copy import Copied, copy_pages
-from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK
+from vmsieve.pipeline.dump.copy import CopyJob, copy_pages
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.dump.watch import Through
+from vmsieve.pipeline.makedumpfile.kernel_info import opened
+from vmsieve.pipeline.makedumpfile.reports import usage_lines
+from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Batch
-    from vmsieve.pipeline.makedumpfile.request import Request
     from vmsieve.pipeline.makedumpfile.messages import Messages
+    from vmsieve.pipeline.makedumpfile.request import Request
 
 __all__ = ["Without", "show_usage"]
 
@@ -68,16 +67,14 @@ def show_usage(request: Request, messages: Messages) -> int:
     with opened(request) as (source, knowledge):
         if os.path.realpath(request.operands[0]) == _KCORE:
             source = Without(source, _reserved(messages))
-        progress, copied = messages.progress(), Copied()
+        progress = messages.progress()
         scanned = scan(source, knowledge, _LEVEL, progress, whole=False)
         notes = source.oddities + knowledge.notes + scanned.notes
-        copy_pages(
-            source, scanned, knowledge.page_size, codec("none"), 0, _Nowhere(), progress, notes, drop_zero=True,
-            threads=1, copied=copied,
-        )  # fmt: skip
+        job = CopyJob(source, scanned, knowledge.page_size, _Nowhere(), progress, notes, drop_zero=True)
+        copy_pages(job)
         progress.close()
         messages.errors(notes)
-        counts, stored = {**scanned.counts, "zero": copied.zero}, scanned.stored.count()
+        counts, stored = {**scanned.counts, "zero": job.copied.zero}, scanned.stored.count()
     for line in usage_lines(counts, stored, knowledge.page_size):
         messages.common(line)
     return EXIT_FAILED if scanned.weaker else EXIT_OK

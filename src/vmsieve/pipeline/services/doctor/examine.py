@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, WARN, Case, Finding, checks
 from vmsieve.pipeline.services.flavours import detect
-from vmsieve.pipeline.dump.plan import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmsieve.pipeline.process.progress import Progress
     from vmsieve.pipeline.services.doctor.checks import Check
     from vmsieve.pipeline.services.system import System
-    from vmsieve.pipeline.process.progress import Progress
 
 __all__ = ["examine", "exit_status"]
 

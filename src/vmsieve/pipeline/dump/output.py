@@ -1,4 +1,4 @@
-"""Where a dump goes: a new file, one beside that which it replaces, a stream, a device."""
+"""The output of a dump: a new file, one that replaces another, a stream, or a device."""
 
 from __future__ import annotations
 
@@ -25,33 +25,34 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.framing import FramedStream
     from vmsieve.pipeline.dump.plan import Plan
 
-__all__ = ["Target"]
+__all__ = ["DumpOutput"]
 
 
-class Target:
+class DumpOutput:
     """The opened output of a plan; a context that closes it.
 
-    What can't be written at chosen positions (a pipe, a terminal, standard output, a compressed frame) gets a format
-    that ascends as it is, and any other format flattened.
+    Output without random access (a pipe, a terminal, standard output, a compressed frame) takes a format that is
+    written in ascending order as it is, and any other format flattened.
 
-    A new file has its name from the start: what is there of it after any end can be read. One that replaces another is
-    written beside it until it is finished.
+    A new file has its name from the start, so that a partial dump can be read however it ends. A file that replaces
+    another is written beside it until it is finished.
 
     Attributes:
-        place: What writers write to.
+        place: Takes the writer's bytes.
         flattened: The flattened format is used.
-        cuts: Where the dump is cut into parts: nowhere.
+        removable: The output is a file: removing it undoes the dump.
+        cuts: Page frames that parts begin at; see :class:`~vmsieve.pipeline.dump.split.SplitOutput`.
     """
 
     cuts: Sequence[int] = ()
 
     def __init__(self, plan: Plan, form: OutputFormat, *, beside: bool = False) -> None:
-        """Open it; ``beside``: also a new file has its name when it is finished, not before.
+        """Open it; ``beside``: a new file, too, gets its name only when it is finished.
 
         Raises:
-            OutputError: It exists and overwriting was not asked for, or is the input, or can't be opened.
-            UsageError: The frame asked for makes no sense, or a size limit is to go with it.
-            UnsupportedError: A package that it needs is missing.
+            OutputError: It exists and must not be overwritten, is the input, or can't be opened.
+            UsageError: The frame does not exist, or a size limit is given with it.
+            UnsupportedError: A package for the frame is missing.
         """
         name = "standard output" if plan.output == "-" else plan.output
         self._stream = self._framed(plan, name) if plan.frame is not None else None
@@ -62,11 +63,10 @@ class Target:
         else:
             self._output = opened_output(plan.output, inputs, force=plan.force, beside=beside)
         self._fd, mode = self._output.fd, self._output.mode
-        # Standard output may be a file that someone else appends to: it is a stream whatever it is connected to.
-        positions = not (self._stdout or self._stream) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
-        #: What was written can be taken back.
+        # Standard output is a stream even if it is a file: others may append to that file.
+        seekable = not (self._stdout or self._stream) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
         self.removable = not self._stdout and stat.S_ISREG(mode)
-        self.flattened = plan.flattened or not (positions or form.sequential)
+        self.flattened = plan.flattened or not (seekable or form.sequential)
         self._sent = 0
         self._lost = False
         self._writeback = Writeback(self._fd)
@@ -76,16 +76,16 @@ class Target:
         self.place: FilePlace | FlattenedPlace | PipePlace
         if self.flattened:
             self.place = FlattenedPlace(send, name, upward=form.sequential, limit=plan.size_limit)
-        elif positions:
+        elif seekable:
             self.place = FilePlace(self._fd, name, upward=form.sequential, limit=plan.size_limit)
         else:
             self.place = PipePlace(send, name, limit=plan.size_limit)
-        self._seekable = positions and not self.flattened
+        self._seekable = seekable and not self.flattened
 
     def _framed(self, plan: Plan, name: str) -> FramedStream | None:
         if plan.size_limit is not None:
-            raise UsageError("a compressed frame has no size limit: cut off, it would lack its end")
-        # Not before it is asked for: threads and frames take half a megabyte.
+            raise UsageError("a compressed frame takes no size limit: cut off, it would lack its end")
+        # Imported here: threads and frames take half a megabyte.
         from vmsieve.pipeline.dump.framing import FramedStream, chosen_frame
 
         chosen = chosen_frame(plan)
@@ -95,7 +95,7 @@ class Target:
         try:
             taken = os.write(self._fd, data) if self._device is None else self._device.write(data)
         except BlockingIOError:
-            # Whoever has the other end told it not to wait.
+            # The other end made it non-blocking (O_NONBLOCK is shared).
             self._wait()
             return 0
         self._sent += taken
@@ -108,14 +108,14 @@ class Target:
         select.select([], [self._fd], [])
 
     def writer(self, form: OutputFormat, description: Description) -> Writer:
-        """What writes a dump of format ``form`` to it."""
+        """The writer of a dump in format ``form``."""
         return form.writer(description, self.place)
 
     def finish(self) -> None:
-        """The place has taken its last byte: bring the frame to its end, all to the medium, the file to its name.
+        """End the frame, sync the file and give it its name.
 
         Raises:
-            OutputError: It can't be written. What it was to replace is still there.
+            OutputError: It can't be written. The file to replace is still there.
         """
         try:
             if self._stream is not None:
@@ -133,7 +133,7 @@ class Target:
             raise refused(error, self._output.path, self._sent) from error
 
     def size(self) -> int:
-        """Bytes written that are there: of a file, those that take up room, so that holes do not count."""
+        """Bytes in the output; holes of a file don't count."""
         if self._lost:
             return 0
         if not self._seekable:
@@ -141,7 +141,7 @@ class Target:
         status = os.fstat(self._fd)
         return min(status.st_size, status.st_blocks * 512) if stat.S_ISREG(status.st_mode) else 0
 
-    def __enter__(self) -> Target:
+    def __enter__(self) -> DumpOutput:
         return self
 
     def __exit__(
