@@ -10,7 +10,7 @@ import pytest
 from tests.build.kernel import IMAGE, PAGE, FakeKernel, FakeSource, NoFile
 from vmsieve.filters.linux.arch import find
 from vmsieve.filters.linux.btf import magic
-from vmsieve.filters.linux.candidates import Candidates, likely
+from vmsieve.filters.linux.candidates import Candidates, likely_areas
 from vmsieve.filters.linux.kallsyms_search import DIGITS
 from vmsieve.formats.inputs import VirtualRange
 from vmsieve.formats.notes import build_note
@@ -81,21 +81,21 @@ def test_registers_tell_where_the_image_is(levels: int) -> None:
         physical.source.notes = notes
         if kernel.root & 0x1000 and notes != registers(kernel.root, flag):
             continue
-        ((start, end),) = likely(physical, find("x86_64"))
+        ((start, end),) = likely_areas(physical, find("x86_64"))
         assert start <= kernel.image_physical(IMAGE) < end
         assert end - start <= 8 * MIB
     for _ in range(50):
         physical.source.notes = registers(dice.getrandbits(64), dice.getrandbits(64))
-        list(likely(physical, find("x86_64")))
+        list(likely_areas(physical, find("x86_64")))
     for cut in range(0, 480, 37):
         physical.source.notes = registers(kernel.root)[:cut]
-        assert list(likely(physical, find("x86_64"))) == []
+        assert list(likely_areas(physical, find("x86_64"))) == []
 
 
 def test_headers_tell_where_the_image_is() -> None:
     """The highest mapping of the kernel's part is its image's, if it is not too large for one."""
     physical = FakeKernel().memory().physical
     physical.source.virtual = (VirtualRange(0xFFFF888000000000, 0, 1 << 40), VirtualRange(IMAGE, 0x1000000, 0x200000))
-    assert list(likely(physical, find("aarch64"))) == [(0x1000000, 0x1200000)]
+    assert list(likely_areas(physical, find("aarch64"))) == [(0x1000000, 0x1200000)]
     physical.source.virtual = physical.source.virtual[:1]
-    assert list(likely(physical, find("aarch64"))) == []
+    assert list(likely_areas(physical, find("aarch64"))) == []

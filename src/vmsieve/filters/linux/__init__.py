@@ -1,5 +1,6 @@
-"""What the kernel in a dump says of itself: VMCOREINFO, its memory, its memory map, its name, its log.
+"""Linux in a dump: VMCOREINFO, symbols and types, virtual memory, memory map, identity, log; ``arch``: page tables.
 
-Everything here reads through a source, works per run or section and never per page, and raises
-:class:`~vmsieve.formats.errors.KernelError` where the kernel can't be understood.
+Code here reads through a source, works per run or section, and raises
+:class:`~vmsieve.formats.errors.KernelError` for a kernel that it can't understand. Page classes belong in
+``filters/rules``, dump formats in ``formats``.
 """

@@ -1,6 +1,6 @@
-"""Where in memory a kernel's tables of symbols and of types may be: both are looked for in one pass, and once.
+"""Candidate addresses of kallsyms and BTF in physical memory, both searched for in one pass.
 
-Likely places come first: what the dump's headers or a processor's page tables say is the kernel.
+Likely areas come first: the kernel image according to the dump's headers or to a processor's registers.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.formats.inputs import Source
 
-__all__ = ["SEARCHED", "SEARCHED_PACKED", "Candidates", "likely"]
+__all__ = ["SEARCHED", "SEARCHED_PACKED", "Candidates", "likely_areas"]
 
-#: Memory that is searched at most: as it is, and in packed pages.
+#: Bytes searched at most: of plain memory, of packed pages.
 SEARCHED: Final = 16 << 30
 SEARCHED_PACKED: Final = 1 << 30
 _IMAGE_MOST: Final = 256 << 20
 _MAPPINGS: Final = 64
-#: Places of each kind that are handed out.
+#: Candidates of each kind.
 _TRIES: Final = 64
-#: Bytes looked at twice, where two pieces of memory meet: more than a sign has, and a multiple of words.
+#: Overlap of two pieces of memory: longer than a mark, and a multiple of words.
 _KEEP: Final = 32
 _ROOM: Final = 64
-#: Words that look like a sign and are none: more than that are not looked at in a piece of memory.
+#: False matches after which the rest of a piece is skipped.
 _WRONG_MOST: Final = 1024
 
 
 class Candidates:
-    """Searches memory as far as it is asked to, and knows what it found.
+    """A lazy search of memory.
 
     Args:
         source: The dump.
-        areas: Physical addresses, from and to, that are searched first; then everything is.
+        areas: Physical addresses (start, end) to search before all memory.
     """
 
     def __init__(self, source: Source, areas: Iterable[tuple[int, int]]) -> None:
@@ -53,11 +53,11 @@ class Candidates:
         self._rest = self._search([*areas, (0, source.end())])
 
     def digits(self) -> Iterator[int]:
-        """Physical addresses of what may be the tokens of the ten digits (:data:`DIGITS` are there)."""
+        """Physical addresses of :data:`DIGITS`: candidates for kallsyms' tokens."""
         return self._each(self._found[DIGITS])
 
     def types(self) -> Iterator[int]:
-        """Physical addresses of what may be a BTF section (:func:`magic` is there)."""
+        """Physical addresses of :func:`magic`: candidates for a BTF section."""
         return self._each(self._found[self._magic])
 
     def _each(self, found: list[int]) -> Iterator[int]:
@@ -70,7 +70,7 @@ class Candidates:
             at += 1
 
     def _search(self, areas: list[tuple[int, int]]) -> Iterator[bool]:
-        """One step for each piece of memory; what is found is noted."""
+        """Search one piece of memory per step."""
         left = SEARCHED_PACKED if self._source.compressed else SEARCHED
         mark = int.from_bytes(self._magic[:4], "big" if sys.byteorder == "big" else "little")
         out = (ctypes.c_uint64 * (1 + _ROOM))()
@@ -88,20 +88,20 @@ class Candidates:
                 yield True
 
     def _note(self, base: int, data: bytearray, at: int) -> bool:
-        """Keep the place of a sign that the word at ``at`` of ``data`` is part of, if there is one."""
-        for sign, found in self._found.items():
-            # A sign that began before is found by its first word, or in the piece before.
-            place = data.find(sign, max(at - 7, 0), at + 7 + len(sign))
-            if place >= 0:
-                if base + place not in found and len(found) < _TRIES:
-                    found.append(base + place)
+        """Add the candidate that the word at ``at`` of ``data`` belongs to; False if there is none."""
+        for mark, found in self._found.items():
+            # Marks that begin before this word are found by their first word, or in the previous piece.
+            start = data.find(mark, max(at - 7, 0), at + 7 + len(mark))
+            if start >= 0:
+                if base + start not in found and len(found) < _TRIES:
+                    found.append(base + start)
                 return True
         return False
 
 
-def likely(memory: PhysicalMemory, arch: Arch) -> Iterator[tuple[int, int]]:
-    """Where the kernel's image is in physical memory, by what a dump tells beside VMCOREINFO: headers and registers."""
-    # The kernel's own map is the highest one.
+def likely_areas(memory: PhysicalMemory, arch: Arch) -> Iterator[tuple[int, int]]:
+    """Physical addresses (start, end) of the kernel image according to the dump's headers and registers."""
+    # The kernel image has the highest mapping.
     kernel = max(memory.source.virtual[:_MAPPINGS], key=lambda piece: piece.vaddr, default=None)
     if kernel is not None and kernel.vaddr >> 63 and kernel.size < _IMAGE_MOST:
         yield kernel.paddr, kernel.paddr + kernel.size

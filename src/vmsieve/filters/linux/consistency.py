@@ -1,11 +1,11 @@
-"""Is VMCOREINFO of the kernel that runs? Its memory says so in several places, or contradicts.
+"""Consistency of VMCOREINFO with the kernel in memory, which must not be another one.
 
 * The kernel's name (``init_uts_ns``) has VMCOREINFO's release.
-* The kernel's own ELF notes have VMCOREINFO's build id. They are told from those of a vDSO by a note about link-time
-  optimisation (LINUX_ELFNOTE_LTO_INFO, ``include/linux/elfnote-lto.h``, v5.12).
+* The kernel's ELF notes have VMCOREINFO's build id. A vDSO has such notes too, but none about link-time optimisation
+  (LINUX_ELFNOTE_LTO_INFO, ``include/linux/elfnote-lto.h``, v5.12).
 * The log begins with a banner that has the release and the version.
 
-What can't be found contradicts nothing.
+Missing evidence is no contradiction.
 """
 
 from __future__ import annotations
@@ -28,27 +28,26 @@ if TYPE_CHECKING:
 
 __all__ = ["find_contradiction", "foreign_memory", "is_crash_kernel", "log_text"]
 
-#: Bytes of the log, and of the kernel's image behind its symbols, that are looked at.
+#: Bytes to read at most of the log, and of the kernel image from its symbol table on.
 _LOG_MOST: Final = 4 << 20
 _IMAGE_MOST: Final = 32 << 20
 _STEP: Final = 1 << 20
-#: How far apart notes of one section are at most, and bytes of a GNU build id.
+#: Greatest distance of two notes of one section; bytes of a GNU build id.
 _APART: Final = 1024
 _ID: Final = 20
 _LTO: Final = 0x101
 _BANNER: Final = b"Linux version "
 _MOST_BANNERS: Final = 16
-#: Ranges of memory that are held against struct pages; pages that are looked into; the part of memory, one in so many,
-#: that firmware and devices may have.
+#: Memory ranges to compare with struct pages; pages to sample; firmware and devices may have 1/32 of memory.
 _MOST_RANGES: Final = 4096
 _SAMPLES: Final = 256
 _ONE_IN: Final = 32
 
 
 def find_contradiction(memory: VirtualMemory, info: VmcoreInfo, names: tuple[str, ...], log: bytes) -> str | None:
-    """Why ``info`` is not of the kernel in ``memory``; None if nothing says so.
+    """Explain why ``info`` is not of the kernel in ``memory``; None if nothing contradicts.
 
-    ``names``: the kernel's utsname, or what is known of it; ``log``: :func:`log_text`.
+    ``names``: the kernel's utsname, as far as known; ``log``: :func:`log_text`.
     """
     banners = list(islice(_banners(log), _MOST_BANNERS))
     release, version = names[2] or info.peek("OSRELEASE"), names[3]
@@ -58,7 +57,7 @@ def find_contradiction(memory: VirtualMemory, info: VmcoreInfo, names: tuple[str
 
 
 def _banners(log: bytes) -> Iterator[tuple[str, str]]:
-    """Release and version of each banner: ``Linux version 6.1.0 (builder) (compiler) #1 SMP ...``."""
+    """Yield release and version of each banner: ``Linux version 6.1.0 (builder) (compiler) #1 SMP ...``."""
     for part in log.split(_BANNER)[1:]:
         line = part.partition(b"\0")[0].partition(b"\n")[0]
         release, builder, rest = line.partition(b" (")
@@ -68,48 +67,48 @@ def _banners(log: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _agrees(banner: tuple[str, str], release: str | None, version: str) -> bool:
-    """Lines of the log may be cut off, and colours follow them in some."""
+    """True if the banner has this release and version; it may be cut off, or followed by colour codes."""
     return banner[0] == release and (not version or banner[1][: len(version)] == version[: len(banner[1])])
 
 
 def _other_build(memory: VirtualMemory, info: VmcoreInfo) -> str | None:
-    told = info.peek("BUILD-ID")
+    noted = info.peek("BUILD-ID")
     file = memory.physical.source.file
-    # A crash kernel gets the note from the kernel that crashed, without a search.
-    if told is None or len(told) != 2 * _ID or (isinstance(file, PlainFile) and file.vmcore):
+    # The note of /proc/vmcore comes from the crashed kernel itself: no search.
+    if noted is None or len(noted) != 2 * _ID or (isinstance(file, PlainFile) and file.vmcore):
         return None
-    found = _build_id(memory, info, told)
-    return None if found is None else f"VMCOREINFO is of build {told}, the kernel in memory of {found}"
+    found = _build_id(memory, info, noted)
+    return None if found is None else f"VMCOREINFO is of build {noted}, the kernel in memory of {found}"
 
 
-def _build_id(memory: VirtualMemory, info: VmcoreInfo, told: str) -> str | None:
-    """The build id in the kernel's notes if it is found and is not ``told``."""
+def _build_id(memory: VirtualMemory, info: VmcoreInfo, noted: str) -> str | None:
+    """The build id in the kernel's notes; None if it is not found or is ``noted``."""
     start = max((info.peek_address(key) for key in info.keys if key.startswith("SYMBOL(kallsyms_")), default=0)
     start = start or info.peek_address("SYMBOL(_stext)")
     order = memory.physical.byte_order
     mark = build_note(b"GNU", 3, bytes(_ID), order)[:-_ID]
     lto = build_note(b"Linux", _LTO, bytes(4), order)[:-4]
-    # One buffer for all pieces, and before each the end of the last: fresh memory would cost more than the search.
+    # One buffer for all pieces, each after the end of the last: allocating would cost more than the search.
     kept, data = 2 * _APART, bytearray(2 * _APART + _STEP)
     for at in range(start, start + _IMAGE_MOST if start else 0, _STEP):
         try:
             memory.read_into(at, memoryview(data)[kept:])
         except (KernelError, ReadError):
             return None
-        place = data.find(mark)
-        while 0 <= place < len(data) - _APART:
-            found = data[place + len(mark) : place + len(mark) + _ID].hex()
-            if found == told:
+        offset = data.find(mark)
+        while 0 <= offset < len(data) - _APART:
+            found = data[offset + len(mark) : offset + len(mark) + _ID].hex()
+            if found == noted:
                 return None
-            if data.find(lto, max(place - _APART, 0), place + _APART) >= 0:
+            if data.find(lto, max(offset - _APART, 0), offset + _APART) >= 0:
                 return found
-            place = data.find(mark, place + 1)
+            offset = data.find(mark, offset + 1)
         data[:kept] = data[-kept:]
     return None
 
 
 def log_text(memory: VirtualMemory, info: VmcoreInfo) -> bytes:
-    """The log as it lies in memory, records' heads and all; empty where it can't be read."""
+    """The raw log buffer, record headers included; empty if it is unreadable."""
     try:
         start, size = text_ring(memory, info) if info.peek("SYMBOL(prb)") else flat_buffer(memory, info)
         pieces = memory.pieces(start, min(size, _LOG_MOST))
@@ -123,15 +122,15 @@ def log_text(memory: VirtualMemory, info: VmcoreInfo) -> bytes:
 
 
 def is_crash_kernel(log: bytes) -> bool:
-    """Whether a kernel was started to dump another one: its command line or device tree told where that one is."""
+    """True if kdump booted the kernel: ``elfcorehdr`` is on its command line or in its device tree."""
     return b"elfcorehdr" in log
 
 
 def foreign_memory(source: Source, memmap: MemMap, page_size: int, log: bytes) -> tuple[int, int] | None:
-    """How many bytes of memory hold something and are not the kernel's, and where they begin; None if they are few.
+    """Size and start of memory that has no struct pages and yet is in use; None if there is little of it.
 
-    Firmware and devices have some, and ``mem=`` keeps memory from a kernel: that is not another kernel's. None, too,
-    where memory is in too many pieces to tell cheaply.
+    Firmware and devices have a little, and ``mem=`` hides memory from a kernel: neither is another kernel's. None, too,
+    if memory is in too many ranges to check cheaply.
     """
     ranges = list(islice(source.ranges(), _MOST_RANGES + 1))
     if len(ranges) > _MOST_RANGES or source.dump_level:
@@ -154,7 +153,7 @@ def foreign_memory(source: Source, memmap: MemMap, page_size: int, log: bytes) -
 
 
 def _filled(source: Source, pieces: list[tuple[int, int]], count: int, page_size: int) -> int:
-    """About how many of the ``count`` page frames in ``pieces`` hold something, by a sample."""
+    """Estimate, by a sample, how many of the ``count`` page frames in ``pieces`` are not zero."""
     step = max(count // _SAMPLES, 1)
     page, seen, filled = bytearray(page_size), 0, 0
     skip = 0
@@ -171,6 +170,6 @@ def _filled(source: Source, pieces: list[tuple[int, int]], count: int, page_size
 
 
 def _limits_memory(log: bytes) -> bool:
-    """Whether the command line keeps memory from the kernel."""
+    """True if the command line hides memory from the kernel."""
     line = log.partition(b"ommand line: ")[2].partition(b"\0")[0].partition(b"\n")[0]
     return any(word.startswith((b"mem=", b"memmap=")) for word in line.split())

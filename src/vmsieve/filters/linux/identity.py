@@ -1,4 +1,4 @@
-"""Who the kernel is and when it crashed: what a dump's header repeats."""
+"""The kernel's identity: its utsname and the time of its crash."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = ["HOST_FIELDS", "Identity", "host_field_ranges", "identify"]
 #: Six strings of __NEW_UTS_LEN + 1 bytes: struct new_utsname, include/uapi/linux/utsname.h.
 _FIELDS = 6
 _FIELD_SIZE = 65
-#: Fields that tell whose machine it is: nodename and domainname.
+#: Fields that identify the machine: nodename and domainname.
 HOST_FIELDS = (1, 5)
-#: Most bytes of a namespace that come before the name.
+#: Most bytes that precede the name in its namespace.
 _BEFORE_NAME = 64
 
 
 @record(frozen=True)
 class Identity:
-    """Who the kernel is.
+    """A kernel's identity.
 
     Attributes:
-        utsname: sysname, nodename, release, version, machine, domainname; what is not known is empty.
+        utsname: sysname, nodename, release, version, machine, domainname; empty if unknown.
         crash_time: Seconds since 1970, or None.
-        notes: Sentences on what could not be read.
-        other: The release in memory, if it is not VMCOREINFO's.
+        notes: Remarks on what could not be read.
+        other: The release in memory, if it differs from VMCOREINFO's.
     """
 
     utsname: tuple[str, ...]
@@ -40,13 +40,7 @@ class Identity:
 
 
 def identify(memory: VirtualMemory | None, info: VmcoreInfo, machine: str | None) -> Identity:
-    """The kernel's identity from its memory, or as much of it as VMCOREINFO tells; never fails.
-
-    Args:
-        memory: Its memory; None when that can't be read.
-        info: Its VMCOREINFO.
-        machine: The machine the dump names.
-    """
+    """Identify the kernel by its memory, else by VMCOREINFO and the dump's ``machine``; never fails."""
     try:
         if memory is None:
             raise KernelError("the kernel's memory can't be read")
@@ -57,15 +51,15 @@ def identify(memory: VirtualMemory | None, info: VmcoreInfo, machine: str | None
         error: Exception = KernelError("the release in memory is not VMCOREINFO's", expected=info.release, found=other)
     except (KernelError, ReadError) as caught:
         other, error = None, caught
-    told = ("Linux", "", info.release or "", "", machine or "", "")
-    return Identity(told, info.crash_time, (f"the kernel's name is taken from VMCOREINFO: {error}",), other)
+    names = ("Linux", "", info.release or "", "", machine or "", "")
+    return Identity(names, info.crash_time, (f"the kernel's name is taken from VMCOREINFO: {error}",), other)
 
 
 def host_field_ranges(memory: VirtualMemory, info: VmcoreInfo) -> list[tuple[int, int]]:
-    """Where the kernel keeps :data:`HOST_FIELDS` of its name: virtual addresses and sizes; none if it can't be told."""
+    """Virtual addresses and sizes of :data:`HOST_FIELDS` in the kernel's name; empty if unknown."""
     try:
         start = _name_address(info) if info.symbol("system_utsname") else info.need("SYMBOL", "init_uts_ns")
-        # Kernels before v5.11 don't tell where in the namespace the name is: behind a counter.
+        # Kernels before v5.11 do not export the offset of the name in its namespace, where a counter precedes it.
         found = memory.read(start, _BEFORE_NAME + _FIELDS * _FIELD_SIZE).find(b"Linux\0", 0, _BEFORE_NAME)
     except (KernelError, ReadError):
         return []
@@ -73,7 +67,7 @@ def host_field_ranges(memory: VirtualMemory, info: VmcoreInfo) -> list[tuple[int
 
 
 def _name_address(info: VmcoreInfo) -> int:
-    """Of the name in ``system_utsname`` (before v2.6.19) or in ``init_uts_ns``."""
+    """Address of the name: ``system_utsname`` (before v2.6.19), or in ``init_uts_ns``."""
     vaddr = info.symbol("system_utsname")
     if vaddr is None:
         vaddr = info.need("SYMBOL", "init_uts_ns") + info.need("OFFSET", "uts_namespace.name")
@@ -81,7 +75,6 @@ def _name_address(info: VmcoreInfo) -> int:
 
 
 def _utsname(memory: VirtualMemory, info: VmcoreInfo) -> tuple[str, ...]:
-    """The kernel's name."""
     vaddr = _name_address(info)
     data = memory.read(vaddr, _FIELDS * _FIELD_SIZE)
     fields = [data[at : at + _FIELD_SIZE].partition(b"\0") for at in range(0, len(data), _FIELD_SIZE)]

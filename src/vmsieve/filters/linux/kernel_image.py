@@ -1,7 +1,7 @@
-"""The kernel's own memory before its page tables are known: text and data, which lie in one piece.
+"""The kernel image: text and data, contiguous in memory, readable before the page tables are known.
 
-Where its addresses are in physical memory follows from VMCOREINFO and the dump's headers, or from the table of symbols
-found in memory: ``init_uts_ns``, which begins a few bytes before "Linux", is in one place only.
+Its physical address follows from VMCOREINFO and the dump's headers, or from a symbol table found in memory: only at one
+load offset does ``init_uts_ns`` lie a few bytes before "Linux".
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import Source
 
-__all__ = ["Image", "find_image", "relocate"]
+__all__ = ["KernelImage", "find_image", "relocate"]
 
-#: Bytes of a string in struct new_utsname; the namespace's reference count may lie before them.
+#: Bytes of a string in struct new_utsname; at most this many precede them in the namespace (a reference count).
 _FIELD: Final = 65
 _LINUX: Final = b"Linux".ljust(_FIELD, b"\0")
 _BEFORE_NAME: Final = 64
-#: How far apart the places are that a kernel may be loaded at, and how large it may be.
+#: Alignments of a kernel's load address; largest kernel image.
 _STEPS: Final = (2 << 20, 64 << 10, 4096)
 _IMAGE_MOST: Final = 256 << 20
 _NAMES: Final = ("init_uts_ns", "_stext", "_etext")
 _TRIES: Final = 64
-#: Bytes that are read to tell tables of symbols from what looks like them; a kernel's own takes up to 10 MB.
+#: Bytes to read while symbol tables are verified; a kernel's own takes up to 10 MB.
 _READ_MOST: Final = 128 << 20
 _MAPPINGS: Final = 64
 
 
 @record(frozen=True)
-class Image:
-    """A kernel's memory, read by virtual address.
+class KernelImage:
+    """A kernel image, read by virtual address.
 
     Attributes:
         memory: Physical memory.
-        delta: What a virtual address in the kernel has to be added to give a physical one.
+        delta: Physical minus virtual address.
         symbols: The kernel's symbols.
-        shift: What their addresses have to be added to be virtual: they are physical in some kernels' tables.
+        shift: Virtual address minus the symbol's: some tables, as read here, give physical addresses.
     """
 
     memory: PhysicalMemory
@@ -56,24 +56,24 @@ class Image:
     shift: int = 0
 
     def read(self, vaddr: int, size: int) -> bytes:
-        """The ``size`` bytes at ``vaddr``. Raises as :meth:`PhysicalMemory.read`."""
+        """Read ``size`` bytes at ``vaddr``. Raises as :meth:`PhysicalMemory.read`."""
         return self.memory.read(vaddr + self.delta, size)
 
     def addresses(self, names: Collection[str]) -> dict[str, int]:
-        """Virtual addresses of the symbols ``names``, those that there are."""
+        """Virtual addresses of those symbols of ``names`` that exist."""
         return {name: address + self.shift for name, address in self.symbols.addresses(names).items()}
 
 
-def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch, candidates: Candidates) -> Image:
-    """The kernel's memory and symbols: where VMCOREINFO tells, or else where a search for ``candidates`` finds them.
+def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch, candidates: Candidates) -> KernelImage:
+    """Find the kernel image by VMCOREINFO, else by ``candidates`` for its symbol table.
 
     Raises:
-        KernelError: They are not found.
+        KernelError: It is not found.
     """
-    for delta in _told(memory.source, info):
+    for delta in _deltas(memory.source, info):
         try:
             symbols = open_kallsyms(_shifted(memory, delta), memory.byte_order, info)
-            image = Image(memory, delta, symbols)
+            image = KernelImage(memory, delta, symbols)
             if _holds_name(memory.read, image.addresses(_NAMES[:1])["init_uts_ns"] + delta):
                 return image
         except (KernelError, ReadError, KeyError):
@@ -91,8 +91,8 @@ def _shifted(memory: PhysicalMemory, delta: int) -> Read:
     return lambda vaddr, size: memory.read(vaddr + delta, size)
 
 
-def _told(source: Source, info: VmcoreInfo) -> Iterator[int]:
-    """What may be added to a virtual address of the kernel, by what the dump tells."""
+def _deltas(source: Source, info: VmcoreInfo) -> Iterator[int]:
+    """Physical minus virtual address of the kernel image, according to the dump's headers and VMCOREINFO."""
     vaddr = info.symbol("kallsyms_names")
     if vaddr is None:
         return
@@ -106,7 +106,7 @@ def _told(source: Source, info: VmcoreInfo) -> Iterator[int]:
 
 
 def _holds_name(read: Read, paddr: int) -> bool:
-    """Is there a namespace with the kernel's name: of three strings the first is "Linux", the third a release?"""
+    """True if a UTS namespace is there: the first string is "Linux", the third begins with a digit."""
     try:
         data = read(paddr, _BEFORE_NAME + 3 * _FIELD)
     except (KernelError, ReadError):
@@ -116,7 +116,7 @@ def _holds_name(read: Read, paddr: int) -> bool:
 
 
 class _Bounded:
-    """Reads for all places where symbols may be, together; memory full of what looks like them must not cost hours."""
+    """A read function with one budget for all candidates: memory full of false ones must not cost hours."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
@@ -126,43 +126,43 @@ class _Bounded:
     def __call__(self, address: int, size: int) -> bytes:
         self._left -= size
         if self._left < 0 and not self.found:
-            raise KernelError("too much memory looks like tables of symbols", expected=_READ_MOST)
+            raise KernelError("too much memory looks like symbol tables", expected=_READ_MOST)
         return self._read(address, size)
 
 
-def _image_at(memory: PhysicalMemory, read: Read, arch: Arch, digits: int) -> Image | None:
+def _image_at(memory: PhysicalMemory, read: Read, arch: Arch, digits: int) -> KernelImage | None:
     from vmsieve.filters.linux.kallsyms_search import open_by_tokens
 
     try:
         symbols = open_by_tokens(read, memory.byte_order, digits)
-        told = symbols.addresses(_NAMES)
-        if "init_uts_ns" not in told:
+        found = symbols.addresses(_NAMES)
+        if "init_uts_ns" not in found:
             return None
         if not symbols.relative:
-            delta = _delta(read, told, digits)
-            return None if delta is None else Image(memory, delta, symbols)
-        if arch.virtual is None or not _holds_name(read, told["init_uts_ns"]):
+            delta = _delta(read, found, digits)
+            return None if delta is None else KernelImage(memory, delta, symbols)
+        if arch.virtual is None or not _holds_name(read, found["init_uts_ns"]):
             return None
-        shift = arch.virtual(memory, symbols.addresses(arch.roots), told["_stext"])
-        return None if shift is None else Image(memory, -shift, symbols, shift)
+        shift = arch.virtual(memory, symbols.addresses(arch.roots), found["_stext"])
+        return None if shift is None else KernelImage(memory, -shift, symbols, shift)
     except (KernelError, ReadError):
         return None
 
 
-def _delta(read: Read, told: dict[str, int], digits: int) -> int | None:
-    """The tokens, which are at physical address ``digits``, lie behind the kernel's text: as far as there is memory."""
-    low, high = digits - told["_etext"] - _IMAGE_MOST, digits - told["_stext"]
+def _delta(read: Read, symbols: dict[str, int], digits: int) -> int | None:
+    """Try load offsets: the tokens, at physical address ``digits``, follow the kernel's text within _IMAGE_MOST."""
+    low, high = digits - symbols["_etext"] - _IMAGE_MOST, digits - symbols["_stext"]
     for step in _STEPS:
         for delta in range(high // step * step, low, -step):
-            if _holds_name(read, told["init_uts_ns"] + delta):
+            if _holds_name(read, symbols["init_uts_ns"] + delta):
                 return delta
     return None
 
 
 def relocate(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch) -> bytes | None:
-    """VMCOREINFO made of a vmlinux file, with the addresses that KASLR gave the kernel; None where it is not found.
+    """Move VMCOREINFO made from a vmlinux file to the addresses that KASLR chose; None if the kernel is not found.
 
-    The kernel's name in memory tells where its image is, and page tables that map themselves are the proof.
+    The kernel's name in memory locates its image, and page tables that map themselves prove it.
     """
     from vmsieve.filters.linux.derived_keys import SYMBOL_NAMES, VARIABLES, DerivedKeys
 
@@ -188,7 +188,7 @@ def relocate(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch) -> bytes | No
 
 
 def _named(source: Source, release: bytes) -> Iterator[int]:
-    """Physical addresses of names of kernels of this release."""
+    """Yield physical addresses of UTS names with this release."""
     from vmsieve.filters.linux.memory_scan import scan_memory
 
     left = SEARCHED_PACKED if source.compressed else SEARCHED

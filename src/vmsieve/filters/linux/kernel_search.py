@@ -1,7 +1,7 @@
-"""Several kernels in one dump: a machine dumped while its crash kernel ran, or memory that an earlier kernel left.
+"""Search for several kernels in one dump: of a machine whose crash kernel ran, or with remains of an earlier kernel.
 
-Each kernel that is whole enough to be believed - page tables that map themselves where its VMCOREINFO says, and its
-name - may own the memory that it has struct pages of. No other kernel's struct pages are believed there.
+A kernel counts if its page tables map themselves where its VMCOREINFO says and if its name is there. It owns the memory
+that it has struct pages of; other kernels' struct pages of that memory are ignored.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["iter_kernels", "name_address", "without"]
 
-#: Kernels that are looked at.
 _MOST_KERNELS: Final = 4
 
 
 def name_address(memory: VirtualMemory, info: VmcoreInfo) -> int | None:
-    """Physical address of the kernel's name: no two kernels share one. None if it can't be told."""
+    """Physical address of the kernel's name, which tells kernels apart; None if unknown."""
     vaddr = info.peek_address("SYMBOL(init_uts_ns)")
     try:
         return memory.translate(vaddr)[0]
@@ -36,10 +35,10 @@ def name_address(memory: VirtualMemory, info: VmcoreInfo) -> int | None:
         return None
 
 
-def iter_kernels(physical: PhysicalMemory, arch: Arch, places: set[int]) -> Iterator[bytes]:
-    """VMCOREINFO of the kernels that a search of memory finds, each once.
+def iter_kernels(physical: PhysicalMemory, arch: Arch, known: set[int]) -> Iterator[bytes]:
+    """Yield VMCOREINFO of each kernel that a search of memory finds.
 
-    ``places``: :func:`name_address` of kernels that are known; those that are found are added.
+    ``known``: :func:`name_address` of the kernels to skip; those found are added.
     """
     from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo
 
@@ -52,19 +51,19 @@ def iter_kernels(physical: PhysicalMemory, arch: Arch, places: set[int]) -> Iter
             memory = VirtualMemory(physical, arch.open(physical, info))
         except VmsieveError:
             continue
-        told = identify(memory, info, source.machine)
-        place = name_address(memory, info)
-        if told.notes or place is None or place in places:
+        identity = identify(memory, info, source.machine)
+        address = name_address(memory, info)
+        if identity.notes or address is None or address in known:
             continue
-        if find_contradiction(memory, info, told.utsname, log_text(memory, info)) is None:
-            places.add(place)
+        if find_contradiction(memory, info, identity.utsname, log_text(memory, info)) is None:
+            known.add(address)
             yield text
-        if len(places) >= _MOST_KERNELS:
+        if len(known) >= _MOST_KERNELS:
             return
 
 
 def subtract(memmap: MemMap, other: MemMap) -> MemMap:
-    """``memmap`` but for the page frames that ``other`` has struct pages of."""
+    """Copy ``memmap`` without the page frames that ``other`` has struct pages of."""
     left = MemMap(memmap.model, memmap.struct_page_size)
     left.absent, left.damaged, left.notes = memmap.absent, memmap.damaged, memmap.notes
     for run in memmap.runs():

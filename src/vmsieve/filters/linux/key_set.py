@@ -1,4 +1,4 @@
-"""Sets of names and numbers as :mod:`vmsieve.formats.loops.lookup` wants them."""
+"""Hash tables of names and numbers for :mod:`vmsieve.formats.loops.lookup`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORD: Final = (1 << 64) - 1
 
 
 def hash_name(text: bytes) -> int:
-    """The hash of a name, which holds no NUL: with some in front it would be the same."""
+    """Hash a name. It must have no NUL: leading ones do not change the hash."""
     value = 0
     for byte in text:
         value = (value * BASE + byte) & _WORD
@@ -24,17 +24,17 @@ def hash_name(text: bytes) -> int:
 
 
 class KeySet:
-    """A table of the keys that are wanted, none of them 0.
+    """A hash table of non-zero keys.
 
     Raises:
-        ValueError: There are too many of them for the search to be quick.
+        ValueError: The table would be more than half full, and slow.
     """
 
     def __init__(self, keys: Iterable[int]) -> None:
         self._words = (ctypes.c_uint64 * SLOTS)()
         for taken, key in enumerate(keys):
             if taken >= SLOTS // 2:
-                raise ValueError("too many keys are wanted")
+                raise ValueError("too many keys for the table")
             slot = (key * MIX & _WORD) >> SHIFT
             while self._words[slot] not in (0, key):
                 slot = (slot + 1) % SLOTS
@@ -42,5 +42,5 @@ class KeySet:
 
     @property
     def address(self) -> int:
-        """Of the table."""
+        """Address of the table."""
         return ctypes.addressof(self._words)

@@ -1,4 +1,4 @@
-"""Physical memory read from one end to the other, whatever of it a dump lacks."""
+"""Sequential scans of physical memory, across what a dump lacks."""
 
 from __future__ import annotations
 
@@ -14,40 +14,39 @@ if TYPE_CHECKING:
 __all__ = ["any_stored", "bytes_left_out", "scan_memory"]
 
 _SIZE: Final = 1 << 20
-#: Of a dump that does not tell; any will do that divides the real one.
+#: Page size of dumps that do not have one: any divisor of the real one serves.
 _PAGE: Final = 4096
 
 
 def scan_memory(
     source: Source, start: int, end: int, *, keep: int = 0, advance: Callable[[int], None] = lambda _: None
 ) -> Iterator[tuple[int, bytearray]]:
-    """The memory ``start .. end`` of a dump in pieces of about a megabyte, ascending; what is absent is zeros.
+    """Read the memory ``start .. end`` in pieces of about 1 MiB, ascending; absent pages are zeros.
 
     Args:
         source: The dump.
-        start: Physical address, rounded down to a multiple of the pieces' size.
+        start: Physical address, rounded down to a multiple of the piece size.
         end: Physical address, rounded up.
-        keep: Bytes at the end of a piece that are handed out again at the beginning of the next one if that follows
-            at once; else zeros are.
-        advance: Told of addresses, in bytes, that are done.
+        keep: Bytes of overlap: each piece begins with the end of the previous one, or with zeros after a gap.
+        advance: Called with the number of bytes done.
 
     Yields:
-        Physical address of the first byte, and the bytes, which hold until the next piece is asked for.
+        Physical address of the first byte, and the bytes, valid until the next piece.
     """
     page, size = _units(source)
     buffer = bytearray(keep + size)
-    behind = -1
+    following = -1
     with memoryview(buffer) as view:
         for at in _addresses(source, start // size * size, end, source.next_data, advance):
-            buffer[:keep] = buffer[size:] if at == behind else bytes(keep)
-            behind = at + size
+            buffer[:keep] = buffer[size:] if at == following else bytes(keep)
+            following = at + size
             _read(source, at, view[keep:], page)
             yield at - keep, buffer
             advance(size)
 
 
 def _units(source: Source) -> tuple[int, int]:
-    """Bytes of a page, and of a piece: eight pages at least."""
+    """Bytes of a page and of a piece, which has at least eight pages."""
     page = source.page_size or _PAGE
     return page, max(_SIZE, page * 8)
 
@@ -58,15 +57,15 @@ def _stored(source: Source, at: int) -> bytearray:
 
 
 def _addresses(
-    source: Source, at: int, end: int, following: Callable[[int], int], advance: Callable[[int], None]
+    source: Source, at: int, end: int, next_stored: Callable[[int], int], advance: Callable[[int], None]
 ) -> Iterator[int]:
-    """Addresses of the pieces of which the dump has something; ``following``: where it may have, from an address on."""
+    """Addresses of the pieces that the dump stores in part; ``next_stored`` skips to where the next may be."""
     _, size = _units(source)
     end = min(end, source.end())
     while at < end:
-        there = min(max(following(at) // size * size, at), end)
-        advance(there - at)
-        at = there
+        start = min(max(next_stored(at) // size * size, at), end)
+        advance(start - at)
+        at = start
         if at < end:
             if any(_stored(source, at)):
                 yield at
@@ -76,18 +75,18 @@ def _addresses(
 
 
 def _read(source: Source, at: int, out: memoryview, page: int) -> None:
-    """Fill ``out``; page by page where a page of it can't be had."""
+    """Fill ``out``, page by page if a page of it is unreadable."""
     try:
         source.read_into(at, out)
         return
     except ReadError as error:
         stored = _stored(source, at)
         first = ((error.offset or 0) - at) // page
-        hopeless = range(first, first + error.span // page)
+        unreadable = range(first, first + error.span // page)
     for number in range(len(out) // page):
         part = out[number * page : (number + 1) * page]
         try:
-            if stored[number >> 3] >> (number & 7) & 1 and number not in hopeless:
+            if stored[number >> 3] >> (number & 7) & 1 and number not in unreadable:
                 source.read_into(at + number * page, part)
                 continue
         except ReadError:
@@ -96,19 +95,19 @@ def _read(source: Source, at: int, out: memoryview, page: int) -> None:
 
 
 def bytes_left_out(source: Source, start: int, end: int) -> int:
-    """Bytes in whole pages of ``start .. end`` that are not in the dump."""
+    """Count the bytes of whole pages in ``start .. end`` that are not in the dump."""
     page, size = _units(source)
     first, last = -(-start // page), end // page
-    there = 0
+    present = 0
     for at in _held(source, start, end):
         low, high = max(first - at // page, 0), min(last - at // page, size // page)
         stored = int.from_bytes(_stored(source, at), "little") >> low & (1 << max(high - low, 0)) - 1
-        there += bin(stored).count("1")
-    return (max(last - first, 0) - there) * page
+        present += bin(stored).count("1")
+    return (max(last - first, 0) - present) * page
 
 
 def any_stored(source: Source, start: int, end: int) -> bool:
-    """Is any page of the pieces from ``start`` to ``end`` in the dump?"""
+    """True if the dump has any page of the pieces from ``start`` to ``end``."""
     return any(True for _ in _held(source, start, end))
 
 

@@ -1,7 +1,7 @@
-"""Keys that VMCOREINFO lacks, from what else the dump has: its copy in memory, the kernel's symbols and types.
+"""Resolver of keys that VMCOREINFO lacks: from its copy in memory, from the kernel's symbols and from its types.
 
-Memory is not searched before a key is asked for that kernels of this version export, or, of a text that a user gave or
-that is damaged, any key that is known here. A kernel that tells all it should costs nothing.
+Memory is searched only for a key that kernels of this version export; for any key known here if a user gave the text or
+it is damaged. A kernel with complete VMCOREINFO costs nothing.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["FILE", "MEMORY", "ORIGINS", "SYMBOLS", "TYPES", "Resolver"]
 
-#: Where keys may be from.
+#: Origins of keys.
 MEMORY, SYMBOLS, TYPES = "VMCOREINFO in memory", "the kernel's symbols", "the kernel's types (BTF)"
 FILE: Final = "the vmlinux file"
 ORIGINS: Final = (MEMORY, SYMBOLS, TYPES)
 
-#: The first kernels whose types can be asked. Older ones are not searched: they may rightly lack any key.
+#: The first kernels with BTF. Older ones are not searched: they may lack any key.
 _SINCE: Final = (5, 3)
 _LATEST: Final = (1 << 16, 0)
-#: Kernels that export a key, from the first to the last, where that is not all of them; None: not all of any version.
+#: First and last version to export a key, unless all do; None if it depends on the configuration of every version.
 _EXPORTED: Final[dict[str, tuple[tuple[int, int], tuple[int, int]] | None]] = {
     "NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)": ((6, 9), _LATEST),
     "NUMBER(PG_hugetlb)": ((6, 6), (6, 8)),
@@ -63,36 +63,35 @@ _EXPORTED: Final[dict[str, tuple[tuple[int, int], tuple[int, int]] | None]] = {
     "SYMBOL(clear_seq)": None,
     "SYMBOL(clear_idx)": None,
 }
-#: Keys that a kernel may rightly lack, but whose lack keeps pages: asked for where that costs little.
+#: Optional keys without which pages are kept: resolved if that is cheap.
 _MAY_LACK: Final = ("NUMBER(PG_hwpoison)",)
-#: Those that kernels write right before and right behind that (kernel/crash_core.c, ``crash_save_vmcoreinfo_init``).
+#: Neighbours of that key in the text (kernel/crash_core.c, ``crash_save_vmcoreinfo_init``).
 _BEFORE: Final = ("NUMBER(PG_slab)", "NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)")
 _BEHIND: Final = "NUMBER(PG_head_mask)"
-#: How much a key is worth: nothing; a look at symbols where VMCOREINFO tells of them, and at types where these do; a
-#: search of memory.
-_NOT, _TOLD, _SEARCH = range(3)
-#: A structure that every kernel's types have, and modules' do not.
-_SURE: Final = "page"
+#: Effort that a key is worth: none; symbols at the addresses in VMCOREINFO, and types at theirs; a search of memory.
+_NONE, _LISTED, _SEARCH = range(3)
+#: A structure in the BTF of every kernel, and in no module's.
+_KERNEL_STRUCTURE: Final = "page"
 #: From the kernel's text to its last table.
 _IMAGE_MOST: Final = 128 << 20
-#: Bytes of the copy in memory at most.
+#: Longest copy in memory.
 _TEXT_MOST: Final = 64 << 10
 
 
 class Resolver:
-    """Answers what VMCOREINFO does not.
+    """Finds values of missing keys.
 
     Args:
         physical: The dump's memory.
-        arch: Its machine's.
-        info: Its VMCOREINFO, whose missing keys are asked for.
-        thorough: Keys that a kernel may rightly lack are looked for too.
-        origins: Which of :data:`ORIGINS` may be asked.
-        vmlinux: VMCOREINFO made of a file that the user gave; asked last, and for no addresses.
+        arch: Its architecture.
+        info: Its VMCOREINFO.
+        thorough: Resolve optional keys too.
+        origins: Those of :data:`ORIGINS` to use.
+        vmlinux: VMCOREINFO made from the user's vmlinux file; used last, and not for addresses.
 
     Attributes:
-        memory: The kernel's virtual memory, as soon as it is known: spares a search.
-        problems: Sentences on what could not be asked.
+        memory: The kernel's virtual memory once it is known, which saves a search.
+        problems: Remarks on origins that could not be used.
     """
 
     def __init__(
@@ -106,86 +105,86 @@ class Resolver:
         self._origins = origins
         self._vmlinux = vmlinux
         self._busy = False
-        self._opened = _NOT
+        self._opened = _NONE
         self._copy: VmcoreInfo | None = None
-        self._facts: DerivedKeys | None = None
+        self._derived: DerivedKeys | None = None
         self._types_from = TYPES
 
     def __call__(self, key: str, *, doubted: bool = False) -> tuple[str, str] | None:
-        """The value of ``key``, and where it is from; ``doubted``: VMCOREINFO has it, and it can't be right."""
-        depth = _NOT if self._busy else self._wanted(key, doubted=doubted)
-        if depth == _NOT:
+        """Return value and origin of ``key``; ``doubted``: VMCOREINFO has it, but wrong."""
+        effort = _NONE if self._busy else self._effort(key, doubted=doubted)
+        if effort == _NONE:
             return None
         self._busy = True
         noted = self._physical.blocks.copy()
         try:
-            self._open(depth)
+            self._open(effort)
             return self._answer(key)
         except (KernelError, ReadError) as error:
             self.problems.append(f"{key}: {error}")
             return None
         finally:
             self._busy = False
-            # What is searched is not the kernel's own for that: a file's pages may hold the same tables.
+            # Blocks that a search read need not be the kernel's: pages of files may hold the same tables.
             self._physical.reset_blocks(noted)
 
-    def _wanted(self, key: str, *, doubted: bool) -> int:
-        """How much is ``key`` worth?"""
-        # What was opened for a key of _MAY_LACK does not say that the kernel should have others.
-        depth = _SEARCH if self._opened == _SEARCH else _NOT
+    def _effort(self, key: str, *, doubted: bool) -> int:
+        """The effort that ``key`` is worth."""
+        # Once memory is searched, every key is cheap; after _LISTED for a key of _MAY_LACK, others are not.
+        effort = _SEARCH if self._opened == _SEARCH else _NONE
         first, last = _EXPORTED.get(key, (_SINCE, _LATEST)) or (_LATEST, _SINCE)
         if self._thorough or doubted or first <= self._info.version[:2] <= last:
-            depth = _SEARCH
-        elif key in _MAY_LACK and self._is_told() and not self._never_written():
-            depth = max(depth, _TOLD)
-        if depth == _NOT:
-            return _NOT
+            effort = _SEARCH
+        elif key in _MAY_LACK and self._symbols_listed() and not self._never_written():
+            effort = max(effort, _LISTED)
+        if effort == _NONE:
+            return _NONE
         from vmsieve.filters.linux.derived_keys import is_derivable
 
-        return depth if is_derivable(key) else _NOT
+        return effort if is_derivable(key) else _NONE
 
-    def _is_told(self) -> bool:
-        """Does the text say where the symbols are?"""
+    def _symbols_listed(self) -> bool:
+        """True if VMCOREINFO has the address of kallsyms."""
         return self.memory is not None and self._info.peek("SYMBOL(kallsyms_names)") is not None
 
     def _never_written(self) -> bool:
-        """Is it sure that the kernel did not write the key that it may lack?
+        """True if the kernel certainly did not write the optional key.
 
-        In its crash kernel nobody has taken lines out of the text, and of one that was damaged something would be left
-        between its neighbours. To look all the same takes longer there than anything else before the first page.
+        In /proc/vmcore no tool has removed lines, and a damaged line would leave something between its neighbours.
+        Resolving the key would take longer there than anything else before the first page.
         """
         file, keys = self._physical.source.file, self._info.keys
         if not isinstance(file, PlainFile) or not file.vmcore or _BEHIND not in keys:
             return False
         return keys[keys.index(_BEHIND) - 1] in _BEFORE and not self._info.skipped
 
-    def _open(self, depth: int) -> None:
-        """Find the copy in memory, the symbols and the types, as far as they are there."""
-        if self._opened >= depth:
+    def _open(self, effort: int) -> None:
+        """Find the copy in memory, the symbols and the types."""
+        if self._opened >= effort:
             return
-        self._opened = depth
+        self._opened = effort
         if not self._origins:
             return
         from vmsieve.filters.linux.candidates import Candidates
 
-        candidates = Candidates(self._physical.source, self._likely()) if depth == _SEARCH else None
-        facts = self._facts = self._open_symbols(candidates)
+        candidates = Candidates(self._physical.source, self._likely()) if effort == _SEARCH else None
+        derived = self._derived = self._open_symbols(candidates)
         try:
-            self._copy = self._open_copy(facts)
-            facts.types = self._open_types(facts, candidates)
+            self._copy = self._open_copy(derived)
+            derived.types = self._open_types(derived, candidates)
         except (KernelError, ReadError) as error:
             self.problems.append(str(error))
 
     def _likely(self) -> Iterator[tuple[int, int]]:
-        """Where the kernel's image may be in physical memory."""
-        from vmsieve.filters.linux.candidates import likely
+        """Physical addresses (start, end) where the kernel image may be."""
+        from vmsieve.filters.linux.candidates import likely_areas
 
         text = self._info.symbol("_stext")
         if self.memory is not None and text is not None:
             with suppress(KernelError, ReadError):
                 start, _ = self.memory.translate(text)
                 yield start, start + _IMAGE_MOST
-        yield from likely(self._physical, self._arch)
+        yield from likely_areas(self._physical, self._arch)
 
     def _open_symbols(self, candidates: Candidates | None) -> DerivedKeys:
         from vmsieve.filters.linux.derived_keys import SYMBOL_NAMES, DerivedKeys
@@ -208,18 +207,18 @@ class Resolver:
             return DerivedKeys({}, self._physical.read, None, order)
         return DerivedKeys(image.addresses(SYMBOL_NAMES), image.read, None, order)
 
-    def _open_copy(self, facts: DerivedKeys) -> VmcoreInfo | None:
-        """The text that the kernel wrote its note from; it lies behind a pointer, which page tables translate."""
+    def _open_copy(self, derived: DerivedKeys) -> VmcoreInfo | None:
+        """The text from which the kernel wrote its note, at the address in ``vmcoreinfo_data``."""
         if MEMORY not in self._origins or self.memory is None:
             return None
         try:
-            copy = VmcoreInfo.parse(self.memory.string(facts.number_at("vmcoreinfo_data", 8) or 0, _TEXT_MOST))
+            copy = VmcoreInfo.parse(self.memory.string(derived.number_at("vmcoreinfo_data", 8) or 0, _TEXT_MOST))
         except (KernelError, ReadError):
             return None
         return copy if copy.looks_valid() and self._info.release in (None, copy.release) else None
 
     def _search_copy(self) -> VmcoreInfo:
-        """The text out of all memory; an empty one where there is none whose symbols lie where this kernel's do."""
+        """Search memory for VMCOREINFO whose symbols match; empty if there is none."""
         from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo
 
         source = self._physical.source
@@ -231,24 +230,24 @@ class Resolver:
                 return copy
         return VmcoreInfo.parse(b"")
 
-    def _open_types(self, facts: DerivedKeys, candidates: Candidates | None) -> Btf | None:
-        """The types: where the symbols say, or else where a search finds them."""
+    def _open_types(self, derived: DerivedKeys, candidates: Candidates | None) -> Btf | None:
+        """The kernel's BTF: where the symbols say, else where a search finds it."""
         if TYPES not in self._origins:
             return None
         from vmsieve.filters.linux.btf import Btf, find_btf
         from vmsieve.filters.linux.derived_keys import TYPE_NAMES
 
         order = self._physical.byte_order
-        if "__start_BTF" in facts.symbols:
-            start, stop = facts.symbols["__start_BTF"], facts.symbols.get("__stop_BTF")
+        if "__start_BTF" in derived.symbols:
+            start, stop = derived.symbols["__start_BTF"], derived.symbols.get("__stop_BTF")
             with suppress(KernelError, ReadError):
-                types = Btf(facts.read, order, start, None if stop is None else stop - start)
+                types = Btf(derived.read, order, start, None if stop is None else stop - start)
                 types.load(TYPE_NAMES)
-                if types.knows(_SURE):
+                if types.knows(_KERNEL_STRUCTURE):
                     return types
         if candidates is None:
             return None
-        found = find_btf(self._physical.read, order, candidates.types(), TYPE_NAMES, _SURE)
+        found = find_btf(self._physical.read, order, candidates.types(), TYPE_NAMES, _KERNEL_STRUCTURE)
         self._types_from = TYPES if found is None else f"{TYPES} that a search of memory found at {found.place:#x}"
         return found
 
@@ -256,8 +255,8 @@ class Resolver:
         text = self._copy.value(key) if self._copy is not None else None
         if text is not None:
             return text, MEMORY
-        if self._facts is not None:
-            text, typed = self._facts.answer(key, self._info.value("OSRELEASE"))
+        if self._derived is not None:
+            text, typed = self._derived.answer(key, self._info.value("OSRELEASE"))
             if text is not None and (TYPES if typed else SYMBOLS) in self._origins:
                 return text, self._types_from if typed else SYMBOLS
         if self._copy is None and MEMORY in self._origins and self._opened == _SEARCH:
@@ -270,9 +269,9 @@ class Resolver:
         return None if text is None else (text, FILE)
 
     def _release(self) -> str | None:
-        """The kernel's, by the dump's own word."""
-        told = self._info.peek("OSRELEASE")
-        if told is None and self._facts is not None:
+        """The kernel's release, from VMCOREINFO or its memory."""
+        release = self._info.peek("OSRELEASE")
+        if release is None and self._derived is not None:
             with suppress(KernelError, ReadError):
-                return self._facts.release()
-        return told
+                return self._derived.release()
+        return release

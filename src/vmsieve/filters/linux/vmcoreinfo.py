@@ -1,4 +1,4 @@
-"""VMCOREINFO: what a kernel says of itself for the readers of its dumps.
+"""VMCOREINFO: the text in which a kernel describes itself to dump tools.
 
 Text of lines ``KEY=VALUE``, written by the kernel at boot and at the crash (Linux kernel/vmcore_info.c, before v6.9
 kernel/crash_core.c; the keys are described in Documentation/admin-guide/kdump/vmcoreinfo.rst)::
@@ -8,8 +8,8 @@ kernel/crash_core.c; the keys are described in Documentation/admin-guide/kdump/v
     OFFSET(page.mapping)=24
     NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-129
 
-Symbols are hexadecimal; all else is decimal, or hexadecimal where it is no decimal number. Of two lines with one key
-the first counts. What is no such line is skipped and counted.
+Symbols are hexadecimal; other numbers are decimal, or hexadecimal if they do not parse as decimal. The first of two
+lines with one key counts. Malformed lines are skipped and counted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vmsieve.formats.errors import KernelError
 
 __all__ = ["MAX_SIZE", "VmcoreInfo"]
 
-#: Bytes of text looked at. The kernel's is one page; files made by tools are not much longer.
+#: Longest text. The kernel's is one page; files made by tools are not much longer.
 MAX_SIZE = 1 << 20
 
 _PRINTABLE = bytes(range(0x20, 0x7F))
@@ -33,15 +33,14 @@ class VmcoreInfo:
     """The keys and values of one VMCOREINFO text.
 
     Attributes:
-        text: The text as given, without what lies beyond :data:`MAX_SIZE` and without trailing NULs. Writing it to a
-            file makes a file that can be read back.
-        skipped: How many lines were no ``KEY=VALUE`` of printable ASCII.
-        used: The keys that were looked up and found, for reports.
-        unusable: The keys that were looked up, are there, and hold no number.
-        beyond: Asked for keys that are missing or unusable: their value and where it is from, or None. Once a key. With
-            ``doubted=True`` for those that are there.
-        origins: Where keys are from that the text does not have, or not right, by key.
-        rejected: The keys of the text that are taken to be missing.
+        text: The text as given, cut at :data:`MAX_SIZE`, without trailing NULs. A file of it can be read back.
+        skipped: Number of lines that are not ``KEY=VALUE`` of printable ASCII.
+        used: Keys that were looked up and found, for reports.
+        unusable: Keys that were looked up and have no usable number.
+        beyond: A resolver of missing or unusable keys: returns value and origin, or None. Called once a key; with
+            ``doubted=True`` for keys that the text has.
+        origins: Origin of keys that the text lacks or has wrong, by key.
+        rejected: Keys of the text that are treated as missing.
     """
 
     def __init__(self, text: bytes) -> None:
@@ -64,7 +63,7 @@ class VmcoreInfo:
 
     @classmethod
     def parse(cls, text: bytes) -> VmcoreInfo:
-        """Read ``text``, which may be damaged or empty; never fails."""
+        """Parse ``text``, which may be damaged or empty; never fails."""
         return cls(text)
 
     @property
@@ -73,25 +72,25 @@ class VmcoreInfo:
         return tuple(self._values)
 
     def peek(self, key: str) -> str | None:
-        """The value of ``key`` as far as it is known; not asked for beyond the text, and not noted as used."""
+        """The value of ``key`` if it is known, without resolving it or marking it as used."""
         return self._values.get(key)
 
     def peek_number(self, key: str) -> int | None:
-        """The number that :meth:`told` is; None if it is none."""
+        """:meth:`peek` parsed as an integer, or None."""
         return _as_number(self.peek(key) or "", only_hex=False)
 
     def peek_address(self, key: str) -> int:
-        """The address of the symbol, from :meth:`told`; 0 if it is not told."""
+        """:meth:`peek` parsed as an address, or 0."""
         return _as_number(self.peek(key) or "", only_hex=True) or 0
 
     def text_number(self, key: str) -> int | None:
-        """The number that the text itself has for ``key``, whatever was put right since; None if it has none."""
+        """The number that the text itself has for ``key``, before any correction, or None."""
         mark = key.encode("ascii") + b"="
         line = next((line for line in self.text.split(b"\n") if line.startswith(mark)), mark)
         return _as_number(line[len(mark) :].strip().decode("ascii", "replace"), only_hex=False)
 
     def second(self, key: str) -> int | None:
-        """The number that the rest of the dump has for ``key``, which the text tells; None if that does not know it."""
+        """The number that the resolver has for ``key``, to compare with the text's; None if it has none."""
         answer = None if self.beyond is None else self.beyond(key, doubted=True)
         if answer is None:
             return None
@@ -99,23 +98,23 @@ class VmcoreInfo:
         return _as_number(answer[0], only_hex=False)
 
     def correct(self, key: str) -> None:
-        """Believe what :meth:`second` found instead of the text."""
+        """Replace the text's value by what :meth:`second` found."""
         self._values[key], self.origins[key] = self._seconds[key]
 
     def reject(self, key: str) -> None:
-        """Take ``key`` to be missing, here and elsewhere."""
+        """Treat ``key`` as missing, in the text and for the resolver."""
         self._values.pop(key, None)
         self._asked.add(key)
         self.rejected.add(key)
 
     def looks_valid(self) -> bool:
-        """Is this the text of a kernel: does it name a release, and a symbol or the page size?"""
+        """True if the text has a release, and a symbol or the page size."""
         return bool(self._values.get("OSRELEASE")) and (
             "PAGESIZE" in self._values or any(key.startswith("SYMBOL(") for key in self._values)
         )
 
     def value(self, key: str) -> str | None:
-        """The value of ``key`` (``"OSRELEASE"``, ``"OFFSET(page.flags)"``) as text; None where there is no such key."""
+        """The value of ``key`` (``"OSRELEASE"``, ``"OFFSET(page.flags)"``) as text, resolved if missing, or None."""
         found = self._values.get(key)
         if found is None:
             found = self._ask(key)
@@ -124,7 +123,7 @@ class VmcoreInfo:
         return found
 
     def _ask(self, key: str) -> str | None:
-        """The value of a key that the text lacks, from beyond it; None where that does not know it either."""
+        """Ask the resolver for ``key``, once."""
         if self.beyond is None or key in self._asked:
             return None
         self._asked.add(key)
@@ -135,7 +134,7 @@ class VmcoreInfo:
         return answer[0]
 
     def missing(self) -> str | None:
-        """What was taken from beyond the text, as a sentence; None if nothing was."""
+        """A sentence on the keys that the resolver supplied, or None."""
         by_origin: dict[str, list[str]] = {}
         for key, origin in self.origins.items():
             by_origin.setdefault(origin, []).append(key)
@@ -145,8 +144,8 @@ class VmcoreInfo:
     def lookup(self, kind: str, name: str) -> int | None:
         """The number of the key ``KIND(name)``, ``kind`` being SYMBOL, OFFSET, SIZE, LENGTH or NUMBER.
 
-        None where the key is missing or holds no number that such a key can have: 64 bits at most, only a NUMBER is
-        negative, and no symbol is 0 or all ones.
+        None if the key is missing or its number out of range: over 64 bits, negative except for NUMBER, a symbol at 0
+        or all ones.
         """
         key = f"{kind}({name})"
         found = self._believable(kind, key)
@@ -162,11 +161,7 @@ class VmcoreInfo:
         return None
 
     def need(self, kind: str, name: str) -> int:
-        """As :meth:`lookup`, for what nothing works without.
-
-        Raises:
-            KernelError: The key is missing or holds no number.
-        """
+        """As :meth:`lookup`, but raises KernelError instead of returning None."""
         found = self.lookup(kind, name)
         if found is None:
             key = f"{kind}({name})"
@@ -174,7 +169,7 @@ class VmcoreInfo:
         return found
 
     def symbol(self, name: str) -> int | None:
-        """Virtual address of the symbol ``name`` (at run time: with the KASLR offset); never 0 or all ones."""
+        """Virtual address of the symbol ``name``, KASLR offset included; never 0 or all ones."""
         return self.lookup("SYMBOL", name)
 
     def offset(self, name: str) -> int | None:
@@ -194,7 +189,7 @@ class VmcoreInfo:
         return self.lookup("NUMBER", name)
 
     def number_unsigned(self, name: str) -> int | None:
-        """The variable ``name`` where it is an address or a mask: 64 bits, unsigned, however it was printed."""
+        """The variable ``name``, an address or mask, as 64 bits unsigned however it was printed."""
         found = self.lookup("NUMBER", name)
         return None if found is None else found & _WORD
 
@@ -205,7 +200,7 @@ class VmcoreInfo:
 
     @property
     def version(self) -> tuple[int, int, int]:
-        """The release as numbers, (0, 0, 0) when unknown. Only for defaults of keys that are missing."""
+        """The release as numbers, (0, 0, 0) if unknown. Only for defaults of missing keys."""
         first, _, rest = (self.value("OSRELEASE") or "").partition(".")
         second = _leading(rest)
         if first != _leading(first) or not (first and second):
@@ -215,7 +210,7 @@ class VmcoreInfo:
 
     @property
     def page_size(self) -> int | None:
-        """Bytes a page (PAGESIZE): a power of two of 4 KiB to 1 MiB, else None."""
+        """Page size in bytes (PAGESIZE): a power of two from 4 KiB to 1 MiB, else None."""
         found = self._number("PAGESIZE")
         if found is None or not 4096 <= found <= 1 << 20 or found & (found - 1):
             return None
@@ -223,7 +218,7 @@ class VmcoreInfo:
 
     @property
     def crash_time(self) -> int | None:
-        """Seconds since 1970 at the crash (CRASHTIME); None in a dump of a kernel that did not crash."""
+        """Time of the crash in seconds since 1970 (CRASHTIME); None if the kernel did not crash."""
         found = self._number("CRASHTIME")
         return found if found is not None and found > 0 else None
 
@@ -234,7 +229,7 @@ class VmcoreInfo:
 
     @property
     def kernel_offset(self) -> int | None:
-        """By how much KASLR moved the kernel's virtual addresses, in bytes (KERNELOFFSET); the symbols include it."""
+        """Bytes by which KASLR moved the kernel (KERNELOFFSET); the symbols include it."""
         return self._number("KERNELOFFSET", only_hex=True)
 
     def _number(self, key: str, *, only_hex: bool = False) -> int | None:
@@ -248,7 +243,7 @@ class VmcoreInfo:
 
 
 def _as_number(text: str, *, only_hex: bool) -> int | None:
-    """``text`` as a number of 64 bits; None if it is none."""
+    """Parse a number of 64 bits; None if ``text`` is not one."""
     digits = text[1:] if text.startswith(("+", "-")) else text
     if not only_hex and digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DECIMAL:
         found = int(text, 10)
@@ -265,6 +260,6 @@ def _is_hexadecimal(text: str) -> bool:
 
 
 def _leading(text: str) -> str:
-    """The digits that ``text`` begins with, as many as a number of a version has."""
+    """The leading digits of ``text``, at most as many as a version number has."""
     part = text[:_MOST_VERSION]
     return part[: len(part) - len(part.lstrip("0123456789"))]

@@ -1,5 +1,4 @@
-"""DerivedKeys of a kernel from its vmlinux file: symbols, and types from BTF or DWARF.
+"""Symbols and types of a kernel from its vmlinux file: BTF or DWARF.
 
-Belongs here: reading vmlinux files.
-Does not: facts from the dump's memory (the room above).
+Code here reads vmlinux files, with pyelftools; the same tables in a dump's memory belong in the room above.
 """
