@@ -1,4 +1,4 @@
-"""How many pages are of which class, and what each dump level would keep."""
+"""Pages counted by class, and the size of a dump of each level."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.histogram import tally
 from vmsieve.filters.loops.classify import count_pages
 from vmsieve.filters.rules import rules
-from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
+from vmsieve.formats.bitmap import BLOCK, address_of, cut_bits
 from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.loops.bits import count_bits
 from vmsieve.formats.loops.pack import pack_pages
 from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
-from vmsieve.pipeline.dump.scan import blocks_with_memory, needs_struct_pages, open_classifier, scan
+from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan
 from vmsieve.pipeline.process.progress import Silent
+from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan
+from vmsieve.pipeline.inspect.blocks import block_bitmap, classify_block, walk_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,9 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ClassCounts", "count_classes"]
 
-_SAMPLES = 256  # megabytes of pages, spread over the dump, that are packed to learn how well they pack
+_SAMPLES = 256  # batches of 1 MiB, spread over the dump, that are packed to estimate sizes
 _CODEC = "zstd"
-_DESCRIPTOR = 24  # bytes a page costs in a kdump-compressed file besides its data
+_DESCRIPTOR = 24  # size of a page descriptor (page_desc_t)
+_PACKED_ZEROS = 32  # estimated size of a packed zero page
 
 
 @record
@@ -42,15 +45,15 @@ class ClassCounts:
     Attributes:
         page_size: Bytes.
         total: Page frames from 0 to the highest.
-        existing: Those that the machine had.
-        stored: Those that the input holds.
+        existing: Page frames that the machine had.
+        stored: Page frames that the input holds.
         nonzero, zero: Histograms of the classes of pages with content and of zero pages.
-        packed: By class: pages sampled, and bytes they packed into.
+        packed: Pages sampled and the bytes they packed into, by class.
         rules: The rules that class bits stand for.
-        always: Dumps of level 0 and 1 leave out poisoned and offline pages.
-        notes: Sentences on what was odd.
-        weaker: The classes are not all there are.
-        unreadable: Stored page frames that could not be read; they are counted nowhere else.
+        always: True if dumps of levels 0 and 1 omit poisoned and offline pages.
+        notes: Sentences on oddities.
+        weaker: True if some classes could not be recognised.
+        unreadable: Stored page frames that could not be read; counted nowhere else.
     """
 
     page_size: int
@@ -67,7 +70,7 @@ class ClassCounts:
     unreadable: int = 0
 
     def pages(self, level: int = 31) -> dict[str, int]:
-        """Pages by rule name as makedumpfile counts them at ``level``, ``"kept"`` being those whose data is kept."""
+        """Count pages by rule name as makedumpfile does at ``level``; ``"kept"``: pages whose data is kept."""
         nonzero, zero = self._tally(self.nonzero.items(), level), self._tally(self.zero.items(), level)
         counts = {rule.name: 0 for rule in rules()}
         counts |= {name: nonzero[name] + zero[name] for name in nonzero}
@@ -80,86 +83,79 @@ class ClassCounts:
         return tally(histogram, self.rules if self.always or level & ~1 else [], level)
 
     def level(self, level: int) -> dict[str, int]:
-        """Pages that a dump of this level holds, zero pages among them, and its estimated size in bytes."""
+        """Return the pages, zero pages included, and the estimated size in bytes of a dump of this level."""
         counts = self.pages(level)
         pages = counts["kept"] + (counts["zero"] if level & 1 else 0)
         data = sum(count * self._packed_size(which, level) for which, count in self.nonzero.items())
         if not level & 1:
-            data += self._tally(self.zero.items(), level)["kept"] * 32
+            data += self._tally(self.zero.items(), level)["kept"] * _PACKED_ZEROS
         bitmaps = 2 * -(-self.total // (8 * self.page_size)) * self.page_size
         size = 2 * self.page_size + bitmaps + _DESCRIPTOR * pages + round(data)
         return {"level": level, "pages": pages, "bytes": size}
 
     def _packed_size(self, which: int, level: int) -> float:
-        """Mean packed size of a kept page of class ``which``; 0 if ``level`` drops it."""
+        """Return the mean packed size of a page of class ``which``; 0 if ``level`` drops it."""
         if self._tally([(which, 1)], level)["kept"] == 0:
             return 0.0
         sampled, size = self.packed.get(which, (0, 0))
         return size / sampled if sampled else float(self.page_size)
 
 
-def count_classes(source: Source, knowledge: Knowledge, progress: Progress, cells: Cells | None = None) -> ClassCounts:
-    """Classify every page for all levels at once, and read every page to see which are zero.
+def count_classes(
+    source: Source, knowledge: Knowledge, progress: Progress, cells: Cells | None = None
+) -> ClassCounts:
+    """Classify every page for all levels at once, and read every page to find the zero pages.
 
-    ``cells``: of a map, to be filled on the way.
+    ``cells``: cells of a map, filled on the way.
     """
     doubts = scan(source, knowledge, 31, Silent()).doubts
-    class_counts = ClassCounts(knowledge.page_size, knowledge.max_pfn(source.end()))
-    classifier = open_classifier(knowledge, 31, class_counts.notes, thorough=True, doubts=doubts)
-    class_counts.rules = classifier.rules if classifier is not None else []
-    class_counts.weaker = classifier is None
-    class_counts.always = knowledge.info is None or needs_struct_pages(0, knowledge.info)
-    counter = _Counter(source, class_counts, classifier, cells)
-    progress.step("Counting pages", class_counts.total, knowledge.page_size)
-    done = 0
-    for first in blocks_with_memory(class_counts.total, class_counts.page_size, source):
+    counts = ClassCounts(knowledge.page_size, knowledge.max_pfn(source.end()))
+    classifier = open_classifier(knowledge, 31, counts.notes, thorough=True, doubts=doubts)
+    counts.rules = classifier.rules if classifier is not None else []
+    counts.weaker = classifier is None
+    counts.always = knowledge.info is None or needs_struct_pages(0, knowledge.info)
+    counter = _Counter(source, counts, classifier, cells)
+    for first in walk_blocks("Counting pages", counts.total, counts.page_size, progress, source):
         counter.count_block(first)
-        progress.advance(min(first + BLOCK, class_counts.total) - done)
-        done = min(first + BLOCK, class_counts.total)
     progress.close()
     counter.finish()
     if classifier is not None:
         classifier.conclude()
-        class_counts.weaker |= classifier.weaker
-        class_counts.notes += classifier.notes
-    return class_counts
+        counts.weaker |= classifier.weaker
+        counts.notes += classifier.notes
+    return counts
 
 
 class _Counter:
-    """Counts one block of page frames after the other."""
+    """Counts pages, one block of page frames at a time."""
 
     def __init__(
-        self, source: Source, class_counts: ClassCounts, classifier: Classifier | None, cells: Cells | None
+        self, source: Source, counts: ClassCounts, classifier: Classifier | None, cells: Cells | None
     ) -> None:
-        self._source, self._counts, self._classifier, self._cells = source, class_counts, classifier, cells
-        self._pages = PageBatch(class_counts.page_size, mapped=True)
+        self._source, self._counts, self._classifier, self._cells = source, counts, classifier, cells
+        self._pages = PageBatch(counts.page_size, mapped=True)
         self._classes = bytearray(BLOCK)
         self._zeros = bytearray(self._pages.room)
         self._table = (ctypes.c_uint64 * (4 * 256))()
         self._sizes = (ctypes.c_uint32 * self._pages.room)()
         self._flags = (ctypes.c_uint32 * self._pages.room)()
-        self._out = bytearray(len(self._pages.raw) + class_counts.page_size)
-        self._which = codec_number(_CODEC)
+        self._out = bytearray(len(self._pages.raw) + counts.page_size)
+        self._codec = codec_number(_CODEC)
         packer = codec(_CODEC)
-        self._state = packer.open_compressor(packer.default_level, class_counts.page_size)
-        self._chunks = 0
-        self._every = max(1, class_counts.total // (self._pages.room * _SAMPLES))
+        self._state = packer.open_compressor(packer.default_level, counts.page_size)
+        self._batches = 0
+        self._every = max(1, counts.total // (self._pages.room * _SAMPLES))
 
     def count_block(self, first: int) -> None:
         """Classify, read and count the page frames from ``first`` on."""
-        class_counts = self._counts
-        exists, stored = self._source.memory_bits(first, BLOCK, class_counts.page_size)
-        cut_bits(exists, class_counts.total - first)
-        cut_bits(stored, class_counts.total - first)
-        wanted = Bitmap()
-        wanted.skip(first // BLOCK)
-        wanted.append(stored)
-        class_counts.stored += wanted.count()
-        class_counts.existing += count_bits(address_of(exists), len(exists))
-        self._classes[:] = bytes(BLOCK)
-        if self._classifier is not None:
-            for pfn, classes, count in self._classifier.classify(first, first + BLOCK):
-                self._classes[pfn - first : pfn - first + count] = classes[:count]
+        counts = self._counts
+        exists, stored = self._source.memory_bits(first, BLOCK, counts.page_size)
+        cut_bits(exists, counts.total - first)
+        cut_bits(stored, counts.total - first)
+        wanted = block_bitmap(first, stored)
+        counts.stored += wanted.count()
+        counts.existing += count_bits(address_of(exists), len(exists))
+        classify_block(self._classifier, first, self._classes)
         if self._cells is not None:
             self._cells.block(first, exists, stored)
         gatherer = Gatherer(wanted, wanted, self._source)
@@ -168,9 +164,9 @@ class _Counter:
 
     def _count(self, first: int) -> None:
         pages = self._pages
-        sampled = self._chunks % self._every == 0
-        pages.use(self._source, lambda: self._look_at(sampled))
-        self._chunks += 1
+        sampled = self._batches % self._every == 0
+        pages.use(self._source, lambda: self._measure(sampled))
+        self._batches += 1
         if self._cells is not None:
             self._cells.pages(first, self._classes, ctypes.addressof(pages.pfns), self._zeros, pages.count)
         count_pages(
@@ -178,8 +174,8 @@ class _Counter:
             ctypes.addressof(self._sizes) if sampled else 0, pages.count, ctypes.addressof(self._table),
         )  # fmt: skip
 
-    def _look_at(self, sampled: bool) -> None:
-        """Find the zero pages, and what the pages pack into."""
+    def _measure(self, sampled: bool) -> None:
+        """Find the zero pages of the batch; of a sampled one, the packed sizes too."""
         pages = self._pages
         if pages.bad:
             self._counts.unreadable += len(pages.bad)
@@ -191,12 +187,12 @@ class _Counter:
         zero_pages(raw, index, pages.count, pages.page_size, address_of(self._zeros))
         if sampled:
             pack_pages(
-                self._which, self._state.address, pages.count, raw, index, pages.page_size, 0, 0,
+                self._codec, self._state.address, pages.count, raw, index, pages.page_size, 0, 0,
                 ctypes.addressof(self._sizes), ctypes.addressof(self._flags), address_of(self._out),
             )  # fmt: skip
 
     def finish(self) -> None:
-        """Move the counts to where they are asked for."""
+        """Copy the counters of the loop into the result."""
         nonzero, zero, sampled, size = (self._table[at : at + 256] for at in range(0, 1024, 256))
         self._counts.nonzero = {which: count for which, count in enumerate(nonzero) if count}
         self._counts.zero = {which: count for which, count in enumerate(zero) if count}

@@ -1,8 +1,8 @@
-"""Skeletons: the smallest dump that is classified like another one, without anything of what its users did.
+"""Skeletons: the smallest dump that is classified like the original and holds no user data.
 
-Which pages that takes is not guessed: the dump is learned about and classified, and a record is kept of what is read.
-Of that record the pages stay that the kernel itself calls its own: class 0, by their struct page. All others are
-described, so that ranges, holes and page frames are the same; of their content stays only whether it was zero.
+The pages that classification needs are recorded while the dump is classified. Of those, a skeleton stores the pages
+of class 0, the kernel's own. All other pages are only described, so that ranges, holes and page frames are the same,
+with one bit of their content: zero or not.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.copy import CopyJob, copy_pages
 from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.dump.scan import Scan, blocks_with_memory, open_classifier, scan
+from vmsieve.pipeline.dump.account import set_bits
+from vmsieve.pipeline.inspect.blocks import block_bitmap, put_block, walk_blocks
+from vmsieve.pipeline.inspect.skeleton_pages import PageKinds, PatchedSource, count_ones, expanded, keep_common
 from vmsieve.pipeline.dump.watch import Watched
-from vmsieve.pipeline.inspect.skeleton_pages import Blanked, PageKinds, count_ones, expanded, keep_common, set_bits
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -43,26 +45,26 @@ if TYPE_CHECKING:
 __all__ = ["Skeleton", "make_skeleton"]
 
 _LEVEL: Final = 31
-#: By what was found of a page (1: to be stored, 2: zero, 4: can't be read): its kind.
+#: Kind of a page by 1 (to be stored) + 2 (zero) + 4 (unreadable).
 _KINDS: Final = OTHER + OWN + ZERO + OWN + MISSING * 252
 
 
 @record
 class Skeleton:
-    """What a skeleton was made of.
+    """Result of making a skeleton; counts are in page frames.
 
     Attributes:
         page_size: Bytes.
-        existing: Page frames that the machine had.
-        stored: Those that the input holds.
-        own: Those that the skeleton holds.
-        zero: Those of zeros.
-        unreadable: Those that could not be read.
-        withheld: Page frames that were read and are not in it, because they are not known to be the kernel's.
+        existing: The machine had.
+        stored: The input holds.
+        own: The skeleton holds.
+        zero: Of zeros.
+        unreadable: Unreadable in the input.
+        withheld: Read by classification and not stored, because they are not known to be the kernel's.
         bytes_out: Size of the skeleton.
-        notes: Sentences on what was odd.
-        weaker: It does not show all that the original does.
-        incomplete: The input is not whole, and neither is what is made of it.
+        notes: Sentences on oddities.
+        weaker: True if the skeleton lacks something that the original shows.
+        incomplete: True if the input is incomplete, and so is the skeleton.
     """
 
     page_size: int = 0
@@ -81,16 +83,16 @@ class Skeleton:
 def make_skeleton(
     plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, *, with_log: bool = False
 ) -> Skeleton:
-    """Make a skeleton of ``plan.input``; of the plan, the level, format and codec have no meaning here.
+    """Make a skeleton of ``plan.input``; the plan's level, format and codec are ignored.
 
     Args:
-        plan: What to read and where to write.
-        progress: Is told how far it is.
+        plan: Input and output.
+        progress: Follows the work.
         vmcoreinfo: Text to use instead of the dump's.
-        with_log: The kernel's log goes into it too.
+        with_log: Store the kernel's log too.
 
     Raises:
-        VmsieveError: Nothing usable was written.
+        VmsieveError: No usable skeleton was written.
     """
     with ExitStack() as stack:
         source = open_system(plan.input, plan.select)
@@ -98,7 +100,7 @@ def make_skeleton(
         maker = _Maker(source, vmcoreinfo, progress, with_log=with_log)
         form = skeleton_format(maker.kinds)
         target = stack.enter_context(DumpOutput(plan, form))
-        maker.study()
+        maker.choose_pages()
         writer = form.writer(maker.description(), target.place)
         writer.begin()
         progress.step("Copying pages", maker.chosen.kept.count(), maker.result.page_size)
@@ -114,19 +116,19 @@ def make_skeleton(
 
 
 class _Maker:
-    """Finds out what goes into a skeleton.
+    """Chooses the pages of a skeleton.
 
     Attributes:
-        kinds: Of all pages that the dump holds.
-        chosen: What exists, and what the skeleton holds.
-        result: What is told in the end.
+        kinds: Kind of each page that the dump holds.
+        chosen: Page frames that exist, and those that the skeleton holds.
+        result: Counts and notes.
     """
 
     def __init__(self, source: Source, vmcoreinfo: bytes | None, progress: Progress, *, with_log: bool) -> None:
         self._source, self._progress, self._with_log = source, progress, with_log
         found = gather_knowledge(source, vmcoreinfo)
         self._text = self._whole_text(found)
-        # From here on nothing is searched for: what is read is what it takes.
+        # VMCOREINFO is complete now: no search adds pages to the record of what is read.
         self._watched = Watched(source)
         self._knowledge = knowledge = gather_knowledge(self._watched, self._text, origins=())
         self._host: list[tuple[int, int]] = []
@@ -137,38 +139,34 @@ class _Maker:
             knowledge.page_size, notes=source.oddities + found.notes + knowledge.notes, incomplete=source.incomplete
         )
         self.chosen = Scan(knowledge.max_pfn(source.end()))
-        self._stored = Bitmap()
-        self._kernels = Bitmap()
+        self._class_0 = Bitmap()
         self._pages = PageBatch(knowledge.page_size, mapped=True)
         self._zeros = bytearray(self._pages.room)
 
     def _whole_text(self, found: Knowledge) -> bytes | None:
-        """VMCOREINFO with what it lacks, as far as that was found elsewhere in the dump."""
+        """Return VMCOREINFO with the missing keys that were found elsewhere in the dump."""
         if found.info is None:
             return self._source.vmcoreinfo
         open_classifier(found, _LEVEL, [])
         if self._with_log:
             self._read_log(found)
         added = "".join(f"{key}={found.info.value(key)}\n" for key in found.info.origins)
-        return added.encode() + found.info.text  # of a key that is there twice, the first one counts
+        return added.encode() + found.info.text  # of two lines with one key, the first counts
 
-    def study(self) -> None:
-        """Classify all pages, then look at each one."""
+    def choose_pages(self) -> None:
+        """Classify all pages, then read each one."""
         if self._with_log and (problem := self._read_log(self._knowledge)) is not None:
             self.result.notes.append(problem)
         self._classify()
         spans = self._watched.read_spans(self._knowledge.page_size)
-        self._progress.step("Looking at pages", self.chosen.max_pfn, self._knowledge.page_size)
-        done = 0
-        for first in blocks_with_memory(self.chosen.max_pfn, self._knowledge.page_size, self._source):
-            self._look_at(first, spans)
-            self._progress.advance(min(first + BLOCK, self.chosen.max_pfn) - done)
-            done = min(first + BLOCK, self.chosen.max_pfn)
+        end, page_size = self.chosen.max_pfn, self._knowledge.page_size
+        for first in walk_blocks("Looking at pages", end, page_size, self._progress, self._source):
+            self._choose(first, spans)
         self._sum_up()
 
     def _sum_up(self) -> None:
         result, kinds = self.result, self.kinds
-        result.existing, result.stored = self.chosen.exists.count(), self._stored.count()
+        result.existing, result.stored = self.chosen.exists.count(), self.chosen.stored.count()
         result.own, result.zero, result.unreadable = map(kinds.count, (OWN, ZERO, MISSING))
         if result.withheld:
             result.weaker = True
@@ -178,7 +176,7 @@ class _Maker:
 
     @staticmethod
     def _read_log(knowledge: Knowledge) -> str | None:
-        """Read the kernel's log; says what of it is not to be had."""
+        """Read the kernel's log; return why it is incomplete, or None."""
         if knowledge.memory is None or knowledge.info is None:
             return None
         try:
@@ -189,9 +187,9 @@ class _Maker:
         return None
 
     def _classify(self) -> None:
-        """Find the pages that are the kernel's by their struct pages."""
-        scan(self._watched, self._knowledge, _LEVEL, Silent())  # for what it reads: the self-check's too
-        # Without the doubts that it raised: what a rule says is a user's stays out, right or wrong.
+        """Find the pages that are the kernel's own by their struct pages."""
+        scan(self._watched, self._knowledge, _LEVEL, Silent())  # records all reads, those of the self-check too
+        # Doubts would turn rules off; here a page that any rule calls a user's stays out, right or wrong.
         classifier = open_classifier(self._knowledge, _LEVEL, self.result.notes)
         if classifier is None:
             self.result.weaker = True
@@ -201,46 +199,41 @@ class _Maker:
         for first in blocks_with_memory(max_pfn, page_size, self._source):
             bits = bytearray(BLOCK_BYTES)
             for pfn, classes, count in classifier.classify(first, first + BLOCK):
-                set_bits(bits, pfn - first, count)
+                set_bits(bits, pfn - first, pfn - first + count)
                 apply_classes(
                     address_of(classes), count, address_of(bits), pfn - first, classifier.drop, histogram.address
                 )
             cut_bits(bits, max_pfn - first)
-            self._kernels.skip(first // BLOCK - len(self._kernels))
-            self._kernels.append(bits)
+            put_block(self._class_0, first, bits)
         classifier.conclude()
         self.result.notes += classifier.notes
         self.result.weaker |= classifier.weaker
 
-    def _look_at(self, first: int, spans: list[tuple[int, int]]) -> None:
-        """Decide on the page frames of the block from ``first`` on."""
+    def _choose(self, first: int, spans: list[tuple[int, int]]) -> None:
+        """Choose among the page frames of the block at ``first``."""
         number = first // BLOCK
         exists, stored = self._source.memory_bits(first, BLOCK, self._knowledge.page_size)
-        for bitmap, bits in ((self.chosen.exists, exists), (self._stored, stored), (self.chosen.stored, stored)):
+        for bitmap, bits in ((self.chosen.exists, exists), (self.chosen.stored, stored)):
             cut_bits(bits, self.chosen.max_pfn - first)
-            bitmap.skip(number - len(bitmap))
-            bitmap.append(bits)
+            put_block(bitmap, first, bits)
         own = bytearray(BLOCK_BYTES)
         for start, end in spans:
             low, high = max(start, first), min(end, first + BLOCK)
             if low < high:
-                set_bits(own, low - first, high - low)
+                set_bits(own, low - first, high - first)
         keep_common(own, stored)
         read = count_ones(own)
-        keep_common(own, bytearray(self._kernels[number]) if number < len(self._kernels) else bytearray(BLOCK_BYTES))
+        keep_common(own, bytearray(self._class_0[number]) if number < len(self._class_0) else bytearray(BLOCK_BYTES))
         self.result.withheld += read - count_ones(own)
         found = self._contents(first, stored, own)
-        self.chosen.kept.skip(number - len(self.chosen.kept))
-        self.chosen.kept.append(own)
+        put_block(self.chosen.kept, first, own)
         present = bytes(compress(expanded(own), expanded(stored)))
         total = int.from_bytes(present, "little") + (int.from_bytes(found, "little") << 1)
         self.kinds.append(total.to_bytes(len(present), "little").translate(_KINDS))
 
     def _contents(self, first: int, stored: bytearray, own: bytearray) -> bytes:
-        """Of each stored page of a block: 1 for zeros, 2 for one that can't be read, which is taken out of ``own``."""
-        wanted = Bitmap()
-        wanted.skip(first // BLOCK)
-        wanted.append(stored)
+        """Return a byte for each stored page of a block: 1 zero, 2 unreadable (also cleared in ``own``), 0 other."""
+        wanted = block_bitmap(first, stored)
         pages, found = self._pages, bytearray()
         gatherer = Gatherer(wanted, wanted, self._source)
         while gatherer.claim(pages):
@@ -257,7 +250,7 @@ class _Maker:
         zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, address_of(self._zeros))
 
     def description(self) -> Description:
-        """What the writer has to know: nothing of the machine's name, and no registers."""
+        """Describe the skeleton to the writer, without the machine's name and registers."""
         source, knowledge = self._source, self._knowledge
         names = list(knowledge.identity.utsname)
         for number in HOST_FIELDS:
@@ -270,7 +263,7 @@ class _Maker:
             page_size=knowledge.page_size,
             max_pfn=self.chosen.max_pfn,
             exists=self.chosen.exists,
-            kept=self._stored,
+            kept=self.chosen.stored,
             notes=note,
             vmcoreinfo=(at, len(self._text)) if self._text and at >= 0 else None,
             utsname=names,
@@ -280,7 +273,7 @@ class _Maker:
         )
 
     def blanked(self) -> Source:
-        """The dump without the machine's name."""
+        """Return the dump with the machine's name overwritten by zeros."""
         knowledge, patches = self._knowledge, dict[int, list[tuple[int, bytes]]]()
         if knowledge.memory is None:
             return self._source
@@ -288,10 +281,10 @@ class _Maker:
             for at in range(vaddr, vaddr + size):  # it may lie on two pages
                 pfn, offset = divmod(knowledge.memory.translate(at)[0], knowledge.page_size)
                 patches.setdefault(pfn, []).append((offset, b"\0"))
-        return Blanked(self._source, knowledge.page_size, patches)
+        return PatchedSource(self._source, knowledge.page_size, patches)
 
     def compare(self, path: str) -> None:
-        """Classify the skeleton, and say so if anything comes out in another way."""
+        """Classify the skeleton, and note any difference from the original."""
         made = open_source(path)
         try:
             known = gather_knowledge(made)
@@ -300,9 +293,10 @@ class _Maker:
             self._progress.close()
         finally:
             made.close()
-        same = known.problem == self._knowledge.problem and mine.counts == other.counts
-        if not same or any(
-            list(one) != list(two) for one, two in ((mine.exists, other.exists), (mine.kept, other.kept))
+        if (
+            known.problem != self._knowledge.problem
+            or mine.counts != other.counts
+            or any(list(one) != list(two) for one, two in ((mine.exists, other.exists), (mine.kept, other.kept)))
         ):
             self.result.weaker = True
             self.result.notes.append("the skeleton is not classified like the dump it was made of")

@@ -1,4 +1,4 @@
-"""What a skeleton is put together from: the kinds of its pages, a dump with some bytes taken out, and bits."""
+"""Parts of skeletons: kinds of pages, a dump with bytes replaced, bits."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
 
-__all__ = ["Blanked", "PageKinds", "count_ones", "expanded", "keep_common", "set_bits"]
+__all__ = ["PageKinds", "PatchedSource", "count_ones", "expanded", "keep_common"]
 
 _BITS: Final = tuple(bytes(byte >> bit & 1 for bit in range(8)) for byte in range(256))
 
 
 class PageKinds:
-    """What each page is, held small."""
+    """The kind of each page, stored compressed."""
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
@@ -37,12 +37,12 @@ class PageKinds:
         return map(zlib.decompress, self._blocks)
 
     def count(self, kind: bytes) -> int:
-        """How many pages are of a kind."""
+        """Count the pages of a kind."""
         return self._counts[kind[0]]
 
 
-class Blanked(Through):
-    """A dump some bytes of which are others."""
+class PatchedSource(Through):
+    """A dump with some bytes replaced, by page frame."""
 
     def __init__(self, inner: Source, page_size: int, patches: dict[int, list[tuple[int, bytes]]]) -> None:
         super().__init__(inner)
@@ -58,23 +58,16 @@ class Blanked(Through):
                 out[at : at + size] = patched(bytes(out[at : at + size]), patches)
 
 
-def set_bits(bits: bytearray, first: int, count: int) -> None:
-    """Set ``count`` bits from ``first`` on."""
-    start, end = first >> 3, (first + count + 7) >> 3
-    ones = ((1 << count) - 1) << (first & 7)
-    bits[start:end] = (int.from_bytes(bits[start:end], "little") | ones).to_bytes(end - start, "little")
-
-
 def keep_common(bits: bytearray, other: bytearray) -> None:
-    """Clear the bits that ``other`` has not."""
+    """Clear the bits of ``bits`` that are clear in ``other``."""
     and_bits(address_of(bits), address_of(other), len(bits), address_of(bits))
 
 
 def count_ones(bits: bytearray) -> int:
-    """Bits that are set."""
+    """Count the bits that are set."""
     return count_bits(address_of(bits), len(bits))
 
 
 def expanded(bits: bytearray) -> bytes:
-    """A byte a bit."""
+    """Return a byte, 0 or 1, for each bit."""
     return b"".join(map(_BITS.__getitem__, bits))

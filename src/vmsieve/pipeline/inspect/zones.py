@@ -1,4 +1,4 @@
-"""How many pages of each NUMA node and zone are of which class."""
+"""Pages of each NUMA node and zone, counted by class."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.scan import blocks_with_memory, open_classifier
 
 if TYPE_CHECKING:
-    from vmsieve.filters.linux.zones import Zone
     from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.filters.linux.zones import Zone
     from vmsieve.formats.inputs import Source
 
 __all__ = ["ZoneCounts", "count_zones"]
@@ -22,12 +22,9 @@ __all__ = ["ZoneCounts", "count_zones"]
 
 @record
 class ZoneCounts:
-    """A zone's pages.
+    """A zone and its stored page frames by rule name.
 
-    Attributes:
-        zone: Which.
-        pages: Page frames in the dump by rule name, each counted for the first rule that level 31 drops it for;
-            ``"kept"``: those of no class, zero pages among them.
+    A page counts for the first rule that level 31 drops it for; ``"kept"``: pages of no class, zero pages included.
     """
 
     zone: Zone
@@ -35,9 +32,9 @@ class ZoneCounts:
 
 
 def count_zones(source: Source, knowledge: Knowledge, notes: list[str]) -> list[ZoneCounts]:
-    """Classify the pages of each zone; ``notes`` gets sentences on what could not be done.
+    """Classify the pages of each zone by their struct pages; page data are not read.
 
-    Empty where the kernel does not tell its zones. Reads struct pages, not the pages themselves.
+    Empty if the zones are unknown; ``notes`` says why.
     """
     if knowledge.memory is None or knowledge.info is None:
         notes.append(f"zones are not known: {knowledge.problem}")
@@ -58,22 +55,13 @@ def _count(source: Source, knowledge: Knowledge, zone: Zone) -> dict[str, int]:
         if first + BLOCK <= zone.first_pfn:
             continue
         _, stored = source.memory_bits(first, BLOCK, knowledge.page_size)
-        cut_bits(stored, end - first)
-        _clear_start(stored, zone.first_pfn - first)
+        cut_bits(stored, end - first, zone.first_pfn - first)
         stored_pages += count_bits(address_of(stored), len(stored))
         if classifier is not None:
             classifier.sieve(first, stored, histogram)
     if classifier is None:
         return {"kept": stored_pages}
     counts = tally(histogram, classifier.rules, 31)
-    counts["kept"] = stored_pages - sum(count for name, count in counts.items() if name != "kept")
+    counts["kept"] = 0
+    counts["kept"] = stored_pages - sum(counts.values())
     return counts
-
-
-def _clear_start(bits: bytearray, count: int) -> None:
-    """Clear the first ``count`` bits of a bitmap."""
-    if count > 0:
-        at, rest = divmod(count, 8)
-        bits[:at] = bytes(at)
-        if rest:
-            bits[at] &= 0xFF << rest & 0xFF
