@@ -12,7 +12,7 @@ from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.inspect.bench import Choice, Packing, _spread, bench, choices, recommend
+from vmsieve.pipeline.inspect.bench import Choice, Packing, _bit_reversed, bench, choices, recommend
 from vmsieve.pipeline.cli.main import main
 from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import scan
@@ -42,9 +42,9 @@ def test_what_there_is_not_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 64, 100])
-def test_a_spread_visits_all_and_its_beginning_is_spread(count: int) -> None:
+def test_a_bit_reversed_visits_all_and_its_beginning_is_bit_reversed(count: int) -> None:
     """Any beginning of it has something of both halves."""
-    order = _spread(count)
+    order = _bit_reversed(count)
     assert sorted(order) == list(range(count))
     if count > 4:
         assert min(order[:3]) < count / 2 < max(order[:3]) + 1

@@ -1,15 +1,14 @@
-"""How fast this machine does each step of the main job, on pages of a real dump.
+"""Benchmark of each step of a dump, on pages of a real dump.
 
-A sample of the pages that dump level 31 keeps, spread over the whole dump, is held in memory; each codec then packs it
-within the kernels and in the chunks of the main job. What comes out says what a dump would cost here: how many bytes a
-second, how much CPU time, how large.
+A sample of the pages that dump level 31 keeps, spread over the whole dump, is read into memory. Each codec then packs
+it with the loops and batch sizes of ``vmsieve dump``. The results predict time, CPU time and size of a dump here.
 """
 
 from __future__ import annotations
 
 import ctypes
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codec_number, codecs
@@ -33,13 +32,13 @@ __all__ = ["LEVEL", "Bench", "Choice", "Packing", "as_json", "bench", "choices",
 
 #: Dump level whose pages are packed.
 LEVEL = 31
-_STAGES = 4  # shares of the time that reading and looking for zeros get, against one for each packing
-_WORTH = 1.005  # sizes within half a hundredth of each other are as good
+_STAGES = 4  # shares of the time for reading and the zero check together; each packing has one
+_TOLERANCE = 1.005  # sizes within 0.5 % of the smallest count as equal
 
 
 @record(frozen=True)
 class Choice:
-    """A codec at a level, and how many threads run it."""
+    """A codec, its level and a number of threads."""
 
     codec: str
     level: int
@@ -48,96 +47,69 @@ class Choice:
 
 @record(frozen=True)
 class Packing:
-    """How a choice fared.
-
-    Attributes:
-        choice: What was tried.
-        provider: Whose code did it.
-        content: Bytes of pages that it was shown.
-        packed: Bytes that they became.
-        seconds: Wall time.
-        cpu: CPU time of all threads.
-    """
+    """Measurement of one choice."""
 
     choice: Choice
-    provider: str
-    content: int
-    packed: int
-    seconds: float
-    cpu: float
+    provider: str  # the library that did the work
+    content: int  # bytes of pages packed
+    packed: int  # their packed size
+    seconds: float  # wall time
+    cpu: float  # CPU time of all threads
 
     @property
     def rate(self) -> float:
-        """Bytes of pages a second."""
+        """Bytes of pages packed per second."""
         return self.content / max(self.seconds, 1e-9)
 
     @property
     def ratio(self) -> float:
-        """Packed size by size."""
+        """Packed size divided by size."""
         return self.packed / max(self.content, 1)
 
 
 @record
 class Bench:
-    """What was found.
-
-    Attributes:
-        pages: Page frames that were classified.
-        kept: Of these, the ones that :data:`LEVEL` keeps, zero pages among them.
-        page_size: Bytes.
-        classify: Seconds that classification took.
-        read: Bytes, and the seconds it took to read them into memory.
-        zeros: Bytes, and the seconds it took to look for zero pages among them.
-        zero_pages: How many of the sampled pages were zero.
-        packings: One for each choice that there was time for.
-        notes: Sentences on what was odd.
-    """
+    """All measurements."""
 
     page_size: int
-    pages: int = 0
-    kept: int = 0
-    classify: float = 0.0
-    read: tuple[int, float] = (0, 0.0)
-    zeros: tuple[int, float] = (0, 0.0)
-    zero_pages: int = 0
-    packings: list[Packing] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    pages: int = 0  # page frames classified
+    kept: int = 0  # page frames that LEVEL keeps, zero pages included
+    classify: float = 0.0  # seconds
+    read: tuple[int, float] = (0, 0.0)  # bytes, and the seconds it took to read them
+    zeros: tuple[int, float] = (0, 0.0)  # bytes, and the seconds it took to find the zero pages
+    zero_pages: int = 0  # in the sample
+    packings: list[Packing] = field(default_factory=list)  # one for each choice
+    notes: list[str] = field(default_factory=list)  # sentences on oddities
 
 
 def choices(names: Sequence[str], threads: Sequence[int]) -> list[Choice]:
-    """What is to be tried: ``names`` (``zstd``, ``zstd:3``) or all codecs, at some levels, with each number of threads.
+    """Combine codecs (``zstd``, ``zstd:3``; default: all, at some levels) with each number of threads.
 
     Raises:
-        UsageError: There is no such codec or level.
+        UsageError: A codec or level is unknown.
     """
     found = []
-    for name in names or [c.name for c in codecs() if c.flag]:
-        one, _, level = name.partition(":")
-        chosen = codec(one)
+    for text in names or [c.name for c in codecs() if c.flag]:
+        name, _, level = text.partition(":")
+        chosen = codec(name)
         low, high = chosen.levels
         if level:
             if not level.lstrip("-").isdigit() or not low <= int(level) <= high:
-                raise UsageError(f"codec {one} has levels {low} to {high}", found=level)
+                raise UsageError(f"codec {name} has levels {low} to {high}", found=level)
             levels = [int(level)]
         else:
             tried = {low, chosen.default_level, chosen.default_level + 2, chosen.default_level + 5}
             levels = sorted(number for number in tried if low <= number <= high)
-        found += [Choice(one, number, count) for number in levels for count in dict.fromkeys(threads)]
+        found += [Choice(name, number, count) for number in levels for count in dict.fromkeys(threads)]
     return found
 
 
 def bench(
     source: Source, knowledge: Knowledge, wanted: Sequence[Choice], progress: Progress, *, sample: int, seconds: float
 ) -> Bench:
-    """Measure all steps.
+    """Measure all steps on a sample of at most ``sample`` bytes of pages.
 
-    Args:
-        source: The dump.
-        knowledge: What is known of its kernel.
-        wanted: Choices to try.
-        progress: Told what goes on.
-        sample: Bytes of pages to hold, at the most.
-        seconds: To spend on packing, reading and looking for zeros, more or less; classification takes what it takes.
+    ``seconds``: approximate time for reading, the zero check and packing; classification is not limited.
     """
     result = Bench(knowledge.page_size)
     began = time.perf_counter()
@@ -148,11 +120,11 @@ def bench(
     share = seconds / (_STAGES + len(wanted))
     progress.step("Reading a sample", min(sample, result.kept * result.page_size))
     gatherer = Gatherer(scanned.kept, scanned.stored, source)
-    chunks = list(_sample(gatherer, source, result, progress, sample, share * _STAGES / 2))
-    _look_for_zeros(chunks, result, share * _STAGES / 2)
+    batches = list(_sample(gatherer, source, result, progress, sample, share * _STAGES / 2))
+    _check_zeros(batches, result, share * _STAGES / 2)
     progress.step("Packing the sample", len(wanted), result.read[0])
     for choice in wanted:
-        result.packings.append(_pack(choice, chunks, result.page_size, share))
+        result.packings.append(_pack(choice, batches, result.page_size, share))
         progress.advance(1)
     progress.close()
     return result
@@ -161,7 +133,7 @@ def bench(
 def _sample(
     gatherer: Gatherer, source: Source, result: Bench, progress: Progress, size: int, seconds: float
 ) -> Iterator[PageBatch]:
-    """Batches of pages from all over the dump: every n-th, in an order in which any beginning is spread too."""
+    """Read every n-th batch, and yield them in an order whose every beginning is spread over the dump."""
     room = PageBatch(result.page_size).room
     step = max(1, result.kept * result.page_size // max(size, 1))
     done, taken, number = 0, 0.0, 0
@@ -185,89 +157,85 @@ def _sample(
             result.notes.append("reading was slow: the sample covers the beginning of the dump only")
             break
     result.read = (done, taken)
-    yield from (found[i] for i in _spread(len(found)))
+    yield from (found[i] for i in _bit_reversed(len(found)))
 
 
-def _spread(count: int) -> list[int]:
-    """0 to ``count - 1`` in an order in which the first few are far apart."""
+def _bit_reversed(count: int) -> list[int]:
+    """Order 0 to ``count - 1`` by their bits from low to high, so that the first few are far apart."""
     bits = max(count - 1, 0).bit_length()
-    reversed_bits = (int(f"{i:0{bits}b}"[::-1], 2) if bits else 0 for i in range(1 << bits))
-    return [i for i in reversed_bits if i < count]
+    return sorted(range(count), key=lambda i: f"{i:0{bits}b}"[::-1])
 
 
-def _look_for_zeros(chunks: list[PageBatch], result: Bench, seconds: float) -> None:
+def _check_zeros(batches: list[PageBatch], result: Bench, seconds: float) -> None:
     done, found, began = 0, 0, time.perf_counter()
-    for chunk in chunks:
-        marks = bytearray(chunk.room)
-        found += zero_pages(
-            chunk.address, ctypes.addressof(chunk.index), chunk.count, result.page_size, address_of(marks)
-        )
-        done += chunk.count
+    for batch in batches:
+        marks, index = bytearray(batch.room), ctypes.addressof(batch.index)
+        found += zero_pages(batch.address, index, batch.count, result.page_size, address_of(marks))
+        done += batch.count
         if time.perf_counter() - began > seconds:
             break
     result.zeros = (done * result.page_size, time.perf_counter() - began)
     result.zero_pages = found
 
 
-class _Out:
-    """What one thread packs with and into."""
+class _Packer:
+    """State and output buffers of one thread."""
 
-    def __init__(self, open_state: Callable[[], State], room: int, page_size: int) -> None:
-        self.state = open_state()
+    def __init__(self, state: State, room: int, page_size: int) -> None:
+        self.state = state
         self.sizes = (ctypes.c_uint32 * room)()
         self.flags = (ctypes.c_uint32 * room)()
         self.out = bytearray((room + 1) * page_size)
-        self.chunk: PageBatch | None = None
+        self.batch: PageBatch | None = None
         self.packed = 0
 
 
-def _pack(choice: Choice, chunks: list[PageBatch], page_size: int, seconds: float) -> Packing:
-    """Pack chunks until all are, or the time is over."""
-    which = codec_number(choice.codec)
-    packer = codec(choice.codec)
+def _pack(choice: Choice, batches: list[PageBatch], page_size: int, seconds: float) -> Packing:
+    """Pack batches until all are done, or the time is over."""
+    number, packer = codec_number(choice.codec), codec(choice.codec)
     end = time.perf_counter() + seconds
-    left = iter(chunks)
+    left = iter(batches)
     provider = ""
 
-    def make() -> _Out:
+    def make() -> _Packer:
         nonlocal provider
-        out = _Out(lambda: packer.open_compressor(choice.level, page_size), chunks[0].room, page_size)
-        provider = out.state.provider
-        return out
+        state = packer.open_compressor(choice.level, page_size)
+        provider = state.provider
+        return _Packer(state, batches[0].room, page_size)
 
-    def claim(out: _Out) -> bool:
-        out.chunk = next(left, None) if time.perf_counter() < end else None
-        return out.chunk is not None
+    def claim(one: _Packer) -> bool:
+        one.batch = next(left, None) if time.perf_counter() < end else None
+        return one.batch is not None
 
-    def work(out: _Out) -> None:
-        chunk = out.chunk
-        assert chunk is not None
-        out.packed = pack_pages(
-            which, out.state.address, chunk.count, chunk.address, ctypes.addressof(chunk.index), page_size, 1,
-            packer.flag, ctypes.addressof(out.sizes), ctypes.addressof(out.flags), address_of(out.out),
+    def work(one: _Packer) -> None:
+        batch = one.batch
+        assert batch is not None
+        one.packed = pack_pages(
+            number, one.state.address, batch.count, batch.address, ctypes.addressof(batch.index), page_size, 1,
+            packer.flag, ctypes.addressof(one.sizes), ctypes.addressof(one.flags), address_of(one.out),
         )  # fmt: skip
 
     content = packed = 0
     began, cpu = time.perf_counter(), time.process_time()
-    if chunks:
-        for out in ordered(choice.threads, make, claim, work, lambda _: None):
-            assert out.chunk is not None
-            content += out.chunk.count * page_size
-            packed += out.packed
+    if batches:
+        for one in ordered(choice.threads, make, claim, work, lambda _: None):
+            assert one.batch is not None
+            content += one.batch.count * page_size
+            packed += one.packed
     return Packing(choice, provider, content, packed, time.perf_counter() - began, time.process_time() - cpu)
 
 
 def recommend(packings: Sequence[Packing], output: float) -> dict[str, Packing]:
-    """The best choice for each aim.
+    """Return the best choice for each aim.
 
-    ``fastest``: most bytes of pages packed a second. ``smallest``: least size, and among about equal ones the fastest.
-    ``balanced``: first to be done when the output takes ``output`` bytes a second.
+    ``fastest``: the highest rate; ``smallest``: the least size, and among about equal ones the fastest;
+    ``balanced``: the first to finish when the output takes ``output`` bytes per second.
     """
     tried = [packing for packing in packings if packing.content]
     if not tried:
         return {}
     least = min(packing.ratio for packing in tried)
-    small = [packing for packing in tried if packing.ratio <= least * _WORTH]
+    small = [packing for packing in tried if packing.ratio <= least * _TOLERANCE]
     return {
         "fastest": max(tried, key=lambda p: p.rate),
         "smallest": max(small, key=lambda p: p.rate),
@@ -276,7 +244,7 @@ def recommend(packings: Sequence[Packing], output: float) -> dict[str, Packing]:
 
 
 def as_json(result: Bench, output: float) -> dict[str, Any]:
-    """For machines."""
+    """Return all results as JSON values."""
     return {
         "level": LEVEL,
         "page_size": result.page_size,
@@ -293,7 +261,6 @@ def as_json(result: Bench, output: float) -> dict[str, Any]:
 
 
 def _packing_json(packing: Packing) -> dict[str, Any]:
-    """One packing for machines."""
     return {
         "codec": f"{packing.choice.codec}:{packing.choice.level}",
         "threads": packing.choice.threads,

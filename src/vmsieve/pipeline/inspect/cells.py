@@ -1,7 +1,7 @@
-"""Memory cut into cells for a map: how many page frames of each category every cell has.
+"""Cells of a memory map, with a count of page frames for each category.
 
-A row of the map has :data:`COLUMNS` cells. Rows without memory are left out where there are many of them, so that a map
-shows memory and not the addresses between. As many page frames share a cell as it takes for the map to fit.
+A row of the map has :data:`COLUMNS` cells. Long runs of rows without memory are omitted, and a cell covers as many page
+frames as it takes for the map to fit.
 """
 
 from __future__ import annotations
@@ -22,28 +22,23 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "Band", "Category", "Cells", "MapLayout", "categories"]
 
 COLUMNS: Final = 256
-_ROWS: Final = 288  # of all bands together, each of which counts for one more
-_GAP: Final = 4  # rows without memory that are drawn rather than left out
+_ROWS: Final = 288  # of all bands, each of which counts for one more: the line of text between two
+_GAP: Final = 4  # rows without memory that are drawn rather than omitted
 _BLOCK_SHIFT: Final = BLOCK.bit_length() - 1
-_EXISTS, _STORED = CATEGORIES - 1, CATEGORIES - 2  # counters that become categories in the end
+_EXISTS, _STORED = CATEGORIES - 1, CATEGORIES - 2  # counters of which Cells.counts makes categories
 _KEPT = "kept"
 
 
 @record(frozen=True)
 class Category:
-    """What a cell can be full of.
+    """A kind of page frame on the map."""
 
-    Attributes:
-        name: Short and unique: a rule's, ``kept``, ``absent``, ``unreadable`` or ``hole``.
-        title: For people.
-    """
-
-    name: str
-    title: str
+    name: str  # that of a rule, ``kept``, ``absent``, ``unreadable`` or ``hole``
+    title: str  # for the legend
 
 
 def categories() -> list[Category]:
-    """All categories; a cell's counts are in this order."""
+    """List all categories, in the order of a cell's counts."""
     return [
         Category(_KEPT, "Kernel data and others"),
         *(Category(rule.name, rule.title) for rule in rules()),
@@ -55,7 +50,7 @@ def categories() -> list[Category]:
 
 @record(frozen=True)
 class Band:
-    """Rows of the map one after another: rows ``first .. end`` of all that the address space has."""
+    """Consecutive rows of the map, ``first`` up to ``end``; row 0 begins at address 0."""
 
     first: int
     end: int
@@ -63,19 +58,14 @@ class Band:
 
 @record
 class MapLayout:
-    """How memory is laid out on a map.
-
-    Attributes:
-        shift: A cell has ``1 << shift`` page frames.
-        bands: What is drawn, ascending.
-    """
+    """Layout of a map: a cell covers ``1 << shift`` page frames; the bands drawn are ascending."""
 
     shift: int
     bands: list[Band]
 
     @classmethod
     def fit(cls, ranges: Iterable[MemoryRange], page_size: int) -> MapLayout:
-        """The layout for a machine with these memory ranges; takes little memory however many there are."""
+        """Fit these memory ranges on a map, in memory that does not grow with their number."""
         shift, rows = 0, 0
         spans: list[tuple[int, int]] = []
         for one in ranges:
@@ -91,7 +81,7 @@ class MapLayout:
 
 
 def _append(spans: list[tuple[int, int]], first: int, end: int) -> int:
-    """Add rows to the last span, or as a new one; returns by how much the map has grown."""
+    """Extend the last span by rows, or add a span; return the growth of the map in rows."""
     if not spans or first > spans[-1][1] + _GAP:
         spans.append((first, end))
         return end - first + 1
@@ -101,23 +91,23 @@ def _append(spans: list[tuple[int, int]], first: int, end: int) -> int:
 
 
 class Cells:
-    """The cells of a layout, filled block by block, as the pages are looked at."""
+    """The cells of a map, filled block by block while pages are classified."""
 
     def __init__(self, layout: MapLayout, classes: list[Rule]) -> None:
-        """Empty cells; ``classes``: the rules that the bits of a page's class stand for."""
+        """Make empty cells; ``classes``: the rules that the bits of a page class stand for."""
         self.layout = layout
         self.categories = categories()
         self._blocks: dict[int, bytearray] = {}
         names = [one.name for one in self.categories]
         assert len(names) <= _STORED
-        places = [names.index(rule.name) for rule in classes]
-        first = [places[(which & -which).bit_length() - 1] if which else 0 for which in range(1 << len(classes))]
-        first += [0] * (256 - len(first))
-        # A page of zeros counts as that only if it would be kept otherwise.
-        self._table = bytearray(first + [place or names.index("zero") for place in first])
+        by_bit = [names.index(rule.name) for rule in classes]
+        nonzero = [by_bit[(bits & -bits).bit_length() - 1] if bits else 0 for bits in range(1 << len(classes))]
+        nonzero += [0] * (256 - len(nonzero))
+        # A zero page counts as one only if no rule drops it.
+        self._table = bytearray(nonzero + [category or names.index("zero") for category in nonzero])
 
     def _counters(self, first: int) -> bytearray:
-        """The counters of the block from page frame ``first`` on; several blocks may share a cell."""
+        """Return the counters of the block at page frame ``first``; blocks may share a cell."""
         shift = self.layout.shift
         key = first >> max(shift, _BLOCK_SHIFT)
         if key not in self._blocks:
@@ -125,20 +115,20 @@ class Cells:
         return self._blocks[key]
 
     def block(self, first: int, exists: bytearray, stored: bytearray) -> None:
-        """Count which page frames of a block there are."""
+        """Count the page frames of a block that exist and that are stored."""
         counters, shift = address_of(self._counters(first)), self.layout.shift
         for category, bits in ((_EXISTS, exists), (_STORED, stored)):
             count_cell_bits(address_of(bits), len(bits) * 8, category, shift, counters)
 
     def pages(self, first: int, classes: bytearray, pfns: int, zeros: bytearray, count: int) -> None:
-        """Count ``count`` pages of the block from ``first`` on: arguments as of :func:`count_cell_pages`."""
+        """Count pages of the block at ``first``; the arguments are those of :func:`count_cell_pages`."""
         count_cell_pages(
             address_of(classes), first, pfns, address_of(zeros), count, address_of(self._table), self.layout.shift,
             address_of(self._counters(first)),
         )  # fmt: skip
 
     def counts(self, cell: int) -> list[int]:
-        """How many page frames of each category are in a cell, counted from address 0 on."""
+        """Return the page frames of each category in a cell; cell 0 begins at address 0."""
         shift = self.layout.shift
         key, place = (cell, 0) if shift >= _BLOCK_SHIFT else divmod(cell, BLOCK >> shift)
         found = [0] * len(self.categories)

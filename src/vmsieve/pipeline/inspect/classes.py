@@ -17,7 +17,6 @@ from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan
 from vmsieve.pipeline.process.progress import Silent
-from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan
 from vmsieve.pipeline.inspect.blocks import block_bitmap, classify_block, walk_blocks
 
 if TYPE_CHECKING:
@@ -40,34 +39,20 @@ _PACKED_ZEROS = 32  # estimated size of a packed zero page
 
 @record
 class ClassCounts:
-    """Page frames by class.
-
-    Attributes:
-        page_size: Bytes.
-        total: Page frames from 0 to the highest.
-        existing: Page frames that the machine had.
-        stored: Page frames that the input holds.
-        nonzero, zero: Histograms of the classes of pages with content and of zero pages.
-        packed: Pages sampled and the bytes they packed into, by class.
-        rules: The rules that class bits stand for.
-        always: True if dumps of levels 0 and 1 omit poisoned and offline pages.
-        notes: Sentences on oddities.
-        weaker: True if some classes could not be recognised.
-        unreadable: Stored page frames that could not be read; counted nowhere else.
-    """
+    """Page frames by class."""
 
     page_size: int
-    total: int = 0
-    existing: int = 0
-    stored: int = 0
-    nonzero: dict[int, int] = field(default_factory=dict)
-    zero: dict[int, int] = field(default_factory=dict)
-    packed: dict[int, tuple[int, int]] = field(default_factory=dict)
-    rules: list[Rule] = field(default_factory=list)
-    always: bool = True
-    notes: list[str] = field(default_factory=list)
-    weaker: bool = False
-    unreadable: int = 0
+    total: int = 0  # page frames from 0 to the highest
+    existing: int = 0  # page frames that the machine had
+    stored: int = 0  # page frames that the input holds
+    nonzero: dict[int, int] = field(default_factory=dict)  # histogram of the classes of pages with content
+    zero: dict[int, int] = field(default_factory=dict)  # the same of zero pages
+    packed: dict[int, tuple[int, int]] = field(default_factory=dict)  # by class: pages sampled, their packed bytes
+    rules: list[Rule] = field(default_factory=list)  # the rules that class bits stand for
+    always: bool = True  # dumps of levels 0 and 1 omit poisoned and offline pages
+    notes: list[str] = field(default_factory=list)  # sentences on oddities
+    weaker: bool = False  # some classes could not be recognised
+    unreadable: int = 0  # stored page frames that can't be read; counted nowhere else
 
     def pages(self, level: int = 31) -> dict[str, int]:
         """Count pages by rule name as makedumpfile does at ``level``; ``"kept"``: pages whose data is kept."""

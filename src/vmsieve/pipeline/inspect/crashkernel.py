@@ -1,4 +1,4 @@
-"""The verdict on a crash kernel: intact, damaged, or nothing that can be said."""
+"""The verdict on a loaded crash kernel: intact, damaged or unknown."""
 
 from __future__ import annotations
 
@@ -28,35 +28,24 @@ _LOADED: Final = "/sys/kernel/kexec_crash_loaded"
 
 @record(frozen=True)
 class Verdict:
-    """What came of it.
+    """Outcome of the check."""
 
-    Attributes:
-        state: :data:`INTACT`, :data:`DAMAGED` or :data:`UNKNOWN`.
-        reason: A sentence; for UNKNOWN, why nothing can be said.
-        searched: The memory that was searched.
-        origin: Who says that it is the crash kernel's; empty if nobody does.
-        check: The table that the verdict goes by.
-        names: What each of its regions is, a guess.
-        damaged: Of a damaged crash kernel, whether each region is, as far as it tells itself; None: not known.
-        others: Tables that were found besides, of earlier crash kernels.
-    """
-
-    state: str
-    reason: str
-    searched: tuple[Region, ...] = ()
-    origin: str = ""
-    check: Check | None = None
-    names: tuple[str, ...] = ()
-    damaged: tuple[bool | None, ...] = ()
-    others: int = 0
+    state: str  # INTACT, DAMAGED or UNKNOWN
+    reason: str  # a sentence
+    searched: tuple[Region, ...] = ()  # the memory searched
+    origin: str = ""  # source of the crash kernel's range; empty: unknown
+    check: Check | None = None  # the region table that the verdict rests on
+    names: tuple[str, ...] = ()  # a guess at the content of each of its regions
+    damaged: tuple[bool | None, ...] = ()  # damaged: True or False for each region; None: unknown
+    others: int = 0  # further tables found, left by earlier crash kernels
 
 
 def live_ranges() -> list[Region]:
-    """The running machine's crash kernel memory.
+    """Return the memory of the running machine's crash kernel.
 
     Raises:
-        KernelError: There is none, or nothing is loaded into it.
-        FormatError: The kernel does not tell this user.
+        KernelError: No memory is reserved, or no crash kernel is loaded.
+        FormatError: /proc/iomem hides addresses from this user.
     """
     if _read_small(_LOADED) == "0":
         raise KernelError("no crash kernel is loaded on this machine")
@@ -77,11 +66,7 @@ def _read_small(path: str) -> str:
 def check_crash_kernel(source: Source, given: Sequence[Region], origin: str, progress: Progress) -> Verdict:
     """Find the crash kernel in ``source`` and check it.
 
-    Args:
-        source: The memory.
-        given: Where the crash kernel is, if that is known; else it is found out, or searched for everywhere.
-        origin: Who says so.
-        progress: Told how far it is.
+    ``given``: its memory, as ``origin`` says; if empty, it is looked up, or all memory is searched.
     """
     where = tuple(given)
     if not where:
@@ -112,7 +97,7 @@ def _checks(source: Source, where: tuple[Region, ...], progress: Progress) -> li
 
 def _decide(checks: list[Check], source: Source, where: tuple[Region, ...], origin: str, known: bool) -> Verdict:
     named = [(check, tuple(name_regions(source, check.table.regions))) for check in checks]
-    # Where all memory was searched, what has a table's shape may be something else.
+    # A search of all memory also finds data that only looks like a table.
     named = [(check, names) for check, names in named if known or check.intact or any_recognised(names)]
     if not named:
         return Verdict(UNKNOWN, _NOTHING_THERE if known else _NOTHING_FOUND, where, origin)

@@ -1,4 +1,4 @@
-"""The kernel's log, written as far as it goes."""
+"""The log of the crashed kernel, written up to the first damage."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["write_log"]
 def write_log(
     knowledge: Knowledge, write: Callable[[bytes], object], name: str, *, since_clear: bool = False
 ) -> VmsieveError | None:
-    """Hand on the log of the kernel in the dump ``name``, line by line; returns what broke it off, or None.
+    """Write the log of the kernel in the dump ``name`` line by line; return the error that ended it early, or None.
 
-    ``since_clear``: only what was logged since the log was last cleared.
+    ``since_clear``: only lines logged since the log was last cleared.
 
     Raises:
-        VmsieveError: There is not a line of it. What ``write`` raises is let through.
+        VmsieveError: The log has no readable line. Errors of ``write`` pass through.
     """
     if knowledge.memory is None or knowledge.info is None:
         raise KernelError(f"the kernel log can't be found: {knowledge.problem}", file=name)

@@ -1,4 +1,4 @@
-"""A map of memory in a file: a picture, or a page that a browser opens and that tells what it is pointed at."""
+"""Memory maps as files: PNG, or HTML that describes the cell under the pointer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_name", "write_map"]
 
-_SHARES: Final = 15  # a cell's parts are told in fifteenths: one hexadecimal digit a category
+_SHARES: Final = 15  # the share of a category in a cell is one hexadecimal digit, in fifteenths
 
 _STYLE: Final = """
 body { font: 14px sans-serif; margin: 1em; color: #202020; background: #fff }
@@ -34,7 +34,7 @@ i { display: inline-block; width: 1em; height: 1em; margin-right: .5em; vertical
   font: 12px monospace; pointer-events: none; box-shadow: 2px 2px 4px #808080 }
 """
 
-#: Finds the cell under the pointer: ``map.places`` has top, first row, rows and the runs of like cells of each band.
+#: ``map.places`` has top, first row, rows and runs of like cells of each band.
 _SCRIPT: Final = """
 const map = JSON.parse(document.getElementById("data").textContent);
 const image = document.getElementById("map"), told = document.getElementById("told");
@@ -88,61 +88,52 @@ image.addEventListener("mouseleave", () => { told.style.display = "none"; });
 
 
 def check_name(path: str) -> None:
-    """Raise UsageError unless the name tells which kind of map is wanted."""
+    """Raise UsageError unless the file name ends in .png or .html."""
     if not path.endswith((".png", ".html")):
         raise UsageError("a map's name ends in .png or .html", found=path)
 
 
 def write_map(
-    path: str, source: str, class_counts: ClassCounts, cells: Cells, inputs: Iterable[str] = (), *, force: bool = False
+    path: str, source: str, counts: ClassCounts, cells: Cells, inputs: Iterable[str] = (), *, force: bool = False
 ) -> None:
-    """Write the map of what ``class_counts`` counted.
+    """Write a map of the dump ``source`` to a .png or .html file.
 
-    Args:
-        path: File to write.
-        source: Name of the dump.
-        class_counts: What was counted.
-        cells: And where.
-        inputs: Files that were read, which are not written to.
-        force: An existing file may be replaced.
-
-    Raises:
-        OutputError: It can't be written.
+    The files in ``inputs`` are never overwritten, other files only with ``force``.
     """
-    totals = _totals(class_counts, cells)
-    drawing = draw(cells, totals, class_counts.page_size)
-    data = drawing.png if path.endswith(".png") else _page(source, class_counts, cells, totals, drawing).encode()
+    totals = _totals(counts, cells)
+    drawing = draw(cells, totals, counts.page_size)
+    data = drawing.png if path.endswith(".png") else _page(source, counts, cells, totals, drawing).encode()
     with saved(path, inputs, force=force, what="map") as out:
         out.write(data)
 
 
-def _totals(class_counts: ClassCounts, cells: Cells) -> list[int]:
-    """Page frames of each category."""
-    counts = {
-        **class_counts.pages(),
-        "absent": class_counts.existing - class_counts.stored,
-        "unreadable": class_counts.unreadable,
-        "hole": class_counts.total - class_counts.existing,
+def _totals(counts: ClassCounts, cells: Cells) -> list[int]:
+    """Return the page frames of each category."""
+    pages = {
+        **counts.pages(),
+        "absent": counts.existing - counts.stored,
+        "unreadable": counts.unreadable,
+        "hole": counts.total - counts.existing,
     }
-    return [counts[one.name] for one in cells.categories]
+    return [pages[one.name] for one in cells.categories]
 
 
-def _page(source: str, class_counts: ClassCounts, cells: Cells, totals: list[int], drawing: Drawing) -> str:
-    """The map as a page that needs nothing else."""
+def _page(source: str, counts: ClassCounts, cells: Cells, totals: list[int], drawing: Drawing) -> str:
+    """Return the map as a self-contained HTML page."""
     name = html.escape(shown(source))
     legend = "\n".join(
         f'<tr><td><i style="background:#{colour:06x}"></i>{html.escape(one.title)}</td>'
-        f"<td>{count:,}</td><td>{size_text(count * class_counts.page_size)}</td></tr>"
+        f"<td>{count:,}</td><td>{size_text(count * counts.page_size)}</td></tr>"
         for one, colour, count in zip(cells.categories, colours(cells), totals)
     )
-    cell = class_counts.page_size << cells.layout.shift
+    cell = counts.page_size << cells.layout.shift
     data = {
         "left": drawing.left, "side": drawing.side, "columns": COLUMNS, "cell": str(cell),
         "titles": [one.title for one in cells.categories],
         "places": [
-            {"top": place.top, "first": place.band.first, "rows": place.band.end - place.band.first,
-             "runs": _runs(cells, place.band.first * COLUMNS, main)}
-            for place, main in zip(drawing.bands, drawing.main)
+            {"top": one.top, "first": one.band.first, "rows": one.band.end - one.band.first,
+             "runs": _runs(cells, one.band.first * COLUMNS, main)}
+            for one, main in zip(drawing.bands, drawing.main)
         ],
     }  # fmt: skip
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
@@ -168,7 +159,7 @@ Point at a cell to read what it is.</p>
 
 
 def _runs(cells: Cells, first: int, main: bytes) -> list[list[int | str]]:
-    """Neighbouring cells that are alike: how many, their category, and, where a cell is many pages, the parts of it."""
+    """Merge equal neighbours into runs: length, category and, if a cell has several pages, their shares."""
     if cells.layout.shift == 0:
         return [[len(list(run)), kind] for kind, run in groupby(main)]
     described = ((kind, _shares(cells.counts(first + i))) for i, kind in enumerate(main))
@@ -176,6 +167,6 @@ def _runs(cells: Cells, first: int, main: bytes) -> list[list[int | str]]:
 
 
 def _shares(counts: list[int]) -> str:
-    """A digit a category; what is there at all has one of its own."""
+    """Return a digit for each category, at least 1 for one that occurs."""
     total = sum(counts)
     return "".join(f"{max(round(count * _SHARES / total), count > 0):x}" for count in counts).rstrip("0")

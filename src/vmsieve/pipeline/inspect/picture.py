@@ -1,4 +1,4 @@
-"""A map of memory as a picture: a palette, rectangles, a few letters, and PNG (ISO/IEC 15948) made with zlib alone."""
+"""Drawing of memory maps: an indexed-colour picture with rectangles and text, and PNG (ISO/IEC 15948) by zlib alone."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "Drawing", "Picture", "PlacedBand", "binary_size", "draw", "place_bands"]
 
-_SIDE: Final = 4  # pixels a cell is wide and high
+_SIDE: Final = 4  # width and height of a cell in pixels
 _LEFT, _TOP, _EDGE = 116, 26, 12
-_LINE: Final = 16  # pixels that a line of text takes
-_LABEL_ROWS: Final = 16  # rows from one address to the next
-_PAPER, _INK, _FIRST = 0, 1, 2  # colours of the palette; categories follow
+_LINE: Final = 16  # height of a line of text in pixels
+_LABEL_ROWS: Final = 16  # rows from one address label to the next
+_INK, _FIRST = 1, 2  # palette: paper, ink, then one colour for each category
 
-#: By name of the category; one that is not here gets a colour of the spares.
+#: Colour by category; a category that is missing here gets a spare one.
 COLOURS: Final = {
     "kept": 0x1F4E9C, "free": 0xC9E4C5, "unaccepted": 0x8FBF9F, "cache": 0xF2C14E, "cache_private": 0xD98E04,
     "user": 0xD1495B, "hwpoison": 0x000000, "offline": 0x8E5EA2, "zero": 0x9FC5E8, "absent": 0xB0B0B0,
@@ -29,7 +29,7 @@ COLOURS: Final = {
 }  # fmt: skip
 _SPARE: Final = (0x00A6A6, 0x7A4E2D, 0x66CC00, 0x336666)
 
-#: Letters of 3 x 5 dots: for each, five rows of three bits.
+#: Letters of 3 x 5 dots: five octal digits each, a row of three bits a digit.
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ:.,=-/%()"
 _DOTS: Final = (
     "755572622771747717175571174717747577111175757757172575565656344436555674647746443455355755"
@@ -41,7 +41,7 @@ _LETTERS: Final = {letter: tuple(map(int, _DOTS[5 * i : 5 * i + 5])) for i, lett
 
 @record(frozen=True)
 class PlacedBand:
-    """Where a band is on the picture: its rows begin at ``top``."""
+    """A band, and the y coordinate of its first row."""
 
     band: Band
     top: int
@@ -49,28 +49,19 @@ class PlacedBand:
 
 @record
 class Drawing:
-    """A map, drawing.
+    """A drawn map."""
 
-    Attributes:
-        width, height: Pixels.
-        side: Pixels a cell is wide and high.
-        left: Where the first column begins.
-        bands: Where the bands are.
-        png: The picture as a file.
-        main: Number of the category that most of a cell is, for each cell of each place.
-    """
-
-    width: int
-    height: int
-    side: int
-    left: int
+    width: int  # in pixels
+    height: int  # in pixels
+    side: int  # width and height of a cell in pixels
+    left: int  # x coordinate of the first column
     bands: list[PlacedBand]
-    png: bytes
-    main: list[bytes]
+    png: bytes  # the picture as a file
+    main: list[bytes]  # the most frequent category of each cell, for each band
 
 
 class Picture:
-    """Pixels, each the number of a colour."""
+    """Pixels with one byte each: a number in the palette."""
 
     def __init__(self, width: int, height: int, palette: list[int]) -> None:
         self.width, self.height = width, height
@@ -78,20 +69,20 @@ class Picture:
         self._pixels = bytearray(width * height)
 
     def fill(self, x: int, y: int, width: int, height: int, colour: int) -> None:
-        """Draw a rectangle; what is outside is left out."""
+        """Draw a rectangle, clipped to the picture."""
         start, end = max(x, 0), min(x + width, self.width)
         for row in range(max(y, 0), min(y + height, self.height)):
             at = row * self.width
             self._pixels[at + start : at + end] = bytes([colour]) * max(end - start, 0)
 
     def row(self, x: int, y: int, colours: bytes, height: int) -> None:
-        """Draw ``colours``, pixels side by side, in ``height`` rows."""
+        """Draw a row of pixels ``height`` times, one below the other."""
         for line in range(y, y + height):
             at = line * self.width + x
             self._pixels[at : at + len(colours)] = colours
 
     def text(self, x: int, y: int, text: str) -> None:
-        """Draw a line of text; a letter takes 8 x 10 pixels, one that is not known is a space."""
+        """Draw a line of text, 8 x 10 pixels a letter; an unknown letter is a space."""
         for letter in text.upper():
             for down, bits in enumerate(_LETTERS.get(letter, ())):
                 for right in range(3):
@@ -100,7 +91,7 @@ class Picture:
             x += 8
 
     def png(self) -> bytes:
-        """The picture as a PNG file."""
+        """Return the picture as a PNG file."""
         rows = (self._pixels[at : at + self.width] for at in range(0, len(self._pixels), self.width))
         palette = b"".join(colour.to_bytes(3, "big") for colour in self._palette)
         header = struct.pack(">IIBBBBB", self.width, self.height, 8, 3, 0, 0, 0)
@@ -113,13 +104,13 @@ class Picture:
 
 
 def colours(cells: Cells) -> list[int]:
-    """The colour of each category, as 0xRRGGBB."""
+    """Return the colour of each category as 0xRRGGBB."""
     spare = iter(_SPARE * len(cells.categories))
     return [COLOURS[one.name] if one.name in COLOURS else next(spare) for one in cells.categories]
 
 
 def binary_size(size: int) -> str:
-    """``size`` bytes for people, in the units of memory; exact."""
+    """Format ``size`` bytes exactly, in binary units."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size % 1024 or not size:
             return f"{size:,} {unit}"
@@ -128,7 +119,7 @@ def binary_size(size: int) -> str:
 
 
 def place_bands(bands: list[Band]) -> Iterator[PlacedBand]:
-    """Where each band comes; between two there is a line of text."""
+    """Place the bands one below the other, with a line of text between two."""
     top = _TOP
     for band in bands:
         yield PlacedBand(band, top)
@@ -136,15 +127,15 @@ def place_bands(bands: list[Band]) -> Iterator[PlacedBand]:
 
 
 def draw(cells: Cells, totals: list[int], page_size: int) -> Drawing:
-    """Draw the map; ``totals``: page frames of each category in all cells, for the legend."""
+    """Draw a map with a legend; ``totals``: page frames of each category in all cells."""
     placed = list(place_bands(cells.layout.bands))
-    rows = sum(place.band.end - place.band.first for place in placed)
+    rows = sum(one.band.end - one.band.first for one in placed)
     legend = _TOP + rows * _SIDE + len(placed) * _LINE + 4
     width, height = _LEFT + COLUMNS * _SIDE + _EDGE, legend + len(cells.categories) * _LINE + _EDGE
     picture = Picture(width, height, [0xFFFFFF, 0x202020, *colours(cells)])
     cell = page_size << cells.layout.shift
     picture.text(_LEFT, 8, f"1 cell = {binary_size(cell)}   1 row = {binary_size(cell * COLUMNS)}")
-    main = [_draw_band(picture, cells, place, cell) for place in placed]
+    main = [_draw_band(picture, cells, one, cell) for one in placed]
     for one, two in zip(placed, placed[1:]):
         hole = (two.band.first - one.band.end) * COLUMNS * cell
         picture.text(_LEFT, two.top - _LINE + 3, f"hole of {binary_size(hole)}")
@@ -156,16 +147,16 @@ def draw(cells: Cells, totals: list[int], page_size: int) -> Drawing:
     return Drawing(width, height, _SIDE, _LEFT, placed, picture.png(), main)
 
 
-def _draw_band(picture: Picture, cells: Cells, place: PlacedBand, cell: int) -> bytes:
+def _draw_band(picture: Picture, cells: Cells, one: PlacedBand, cell: int) -> bytes:
     main = bytearray()
-    for number, row in enumerate(range(place.band.first, place.band.end)):
+    for number, row in enumerate(range(one.band.first, one.band.end)):
         kinds = bytes(_main(cells.counts(row * COLUMNS + column)) for column in range(COLUMNS))
-        y = place.top + number * _SIDE
+        y = one.top + number * _SIDE
         picture.row(_LEFT, y, bytes(_FIRST + kind for kind in kinds for _ in range(_SIDE)), _SIDE)
         if row % _LABEL_ROWS == 0 or number == 0:
-            # A first row just above one with a label of its own would be written over by that.
-            near = number == 0 and row % _LABEL_ROWS > _LABEL_ROWS - 3 and row + 3 < place.band.end
-            if not near:
+            # The label of the next labelled row would overlap that of a first row just above it.
+            overlaps = number == 0 and row % _LABEL_ROWS > _LABEL_ROWS - 3 and row + 3 < one.band.end
+            if not overlaps:
                 label = f"{row * COLUMNS * cell:X}"
                 picture.text(_LEFT - 8 - 8 * len(label), y, label)
         main += kinds
@@ -173,7 +164,7 @@ def _draw_band(picture: Picture, cells: Cells, place: PlacedBand, cell: int) -> 
 
 
 def _main(counts: list[int]) -> int:
-    """The category that most pages are of; a hole only where there is nothing else."""
+    """Return the most frequent category; hole only if the cell has no memory."""
     memory = counts[:-1]
     most = max(memory)
     return memory.index(most) if most else len(memory)

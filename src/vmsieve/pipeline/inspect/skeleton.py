@@ -51,33 +51,19 @@ _KINDS: Final = OTHER + OWN + ZERO + OWN + MISSING * 252
 
 @record
 class Skeleton:
-    """Result of making a skeleton; counts are in page frames.
+    """Result of making a skeleton; counts are in page frames."""
 
-    Attributes:
-        page_size: Bytes.
-        existing: The machine had.
-        stored: The input holds.
-        own: The skeleton holds.
-        zero: Of zeros.
-        unreadable: Unreadable in the input.
-        withheld: Read by classification and not stored, because they are not known to be the kernel's.
-        bytes_out: Size of the skeleton.
-        notes: Sentences on oddities.
-        weaker: True if the skeleton lacks something that the original shows.
-        incomplete: True if the input is incomplete, and so is the skeleton.
-    """
-
-    page_size: int = 0
-    existing: int = 0
-    stored: int = 0
-    own: int = 0
-    zero: int = 0
-    unreadable: int = 0
-    withheld: int = 0
-    bytes_out: int = 0
-    notes: list[str] = field(default_factory=list)
-    weaker: bool = False
-    incomplete: bool = False
+    page_size: int = 0  # in bytes
+    existing: int = 0  # of the machine
+    stored: int = 0  # in the input
+    own: int = 0  # in the skeleton
+    zero: int = 0  # of zeros
+    unreadable: int = 0  # unreadable in the input
+    withheld: int = 0  # read by classification and not stored: not known to be the kernel's own
+    bytes_out: int = 0  # size of the skeleton
+    notes: list[str] = field(default_factory=list)  # sentences on oddities
+    weaker: bool = False  # the skeleton lacks something that the original shows
+    incomplete: bool = False  # the input is incomplete, and so is the skeleton
 
 
 def make_skeleton(
@@ -85,14 +71,7 @@ def make_skeleton(
 ) -> Skeleton:
     """Make a skeleton of ``plan.input``; the plan's level, format and codec are ignored.
 
-    Args:
-        plan: Input and output.
-        progress: Follows the work.
-        vmcoreinfo: Text to use instead of the dump's.
-        with_log: Store the kernel's log too.
-
-    Raises:
-        VmsieveError: No usable skeleton was written.
+    ``vmcoreinfo``: text to use instead of the dump's. ``with_log``: store the kernel's log too.
     """
     with ExitStack() as stack:
         source = open_system(plan.input, plan.select)

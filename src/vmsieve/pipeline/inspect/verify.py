@@ -39,40 +39,27 @@ _UNREADABLE = 2  # beside the results of zero_pages, 0 and 1
 
 @record
 class Comparison:
-    """Result of comparing a dump with its source; all counts are in pages.
+    """Result of comparing a dump with its source; counts are in pages.
 
-    Attributes:
-        level: The dump's level, if its format stores it.
-        equal: In both with the same content.
-        different: In both with other content, or unreadable in the dump.
-        extra: In the dump and not in the source.
-        missing: In the source and not in the dump, by class. ``"zero"``: of no other class, and described but not
-            stored in an ELF core, so that they read as zeros there too.
-        lost: Missing pages that no level omits, or not the dump's.
-        unwritten: Described by an incomplete dump, and missing or partly written in it.
-        filler: Of a droppable class, and zeros in the dump: an ELF core fills short gaps so.
-        unreadable: Unreadable in the source, hence not compared.
-        swallowed: Unreadable pages that are zeros in an ELF core, where nothing marks them.
-        survey: What the source stores, by its ranges.
-        passed_over: Bytes of that which its reader skips.
-        places: Ranges of lost memory.
-        notes: Sentences on oddities, the first different pages included.
+    ``missing["zero"]`` counts pages of no other class that an ELF core describes and does not store, so that they read
+    as zeros there too. ``filler`` are pages of a droppable class that are zeros in an ELF core, which fills short gaps
+    so. ``swallowed`` are unreadable pages that are zeros in an ELF core, where nothing marks them.
     """
 
-    level: int
-    equal: int = 0
-    different: int = 0
-    extra: int = 0
-    missing: dict[str, int] = field(default_factory=dict)
-    lost: int = 0
-    unwritten: int = 0
+    level: int  # the dump's, if its format stores it
+    equal: int = 0  # in both with the same content
+    different: int = 0  # in both with other content, or unreadable in the dump
+    extra: int = 0  # in the dump and not in the source
+    missing: dict[str, int] = field(default_factory=dict)  # in the source and not in the dump, by class
+    lost: int = 0  # missing pages that the dump's level does not omit
+    unwritten: int = 0  # described by an incomplete dump, and missing or partly written in it
     filler: int = 0
-    unreadable: int = 0
+    unreadable: int = 0  # unreadable in the source, hence not compared
     swallowed: int = 0
-    survey: Survey = field(default_factory=Survey)
-    passed_over: int = 0
-    places: list[LeftOut] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    survey: Survey = field(default_factory=Survey)  # what the source stores, by its ranges
+    passed_over: int = 0  # bytes of that which its reader skips
+    places: list[LeftOut] = field(default_factory=list)  # ranges of lost memory
+    notes: list[str] = field(default_factory=list)  # sentences on oddities, the first different pages included
 
     @property
     def right(self) -> bool:
