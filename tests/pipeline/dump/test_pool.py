@@ -218,7 +218,7 @@ def test_fewer_threads_than_asked_for(possible: int, monkeypatch: pytest.MonkeyP
     finally:
         monkeypatch.undo()
     assert found == [(n, 2 * n) for n in range(30)]
-    assert job.warnings == [f"only {possible + 1} of 5 threads can be had"]
+    assert job.warnings == [f"only {possible + 1} of 5 threads can be started"]
     assert possible > 0 or job.workers == {threading.get_ident()}
 
 

@@ -1,5 +1,5 @@
-"""The main job: scan the struct pages, copy the kept pages, write the dump, report.
+"""Makes dumps: scans the struct pages, copies the kept pages, writes the output, and reports.
 
-Belongs here: the plan, both passes, threads, the opened target, and what splits or joins dumps.
-Does not: looking at a dump without writing one (``inspect``), or deciding what to do after a failure (``capture``).
+Belongs here: input, plan, both passes, threads, the output, split dumps.
+Does not: examining a dump (``inspect``); deciding what to do after a failure (``capture``).
 """

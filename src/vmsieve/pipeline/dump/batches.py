@@ -1,4 +1,4 @@
-"""Pages of the input, half a megabyte at a time, gathered from wherever they lie."""
+"""Batches of input pages, half a megabyte each, collected from wherever the pages lie."""
 
 from __future__ import annotations
 
@@ -18,35 +18,37 @@ if TYPE_CHECKING:
 
 __all__ = ["Gatherer", "PageBatch", "batch_size"]
 
-_BYTES = 512 << 10  # of pages that are read at a time: twice as many cost a hundredth less time and a megabyte more
-_BYTES_SHARED = 2 << 20  # the same where threads share the work: handing it over is paid for by the piece
-_BYTES_OF_ALL = 16 << 20  # and of all threads together, until each has no more than one alone
+#: Bytes of a batch. Twice as many take 1 % less time and a megabyte more.
+_BYTES = 512 << 10
+#: The same with several threads: larger, because each batch that changes hands costs time.
+_BYTES_SHARED = 2 << 20
+#: Bytes of the batches of all threads, unless that is less than _BYTES for each.
+_BYTES_OF_ALL = 16 << 20
 _MOST_SPANS = 512
 _BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
-_MAPPED = 4  # pages a span, in the mean, from which on mapping costs less than copying: two calls more a span
+_MAPPED = 4  # mean pages a span from which mapping costs less than copying: it takes two calls more a span
 
 
 def batch_size(threads: int) -> int:
-    """Bytes of a buffer of pages when so many threads work, each with one of its own."""
+    """Bytes of a batch when ``threads`` work, each on one of its own."""
     return _BYTES if threads == 1 else min(_BYTES_SHARED, max(_BYTES, _BYTES_OF_ALL // threads))
 
 
 class PageBatch:
-    """A buffer of pages, filled by :meth:`Gatherer.claim` (which ones) and :meth:`use` (what is in them).
+    """A batch of pages, chosen by :meth:`Gatherer.claim` and read by :meth:`use`.
 
     Attributes:
-        room: Pages it has room for.
-        raw: Memory for the pages: copies, or the input itself mapped there; page *k* is at ``index[k] * page_size``. To
-            be read only.
-        address: Of ``raw``.
-        count: Pages in it.
-        index: Where each is in ``raw``, in pages.
-        pfns: Page frame number of each.
-        bad: Numbers *k* of the pages that can't be read.
+        room: Maximum number of pages.
+        raw: Memory of the pages, copied or mapped, read-only; page *k* is at ``index[k] * page_size``.
+        address: Address of ``raw``.
+        count: Number of pages.
+        index: Position of each page in ``raw``, in pages.
+        pfns: Page frame number of each page.
+        bad: Numbers *k* of the unreadable pages.
     """
 
     def __init__(self, page_size: int, *, mapped: bool = False, size: int = _BYTES) -> None:
-        """Make an empty buffer of ``size`` bytes; ``mapped``: the input may be mapped instead of copied."""
+        """Make an empty batch of ``size`` bytes; ``mapped``: the input may be mapped instead of copied."""
         self.page_size = page_size
         self.room = max(1, size // page_size)
         self._window = Window(self.room * page_size, mapped=mapped)
@@ -60,14 +62,14 @@ class PageBatch:
         self._base = 0
 
     def gather(self, kept: int, stored: int, bit: int, base: int, bridge: int) -> int:
-        """Choose the next pages of a block of bitmaps; returns the bit to go on from.
+        """Choose the next pages of a bitmap block; returns the bit to continue from.
 
         Args:
-            kept: Address of a bitmap block: pages that are wanted.
-            stored: Address of another: pages that the input has.
-            bit: Where to go on in them.
-            base: Page frame of their first bit.
-            bridge: Pages worth reading over.
+            kept: Address of a bitmap block of wanted pages.
+            stored: Address of the bitmap block of pages that the input stores.
+            bit: Bit to start from.
+            base: Page frame of the first bit.
+            bridge: Unwanted pages in a row that are worth reading along.
         """
         self._base = base
         self.count = bits.gather_pages(
@@ -77,12 +79,12 @@ class PageBatch:
         return int(self._result[0])
 
     def use(self, source: Source, work: Callable[[], None]) -> None:
-        """Get the chosen pages, and have ``work`` done on them; those that can't be read are listed in ``bad``.
+        """Map or read the chosen pages and call ``work``; unreadable ones are listed in ``bad``.
 
-        ``work`` is done again if the input failed meanwhile; ``bad`` is empty the first time then.
+        ``work`` is called again if a mapped page failed meanwhile; ``bad`` is empty at the first call.
         """
         self.bad = []
-        # Packed pages can't be mapped. To try costs more than a call: what was there is given up.
+        # Packed pages can't be mapped, and the attempt costs more than a call: it unmaps the previous pages.
         worth = not source.compressed and self._result[3] >= self._result[2] * _MAPPED
         if worth and self._window.map(source, self._pieces()):
             work()
@@ -92,13 +94,13 @@ class PageBatch:
         work()
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
-        """Physical address and size of each span."""
+        """Yield physical address and size of each span."""
         size = self.page_size
         for i in range(self._result[2]):
             yield (self._base + self._spans[2 * i]) * size, self._spans[2 * i + 1] * size
 
     def read(self, source: Source, view: memoryview | None = None) -> None:
-        """Copy the chosen pages, to ``view`` if given; those that can't be read are listed in ``bad``."""
+        """Copy the chosen pages, to ``view`` if given; unreadable ones are listed in ``bad``."""
         self.bad, view = [], self._window.copies() if view is None else view
         done = 0
         for paddr, size in self._pieces():
@@ -111,45 +113,39 @@ class PageBatch:
     def _read_singly(
         self, source: Source, view: memoryview, paddr: int, done: int, pages: int, failed: ReadError
     ) -> None:
-        """Read a span page by page: what is readable of it is not given up."""
+        """Read a span page by page, for its readable pages."""
         size = self.page_size
         first = done + ((failed.offset or 0) - paddr) // size
         hopeless = range(first, first + failed.span // size)
         for k in range(self.count):
-            place = self.index[k]
-            if not done <= place < done + pages:
+            at = self.index[k]
+            if not done <= at < done + pages:
                 continue
-            if place in hopeless:
+            if at in hopeless:
                 self.bad.append(k)
                 continue
             try:
-                source.read_into(paddr + (place - done) * size, view[place * size : (place + 1) * size])
+                source.read_into(paddr + (at - done) * size, view[at * size : (at + 1) * size])
             except ReadError:
                 self.bad.append(k)
 
     def leave_out_bad(self) -> None:
-        """Take the pages that can't be read out of ``index`` and ``pfns``; the others move up."""
+        """Remove the unreadable pages from ``index`` and ``pfns``."""
         bad = set(self.bad)
-        for place, k in enumerate(k for k in range(self.count) if k not in bad):
-            self.index[place] = self.index[k]
-            self.pfns[place] = self.pfns[k]
+        for to, k in enumerate(k for k in range(self.count) if k not in bad):
+            self.index[to] = self.index[k]
+            self.pfns[to] = self.pfns[k]
         self.count -= len(bad)
         self.bad = []
 
 
 class Gatherer:
-    """Hands out wanted pages, a buffer at a time, in ascending order."""
+    """Chooses the wanted pages of a dump, batch by batch, in ascending order."""
 
     def __init__(self, kept: Bitmap, stored: Bitmap, *sources: Source) -> None:
-        """Get ready to choose.
-
-        Args:
-            kept: Pages that are wanted.
-            stored: Pages that can be read.
-            sources: What they will be read from.
-        """
+        """Choose pages that are in ``kept``, and in ``stored``, which ``sources`` provide."""
         self._kept, self._stored = kept, stored
-        # A page of a compressed dump costs as much to read over as to read.
+        # Reading an unwanted page along only pays if pages are not compressed.
         self._bridge = 0 if any(source.compressed for source in sources) else _BRIDGE
         self._numbers = kept.filled()
         self._number = 0
@@ -159,7 +155,7 @@ class Gatherer:
         self._addresses = address_of(self._kept_block), address_of(self._stored_block)
 
     def claim(self, pages: PageBatch) -> bool:
-        """Choose the next pages for a buffer; False when there are no more."""
+        """Choose the next pages for a batch; False if none is left."""
         while True:
             if self._bit >= BLOCK:
                 self._number = next(self._numbers, -1)

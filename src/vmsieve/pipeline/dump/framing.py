@@ -1,4 +1,4 @@
-"""A compressed frame around the output: what is written is packed block by block, on several threads, in order."""
+"""A compressed frame around the output: content is packed in blocks by several threads, and sent in order."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["FramedStream", "chosen_frame"]
 
 
 def chosen_frame(plan: Plan) -> tuple[Frame, int] | None:
-    """The frame that ``plan`` asks for, and its level; None for no frame.
+    """The frame that ``plan`` asks for, and its level, or None.
 
     Raises:
-        UsageError: There is no such frame, or it has no such level.
+        UsageError: The frame or its level does not exist.
     """
     if plan.frame is None:
         return None
@@ -38,9 +38,10 @@ def chosen_frame(plan: Plan) -> tuple[Frame, int] | None:
 
 
 class _Block:
-    """Content, until it is packed.
+    """A block of content, and then of packed bytes.
 
-    The lock is held by whoever packs it; a thread that a signal tore out of it can take it again.
+    The thread that packs it holds the lock. It is reentrant, since a signal may interrupt :meth:`pack`, which is then
+    called again.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class _Block:
         self.packed: bytes | None = None
 
     def pack(self, pack: Callable[[bytearray], bytes]) -> bytes:
-        """The packed block; made once, whoever asks first. A failure leaves it for the next one to try."""
+        """Return the packed block, packed by the first caller; after a failure, the next caller tries again."""
         with self.lock:
             if self.packed is None:
                 self.size = len(self.content)
@@ -62,18 +63,12 @@ class _Block:
 class FramedStream:
     """Takes content in order and sends it in a frame.
 
-    A signal may raise an exception in the middle of anything. So a block stays where it is until its work is done, and
-    :meth:`finish` goes on from there.
+    A signal may raise an exception anywhere. So a block stays in the queue until it is sent, and :meth:`finish`
+    continues from there.
     """
 
     def __init__(self, frame: Frame, level: int, threads: int, sender: Sender) -> None:
-        """Get ready.
-
-        Args:
-            frame: What kind of frame.
-            level: Its level.
-            threads: How many blocks are packed side by side; with one, the calling thread does everything.
-            sender: Takes the packed bytes.
+        """Start ``threads`` threads that pack; with one, the calling thread packs.
 
         Raises:
             UnsupportedError: A package is missing.
@@ -81,10 +76,10 @@ class FramedStream:
         self._frame = frame
         self._sender = sender
         self._pack = frame.packer(level)
-        #: Blocks that are not yet sent; the last one is being filled.
+        #: Blocks to send; the last one is being filled.
         self._blocks = deque([_Block()])
         self._packed, self._content = array("Q"), array("Q")
-        #: Stays set when sending was broken off: nobody knows how much went out, so that nothing may follow.
+        #: Stays True if sending was interrupted: how much went out is unknown, so nothing may follow.
         self._sending = False
         self._most = threads + 2 if threads > 1 else 1
         self._work: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
@@ -96,25 +91,21 @@ class FramedStream:
         try:
             threading.Thread(target=self._run, args=(pack,), daemon=True).start()
         except RuntimeError:
-            return  # fewer threads do as well: the caller packs what nobody else does
+            return  # works with fewer threads: the calling thread packs the remaining blocks
         self._workers += 1
 
     def _run(self, pack: Callable[[bytearray], bytes]) -> None:
         while (block := self._work.get()) is not None:
-            with suppress(Exception):  # the caller will meet it when it tries
+            with suppress(Exception):  # the calling thread tries again, and gets the error
                 block.pack(pack)
 
     def write(self, data: memoryview) -> None:
-        """Take ``data``, all of it.
-
-        Raises:
-            OutputError: What was packed can't be sent.
-        """
+        """Take all of ``data``; raises OutputError if a packed block can't be sent."""
         while data:
             block = self._blocks[-1]
-            room = self._frame.block - len(block.content)
-            block.content += data[:room]
-            data = data[room:]
+            space = self._frame.block - len(block.content)
+            block.content += data[:space]
+            data = data[space:]
             if len(block.content) == self._frame.block:
                 self._blocks.append(_Block())
                 if self._workers:
@@ -131,23 +122,23 @@ class FramedStream:
         self._blocks.popleft()
         self._packed.append(len(packed))
         self._content.append(block.size)
-        block.packed = b""  # it may still wait for a thread
+        block.packed = b""  # frees it; the block may still be in the queue of the threads
         self._sending = False
 
     def finish(self) -> None:
-        """Send what is left, and the end of the frame.
+        """Send the remaining blocks and the end of the frame.
 
         Raises:
-            OutputError: It can't be sent, or sending was broken off before.
+            OutputError: They can't be sent, or sending was interrupted before.
         """
         if self._sending:
-            raise OutputError("the frame was broken off: its last block is not whole")
+            raise OutputError("the frame was interrupted: its last block is not whole")
         while self._blocks and (self._blocks[0].packed or self._blocks[0].content):
             self._send()
         self._sender.send(self._frame.ending(self._packed, self._content))
 
     def close(self) -> None:
-        """Let the threads end. What they pack at the moment is not waited for."""
+        """Make the threads end, without waiting for them."""
         while self._workers:
             self._workers -= 1
             self._work.put(None)

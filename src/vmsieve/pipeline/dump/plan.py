@@ -29,7 +29,7 @@ class Plan:
         mapped: The input may be mapped into memory; otherwise it is read.
         basis: What knowledge of the kernel starts from: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
         insist: Fail before the first byte is written if less would be left out than ``level`` asks for.
-        whole: Count all memory; otherwise leave out what makedumpfile does, see :func:`~vmsieve.pipeline.dump.scan.scan`.
+        whole: Count all memory; otherwise leave out what makedumpfile does, see :mod:`~vmsieve.pipeline.dump.scan`.
         salvage: If the output is full, finish it as an incomplete dump; otherwise remove the file.
         split: Files of a split dump, written instead of ``output``.
         reads: Further files that are read, which must not be overwritten.

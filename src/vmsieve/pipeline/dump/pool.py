@@ -1,7 +1,7 @@
-"""Work shared among threads, results in order, nothing unbounded.
+"""Work shared among threads, with results in order and in bounded memory.
 
-Each result is made in a *buffer* that the caller provides, and there are only so many buffers: a worker takes a free
-one before it claims work, so whoever claimed the next result in order already has the memory to finish it.
+The number of buffers is fixed. A worker takes a free buffer before it claims work, so the worker with the next result
+in order always has the memory to finish it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["affordable", "ordered", "usable_cores"]
 
-#: Bytes of available memory that each thread is worth: it takes some 10 MiB, and a crash kernel needs the rest.
+#: Bytes of available memory for each thread: it takes some 10 MiB, and a crash kernel needs the rest.
 _MEMORY_A_THREAD = 32 << 20
 
 B = TypeVar("B")
@@ -31,7 +31,7 @@ def usable_cores() -> int:
 
 
 def affordable(threads: int) -> int:
-    """As many threads as asked for, but no more than the cores and the available memory are good for; at least one."""
+    """Limit a number of threads by the usable cores and the available memory; at least one."""
     memory = available() or _MEMORY_A_THREAD * threads
     return max(1, min(threads, usable_cores(), memory // _MEMORY_A_THREAD))
 
@@ -46,23 +46,23 @@ def ordered(
     """Yield filled buffers in the order they were claimed.
 
     Args:
-        threads: That work, side by side. The calling one is among them: it works when no result is there to be yielded,
-            so that there are no more threads than cores. With one, everything happens there.
-        make_buffer: Makes a buffer; ``2 * threads`` are made at the most.
-        claim: Fills in what the next piece of work is, one call at a time; False when there is none left.
-        work: Does it; calls run side by side, each with its own buffer.
-        warn: Told when fewer threads than asked for can be had.
+        threads: Number of threads. The calling thread is one of them: it works while no result is ready, so that
+            there are no more threads than cores.
+        make_buffer: Makes a buffer; called at most ``2 * threads`` times.
+        claim: Stores the next piece of work in a buffer, one call at a time; False if none is left.
+        work: Does the work in a buffer; calls run in parallel.
+        warn: Receives a message if fewer threads can be started.
 
-    A yielded buffer is used again after the next step. An exception of ``claim`` or ``work`` is raised here, in order.
+    A yielded buffer is reused after the next iteration. Exceptions of ``claim`` and ``work`` are raised here, in order.
     """
     if threads > 1:
-        # One thread, as in a crash kernel, does without what threads need: half a megabyte.
+        # Imported here: a single thread, as in a crash kernel, saves the half megabyte that threads need.
         from vmsieve.pipeline.dump.workers import Workers
 
         pool = Workers(make_buffer, claim, work)
         started = pool.start(threads)
         if started < threads:
-            warn(f"only {started} of {threads} threads can be had")
+            warn(f"only {started} of {threads} threads can be started")
         if started > 1:
             yield from pool.results(started)
             return

@@ -1,4 +1,4 @@
-"""The files of a split dump, joined into one without unpacking a page, as ``makedumpfile --reassemble`` does."""
+"""Joins the files of a split dump without unpacking a page, as ``makedumpfile --reassemble`` does."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _TEXTS: Final = {"vmcoreinfo": 3, "note": 4, "eraseinfo": 5}
 
 
 def reassemble(plan: Plan, parts: list[str], progress: Progress) -> bool:
-    """Join ``parts``, in any order, into the output of ``plan``; returns whether the dump is whole.
+    """Join ``parts``, in any order, into the output of ``plan``; returns True if the dump is whole.
 
     Raises:
-        FormatError: They are not the files of one dump, or one is missing.
+        FormatError: They are files of different dumps, or one is missing.
         OutputError: The output can't be written.
     """
     with ExitStack() as stack:
@@ -49,7 +49,7 @@ def reassemble(plan: Plan, parts: list[str], progress: Progress) -> bool:
             )
         target = stack.enter_context(DumpOutput(plan, output_format("kdump")))
         if not isinstance(target.place, FilePlace):
-            raise UsageError("a dump that is joined needs a file to be written to")
+            raise UsageError("a joined dump needs a file as its output")
         whole = _Join(ordered, target.place, progress).run()
         target.finish()
         return whole
@@ -61,7 +61,7 @@ def _opened(file: PlainFile) -> KdumpSource:
         raise FormatError("not a kdump-compressed file", file=file.name, found=found.hex(" "))
     source = KdumpSource(file)
     if not source.head.wide:
-        raise UnsupportedError("the headers are those of a 32-bit machine", file=file.name)
+        raise UnsupportedError("the headers are of a 32-bit machine", file=file.name)
     return source
 
 
@@ -70,11 +70,11 @@ class _Join:
         self._parts, self._place, self._progress = parts, place, progress
         head = self._head = parts[0].head
         self._count = sum(part.pages.count for part in parts)
-        #: Where the data begin, in each file and in the joined one, and the block of zeros if there is one.
+        #: Offset of the data in the joined file, and of its block of zeros; 0: it has none.
         self._start = head.descriptors + self._count * kdump.DESCRIPTOR.size
         self._zero = self._start if head.sub.dump_level & _LEAVE_ZERO else 0
         self._at = self._start
-        #: Where the texts are in the joined file: those between the sub-header and the descriptors stay there.
+        #: Offset and size of each text in the joined file: those before the page descriptors stay in place.
         self._texts = {name: self._kept(name) for name in _TEXTS}
         self._described = 0
         self._missing = 0
@@ -108,7 +108,7 @@ class _Join:
         return kdump.HEADER.pack_field("status", bits, self._head.byte_order)
 
     def _put_headers(self) -> None:
-        """The first file's, as they are but for what makes it a part of a dump; and the bitmaps."""
+        """Write the headers of the first file, without the fields of a split dump, and the bitmaps."""
         head, main = self._head, self._raw(0, kdump.HEADER.size)
         self._place.put(0, main[:_STATUS_AT])
         self._place.hold(_STATUS_AT, self._status(whole=False), self._status(whole=True))
@@ -122,7 +122,7 @@ class _Join:
         self._place.flush()
 
     def _kept(self, name: str) -> tuple[int, int]:
-        """Where the first file's text is that is copied with its headers, or 0 and 0."""
+        """Offset and size of a text that is copied with the headers of the first file, or 0 and 0."""
         offset, size = self._parts[0].texts.get(name, (0, 0))
         inside = self._head.page_size + kdump.SUB_HEADER.size <= offset <= self._head.descriptors - size
         return (offset, size) if inside and name != "eraseinfo" else (0, 0)
@@ -165,12 +165,12 @@ class _Join:
             self._progress.advance(count)
 
     def _next(self, size: int) -> int:
-        """Where the next ``size`` bytes of data go."""
+        """Reserve ``size`` bytes of data; returns their offset."""
         self._at += size
         return self._at - size
 
     def _put_texts(self) -> None:
-        """What lies elsewhere, or in another file than the first; and what was erased, as each file tells it."""
+        """Append the texts that lie elsewhere or in other files, and the erase information of all files."""
         before = dict(self._texts)
         for name in ("vmcoreinfo", "note"):
             part = next((part for part in self._parts if name in part.texts), None)

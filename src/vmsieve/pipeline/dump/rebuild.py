@@ -1,4 +1,4 @@
-"""A flattened dump that comes through a pipe, written as the dump it stands for."""
+"""Flattened dumps that arrive through a pipe."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["rebuild_from_pipe"]
 
 
 def rebuild_from_pipe(plan: Plan) -> bool:
-    """Rebuild what standard input brings; returns whether it was whole.
+    """Rebuild the dump in the flattened stream at standard input; returns True if it is whole.
 
-    Filtering needs to read a dump more than once, so all that a pipe can give is the dump as it is.
+    The dump is not filtered: that would need to read it more than once.
 
     Raises:
-        UsageError: More than that was asked for.
+        UsageError: The plan asks for filtering or another format, or the output has no random access.
         FormatError: Standard input is not a flattened stream.
-        OutputError: The output can't be written, or not at chosen positions.
+        OutputError: The output can't be written.
     """
     if plan.level or plan.codec or plan.flattened or plan.frame or plan.format != "kdump":
         raise UsageError(
@@ -34,7 +34,7 @@ def rebuild_from_pipe(plan: Plan) -> bool:
         )
     with DumpOutput(plan, output_format(plan.format), beside=True) as target:
         if not isinstance(target.place, FilePlace):
-            raise UsageError("a dump that is rebuilt needs a file to be written to")
+            raise UsageError("a rebuilt dump needs a file as its output")
         start = _Start(target.place)
         whole = rebuild(lambda size: os.read(0, size), start.put)
         start.settle(whole=whole)
@@ -44,7 +44,7 @@ def rebuild_from_pipe(plan: Plan) -> bool:
 
 
 class _Start:
-    """The first bytes of the dump, which say in the stream already that all is there: they say torn until it is."""
+    """The start of the dump. The stream has it marked as complete; it is written as torn until the end is there."""
 
     def __init__(self, place: FilePlace) -> None:
         self._place = place
@@ -65,6 +65,6 @@ class _Start:
         self._place.put(offset, data)
 
     def settle(self, *, whole: bool) -> None:
-        """Say what is true in the end."""
+        """Write the marks that are true at the end of the stream."""
         for at, torn in self._marks():
             self._place.settle(at, bytes(self._sent[at : at + len(torn)]) if whole else torn)

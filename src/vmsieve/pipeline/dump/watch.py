@@ -1,4 +1,4 @@
-"""A dump that keeps a record of which of its memory is read."""
+"""A source that records which of its memory is read."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Through", "Watched"]
 
-_UNIT: Final = 4096  # bytes that are recorded as one: no machine's page is smaller
-_SMALL: Final = 16  # units up to which a read is recorded one by one: single blocks are read over and over
+_UNIT: Final = 4096  # bytes of a recorded unit: no machine has smaller pages
+_SMALL: Final = 16  # units up to which a read is recorded unit by unit, as the same few are read over and over
 
 
 class Through(Source):
-    """Another dump, unchanged: a base for those who change something."""
+    """Passes everything through to another source: a base class for sources that change something."""
 
     def __init__(self, inner: Source) -> None:
         self.__dict__.update(inner.__dict__)
@@ -48,7 +48,7 @@ class Through(Source):
 
 
 class Watched(Through):
-    """A dump whose reads are recorded."""
+    """A source that records what is read."""
 
     def __init__(self, inner: Source) -> None:
         super().__init__(inner)
@@ -77,7 +77,7 @@ class Watched(Through):
             self._spans.append((first, end))
 
     def read_spans(self, page_size: int) -> list[tuple[int, int]]:
-        """What was read so far: ascending, disjoint spans of page frames, the first one and one above the last."""
+        """Return what was read so far: ascending, disjoint spans of page frames, as first and end."""
         units = page_size // _UNIT
         pages = [(first // units, -(-end // units)) for first, end in self._spans]
         pages += [(unit // units, unit // units + 1) for unit in self._single]

@@ -28,7 +28,7 @@ class Workers(Generic[B]):
         self._stop = False
 
     def start(self, threads: int) -> int:
-        """Start ``threads - 1`` threads; returns how many work then, the calling one included."""
+        """Start ``threads - 1`` threads; returns the number that work, including the calling one."""
         for _ in range(threads - 1):
             thread = threading.Thread(target=self._run, daemon=True)
             try:
@@ -53,7 +53,7 @@ class Workers(Generic[B]):
                 self._changed.notify()
 
     def _do_one(self, buffer: B) -> bool:
-        """Claim a piece of work and do it; False when there is none left."""
+        """Claim a piece of work and do it; False if none is left."""
         with self._claiming:
             if self._stop:
                 return False
@@ -63,7 +63,7 @@ class Workers(Generic[B]):
                 if not self._claim(buffer):
                     self._stop = True
                     return False
-            except BaseException as error:  # handed to the reader of the results
+            except BaseException as error:  # raised by results()
                 result = error
             self._claimed += 1
             if result is not buffer:
@@ -79,7 +79,7 @@ class Workers(Generic[B]):
         return True
 
     def _help(self) -> bool:
-        """Do a piece of work in the calling thread, rather than wait; False when there is none, or no buffer."""
+        """Work in the calling thread instead of waiting; False if no work or no buffer is left."""
         try:
             buffer = self._free.get_nowait()
         except queue.Empty:
@@ -87,11 +87,11 @@ class Workers(Generic[B]):
         return buffer is not None and self._do_one(buffer)
 
     def _is_over(self, number: int) -> bool:
-        """No result of this number will come."""
+        """True if there will be no result with this number."""
         return self._stop and number >= self._claimed
 
     def _wait_for(self, number: int) -> B | BaseException | None:
-        """The result of this number; None when there are no more."""
+        """Wait for the result with this number; None after the last one."""
         while number not in self._finished and not self._is_over(number):
             if self._help():
                 continue
@@ -101,7 +101,7 @@ class Workers(Generic[B]):
         return self._finished.pop(number, None)
 
     def results(self, threads: int) -> Iterator[B]:
-        """Filled buffers in the order of their claims; ``threads``: how many were asked for."""
+        """Yield the filled buffers in the order of their claims, and then end the threads."""
         try:
             for _ in range(2 * threads):
                 self._free.put(self._make_buffer())

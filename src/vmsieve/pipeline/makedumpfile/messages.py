@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.makedumpfile.request import DEBUG, DEFAULT_LEVEL, REPORT
+from vmsieve.pipeline.process.progress import Progress
 from vmsieve.pipeline.process.streams import raw_stderr
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Messages:
         return ProgressLine(shown=bool(self._level & _PROGRESS))
 
 
-class ProgressLine:
+class ProgressLine(Progress):
     """Progress in makedumpfile's form: a line that is written over once a second; see :class:`~..progress.Progress`.
 
     On a terminal that can't (TERM=dumb), line follows line.

@@ -1,5 +1,5 @@
-"""The process and its surroundings: exit statuses, signals, standard streams, progress.
+"""The process and its surroundings: options, exit statuses, signals, standard streams, progress, written files.
 
-Belongs here: what every command needs of its process, whatever it works on.
-Does not: anything that knows a dump.
+Belongs here: what any command needs from its process: options, streams, signals, files that it writes.
+Does not: anything about dumps.
 """

@@ -1,4 +1,4 @@
-"""What the exit status of a command says. The first process of a capture knows this and little more."""
+"""Exit statuses of commands. A module of its own, because the first process of a capture loads as little as it can."""
 
 __all__ = ["EXIT_FAILED", "EXIT_INCOMPLETE", "EXIT_OK", "EXIT_USAGE", "EXIT_WEAKER"]
 

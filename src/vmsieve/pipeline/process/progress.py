@@ -1,10 +1,10 @@
-"""What a person sees while work goes on: a bar on a terminal, a few plain lines in a log, nothing with ``-q``."""
+"""Progress of long work on standard error: a bar on a terminal, a few lines in a log, nothing with ``-q``."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from vmsieve.pipeline.process.streams import raw_stderr
 
@@ -13,40 +13,25 @@ __all__ = ["Bar", "Lines", "Progress", "Silent", "progress_for"]
 _LINE_EVERY = 5.0  # seconds between lines in a log
 
 
-class Progress(Protocol):
-    """Told of steps by whoever works, in any order of magnitude of calls; shows them as it sees fit."""
+class Progress:
+    """Shows the progress of steps; this base class shows nothing."""
 
     def step(self, name: str, total: int, unit: int = 1) -> None:
-        """A step begins that has ``total`` parts of ``unit`` bytes each."""
+        """Begin a step that has ``total`` parts of ``unit`` bytes each."""
 
     def advance(self, parts: int) -> None:
-        """That many more parts of the step are done."""
-
-    def say(self, line: str) -> None:
-        """Show a line apart from the progress."""
+        """Count ``parts`` more as done; may be called very often."""
 
     def close(self) -> None:
-        """The last step is over, or was given up."""
+        """End the last step, done or not."""
 
 
-class Silent:
+class Silent(Progress):
     """Shows nothing."""
 
-    def step(self, name: str, total: int, unit: int = 1) -> None:
-        """See :class:`Progress`."""
 
-    def advance(self, parts: int) -> None:
-        """See :class:`Progress`."""
-
-    def say(self, line: str) -> None:
-        """See :class:`Progress`."""
-
-    def close(self) -> None:
-        """See :class:`Progress`."""
-
-
-class Lines:
-    """Plain lines on standard error, seconds apart: for logs and serial consoles."""
+class Lines(Progress):
+    """Lines seconds apart, for logs and serial consoles."""
 
     def __init__(self) -> None:
         self._name, self._total, self._unit, self._done = "", 0, 1, 0
@@ -72,15 +57,12 @@ class Lines:
         )
 
     def say(self, line: str) -> None:
-        """See :class:`Progress`."""
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the room's voice
-
-    def close(self) -> None:
-        """See :class:`Progress`."""
+        """Print a line."""
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
-class Bar:
-    """A bar with rate and remaining time on a terminal (tqdm)."""
+class Bar(Progress):
+    """A bar with rate and remaining time (tqdm), for terminals."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -100,13 +82,6 @@ class Bar:
         if self._bar is not None:
             self._bar.update(parts * self._unit)
 
-    def say(self, line: str) -> None:
-        """See :class:`Progress`."""
-        if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
-        else:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
-
     def close(self) -> None:
         """See :class:`Progress`."""
         if self._bar is not None:
@@ -115,12 +90,12 @@ class Bar:
 
 
 def progress_for(*, quiet: bool) -> Progress:
-    """What suits standard error."""
+    """The progress display that suits standard error."""
     if quiet:
         return Silent()
     if sys.stderr.isatty():
         try:
-            import tqdm  # noqa: F401 - asked for, not used here
+            import tqdm  # noqa: F401 - only to know whether it is installed
         except ImportError:
             return Lines()
         return Bar()

@@ -1,4 +1,4 @@
-"""Outputs of commands: :mod:`vmsieve.pipeline.process.writing`, with the errors of the rooms."""
+"""Outputs of commands: :mod:`vmsieve.pipeline.process.writing` with errors of :mod:`vmsieve.formats.errors`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from vmsieve.formats.errors import OutputError, UsageError, refused
 from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.slim.contexts import contextmanager
-from vmsieve.pipeline.process.streams import require_stdout, stdout_fd
+from vmsieve.pipeline.process.streams import require_stdout
 from vmsieve.pipeline.process.writing import (
     Output,
     RefusedError,
@@ -37,12 +37,12 @@ __all__ = [
 
 
 def files_read(dump: str, *others: str | None) -> tuple[str, ...]:
-    """The files that a command reads: those that ``dump`` names, and those of ``others`` that were given."""
+    """The files that a command reads: those named in ``dump``, and each of ``others`` that is not None."""
     return (*input_paths(dump), *(one for one in others if one is not None))
 
 
 def refusal(error: OSError, path: str, what: str = "output") -> OutputError:
-    """Why ``path``, the ``what``, can't be opened, written to or replaced."""
+    """The error to raise if ``path``, the ``what``, can't be opened, written or replaced."""
     if not isinstance(error, RefusedError):
         return refused(error, path, what=what)
     hint = "-f overwrites it" if error.errno == errno.EEXIST else None
@@ -63,12 +63,12 @@ def opened_output(path: str, inputs: Iterable[str], *, force: bool, beside: bool
 
 @contextmanager
 def saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output") -> Iterator[Output]:
-    """A file, the ``what``, that is written within the block and has its name behind it.
+    """Open a file, the ``what``, that gets its name at the end of the block.
 
-    An exception leaves what was there before.
+    After an exception, the file that was there before is unchanged.
 
     Raises:
-        OutputError: As of :func:`opened_output`, or it can't be written.
+        OutputError: See :func:`opened_output`; or it can't be written.
     """
     try:
         with open_output(path, inputs, force=force) as output:
@@ -79,10 +79,9 @@ def saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output"
 
 @contextmanager
 def saved_stream(path: str, inputs: Iterable[str], *, force: bool, what: str = "output") -> Iterator[BinaryIO]:
-    """The same, gathering small pieces; ``-``: standard output."""
+    """As :func:`saved`, but buffered; ``-``: standard output."""
     if path == "-":
-        require_stdout()
-        check_standard_output(inputs)
+        standard_output(inputs)
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
@@ -91,7 +90,7 @@ def saved_stream(path: str, inputs: Iterable[str], *, force: bool, what: str = "
 
 
 def check_standard_output(inputs: Iterable[str]) -> None:
-    """Raise OutputError if standard output is connected to a file that is read."""
+    """Raise OutputError if standard output is an input."""
     try:
         check_stream(sys.stdout.fileno(), inputs)
     except RefusedError as error:
@@ -101,18 +100,18 @@ def check_standard_output(inputs: Iterable[str]) -> None:
 
 
 def standard_output(inputs: Iterable[str]) -> int:
-    """The descriptor of standard output.
+    """The file descriptor of standard output.
 
     Raises:
-        OutputError: It is closed, or connected to a file that is read.
+        OutputError: It is closed, or is an input.
     """
-    fd = stdout_fd()
+    require_stdout()
     check_standard_output(inputs)
-    return fd
+    return sys.stdout.fileno()
 
 
 def check_saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output") -> None:
-    """Raise the OutputError that :func:`saved` would raise, as far as that is known before the work."""
+    """Raise the OutputError that :func:`saved` would raise, as far as that is known in advance."""
     try:
         check_output(path, inputs, force=force)
     except OSError as error:
@@ -120,17 +119,17 @@ def check_saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "o
 
 
 class SideFile:
-    """A file beside a dump. Its failure is told and does not change what becomes of the dump.
+    """A file beside a dump. If it can't be written, the dump is made all the same.
 
     Attributes:
-        problem: Why it will not be written, as far as that is known; empty: nothing is.
+        problem: Why it can't be written; empty: no problem is known.
     """
 
     def __init__(self, path: str, inputs: Iterable[str], outputs: Iterable[str], *, force: bool) -> None:
-        """See whether it can be written, before the work.
+        """Check in advance that it can be written.
 
         Raises:
-            UsageError: It is a file that is read, or an output.
+            UsageError: It is an input or another output.
         """
         self.problem = ""
         self._path, self._inputs, self._force = path, tuple(inputs), force
@@ -139,13 +138,13 @@ class SideFile:
         try:
             check_output(path, self._inputs, force=force)
         except OSError as error:
-            told = refusal(error, path, "report")
+            problem = refusal(error, path, "report")
             if isinstance(error, RefusedError) and error.errno == errno.EBUSY:
-                raise UsageError(told.message, file=path) from error
-            self.problem = str(told)
+                raise UsageError(problem.message, file=path) from error
+            self.problem = str(problem)
 
     def write(self, data: bytes) -> None:
-        """Write it, unless it is known that it can't be; says in ``problem`` what is wrong."""
+        """Write it, unless there is a problem; a new one is stored in ``problem``."""
         if not self.problem:
             try:
                 write_file(self._path, data, self._inputs, force=self._force)

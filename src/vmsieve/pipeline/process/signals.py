@@ -1,8 +1,8 @@
-"""SIGINT, SIGTERM and SIGHUP end the work in order: the dump so far is closed and marked incomplete."""
+"""SIGINT, SIGTERM and SIGHUP raise an exception, so that the dump so far is finalised and marked incomplete."""
 
 from __future__ import annotations
 
-# What ``signal`` wraps, without its enumerations, which take a megabyte.
+# What the ``signal`` module wraps. The module itself makes enumerations, which take a megabyte.
 import _signal  # type: ignore[import-not-found]
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,12 @@ _SIGNALS = {_signal.SIGINT: "SIGINT", _signal.SIGTERM: "SIGTERM", _signal.SIGHUP
 
 
 class Interrupted(BaseException):
-    """A signal asked for the end. Not an ``Exception``: nothing that handles errors may swallow it."""
+    """A signal ended the work. A ``BaseException``, so that no handler of errors swallows it."""
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise :class:`Interrupted` in the main thread on the first signal; a second one kills as usual."""
+    """Raise :class:`Interrupted` in the main thread on the first signal; a second one kills the process."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame

@@ -16,7 +16,7 @@ from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Group, Option
-from vmsieve.pipeline.process.streams import say
+from vmsieve.pipeline.process.streams import print_line
 
 if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
@@ -115,28 +115,28 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
     rows += [(name.replace("_", " "), str(value)) for name, value in facts["header"].items() if name not in lists]
     width = max(len(name) for name, _ in rows) + 1
     for name, value in rows:
-        say(f"{name + ':':<{width}} {value}")
+        print_line(f"{name + ':':<{width}} {value}")
     for name, lines in lists.items():
-        say(f"{name.replace('_', ' ').capitalize()}:")
+        print_line(f"{name.replace('_', ' ').capitalize()}:")
         for line in lines[:_MOST_RANGES]:
-            say(f"  {line}")
+            print_line(f"  {line}")
         if len(lines) > _MOST_RANGES:
-            say(f"  and {len(lines) - _MOST_RANGES} more")
-    say("Memory:")
+            print_line(f"  and {len(lines) - _MOST_RANGES} more")
+    print_line("Memory:")
     for one in facts["memory"]["ranges"]:
         absent = one["end"] - one["start"] - one["stored"]
-        say(
+        print_line(
             f"  {one['start']:#018x} - {one['end'] - 1:#018x}  {size_text(one['end'] - one['start']):>10}"
             + (f", {size_text(absent)} of it not stored" if absent else "")
         )
     if facts["memory"]["more_ranges"]:
-        say("  and more")
+        print_line("  and more")
     for line in facts["odd"]:
-        say(f"Odd: {line}")
+        print_line(f"Odd: {line}")
     if verbose and facts["vmcoreinfo"] is not None:
-        say("VMCOREINFO:")
+        print_line("VMCOREINFO:")
         for line in facts["vmcoreinfo"]:
-            say(f"  {line}")
+            print_line(f"  {line}")
 
 
 def _run(arguments: Arguments) -> int:
