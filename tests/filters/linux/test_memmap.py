@@ -151,7 +151,7 @@ def test_a_map_less_than_a_map_from_its_place_is_none(shift: int) -> None:
     found = opened(kernel, 4 * P)
     assert list(found.runs()) == [Run(0, 2 * P, VMEMMAP), Run(3 * P, P, vmemmap(3))]
     assert found.damaged == 1
-    assert found.notes == ["memory section 2: its map is not where those of the others are; its pages are kept"]
+    assert found.notes == ["memory section 2: its map is displaced from those of the others; its pages are kept"]
     add_sections(kernel, {n: coded(vmemmap(n) + shift * n, n) for n in range(2)})
     with pytest.raises(KernelError, match="no believable memory section"):
         opened(kernel, 2 * P)

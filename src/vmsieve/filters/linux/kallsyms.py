@@ -1,13 +1,13 @@
-"""Addresses of the kernel's symbols, from the table that it carries for its own messages (kallsyms).
+"""Addresses of the kernel's symbols, from kallsyms.
 
-VMCOREINFO tells where its parts are since v6.0 (Linux commit f09bddbd8661, "vmcoreinfo: add kallsyms_num_syms symbol",
-and 5fd8fea935a1, "vmcoreinfo: include kallsyms symbols"); :mod:`vmsieve.filters.linux.kallsyms_search` finds them
-where it does not. Format: scripts/kallsyms.c, read by kernel/kallsyms.c.
+VMCOREINFO has the addresses of its parts since v6.0 (Linux commit f09bddbd8661, "vmcoreinfo: add kallsyms_num_syms
+symbol", and 5fd8fea935a1, "vmcoreinfo: include kallsyms symbols"); else
+:mod:`vmsieve.filters.linux.kallsyms_search` finds them. Format: scripts/kallsyms.c, read by kernel/kallsyms.c.
 
 A name is a length and that many bytes, each the number of a token; the first character of the whole is the symbol's
-type. Lengths over 127 take two bytes since v6.1 (73bbb94466fd, "kallsyms: support "big" kernel symbols"). How an
-offset becomes an address has changed over the years and depends on the machine: what is right for a symbol whose
-address VMCOREINFO tells is taken to be right for the others, and else what puts the kernel's text before its end.
+type. Lengths over 127 take two bytes since v6.1 (73bbb94466fd, "kallsyms: support "big" kernel symbols"). The encoding
+of addresses depends on version and machine. The one that gives a symbol the address in VMCOREINFO is used; without
+such a symbol, the one that puts ``_stext`` before ``_etext``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["SYMBOLS_MOST", "TOKENS", "Kallsyms", "Places", "find_symbols", "open_kallsyms", "read_some"]
+__all__ = ["SYMBOLS_MOST", "TOKENS", "Kallsyms", "TableLayout", "find_symbols", "open_kallsyms", "read_some"]
 
-#: Symbols that are believed to be; kernels have some 200,000.
+#: Most symbols; kernels have some 200,000.
 SYMBOLS_MOST: Final = 1 << 23
 TOKENS: Final = 256
 #: Bytes of a token's text, and of all of them.
@@ -38,34 +38,34 @@ _TOKEN_MOST: Final = 512
 _TOKENS_SIZE_MOST: Final = 1 << 16
 _PAGE: Final = 4096
 _PIECE: Final = 256 << 10
-#: Bytes of a name before its tokens are unpacked. Unpacked, it has 511 characters at most (KSYM_NAME_LEN).
+#: Bytes of a packed name. Unpacked, it has 511 characters at most (KSYM_NAME_LEN).
 _NAME_MOST: Final = 1 << 10
 _ROOM: Final = 64
 _WORD: Final = (1 << 64) - 1
-#: A symbol that both have.
+#: A symbol that both kallsyms and VMCOREINFO have.
 _KNOWN: Final = "init_uts_ns"
-#: The kernel lies within so many bytes.
+#: Largest kernel image.
 _IMAGE_MOST: Final = 1 << 30
-#: Symbols looked at in between.
+#: Symbols whose order is checked.
 _SAMPLE: Final = 32
 #: In this order in every kernel (include/asm-generic/sections.h).
 _ORDERED: Final = ("_stext", "_etext")
 
-#: Reads so many bytes of memory at an address. Raises KernelError or ReadError.
+#: Reads memory at an address, a number of bytes. Raises KernelError or ReadError.
 Read = Callable[[int, int], bytes]
 
 
 @record(frozen=True)
-class Places:
-    """Where the parts of the table are: addresses as the reader takes them.
+class TableLayout:
+    """Addresses of the table's parts, for the read function.
 
     Attributes:
         names: The packed names.
-        count: How many symbols there are (not an address).
-        token_table, token_index: The tokens' texts, and where each begins, 16 bits each.
-        offsets: 32 bits a symbol; 64-bit addresses where ``absolute``.
-        relative_base: What offsets are relative to; None: to their own place.
-        absolute: They are addresses: kernels before v4.6, and those without CONFIG_KALLSYMS_BASE_RELATIVE.
+        count: The number of symbols (not an address).
+        token_table, token_index: The tokens' texts, and the offset of each, 16 bits each.
+        offsets: 32 bits a symbol; 64-bit addresses if ``absolute``.
+        relative_base: Address of the base of the offsets; None if each is relative to its own address.
+        absolute: Kernels before v4.6, and those without CONFIG_KALLSYMS_BASE_RELATIVE.
     """
 
     names: int
@@ -82,49 +82,49 @@ class Kallsyms:
 
     Args:
         read: Reads its memory.
-        byte_order: Of the numbers in it.
-        places: Where the table is.
+        byte_order: ``"little"`` or ``"big"``.
+        layout: Addresses of the table's parts.
 
     Raises:
-        KernelError: The table makes no sense.
+        KernelError: The table is damaged.
         ReadError: It is not in the dump.
     """
 
-    def __init__(self, read: Read, byte_order: str, places: Places) -> None:
+    def __init__(self, read: Read, byte_order: str, layout: TableLayout) -> None:
         self._read = read
         self._order = ">" if byte_order == "big" else "<"
-        self._places = places
-        if not 0 < places.count <= SYMBOLS_MOST:
-            raise KernelError("the number of the kernel's symbols is not believable", found=places.count)
-        self._base = 0 if places.relative_base is None else self._number("Q", places.relative_base)
+        self._layout = layout
+        if not 0 < layout.count <= SYMBOLS_MOST:
+            raise KernelError("the number of the kernel's symbols is not believable", found=layout.count)
+        self._base = 0 if layout.relative_base is None else self._number("Q", layout.relative_base)
         self._tokens = self._read_tokens()
-        self._way: Callable[[int], int] | None = None
+        self._decode: Callable[[int], int] | None = None
 
     def _number(self, code: str, at: int) -> int:
         return int(struct.unpack(self._order + code, self._read(at, struct.calcsize(code)))[0])
 
     def _read_tokens(self) -> list[bytes]:
-        table, index = self._places.token_table, self._places.token_index
+        table, index = self._layout.token_table, self._layout.token_index
         starts = struct.unpack(f"{self._order}{TOKENS}H", self._read(index, TOKENS * 2))
-        # The index follows its table; the last token ends where nothing tells.
+        # The index follows the texts; the end of the last one is unknown.
         most = min(max(starts) + _TOKEN_MOST, _TOKENS_SIZE_MOST, max(index - table, 0) or _WORD)
         text = self._read(table, most)
         return [text[start : start + _TOKEN_MOST].partition(b"\0")[0] for start in starts]
 
     def numbers(self, names: Collection[str]) -> dict[str, int]:
-        """The symbols ``names`` by their places in the table; of two that share a name, the first."""
+        """Numbers of the symbols ``names`` in the table; the first of several that share a name."""
         left = {name.encode(): name for name in names}
         wanted = KeySet(hash_name(name) for name in left)
         tokens = self._token_words()
         out = (ctypes.c_uint64 * (2 + 2 * _ROOM))()
         found: dict[str, int] = {}
-        data, at, number = b"", self._places.names, 0
-        while number < self._places.count and left:
+        data, at, number = b"", self._layout.names, 0
+        while number < self._layout.count and left:
             more = read_some(self._read, at, _PIECE, needed=len(data) < 2)
             at += len(more)
             piece = bytearray(data + more)
             hits = match_names(
-                address_of(piece), len(piece), number, self._places.count, ctypes.addressof(tokens), wanted.address,
+                address_of(piece), len(piece), number, self._layout.count, ctypes.addressof(tokens), wanted.address,
                 ctypes.addressof(out), _ROOM,
             )  # fmt: skip
             for i in range(hits):
@@ -152,78 +152,75 @@ class Kallsyms:
             size, at = size & 0x7F | data[at] << 7, at + 1
         return b"".join([self._tokens[token] for token in data[at : at + size]])[1:]
 
-    def _ways(self) -> list[Callable[[int], int]]:
-        """How the address of symbol number so-and-so may be had."""
-        offsets, base = self._places.offsets, self._base
-        if self._places.absolute:
+    def _decoders(self) -> list[Callable[[int], int]]:
+        """Functions that may turn a symbol's number into its address."""
+        offsets, base = self._layout.offsets, self._base
+        if self._layout.absolute:
             return [lambda i: self._number("Q", offsets + i * 8)]
-        if self._places.relative_base is None:
+        if self._layout.relative_base is None:
             return [lambda i: (offsets + i * 4 + self._number("i", offsets + i * 4)) & _WORD]
 
         def percpu(i: int) -> int:
-            # With CONFIG_KALLSYMS_ABSOLUTE_PERCPU, those that are not negative are no addresses but numbers.
+            # With CONFIG_KALLSYMS_ABSOLUTE_PERCPU, offsets that are not negative are absolute values.
             offset = self._number("i", offsets + i * 4)
             return (base - 1 - offset) & _WORD if offset < 0 else offset
 
         return [lambda i: (base + self._number("I", offsets + i * 4)) & _WORD, percpu]
 
-    def agree(self, known: int, address: int) -> None:
-        """Go by what symbol number ``known`` has the ``address`` of.
+    def calibrate(self, known: int, address: int) -> None:
+        """Choose the decoder that gives symbol number ``known`` this ``address``.
 
         Raises:
-            KernelError: In no way that is known it has.
+            KernelError: None does.
         """
-        for way in self._ways():
-            if way(known) == address:
-                self._way = way
+        for decode in self._decoders():
+            if decode(known) == address:
+                self._decode = decode
                 return
-        raise KernelError("the kernel's table of symbols does not agree with VMCOREINFO", expected=address)
+        raise KernelError("the kernel's symbol table disagrees with VMCOREINFO", expected=address)
 
     def guess(self) -> None:
-        """Go by what gives a kernel of a believable size.
+        """Choose the decoder that gives a kernel of a plausible size.
 
         Raises:
-            KernelError: No way that is known does, or the table lacks what there should be.
+            KernelError: None does, or the table lacks symbols that every kernel has.
         """
         found = self.numbers(_ORDERED)
         if len(found) < len(_ORDERED):
-            raise KernelError("the kernel's table of symbols lacks its data", expected=", ".join(_ORDERED))
-        for way in self._ways():
-            start, end = (way(found[name]) for name in _ORDERED)
-            near = self._places.relative_base is None or -_IMAGE_MOST < start - self._base < _IMAGE_MOST
-            if near and start < end < start + _IMAGE_MOST and self._rises(way, *(found[name] for name in _ORDERED)):
-                self._way = way
+            raise KernelError("the kernel's symbol table is incomplete", expected=", ".join(_ORDERED))
+        for decode in self._decoders():
+            start, end = (decode(found[name]) for name in _ORDERED)
+            near = self._layout.relative_base is None or -_IMAGE_MOST < start - self._base < _IMAGE_MOST
+            if near and start < end < start + _IMAGE_MOST and self._ascends(decode, *(found[name] for name in _ORDERED)):
+                self._decode = decode
                 return
-        raise KernelError("the addresses in the kernel's table of symbols are not believable")
+        raise KernelError("the addresses in the kernel's symbol table are not believable")
 
     @staticmethod
-    def _rises(way: Callable[[int], int], first: int, last: int) -> bool:
-        """Are symbols in order of their addresses between these two, and not all as far apart as their places are?"""
-        found = [way(first + (last - first) * i // _SAMPLE) for i in range(_SAMPLE + 1)]
+    def _ascends(decode: Callable[[int], int], first: int, last: int) -> bool:
+        """True if addresses ascend from symbol to symbol, but not just by 4, the distance of relative offsets."""
+        found = [decode(first + (last - first) * i // _SAMPLE) for i in range(_SAMPLE + 1)]
         return found == sorted(found) and found[-1] - found[0] != 4 * (last - first)
 
     def addresses(self, names: Collection[str]) -> dict[str, int]:
-        """Addresses of the symbols ``names``, those that there are.
-
-        Data are among them only in kernels with CONFIG_KALLSYMS_ALL, as distributions have them.
-        """
+        """Addresses of those symbols of ``names`` that exist; of data only with CONFIG_KALLSYMS_ALL."""
         return {name: self.address(number) for name, number in self.numbers(names).items()}
 
     def address(self, number: int) -> int:
         """Address of symbol number ``number``."""
-        if self._way is None:
+        if self._decode is None:
             self.guess()
-        assert self._way is not None
-        return self._way(number)
+        assert self._decode is not None
+        return self._decode(number)
 
     @property
     def relative(self) -> bool:
-        """Are addresses relative to their own place: as the reader takes them, whatever the kernel's are?"""
-        return self._places.relative_base is None and not self._places.absolute
+        """True if decoded addresses are of the same kind as those in ``layout``, physical or virtual."""
+        return self._layout.relative_base is None and not self._layout.absolute
 
 
 def read_some(read: Read, at: int, size: int, *, needed: bool) -> bytes:
-    """``size`` bytes of memory, or those to the end of the page; none if they can't be had and are not ``needed``."""
+    """Read ``size`` bytes, or those to the end of the page; if both fail, raise if ``needed``, else return b""."""
     try:
         return read(at, size)
     except (KernelError, ReadError):
@@ -237,14 +234,14 @@ def read_some(read: Read, at: int, size: int, *, needed: bool) -> bytes:
 
 
 def open_kallsyms(read: Read, byte_order: str, info: VmcoreInfo) -> Kallsyms:
-    """The symbols of the kernel whose memory ``read`` reads by virtual address, found by what VMCOREINFO tells.
+    """Open the symbol table at the addresses in VMCOREINFO; ``read`` takes virtual addresses.
 
     Raises:
-        KernelError: It does not tell, or there is no believable table.
+        KernelError: An address is missing, or the table is damaged.
         ReadError: It is not in the dump.
     """
     offsets = info.symbol("kallsyms_offsets")
-    places = Places(
+    layout = TableLayout(
         names=info.need("SYMBOL", "kallsyms_names"),
         count=int.from_bytes(
             read(info.need("SYMBOL", "kallsyms_num_syms"), 4), "big" if byte_order == "big" else "little"
@@ -255,22 +252,22 @@ def open_kallsyms(read: Read, byte_order: str, info: VmcoreInfo) -> Kallsyms:
         relative_base=info.symbol("kallsyms_relative_base"),
         absolute=offsets is None,
     )
-    return Kallsyms(read, byte_order, places)
+    return Kallsyms(read, byte_order, layout)
 
 
 def find_symbols(memory: VirtualMemory, info: VmcoreInfo, names: Collection[str]) -> dict[str, int]:
-    """Virtual addresses of the symbols ``names``, those that there are; of two that share a name, the first.
+    """Virtual addresses of those symbols of ``names`` that exist; the first of several that share a name.
 
-    Data are among them only in kernels with CONFIG_KALLSYMS_ALL, as distributions have them.
+    Symbols of data exist only in kernels with CONFIG_KALLSYMS_ALL, which distributions set.
 
     Raises:
-        KernelError: The table is not there, or makes no sense.
+        KernelError: The table is missing or damaged.
         ReadError: It is not in the dump.
     """
     known = info.need("SYMBOL", _KNOWN)
     table = open_kallsyms(memory.read, memory.physical.byte_order, info)
     numbers = table.numbers({*names, _KNOWN})
     if _KNOWN not in numbers:
-        raise KernelError("the kernel's table of symbols lacks its data", expected=_KNOWN)
-    table.agree(numbers[_KNOWN], known)
+        raise KernelError("the kernel's symbol table is incomplete", expected=_KNOWN)
+    table.calibrate(numbers[_KNOWN], known)
     return {name: table.address(numbers[name]) for name in names if name in numbers}

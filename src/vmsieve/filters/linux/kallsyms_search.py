@@ -1,9 +1,9 @@
-"""Where a kernel's table of symbols is when nothing tells, found by what scripts/kallsyms.c writes, in any order.
+"""Search for kallsyms without VMCOREINFO, by the layout that scripts/kallsyms.c writes, in each of its orders.
 
-The tokens are the surest sign. Those that stand for a character that names have lie at its code, so that the ten digits
-lie side by side; and 512 bytes tell where each token begins. Names lie before the tokens, and between them one number
-for 256 names each, their offset (and, in v6.2 and v6.3, three bytes a name). Offsets or addresses lie before the names,
-since v6.6 behind the tokens (Linux commit 404bad70fcf7, "scripts/kallsyms: change the output order").
+The tokens are found first. A token that stands for a character that occurs in names has that character's code as its
+number, so the ten digits are adjacent; an index of 512 bytes follows. Before the tokens lie the names, and between them
+markers: the offset of every 256th name (and, in v6.2 and v6.3, three bytes a name). Offsets or addresses precede the
+names, and since v6.6 follow the tokens (Linux commit 404bad70fcf7, "scripts/kallsyms: change the output order").
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from array import array
 from struct import unpack
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.kallsyms import SYMBOLS_MOST, TOKENS, Kallsyms, Places
+from vmsieve.filters.linux.kallsyms import SYMBOLS_MOST, TOKENS, Kallsyms, TableLayout
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.contexts import suppress
 
@@ -28,32 +28,32 @@ __all__ = ["DIGITS", "open_by_tokens"]
 DIGITS: Final = b"\0".join(b"%d" % digit for digit in range(10))
 _FIRST_DIGIT: Final = ord("0")
 _TOKENS_MOST: Final = 1 << 16
-#: Bytes looked at for the numbers between names and tokens; for the start of the names; and for all of the names.
+#: Bytes searched for the markers; names per marker; longest name; bytes of all names.
 _MARKERS_MOST: Final = 128 << 10
 _STRETCH: Final = 256
 _NAME_MOST: Final = 512
 _NAMES_MOST: Final = 8 << 20
-#: Bytes looked at a time where the names' number may be anywhere before the tokens.
+#: Bytes searched at a time for the number of names, if it may be anywhere before the tokens.
 _WINDOW: Final = 256 << 10
 _FEWEST: Final = 512
-#: Numbers of symbols that are tried for each table of offsets: a kernel has a few words in its range there.
+#: Words tried as the number of symbols, for each table of markers: few are in range.
 _WALKS_MOST: Final = 64
 
 
 def open_by_tokens(read: Read, byte_order: str, digits: int) -> Kallsyms:
-    """The symbols whose tokens of digits seem to be at address ``digits`` (:data:`DIGITS` are there).
+    """Open the symbol table whose tokens of the digits are at address ``digits``.
 
     Raises:
-        KernelError: They are not.
-        ReadError: What is looked at is not in the dump.
+        KernelError: There is no symbol table around them.
+        ReadError: A part of it is not in the dump.
     """
     order = ">" if byte_order == "big" else "<"
     table, index = _tokens(read, order, digits)
-    problem: Exception = KernelError("no names of symbols before what looks like their tokens", offset=table)
+    problem: Exception = KernelError("no names of symbols before their supposed tokens", offset=table)
     for names, count, sized in _names(read, order, table):
-        for places in _places(names, count, sized, table, index):
+        for layout in _layouts(names, count, sized, table, index):
             try:
-                found = Kallsyms(read, byte_order, places)
+                found = Kallsyms(read, byte_order, layout)
                 found.guess()
             except (KernelError, ReadError) as error:
                 problem = error
@@ -63,14 +63,14 @@ def open_by_tokens(read: Read, byte_order: str, digits: int) -> Kallsyms:
 
 
 def _tokens(read: Read, order: str, digits: int) -> tuple[int, int]:
-    """Where the tokens begin, and where their index is."""
+    """Addresses of the tokens and of their index."""
     at = digits
     text = b""
     for _ in range(TOKENS - _FIRST_DIGIT):
         end = text.find(b"\0", at - digits)
         while end < 0:
             if len(text) >= _TOKENS_MOST:
-                raise KernelError("what looks like tokens of symbols has no end", offset=digits)
+                raise KernelError("the supposed tokens of symbols have no end", offset=digits)
             text += read(digits + len(text), 4096 - (digits + len(text)) % 4096)
             end = text.find(b"\0", at - digits)
         at = digits + end + 1
@@ -80,7 +80,7 @@ def _tokens(read: Read, order: str, digits: int) -> tuple[int, int]:
         whole = all(one < other for one, other in zip(starts, starts[1:]))
         if starts[0] == 0 and whole and digits - starts[_FIRST_DIGIT] + starts[-1] < at:
             return digits - starts[_FIRST_DIGIT], index
-    raise KernelError("no index behind what looks like tokens of symbols", offset=digits)
+    raise KernelError("no index behind the supposed tokens of symbols", offset=digits)
 
 
 def _words(data: bytes, order: str, code: str) -> array[int]:
@@ -92,7 +92,7 @@ def _words(data: bytes, order: str, code: str) -> array[int]:
 
 
 def _before(read: Read, at: int, size: int) -> bytes:
-    """Memory before ``at``: ``size`` bytes, or fewer where there are no more."""
+    """Read up to ``size`` bytes before ``at``."""
     while size >= 4096:
         try:
             return read(at - size, size)
@@ -102,7 +102,7 @@ def _before(read: Read, at: int, size: int) -> bytes:
 
 
 def _names(read: Read, order: str, table: int) -> Iterator[tuple[int, int, int]]:
-    """Where names may be: their address, how many, and the address of that number."""
+    """Yield possible names: their address, their number, and the address of that number."""
     data = _before(read, table, _MARKERS_MOST)
     for code in "IQ":
         words = _words(data, order, code)
@@ -118,8 +118,8 @@ def _names(read: Read, order: str, table: int) -> Iterator[tuple[int, int, int]]
 
 
 def _sized_names(read: Read, order: str, markers: int, offsets: array[int]) -> Iterator[tuple[int, int, int]]:
-    """Names before their ``offsets``, one for 256 each, which lie at ``markers``."""
-    # Behind the last offset are 256 names at most, and before all of them their number.
+    """Find names by their ``offsets``, one per 256 names, which lie at ``markers``."""
+    # At most 256 names follow the last offset, and the number of names precedes the first.
     last = markers - offsets[-1]
     if not 0 < offsets[-1] < _NAMES_MOST:
         return
@@ -135,7 +135,7 @@ def _sized_names(read: Read, order: str, markers: int, offsets: array[int]) -> I
 
 
 def _walk(data: bytes, at: int, count: int) -> int:
-    """The offset behind ``count`` names."""
+    """Return the offset behind ``count`` names, or -1."""
     for _ in range(count):
         if at + 2 > len(data):
             return -1
@@ -145,7 +145,7 @@ def _walk(data: bytes, at: int, count: int) -> int:
 
 
 def _names_before_order(read: Read, order: str, table: int) -> Iterator[tuple[int, int, int]]:
-    """Names of v6.2 and v6.3: between their offsets and the tokens are three bytes for each."""
+    """Find names of v6.2 and v6.3: three bytes per name lie between the markers and the tokens."""
     walks = _WALKS_MOST
     for end in range(table, table - _NAMES_MOST, -_WINDOW):
         data = _some(read, end - _WINDOW, _WINDOW)
@@ -169,7 +169,7 @@ def _names_before_order(read: Read, order: str, table: int) -> Iterator[tuple[in
 
 
 def _some(read: Read, at: int, size: int) -> bytes:
-    """Memory from ``at`` on: ``size`` bytes, zeros for pages that are not there."""
+    """Read ``size`` bytes at ``at``, zeros for absent pages."""
     with suppress(KernelError, ReadError):
         return read(at, size)
     out = b""
@@ -182,13 +182,13 @@ def _some(read: Read, at: int, size: int) -> bytes:
     return out
 
 
-def _places(names: int, count: int, sized: int, table: int, index: int) -> Iterator[Places]:
-    """Where the addresses may be, of ``count`` symbols whose number is at ``sized``."""
+def _layouts(names: int, count: int, sized: int, table: int, index: int) -> Iterator[TableLayout]:
+    """Yield possible layouts of ``count`` symbols whose number is at ``sized``."""
     behind = index + TOKENS * 2
     before = sized & ~7
     offsets = count * 4 + 7 & ~7
-    yield Places(names, count, table, index, behind, behind + offsets)
-    yield Places(names, count, table, index, before - 8 - offsets, before - 8)
-    yield Places(names, count, table, index, behind, None)
-    yield Places(names, count, table, index, before - count * 8, None, absolute=True)
-    yield Places(names, count, table, index, behind, None, absolute=True)
+    yield TableLayout(names, count, table, index, behind, behind + offsets)
+    yield TableLayout(names, count, table, index, before - 8 - offsets, before - 8)
+    yield TableLayout(names, count, table, index, behind, None)
+    yield TableLayout(names, count, table, index, before - count * 8, None, absolute=True)
+    yield TableLayout(names, count, table, index, behind, None, absolute=True)

@@ -84,7 +84,7 @@ def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch, candidates:
         if found is not None:
             read.found = True
             return found
-    raise KernelError("the kernel's table of symbols is not in memory")
+    raise KernelError("the kernel's symbol table is not in memory")
 
 
 def _shifted(memory: PhysicalMemory, delta: int) -> Read:

@@ -1,17 +1,17 @@
-"""Where the kernel's struct pages are: runs of page frames whose struct pages lie side by side in virtual memory.
+"""The memory map: runs of page frames whose struct pages are contiguous in virtual memory.
 
 Three memory models (Documentation/mm/memory-model.rst, include/linux/mmzone.h, include/asm-generic/memory_model.h):
 
 ``flatmem``
     One array for all page frames.
 ``sparsemem``
-    Physical memory is cut into sections of ``1 << SECTION_SIZE_BITS`` bytes, each with an array of its own. The
-    sections are elements of one array.
+    Physical memory is divided into sections of ``1 << SECTION_SIZE_BITS`` bytes, each with its own array of struct
+    pages. The sections are elements of one array.
 ``sparsemem-extreme``
-    The same, but the sections hang off an array of *roots*, a page of sections each, so that holes cost nothing.
+    The same with an array of *roots*, each a pointer to a page of sections, so that holes cost nothing.
 
-A section holds the address of its array *coded*: less what the section's first struct page would have as its place
-in one array for all page frames, and with flags in the low bits.
+A section has the address of its array *encoded*: minus the offset that its first struct page would have in one array
+for all page frames, with flags in the low bits.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ if TYPE_CHECKING:
 __all__ = ["MemMap", "Run", "open_memmap"]
 
 _WORD = (1 << 64) - 1
-# Bits of a section's section_mem_map that are flags. The last came in v6.15; the arrays are aligned to more than 64
-# bytes, so that these bits are flags or 0 in every kernel.
+# Flags in section_mem_map. The last came in v6.15; arrays are aligned to more than 64 bytes, so these bits are flags or
+# 0 in every kernel.
 _FLAGS = 0x3F
 _PRESENT = 1
 _HAS_MAP = 2
 
-# What no kernel exceeds, and what keeps a damaged dump from costing minutes and memory.
+# No kernel exceeds these; they bound time and memory if a dump is damaged.
 _MAX_ROOTS = 1 << 20
 _MAX_SECTIONS = 1 << 22
 _MAX_RUNS = 1 << 20
 _MAX_NOTES = 20
 _MAX_STRUCT_PAGE = 4096
-_MOST_USUAL = 2  # places that as many sections are for: of more, none is the right one
+_MOST_USUAL = 2  # bases with equally many sections; with more, none is right
 
 
 @record(frozen=True)
 class Run:
-    """Page frames whose struct pages lie side by side.
+    """Page frames whose struct pages are contiguous.
 
     Attributes:
         first_pfn: The first page frame.
-        count: How many there are, at least 1.
-        vaddr: Virtual address of the first one's struct page.
+        count: Number of page frames, at least 1.
+        vaddr: Virtual address of the first struct page.
     """
 
     first_pfn: int
@@ -70,12 +70,12 @@ class MemMap:
     Attributes:
         model: ``"flatmem"``, ``"sparsemem"`` or ``"sparsemem-extreme"``.
         struct_page_size: Bytes of a struct page.
-        end_pfn: One above the last page frame that has a struct page; the kernel used no memory beyond.
-        present: Sections with a map that can be believed; 1 where the model is flat.
-        absent: Sections without a map: holes, and memory that was taken out.
-        damaged: Entries, of one section or of a whole root of sections, that can't be read or believed; pages that
-            have their struct pages there can't be judged.
-        notes: Sentences on what was found, for reports.
+        end_pfn: One above the last page frame with a struct page; the kernel used no memory beyond.
+        present: Number of sections with a plausible map; 1 in the flat model.
+        absent: Number of sections without a map: holes, and memory that was removed.
+        damaged: Number of sections, or roots of sections, that are unreadable or implausible; their pages can't be
+            classified.
+        notes: Remarks, for reports.
     """
 
     def __init__(self, model: str, struct_page_size: int) -> None:
@@ -85,7 +85,7 @@ class MemMap:
         self.absent = 0
         self.damaged = 0
         self.notes: list[str] = []
-        # Parallel arrays, ascending: a list of runs would take five times the memory where nothing can be merged.
+        # Parallel arrays, ascending: a list of runs would take five times the memory if nothing can be merged.
         self._first = array("Q")
         self._count = array("Q")
         self._vaddr = array("Q")
@@ -106,10 +106,10 @@ class MemMap:
                 yield Run(low, high - low, self._vaddr[i] + (low - start) * self.struct_page_size)
 
     def add(self, first_pfn: int, count: int, vaddr: int) -> None:
-        """Append struct pages; ``first_pfn`` is above all that were there.
+        """Append struct pages; ``first_pfn`` is above all present ones.
 
         Raises:
-            KernelError: There are too many pieces to be true.
+            KernelError: There are too many runs.
         """
         self.present += 1
         if self._first:
@@ -119,16 +119,16 @@ class MemMap:
                 self._count[-1] = last + count
                 return
         if len(self._first) >= _MAX_RUNS:
-            raise KernelError("the memory map is in too many pieces to be true", expected=_MAX_RUNS)
+            raise KernelError("the memory map has implausibly many runs", expected=_MAX_RUNS)
         self._first.append(first_pfn)
         self._count.append(count)
         self._vaddr.append(vaddr)
 
     def drop_displaced(self, pages: int) -> None:
-        """Leave out sections whose maps are less than one map off the place that most of the others give them.
+        """Drop sections whose maps are off by less than one map from the base that most sections have.
 
-        ``pages``: page frames a section. Where struct pages are one virtual array (CONFIG_SPARSEMEM_VMEMMAP), each
-        section's map has its place in it; where they are not, maps that were made apart are not so close to it.
+        ``pages``: page frames per section. With CONFIG_SPARSEMEM_VMEMMAP struct pages form one virtual array, so all
+        sections have one base; without, maps are allocated separately and their bases do not come so close.
         """
         size, weights = self.struct_page_size, dict[int, int]()
         bases = [vaddr - first * size & _WORD for first, vaddr in zip(self._first, self._vaddr)]
@@ -141,11 +141,11 @@ class MemMap:
         away = {base for base in weights for other in usual if 0 < _apart(base, other) < pages * size}
         for i in reversed(range(len(bases))):
             if bases[i] in away:
-                self.skip(self._first[i] // pages, "its map is not where those of the others are")
+                self.skip(self._first[i] // pages, "its map is displaced from those of the others")
                 del self._first[i], self._count[i], self._vaddr[i]
 
     def skip(self, section: int, reason: str) -> None:
-        """Count a damaged section, and say so while the list of notes is short."""
+        """Count a damaged section, with a remark for the first few."""
         self.damaged += 1
         if len(self.notes) < _MAX_NOTES:
             self.notes.append(f"memory section {section}: {reason}; its pages are kept")
@@ -153,17 +153,16 @@ class MemMap:
 
 @record(frozen=True)
 class _Sections:
-    """How this kernel cuts its memory into sections.
+    """Geometry of the kernel's memory sections.
 
     Attributes:
         memory: The kernel's virtual memory.
-        max_pfn: Page frames from here on are of no interest.
-        pages: Page frames a section.
-        count: Sections of interest.
+        max_pfn: Page frames from here on are ignored.
+        pages: Page frames per section.
+        count: Sections to read.
         size: Bytes of a ``struct mem_section``.
-        offset: Of its ``section_mem_map``.
-        per_root: Sections a root; 0: there are no roots.
-        page_size: Bytes a page.
+        offset: Offset of its ``section_mem_map``.
+        per_root: Sections per root; 0 without roots.
         struct_page_size: Bytes of a struct page.
     """
 
@@ -177,13 +176,13 @@ class _Sections:
     struct_page_size: int
 
     def decode(self, table: bytes, first: int, into: MemMap) -> None:
-        """Add the sections whose structs are ``table``, of which section ``first`` is the first."""
+        """Add the sections in ``table``, an array of struct mem_section that begins with section ``first``."""
         words = _words(table, self.memory.physical.byte_order)
         at, step = self.offset // 8, self.size // 8
         for section, raw in enumerate(words[at::step], first):
             if section >= self.count:
                 break
-            # A map that stayed behind when its memory was taken out has lost its "present" flag.
+            # A map that outlived its memory has lost the "present" flag.
             if raw & (_PRESENT | _HAS_MAP) != _PRESENT | _HAS_MAP:
                 into.absent += 1
                 continue
@@ -215,21 +214,21 @@ class _Sections:
                 continue
             visited += self.per_root
             if visited > _MAX_SECTIONS:
-                raise KernelError("there are too many memory sections to be true", expected=_MAX_SECTIONS)
+                raise KernelError("there are implausibly many memory sections", expected=_MAX_SECTIONS)
             try:
                 if not self.memory.translator.is_kernel(root):
                     raise KernelError("not an address of the kernel", found=root)
                 self.decode(self.memory.read(root, self.per_root * self.size), first, into)
             except (KernelError, ReadError) as error:
-                into.skip(first, f"the root it and the following ones hang off is not readable ({error})")
+                into.skip(first, f"its root, which the following sections share, is not readable ({error})")
 
 
 def open_memmap(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int) -> MemMap:
     """Find the struct pages of the page frames below ``max_pfn``.
 
     Raises:
-        KernelError: The memory model is not known, not supported or not believable.
-        ReadError: What it starts from is not in the dump.
+        KernelError: The memory model is unknown, unsupported or implausible.
+        ReadError: Its variables are not in the dump.
     """
     size = info.need("SIZE", "page")
     if not 16 <= size <= _MAX_STRUCT_PAGE or size % 4:
@@ -245,7 +244,7 @@ def open_memmap(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: in
     symbol = info.symbol("mem_map")
     if symbol is None:
         raise KernelError(
-            "VMCOREINFO does not tell the memory model", expected="SYMBOL(mem_section) or SYMBOL(mem_map)"
+            "VMCOREINFO does not name the memory model", expected="SYMBOL(mem_section) or SYMBOL(mem_map)"
         )
     first = memory.translator.flat_first_pfn
     vaddr = memory.u64(symbol) + (max(first, 0) - first) * size & _WORD
@@ -259,7 +258,7 @@ def open_memmap(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: in
 
 
 def _is_discontigmem(info: VmcoreInfo) -> bool:
-    """One ``mem_map`` a node; gone since v5.14."""
+    """True if each node has a ``mem_map``; removed in v5.14."""
     nodes = info.symbol("node_data") or info.symbol("pgdat_list")
     return bool(nodes and info.size("pglist_data")) and all(
         info.offset(f"pglist_data.{name}") is not None
@@ -274,9 +273,9 @@ def _sparsemem(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int
         memmap = MemMap("sparsemem", struct_page_size)
         sections.collect_static(symbol, memmap)
     else:
-        # VMCOREINFO tells where the array is. What a tool took from a kernel's symbols is, since v4.15, where the
-        # *pointer* to the array is (Linux commit 83e3c48729d9, "mm/sparsemem: Allocate mem_section at runtime for
-        # CONFIG_SPARSEMEM_EXTREME=y"). Where the first reading has faults, the one that finds more is taken.
+        # The kernel writes the address of the array; a tool that takes the symbol gets, since v4.15, that of the
+        # *pointer* to it (Linux commit 83e3c48729d9, "mm/sparsemem: Allocate mem_section at runtime for
+        # CONFIG_SPARSEMEM_EXTREME=y"). If the first reading has faults, the one with more sections is taken.
         memmap = _try_roots(sections, symbol)
         if memmap.damaged or not memmap.present:
             pointed = _try_roots(sections, None, symbol)
@@ -289,7 +288,7 @@ def _sparsemem(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int
 
 
 def _try_roots(sections: _Sections, table: int | None, pointer: int = 0) -> MemMap:
-    """The sections of the roots at ``table``, or where ``pointer`` points; none where that can't be read."""
+    """Read the sections of the roots at ``table``, or at the address in ``pointer``; empty if unreadable."""
     memmap = MemMap("sparsemem-extreme", sections.struct_page_size)
     try:
         sections.collect_roots(sections.memory.u64(pointer) if table is None else table, memmap)
@@ -303,7 +302,7 @@ def _sections(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int,
     section_bits = _bits(info, "SECTION_SIZE_BITS", arch.section_size_bits(info))
     physical_bits = _bits(info, "MAX_PHYSMEM_BITS", arch.max_physmem_bits(info))
     size, offset = info.need("SIZE", "mem_section"), info.need("OFFSET", "mem_section.section_mem_map")
-    # A power of two, since the kernel finds a section in its root with a mask.
+    # A power of two: the kernel finds a section in its root with a mask.
     if not 8 <= size <= 4096 or size & (size - 1) or not 0 <= offset <= size - 8 or offset % 8:
         raise KernelError("SIZE or OFFSET of mem_section is not believable", found=f"{size} and {offset}")
     if not page_size < 1 << section_bits <= 1 << physical_bits:
@@ -318,7 +317,7 @@ def _sections(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int,
         per_root = 0
         count = min(count, length)
     if count > (_MAX_ROOTS * per_root if per_root else _MAX_SECTIONS):
-        raise KernelError("there are too many memory sections to be true", found=count)
+        raise KernelError("there are implausibly many memory sections", found=count)
     return _Sections(memory, max_pfn, pages, count, size, offset, per_root, struct_page_size)
 
 
@@ -332,7 +331,7 @@ def _bits(info: VmcoreInfo, name: str, default: int) -> int:
 
 
 def _apart(one: int, other: int) -> int:
-    """How far apart two virtual addresses are."""
+    """Distance of two virtual addresses."""
     return min(one - other & _WORD, other - one & _WORD)
 
 

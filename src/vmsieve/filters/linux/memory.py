@@ -1,4 +1,4 @@
-"""Memory of the crashed kernel as numbers and bytes, physical and virtual, read through the source."""
+"""Physical and virtual memory of the crashed kernel, as numbers and bytes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_READ", "PhysicalMemory", "VirtualMemory"]
 
-#: Most bytes that one call of a ``read`` allocates; more is asked for only by damaged lengths.
+#: Most bytes that one ``read`` allocates; only damaged lengths exceed it.
 MAX_READ = 16 << 20
 
 _BLOCK = 4096
 _BLOCKS_KEPT = 32
-_PAGES_KEPT = 256  # whose addresses are kept
+_PAGES_KEPT = 256  # translations
 _MOST_NOTED = 1 << 12
 _END = 1 << 64
 
 
 class PhysicalMemory:
-    """Physical memory in small pieces: page tables, list heads, strings.
+    """Physical memory, for small reads: page tables, list heads, strings.
 
-    Reads whole blocks of 4 KiB and keeps the last 32 of them (128 KiB). Safe to use from several threads.
+    Reads whole blocks of 4 KiB and caches the last 32 of them (128 KiB). Thread-safe.
 
     Attributes:
         source: The dump.
-        byte_order: ``"little"`` or ``"big"``: how :meth:`u64` and the like read numbers.
-        blocks: Numbers of the blocks that were read, up to :data:`_MOST_NOTED`: if what is known of the kernel is
-            right, all of them are its own.
+        byte_order: ``"little"`` or ``"big"``.
+        blocks: Numbers of the blocks that were read, up to :data:`_MOST_NOTED`: kernel memory, if what is known of the
+            kernel is right.
     """
 
     def __init__(self, source: Source) -> None:
@@ -46,7 +46,7 @@ class PhysicalMemory:
         self.reset_blocks()
 
     def reset_blocks(self, blocks: Iterable[int] = ()) -> None:
-        """Forget which blocks were read, but for ``blocks``: the others were guesses."""
+        """Replace :attr:`blocks` by ``blocks``: the others were read on a guess."""
         self._block = remembered(self._load, _BLOCKS_KEPT)
         self.blocks = set(blocks)
 
@@ -58,7 +58,7 @@ class PhysicalMemory:
         return bytes(out)
 
     def read(self, paddr: int, size: int) -> bytes:
-        """The ``size`` bytes at physical address ``paddr``.
+        """Read ``size`` bytes at physical address ``paddr``.
 
         Raises:
             ReadError: The dump does not have them.
@@ -78,34 +78,30 @@ class PhysicalMemory:
         return int(self._u64.unpack(self.read(paddr, 8))[0])
 
     def number(self, data: bytes) -> int:
-        """``data``, 2, 4 or 8 bytes or a single one, as an unsigned number in the dump's byte order."""
+        """Convert ``data`` to an unsigned number, in the dump's byte order."""
         return int.from_bytes(data, "big" if self.byte_order == "big" else "little")
 
 
 class VirtualMemory:
     """Kernel virtual memory.
 
-    All reads raise :class:`~vmsieve.formats.errors.KernelError` when an address can't be translated and
-    :class:`~vmsieve.formats.errors.ReadError` when the dump does not have the memory behind it.
-
-    Attributes:
-        physical: What it is read through.
-        translator: What turns its addresses into physical ones.
+    All reads raise :class:`~vmsieve.formats.errors.KernelError` if an address can't be translated and
+    :class:`~vmsieve.formats.errors.ReadError` if the dump lacks the memory behind it.
     """
 
     def __init__(self, physical: PhysicalMemory, translator: Translator) -> None:
         self.physical = physical
         self.translator = translator
-        self._place = remembered(self._find_place, _PAGES_KEPT)
+        self._block_address = remembered(self._find_block, _PAGES_KEPT)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """Physical address of ``vaddr``, and for how many bytes from there on both run side by side (at least 1)."""
+        """Physical address of ``vaddr``, and the number of bytes that are contiguous from there (at least 1)."""
         return self.translator.translate(vaddr)
 
     def segments(self, vaddr: int, size: int) -> Iterator[tuple[int, int]]:
-        """The physical pieces (address, length in bytes) of ``size`` bytes from ``vaddr`` on, each as long as possible.
+        """Yield the physical ranges (address, length) of ``size`` bytes at ``vaddr``, each as long as possible.
 
-        Lazy: an address that can't be translated raises when its turn comes, after what precedes it.
+        Lazy: an address that can't be translated raises after the ranges that precede it.
         """
         if min(vaddr, size) < 0 or vaddr + size > _END:
             raise KernelError("a span of virtual memory runs past the end of the address space", offset=vaddr)
@@ -130,14 +126,14 @@ class VirtualMemory:
             yield start, length
 
     def read_into(self, vaddr: int, out: memoryview) -> None:
-        """Fill all of ``out`` with memory from ``vaddr`` on."""
+        """Fill ``out`` with memory at ``vaddr``."""
         self.read_pieces(list(self.segments(vaddr, len(out))), out)
 
     def pieces(self, vaddr: int, size: int) -> list[tuple[int, int]] | None:
-        """All of :meth:`segments`, for :meth:`read_pieces`; None where any can't be translated."""
+        """List :meth:`segments`, for :meth:`read_pieces`; None if any can't be translated."""
         try:
             return list(self.segments(vaddr, size))
-        except (KernelError, ReadError):  # the latter: of a page table
+        except (KernelError, ReadError):  # ReadError: of a page table
             return None
 
     def read_pieces(self, pieces: list[tuple[int, int]], out: memoryview) -> None:
@@ -148,12 +144,12 @@ class VirtualMemory:
             done += length
 
     def read(self, vaddr: int, size: int) -> bytes:
-        """The ``size`` bytes at ``vaddr``, at most :data:`MAX_READ`; small reads are kept for the next ones."""
+        """Read ``size`` bytes at ``vaddr``, at most :data:`MAX_READ`; small reads are cached."""
         if not 0 <= vaddr < _END:
             raise KernelError("not a virtual address", offset=vaddr)
         at = vaddr % _BLOCK
-        if at + size <= _BLOCK and (place := self._place(vaddr // _BLOCK)) is not None:
-            return self.physical.read(place + at, size)
+        if at + size <= _BLOCK and (start := self._block_address(vaddr // _BLOCK)) is not None:
+            return self.physical.read(start + at, size)
         paddr, room = self.translator.translate(vaddr)
         if size <= room and size <= _BLOCK:
             return self.physical.read(paddr, size)
@@ -161,12 +157,12 @@ class VirtualMemory:
             raise KernelError("a size in the kernel's memory is not believable", offset=vaddr, found=size)
         return b"".join(self.physical.read(paddr, length) for paddr, length in self.segments(vaddr, size))
 
-    def _find_place(self, number: int) -> int | None:
-        """Physical address of 4 KiB of virtual memory, if all of it lies together: of what is small most is read."""
+    def _find_block(self, number: int) -> int | None:
+        """Physical address of 4 KiB of virtual memory if they are contiguous, else None."""
         try:
             paddr, room = self.translator.translate(number * _BLOCK)
         except (KernelError, ReadError):
-            return None  # what is asked for says why
+            return None  # the caller translates its own address, and raises
         return paddr if room >= _BLOCK else None
 
     def u64(self, vaddr: int) -> int:
@@ -186,10 +182,10 @@ class VirtualMemory:
         return self.read(vaddr, 1)[0]
 
     def string(self, vaddr: int, limit: int) -> bytes:
-        """The bytes at ``vaddr`` up to a NUL, which is left out, or the first ``limit`` of them."""
+        """Read the string at ``vaddr``: up to a NUL, or ``limit`` bytes."""
         parts = []
         while limit > 0:
-            # Never past a block's end: what follows the NUL may not exist.
+            # Never beyond a block: what follows the NUL may not exist.
             part = self.read(vaddr, min(limit, _BLOCK - vaddr % _BLOCK))
             head, nul, _ = part.partition(b"\0")
             parts.append(head)
