@@ -1,8 +1,8 @@
-"""Types of the kernel, from the BTF section that it carries for BPF programs (since v5.2, with CONFIG_DEBUG_INFO_BTF).
+"""Types of the kernel, from its BTF section (since v5.2, with CONFIG_DEBUG_INFO_BTF).
 
 Format: Documentation/bpf/btf.rst, include/uapi/linux/btf.h. A header, records of types numbered from 1 on, strings. A
-record has 12 bytes (offset of the name, kind and number of members, size or type) and what belongs to its kind. All is
-in the kernel's byte order.
+record has 12 bytes (offset of the name, kind and number of members, size or type), then data by its kind, in the
+kernel's byte order.
 """
 
 from __future__ import annotations
@@ -30,46 +30,46 @@ __all__ = ["HEADER_SIZE", "Btf", "find_btf", "magic"]
 _HEADER: Final = "HBBIIIII"
 HEADER_SIZE: Final = 24
 _MAGIC: Final = 0xEB9F
-#: Most bytes of types and strings together, and most types; distributions' kernels have 5 MB, 150,000 types.
+#: Most bytes of types and strings, most types; kernels of distributions have 5 MB, 150,000 types.
 _SIZE_MOST: Final = 64 << 20
 _TYPES_MOST: Final = 1 << 22
-_MARKED: Final = 256  # types from one noted place to the next
+_MARKED: Final = 256  # types between two entries of the index
 _PIECE: Final = 256 << 10
 _ROOM: Final = 64
 _STRING_MOST: Final = 256
-#: Bytes of sections, or of what is taken for one, that are read in a search.
+#: Bytes of true and false sections to read in a search.
 _SEARCHED_MOST: Final = 128 << 20
-_DEPTH: Final = 16  # of anonymous members within each other, and of names for types
-#: Members and enumerators that are looked at in all; those of the structures that are asked for are a few hundred.
+_DEPTH: Final = 16  # of nested anonymous members, and of typedefs
+#: Members and enumerators to visit in all; the structures that are asked for have a few hundred.
 _LOOKS_MOST: Final = 1 << 14
-#: Types of one name; the kernel's structures have names of their own.
+#: Types that share a name; few do in the kernel.
 _NAMESAKES_MOST: Final = 16
 _RECORD: Final = 12
-#: Read at a time when types are counted: a few dozen of them.
+#: Bytes read at a time while types are counted: a few dozen types.
 _NEAR: Final = 2048
 
 _ARRAY, _STRUCT, _UNION, _ENUM, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _ENUM64 = 3, 4, 5, 6, 8, 9, 10, 11, 19
 _TYPE_TAG: Final = 18
-#: Bytes of a record by its kind, where they are not :data:`_RECORD`; and of each of its members.
+#: Bytes of a record by its kind, if not :data:`_RECORD`; bytes of each of its members.
 _FIXED: Final = {1: 16, _ARRAY: 24, 14: 16, 17: 16}
 _EACH: Final = {_STRUCT: 12, _UNION: 12, _ENUM: 8, 13: 8, 15: 12, _ENUM64: 12}
 
 
 def magic(byte_order: str) -> bytes:
-    """How a section begins whose header is like those of all kernels so far."""
+    """First bytes of a section whose header is like those of all kernels so far."""
     return struct.pack(">HBBII" if byte_order == "big" else "<HBBII", _MAGIC, 1, 0, HEADER_SIZE, 0)
 
 
 def find_btf(read: Read, byte_order: str, places: Iterable[int], names: Collection[str], sure: str) -> Btf | None:
-    """The types ``names`` from the first of ``places`` where a kernel's section is; None if it is at none of them.
+    """Load the types ``names`` from the first of ``places`` that is a kernel's section; None if there is none.
 
-    ``sure``: a name that the kernel's types have, and those of modules, which are in memory too, do not.
+    ``sure``: a type that the kernel has and modules, whose sections are in memory too, do not have.
     """
     left = _SEARCHED_MOST
     for at in places:
         try:
             found = Btf(read, byte_order, at)
-            # Strings begin with an empty one. What is no section is not read for long.
+            # The first string is empty. The budget bounds reads of false sections.
             if read(at + found.strings_offset, 1) != b"\0" or (left := left - found.end) < 0:
                 continue
             found.load(names)
@@ -82,7 +82,7 @@ def find_btf(read: Read, byte_order: str, places: Iterable[int], names: Collecti
 
 @record(frozen=True)
 class _Type:
-    """A type's record. ``extra``: where in the types what belongs to its kind is."""
+    """The record of a type. ``extra``: offset, among the types, of the data that follow it."""
 
     name: int
     kind: int
@@ -97,17 +97,17 @@ class Btf:
 
     Args:
         read: Reads its memory.
-        byte_order: Of the numbers in it.
-        at: Where the section begins.
-        size: Its bytes, if that is known.
+        byte_order: ``"little"`` or ``"big"``.
+        at: Address of the section.
+        size: Its size, if known.
 
     Attributes:
-        place: Where the section begins.
-        end: Its bytes.
-        strings_offset: Where in it the strings are.
+        place: Address of the section.
+        end: Its size.
+        strings_offset: Offset of its strings.
 
     Raises:
-        KernelError: It is no such section.
+        KernelError: This is not a BTF section.
         ReadError: It is not in the dump.
     """
 
@@ -132,7 +132,7 @@ class Btf:
         self._looks = 0
 
     def load(self, names: Collection[str]) -> None:
-        """Find the structures, unions, enumerations and named types ``names``; others are not known afterwards.
+        """Find the structures, unions, enumerations and typedefs ``names``; only these are known afterwards.
 
         Raises:
             KernelError: The section is damaged.
@@ -155,7 +155,7 @@ class Btf:
                 if len(namesakes) < _NAMESAKES_MOST:
                     namesakes.append(place)
             if out[2] or (out[1] == at and hits < _ROOM):
-                raise KernelError("a type's record in the BTF section makes no sense", offset=self._types + out[1])
+                raise KernelError("a type's record in the BTF section is damaged", offset=self._types + out[1])
             number, at = out[0], out[1]
         self._marked = number
 
@@ -166,7 +166,7 @@ class Btf:
         return int(struct.unpack_from(self._order + "I", data, at)[0])
 
     def _string_offsets(self, names: Collection[str]) -> dict[int, str]:
-        """Offsets among the strings, each of which is there once."""
+        """Offsets of ``names`` among the strings, which are unique."""
         by_hash = {hash_name(name.encode()): name for name in names}
         wanted = KeySet(by_hash)
         out = (ctypes.c_uint64 * (1 + 2 * _ROOM))()
@@ -198,7 +198,7 @@ class Btf:
         return _Type(name, info >> 24 & 31, info & 0xFFFF, bool(info >> 31), size, place + _RECORD)
 
     def _type(self, number: int) -> _Type:
-        """Type ``number``, behind any names and qualifiers of it."""
+        """Type ``number``, without typedefs and qualifiers."""
         for _ in range(_DEPTH):
             if not 0 < number < self._marked:
                 break
@@ -206,10 +206,10 @@ class Btf:
             if found.kind not in (_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG):
                 return found
             number = found.size
-        raise KernelError("a type in the BTF section leads nowhere", found=number)
+        raise KernelError("a type in the BTF section refers to nothing", found=number)
 
     def _place(self, number: int) -> int:
-        # Type 0 is void, and has no record.
+        # Type 0, void, has no record.
         behind = number % _MARKED if number >= _MARKED else number - 1
         place: int = self._marks[number // _MARKED]
         start = place
@@ -225,22 +225,22 @@ class Btf:
         return _FIXED.get(one.kind, _RECORD) + _EACH.get(one.kind, 0) * one.count
 
     def _look(self) -> None:
-        """Take a step of the budget that all walks share.
+        """Count a member or enumerator.
 
         Raises:
-            KernelError: It is spent.
+            KernelError: There are too many.
         """
         self._looks += 1
         if self._looks > _LOOKS_MOST:
             raise KernelError("the types in the BTF section have more members than a kernel's", expected=_LOOKS_MOST)
 
     def _members(self, one: _Type, base: int = 0, within: tuple[int, ...] = ()) -> Iterator[tuple[str, int, int]]:
-        """Members with their offsets in bits and their types' numbers; those of members without a name among them.
+        """Yield name, offset in bits and number of the type of each member, those of unnamed members included.
 
-        ``within``: places of the structures whose members these are too.
+        ``within``: the enclosing structures.
         """
         if one.extra in within or len(within) > _DEPTH:
-            raise KernelError("a structure in the BTF section is nested in itself, or too deep", offset=one.extra)
+            raise KernelError("a structure in the BTF section is nested in itself, or too deeply", offset=one.extra)
         data = self._read(self._types + one.extra, one.count * 12)
         for at in range(0, len(data), 12):
             self._look()
@@ -262,7 +262,7 @@ class Btf:
                 yield found
 
     def knows(self, name: str) -> bool:
-        """Is there a structure, or an enumeration, called ``name``?"""
+        """True if the type ``name`` exists."""
         return bool(self._named.get(name))
 
     def size(self, name: str) -> int | None:
@@ -275,7 +275,7 @@ class Btf:
         return None if found is None or found[0] % 8 else found[0] // 8
 
     def length(self, structure: str, member: str) -> int | None:
-        """How many elements a member has that is an array."""
+        """Number of elements of a member that is an array."""
         found = self._member(structure, member)
         array = self._type(found[1]) if found is not None else None
         if array is None or array.kind != _ARRAY:
@@ -292,7 +292,7 @@ class Btf:
         return self._known[structure].get(member)
 
     def enumerators(self, name: str) -> dict[str, int]:
-        """Names and values of the enumeration ``name``; none if it is not there."""
+        """Names and values of the enumeration ``name``; empty if there is none."""
         found: dict[str, int] = {}
         for place in self._named.get(name, ()):
             one = self._type_at(place)

@@ -1,8 +1,8 @@
-"""Constants of struct page that kernels have had: a number that is damaged in VMCOREINFO is none of them.
+"""Known constants of struct page, to detect damaged numbers in VMCOREINFO.
 
-Where the fields and flags of a struct page are has changed a few times in fifteen years, and several of them moved each
-time. So a number that does not go with the others is damaged, or the kernel is newer than what is known here: then the
-rest of the dump is asked, and what that confirms is believed. A kernel that is known here costs nothing of it.
+Fields and flags of struct page moved a few times in fifteen years, several of them each time. So a number that does not
+match the others is damaged, or the kernel is newer than this table: then the resolver is asked, and numbers that it
+confirms are used. For a known kernel it is not asked.
 
 Fields: ``include/linux/mm_types.h``; elsewhere before 4da1984edbbe ("mm: combine LRU and main union in struct page",
 v4.18). Flags: ``enum pageflags`` of ``include/linux/page-flags.h``, of 64-bit kernels with an MMU.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bit_of_reserved", "check_constants"]
 
-#: What kernels have: of each key the values it may have, none where it is not exported.
+#: Possible values of each key in some kernels; empty if they do not export it.
 _Row = dict[str, tuple[int, ...]]
 
 _FLAGS: Final = ("lru", "slab", "swapcache", "private", "head", "swapbacked", "hwpoison", "hugetlb")
@@ -30,25 +30,25 @@ def _flags(*bits: int | tuple[int, ...] | None) -> _Row:
         values = () if bit is None else bit if isinstance(bit, tuple) else (bit,)
         key = "NUMBER(PG_head_mask)" if name == "head" else f"NUMBER(PG_{name})"
         row[key] = tuple(1 << value for value in values) if name == "head" else values
-    # In every kernel the flag before it, and exported by none.
+    # No kernel exports PG_reserved; in each it precedes PG_private.
     row[_RESERVED] = (row["NUMBER(PG_private)"][0] - 1,)
     return row
 
 
 def _fields(lru: int, mapping: int, private: int, kind: int) -> _Row:
-    """Two counters side by side; the first word of ``lru`` is what marks a tail."""
+    """Offsets of fields; the two counters are adjacent, and the first word of ``lru`` marks a tail."""
     offsets = {"flags": 0, "lru": lru, "compound_head": lru, "compound_info": lru, "mapping": mapping}
     offsets |= {"private": private, "_mapcount": kind, "_refcount": kind + 4, "_count": kind + 4}
     return {f"OFFSET(page.{name})": (offset,) for name, offset in offsets.items()}
 
 
 def _first_tail(owner: str, dtor: int, order: int) -> _Row:
-    """Where the first tail of a compound page has the number of its destructor, and its order."""
+    """Offsets of destructor and order in the first tail of a compound page."""
     return {f"OFFSET({owner}_dtor)": (dtor,), f"OFFSET({owner}_order)": (order,)}
 
 
 def _types(**types: int) -> _Row:
-    """Page types as 32-bit words, which are negative numbers to the kernel; see :mod:`vmsieve.filters.linux.derived_keys`."""
+    """Page types as 32-bit words, negative in the kernel; see :mod:`vmsieve.filters.linux.derived_keys`."""
     names = ("buddy", "offline", "hugetlb", "slab", "unaccepted")
     return {
         f"NUMBER(PAGE_{name.upper()}_MAPCOUNT_VALUE)": (types[name] - (1 << 32),) if name in types else ()
@@ -57,15 +57,15 @@ def _types(**types: int) -> _Row:
 
 
 _WORD: Final = 0xFFFFFFFF
-#: Groups of keys that belong together, and what kernels have, oldest first; and which group the flags are.
+#: Index of the flags in _KNOWN: groups of keys that change together, with the values of kernels, oldest first.
 _OF_FLAGS: Final = 2
 _KNOWN: Final[tuple[tuple[_Row, ...], ...]] = (
-    # 64 bytes or, without memory control groups, 56. The last processor may have no room among the flags (many nodes,
-    # KASAN's tags, sections): it is behind the rest then, aligned to 16 (include/linux/page-flags-layout.h).
+    # 64 bytes or, without memory control groups, 56. If the flags have no room for the last processor (many nodes,
+    # KASAN's tags, sections), it follows the rest, aligned to 16 (include/linux/page-flags-layout.h).
     ({"SIZE(page)": (56, 64, 80)},),
     (_fields(32, 8, 48, 24), _fields(8, 24, 40, 48)),
     (
-        # PG_hwpoison has two places where PG_uncached (x86), or since v6.14 PG_dropbehind, may be before it.
+        # PG_hwpoison has two values: PG_uncached (x86), or since v6.14 PG_dropbehind, may precede it.
         _flags(5, 7, 16, 11, 14, 19, (22, 23), None),
         # 1d798ca3f164 ("mm: make compound_head() robust", v4.4): without PG_tail.
         _flags(5, 7, 15, 11, 14, 18, (21, 22), None),
@@ -97,49 +97,49 @@ _KNOWN: Final[tuple[tuple[_Row, ...], ...]] = (
 
 
 def check_constants(info: VmcoreInfo) -> list[str]:
-    """Replace or take out what ``info`` tells of struct pages and can't be right; says what is not believed then."""
+    """Correct or reject keys of struct page in ``info`` that can't be right; returns remarks on rejected ones."""
     notes: list[str] = []
     for rows in _KNOWN:
-        told = {key: info.peek_number(key) for key in rows[0] if info.peek(key) is not None}
-        if not _is_known(told, rows):
-            notes += _put_right(info, told, rows)
+        numbers = {key: info.peek_number(key) for key in rows[0] if info.peek(key) is not None}
+        if not _is_known(numbers, rows):
+            notes += _correct(info, numbers, rows)
     return notes
 
 
 def bit_of_reserved(info: VmcoreInfo) -> int | None:
-    """The bit of PG_reserved, by what VMCOREINFO tells of the other flags, or else by the kernel's types."""
+    """The bit of PG_reserved, from the other flags in VMCOREINFO, else from the kernel's types."""
     rows = _KNOWN[_OF_FLAGS]
-    told = {key: info.peek_number(key) for key in rows[0] if info.peek(key) is not None}
-    bits = {row[_RESERVED] for row in rows if not _strange(told, row)} if told else set()
+    numbers = {key: info.peek_number(key) for key in rows[0] if info.peek(key) is not None}
+    bits = {row[_RESERVED] for row in rows if not _differing(numbers, row)} if numbers else set()
     if len(bits) == 1:
         return bits.pop()[0]
     return info.number("PG_reserved")
 
 
 def _is_known(numbers: dict[str, int | None], rows: tuple[_Row, ...]) -> bool:
-    return any(not _strange(numbers, row) for row in rows)
+    return any(not _differing(numbers, row) for row in rows)
 
 
-def _strange(numbers: dict[str, int | None], row: _Row) -> list[str]:
+def _differing(numbers: dict[str, int | None], row: _Row) -> list[str]:
     """The keys whose numbers are not those of ``row``."""
     return [key for key, number in numbers.items() if number not in row[key]]
 
 
-def _put_right(info: VmcoreInfo, told: dict[str, int | None], rows: tuple[_Row, ...]) -> list[str]:
-    """Ask the rest of the dump for the keys ``told``, which do not go together."""
-    others = {key: info.second(key) for key in told}
-    if all(others[key] == number for key, number in told.items()):
+def _correct(info: VmcoreInfo, numbers: dict[str, int | None], rows: tuple[_Row, ...]) -> list[str]:
+    """Compare ``numbers``, which match no known kernel, with the rest of the dump; correct or reject keys."""
+    others = {key: info.second(key) for key in numbers}
+    if all(others[key] == number for key, number in numbers.items()):
         return []
-    both = {key: number if others[key] is None else others[key] for key, number in told.items()}
-    if _is_known(both, rows):
-        for key, number in told.items():
-            if both[key] != number:
+    corrected = {key: number if others[key] is None else others[key] for key, number in numbers.items()}
+    if _is_known(corrected, rows):
+        for key, number in numbers.items():
+            if corrected[key] != number:
                 info.correct(key)
         return []
-    # Where all but one go with a kernel that is known, it is the one.
-    strange = [_strange(told, row) for row in rows]
-    wrong = list(dict.fromkeys(keys[0] for keys in strange if len(keys) == 1))
-    wrong = wrong or [key for key, number in told.items() if others[key] != number]
+    # If all but one match a known kernel, that one is wrong.
+    differing = [_differing(numbers, row) for row in rows]
+    wrong = list(dict.fromkeys(keys[0] for keys in differing if len(keys) == 1))
+    wrong = wrong or [key for key, number in numbers.items() if others[key] != number]
     for key in wrong:
         info.reject(key)
     return [

@@ -1,9 +1,9 @@
-"""What a kernel's symbols and types say of the keys that VMCOREINFO should have.
+"""VMCOREINFO keys derived from a kernel's symbols and types.
 
-What is a macro in the kernel's source is in no type: of page types before v6.10, the values that they had (Linux commit
-6e292b9be7f4, "mm: split page_type out from _mapcount", v4.18; ca215086b14b, "mm: convert PG_balloon to PG_offline",
-v5.0), which kernels that have BTF (v5.2 and later) share. Before v4.18 a free page had a _mapcount of its own, -128
-(ef2b4b95a63a, "mm: PageBuddy and mapcount robustness", v2.6.38).
+Macros are in no type. Page types were macros before v6.10; their values (Linux commit 6e292b9be7f4, "mm: split page_type
+out from _mapcount", v4.18; ca215086b14b, "mm: convert PG_balloon to PG_offline", v5.0) hold for all kernels with BTF
+(v5.2 and later). Before v4.18 a free page had a _mapcount of -128 (ef2b4b95a63a, "mm: PageBuddy and mapcount
+robustness", v2.6.38).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Callable, Protocol
 
     class Types(Protocol):
-        """A kernel's types, wherever they are from."""
+        """A kernel's types, from BTF or DWARF."""
 
         def size(self, name: str) -> int | None:
             """Bytes of the structure ``name``."""
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
             """Offset in bytes of a member, which may be one of an unnamed member."""
 
         def length(self, structure: str, member: str) -> int | None:
-            """How many elements a member has that is an array."""
+            """Number of elements of a member that is an array."""
 
         def enumerators(self, name: str) -> dict[str, int]:
-            """Names and values of the enumeration ``name``; none if it is not there."""
+            """Names and values of the enumeration ``name``; empty if there is none."""
 
 
 __all__ = ["PAGE_TYPES", "STRUCTURES", "SYMBOL_NAMES", "TYPE_NAMES", "VARIABLES", "DerivedKeys", "is_derivable"]
 
-#: Structures that keys are of, and enumerations.
+#: Structures that keys describe, and enumerations.
 STRUCTURES: Final = (
     "page", "folio", "zone", "mem_section", "uts_namespace", "list_head", "free_area", "atomic_long_t",
     "printk_ringbuffer", "prb_desc_ring", "prb_desc", "prb_data_ring", "prb_data_blk_lpos", "printk_info",
@@ -45,7 +45,7 @@ _SYMBOLS: Final = (
     "log_buf", "log_buf_len", "log_first_idx", "log_next_idx", "clear_idx", "_stext", "vmcoreinfo_data",
     "__start_BTF", "__stop_BTF",
 )  # fmt: skip
-#: Numbers that are variables: the symbol, its bytes, and whether it is signed.
+#: Numbers that are variables: symbol, size in bytes, signed.
 VARIABLES: Final = {
     "phys_base": ("phys_base", 8, True),
     "pgtable_l5_enabled": ("__pgtable_l5_enabled", 4, False),
@@ -53,8 +53,7 @@ VARIABLES: Final = {
     "kimage_voffset": ("kimage_voffset", 8, False),
     "PHYS_OFFSET": ("memstart_addr", 8, True),
 }
-#: Page types: the name; the bit that is clear in kernels where it is a macro, if it is known; and the first kernel that
-#: exports it.
+#: Page types: name; the clear bit in kernels where it is a macro, 0 if unknown; the first kernel that exports it.
 PAGE_TYPES: Final = {
     "PAGE_BUDDY_MAPCOUNT_VALUE": ("buddy", 0x80, (3, 0)),
     "PAGE_OFFLINE_MAPCOUNT_VALUE": ("offline", 0x100, (5, 1)),
@@ -63,19 +62,19 @@ PAGE_TYPES: Final = {
     "PAGE_UNACCEPTED_MAPCOUNT_VALUE": ("unaccepted", 0, (6, 16)),
 }
 
-#: The first kernel with page types, and how earlier ones mark a free page.
+#: The first kernel with page types; _mapcount of a free page before.
 _TYPED: Final = (4, 18)
 _BUDDY_BEFORE_TYPES: Final = -128
 
 SYMBOL_NAMES: Final = (*_SYMBOLS, *(symbol for symbol, _, _ in VARIABLES.values()))
 TYPE_NAMES: Final = (*STRUCTURES, *_ENUMERATIONS)
-#: A string of struct new_utsname, and where the first may be in the namespace.
+#: Bytes of a string in struct new_utsname; most bytes before the first one in its namespace.
 _FIELD: Final = 65
 _BEFORE_NAME: Final = 64
 
 
 def is_derivable(key: str) -> bool:
-    """May there be an answer to ``key``?"""
+    """True if ``key`` can be derived for some kernel."""
     kind, _, name = key.partition("(")
     name = name.rstrip(")")
     if kind == "SYMBOL":
@@ -86,12 +85,12 @@ def is_derivable(key: str) -> bool:
 
 
 class DerivedKeys:
-    """Answers keys.
+    """Derives keys.
 
     Attributes:
-        symbols: Virtual addresses of :data:`SYMBOL_NAMES`, those that there are.
-        read: Reads the kernel's memory by virtual address; raises KernelError or ReadError.
-        types: The kernel's types, with :data:`TYPE_NAMES` loaded; None if it has none.
+        symbols: Virtual addresses of the existing :data:`SYMBOL_NAMES`.
+        read: Reads kernel memory by virtual address; raises KernelError or ReadError.
+        types: The kernel's types, with :data:`TYPE_NAMES` loaded, or None.
     """
 
     def __init__(
@@ -102,38 +101,35 @@ class DerivedKeys:
         self.read = read
         self._byte_order = byte_order
 
-    def answer(self, key: str, release: str | None) -> tuple[str | None, bool]:
-        """The value of ``key`` as VMCOREINFO writes it, None if it is not known; and is it from the types?
+    def derive(self, key: str, release: str | None) -> tuple[str | None, bool]:
+        """The value of ``key`` as VMCOREINFO writes it, or None; True if it is from the types.
 
-        ``release``: the kernel's; None where it has to be looked up.
+        ``release``: the kernel's; None to look it up.
         """
         kind, _, name = key.partition("(")
         name = name.rstrip(")")
         if kind == "OSRELEASE":
             return self.release(), False
-        if kind == "SYMBOL" or name in VARIABLES:
-            value = self.symbol(kind, name)
-            return None if value is None else f"{value:x}" if kind == "SYMBOL" else str(value), False
+        if kind == "SYMBOL":
+            address = self.symbols.get(name)
+            return None if address is None else f"{address:x}", False
+        if name in VARIABLES:
+            symbol, size, signed = VARIABLES[name]
+            value = self.number_at(symbol, size, signed=signed)
+            return None if value is None else str(value), False
         known = VmcoreInfo.parse(b"OSRELEASE=" + (release or self.release() or "").encode("ascii", "replace"))
-        number = self.of_types(kind, name, known.version[:2])
+        number = self._from_types(kind, name, known.version[:2])
         return None if number is None else str(number), True
 
-    def symbol(self, kind: str, name: str) -> int | None:
-        """The address of a symbol, or the number that the variable ``name`` has: ``kind`` is SYMBOL or NUMBER."""
-        if kind == "SYMBOL":
-            return self.symbols.get(name)
-        symbol, size, signed = VARIABLES[name]
-        return self.number_at(symbol, size, signed=signed)
-
     def number_at(self, symbol: str, size: int, *, signed: bool = False) -> int | None:
-        """The variable ``symbol`` of ``size`` bytes; None if there is none."""
+        """The variable ``symbol`` of ``size`` bytes, or None."""
         if symbol not in self.symbols:
             return None
         data = self.read(self.symbols[symbol], size)
         return int.from_bytes(data, "big" if self._byte_order == "big" else "little", signed=signed)
 
     def release(self) -> str | None:
-        """The kernel's release, from its name."""
+        """The kernel's release, from init_uts_ns."""
         if "init_uts_ns" not in self.symbols:
             return None
         data = self.read(self.symbols["init_uts_ns"], _BEFORE_NAME + 3 * _FIELD)
@@ -141,8 +137,8 @@ class DerivedKeys:
         release = data[at + 2 * _FIELD : at + 3 * _FIELD].partition(b"\0")[0] if at >= 0 else b""
         return release.decode("ascii", "replace") or None
 
-    def of_types(self, kind: str, name: str, version: tuple[int, int]) -> int | None:
-        """A size, offset, length or constant; ``version``: of the kernel, (0, 0) if it is not known."""
+    def _from_types(self, kind: str, name: str, version: tuple[int, int]) -> int | None:
+        """Derive a size, offset, length or constant; ``version``: the kernel's, (0, 0) if unknown."""
         if self.types is None:
             return None
         structure, _, member = name.partition(".")
@@ -168,7 +164,7 @@ class DerivedKeys:
             return None
         known = types.enumerators("pagetype")
         if f"PGTY_{name}" in known:
-            # Since v6.12 the top byte of the word, which is a negative number to the kernel.
+            # Since v6.12 the top byte of the word, which is negative in the kernel.
             return (known[f"PGTY_{name}"] << 24) - (1 << 32)
         if f"PG_{name}" in known:
             return ~known[f"PG_{name}"]

@@ -177,10 +177,10 @@ def relocate(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch) -> bytes | No
         if shift is None:
             continue
         moved = {name: at + delta + shift for name, at in linked.items()}
-        facts = DerivedKeys(moved, _shifted(memory, -shift), None, memory.byte_order)
+        derived = DerivedKeys(moved, _shifted(memory, -shift), None, memory.byte_order)
         lines = [f"SYMBOL({name})={at:x}" for name, at in moved.items()]
         for key in (f"NUMBER({name})" for name in VARIABLES):
-            value, _ = facts.answer(key, info.release)
+            value, _ = derived.derive(key, info.release)
             lines += [f"{key}={value}"] if value is not None else []
         rest = [line for line in info.text.decode("ascii", "replace").splitlines() if not line.startswith("SYMBOL(")]
         return "".join(f"{line}\n" for line in (*rest, *lines)).encode("ascii", "replace")

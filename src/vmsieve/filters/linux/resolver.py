@@ -256,7 +256,7 @@ class Resolver:
         if text is not None:
             return text, MEMORY
         if self._derived is not None:
-            text, typed = self._derived.answer(key, self._info.value("OSRELEASE"))
+            text, typed = self._derived.derive(key, self._info.value("OSRELEASE"))
             if text is not None and (TYPES if typed else SYMBOLS) in self._origins:
                 return text, self._types_from if typed else SYMBOLS
         if self._copy is None and MEMORY in self._origins and self._opened == _SEARCH:

@@ -171,9 +171,9 @@ class _Vmlinux:
         lines = [f"OSRELEASE={release}"]
         if self._elf["e_machine"] in _PAGE_SIZES:
             lines.append(f"PAGESIZE={_PAGE_SIZES[self._elf['e_machine']]}")
-        facts = DerivedKeys(symbols, self._read, self._types(), self._order)
+        derived = DerivedKeys(symbols, self._read, self._types(), self._order)
         for key in (*(f"SYMBOL({name})" for name in SYMBOL_NAMES), *_keys()):
-            value, _ = facts.answer(key, release)
+            value, _ = derived.derive(key, release)
             if value is not None:
                 lines.append(f"{key}={value}")
         return "".join(f"{line}\n" for line in lines).encode("ascii")
