@@ -1,7 +1,7 @@
-"""Compressed data in physical memory, held against the checksums that they carry.
+"""Compressed data in physical memory, checked against their own checksums.
 
-Streams: RFC 1952 (gzip), the .xz file format, bzip2, RFC 8878 (Zstandard). Archives: cpio's newc, of
-Documentation/driver-api/early-userspace/buffer-format.rst: archives and compressed ones in any order, zeros between.
+Streams: RFC 1952 (gzip), the .xz file format, bzip2, RFC 8878 (Zstandard). Archives: cpio's newc, as in
+Documentation/driver-api/early-userspace/buffer-format.rst: plain and compressed archives in any order, zeros between.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHIVES", "MAGICS", "all_zeros", "verify_archive", "verify_stream"]
 
-#: Beginnings of cpio archives.
+#: Magic numbers of cpio archives.
 ARCHIVES: Final = (b"070701", b"070702")
 _GZIP, _XZ, _BZIP2, _ZSTD = b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd"
-#: Beginnings of compressed ones; the last ones, lz4's, lzop's and lzma's, carry no checksum or are not looked into.
+#: Magic numbers of compressed ones. The last (lz4, lzop, lzma) have no checksum or are not unpacked here.
 MAGICS: Final = (
     _GZIP, _XZ, _BZIP2, _ZSTD, b"\x02\x21\x4c\x18", b"\x04\x22\x4d\x18", b"\x89LZO\0", b"\x5d\0\0",
 )  # fmt: skip
 _PIECE: Final = 64 << 10
 _UNPACKED_AT_ONCE: Final = 1 << 20
-#: Memory that unpacking may take: what xz -9 asks for.
+#: Memory limit for unpacking: xz -9 needs this much.
 _WINDOW: Final = 128 << 20
-#: Members of a file system; there are two or three.
+#: Most archives in an initial RAM disk, which has two or three.
 _MEMBERS: Final = 64
 _CPIO_HEADER: Final = 110
 _CPIO_NAME_MOST: Final = 4096
@@ -34,7 +34,7 @@ _TRAILER: Final = b"TRAILER!!!\0"
 
 
 class _Memory:
-    """Physical memory read like a file, from ``at`` up to ``end``."""
+    """Physical memory ``at .. end``, read like a file."""
 
     def __init__(self, source: Source, at: int, end: int) -> None:
         self._source = source
@@ -42,21 +42,21 @@ class _Memory:
         self._end = end
 
     def read(self, size: int) -> bytes:
-        """The next bytes; fewer at the end."""
+        """Read the next bytes; fewer at the end."""
         out = bytearray(min(size, self._end - self.at))
         self._source.read_into(self.at, memoryview(out))
         self.at += len(out)
         return bytes(out)
 
     def peek(self, size: int) -> bytes:
-        """The next bytes, which stay."""
+        """Read the next bytes without moving."""
         at = self.at
         out = self.read(size)
         self.at = at
         return out
 
     def skip_zeros(self) -> bool:
-        """Go to the next byte that is not zero; False if there is none."""
+        """Move to the next byte that is not zero; False if there is none."""
         while self.at < self._end:
             piece = self.peek(_PIECE)
             rest = piece.lstrip(b"\0")
@@ -67,7 +67,7 @@ class _Memory:
 
 
 def verify_stream(source: Source, start: int, end: int) -> bool | None:
-    """Is the compressed stream at ``start`` right by its own checksum? None: it has none, or nothing unpacks it."""
+    """True if the checksum of the compressed stream at ``start`` matches; None if it can't be checked."""
     try:
         return _stream(_Memory(source, start, end))
     except ReadError:
@@ -75,9 +75,9 @@ def verify_stream(source: Source, start: int, end: int) -> bool | None:
 
 
 def verify_archive(source: Source, start: int, end: int) -> bool | None:
-    """Is the initial RAM disk right by its own checksums? None: a part of it has none, or nothing here unpacks it.
+    """True if the checksums of the initial RAM disk match; None if a part of it can't be checked.
 
-    Of archives that are not compressed, only the headers can be looked at.
+    Plain archives have no checksums: only their headers are checked.
     """
     memory = _Memory(source, start, end)
     sure = True
@@ -96,7 +96,7 @@ def verify_archive(source: Source, start: int, end: int) -> bool | None:
 
 
 def all_zeros(source: Source, start: int, end: int) -> bool | None:
-    """Is all of the memory zero? None: it can't be read."""
+    """True if all of the memory is zero; None if it can't be read."""
     try:
         return not _Memory(source, start, end).skip_zeros()
     except ReadError:
@@ -104,7 +104,7 @@ def all_zeros(source: Source, start: int, end: int) -> bool | None:
 
 
 def _archive(memory: _Memory) -> bool:
-    """Walk through a cpio archive; False where it is damaged."""
+    """Walk through a cpio archive; False if it is damaged."""
     start = memory.at
     while True:
         header = memory.read(_CPIO_HEADER)
@@ -124,7 +124,7 @@ def _archive(memory: _Memory) -> bool:
 
 
 def _stream(memory: _Memory) -> bool | None:
-    """Unpack the stream that begins here, and go behind it; True and None only for a whole one."""
+    """Unpack the stream that begins here and move behind it; True and None only for a complete one."""
     magic = memory.peek(6)
     for begin, run in ((_GZIP, _gzip), (_XZ, _xz), (_BZIP2, _bzip2), (_ZSTD, _zstd)):
         if magic.startswith(begin):

@@ -1,9 +1,9 @@
-"""Is the loaded crash kernel as it was when it was loaded? What its purgatory would find out, found out beforehand.
+"""Integrity of the loaded crash kernel: the digest that its purgatory would compute, checked beforehand.
 
-Between the crashed kernel and the crash kernel runs a small program, the purgatory. It goes by a table of the regions
-that were loaded, takes the SHA-256 digest of them all, one after another in the table's order, and compares it with
-the one taken when they were loaded. If they differ, the crash kernel is not started. Table and digest lie in the
-memory reserved for the crash kernel, within the purgatory, which is no region itself; the kernel names neither place.
+The purgatory is a small program that runs between crashed kernel and crash kernel. It has a table of the loaded
+regions, computes the SHA-256 digest of all of them in the table's order, and compares it with the one computed when they
+were loaded. If they differ, the crash kernel is not started. Table and digest lie in the memory reserved for the crash
+kernel, in the purgatory, which is not a region itself; the kernel does not export their addresses.
 
 Sources: ``struct kexec_sha_region``, include/linux/purgatory.h (before v4.20 arch/x86/include/asm/purgatory.h), written
 by ``kexec_calculate_store_digests``, kernel/kexec_file.c; ``struct sha256_region`` of kexec-tools, which
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TABLES_MOST", "Check", "Region", "Table", "check_table", "reserved", "search"]
 
-#: Most tables that are looked at; there is one, and a few that earlier crash kernels left behind.
+#: Most tables to check: one, and a few that earlier crash kernels left behind.
 TABLES_MOST: Final = 16
-#: Tables that one window of memory may seem to have.
+#: Matches in one piece of memory.
 _ROOM: Final = 256
-#: Where the digest is, counted from the table: kexec-tools and s390x; the purgatory of the x86 kernel; else near it.
+#: Offset of the digest from the table: kexec-tools and s390x; the purgatory of the x86 kernel; else it is searched for.
 _DIGEST_AT: Final = (-32, TABLE_SIZE)
 _NEAR: Final = 4096
 _PIECE: Final = 1 << 20
@@ -59,7 +59,7 @@ class Region:
 
 @record(frozen=True)
 class Table:
-    """What looks like a table of regions: physical address, and the regions in its order."""
+    """A possible table of regions: physical address, and the regions in its order."""
 
     address: int
     regions: tuple[Region, ...]
@@ -67,13 +67,13 @@ class Table:
 
 @record(frozen=True)
 class Check:
-    """What came of a table.
+    """The result for one table.
 
     Attributes:
         table: The table.
         digest: SHA-256 of its regions; empty if they can't be read.
-        digest_at: Physical address where the same digest is stored; None if it is not.
-        problem: Why nothing can be said, or None.
+        digest_at: Physical address of the same digest in memory, or None.
+        problem: Why the table can't be checked, or None.
     """
 
     table: Table
@@ -83,25 +83,25 @@ class Check:
 
     @property
     def intact(self) -> bool:
-        """The regions are what they were."""
+        """True if the regions are unchanged."""
         return self.digest_at is not None
 
 
 def reserved(source: Source) -> tuple[tuple[Region, ...], str]:
-    """The memory that the kernel in ``source`` reserved for a crash kernel, as far as it tells, and what told it.
+    """The memory that the kernel in ``source`` reserved for a crash kernel, and the source of that; both may be empty.
 
-    Kernels have it in a variable, ``crashk_res`` (kernel/crash_reserve.c, before v6.9 kernel/crash_core.c or
-    kexec_core.c), and what is loaded in another, ``kexec_crash_image`` (kernel/kexec_core.c). Those of s390x tell it in
-    os_info too (arch/s390/kernel/os_info.c).
+    It is in the variable ``crashk_res`` (kernel/crash_reserve.c, before v6.9 kernel/crash_core.c or kexec_core.c); the
+    loaded image is in ``kexec_crash_image`` (kernel/kexec_core.c). s390x has it in os_info, too
+    (arch/s390/kernel/os_info.c).
 
     Raises:
-        KernelError: The dump tells that there is no such memory, or nothing loaded into it.
+        KernelError: The kernel reserved no memory, or loaded no crash kernel.
     """
-    start, end, teller = _told_by_variables(source) or _told_by_os_info(source) or (0, 0, "")
-    return ((Region(start, end),) if 0 <= start < end <= source.end() else ()), teller
+    start, end, origin = _from_variables(source) or _from_os_info(source) or (0, 0, "")
+    return ((Region(start, end),) if 0 <= start < end <= source.end() else ()), origin
 
 
-def _told_by_os_info(source: Source) -> tuple[int, int, str] | None:
+def _from_os_info(source: Source) -> tuple[int, int, str] | None:
     info = read_os_info(source) if source.machine == "s390x" else None
     if info is None or info.problem is not None:
         return None
@@ -111,7 +111,7 @@ def _told_by_os_info(source: Source) -> tuple[int, int, str] | None:
     return start, start + size, "os_info"
 
 
-def _told_by_variables(source: Source) -> tuple[int, int, str] | None:
+def _from_variables(source: Source) -> tuple[int, int, str] | None:
     try:
         memory, symbols = _symbols(source)
         resource = symbols["crashk_res"]
@@ -135,16 +135,16 @@ def _symbols(source: Source) -> tuple[VirtualMemory, dict[str, int]]:
 
 
 def search(source: Source, where: Region, advance: Callable[[int], None] = lambda _: None) -> Iterator[Table]:
-    """Tables in the memory ``where``, by address, whose regions are in it too; at most :data:`TABLES_MOST`.
+    """Yield tables in the memory ``where`` whose regions are in it too, by address; at most :data:`TABLES_MOST`.
 
-    Memory that can't be read is passed over. ``advance`` is told of each piece of memory, in bytes, that is done.
+    Unreadable memory is skipped. ``advance`` is called with the number of bytes done.
     """
     low, high = max(where.start, _NEAR), where.end
     layout = struct.Struct((">" if source.byte_order == "big" else "<") + f"{SLOTS * 2}Q")
     swap = int(struct.pack("=H", 1) != struct.pack(layout.format[0] + "H", 1))
     offsets = memoryview(bytearray(_ROOM * 8)).cast("Q")
     behind, count = 0, 0
-    # A table may go on in the next stretch: its last bytes are looked at again.
+    # A table may cross the end of a piece, so pieces overlap.
     for paddr, memory in scan_memory(source, where.start, high, keep=TABLE_SIZE - 8, advance=advance):
         found = find_tables(address_of(memory), len(memory), low, high, swap, address_of(offsets.cast("B")), _ROOM)
         for i in range(found):
@@ -166,14 +166,14 @@ def _table(address: int, words: Sequence[int]) -> Table:
 
 
 def _believable(table: Table) -> bool:
-    """No two regions overlap, and the table is in none of them: no digest can hold itself."""
+    """True if no regions overlap and the table is in none of them: no digest can cover itself."""
     ordered = sorted(table.regions, key=lambda r: r.start)
     apart = all(one.end <= other.start for one, other in zip(ordered, ordered[1:]))
     return apart and not any(r.start < table.address + TABLE_SIZE and table.address < r.end for r in ordered)
 
 
 def check_table(source: Source, table: Table, advance: Callable[[int], None] = lambda _: None) -> Check:
-    """Take the digest of the table's regions, and look for it near the table."""
+    """Compute the digest of the table's regions, and look for it near the table."""
     digest = hashlib.sha256()
     piece = bytearray(_PIECE)
     missing = 0
@@ -187,11 +187,11 @@ def check_table(source: Source, table: Table, advance: Callable[[int], None] = l
                 return Check(table, problem=f"memory of the crash kernel can't be read: {error}")
             digest.update(memoryview(piece)[:size])
             advance(size)
-    there = _find_digest(source, table, digest.digest())
+    found = _find_digest(source, table, digest.digest())
     problem = None
-    if there is None and missing:
+    if found is None and missing:
         problem = f"{missing} bytes of the crash kernel's memory were left out of this dump"
-    return Check(table, digest.digest(), there, problem)
+    return Check(table, digest.digest(), found, problem)
 
 
 def _find_digest(source: Source, table: Table, digest: bytes) -> int | None:
@@ -202,7 +202,7 @@ def _find_digest(source: Source, table: Table, digest: bytes) -> int | None:
         try:
             source.read_into(page, memoryview(out))
         except ReadError:
-            out = bytearray(_NEAR)  # there is nothing
+            out = bytearray(_NEAR)  # absent
         near += out
     for distance in _DIGEST_AT:
         at = table.address - first + distance

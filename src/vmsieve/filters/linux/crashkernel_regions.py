@@ -1,4 +1,4 @@
-"""What the regions of a loaded crash kernel are, as far as their first bytes tell: a best guess, for people.
+"""Names of the regions of a loaded crash kernel, guessed from their first bytes, and checks of their contents.
 
 Sources: arch/x86/boot.rst, arch/arm64/booting.rst, arch/riscv/boot-image-header.rst and
 driver-api/early-userspace/buffer-format.rst of Documentation, arch/s390/boot/head.S.
@@ -26,13 +26,13 @@ INITRD: Final = "initrd"
 BOOT_PARAMETERS: Final = "boot parameters"
 ZEROS: Final = "zeros"
 UNKNOWN: Final = "unknown"
-#: Bytes of a region that are looked at.
+#: Bytes of a region to read.
 _START: Final = 0x11000
-#: A kernel is no smaller.
+#: Smallest kernel.
 _KERNEL_LEAST: Final = 1 << 20
 
 _ELF_KINDS: Final = {elf.ET_CORE: "ELF core header", 2: KERNEL, 3: KERNEL}
-#: Fixed marks: offset, bytes, what it is. Of an s390x kernel the first 64 KiB may be a region of their own.
+#: Marks: offset, bytes, name. The first 64 KiB of an s390x kernel may be a region of their own.
 _MARKS: Final = (
     (0x202, b"HdrS", BOOT_PARAMETERS),
     (0x38, b"ARM\x64", KERNEL),
@@ -43,19 +43,19 @@ _MARKS: Final = (
     *((0, magic, INITRD) for magic in (*ARCHIVES, *MAGICS)),
     (0, b"MZ", KERNEL),
 )
-#: The x86 boot protocol: version; where the compressed kernel is in what follows the real-mode part, since 2.08; that
-#: part's size in units of 16 bytes; address and size of the initial RAM disk, low and high halves.
+#: The x86 boot protocol: version; since 2.08 offset and size of the compressed kernel within the protected-mode part;
+#: that part's size in units of 16 bytes; address of the initial RAM disk, low and high halves.
 _VERSION_AT: Final = 0x206
 _PAYLOAD_VERSION: Final = 0x208
 _PAYLOAD_AT: Final = 0x248
 _SIZE_AT: Final = 0x1F4
-#: Signatures of the file may follow the part, a few kilobytes.
+#: Most bytes of signatures, which may follow that part.
 _SIGNATURES: Final = 64 << 10
 _RAMDISK_AT, _RAMDISK_HIGH_AT = 0x218, 0xC0
 
 
 def name_regions(source: Source, regions: Sequence[Region]) -> list[str]:
-    """A name for each of the regions; "unknown" where nothing is known."""
+    """Name each region; "unknown" if nothing matches."""
     names = [_name(_start(source, region)) for region in regions]
     if BOOT_PARAMETERS in names:
         start = _start(source, regions[names.index(BOOT_PARAMETERS)])
@@ -63,13 +63,13 @@ def name_regions(source: Source, regions: Sequence[Region]) -> list[str]:
         names = [INITRD if r.start == high << 32 | low else name for r, name in zip(regions, names)]
     rest = [i for i, name in enumerate(names) if name == UNKNOWN and regions[i].size >= _KERNEL_LEAST]
     if rest and KERNEL not in names:
-        # The part of an x86 kernel that is loaded begins with code.
+        # The loaded part of an x86 kernel begins with code, without a mark.
         names[max(rest, key=lambda i: regions[i].size)] = KERNEL
     return names
 
 
 def any_recognised(names: Sequence[str]) -> bool:
-    """Do ``names`` have one that memory does not get by chance?"""
+    """True if ``names`` has one that memory rarely matches by chance."""
     return any(name in (KERNEL, INITRD, BOOT_PARAMETERS, "ELF core header") for name in names)
 
 
@@ -93,10 +93,10 @@ def _name(start: bytes) -> str:
 
 
 def is_damaged(source: Source, regions: Sequence[Region], names: Sequence[str], number: int) -> bool | None:
-    """Is region ``number`` damaged, as far as it tells itself? None: it does not, or not for all its parts.
+    """True if region ``number`` is damaged, by its own checksums; None if they do not cover all of it.
 
-    Initial RAM disks are compressed, and so is most of an x86 kernel; gzip, xz, bzip2 and zstd streams hold checksums.
-    Memory that is zero for the most part ought to be zero everywhere.
+    Initial RAM disks are compressed, and so is most of an x86 kernel; gzip, xz, bzip2 and zstd streams have checksums.
+    A region that begins with zeros should be all zeros.
     """
     region = regions[number]
     if names[number] == ZEROS:
@@ -114,7 +114,7 @@ def _not(right: bool | None) -> bool | None:
 
 
 def _x86_kernel_damaged(source: Source, region: Region, parameters: bytes) -> bool | None:
-    """Of an x86 kernel: the compressed part, and the room behind it that it unpacks itself into."""
+    """Check the compressed part of an x86 kernel, and the zeros behind it, where it unpacks itself."""
     (version,), (units,) = (
         struct.unpack_from("<H", parameters, _VERSION_AT),
         struct.unpack_from("<I", parameters, _SIZE_AT),

@@ -1,6 +1,6 @@
-"""Where the text of the kernel's log is: memory that is the kernel's own, whatever struct pages say.
+"""Location of the kernel's log buffer, which belongs to the kernel whatever its struct pages say.
 
-Linux commit 896fbe20b4e2 ("printk: use the lockless ringbuffer"), v5.10, made it a ring behind ``prb``; before it is
+Linux commit 896fbe20b4e2 ("printk: use the lockless ringbuffer"), v5.10, made it a ring behind ``prb``; before, it was
 ``log_buf``.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["flat_buffer", "log_blocks", "text_ring"]
 _WORD: Final = (1 << 64) - 1
 _MAX_TEXT_BITS: Final = 31
 _BLOCK: Final = 4096
-#: Bytes that are looked after: 16 times what most kernels have.
+#: Most bytes of :func:`log_blocks`: 16 times the size that most kernels have.
 _MOST: Final = 4 << 20
 _RING: Final = (
     "SYMBOL(prb)", "OFFSET(printk_ringbuffer.text_data_ring)", "OFFSET(prb_data_ring.size_bits)",
@@ -33,7 +33,7 @@ def text_ring(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
 
     Raises:
         KernelError: A key is missing, or the size is not believable.
-        ReadError: The dump does not have the ring's own fields.
+        ReadError: The dump lacks the ring's own fields.
     """
     texts = memory.u64(info.need("SYMBOL", "prb")) + info.need("OFFSET", "printk_ringbuffer.text_data_ring")
     bits = memory.u32(texts + info.need("OFFSET", "prb_data_ring.size_bits") & _WORD)
@@ -43,17 +43,17 @@ def text_ring(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
 
 
 def flat_buffer(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
-    """Virtual address and size, in bytes, of the log before v5.10; the size as it is told.
+    """Virtual address and size, in bytes, of the log before v5.10; the size is unchecked.
 
     Raises:
         KernelError: A key is missing.
-        ReadError: The dump does not have the variables.
+        ReadError: The dump lacks the variables.
     """
     return memory.u64(info.need("SYMBOL", "log_buf")), memory.u32(info.need("SYMBOL", "log_buf_len"))
 
 
 def log_blocks(memory: VirtualMemory, info: VmcoreInfo) -> set[int]:
-    """Numbers of the blocks of 4 KiB of physical memory that hold the log's text; none where that can't be told."""
+    """Numbers of the 4 KiB blocks of physical memory with the log's text; empty if unknown."""
     try:
         if all(info.peek(key) is not None for key in _RING):
             start, size = text_ring(memory, info)

@@ -1,8 +1,7 @@
-"""Page tables whose levels are alike: each table is a page of 64-bit entries, each level takes as many address bits.
+"""Radix page tables: each table is a page of 64-bit entries, and each level translates the same number of address bits.
 
-What an entry means differs from machine to machine; architectures of :mod:`vmsieve.filters.linux.arch` say so. Beside
-the tables such a machine's kernel has a *linear map*: all physical memory in one piece, which arithmetic can follow.
-The tables map it too, and so tell whether what is thought of it is right.
+The meaning of an entry is up to the architecture (:mod:`vmsieve.filters.linux.arch`). Such a kernel also has a *linear
+map*: all physical memory at one offset, which needs no walk. The page tables map it, too, and thus confirm the offset.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ __all__ = [
     "levels_of",
 ]
 
-#: What an entry of a page table leads to.
+#: Kinds of page table entries.
 NOTHING, TABLE, MEMORY, NONSENSE = range(4)
 
 _END: Final = 1 << 64
 
 
 def levels_of(va_bits: int, page_shift: int) -> int:
-    """Levels of tables that ``va_bits`` bits of address take; the first may be shorter than the others."""
+    """Number of levels for ``va_bits`` bits of address; the top table may be shorter than the others."""
     return -(-(va_bits - page_shift) // (page_shift - 3))
 
 
@@ -47,11 +46,11 @@ class RadixTables(ABC):
     """Walks page tables.
 
     Args:
-        memory: Where they are.
+        memory: Physical memory.
         root: Physical address of the top table.
-        page_shift: A page, and a table, has ``1 << page_shift`` bytes.
-        va_bits: Bits of a virtual address that are translated; those above are ones in the kernel's addresses.
-        root_bits: Bits of the address that the top table's index ends at, where that is not ``va_bits``.
+        page_shift: log2 of the size of a page, and of a table.
+        va_bits: Translated bits of a virtual address; those above are ones in the kernel's addresses.
+        root_bits: Upper end of the top table's index, if not ``va_bits``.
     """
 
     def __init__(
@@ -62,18 +61,18 @@ class RadixTables(ABC):
         self.page_shift = page_shift
         self._step = page_shift - 3
         self.levels = levels_of(va_bits, page_shift)
-        #: The lowest address of the kernel's part of the address space.
+        #: Lowest kernel address.
         self.start = _END - (1 << va_bits)
         self._root_mask = (1 << (root_bits or va_bits) - self._shift_of(self.levels - 1)) - 1
-        # Walks of neighbours, such as of struct pages, differ in the last level only.
+        # Walks of adjacent addresses, as of struct pages, differ in the last level only.
         self._block = remembered(self._walk, 256)
 
     @abstractmethod
     def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:
-        """:data:`NOTHING`, a :data:`TABLE`, :data:`MEMORY` or :data:`NONSENSE`, whatever an entry leads to; and where.
+        """Return the kind of an entry (:data:`NOTHING`, :data:`TABLE`, :data:`MEMORY`, :data:`NONSENSE`) and its address.
 
-        ``level``: 0 for the entries of pages, where there are no tables; one more for each table above. Address bits
-        below what an entry of its level maps are ignored. ``index``: of the entry in its table.
+        ``level``: 0 for entries of pages, which never lead to tables; one more for each level above. Address bits below
+        the size that an entry of its level maps are ignored. ``index``: of the entry in its table.
         """
 
     def translate(self, vaddr: int) -> tuple[int, int]:
@@ -94,9 +93,9 @@ class RadixTables(ABC):
         return self.page_shift + level * self._step
 
     def _walk(self, block: int) -> tuple[int, int]:
-        """For what one table of pages can map, number ``block`` of its kind: bytes mapped in one piece, and where to.
+        """Translate block ``block``, the size that one level-0 table maps: bytes mapped contiguously, physical address.
 
-        0 and the physical address of the table where there is one.
+        0 and the physical address of the table if the block has one.
         """
         vaddr = block << self.page_shift + self._step
         table, mask = self._root, self._root_mask
@@ -118,7 +117,7 @@ class RadixTables(ABC):
         return kind, paddr
 
     def maps(self, vaddr: int, paddr: int) -> bool:
-        """Do the tables lead from ``vaddr`` to ``paddr``?"""
+        """True if the tables translate ``vaddr`` to ``paddr``."""
         try:
             return self.translate(vaddr)[0] == paddr
         except (KernelError, ReadError):
@@ -130,9 +129,9 @@ class Linear:
     """A linear map.
 
     Attributes:
-        start: Its first virtual address that physical memory may have.
-        end: What follows the last one.
-        add: What to add to get a physical address; may be negative.
+        start: First virtual address of physical memory.
+        end: One above the last.
+        add: Physical minus virtual address.
     """
 
     start: int
@@ -143,14 +142,14 @@ class Linear:
 def find_linear(
     tables: RadixTables, places: Iterable[tuple[int, int]], origin: int, known: int, memory_end: int
 ) -> Linear | None:
-    """The linear map: the first of ``places`` that the page tables bear out.
+    """Return the first of ``places`` that the page tables confirm as the linear map.
 
     Args:
-        tables: They must map physical address ``known`` in the linear map.
-        places: Virtual addresses where the linear map may start and where it then ends.
-        origin: Physical address of what it starts with; modulo 2**64, memory may begin above.
+        tables: Page tables, which must map physical address ``known`` in the linear map.
+        places: Virtual addresses (start, end) of possible linear maps.
+        origin: Physical address at its start, modulo 2**64; memory may begin above.
         known: A physical address of memory.
-        memory_end: Where physical memory ends.
+        memory_end: End of physical memory.
     """
     for start, end in places:
         vaddr = (known - origin + start) % _END
@@ -161,7 +160,7 @@ def find_linear(
 
 
 class RadixTranslator(Translator):
-    """The linear map by arithmetic if that is known to be right, everything else by page tables."""
+    """Translates the linear map, if confirmed, by arithmetic, all other addresses by page tables."""
 
     def __init__(self, tables: RadixTables, linear: Linear | None, phys_base: int | None) -> None:
         super().__init__(phys_base=phys_base, page_offset=linear.start if linear else None)
@@ -169,7 +168,7 @@ class RadixTranslator(Translator):
         self._from, self._to, self._add = (linear.start, linear.end, linear.add) if linear else (0, 0, 0)
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`: what the page tables reach."""
+        """See :class:`Translator`."""
         return self.tables.start <= vaddr < _END
 
     def translate(self, vaddr: int) -> tuple[int, int]:
