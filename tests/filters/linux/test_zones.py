@@ -93,7 +93,7 @@ def test_a_node_that_can_not_be_is_said_and_passed_over(at: int) -> None:
     kernel.source.write(place, struct.pack("<Q", 1 << 60 | 0x7FFFFFFF))
     assert find_zones(kernel.memory(), kernel.info(), notes) == EXPECTED[3:]
     assert len(notes) == 1
-    assert "the zones of NUMA node 0 are not known" in notes[0]
+    assert "the zones of NUMA node 0 are unknown" in notes[0]
 
 
 def test_zones_that_overlap_are_said() -> None:

@@ -158,7 +158,7 @@ def test_files_that_are_none(size: int, vmlinux: Path, tmp_path: Path) -> None:
 def test_what_is_no_file(tmp_path: Path) -> None:
     """A FIFO is not waited for."""
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(UsageError, match="has to be a file"):
+    with pytest.raises(UsageError, match="has to be a regular file"):
         describe(str(tmp_path / "fifo"))
 
 

@@ -4,13 +4,13 @@ Three layouts, told apart by what VMCOREINFO exports:
 
 * v5.10 and later: a ring of descriptors and a ring of text (kernel/printk/printk_ringbuffer.h, "struct
   printk_ringbuffer"; Linux commit 896fbe20b4e2, "printk: use the lockless ringbuffer");
-* v3.5 to v5.9: records of a header and text, one behind the other (kernel/printk/printk.c, "struct printk_log", before
-  v3.11 "struct log");
+* v3.5 to v5.9: consecutive records of a header and text (kernel/printk/printk.c, "struct printk_log", before v3.11
+  "struct log");
 * before v3.5: a ring of characters.
 
-A line reads ``[    1.234567] [     T42] text``: seconds since boot, and which task (T) or processor (C) spoke, where
-the kernel recorded that. Further lines of one record are indented alike. Bytes that are neither printable ASCII nor
-white space are shown as ``\xNN``.
+A line reads ``[    1.234567] [     T42] text``: seconds since boot, and the task (T) or processor (C) that logged it, if
+recorded. Further lines of one record are indented alike. Bytes that are neither printable ASCII nor white space are
+shown as ``\xNN``.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["kernel_log"]
 
 _WORD = (1 << 64) - 1
-# Sizes that no kernel reaches; beyond them, a length is damaged.
+# No kernel reaches these sizes: a larger one is damaged.
 _MAX_RECORD_BITS = 24
 _MAX_LOG = 1 << 28
-# So many unreadable records in a row, and the rest is given up.
+# Unreadable records in a row after which the rest is skipped.
 _GIVE_UP = 4096
 _CHUNK = 1 << 16
 
@@ -42,7 +42,7 @@ _CHUNK = 1 << 16
 _STATE_SHIFT = 62
 _ID_MASK = (1 << _STATE_SHIFT) - 1
 _COMMITTED, _FINALIZED = 1, 2
-# Bit of a caller id that says it is a processor's.
+# This bit marks a caller id as a processor's.
 _PROCESSOR = 1 << 31
 
 _SPACES = "\t\n\v\f\r"
@@ -50,17 +50,17 @@ _PLAIN = bytes((*_SPACES.encode(), *range(0x20, 0x7F)))
 
 
 def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = False) -> Iterator[bytes]:
-    """The log, line by line, each with its newline.
+    """Yield the lines of the log, each with its newline.
 
     Args:
         memory: The kernel's memory.
         info: Its VMCOREINFO.
-        since_clear: Only what was logged since the log was last cleared (``dmesg -c``), where the kernel tells.
+        since_clear: Only lines since the log was last cleared (``dmesg -c``), if the kernel recorded that.
 
     Raises:
-        KernelError: Before the first line: VMCOREINFO does not tell where the log is. After the last: parts of the log
-            are damaged; what could be read has been returned.
-        ReadError: What it starts from is not in the dump.
+        KernelError: Before the first line: VMCOREINFO lacks the log's address. After the last: parts of the log are
+            damaged; all readable lines were yielded.
+        ReadError: The log's variables are not in the dump.
     """
     damage = _Damage()
     if info.symbol("prb") is not None:
@@ -71,7 +71,7 @@ def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = F
         yield from _Records.open(memory, info, since_clear).lines(damage)
     else:
         raise KernelError(
-            "VMCOREINFO does not tell where the kernel's log is", expected="SYMBOL(prb) or SYMBOL(log_buf)"
+            "VMCOREINFO lacks the address of the kernel's log", expected="SYMBOL(prb) or SYMBOL(log_buf)"
         )
     if damage.count:
         places = "a place" if damage.count == 1 else f"{damage.count} places"
@@ -80,7 +80,7 @@ def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = F
 
 @record
 class _Damage:
-    """What was wrong with a log, while it goes on being read."""
+    """Damage found while a log is read."""
 
     count: int = 0
     first: str = ""
@@ -113,8 +113,8 @@ def _format(ts_nsec: int, caller: int | None, text: bytes) -> Iterator[bytes]:
 class _Ring:
     """The log of v5.10 and later.
 
-    Record *id* has its descriptor and its info at place ``id % count`` of their arrays. The descriptor tells its state
-    and where its text block begins and ends: logical positions, which grow for ever; a place in the text ring is the
+    Record *id* has its descriptor and its info at index ``id % count`` of their arrays. The descriptor has the state, and
+    the begin and end of the text block: logical positions, which grow for ever; the offset in the text ring is the
     position modulo the ring's size. A block that would cross the end is stored at the start instead. Each block begins
     with its record's id, 8 bytes.
     """
@@ -167,7 +167,7 @@ class _Ring:
             "desc size": info.need("SIZE", "prb_desc"),
             "info size": info.need("SIZE", "printk_info"),
         }
-        # Not all kernels have these. Everything is looked up once: there are thousands of records.
+        # Not all kernels have these. Keys are looked up once, not for each of thousands of records.
         optional = {"seq": info.offset("printk_info.seq"), "caller": info.offset("printk_info.caller_id")}
         found.offsets.update((name, offset) for name, offset in optional.items() if offset is not None)
         return found
@@ -185,7 +185,7 @@ class _Ring:
                 unreadable = 0
                 if block is None:
                     continue
-                # Blocks do not overlap: more text than the ring holds can't be.
+                # Blocks do not overlap, so they have no more text than the ring.
                 text_left -= block[1]
                 if text_left < 0:
                     damage.note("its records claim more text than there is")
@@ -195,13 +195,13 @@ class _Ring:
                 damage.note(error)
                 unreadable += 1
                 if unreadable == _GIVE_UP:
-                    return  # what is left is no log any more
+                    return
 
     def _word(self, vaddr: int) -> int:
         return self.memory.u64(vaddr & _WORD)
 
     def _block(self, record: int) -> tuple[int, int] | None:
-        """Place and size of the record's text block in the text ring; None: no record, or one without text."""
+        """Offset and size of the record's text block in the text ring; None if the record or its text is missing."""
         desc = self.descs + record % self.count * self.offsets["desc size"]
         state = self._word(desc + self.offsets["state"])
         if state & _ID_MASK != record or state >> _STATE_SHIFT not in (_COMMITTED, _FINALIZED):
@@ -210,39 +210,39 @@ class _Ring:
         if begin % self.text_size == end % self.text_size:
             return None
         if begin // self.text_size == (end - 1 & _WORD) // self.text_size:
-            place, length = begin % self.text_size, end - begin
+            offset, length = begin % self.text_size, end - begin
         else:
-            place, length = 0, end % self.text_size
-        if length < 8 or place + length > self.text_size:
+            offset, length = 0, end % self.text_size
+        if length < 8 or offset + length > self.text_size:
             raise KernelError(f"the text of record {record:#x} lies outside of the log", offset=begin)
-        return place, length
+        return offset, length
 
-    def _record(self, record: int, place: int, length: int) -> Iterator[bytes]:
+    def _record(self, record: int, offset: int, length: int) -> Iterator[bytes]:
         info = self.infos + record % self.count * self.offsets["info size"]
         seq = self.offsets.get("seq")
         if self.first_seq and seq is not None and self._word(info + seq) < self.first_seq:
             return
         text_length = min(self.memory.u16(info + self.offsets["length"] & _WORD), length - 8)
-        text = self.memory.read(self.text + place + 8 & _WORD, text_length)
-        caller = self.offsets.get("caller")
-        who = None if caller is None else self.memory.u32(info + caller & _WORD)
-        yield from _format(self._word(info + self.offsets["ts"]), who, text)
+        text = self.memory.read(self.text + offset + 8 & _WORD, text_length)
+        caller_at = self.offsets.get("caller")
+        caller = None if caller_at is None else self.memory.u32(info + caller_at & _WORD)
+        yield from _format(self._word(info + self.offsets["ts"]), caller, text)
 
 
 def _clear_seq(memory: VirtualMemory, info: VmcoreInfo) -> int:
-    """Sequence number of the first record since the log was cleared; 0 if not told."""
+    """Sequence number of the first record since the log was cleared; 0 if unknown."""
     symbol = info.symbol("clear_seq")
     if symbol is None:
         return 0
     if info.size("latched_seq") is None:
         return memory.u64(symbol)
-    # Two copies since v5.13, one of them whole at any time; the low bit of a counter tells which (struct latched_seq).
+    # Two copies since v5.13; the low bit of a counter selects the consistent one (struct latched_seq).
     return memory.u64(symbol + info.need("OFFSET", "latched_seq.val") + (memory.u32(symbol) & 1) * 8)
 
 
 @record
 class _Records:
-    """The log of v3.5 to v5.9: records in a buffer, each with its own length; a length of 0 sends back to the start."""
+    """The log of v3.5 to v5.9: records in a buffer, each with its length; a length of 0 wraps to the start."""
 
     memory: VirtualMemory
     buffer: int
@@ -257,7 +257,7 @@ class _Records:
 
     @classmethod
     def open(cls, memory: VirtualMemory, info: VmcoreInfo, since_clear: bool) -> _Records:
-        """Read where the records are."""
+        """Read the log's variables."""
         name = "printk_log" if info.size("printk_log") is not None else "log"
         start = info.symbol("clear_idx") if since_clear else None
         buffer, size = flat_buffer(memory, info)
@@ -282,7 +282,7 @@ class _Records:
         at, wrapped = self.first, self.end >= self.first
         try:
             while at != self.end:
-                # Each step leads on, and back to the start once: no circle is walked twice.
+                # Each step advances, and wraps once: no endless loop.
                 if at + self.header > self.size or (wrapped and at > self.end):
                     raise KernelError(f"its records run past its end, from index {at} on")
                 base = self.buffer + at
@@ -305,7 +305,7 @@ class _Records:
 
 
 def _characters(memory: VirtualMemory, info: VmcoreInfo, since_clear: bool, damage: _Damage) -> Iterator[bytes]:
-    """The log before v3.5: the last characters of ``log_end`` that were ever written, in a ring."""
+    """Yield the log before v3.5: a ring with the last of ``log_end`` characters."""
     buffer, size = flat_buffer(memory, info)
     if not 0 < size <= _MAX_LOG or size & (size - 1):
         raise KernelError("the size of the kernel's log is not believable", found=size)

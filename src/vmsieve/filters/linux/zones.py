@@ -1,11 +1,11 @@
-"""NUMA nodes and their zones: which page frames are of which, as the kernel's own structures say.
+"""NUMA nodes and their zones, from the kernel's own structures.
 
-VMCOREINFO tells where the nodes are (``node_data``, an array of pointers, or ``contig_page_data``, the only one) and
-where a node has its zones (``struct pglist_data``, ``struct zone`` of ``include/linux/mmzone.h``). It does not tell
-where a zone begins: that is two words before ``spanned_pages`` since v3.13, and is held against the node's own span.
-Nor where its name is: one of the words after, a pointer to one of few words.
+VMCOREINFO has the addresses of the nodes (``node_data``, an array of pointers, or ``contig_page_data``, the only node)
+and the offset of a node's zones (``struct pglist_data``, ``struct zone`` of ``include/linux/mmzone.h``). It lacks the
+offset of a zone's first page frame: two words before ``spanned_pages`` since v3.13, checked against the node's span. And
+it lacks the offset of its name: one of the words after, a pointer to one of few strings.
 
-A zone's *span* may hold page frames of others, where the memory of nodes alternates.
+A zone's *span* may contain page frames of others, if the memory of nodes alternates.
 """
 
 from __future__ import annotations
@@ -21,27 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Zone", "end_of_nodes", "find_zones", "free_blocks", "free_counters"]
 
-#: What no kernel exceeds: MAX_NUMNODES, MAX_NR_ZONES.
+#: Bounds of MAX_NUMNODES, MAX_NR_ZONES.
 _MOST_NODES: Final = 4096
 _MOST_ZONES: Final = 8
 _MOST_PFN: Final = 1 << 52
 #: zone_start_pfn and managed_pages come before spanned_pages (``struct zone``).
 _START_BEFORE: Final = 16
-#: Words after ``spanned_pages`` among which the name is: present_pages, and what is configured.
+#: Words after ``spanned_pages`` that may be the name: present_pages and configured fields precede it.
 _NAME_WITHIN: Final = range(1, 8)
 _NAMES: Final = (b"DMA", b"DMA32", b"Normal", b"HighMem", b"Movable", b"Device")
 
 
 @record(frozen=True)
 class Zone:
-    """A zone that spans memory.
-
-    Attributes:
-        node: Number of its NUMA node.
-        name: As the kernel calls it, or its number if that can't be read.
-        first_pfn: Its first page frame.
-        end_pfn: One above its last.
-    """
+    """A populated zone: its NUMA node, its name or else its number, its first page frame and one above its last."""
 
     node: int
     name: str
@@ -50,18 +43,18 @@ class Zone:
 
 
 def find_zones(memory: VirtualMemory, info: VmcoreInfo, notes: list[str]) -> list[Zone]:
-    """The zones, by node and ascending; ``notes`` gets sentences on what can't be read or believed.
+    """Find the zones, ascending per node; ``notes`` gets remarks on damaged ones.
 
     Raises:
-        KernelError: VMCOREINFO does not tell where the nodes are.
-        ReadError: What tells of them is not in the dump.
+        KernelError: VMCOREINFO lacks the nodes' addresses.
+        ReadError: Their variables are not in the dump.
     """
     found: list[Zone] = []
     for number, place in enumerate(_nodes(memory, info)):
         try:
             found += _zones(memory, info, place)
         except (KernelError, ReadError) as error:
-            notes.append(f"the zones of NUMA node {number} are not known: {error}")
+            notes.append(f"the zones of NUMA node {number} are unknown: {error}")
     spans = sorted((zone.first_pfn, zone.end_pfn) for zone in found)
     if any(end > start for (_, end), (start, _) in zip(spans, spans[1:])):
         notes.append("zones overlap: page frames that several span are counted in each")
@@ -76,7 +69,7 @@ def _nodes(memory: VirtualMemory, info: VmcoreInfo) -> list[int]:
     if not 0 < count <= _MOST_NODES:
         raise KernelError("LENGTH(node_data) is not believable", found=count)
     data = memory.read(table, count * 8)
-    # Most are 0, and there may be thousands. 0 is the same in any byte order.
+    # Most of possibly thousands are 0, in any byte order.
     found = [number for number, word in enumerate(memoryview(data).cast("Q")) if word]
     return [memory.physical.number(data[8 * number : 8 * number + 8]) for number in found]
 
@@ -111,7 +104,7 @@ def free_counters(memory: VirtualMemory, info: VmcoreInfo) -> list[list[int]]:
     """Addresses of the counters of free blocks (``nr_free`` of ``struct free_area``): for each zone, by order.
 
     Raises:
-        KernelError, ReadError: They can't be told.
+        KernelError, ReadError: They can't be determined.
     """
     orders, size = info.need("LENGTH", "zone.free_area"), info.need("SIZE", "free_area")
     offset, zone_size = info.need("OFFSET", "zone.free_area"), info.need("SIZE", "zone")
@@ -128,7 +121,7 @@ def free_counters(memory: VirtualMemory, info: VmcoreInfo) -> list[list[int]]:
 
 
 def free_blocks(memory: VirtualMemory, info: VmcoreInfo) -> list[int]:
-    """How many free blocks of each order the kernel counts in all zones. Raises as :func:`free_counters`."""
+    """Number of free blocks of each order in all zones, as the kernel counts. Raises as :func:`free_counters`."""
     return [sum(map(memory.u64, column)) for column in zip(*free_counters(memory, info))]
 
 
@@ -136,7 +129,7 @@ def end_of_nodes(memory: VirtualMemory, info: VmcoreInfo) -> int:
     """One above the last page frame of any node.
 
     Raises:
-        KernelError, ReadError: It can't be told.
+        KernelError, ReadError: It can't be determined.
     """
     end = 0
     for node in _nodes(memory, info):
@@ -148,7 +141,7 @@ def end_of_nodes(memory: VirtualMemory, info: VmcoreInfo) -> int:
 
 
 def _name(memory: VirtualMemory, spanned: int) -> str | None:
-    """The name of the zone that has its ``spanned_pages`` there."""
+    """Name of the zone whose ``spanned_pages`` are at address ``spanned``."""
     for word in _NAME_WITHIN:
         try:
             vaddr = memory.u64(spanned + word * 8)

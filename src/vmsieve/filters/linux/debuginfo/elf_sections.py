@@ -1,7 +1,8 @@
-"""Sections of an ELF file that are too large to be held: read where they are, or unpacked into a file of their own.
+"""Large sections of an ELF file, read in place or unpacked into a temporary file.
 
 Compressed sections: ELF, gABI chapter 4, "Section compression" (Linux: CONFIG_DEBUG_INFO_COMPRESSED); older tools wrote
-``.zdebug_*`` instead, whose bytes follow "ZLIB" and their size, a big-endian number.
+``.zdebug_*`` instead: "ZLIB", the size as a big-endian number, the bytes. pyelftools reads sections into memory, and
+does not unpack zstd.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ _UNPACKED_MOST: Final = 8 << 30
 
 
 class Section:
-    """Bytes of a file; a :class:`~vmsieve.formats.files.ByteFile`.
+    """A range of a file; a :class:`~vmsieve.formats.files.ByteFile`.
 
     Attributes:
-        name: What errors are said to be in.
-        size: Its bytes.
+        name: The file's name, for errors.
+        size: Its size.
     """
 
     def __init__(self, file: BinaryIO, start: int, size: int, name: str) -> None:
@@ -45,7 +46,7 @@ class Section:
         self._file, self._start = file, start
 
     def at(self, at: int, size: int) -> bytes:
-        """The ``size`` bytes from ``at`` on, or those to the section's end."""
+        """Read ``size`` bytes at offset ``at``, or those to the section's end."""
         if not 0 <= at < self.size:
             return b""
         self._file.seek(self._start + at)
@@ -58,24 +59,23 @@ class Section:
         return len(data)
 
     def behind(self, at: int) -> Section:
-        """What follows the first ``at`` bytes."""
+        """The section without its first ``at`` bytes."""
         return Section(self._file, self._start + at, max(self.size - at, 0), self.name)
 
     def close(self) -> None:
-        """The file stays open: it is somebody else's."""
+        """Do nothing: the caller closes the file."""
 
 
 def open_section(
     stack: ExitStack, file: BinaryIO, elf: Any, path: str, name: str, most: int = _UNPACKED_MOST
 ) -> Section:
-    """The section ``name`` (``.debug_info``), unpacked; one of no bytes where there is none.
+    """Open the section ``name`` (``.debug_info``), unpacked; an empty one if the file lacks it.
 
-    ``stack``: closes what it is unpacked into; ``path``: what errors are said to be in; ``most``: bytes that
-    it may have.
+    ``stack``: closes temporary files; ``path``: the file's name, for errors; ``most``: size limit.
 
     Raises:
         FormatError: It can't be unpacked, or is too large.
-        UnsupportedError: What unpacks it is not installed.
+        UnsupportedError: Its decompressor is not installed.
     """
     found, old = elf.get_section_by_name(name), elf.get_section_by_name(name.replace(".debug", ".zdebug"))
     header = found if found is not None else old
@@ -97,7 +97,7 @@ def open_section(
     if kind == _PLAIN:
         return section
     if kind not in (_ZLIB, _ZSTD):
-        raise FormatError(f"the section {name} is compressed in a way that is not known", file=path, found=kind)
+        raise FormatError(f"the section {name} has an unknown compression", file=path, found=kind)
     out = tempfile.TemporaryFile()  # noqa: SIM115
     stack.callback(out.close)
     try:
@@ -115,7 +115,7 @@ def _unpack(pieces: Iterator[bytes], out: BinaryIO, size: int) -> None:
             break
         out.write(piece)
     if written != size:
-        raise ValueError(f"it has {'more' if written > size else 'fewer'} bytes than it tells")
+        raise ValueError(f"it has {'more' if written > size else 'fewer'} bytes than its header says")
 
 
 def _inflate(packed: Section) -> Iterator[bytes]:

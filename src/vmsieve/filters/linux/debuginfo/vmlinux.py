@@ -1,9 +1,8 @@
-"""VMCOREINFO made of a kernel's vmlinux file, for kernels whose own is lost.
+"""VMCOREINFO made from a kernel's vmlinux file, for dumps that lost it.
 
-Takes the ELF symbol table, and the types from the ``.BTF`` section (kernels since v5.2 with CONFIG_DEBUG_INFO_BTF) or,
-where there is none, from DWARF (CONFIG_DEBUG_INFO; distributions have such files in packages of their own). Addresses
-are those that the kernel was linked for: by how much KASLR moved them, only a dump tells. Needs pyelftools, which no
-crash kernel has: it is loaded when a file is given, and else never.
+Symbols are from the ELF symbol table, types from the ``.BTF`` section (since v5.2 with CONFIG_DEBUG_INFO_BTF) or else
+from DWARF (CONFIG_DEBUG_INFO; distributions package such files separately). Addresses are link-time addresses: only a
+dump has the KASLR offset. pyelftools is imported only if a file is given, as crash kernels lack it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe"]
 
-#: What this project asks of structures and arrays.
+#: Members and arrays that this project uses.
 _MEMBERS: Final = {
     "page": "flags _refcount mapping lru _mapcount private compound_head compound_info compound_order compound_dtor",
     "folio": "_folio_order _folio_dtor", "mem_section": "section_mem_map", "uts_namespace": "name",
@@ -49,24 +48,24 @@ _SYMBOL: Final = "IBBHQQ"
 _BANNER: Final = re.compile(rb"Linux version ([!-~]{1,64}) ")
 _BANNER_MOST: Final = 256
 _NAME_MOST: Final = 256
-#: Symbols, their names and BTF are held whole: a few megabytes each.
+#: Symbols, their names and BTF are read into memory: a few megabytes each.
 _SECTION_MOST: Final = 256 << 20
-#: How packed files begin, and what unpacks them.
+#: Magic numbers of compressed files, and commands that unpack them.
 _PACKED: Final = {
     b"\xfd7zXZ\0": "xz -d", b"\x28\xb5\x2f\xfd": "zstd -d", b"\x1f\x8b": "gzip -d", b"BZh": "bzip2 -d",
     b"\x02\x21\x4c\x18": "lz4 -d", b"\x04\x22\x4d\x18": "lz4 -d",
 }  # fmt: skip
-#: x86's boot protocol: where an image has its mark (Documentation/arch/x86/boot.rst).
+#: x86's boot protocol: position of the mark "HdrS" (Documentation/arch/x86/boot.rst).
 _BOOT_MARK: Final = slice(0x202, 0x206)
 _HINT: Final = "take the vmlinux, not stripped, from the kernel's package of debugging information"
 
 
 def describe(path: str) -> bytes:
-    """The VMCOREINFO text of the kernel whose vmlinux file is at ``path``.
+    """Make VMCOREINFO from the vmlinux file at ``path``.
 
     Raises:
         UsageError: pyelftools is not installed, or the file can't be read.
-        FormatError: It is no vmlinux file with symbols and types.
+        FormatError: It is not a vmlinux file with symbols and types.
     """
     try:
         from elftools.elf.elffile import ELFFile
@@ -74,8 +73,8 @@ def describe(path: str) -> bytes:
         raise UsageError("a vmlinux file is read with pyelftools, which is not installed", file=path) from error
     try:
         if not os.path.isfile(path) and os.path.exists(path):
-            # A FIFO would be waited for, and can't be read here and there.
-            raise UsageError("a vmlinux file has to be a file", file=path)
+            # Opening a FIFO would block, and it can't seek.
+            raise UsageError("a vmlinux file has to be a regular file", file=path)
         with open(path, "rb") as file, ExitStack() as stack:
             _refuse_other(file.read(_BOOT_MARK.stop), path)
             return _Vmlinux(path, file, ELFFile(file), stack).text()
@@ -88,12 +87,12 @@ def describe(path: str) -> bytes:
 
 
 def _refuse_other(start: bytes, path: str) -> None:
-    """Say what a file is that is often taken for a vmlinux."""
+    """Raise FormatError, with a hint, for files that users take for a vmlinux."""
     for mark, command in _PACKED.items():
         if start.startswith(mark):
-            raise FormatError("the vmlinux file is packed", file=path, hint=f"unpack it first: {command}")
+            raise FormatError("the vmlinux file is compressed", file=path, hint=f"unpack it first: {command}")
     if start[_BOOT_MARK] == b"HdrS" or start[:2] == b"MZ":
-        raise FormatError("a kernel to boot (vmlinuz), which has no symbols and types", file=path, hint=_HINT)
+        raise FormatError("a bootable kernel (vmlinuz) has no symbols and types", file=path, hint=_HINT)
 
 
 class _Vmlinux:
@@ -113,7 +112,7 @@ class _Vmlinux:
         offsets = {
             match.start(): name for name in names for match in re.finditer(re.escape(name.encode()) + b"\0", texts)
         }
-        # Names may be ends of longer ones; those that no symbol begins at are no harm.
+        # A name found may be the end of a longer one: harmless, unless a symbol's name begins there.
         found: dict[str, int] = {}
         table = self._section(".symtab")
         form = (">" if self._order == "big" else "<") + _SYMBOL
@@ -130,12 +129,12 @@ class _Vmlinux:
         dwarf = Dwarf(self._open, self._order, self._path, TYPE_NAMES)
         if not dwarf.knows("page"):
             raise FormatError(
-                "neither BTF nor DWARF tells of a kernel's types", file=self._path, hint=self._elsewhere()
+                "neither BTF nor DWARF has a kernel's types", file=self._path, hint=self._elsewhere()
             )
         return dwarf
 
     def _elsewhere(self) -> str:
-        """Where types may be that the file lacks (``.gnu_debuglink``: the name of another file, and a checksum)."""
+        """A hint at the file with the types (``.gnu_debuglink``: its name, and a checksum)."""
         name = self._open(".gnu_debuglink").at(0, _NAME_MOST).partition(b"\0")[0].decode("ascii", "replace")
         return f"they are in another file, {name}" if name else _HINT
 
@@ -166,7 +165,7 @@ class _Vmlinux:
             raise FormatError("the file has no symbol linux_banner", file=self._path, hint=_HINT)
         banner = _BANNER.match(self._read(symbols.pop("linux_banner"), _BANNER_MOST))
         if banner is None:
-            raise FormatError("linux_banner does not tell the kernel's release", file=self._path)
+            raise FormatError("linux_banner lacks the kernel's release", file=self._path)
         release = banner[1].decode("ascii")
         lines = [f"OSRELEASE={release}"]
         if self._elf["e_machine"] in _PAGE_SIZES:
