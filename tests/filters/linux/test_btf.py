@@ -66,7 +66,7 @@ def opened(data: bytes, order: str) -> Btf:
 @each_order
 @pytest.mark.parametrize("filler", [0, 84, 85, 86, 6000])
 def test_structures_and_enumerations(order: str, filler: int) -> None:
-    """Members of unnamed members, arrays, enumerators of 32 and 64 bits, wherever the types lie."""
+    """Members of unnamed members, arrays, enumerators of 32 and 64 bits are found wherever the types lie."""
     found = opened(table(order, filler).section(), order)
     assert (found.size("page"), found.size("zone"), found.size("counter_t"), found.size("absent")) == (
         64,
@@ -88,13 +88,13 @@ def test_structures_and_enumerations(order: str, filler: int) -> None:
 
 @each_order
 def test_the_beginning_of_a_section(order: str) -> None:
-    """It can be searched for."""
+    """A section begins with :func:`magic`, which a search looks for."""
     assert table(order).section().startswith(magic(order))
 
 
 @each_order
 def test_found_among_others(order: str) -> None:
-    """Sections that are none, of modules, cut off, or too large are passed over, and the reader goes on."""
+    """False, cut-off and oversized sections and those of modules are skipped by a search."""
     good = table(order)
     good.enumeration("pageflags", {"PG_lru": 5})
     module = TypeTable("<" if order == "little" else ">")
@@ -116,7 +116,7 @@ def test_found_among_others(order: str) -> None:
 
 @pytest.mark.parametrize("at", range(0, HEADER_SIZE, 4))
 def test_headers_that_are_not_believable(at: int) -> None:
-    """Wrong magic, sizes that overlap nothing that is there: a typed error at once."""
+    """Wrong magic or impossible sizes are a typed error at once."""
     data = bytearray(table(filler=0).section())
     data[at : at + 4] = b"\xff" * 4
     with pytest.raises(VmsieveError):
@@ -131,7 +131,7 @@ def test_a_type_of_no_known_kind() -> None:
 
 
 def _cycle(made: TypeTable, length: int) -> None:
-    """``zone``: unnamed structures and unions, each in the one before and the first in the last."""
+    """``zone``: unnamed structures and unions, each nested in the previous one."""
     first = made.count + 1
     for i in range(length):
         made.structure("", 8, [("", first + (i + 1) % length, 8)], union=i % 2 > 0)
@@ -139,7 +139,7 @@ def _cycle(made: TypeTable, length: int) -> None:
 
 
 def _wide(made: TypeTable) -> None:
-    """``zone``: structures that each have many of the next one, none of them in itself."""
+    """``zone``: structures that each have many members of the next one."""
     made.structure("", 8, [(f"m{i}", 1, 0) for i in range(60)])
     for _ in range(3):
         made.structure("", 8, [("", made.count, 0)] * 60)
@@ -147,7 +147,7 @@ def _wide(made: TypeTable) -> None:
 
 
 def _deep(made: TypeTable) -> None:
-    """``zone``: one within the other, more often than a stack takes."""
+    """``zone``: nesting deeper than the stack."""
     made.structure("", 8, [("a", 1, 0)])
     for _ in range(2000):
         made.structure("", 8, [("", made.count, 0)])
@@ -155,7 +155,7 @@ def _deep(made: TypeTable) -> None:
 
 
 def _named(made: TypeTable) -> None:
-    """``zone``: an unnamed member whose type is names and qualifiers for each other."""
+    """``zone``: an unnamed member whose type is a circle of typedefs and qualifiers."""
     made.alias("", made.count + 2)
     made.add("", 10, made.count)
     made.structure("zone", 8, [("", made.count, 0)])
@@ -202,7 +202,7 @@ def test_types_that_have_no_end(add: Callable[[TypeTable], None]) -> None:
 
 
 def test_more_types_of_a_name_than_there_are() -> None:
-    """The first ones are looked at: the list of them is bounded."""
+    """The list of types that share a name is bounded."""
     made = TypeTable()
     for _ in range(3000):
         made.structure("zone", 8, [("a", 1, 0)])
@@ -212,7 +212,7 @@ def test_more_types_of_a_name_than_there_are() -> None:
 
 
 def test_more_enumerators_than_there_are() -> None:
-    """An enumeration of 20,000 values is an error, not a walk for each question."""
+    """An enumeration of 20,000 values is an error, not a walk per question."""
     made = TypeTable()
     made.enumeration("flags", {"a": 1, **{f"m{i}": i for i in range(3)}})
     made.add("wide", 6, 4, 20000, struct.pack("<2I", made.name("a"), 1) * 20000)
@@ -223,7 +223,7 @@ def test_more_enumerators_than_there_are() -> None:
 
 
 def test_a_name_for_itself() -> None:
-    """An end comes."""
+    """A circle of types is an error."""
     made = TypeTable()
     made.structure("page", 8, [("a", 1, 0)])
     made.alias("counter_t", made.count + 1)
@@ -234,7 +234,7 @@ def test_a_name_for_itself() -> None:
 
 @pytest.mark.parametrize("name", ["demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf", "s390x-6.1.s390"])
 def test_real_kernels_types_agree_with_vmcoreinfo(name: str, scratch: Path) -> None:
-    """Every size, offset and page flag that VMCOREINFO has of a structure that is looked for."""
+    """Every size, offset and page flag in VMCOREINFO equals BTF's."""
     source = open_source(str(dump(name, scratch)))
     knowledge = gather_knowledge(source)
     assert knowledge.memory is not None

@@ -1,4 +1,4 @@
-"""Compressed data in memory, held against the checksums that they carry."""
+"""Compressed data in memory, checked against their own checksums."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def memory(data: bytes) -> tuple[Source, int]:
 
 @each_packer
 def test_stream(name: str) -> None:
-    """Right as a whole; wrong with a bit changed in what is packed, or cut off."""
+    """An intact stream verifies; one with a changed bit, or cut off, does not."""
     data = PACKERS[name](ARCHIVE)
     dump, end = memory(data)
     assert verify_stream(dump, PAGE, end) is True
@@ -66,7 +66,7 @@ def test_stream(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOT_CHECKED)
 def test_stream_without_checksum(name: str) -> None:
-    """Says nothing."""
+    """A stream without a checksum is undecided."""
     dump, end = memory(NOT_CHECKED[name](ARCHIVE))
     assert verify_stream(dump, PAGE, end) is None
     assert verify_archive(dump, PAGE, end) is None
@@ -74,7 +74,7 @@ def test_stream_without_checksum(name: str) -> None:
 
 @each_packer
 def test_archives(name: str) -> None:
-    """Packed ones in a row are sure; one that is not packed says nothing of its contents."""
+    """Compressed archives in a row verify; a plain one leaves the result undecided."""
     packed = PACKERS[name](ARCHIVE)
     for data, right in (
         (packed, True),
@@ -91,7 +91,7 @@ def test_archives(name: str) -> None:
 
 
 def test_memory_that_is_not_there() -> None:
-    """Says nothing."""
+    """Memory that is not in the dump leaves the result undecided."""
     data = gzip.compress(noise(3, 9 * PAGE))
     dump = source(Core([Load(PAGE, data[:PAGE]), Load(40 * PAGE * PAGE, bytes(PAGE))]).build())
     end = 17 * PAGE * PAGE
@@ -129,7 +129,7 @@ def test_bombs_take_little_memory(name: str) -> None:
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1 << 32))
 def test_damage_at_random(name: str, seed: int) -> None:
-    """An answer, whatever the bytes; of a changed stream never that all is right, unless nothing in it changed."""
+    """Any bytes give an answer; a changed stream never verifies."""
     dice = random.Random(seed)
     data = bytearray(ARCHIVE.ljust(-(-len(ARCHIVE) // 4) * 4, b"\0") * dice.randrange(2) + PACKERS[name](ARCHIVE))
     for _ in range(dice.randrange(1, 4)):

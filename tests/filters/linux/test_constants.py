@@ -1,4 +1,4 @@
-"""Numbers of struct pages that no kernel has: not believed, unless the rest of the dump confirms them."""
+"""Numbers of struct page that no kernel has are rejected, unless the rest of the dump confirms them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def told(layout: Layout, **other: str) -> VmcoreInfo:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_what_kernels_have_is_believed(name: str) -> None:
-    """Without a question; and so is what a kernel has without an option, or an older one does not export."""
+    """Known kernels pass without a question, also without an option or in versions that lack a key."""
     info = told(LAYOUTS[name])
 
     def never(key: str, *, doubted: bool) -> None:
@@ -60,7 +60,7 @@ def test_what_kernels_have_is_believed(name: str) -> None:
     ("6.1", "NUMBER(HUGETLB_PAGE_DTOR)", 1), ("6.1", "OFFSET(page.compound_dtor)", 18),
 ])  # fmt: skip
 def test_a_number_that_no_kernel_has(name: str, key: str, number: int, tmp_path: Path) -> None:
-    """No page goes that would stay, and one line says why: nothing else in the dump knows better."""
+    """Nothing in the dump confirms a damaged number: one remark, and no page is dropped that should stay."""
     built = Machine(LAYOUTS[name], EVERYTHING)
     source, knowledge = opened(built, tmp_path)
     whole = bits(run(source, knowledge, 31).kept)
@@ -76,7 +76,7 @@ def test_a_number_that_no_kernel_has(name: str, key: str, number: int, tmp_path:
 
 @pytest.mark.parametrize("origins", [(MEMORY,), (SYMBOLS, TYPES)], ids=["memory", "types"])
 def test_the_rest_of_the_dump_knows_better(origins: tuple[str, ...], scratch: Path) -> None:
-    """What is wrong is replaced, and that is said; what is right is left alone."""
+    """Wrong numbers are replaced, with a remark; right ones stay."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
     right = VmcoreInfo.parse(source.vmcoreinfo)
@@ -90,7 +90,7 @@ def test_the_rest_of_the_dump_knows_better(origins: tuple[str, ...], scratch: Pa
 
 
 def test_a_kernel_newer_than_what_is_known() -> None:
-    """Its flags are elsewhere: believed if something else in the dump says so too; of what it does not, nothing."""
+    """A newer kernel's flags are used if something else in the dump confirms them, else rejected."""
     newer = told(LAYOUTS["7.2"], **{"NUMBER(PG_lru)": "7", "NUMBER(PG_private)": "12"})
     newer.beyond = lambda key, doubted: (newer.peek(key) or "", TYPES) if doubted else None
     assert check_constants(newer) == []
@@ -102,7 +102,7 @@ def test_a_kernel_newer_than_what_is_known() -> None:
 
 
 def test_of_two_numbers_either_of_which_may_be_wrong_none_is_believed() -> None:
-    """One goes with one kernel, the other with another: which of them the dump is of, they can't tell."""
+    """Two numbers that match different kernels are both rejected."""
     info = VmcoreInfo.parse(b"NUMBER(PG_lru)=4\nNUMBER(PG_head_mask)=64\n")
     assert len(check_constants(info)) == 1
     assert info.rejected == {"NUMBER(PG_lru)", "NUMBER(PG_head_mask)"}
@@ -110,7 +110,7 @@ def test_of_two_numbers_either_of_which_may_be_wrong_none_is_believed() -> None:
 
 @pytest.mark.parametrize("seed", ["4242/aarch64-6.12-16k-47/2", "k3/aarch64-6.12-64k-48/31"])
 def test_a_flag_that_once_lost_pages(seed: str, scratch: Path) -> None:
-    """Another digit of a flag's number in VMCOREINFO, in a skeleton that has nothing to hold it against."""
+    """One digit of a flag in VMCOREINFO is changed, in a skeleton that has nothing to compare it with."""
     subject = Subject(unpacked(ROOT / "tests" / "zoo" / f"{seed.split('/')[1]}.zst", scratch))
     found = subject.trial(seed)
     assert (found.lost, found.failed, found.said) == ([], "", True), found.what

@@ -1,4 +1,4 @@
-"""Crash kernels that are loaded: found, and told intact from damaged."""
+"""Loaded crash kernels are found, and intact ones distinguished from damaged ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def verdict(data: bytes, where: tuple[Region, ...] = (), origin: str = "test") -
 @ORDERS
 @KNOWN
 def test_intact(digest_at: int, order: str, where: tuple[Region, ...]) -> None:
-    """Of either loader, in either byte order, whether it is known where to look or not."""
+    """Tables of either loader, in either byte order, are found with and without knowing where."""
     loaded = CrashKernel(order, digest_at)
     found = verdict(loaded.core(), where)
     assert (found.state, found.others) == (INTACT, 0)
@@ -51,7 +51,7 @@ def test_intact(digest_at: int, order: str, where: tuple[Region, ...]) -> None:
 @pytest.mark.parametrize("part", [0, 0.5, 1])
 @pytest.mark.parametrize("number", range(5))
 def test_one_bit_in_any_region(digest_at: int, order: str, where: tuple[Region, ...], number: int, part: float) -> None:
-    """At the start, in the middle, or the last bit of a region: damaged, and the regions are told all the same."""
+    """A changed bit anywhere in a region is damage, and the regions are still named."""
     loaded = CrashKernel(order, digest_at)
     start, data = list(loaded.segments.items())[number]
     at = start + int(part * (len(data) - 1))
@@ -82,7 +82,7 @@ def test_one_bit_in_any_region(digest_at: int, order: str, where: tuple[Region, 
     ],
 )
 def test_the_damaged_region_is_named(number: int, at: int) -> None:
-    """Damage in what is compressed, and in what ought to be zero, is found in its place."""
+    """Damage in compressed parts, and in zeros, is attributed to its region."""
     loaded = CrashKernel()
     start = list(loaded.segments)[number]
     found = verdict(core(flipped(loaded.memory(), start + at)))
@@ -104,7 +104,7 @@ def test_the_digest_itself_is_damaged() -> None:
 @ORDERS
 @pytest.mark.parametrize("at", [0, 1, 8, 9, 16, 24, 33, 41, 200, 255])
 def test_damaged_table(where: tuple[Region, ...], order: str, at: int) -> None:
-    """A table that is none any more, or another one: never intact."""
+    """A changed table is never intact."""
     loaded = CrashKernel(order)
     found = verdict(core(flipped(loaded.memory(), loaded.table_at + at), order), where)
     assert found.state in (UNKNOWN, DAMAGED)
@@ -134,7 +134,7 @@ def test_damaged_table(where: tuple[Region, ...], order: str, at: int) -> None:
          "gap", "itself"],
 )  # fmt: skip
 def test_no_table(words: list[int]) -> None:
-    """What could not be a table is none."""
+    """Overlapping regions, or a table within its regions, are rejected."""
     loaded = CrashKernel()
     table = struct.pack(f"<{len(words)}Q", *words).ljust(256, b"\0")
     dump = source(core(replace(loaded, edits={loaded.table_at: table}).memory()))
@@ -142,13 +142,13 @@ def test_no_table(words: list[int]) -> None:
 
 
 def test_sixteen_regions() -> None:
-    """A table that is full."""
+    """A table with all 16 regions is read."""
     loaded = CrashKernel(segments={RESERVED[0] + i * 2 * PAGE: noise(i, PAGE) for i in range(16)})
     assert verdict(loaded.core(), (CRASH,)).state == INTACT
 
 
 def test_many_tables_are_bounded() -> None:
-    """A memory full of tables costs a fixed number of digests."""
+    """Memory full of tables costs a bounded number of digests."""
     memory = bytearray(CrashKernel().memory())
     table = struct.pack("<4Q", 6 * MIB, PAGE, 6 * MIB + PAGE, PAGE).ljust(256, b"\0")
     memory[RESERVED[0] : RESERVED[0] + 2 * MIB] = table * (2 * MIB // 256)
@@ -157,7 +157,7 @@ def test_many_tables_are_bounded() -> None:
 
 @pytest.mark.parametrize("shift", range(-256, 257, 8))
 def test_table_across_pieces(shift: int) -> None:
-    """The memory is looked at in pieces of a megabyte; a table on the border between two is found, once."""
+    """A table across the border of two pieces of memory is found once."""
     loaded = CrashKernel(table_at=5 * MIB + shift, digest_at=-4000)
     loaded.segments = {6 * MIB: noise(1, PAGE), 6 * MIB + PAGE: noise(2, PAGE)}
     found = list(search(source(loaded.core()), ALL))
@@ -165,7 +165,7 @@ def test_table_across_pieces(shift: int) -> None:
 
 
 def test_what_an_earlier_crash_kernel_left() -> None:
-    """Its table is told of, and does not make the present one damaged."""
+    """Its table is reported, and does not make the present one damaged."""
     loaded = CrashKernel()
     old = struct.pack("<4Q", *loaded.words()[:2], RESERVED[0], PAGE).ljust(256, b"\0")
     found = verdict(replace(loaded, edits={RESERVED[1] - 6 * PAGE: old}).core())
@@ -173,7 +173,7 @@ def test_what_an_earlier_crash_kernel_left() -> None:
 
 
 def test_memory_that_looks_like_a_table() -> None:
-    """Where nobody says where the crash kernel is, regions without a kernel in them are no crash kernel."""
+    """If the crash kernel's memory is unknown, regions without a kernel are not taken for one."""
     loaded = CrashKernel(segments={4 * MIB: noise(1, 3 * PAGE), 5 * MIB: noise(2, PAGE)})
     loaded.edits = {4 * MIB: b"\1"}
     assert verdict(loaded.core()).state == UNKNOWN
@@ -187,7 +187,7 @@ def test_nothing_loaded(where: tuple[Region, ...]) -> None:
 
 
 def test_memory_of_the_crash_kernel_is_not_in_the_dump() -> None:
-    """As in a dump that the crash kernel made."""
+    """A dump made by the crash kernel lacks the reserved memory: the result is undecided."""
     memory = CrashKernel().memory()
     data = Core([Load(0, memory[: RESERVED[0]]), Load(RESERVED[1], memory[RESERVED[1] :])]).build()
     assert verdict(data).state == UNKNOWN
@@ -210,7 +210,7 @@ def cut(loaded: CrashKernel, low: int, high: int, *, hole: bool, told: bool = Tr
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("hole", [True, False])
 def test_a_region_is_not_all_there(hole: bool, told: bool) -> None:
-    """Then nothing can be said, unless what lacks is known to have been zero."""
+    """Left-out memory leaves the result undecided, unless it is known to have been zero."""
     loaded = CrashKernel()
     kernel, ramdisk, _, _, zeros = loaded.segments
     found = verdict(cut(loaded, ramdisk + PAGE, ramdisk + 2 * PAGE, hole=hole, told=told), (CRASH,))

@@ -1,4 +1,4 @@
-"""Types out of DWARF: made by hand in every shape, made by a compiler, and damaged."""
+"""Types from DWARF: made by hand in every shape, made by a compiler, and damaged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def opened(sections: dict[str, bytes], order: str = "<", names: tuple[str, ...] 
 
 
 def types(*, far: bool = False) -> list[Node]:
-    """What a kernel has: unnamed members, names for types, arrays, and other entries between them."""
+    """A kernel's types: unnamed members, names for types, arrays, and other entries between them."""
     word, half = (Node(0x24, {0x03: name, 0x0B: size}, far=far) for name, size in (("long", 8), ("int", 4)))
     counter = structure("", 4, member("counter", half, 0))
     named = typedef("counter_t", counter)
@@ -99,7 +99,7 @@ def test_types_of_other_units() -> None:
 
 @pytest.mark.parametrize("strings", ["strp", "strx"])
 def test_files_that_have_other_names(strings: str) -> None:
-    """What every kernel has is found by its name where no unit has the name of a known file, if names are offsets."""
+    """Types of every kernel are found by name if no unit is of a known file and names are offsets."""
     made = DwarfSections(strings=strings)
     for i in range(5):
         made.unit(f"lib/file_{i}.c", structure("page", 0, declared=True), structure(f"s{i}", 8))
@@ -249,7 +249,7 @@ int main(void) {
     "-gdwarf-4 -gz=zlib-gnu", "-gdwarf-5 -gz=zstd",
 ])  # fmt: skip
 def test_a_compiler_means_the_same(options: str, tmp_path: Path) -> None:
-    """What a program says of its types itself, and what its DWARF says of them: each version, compressed too."""
+    """A compiled program and its DWARF agree on its types: each version, compressed too."""
     from elftools.elf.elffile import ELFFile
 
     (tmp_path / "mm").mkdir()

@@ -1,4 +1,4 @@
-"""Who the kernel says it is."""
+"""The kernel's identity: its utsname and crash time."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def machine(
 @each_way
 @pytest.mark.parametrize("many", [0, 7, 4000])
 def test_symbols_are_found(way: str, many: int) -> None:
-    """Whole names only, the first of two; also behind a name of more than 127 tokens, and across pages."""
+    """Whole names match only, the first of two; also behind a name of over 127 tokens, and across pages."""
     kernel = machine(way, many=many)
     found = find_symbols(kernel.memory(), kernel.info(), NAMES)
     assert found == {
@@ -63,24 +63,24 @@ def test_a_part_is_not_told(key: str) -> None:
 
 
 def test_a_table_that_contradicts_vmcoreinfo() -> None:
-    """Addresses that are wrong for a symbol that is known are believed for none."""
+    """If a known symbol's address is wrong, no address is believed."""
     kernel = machine()
     kernel.keys["SYMBOL(init_uts_ns)"] = f"{IMAGE + 0x123450:x}"
-    with pytest.raises(KernelError, match="does not agree"):
+    with pytest.raises(KernelError, match="disagrees"):
         find_symbols(kernel.memory(), kernel.info(), NAMES)
 
 
 def test_a_table_without_data() -> None:
-    """As of kernels without CONFIG_KALLSYMS_ALL."""
+    """Kernels without CONFIG_KALLSYMS_ALL lack the known symbol: an error."""
     kernel = FakeKernel()
     add_symbols(kernel, [(f"tsymbol_{i}", IMAGE + i) for i in range(9)])
-    with pytest.raises(KernelError, match="lacks its data"):
+    with pytest.raises(KernelError, match="is incomplete"):
         find_symbols(kernel.memory(), kernel.info(), NAMES)
 
 
 @pytest.mark.parametrize("count", [0, 1 << 24, 0xFFFFFFFF, 100000])
 def test_a_number_of_symbols_that_can_not_be(count: int) -> None:
-    """Too many, or more than there are: an end comes."""
+    """A wrong number of symbols is a typed error."""
     kernel = machine()
     kernel.source.write(
         kernel.image_physical(int(kernel.keys["SYMBOL(kallsyms_num_syms)"], 16)), struct.pack("<I", count)
@@ -95,7 +95,7 @@ def test_a_number_of_symbols_that_can_not_be(count: int) -> None:
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1 << 32))
 def test_damage_at_random(way: str, seed: int) -> None:
-    """Addresses, or a typed error; never a wrong address for lack of bounds."""
+    """Random damage gives addresses or a typed error."""
     dice = random.Random(seed)
     kernel = machine(way, many=30)
     for _ in range(dice.randrange(1, 5)):
@@ -111,7 +111,7 @@ def test_damage_at_random(way: str, seed: int) -> None:
 
 @each_way
 def test_the_crash_kernels_memory(way: str) -> None:
-    """Told by the kernel's variables; that there is none, or nothing in it, too."""
+    """The kernel's variables name the memory reserved for a crash kernel, or say that there is none."""
     kernel = machine(way)
     assert reserved(source(kernel.elf_core())) == ((Region(MIB, 2 * MIB),), "the kernel's crashk_res")
     for more, words in (({"image": 0}, "was loaded"), ({"crash": (0, 0)}, "was reserved")):
@@ -121,7 +121,7 @@ def test_the_crash_kernels_memory(way: str) -> None:
 
 
 def test_no_kernel_that_is_understood() -> None:
-    """Then nothing is told."""
+    """Without the variables nothing is reported."""
     assert reserved(source(CrashKernel().core())) == ((), "")
     kernel = machine()
     del kernel.keys["SYMBOL(kallsyms_names)"]
@@ -129,7 +129,7 @@ def test_no_kernel_that_is_understood() -> None:
 
 
 def test_a_crash_kernel_that_was_unloaded() -> None:
-    """Its memory still has it; nevertheless it is not loaded."""
+    """An unloaded crash kernel, still in memory, is not reported as loaded."""
     base = 0x9000000
     segments = {base: b"070701".ljust(PAGE, b"."), base + 2 * PAGE: b"\x7fELF\2\1\1".ljust(PAGE, b"\0")}
     loaded = CrashKernel(digest_at=-32, segments=segments, table_at=base + 5 * PAGE + 32)

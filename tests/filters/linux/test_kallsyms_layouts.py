@@ -1,4 +1,4 @@
-"""Tables of symbols that nothing tells of: every layout since v4.4 (scripts/kallsyms.c), in both byte orders."""
+"""A search finds kallsyms in every layout since v4.4 (scripts/kallsyms.c), in both byte orders."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def memory(layout: str, order: str, count: int) -> tuple[bytes, int, dict[str, i
 @pytest.mark.parametrize("count", [600, 2048])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout(layout: str, count: int, order: str) -> None:
-    """Each symbol that is asked for is found, with its address."""
+    """Each symbol is found, with its address."""
     data, digits, known = memory(layout, order, count)
 
     def read(at: int, size: int) -> bytes:
@@ -96,7 +96,7 @@ def test_cut_off_tables(layout: str) -> None:
 
 @pytest.mark.parametrize("layout", ["4.6", "4.20", "6.2"])
 def test_numbers_that_all_fit(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory before the names that is one fitting number of symbols: so many are tried, not each."""
+    """The number of words tried as the number of symbols is bounded."""
     data, digits, _ = memory(layout, "<", 600)
     steps = 0
 
@@ -121,7 +121,7 @@ def test_numbers_that_all_fit(layout: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_memory_full_of_tokens() -> None:
-    """What looks like the tokens of many kernels, none of which has names: reading ends, and says why."""
+    """Memory full of tokens without names: reading stops, with the reason."""
     data, digits, _ = memory("4.6", "<", 600)
     tokens = data[digits - BASE - 4096 :]
     taken = 0

@@ -1,6 +1,6 @@
-"""The kernel's log beside makedumpfile's reading of it, byte by byte: of made-up kernels and of real dumps.
+"""The kernel's log equals makedumpfile's, byte by byte, on made-up kernels and real dumps.
 
-``VMSIEVE_DUMPS`` names a folder with ELF dumps of x86_64 kernels; without it ``../shared/dumps`` is looked at.
+``VMSIEVE_DUMPS`` names folders with ELF dumps of x86_64 kernels.
 """
 
 from __future__ import annotations

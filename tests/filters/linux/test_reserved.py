@@ -1,4 +1,4 @@
-"""PG_reserved: the kernel's own image, and firmware's memory, whatever else their struct pages say."""
+"""PG_reserved pages, of the kernel image and firmware, are kept whatever else their struct pages say."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_broken_and_offline_pages_stay_out(name: str, tmp_path: Path) -> None:
 
 
 def test_a_reserved_head_keeps_its_tails(tmp_path: Path) -> None:
-    """A compound page of the kernel's own is kept as a whole."""
+    """A compound page of the kernel is kept as a whole."""
     source, knowledge = opened(marked("6.12", range(0x400, 0x401)), tmp_path)
     assert set(range(0x400, 0x600)) <= bits(run(source, knowledge, 31).kept)
     source.close()
@@ -70,7 +70,7 @@ def test_a_reserved_head_keeps_its_tails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_flag_follows_from_those_that_are_exported(name: str) -> None:
-    """Of kernels that are known; a key that is missing makes no difference."""
+    """The bit of PG_reserved is right for all known kernels, also with a key missing."""
     layout = LAYOUTS[name]
     lines = [f"{key}={value}\n" for key, value in layout.keys().items()]
     for lacking in ("", "NUMBER(PG_private)", "NUMBER(PG_lru)"):
@@ -81,7 +81,7 @@ def test_the_flag_follows_from_those_that_are_exported(name: str) -> None:
 
 
 def test_of_an_unknown_kernel_the_types_tell(scratch: Path) -> None:
-    """The same number as for a known one; nothing is taken for PG_reserved where nothing tells it."""
+    """An unknown kernel's types give the same bit; without types there is none."""
     source = open_source(str(dump("demo.elf", scratch)))
     knowledge = gather_knowledge(source)
     assert knowledge.info is not None

@@ -1,4 +1,4 @@
-"""Keys that VMCOREINFO lacks: found elsewhere in the dump, one by one and all together."""
+"""Keys that VMCOREINFO lacks are found elsewhere in the dump, one by one and all together."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def kept(found: Scan) -> int:
     return int.from_bytes(b"".join(found.kept), "little")
 
 
-def subtract(text: bytes, key: str) -> bytes:
+def without(text: bytes, key: str) -> bytes:
     return b"".join(line for line in text.splitlines(keepends=True) if line.partition(b"=")[0] != key.encode())
 
 
 def test_what_is_searched_is_not_noted(scratch: Path) -> None:
-    """Memory where types were found may be a user's: the self-check does not count it among the kernel's own."""
+    """Memory where a search found types may be a user's: the self-check does not count it as the kernel's."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
-    knowledge = gather_knowledge(source, subtract(source.vmcoreinfo, "NUMBER(PG_lru)"), origins=(SYMBOLS, TYPES))
+    knowledge = gather_knowledge(source, without(source.vmcoreinfo, "NUMBER(PG_lru)"), origins=(SYMBOLS, TYPES))
     assert knowledge.info is not None
     assert knowledge.memory is not None
     before = set(knowledge.memory.physical.blocks)
@@ -57,10 +57,10 @@ def test_what_is_searched_is_not_noted(scratch: Path) -> None:
 
 
 def test_what_was_looked_at_for_one_key_does_not_answer_others(scratch: Path) -> None:
-    """Keys that a kernel of this version need not have are lacking, whatever was asked before them."""
+    """Keys that a kernel of this version need not have stay missing, whatever was asked before them."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
-    source.vmcoreinfo = subtract(subtract(source.vmcoreinfo, "NUMBER(PG_hwpoison)"), "SIZE(latched_seq)")
+    source.vmcoreinfo = without(without(source.vmcoreinfo, "NUMBER(PG_hwpoison)"), "SIZE(latched_seq)")
     info = gather_knowledge(source).info
     assert info is not None
     assert info.number("PG_hwpoison") is not None
@@ -72,7 +72,7 @@ def test_what_was_looked_at_for_one_key_does_not_answer_others(scratch: Path) ->
 @pytest.mark.parametrize("name", DUMPS)
 @pytest.mark.parametrize("origins", [(SYMBOLS, TYPES), ()], ids=["elsewhere", "nowhere"])
 def test_each_key_that_is_missing(name: str, origins: tuple[str, ...], scratch: Path) -> None:
-    """The same pages are kept at level 31; or more, and that is told. With symbols and types: the same, always."""
+    """Level 31 keeps the same pages, or more with a remark; with symbols and types always the same."""
     source = open_source(str(dump(name, scratch)))
     text = source.vmcoreinfo
     assert text is not None
@@ -80,7 +80,7 @@ def test_each_key_that_is_missing(name: str, origins: tuple[str, ...], scratch: 
     expected = kept(scan(source, whole, 31, Silent()))
     assert whole.info is not None
     for key in sorted(whole.info.used):
-        knowledge = gather_knowledge(source, subtract(text, key), origins=origins)
+        knowledge = gather_knowledge(source, without(text, key), origins=origins)
         found = scan(source, knowledge, 31, Silent())
         assert expected & ~kept(found) == 0, key
         if origins:
@@ -93,7 +93,7 @@ def test_each_key_that_is_missing(name: str, origins: tuple[str, ...], scratch: 
 
 @pytest.mark.parametrize("name", DUMPS)
 def test_no_vmcoreinfo_at_all(name: str, scratch: Path) -> None:
-    """Found by a search of memory, and by the kernel's symbols and types alone: the same pages, and both are told."""
+    """A search of memory, and symbols and types alone, keep the same pages, each with a remark."""
     source = open_source(str(dump(name, scratch)))
     expected = kept(scan(source, gather_knowledge(source), 31, Silent()))
     identity = gather_knowledge(source).identity.utsname
@@ -111,7 +111,7 @@ def test_no_vmcoreinfo_at_all(name: str, scratch: Path) -> None:
 
 @pytest.mark.parametrize("name", [*DUMPS, "s390x-6.1.s390"])
 def test_symbols_are_found_with_nothing_told(name: str, scratch: Path) -> None:
-    """By a search of memory: the same as where VMCOREINFO tells, wherever the parts of the table lie."""
+    """A search of memory finds the symbol table that VMCOREINFO names, whatever the order of its parts."""
     source = open_source(str(dump(name, scratch)))
     knowledge = gather_knowledge(source)
     assert knowledge.memory is not None
@@ -134,7 +134,7 @@ def test_symbols_are_found_with_nothing_told(name: str, scratch: Path) -> None:
 
 
 def test_a_value_that_is_no_number(scratch: Path) -> None:
-    """Is as good as missing."""
+    """An unusable value counts as missing."""
     source = open_source(str(dump("demo.elf", scratch)))
     text = source.vmcoreinfo
     assert text is not None
@@ -147,12 +147,12 @@ def test_a_value_that_is_no_number(scratch: Path) -> None:
 
 
 def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None:
-    """In the dump's own VMCOREINFO: a key of an option of the kernel's, but by what costs little and matters."""
+    """An optional key is not searched for, unless it is cheap and matters."""
     source = open_source(str(dump("demo.elf", scratch)))
     whole = source.vmcoreinfo
     assert whole is not None
     expected = kept(scan(source, gather_knowledge(source), 31, Silent()))
-    source.vmcoreinfo = subtract(whole, "NUMBER(PG_hwpoison)")
+    source.vmcoreinfo = without(whole, "NUMBER(PG_hwpoison)")
     for told in (True, False):
         if not told:
             source.vmcoreinfo = re.sub(rb"SYMBOL\(kallsyms_.*\n", b"", source.vmcoreinfo)
@@ -161,7 +161,7 @@ def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None
         assert knowledge.info is not None
         assert list(knowledge.info.origins) == (["NUMBER(PG_hwpoison)"] if told else [])
         assert (found == expected, found & expected) == (told, expected)
-    source.vmcoreinfo = subtract(whole, "SYMBOL(clear_idx)")
+    source.vmcoreinfo = without(whole, "SYMBOL(clear_idx)")
     knowledge = gather_knowledge(source)
     assert knowledge.info is not None
     assert knowledge.info.symbol("clear_idx") is None
@@ -170,7 +170,7 @@ def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None
 
 
 def test_a_crash_kernel_takes_the_kernels_word(scratch: Path) -> None:
-    """In /proc/vmcore, what is not between its neighbours was never written; what is damaged there is looked for."""
+    """In /proc/vmcore, a key missing between its neighbours was never written; a damaged one is resolved."""
     source = open_source(str(dump("demo.elf", scratch)))
     whole = source.vmcoreinfo
     assert whole is not None
@@ -192,14 +192,14 @@ def test_a_crash_kernel_takes_the_kernels_word(scratch: Path) -> None:
 
 
 def test_types_without_symbols(scratch: Path, tmp_path: Path) -> None:
-    """The kernel's table of symbols is damaged: its types are found by a search, and that is told."""
+    """The kernel's symbol table is damaged: its types are found by a search, with a remark."""
     path = tmp_path / "core"
     path.write_bytes(dump("demo.elf", scratch).read_bytes().replace(DIGITS, bytes(len(DIGITS))))
     source = open_source(str(path))
     text = re.sub(rb"SYMBOL\(kallsyms_.*\n", b"", source.vmcoreinfo or b"")
     expected = kept(scan(source, gather_knowledge(source), 31, Silent()))
     for key in ("NUMBER(PG_lru)", "SIZE(page)", "LENGTH(zone.free_area)"):
-        knowledge = gather_knowledge(source, subtract(text, key), origins=(SYMBOLS, TYPES))
+        knowledge = gather_knowledge(source, without(text, key), origins=(SYMBOLS, TYPES))
         found = scan(source, knowledge, 31, Silent())
         assert (kept(found), found.weaker) == (expected, False)
         assert knowledge.info is not None
@@ -208,14 +208,14 @@ def test_types_without_symbols(scratch: Path, tmp_path: Path) -> None:
 
 
 def test_a_copy_that_nothing_points_to(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is found by a search, and believed if its symbols lie where the others do."""
+    """VMCOREINFO in memory is found by a search, and believed if its symbols match."""
     monkeypatch.setattr(Resolver, "_open_copy", lambda *_: None)
     source = open_source(str(dump("demo.elf", scratch)))
     text = source.vmcoreinfo or b""
     other = re.sub(rb"SYMBOL\(prb\)=\w+", b"SYMBOL(prb)=ffffffff81000000", text)
     memory = PhysicalMemory(source)
     for told, expected in ((text, (str(5), MEMORY)), (other, None), (b"OSRELEASE=6.12.95-vmsieve-demo\n", None)):
-        info = VmcoreInfo.parse(subtract(told, "NUMBER(PG_lru)"))
+        info = VmcoreInfo.parse(without(told, "NUMBER(PG_lru)"))
         resolver = Resolver(memory, find("x86_64"), info, thorough=True, origins=(MEMORY,))
         assert resolver("NUMBER(PG_lru)") == expected
     source.close()
@@ -231,7 +231,7 @@ print([m for m in sys.modules if m.rpartition(".")[2] in names])
 
 
 def test_nothing_is_loaded_where_nothing_is_missing(scratch: Path, tmp_path: Path) -> None:
-    """A dump of a kernel that tells all it should needs none of this."""
+    """A dump with complete VMCOREINFO loads no resolver code."""
     command = [
         sys.executable,
         "-c",

@@ -1,4 +1,4 @@
-"""NUMA nodes and zones: as the kernel's structures say, and not when they can't be."""
+"""NUMA nodes and zones are read from the kernel's structures, and damaged ones rejected."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def numa(gap: int = 2) -> FakeKernel:
 
 @pytest.mark.parametrize("gap", [2, 3, 4])
 def test_nodes_and_zones_are_those_of_the_kernel(gap: int) -> None:
-    """Zones that span nothing are left out; the name is found wherever the configuration puts it."""
+    """Empty zones are left out; the name is found at every offset that configurations give it."""
     kernel, notes = numa(gap), list[str]()
     assert find_zones(kernel.memory(), kernel.info(), notes) == EXPECTED
     assert notes == []
@@ -80,14 +80,14 @@ def test_a_kernel_without_numa_has_one_node() -> None:
 
 
 def test_names_that_can_not_be_read_are_numbers() -> None:
-    """No pointer among the words, or one to something else."""
+    """A zone without a readable name gets its number."""
     kernel = numa(gap=20)
     assert [zone.name for zone in find_zones(kernel.memory(), kernel.info(), [])] == ["0", "1", "3", "0"]
 
 
 @pytest.mark.parametrize("at", [6000, 6008, 6024, 6032, SPANNED, SPANNED - 16])
 def test_a_node_that_can_not_be_is_said_and_passed_over(at: int) -> None:
-    """The other node's zones are told all the same."""
+    """A damaged node does not hide the other's zones."""
     kernel, notes = numa(), list[str]()
     place = kernel.image_physical(int(kernel.keys["SYMBOL(node_0)"], 16)) + at
     kernel.source.write(place, struct.pack("<Q", 1 << 60 | 0x7FFFFFFF))

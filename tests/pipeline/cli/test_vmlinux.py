@@ -61,8 +61,8 @@ def vmlinux(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_it_tells_what_the_kernel_tells(vmlinux: Path, scratch: Path) -> None:
-    """Every number but those of running kernels; addresses less the move by KASLR."""
+def test_it_equals_the_kernels_own(vmlinux: Path, scratch: Path) -> None:
+    """Every number but variables equals VMCOREINFO's; addresses differ by the KASLR offset."""
     source = open_source(str(dump("demo.elf", scratch)))
     told, made = VmcoreInfo.parse(source.vmcoreinfo or b""), VmcoreInfo.parse(describe(str(vmlinux)))
     source.close()
@@ -76,7 +76,7 @@ def test_it_tells_what_the_kernel_tells(vmlinux: Path, scratch: Path) -> None:
 
 
 def test_the_kernel_is_found_where_kaslr_moved_it(vmlinux: Path, scratch: Path) -> None:
-    """The same pages with the file alone, with text made of it, and with one key from it."""
+    """The same pages are kept with the file alone, with text made from it, and with one key from it."""
     source = open_source(str(dump("demo.elf", scratch)))
     whole = gather_knowledge(source)
     expected = b"".join(scan(source, whole, 31, Silent()).kept)
@@ -95,7 +95,7 @@ def test_the_kernel_is_found_where_kaslr_moved_it(vmlinux: Path, scratch: Path) 
 
 
 def test_another_kernels_file(vmlinux: Path, scratch: Path) -> None:
-    """Its name is not in memory: nothing is believed, every page kept."""
+    """The vmlinux of another release is not used: every page is kept."""
     source = open_source(str(dump("demo.elf", scratch)))
     other = describe(str(vmlinux)).replace(b"OSRELEASE=6.12.95", b"OSRELEASE=6.12.94")
     knowledge = gather_knowledge(source, b"", vmlinux=other, origins=())
@@ -106,7 +106,7 @@ def test_another_kernels_file(vmlinux: Path, scratch: Path) -> None:
 
 @pytest.mark.parametrize("without", [b"SYMBOL(vmcoreinfo_data)", b"OSRELEASE"])
 def test_another_kernels_file_beside_vmcoreinfo(without: bytes, vmlinux: Path, scratch: Path) -> None:
-    """What VMCOREINFO lacks is not taken from the file of a kernel that has another name."""
+    """Missing keys are not taken from the vmlinux of another release."""
     source = open_source(str(dump("demo.elf", scratch)))
     lacking = (without, b"OFFSET(page.mapping)")
     text = b"\n".join(line for line in (source.vmcoreinfo or b"").split(b"\n") if not line.startswith(lacking))
@@ -121,7 +121,7 @@ def test_another_kernels_file_beside_vmcoreinfo(without: bytes, vmlinux: Path, s
 
 
 def test_the_command(vmlinux: Path, scratch: Path, tmp_path: Path) -> None:
-    """Prints text that --vmcoreinfo takes; of a dump, what that has."""
+    """The command prints text that --vmcoreinfo takes; for a dump, its own VMCOREINFO."""
     run = vmsieve("vmcoreinfo", "--vmlinux", vmlinux)
     assert (run.status, run.out.encode()) == (0, describe(str(vmlinux)))
     core = dump("demo.elf", scratch)
@@ -134,7 +134,7 @@ def test_the_command(vmlinux: Path, scratch: Path, tmp_path: Path) -> None:
 
 
 def test_makedumpfiles_options(vmlinux: Path, scratch: Path, tmp_path: Path) -> None:
-    """-g writes what -i takes; -x takes the file itself; with each of them the dump is that of the dump's own word."""
+    """-g writes text that -i takes, and -x takes the file itself: each keeps the same pages as the dump alone."""
     core, text = str(dump("demo.elf", scratch)), str(tmp_path / "info")
     assert makedumpfile(["-g", text, "-x", str(vmlinux)]) == 0
     assert (tmp_path / "info").read_bytes() == describe(str(vmlinux))
@@ -148,22 +148,22 @@ def test_makedumpfiles_options(vmlinux: Path, scratch: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("size", [0, 10, 64, 5000, -64, -8])
-def test_files_that_are_none(size: int, vmlinux: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_vmlinux(size: int, vmlinux: Path, tmp_path: Path) -> None:
     """Cut off anywhere, or something else: one line, no traceback."""
     data = vmlinux.read_bytes()
     (tmp_path / "cut").write_bytes(data[:size])
     failed(vmsieve("vmcoreinfo", "--vmlinux", tmp_path / "cut"), "vmlinux")
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
-    """A FIFO is not waited for."""
+def test_fifo(tmp_path: Path) -> None:
+    """A FIFO is an error, and is not waited for."""
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(UsageError, match="has to be a regular file"):
         describe(str(tmp_path / "fifo"))
 
 
 def test_types_from_dwarf(vmlinux: Path, tmp_path: Path) -> None:
-    """Where there is no BTF: the same text."""
+    """Without BTF, DWARF gives the same text."""
     expected = VmcoreInfo.parse(describe(str(vmlinux)))
     found = VmcoreInfo.parse(describe(str(with_dwarf(expected, vmlinux, tmp_path / "dwarf"))))
     assert {key: found.value(key) for key in expected.keys} == {key: expected.value(key) for key in expected.keys}
@@ -231,7 +231,7 @@ def test_sizes_that_are_not_believable(kind: int, flags: int, data: bytes, size:
     (bytes(0x202) + b"HdrS", "vmlinuz"),
 ])  # fmt: skip
 def test_files_that_are_often_taken_for_it(start: bytes, said: str, tmp_path: Path) -> None:
-    """Packed files and boot images: what to do is said."""
+    """Compressed files and boot images are refused with a hint."""
     (tmp_path / "file").write_bytes(start + bytes(1000))
     with pytest.raises(FormatError) as error:
         describe(str(tmp_path / "file"))
@@ -239,7 +239,7 @@ def test_files_that_are_often_taken_for_it(start: bytes, said: str, tmp_path: Pa
 
 
 def test_types_in_another_file(vmlinux: Path, tmp_path: Path) -> None:
-    """A file whose debugging information was taken out names the file that has it."""
+    """A stripped file's error names the file with the types."""
     parts = {name: part(vmlinux, name) for name in (".rodata", ".symtab", ".strtab")}
     (tmp_path / "stripped").write_bytes(elf_file({**parts, ".gnu_debuglink": (0, b"vmlinux.debug\0\0\0abcd")}))
     with pytest.raises(FormatError) as error:
@@ -249,7 +249,7 @@ def test_types_in_another_file(vmlinux: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [b".BTF\0", b".symtab\0", b"linux_banner\0", b"Linux version"])
 def test_parts_that_are_missing(name: bytes, vmlinux: Path, tmp_path: Path) -> None:
-    """As of stripped files: an error that says what."""
+    """A missing section or banner is an error."""
     data = vmlinux.read_bytes()
     (tmp_path / "other").write_bytes(data.replace(name, b"x" * (len(name) - 1) + name[-1:]))
     with pytest.raises(FormatError):
@@ -257,5 +257,5 @@ def test_parts_that_are_missing(name: bytes, vmlinux: Path, tmp_path: Path) -> N
 
 
 def test_no_such_file() -> None:
-    """Wrong usage."""
+    """A missing file is an error of usage."""
     assert vmsieve("vmcoreinfo", "--vmlinux", "/nonexistent").status == 2
