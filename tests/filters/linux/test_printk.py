@@ -203,7 +203,7 @@ def test_sizes_of_rings_that_no_kernel_has_are_errors(bits: int) -> None:
 
 def test_no_log_is_an_error_before_the_first_line() -> None:
     kernel = FakeKernel()
-    with pytest.raises(KernelError, match=r"where the kernel's log is"):
+    with pytest.raises(KernelError, match=r"the address of the kernel's log"):
         log(kernel)
 
 
