@@ -1,4 +1,4 @@
-"""The examples in CONTRIBUTING.md are what they say: plugins that load, and do what their room asks for."""
+"""The examples in CONTRIBUTING.md load as plugins, and do what their room requires."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def plugin(file: str, folder: Path) -> Any:
     return made
 
 
-def test_there_is_an_example_of_everything() -> None:
+def test_every_kind_has_an_example() -> None:
     assert set(blocks()) == set(KINDS)
 
 
@@ -76,9 +76,9 @@ def test_the_rule_that_drops_a_page_is_printed(scratch: Path) -> None:
     snippet = re.search(r"^```python\n(from .*?rule_that_drops.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert snippet is not None
     code = snippet[1].replace('"vmcore"', repr(str(dump("demo.elf", scratch)))).replace("0x1234", "0x1000")
-    with redirect_stdout(io.StringIO()) as said:
+    with redirect_stdout(io.StringIO()) as output:
         exec(code, {})
-    assert said.getvalue() == "Non-private cache pages\n"
+    assert output.getvalue() == "Non-private cache pages\n"
 
 
 def test_the_input_reads_memory(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_the_architecture_translates(tmp_path: Path) -> None:
         translator.translate(0x1234)
 
 
-def test_the_rule_tells_its_pages(tmp_path: Path) -> None:
+def test_the_rule_matches_its_pages(tmp_path: Path) -> None:
     rule = plugin("filters/rules/example.py", tmp_path)
     with pytest.raises(RuleOff, match="PG_example"):
         rule.prepare(SimpleNamespace(flag=lambda _: 0))
@@ -151,24 +151,24 @@ def test_the_rule_tells_its_pages(tmp_path: Path) -> None:
     assert [matches(own.buffer_info()[0], 0, flags, 0, 0, 0, 0, 0) for flags in (1 << 62, 3 << 60)] == [1, 0]
 
 
-def test_the_kernel_sums_on_every_backend(tmp_path: Path) -> None:
-    kernel = plugin("formats/loops/example.py", tmp_path)
+def test_the_loop_sums_on_every_backend(tmp_path: Path) -> None:
+    loop = plugin("formats/loops/example.py", tmp_path)
     words = array("Q", [1, 1 << 63, 5])
     backends = ["python", "jit"] if importlib.util.find_spec("numba") else ["python"]
     for backend in backends:
-        assert bind(kernel, backend)(words.buffer_info()[0], 3, 4) == 4 + (1 << 63) + 5
+        assert bind(loop, backend)(words.buffer_info()[0], 3, 4) == 4 + (1 << 63) + 5
 
 
 def test_the_command_runs(tmp_path: Path, scratch: Path) -> None:
     command = plugin("pipeline/cli/commands/example.py", tmp_path)
-    with redirect_stdout(io.StringIO()) as said:
+    with redirect_stdout(io.StringIO()) as output:
         values = parse(command.options, ["--hex", str(dump("demo.elf", scratch))])
         assert values is not None
         status = command.run(Arguments(**values))
-    assert (status, said.getvalue()) == (0, f"{0x6FDA000:#x}\n")
+    assert (status, output.getvalue()) == (0, f"{0x6FDA000:#x}\n")
 
 
-def test_the_check_tells(tmp_path: Path) -> None:
+def test_the_check_reports(tmp_path: Path) -> None:
     check = plugin("pipeline/services/doctor/checks/example.py", tmp_path)
     case = Case(System(str(tmp_path)), None, Silent(), quick=True)
     assert check.run(case).state == CANT_TELL
