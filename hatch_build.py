@@ -1,4 +1,4 @@
-"""Build hook: lower the kernels to machine code for every machine, whichever machine builds."""
+"""Build hook: compile the loops for all target machines, on any machine."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ ROOT = Path(__file__).parent
 OBJECTS = ROOT / "src" / "vmsieve" / "formats" / "compiler" / "objects"
 
 
-class KernelsHook(BuildHookInterface[Any]):
-    """Writes ``formats/compiler/objects/<name>.so``, which the wheel takes along."""
+class LoopsHook(BuildHookInterface[Any]):
+    """Writes ``formats/compiler/objects/<name>.so`` and adds them to the wheel."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called before the wheel (or, for ``pip install -e``, the link to this folder) is made."""
+        """Compile before the wheel is built, or the link of ``pip install -e`` is made."""
         del version
         lower = _import_lower()
         for path in lower.refresh(OBJECTS):
-            print(f"kernels: {path.name}, {path.stat().st_size} bytes")
+            print(f"loops: {path.name}, {path.stat().st_size} bytes")
         for target in lower.TARGETS:
             name = f"{target.name}.so"
             build_data["force_include"][str(OBJECTS / name)] = f"vmsieve/formats/compiler/objects/{name}"
 
 
 def _import_lower() -> Any:
-    """``vmsieve.formats.compiler.lowering`` of this source tree, installed or not."""
+    """Import ``vmsieve.formats.compiler.lowering`` of this source tree, whether installed or not."""
     package = types.ModuleType("vmsieve")
     package.__path__ = [str(ROOT / "src" / "vmsieve")]
     package.__dict__["__version__"] = "0"

@@ -1,9 +1,9 @@
 /*
- * The ceiling: what C gets out of a codec's library, one page after the other.
+ * The ceiling: the speed of a codec library called from C, page by page.
  *
- * Compiled and called by ceiling.py, with the very library that vmsieve uses. No header of the libraries is needed;
- * prototypes and numbers are those of zstd.h, libdeflate.h, zlib.h, lzo1x.h and snappy-c.h. A page of 4096
- * bytes that does not get smaller is copied, as vmsieve does.
+ * Compiled and called by ceiling.py, with the same library file that vmsieve uses. Prototypes and constants are copied
+ * from zstd.h, libdeflate.h, zlib.h, lzo1x.h and snappy-c.h, so that no header is needed. A page of 4096 bytes that
+ * does not shrink is copied, as vmsieve does.
  */
 #include <dlfcn.h>
 #include <stdint.h>
@@ -63,7 +63,7 @@ static size_t pack_zlib(unsigned char *page, unsigned char *out, size_t room)
 	return room - space;
 }
 
-/* These two write up to their own bound, which the buffer has room for. */
+/* LZO and snappy write up to their worst case, for which the buffer has space. */
 static size_t pack_lzo(unsigned char *page, unsigned char *out, size_t room)
 {
 	size_t done = 0;

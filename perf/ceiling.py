@@ -1,11 +1,11 @@
-"""How close the compiled loops come to C, and how our LZO and snappy compare with the libraries.
+"""Compiled loops compared with C, and our LZO and snappy with the C libraries.
 
     python -m perf.ceiling VMCORE --runs 7
 
-For each codec, a loop in C (``ceiling.c``, compiled with ``cc``) and vmsieve's kernel pack the same pages of a real
-dump with the same library, each in a process of its own, in turn. CPU seconds of the loops alone count. For LZO and
-snappy, which are kernels themselves, C calls liblzo2 and libsnappy, and for zlib at level 1 libdeflate; there, sizes
-are compared too, and unpacking where that is ours.
+For each codec, a loop in C (``ceiling.c``, compiled with ``cc``) and vmsieve's loop pack the same pages of a real dump
+with the same library, each in its own process, in turn; only the CPU seconds of the loops count. Our LZO and snappy
+encoders are loops themselves: C calls liblzo2 and libsnappy, and libdeflate for zlib at level 1. There, sizes are
+compared too, and unpacking where it is ours.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _OURS: Final = {
 
 
 class Job(NamedTuple):
-    """One comparison: a codec and level of ours, and what C calls for it."""
+    """One comparison: our codec and level, and the library that C calls for it."""
 
     codec: str
     level: int
@@ -64,7 +64,7 @@ class Result(NamedTuple):
 
 
 def find_jobs(levels: Sequence[str]) -> tuple[list[Job], list[str]]:
-    """What can be compared on this machine, and sentences on what can't."""
+    """List the comparisons that this machine allows, and sentences on the others."""
     jobs, missing = [], []
     for text in levels:
         name, _, level = text.partition(":")
@@ -88,8 +88,8 @@ def find_jobs(levels: Sequence[str]) -> tuple[list[Job], list[str]]:
     return jobs, list(dict.fromkeys(missing))
 
 
-def kernel_pass(job: Job, path: Path, rounds: int) -> Result:
-    """Our kernel's part, in this process; unpacks what the library packed."""
+def loop_pass(job: Job, path: Path, rounds: int) -> Result:
+    """Run our loop in this process; unpacking takes the library's output."""
     pages = bytearray(path.read_bytes())
     out = bytearray((_BATCH + 1) * _PAGE)
     index, sizes, flags = ((ctypes.c_uint32 * _BATCH)() for _ in range(3))
@@ -97,7 +97,7 @@ def kernel_pass(job: Job, path: Path, rounds: int) -> Result:
     which = codec_number(job.codec)
     packer = codec(job.codec).open_compressor(job.level, _PAGE)
     unpacker = codec(job.codec).open_decompressor(_PAGE)
-    # The first call of a kernel loads it.
+    # The first call loads the loop.
     pack_pages(which, packer.address, 0, 0, 0, _PAGE, 0, 1, 0, 0, 0)
     unpack_pages(which, unpacker.address, 0, 0, 0, _PAGE, 0)
     seconds, total = 0.0, 0
@@ -111,7 +111,7 @@ def kernel_pass(job: Job, path: Path, rounds: int) -> Result:
                 done = unpack_pages(which, unpacker.address, count, ctypes.addressof(table), address, _PAGE, room)
                 seconds += time.process_time() - began
                 if done != count or out[: count * _PAGE] != pages[at : at + count * _PAGE]:
-                    raise CommandError(f"{job.codec}: a page of the library's is not unpacked")
+                    raise CommandError(f"{job.codec}: a page packed by the library is not unpacked")
                 continue
             began = time.process_time()
             size = pack_pages(
@@ -124,7 +124,7 @@ def kernel_pass(job: Job, path: Path, rounds: int) -> Result:
 
 
 def c_pass(job: Job, path: Path, rounds: int, program: str) -> Result:
-    """The same in C, in this process."""
+    """Run the C loop in this process."""
     pages = bytearray(path.read_bytes())
     loop = ctypes.CDLL(program).ceiling
     loop.restype = ctypes.c_double
@@ -140,7 +140,7 @@ def c_pass(job: Job, path: Path, rounds: int, program: str) -> Result:
 def _pack_by_library(
     job: Job, pages: bytearray, at: int, count: int
 ) -> tuple[ctypes.Array[ctypes.c_uint64], bytearray]:
-    """What the library makes of some pages, and the table of it that our kernel takes."""
+    """Pack pages with the library; return the table that our loop takes, and the packed bytes."""
     library = ctypes.CDLL(job.library)
     room, size, work = ctypes.create_string_buffer(2 * _PAGE), ctypes.c_size_t(), ctypes.create_string_buffer(1 << 19)
     table = (ctypes.c_uint64 * (2 * count))()
@@ -168,7 +168,7 @@ def _ask(command: Sequence[str]) -> Result:
 
 
 def compare(jobs: Sequence[Job], program: Path, pages: Path, runs: int, rounds: int) -> list[dict[str, Any]]:
-    """Medians for each job."""
+    """Return the medians of each job."""
     rows = []
     content = pages.stat().st_size
     for job in jobs:
@@ -225,12 +225,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _pass(words: Sequence[str]) -> Result:
-    """One pass in this process, as asked by the one that compares: by the kernel, or by the C program named last."""
+    """Run one pass in this process for the parent: our loop, or the C program named last."""
     name, level, kind, library, action, pages, rounds, *program = words
     job = Job(name, int(level), kind, library, action)
     if program:
         return c_pass(job, Path(pages), int(rounds), program[0])
-    return kernel_pass(job, Path(pages), int(rounds))
+    return loop_pass(job, Path(pages), int(rounds))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
-"""How fast the page codecs are and what they save, on the pages of a dump, beside the C libraries they stand in for.
+"""Speed and ratio of the page codecs on pages of a dump, compared with the C libraries that they replace.
 
-``python -m perf.codecs DUMP``: CPU time of one thread, every codec in turn and round after round, so that a busy
-moment meets them all; the median counts. liblzo2 and libsnappy are called from the same loop as our own codecs are, if
-they and numba are installed.
+``python -m perf.codecs DUMP``: CPU time of one thread, medians of rounds over all codecs in turn, so that other load
+affects all of them. liblzo2 and libsnappy, if they and numba are installed, are called from a loop like that of our own
+codecs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vmsieve.formats.loops.pack import pack_pages, unpack_pages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Codec and level; the levels are those that matter for a crash dump.
+#: Codec and level: the levels useful for crash dumps.
 CHOICES = [("lzo", 1), ("snappy", 1), ("zlib", 0), ("zlib", 1), ("zlib", 6), ("zstd", -5), ("zstd", 1), ("zstd", 3)]
 
 
@@ -74,7 +74,7 @@ class Row:
 
 
 class Bench:
-    """Pages of a dump, and memory to pack them to."""
+    """Pages of a dump, and output buffers."""
 
     def __init__(self, path: str, most: int) -> None:
         self.size, self.pages = _sample(path, most)
@@ -84,7 +84,7 @@ class Bench:
         self._index = array("I", range(self.count))
 
     def own(self, name: str, level: int) -> Row:
-        """A codec of ours."""
+        """Return the row of one of our codecs."""
         this, which = codec(name), codec_number(name)
         packer, unpacker = this.open_compressor(level, self.size), this.open_decompressor(self.size)
         sizes, flags = array("I", [0] * self.count), array("I", [0] * self.count)
@@ -114,7 +114,7 @@ class Bench:
         return Row(f"{name} {level}", packer.provider, pack, unpack)
 
     def library(self, name: str, soname: str, symbol: str, loop: Any) -> Row | None:
-        """A C library, called from a loop like ours; None if it or numba is missing."""
+        """Return the row of a C library, called from a loop like ours; None if it or numba is missing."""
         try:
             function = ctypes.cast(getattr(ctypes.CDLL(soname), symbol), ctypes.c_void_p).value or 0
             compiled = bind(loop, "jit")
@@ -134,7 +134,7 @@ class Bench:
 
 
 def _sample(path: str, most: int) -> tuple[int, bytes]:
-    """Size of a page, and up to ``most`` pages that are not zero, from all over the dump."""
+    """Return the page size, and up to ``most`` nonzero pages spread over the dump."""
     source = open_source(path)
     size = source.page_size or 4096
     places = [p for r in source.ranges() for p in range(-(-r.start // size) * size, r.stored_end - size + 1, size)]

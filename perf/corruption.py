@@ -1,12 +1,10 @@
-"""One page of what a dump says of its kernel is damaged: is a page of kernel data ever left out because of it?
+"""Damage to one page of kernel metadata: it must never drop a page of kernel data.
 
     python -m perf.corruption [--trials N] [--seed N] [DUMP ...]      (default: 1000 trials over tests/zoo)
 
-A trial damages one page among those that classification reads: VMCOREINFO's note, page tables, memory sections, nodes,
-struct pages, symbols and types. The damaged dump is classified at level 31. Of a page that the whole dump keeps and the
-damaged one drops, the struct page must lie on the damaged page. Any other is a *violation*.
-
-Each trial has a seed of its own, by which it can be repeated: ``--only SEED``.
+A trial damages one page that classification reads (VMCOREINFO, page tables, memory sections, nodes, struct pages,
+symbols, types), and classifies the dump at level 31. A page that is kept without the damage and dropped with it is a
+*violation*, unless its struct page lies on the damaged page. ``--only SEED`` repeats a trial.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ _SHARES = ("struct pages",) * 5 + ("others",) * 4 + ("note",)
 
 
 class _Damaged(Through):
-    """A dump one page of which is another, or whose VMCOREINFO is."""
+    """A dump with one page, or VMCOREINFO, replaced."""
 
     def __init__(self, inner: Source, paddr: int = -1, content: bytes = b"", note: bytes | None = None) -> None:
         super().__init__(inner)
@@ -61,17 +59,17 @@ class _Damaged(Through):
 
 @dataclass
 class Outcome:
-    """What a trial came to.
+    """Outcome of a trial.
 
     Attributes:
-        what: What was damaged and how, for people.
-        kind: The same in few words, to be counted.
-        lost: Page frames that are left out although their struct pages were not touched.
-        excused: Page frames that are left out by their own struct pages' word.
-        more: Page frames kept on top.
-        said: The exit status would be 3.
-        failed: The exception that came out; none should.
-        seconds: It took.
+        what: The damage in words.
+        kind: The same in short, for the table.
+        lost: Page frames dropped although their struct pages were not damaged.
+        excused: Page frames dropped whose own struct pages were damaged.
+        more: Page frames kept in addition.
+        said: True if the exit status would be 3.
+        failed: The exception raised; empty if all is well.
+        seconds: Duration.
     """
 
     what: str
@@ -85,7 +83,7 @@ class Outcome:
 
 
 def _number(scanned: Scan) -> int:
-    """The kept pages as one number."""
+    """Return the bitmap of kept pages as one number."""
     return int.from_bytes(b"".join(scanned.kept), "little")
 
 
@@ -94,7 +92,7 @@ def _ones(number: int) -> list[int]:
 
 
 def _pages_of(knowledge: Knowledge, page: int) -> dict[int, list[tuple[int, int]]]:
-    """By address of each page with struct pages: the page frames that it describes, first ones and counts."""
+    """Map the address of each page with struct pages to the page frames described: first ones and counts."""
     found: dict[int, list[tuple[int, int]]] = {}
     if knowledge.memory is None or knowledge.memmap is None:
         return found
@@ -114,11 +112,11 @@ def _pages_of(knowledge: Knowledge, page: int) -> dict[int, list[tuple[int, int]
 
 
 class Subject:
-    """A dump that is damaged in one place after the other.
+    """A dump to damage, one trial after the other.
 
     Attributes:
-        name: For people.
-        text: VMCOREINFO that the dump is read with; None: its own.
+        name: The dump's.
+        text: VMCOREINFO to use; None: the dump's own.
     """
 
     def __init__(self, path: Path, *, silent: bool = False) -> None:
@@ -144,7 +142,7 @@ class Subject:
         self.source.close()
 
     def counts(self) -> dict[str, int]:
-        """How many pages there are to be damaged."""
+        """Count the pages that a trial may damage."""
         return {name: len(places) for name, places in self._places.items()}
 
     def _read(self, paddr: int) -> bytes:
@@ -153,7 +151,7 @@ class Subject:
         return bytes(out)
 
     def trial(self, seed: str) -> Outcome:
-        """Damage one page, as ``seed`` has it, and classify."""
+        """Damage one page, chosen by ``seed``, and classify."""
         dice = random.Random(seed)
         share = dice.choice(_SHARES)
         if share == "note" and self.source.vmcoreinfo and self.text is None:
@@ -200,14 +198,14 @@ def _bit(page: bytearray, dice: random.Random) -> bytes:
 
 
 def _set_bit(page: bytearray, dice: random.Random) -> bytes:
-    """Flip a bit in a word that is not 0: in half of a page of struct pages nothing is read."""
+    """Flip a bit in a nonzero word: half of a page of struct pages is never read."""
     words = [at for at in range(0, len(page), 8) if any(page[at : at + 8])] or [0]
     page[dice.choice(words) + dice.randrange(8)] ^= 1 << dice.randrange(8)
     return bytes(page)
 
 
 def _word_of_other(page: bytearray, other: bytes, dice: random.Random) -> bytes:
-    """A word of another page at the same place: as a rule of the same field of another struct page."""
+    """Copy a word from the same offset of another page, usually the same field of another struct page."""
     at = dice.randrange(0, len(page), 8)
     return _replaced(page, at, other[at : at + 8])
 
@@ -263,14 +261,14 @@ _NOTES: dict[str, Callable[[bytearray, random.Random], bytes]] = {
 
 
 def _difference(one: bytes, two: bytes) -> str:
-    """The line that is another one, where one is."""
+    """Format the changed line, if it is only one."""
     before, after = one.split(b"\n"), two.split(b"\n")
     changed = [f" {a!r} -> {b!r}" for a, b in zip(before, after) if a != b]
     return changed[0] if len(changed) == 1 else ""
 
 
 def unpack(path: Path, scratch: Path) -> Path:
-    """A dump as a plain file, which is quicker to read over and over."""
+    """Unpack a dump to a plain file, which is faster to read repeatedly."""
     if path.suffix != ".zst":
         return path
     import zstandard
@@ -286,7 +284,7 @@ def _subjects(paths: Sequence[Path], scratch: Path, *, silent: bool) -> Iterator
     for path in paths:
         subject = Subject(unpack(path, scratch), silent=silent)
         if subject.weaker:
-            print(f"{subject.name}: passed over, for it is not understood: {subject.notes}", file=sys.stderr)
+            print(f"{subject.name}: skipped: its kernel is not fully understood: {subject.notes}", file=sys.stderr)
         else:
             yield subject
         subject.close()
@@ -303,7 +301,7 @@ def _print(kinds: dict[str, Counter[str]]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run trials, and print a table of them; the exit status is 1 if there was a violation."""
+    """Run trials and print a table; return 1 if there was a violation."""
     parser = argparse.ArgumentParser(prog="python -m perf.corruption", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("dumps", nargs="*", type=Path, help="dumps (default: all of tests/zoo)")
     parser.add_argument("--trials", type=int, default=1000, help="in all (default: 1000)")
@@ -312,9 +310,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--without-vmcoreinfo",
         action="store_true",
-        help="symbols and types are all that is known; of whole dumps, for skeletons have neither",
+        help="use symbols and types only; needs whole dumps: skeletons have neither",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell of each trial")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print each trial")
     arguments = parser.parse_args(argv)
     if arguments.without_vmcoreinfo and not arguments.dumps:
         parser.error("--without-vmcoreinfo needs whole dumps: those of tests/zoo have neither symbols nor types")
@@ -340,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if arguments.only:
                     break
     if not kinds:
-        parser.error("none of the dumps is understood as it is, so there is nothing to damage")
+        parser.error("no dump is fully understood undamaged, so no trial is possible")
     _print(kinds)
     return int(bad > 0)
 

@@ -1,11 +1,10 @@
-"""Classification of struct pages in the other byte order beside this machine's own.
+"""Classification of struct pages in the other byte order, compared with this machine's own.
 
     python -m perf.foreign VMCORE
 
-The struct pages of a real dump are classified as they are, and once more with each field's bytes turned round, as a
-machine of the other byte order would have written them. Both are in memory, and in pieces as a scan has them; CPU
-seconds of the compiled call alone count. The classes must be the same. (Machines that share this byte order, aarch64
-on x86_64 for one, run the same code on the same bytes: there is nothing to compare.)
+The struct pages of a real dump are classified as they are, and with the bytes of each field swapped, as a machine of
+the other byte order would have written them. Both are in memory, in pieces of the size that a scan uses; only the CPU
+seconds of the compiled call count. The classes must be the same.
 """
 
 from __future__ import annotations
@@ -41,20 +40,20 @@ _PIECE: Final = 1 << 20
 #: 32-bit fields of a struct page, by their offsets: _mapcount or page_type, and _refcount.
 _HALVES: Final = (48, 52)
 _SIZE: Final = 64
-#: Keys of what are single bytes.
+#: Keys of fields of one byte.
 _BYTES: Final = ("OFFSET(page.compound_dtor)", "OFFSET(page.compound_order)", "OFFSET(folio._folio_order)")
 _OTHER: Final = {"little": "big", "big": "little"}
 
 
 def struct_pages(knowledge: Knowledge) -> tuple[bytes, VmcoreInfo]:
-    """All struct pages, one after the other, and VMCOREINFO."""
+    """Return all struct pages, joined, and VMCOREINFO."""
     memory, memmap, info = knowledge.memory, knowledge.memmap, knowledge.info
     if memory is None or memmap is None or info is None or memmap.struct_page_size != _SIZE:
         raise SystemExit(
             f"struct pages of {_SIZE} bytes are needed: {knowledge.problem or 'these are of another size'}"
         )
     if any(info.peek(key) for key in _BYTES):
-        raise SystemExit("a kernel since v6.6 is needed: single bytes in struct pages would have to be told from words")
+        raise SystemExit("a kernel since v6.6 is needed: older struct pages have single bytes among the words")
     parts = [
         memory.read(run.vaddr + at, min(_PIECE, run.count * _SIZE - at))
         for run in memmap.runs()
@@ -64,7 +63,7 @@ def struct_pages(knowledge: Knowledge) -> tuple[bytes, VmcoreInfo]:
 
 
 def turned(pages: bytes) -> bytearray:
-    """``pages`` with the bytes of each field in the other order."""
+    """Swap the bytes of each field of ``pages``."""
     words, halves = array("Q", pages), array("I", pages)
     words.byteswap()
     halves.byteswap()
@@ -77,7 +76,7 @@ def turned(pages: bytes) -> bytearray:
 
 
 def classes(pages: bytearray, info: VmcoreInfo, order: str, rounds: int) -> tuple[float, bytes]:
-    """CPU seconds of classifying ``pages`` so many times, and the classes."""
+    """Classify ``pages`` ``rounds`` times; return the CPU seconds and the classes."""
     memory: Any = SimpleNamespace(physical=SimpleNamespace(byte_order=order, source=SimpleNamespace(page_size=4096)))
     out = bytearray(len(pages) // _SIZE)
     start, to, step = address_of(pages), address_of(out), _PIECE // _SIZE

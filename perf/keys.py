@@ -1,13 +1,12 @@
-"""What each key of VMCOREINFO is worth: dumps are classified without it, at level 31.
+"""Effect of each VMCOREINFO key: dumps are classified at level 31 without it.
 
     python -m perf.keys VMCORE...                 a table for each dump
     python -m perf.keys --together VMCORE...      one table for all of them
 
-Each key in turn is taken out of VMCOREINFO, then all of them; the rest of the dump is as it was. What takes a key's
-place is asked from three origins: all that the dump has (the copy of VMCOREINFO in memory, symbols, types), symbols and
-types alone, and nothing. A result is *same*: the same pages are kept; *+N, exit S*: N pages more are kept, with that
-exit status and the reason that is given; or *LOST N*: pages are dropped that are kept when no key is missing. There
-must be none of the last: the exit status is 1 then.
+Each key in turn is removed from VMCOREINFO, then all of them. The missing keys may come from three sets of origins: all
+that the dump has (the copy of VMCOREINFO in memory, symbols, types), symbols and types alone, or nothing. A result is
+*same*: the same pages are kept; *+N, exit S*: N more pages are kept, with that exit status and reason; or *LOST N*:
+pages are dropped that are kept with all keys. Lost pages are errors: the exit status is 1.
 """
 
 from __future__ import annotations
@@ -45,13 +44,13 @@ _SAID_MOST: Final = 160
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a dump is classified with a key missing, beside the same dump with all of its keys.
+    """Classification of a dump without a key, compared with all keys.
 
     Attributes:
         lost: Page frames dropped that are kept otherwise.
         more: Page frames kept that are dropped otherwise.
         status: The exit status that a dump would end with.
-        said: The first sentence that tells why.
+        said: The first sentence on the reason.
     """
 
     lost: int
@@ -61,7 +60,7 @@ class Outcome:
 
     @property
     def same(self) -> bool:
-        """Is nothing different but what is said?"""
+        """True if the pages and the exit status are those of the whole dump."""
         return not self.lost and not self.more and self.status == EXIT_OK
 
     def __str__(self) -> str:
@@ -82,7 +81,7 @@ class Result:
     rows: dict[str, tuple[Outcome, ...]]
 
     def lost(self) -> bool:
-        """Is a page ever dropped that should not be?"""
+        """True if a page is ever dropped that should be kept."""
         return any(outcome.lost for row in self.rows.values() for outcome in row)
 
 
@@ -104,7 +103,7 @@ def _ones(bits: int) -> int:
 
 
 def examine(path: str) -> Result:
-    """Classify the dump at ``path`` without each of its keys, and without all of them."""
+    """Classify the dump at ``path`` without each of its keys, and without any."""
     with closing(open_source(path)) as source:
         knowledge = gather_knowledge(source)
         info = knowledge.info
@@ -121,7 +120,7 @@ def examine(path: str) -> Result:
 
 
 def _asked(source: Source, text: bytes) -> frozenset[str]:
-    """The keys that classification asks for."""
+    """Return the keys that classification reads."""
     source.vmcoreinfo = text
     knowledge = gather_knowledge(source, origins=())
     scan(source, knowledge, 31, Silent())
@@ -138,7 +137,7 @@ def _code(key: str) -> str:
 
 
 def one(result: Result) -> str:
-    """The table of one dump: a row for each key that makes a difference, in whatever way, and one for the others."""
+    """Format one dump: a row for each key that makes a difference, and one for the others."""
     rows = []
     spare = [key for key, row in result.rows.items() if all(outcome.same for outcome in row)]
     for key, row in result.rows.items():
@@ -152,7 +151,7 @@ def one(result: Result) -> str:
 
 
 def together(results: Sequence[Result]) -> str:
-    """One table of several dumps: a row for each key that makes a difference in any of them."""
+    """Format several dumps: a row for each key that makes a difference in any of them."""
     rows = []
     for key in dict.fromkeys(key for result in results for key in result.rows):
         having = [result.rows[key] for result in results if key in result.rows]
@@ -163,7 +162,7 @@ def together(results: Sequence[Result]) -> str:
 
 
 def _of_several(outcomes: Sequence[Outcome]) -> str:
-    """What became of several dumps, in few words."""
+    """Sum up the outcomes of several dumps."""
     other = [outcome for outcome in outcomes if not outcome.same]
     if not other:
         return "same"
@@ -176,7 +175,7 @@ def _of_several(outcomes: Sequence[Outcome]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the tables; 1 if a page is ever lost."""
+    """Print the tables; return 1 if a page is ever lost."""
     parser = argparse.ArgumentParser(prog="python -m perf.keys", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a dump that vmsieve understands")
     parser.add_argument("--together", action="store_true", help="one table for all of them")

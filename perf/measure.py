@@ -1,4 +1,4 @@
-"""What the measurements share: run a command and count what it used, interleave, take medians, describe the machine.
+"""Shared by all measurements: run commands, interleave them, take medians, describe the machine.
 
 CPU seconds are the figures to trust on a machine that others use too; wall time counts only where nothing else runs.
 """
@@ -27,7 +27,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: A process's most resident memory is that of its parent if that was larger. So a small process starts it.
+#: The peak memory of a child is at least its parent's at the fork. So a small process starts it.
 _LAUNCHER = """
 import os, sys, time
 log, *command = sys.argv[1:]
@@ -44,18 +44,18 @@ _RESULTS = Path(__file__).parent / "results"
 
 
 class CommandError(RuntimeError):
-    """A command that was to be measured ended with an error."""
+    """A measured command failed."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What one process used.
+    """Resources that one process used.
 
     Attributes:
         user, system: CPU seconds.
         wall: Seconds from start to end.
         rss: Most resident memory in MiB. Mapped pages of files count: makedumpfile's includes its windows on the input.
-        size: Bytes of the file it wrote; 0 if none.
+        size: Bytes of the output file, or 0.
         others: Cores that other processes, and other guests of the host, kept busy meanwhile.
     """
 
@@ -73,12 +73,12 @@ class Usage:
 
 
 def environment() -> dict[str, str]:
-    """The environment to measure in: compiled Python files are kept, as in an installation."""
+    """Return the environment to measure in: compiled Python files are cached, as in an installation."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def run(command: Sequence[str], output: Path | None = None, log: Path | None = None) -> Usage:
-    """Run ``command`` to its end. ``output``: a file it writes, removed before; ``log``: where its own output goes.
+    """Run ``command``. ``output``: the file that it writes, removed before; ``log``: file for its messages.
 
     Raises:
         CommandError: Its exit status is not 0.
@@ -98,7 +98,7 @@ def run(command: Sequence[str], output: Path | None = None, log: Path | None = N
 
 
 def _busy() -> float:
-    """Seconds that all cores together were not idle, stolen time included (``cpu`` of proc_stat(5))."""
+    """Return the seconds that all cores were busy, stolen time included (``cpu`` of proc_stat(5))."""
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").split(maxsplit=9)
         return (sum(map(int, fields[1:9])) - int(fields[4]) - int(fields[5])) / os.sysconf("SC_CLK_TCK")
@@ -107,7 +107,7 @@ def _busy() -> float:
 
 
 def interleave(cases: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
-    """Each case ``runs`` times, one after the other, in turning order: what disturbs one disturbs all."""
+    """Run all cases ``runs`` times in alternating order, so that other load affects all of them."""
     found: dict[str, list[T]] = {name: [] for name in cases}
     for number in range(runs):
         names = list(cases)
@@ -117,7 +117,7 @@ def interleave(cases: Mapping[str, Callable[[], T]], runs: int) -> dict[str, lis
 
 
 def median(usages: Sequence[Usage]) -> Usage:
-    """The median of each figure by itself; of user and system, those of the run with the median CPU time.
+    """Return the median of each figure; for user and system, those of the run with the median CPU time.
 
     Wall time, and how busy others were, are medians of the half of the runs in which others were busy least.
     """
@@ -130,7 +130,7 @@ def median(usages: Sequence[Usage]) -> Usage:
 
 
 def as_row(usages: Sequence[Usage]) -> dict[str, Any]:
-    """The median and all runs, for JSON."""
+    """Return the median and all runs for JSON."""
     middle = median(usages)
     rounded = {name: round(value, 4) for name, value in asdict(middle).items()}
     return {
@@ -140,7 +140,7 @@ def as_row(usages: Sequence[Usage]) -> dict[str, Any]:
 
 
 def vmsieve_command(words: str | None) -> list[str]:
-    """The vmsieve to measure: ``words``, or that of this Python."""
+    """Return the command to measure: ``words``, or the vmsieve of this Python."""
     if words:
         return words.split()
     script = Path(sys.executable).with_name("vmsieve")
@@ -148,12 +148,12 @@ def vmsieve_command(words: str | None) -> list[str]:
 
 
 def find_makedumpfile(path: str | None) -> str | None:
-    """makedumpfile: ``path``, or the environment's VMSIEVE_MAKEDUMPFILE, or that in PATH; None if there is none."""
+    """Find makedumpfile: ``path``, VMSIEVE_MAKEDUMPFILE or PATH; None if it is missing."""
     return path or os.environ.get("VMSIEVE_MAKEDUMPFILE") or shutil.which("makedumpfile")
 
 
 def machine(tools: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Where it was measured. ``tools``: commands that print a tool's version in their first line."""
+    """Describe this machine. ``tools``: commands that print a version in their first line."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "cpu": _cpu_model(),
@@ -181,7 +181,7 @@ def _first_line(command: Sequence[str]) -> str:
 
 
 def table(rows: Sequence[Sequence[object]]) -> str:
-    """Rows of cells in columns, the first row as the head; numbers to the right."""
+    """Format rows as columns, the first row as the head; numbers are right-aligned."""
     cells = [[f"{c:.3f}" if isinstance(c, float) else str(c) for c in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     right = [all(not isinstance(row[i], str) for row in rows[1:]) for i in range(len(cells[0]))]
@@ -191,7 +191,7 @@ def table(rows: Sequence[Sequence[object]]) -> str:
 
 
 def write_json(value: dict[str, Any], path: str | None, name: str) -> Path:
-    """Write a result to ``path``, or to ``name`` among the results that the project keeps; returns where."""
+    """Write a result to ``path``, or to ``perf/results/<name>.json``; return the path."""
     where = Path(path) if path else _RESULTS / f"{name}.json"
     where.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     return where

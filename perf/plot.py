@@ -1,4 +1,4 @@
-"""A picture of the results: CPU time of each codec against makedumpfile's, and classification as machines grow.
+"""Plot of the results: CPU time of each codec compared with makedumpfile's, and classification by machine size.
 
     python -m perf.plot
 
@@ -24,7 +24,7 @@ _OURS, _PALE, _THEIRS, _FAINT = "#1f6f8b", "#8fc1d4", "#c0632c", "#8a8a8a"
 
 
 def codec_bars(results: Sequence[dict[str, Any]], level: int = 1) -> list[tuple[str, float, float, float]]:
-    """For each codec at ``level``: its name and, as parts of makedumpfile's, three figures.
+    """Return for each codec at ``level`` its name and three ratios to makedumpfile's figures.
 
     CPU time with one thread, wall time with the most threads measured, size. Of several results the first counts.
     """
@@ -45,7 +45,7 @@ def codec_bars(results: Sequence[dict[str, Any]], level: int = 1) -> list[tuple[
 
 
 def scale_lines(results: Sequence[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """For each tool: GiB of memory, and CPU seconds of classification."""
+    """Return for each tool GiB of memory and CPU seconds of classification."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for result in results:
         for row in result["rows"] if result.get("what") == "scale" else ():
@@ -89,7 +89,7 @@ def _draw_bars(axes: Any, bars: list[tuple[str, float, float, float]]) -> None:
 
 
 def _beside(value: float) -> float:
-    """Where the label of a bar begins: not across the line at 1."""
+    """Return where the label of a bar begins, clear of the line at 1."""
     return (value if value < 0.7 else max(value, 1.0)) + 0.02
 
 
@@ -118,7 +118,7 @@ def _tidy(axes: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw what there is."""
+    """Draw all results."""
     parser = argparse.ArgumentParser(prog="python -m perf.plot", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("results", type=Path, nargs="*", help="JSON files (default: all of perf/results)")
     parser.add_argument("--out", type=Path, default=_RESULTS / "figures.png")

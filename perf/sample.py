@@ -1,4 +1,4 @@
-"""Pages of a real dump for benchmarks: those with content, spread over all of it."""
+"""Nonzero pages of a real dump for benchmarks, spread over the whole dump."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["write_sample"]
 
 
 def write_sample(dump: Path, out: Path, pages: int, level: int = 0) -> int:
-    """Write about ``pages`` pages of 4 KiB that ``level`` keeps and that are not zero; returns how many.
+    """Write about ``pages`` nonzero pages of 4 KiB that ``level`` keeps; return their number.
 
     Raises:
-        ValueError: The dump's pages are of another size.
+        ValueError: The dump has another page size.
     """
     source = open_source(str(dump))
     knowledge = gather_knowledge(source)

@@ -1,12 +1,11 @@
-"""Classification as machines grow: 1 to 256 GiB, vmsieve beside makedumpfile.
+"""Classification of machines of 1 to 256 GiB, vmsieve compared with makedumpfile.
 
     python -m perf.scale SMALL --sizes 1,4,16,64,256 --scratch /var/tmp
 
-For each size a dump is made of a small one (see ``perf.tiled``) and removed again; one of 256 GiB takes 5 GiB of disk.
-CPU seconds of the scan of struct pages alone count: vmsieve's in the process that does it, makedumpfile's between the
-lines in which it tells of its steps. Its filter time is that of all scans: beyond 64 GiB it makes one more. A whole run
-of ``vmsieve dump`` with one thread, and of makedumpfile, gives memory and time of all steps. Both must find the same
-pages.
+For each size a dump is made from a small one (see ``perf.tiled``) and removed again; 256 GiB take 5 GiB of disk. The
+CPU seconds are those of the scan of struct pages: vmsieve's in the scanning process, makedumpfile's between its
+progress lines, all scans together (beyond 64 GiB it makes one more). A whole run of ``vmsieve dump`` with one thread,
+and of makedumpfile, gives memory and time of all steps. Both must find the same pages.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ __all__ = ["main"]
 
 _STEP: Final = re.compile(r"STEP \[(.+?)\s*\] :")
 _COUNT: Final = re.compile(r"^\s*(.+?)\s*: 0x([0-9a-f]{16})$")
-#: makedumpfile's words for what vmsieve counts.
+#: makedumpfile's names for the classes that vmsieve counts.
 _WORDS: Final = {
     "cache": "Non-private cache pages",
     "cache_private": "Private cache pages",
@@ -60,7 +59,7 @@ _WORDS: Final = {
 
 
 def scan_here(path: str) -> dict[str, Any]:
-    """Open and scan in this process: CPU seconds of both, and the counts."""
+    """Open and scan in this process; return the CPU seconds of both, and the counts."""
     began = time.process_time()
     source = open_source(path)
     knowledge = gather_knowledge(source)
@@ -82,12 +81,12 @@ def _ours(path: Path) -> dict[str, Any]:
 
 
 def _theirs(makedumpfile: str, path: Path) -> dict[str, Any]:
-    """CPU seconds of makedumpfile by step, and its counts; nothing is packed or written."""
+    """Return makedumpfile's CPU seconds in the filter step and its counts; it packs and writes nothing."""
     output = path.with_name("none")
     command = [makedumpfile, "-d", "31", "--dry-run", "--message-level", "31", str(path), str(output)]
     steps: dict[str, float] = {}
     counts: dict[str, int] = {}
-    # On a terminal, it tells of each step as it ends.
+    # On a terminal, it reports each step when the step ends.
     master, terminal = pty.openpty()
     child = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment())
     os.close(terminal)
@@ -109,12 +108,12 @@ def _theirs(makedumpfile: str, path: Path) -> dict[str, Any]:
 
 
 def _cpu_of(pid: int) -> float:
-    """CPU seconds of a process of one thread, to the nanosecond (``schedstat`` of proc_pid(5))."""
+    """Return the CPU seconds of a single-threaded process, in nanoseconds' resolution (``schedstat``, proc_pid(5))."""
     return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
 
 
 def measure(path: Path, runs: int, makedumpfile: str | None, vmsieve: list[str]) -> dict[str, Any]:
-    """All figures of one dump."""
+    """Measure one dump."""
     cases: dict[str, Callable[[], dict[str, Any]]] = {"vmsieve": partial(_ours, path)}
     if makedumpfile is not None:
         cases["makedumpfile"] = partial(_theirs, makedumpfile, path)

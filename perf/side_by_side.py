@@ -1,4 +1,4 @@
-"""vmsieve and makedumpfile on the same dump: CPU seconds, wall time, memory and size, in interleaved runs.
+"""CPU seconds, wall time, memory and size of vmsieve and makedumpfile on the same dump, in interleaved runs.
 
     python -m perf.side_by_side VMCORE --runs 5 --scratch /dev/shm
 
@@ -39,7 +39,7 @@ __all__ = ["CASES", "Case", "main", "measure"]
 
 @dataclass(frozen=True)
 class Case:
-    """What is compared: options of vmsieve, and of makedumpfile for the same format of pages."""
+    """Options of vmsieve, and of makedumpfile for the same page format."""
 
     name: str
     ours: tuple[str, ...]
@@ -58,7 +58,7 @@ CASES: Final = (
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays the same for all cases."""
+    """Parameters common to all cases."""
 
     dump: Path
     scratch: Path
@@ -70,7 +70,7 @@ class Setting:
 def measure(
     setting: Setting, case: Case, level: int, threads: Sequence[int], theirs: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """One case: a row for each tool and number of threads, ``theirs`` being makedumpfile's."""
+    """Measure one case; return a row for each tool and number of threads (``theirs``: makedumpfile's)."""
     output = setting.scratch / f"perf-output-{os.getpid()}"
     commands = {}
     for count in threads:
@@ -93,7 +93,7 @@ def measure(
 
 
 def compared(rows: list[dict[str, Any]]) -> list[list[object]]:
-    """Rows for people; ratios are against makedumpfile without threads, walls against the better of its two."""
+    """Format rows; ratios are to makedumpfile without threads, those of wall time to its fastest."""
     head = "codec -d tool threads user_s system_s wall_s MiB MB_out others CPU/its wall/its size/its"
     out: list[list[object]] = [[word.replace("_", " ") for word in head.split()]]
     for row in rows:

@@ -1,12 +1,12 @@
-"""A dump of a machine with as much memory as one likes, made of a small one's dump.
+"""Dumps of large machines, made from the dump of a small one.
 
     python -m perf.tiled SMALL BIG --gib 256
 
-The small dump (an ELF core of x86_64 with four levels of page tables and a vmemmap) is copied. Behind its memory comes
-more: its struct pages are copies of the small machine's, 16 MiB after 16 MiB, every one of them in the file; its
-pages are a hole in the file and read as zeros. Page tables and memory sections are edited so that both vmsieve and
-makedumpfile find the new struct pages where the kernel would have had them, and the last zone counts the new free
-blocks. What the editing needs room for takes the place of page cache.
+The small dump (an ELF core of x86_64 with four levels of page tables and a vmemmap) is copied, and memory is added
+behind its own. All added struct pages are in the file, copied from the small machine's 16 MiB of memory at a time; the
+added pages are a hole in the file and read as zeros. Page tables and memory sections are edited so that vmsieve and
+makedumpfile find the added struct pages where the kernel would have them, and the last zone counts the added free
+blocks. New page tables replace page cache.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _COPIED: Final = 1 << 20
 
 
 class _Small:
-    """The small dump, and what is to be changed in the copy of it."""
+    """The small dump, and the changes to its copy."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -69,7 +69,7 @@ class _Small:
         self._spare = self._spare_pages()
 
     def _spare_pages(self) -> Iterator[int]:
-        """Physical addresses of pages of the page cache, which from here on are the kernel's own."""
+        """Yield physical addresses of page cache pages, and make them the kernel's own."""
         classifier = open_classifier(self.kernel, 4, [])
         assert classifier is not None
         for first in range(0, self.kernel.max_pfn(self.source.end()), BLOCK):
@@ -83,26 +83,26 @@ class _Small:
                         yield pfn * _PAGE
 
     def _make_kernels(self, pfn: int) -> None:
-        """Give a page the struct page of one that holds struct pages."""
+        """Give a page the struct page of a page that holds struct pages."""
         own = self.memory.translate(self.vmemmap)[0] // _PAGE
         one = self.memory.read(self.vmemmap + own * _STRUCT_PAGE, _STRUCT_PAGE)
         at = self.memory.translate(self.vmemmap + pfn * _STRUCT_PAGE)[0]
         self.page(at // _PAGE * _PAGE)[at % _PAGE : at % _PAGE + _STRUCT_PAGE] = one
 
     def page(self, paddr: int) -> bytearray:
-        """A page of the copy, to be changed."""
+        """Return a page of the copy, which the caller may change."""
         if paddr not in self.changes:
             self.changes[paddr] = bytearray(self.memory.physical.read(paddr, _PAGE))
         return self.changes[paddr]
 
     def new_page(self) -> int:
-        """Physical address of a page of zeros, taken from the page cache."""
+        """Return the physical address of a zeroed page, taken from the page cache."""
         paddr = next(self._spare)
         self.changes[paddr] = bytearray(_PAGE)
         return paddr
 
     def map_large(self, vaddr: int, paddr: int) -> None:
-        """Map 2 MiB of virtual memory, with new tables where there are none."""
+        """Map 2 MiB of virtual memory, with new tables where they are missing."""
         root = next(s for s in map(self.info.symbol, ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")) if s)
         table = self.memory.translate(root)[0]
         for shift in (39, 30):
@@ -115,7 +115,7 @@ class _Small:
         struct.pack_into("<Q", self.page(table), (vaddr >> 21 & 511) * 8, paddr | _LARGE_PAGE)
 
     def add_section(self, number: int) -> None:
-        """Give a memory section its map: that of any other section, since all have one array in common."""
+        """Give a memory section its map: that of any other section, because all share the vmemmap."""
         size, offset = self.info.need("SIZE", "mem_section"), self.info.need("OFFSET", "mem_section.section_mem_map")
         per_root = _PAGE // size
         roots = self.memory.translate(self.info.need("SYMBOL", "mem_section"))[0]
@@ -132,7 +132,7 @@ class _Small:
         struct.pack_into("<Q", self.page(place // _PAGE * _PAGE), place % _PAGE, coded)
 
     def tiles(self) -> list[int]:
-        """First page frames of the tiles: aligned rows of page frames that are all memory."""
+        """Return the first page frame of each tile: an aligned run of page frames without a hole."""
         found = []
         for first in range(0, self.source.end() // _PAGE - _TILE + 1, _TILE):
             _, stored = self.source.memory_bits(first, _TILE, _PAGE)
@@ -143,7 +143,7 @@ class _Small:
         return found
 
     def struct_pages(self, first_pfn: int, to: int) -> bytes:
-        """The struct pages of one tile as they have to be at page frame ``to``: tails point to their heads."""
+        """Return the struct pages of one tile, moved to page frame ``to``: tails point to their heads."""
         out = bytearray(_TILE * _STRUCT_PAGE)
         self.memory.read_into(self.vmemmap + first_pfn * _STRUCT_PAGE, memoryview(out))
         at = self.info.offset("page.compound_head")
@@ -156,7 +156,7 @@ class _Small:
 
 
 def make(small: Path, big: Path, gib: int) -> int:
-    """Write ``big``, of a machine with ``gib`` GiB more or less; returns its page frames with memory.
+    """Write ``big``, a machine with about ``gib`` GiB; return its page frames with memory.
 
     Raises:
         ValueError: The small dump is not of the kind that can be tiled.
@@ -188,7 +188,7 @@ def make(small: Path, big: Path, gib: int) -> int:
 
 
 def _count_blocks(big: Path) -> None:
-    """Let the last zone count the free blocks that there are."""
+    """Correct the free block counters of the last zone."""
     source = open_source(str(big))
     kernel = gather_knowledge(source)
     classifier = open_classifier(kernel, 16, [])
@@ -212,7 +212,7 @@ def _count_blocks(big: Path) -> None:
 
 
 def _write_small(fd: int, source: Source, dump: _Small, start: int, size: int) -> int:
-    """Write headers and the small machine's memory, changed; returns where the new memory goes in the file."""
+    """Write headers and the changed memory of the small machine; return the file offset of the added memory."""
     ranges = [*source.ranges()]
     direct = next(v.vaddr - v.paddr for v in source.virtual if v.vaddr < 0xFFFFFFFF80000000)
     at = -(-(elf.EHDR.size + (len(ranges) + 2) * elf.PHDR.size + len(source.notes)) // _PAGE) * _PAGE
@@ -237,7 +237,7 @@ def _load(at: int, start: int, stored: int, size: int, direct: int) -> bytes:
 
 
 def _copy(fd: int, at: int, source: Source, dump: _Small, piece: MemoryRange) -> None:
-    """Copy one range of memory, with its changes; zeros are left as holes."""
+    """Copy one range of memory with its changes; zeros become holes."""
     for paddr in range(piece.start, piece.stored_end, _COPIED):
         buffer = bytearray(min(_COPIED, piece.stored_end - paddr))
         source.read_into(paddr, memoryview(buffer))
