@@ -9,7 +9,7 @@ END = struct.pack(">qq", -1, -1)
 
 
 def header(kind: int = 1, version: int = 1) -> bytes:
-    """What a flattened file begins with."""
+    """The header of a flattened file."""
     return (b"makedumpfile" + bytes(4) + struct.pack(">qq", kind, version)).ljust(4096, b"\0")
 
 

@@ -98,7 +98,7 @@ class Kdump:
         return path
 
     def _extra(self) -> bytes:
-        """What follows the sub-header: notes, then the VMCOREINFO text."""
+        """Notes, then the VMCOREINFO text, which follow the sub-header."""
         return self.notes + self.vmcoreinfo
 
     def _main(self, sub_blocks: int, bitmap_blocks: int, limit: int) -> bytes:

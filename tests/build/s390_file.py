@@ -21,7 +21,7 @@ MAGIC, MAGIC_EXT = 0xA8190173618F23FD, 0xA8190173618F23FE
 
 
 def registers(number: int) -> bytes:
-    """The save area of a lowcore, 0x1200 to 0x1400: each byte tells the processor and the place."""
+    """The save area of a lowcore, 0x1200 to 0x1400: each byte depends on the processor and its offset."""
     area = bytearray((number * 0x40 + at) & 0xFF for at in range(0x200))
     struct.pack_into(">I", area, 0x118, PREFIXES[number])
     return bytes(area)

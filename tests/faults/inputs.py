@@ -67,7 +67,7 @@ def place_of(source: ElfSource, paddr: int) -> int:
     """Where in the file a byte of memory is."""
     whole = source._data
     i = whole.find(paddr)
-    return whole.places[i] + paddr - whole.starts[i]
+    return whole.offsets[i] + paddr - whole.starts[i]
 
 
 def text_of(bench: Bench) -> int:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.source import Source
 
 __all__ = [
     "NOTES_LIMIT", "Note", "NotesReader", "build_note", "cpus", "each_note", "find_note", "note_text", "padded",
-    "readable_size", "with_text", "without_vmcoreinfo", "xen_oddity",
+    "readable_size", "with_text", "without_vmcoreinfo", "set_notes",
 ]  # fmt: skip
 
 #: Most bytes of notes held in memory: 10,000 processors of the machine with the longest notes.
@@ -123,13 +124,6 @@ def note_text(notes: bytes, byte_order: str, wanted: tuple[bytes, int]) -> bytes
     return None if found is None else notes[found[0] : sum(found)]
 
 
-def xen_oddity(notes: bytes, byte_order: str) -> str | None:
-    """A remark if ``notes`` are those of a Xen host, or None."""
-    if any(note.name in elf.XEN_NOTES for note in each_note(notes, byte_order)):
-        return "the memory of a Xen host: its hypervisor and all domains; no Linux there can speak for all of it"
-    return None
-
-
 def with_text(notes: bytes, byte_order: str, wanted: tuple[bytes, int], text: bytes) -> bytes:
     """``notes``, with a note ``wanted`` of ``text`` in front unless the first such note has that text already."""
     found = note_text(notes, byte_order, wanted)
@@ -159,6 +153,18 @@ def cpus(notes: bytes, byte_order: str) -> tuple[Cpu, ...]:
     return tuple(found)
 
 
+def set_notes(source: Source, notes: bytes) -> None:
+    """Set the notes of ``source``, its processors and VMCOREINFO; a Xen host's are ``mixed``."""
+    order = source.byte_order
+    source.notes, source.cpus = notes, cpus(notes, order)
+    source.vmcoreinfo = note_text(notes, order, elf.NOTE_VMCOREINFO)
+    if any(note.name in elf.XEN_NOTES for note in each_note(notes, order)):
+        source.mixed = True
+        source.oddities.append(
+            "the memory of a Xen host: its hypervisor and all domains; no Linux there can speak for all of it"
+        )
+
+
 class NotesReader:
     """Collects notes from areas of a file. Device dumps of a crashed machine may have megabytes.
 
@@ -180,8 +186,8 @@ class NotesReader:
         """Read the area at ``offset``; returns the number of bytes that are damaged, missing or over the limit."""
         at, end = offset, min(offset + size, self._file.size)
         while at < end:
-            room = min(NOTES_LIMIT - len(self.small), self._to_read)
-            piece = read_exactly(self._file, at, min(_PIECE, end - at, room))
+            limit = min(NOTES_LIMIT - len(self.small), self._to_read)
+            piece = read_exactly(self._file, at, min(_PIECE, end - at, limit))
             self._to_read -= len(piece)
             good = readable_size(piece, self._byte_order)
             if not good:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.errors import ReadError
-from vmsieve.formats.layouts import elf, lowcore
+from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.layouts import os_info as layout
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.source import read_bytes
+from vmsieve.formats.vmcoreinfo_search import vmcoreinfo_at
 
 if TYPE_CHECKING:
     from vmsieve.formats.source import Source
 
-__all__ = [
-    "Entry", "OsInfo", "checksum", "lowcore_vmcoreinfo", "read_bytes", "read_os_info", "vmcoreinfo_note",
-]  # fmt: skip
+__all__ = ["Entry", "OsInfo", "checksum", "lowcore_vmcoreinfo", "read_os_info"]
 
-#: Most bytes of an entry, and of a VMCOREINFO text; the kernel's are a page or two.
+#: Most bytes of an entry; the kernel's are a page or two.
 ENTRY_LIMIT: Final = 1 << 20
 _ALL_ONES: Final = 0xFFFFFFFF
 
@@ -75,18 +74,6 @@ def checksum(data: bytes) -> int:
     return total % _ALL_ONES or (_ALL_ONES if total else 0)
 
 
-def read_bytes(source: Source, paddr: int, size: int) -> bytes | None:
-    """``size`` bytes of physical memory, or None if the dump lacks any of them."""
-    if not 0 <= paddr <= source.end() - size:
-        return None
-    out = bytearray(size)
-    try:
-        source.read_into(paddr, memoryview(out))
-    except ReadError:
-        return None
-    return bytes(out)
-
-
 def _lowcore_pointer(source: Source, field: str) -> int:
     return int.from_bytes(read_bytes(source, lowcore.LOWCORE.offset(field), 8) or b"", "big")
 
@@ -129,21 +116,8 @@ def _entry(source: Source, name: str, is_value: bool, value: int, size: int, sto
     return Entry(name, value, size, "OK" if good else "BAD", data if good else b"")
 
 
-def vmcoreinfo_note(source: Source, paddr: int) -> bytes | None:
-    """The text of the VMCOREINFO note at physical address ``paddr``, or None if there is no such note."""
-    name = elf.NOTE_VMCOREINFO[0] + b"\0"
-    start = elf.NHDR.size + -(-len(name) // elf.NOTE_ALIGN) * elf.NOTE_ALIGN
-    data = read_bytes(source, paddr, start)
-    if data is None or not data.startswith(name, elf.NHDR.size):
-        return None
-    head = elf.NHDR.unpack(data, order="big")
-    if (head.n_namesz, head.n_type) != (len(name), elf.NOTE_VMCOREINFO[1]) or not 0 < head.n_descsz <= ENTRY_LIMIT:
-        return None
-    text = read_bytes(source, paddr + start, head.n_descsz)
-    return text if text is not None and b"OSRELEASE=" in text else None
-
-
 def lowcore_vmcoreinfo(source: Source) -> bytes | None:
     """VMCOREINFO from the note that the lowcore points to, or None."""
     address = _lowcore_pointer(source, "vmcore_info")
-    return vmcoreinfo_note(source, address) if address else None
+    found = vmcoreinfo_at(source, address) if address else None
+    return found[0] if found is not None and found[1] == "big" else None

@@ -1,10 +1,10 @@
-"""Where an s390x kernel has its memory in virtual memory, as far as that is arithmetic; page tables tell the rest.
+"""Linear mappings of an s390x kernel: virtual memory that is mapped at fixed offsets. Page tables map the rest.
 
-Until v6.10 virtual and physical addresses of all memory were the same. Since then (Linux commit c98d2ecae08f, "s390/mm:
-Uncouple physical vs virtual address spaces") there are an identity mapping, which need not begin at 0, the kernel's
-image elsewhere, and the piece for 31-bit code (AMODE31), which stays where it is. VMCOREINFO tells them (378e32aa8197,
-"s390/vmcoreinfo: Store virtual memory layout"), and so does os_info (8572f52518f6). What a processor sees from 0 to
-0x1fff is its lowcore; dumps have that of the first addresses of memory.
+Until v6.10 virtual and physical addresses were the same. Since then (Linux commit c98d2ecae08f, "s390/mm: Uncouple
+physical vs virtual address spaces") there are an identity mapping, which need not begin at 0, the kernel image
+elsewhere, and 31-bit code (AMODE31) at its physical address. VMCOREINFO exports their addresses (378e32aa8197,
+"s390/vmcoreinfo: Store virtual memory layout"), and so does os_info (8572f52518f6). A processor sees its own lowcore
+at 0 to 0x1fff; dumps have the one at physical address 0 there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["in_linear", "linear_maps"]
 
 _END: Final = 1 << 64
-#: Names of the same number in VMCOREINFO and in os_info.
+#: Names of the same value in VMCOREINFO and in os_info.
 _NAMES: Final = (
     ("IDENTITYBASE", "IDENTITY_BASE"),
     ("KERNELOFFSET", "KASLR_OFFSET"),
@@ -35,23 +35,23 @@ _NAMES: Final = (
 
 
 def linear_maps(source: Source, vmcoreinfo: bytes) -> Iterator[tuple[str, tuple[VirtualRange, ...]]]:
-    """The ways that the kernel in ``source`` may have laid out its memory, best first: says who, and the mappings.
+    """Yield possible layouts of the kernel's memory, best first: where they come from, and the mappings.
 
-    Where mappings overlap, the first one holds. Page tables show which way is right.
+    Where mappings overlap, the first one holds. Page tables show which layout is right.
     """
-    told = {old: _hexadecimal(vmcoreinfo, old) for old, _ in _NAMES}
-    if told["KERNELOFFPHYS"] is not None:
-        yield "VMCOREINFO", _split(source, {name: value or 0 for name, value in told.items()}, _END)
+    exported = {name: _hexadecimal(vmcoreinfo, name) for name, _ in _NAMES}
+    if exported["KERNELOFFPHYS"] is not None:
+        yield "VMCOREINFO", _mappings(source, {name: value or 0 for name, value in exported.items()}, _END)
     info = read_os_info(source)
     if info is not None and info.entry("KASLR_OFFSET") is not None:
         values = {e.name: e.value for e in info.entries}
         numbers = {old: values.get(new, 0) for old, new in _NAMES}
-        yield "os_info", _split(source, numbers, values.get("IMAGE_END", 0) or _END)
+        yield "os_info", _mappings(source, numbers, values.get("IMAGE_END", 0) or _END)
     yield "an address is the same in virtual memory", (VirtualRange(0, 0, source.end()),)
 
 
 def in_linear(maps: Sequence[VirtualRange], vaddr: int) -> tuple[int, int] | None:
-    """Physical address of ``vaddr`` and for how many bytes both run side by side; None: page tables tell."""
+    """Physical address of ``vaddr`` and the number of bytes mapped from there on; None: page tables map it."""
     for i, one in enumerate(maps):
         if one.vaddr <= vaddr < one.vaddr + one.size:
             # Up to where a mapping begins that takes precedence.
@@ -60,13 +60,13 @@ def in_linear(maps: Sequence[VirtualRange], vaddr: int) -> tuple[int, int] | Non
     return None
 
 
-def _split(source: Source, told: dict[str, int], image_end: int) -> tuple[VirtualRange, ...]:
-    first, image = told["SAMODE31"], told["KERNELOFFSET"]
+def _mappings(source: Source, values: dict[str, int], image_end: int) -> tuple[VirtualRange, ...]:
+    first, image = values["SAMODE31"], values["KERNELOFFSET"]
     return (
         VirtualRange(0, 0, lowcore.SIZE),
-        VirtualRange(first, first, max(told["EAMODE31"] - first, 0)),
-        VirtualRange(image, told["KERNELOFFPHYS"], max(image_end - image, 0)),
-        VirtualRange(told["IDENTITYBASE"], 0, source.end()),
+        VirtualRange(first, first, max(values["EAMODE31"] - first, 0)),
+        VirtualRange(image, values["KERNELOFFPHYS"], max(image_end - image, 0)),
+        VirtualRange(values["IDENTITYBASE"], 0, source.end()),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from vmsieve.formats.errors import ReadError
 from vmsieve.formats.slim.records import field, record
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["Cpu", "LargeNote", "LeftOut", "MemoryRange", "Source", "VirtualRange"]
+__all__ = ["Cpu", "LargeNote", "LeftOut", "MemoryRange", "Source", "VirtualRange", "read_bytes"]
 
 
 @record(frozen=True)
@@ -205,3 +206,15 @@ class Source(ABC):
     def close(self) -> None:
         """Close the file."""
         self.file.close()
+
+
+def read_bytes(source: Source, paddr: int, size: int) -> bytes | None:
+    """``size`` bytes of physical memory, or None if the dump lacks any of them."""
+    if not 0 <= paddr <= source.end() - size:
+        return None
+    out = bytearray(size)
+    try:
+        source.read_into(paddr, memoryview(out))
+    except ReadError:
+        return None
+    return bytes(out)

@@ -1,12 +1,12 @@
-"""Dumps that hold two systems: one that crashed, and the kdump kernel that was started and failed in its turn.
+"""Dumps of two systems: the one that crashed, and its kdump kernel, which crashed in turn.
 
-An s390x kdump kernel runs at address 0. What was there before, it finds where it was loaded itself: the two pieces of
-memory changed places (Linux ``arch/s390/kernel/relocate_kernel.S``, ``crash_dump.c``). It knows from where and how much
-(``arch/s390/include/asm/setup.h``, ``oldmem_base`` and ``oldmem_size``), and a stand-alone dump that is taken then has
-that in it. zgetdump calls the choices the same.
+An s390x kdump kernel runs at address 0: the memory there and the memory that it was loaded to were swapped (Linux
+``arch/s390/kernel/relocate_kernel.S``, ``crash_dump.c``). It stores address and size (``oldmem_base`` and
+``oldmem_size``, ``arch/s390/include/asm/setup.h``), which a stand-alone dump contains. zgetdump names the systems the
+same.
 
-On other machines a crash kernel runs where it was loaded, and memory stays in its place: the choice is one of kernels
-(:mod:`vmsieve.filters.choice`).
+On other machines a crash kernel runs where it was loaded, and no memory is swapped: :mod:`vmsieve.filters.choice`
+selects a kernel there.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from vmsieve.formats.errors import FormatError, ReadError, UsageError
 from vmsieve.formats.inputs import MemoryRange, Source, open_source
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.source import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["SYSTEMS", "SelectedSource", "choose", "open_system"]
 
-#: What can be chosen, and what it means.
+#: Names of the systems, and descriptions for messages.
 SYSTEMS: Final = {
     "prod": "the system that crashed",
     "kdump": "the crash kernel that should have dumped it",
@@ -37,7 +38,7 @@ _PAGE: Final = 4096
 
 @record(frozen=True)
 class _Piece:
-    """Memory ``start <= paddr < end`` of the chosen system, which is at ``paddr + shift`` in the dump."""
+    """Memory ``start <= paddr < end`` of the selected system, at ``paddr + shift`` in the dump."""
 
     start: int
     end: int
@@ -45,12 +46,12 @@ class _Piece:
 
 
 def open_system(path: str, select: str | None = None) -> Source:
-    """Open the dump at ``path``, and of two systems in it the one that ``select`` names.
+    """Open the dump at ``path``; if it has two systems, the one that ``select`` names.
 
     Raises:
         FormatError: As :func:`vmsieve.formats.inputs.open_source`; or there are two systems and ``select`` is None.
-        UsageError: There is one system only, and ``select`` is not None. Of machines other than s390x, whose memory
-            stays where it is, that is found out with the kernels (:mod:`vmsieve.filters.choice`).
+        UsageError: An s390x dump has one system, and ``select`` is not None. For other machines
+            :mod:`vmsieve.filters.choice` checks that.
     """
     source = open_source(path)
     try:
@@ -61,12 +62,9 @@ def open_system(path: str, select: str | None = None) -> Source:
 
 
 def choose(source: Source, select: str | None) -> Source:
-    """The system that ``select``, one of :data:`SYSTEMS`, names; raises as :func:`open_system`.
-
-    The result stands for ``source`` and closes it.
-    """
-    place = _second_system(source)
-    if place is None:
+    """The system that ``select``, one of :data:`SYSTEMS`, names; it owns ``source``. Raises as :func:`open_system`."""
+    oldmem = _kdump_memory(source)
+    if oldmem is None:
         if select is not None and (source.machine, source.byte_order) == _S390X:
             raise UsageError("the dump holds one system: there is nothing to select", file=source.file.name)
         source.selected = select
@@ -76,22 +74,23 @@ def choose(source: Source, select: str | None) -> Source:
             "the dump holds two systems, one that crashed and its kdump kernel", file=source.file.name,
             hint="say which: " + ", ".join(f"--select {name} ({what})" for name, what in SYSTEMS.items()),
         )  # fmt: skip
-    base, size = place
-    told = f"{base:#x} - {base + size - 1:#x} changed places with 0x0 - {size - 1:#x}"
+    base, size = oldmem
+    swapped = f"{base:#x} - {base + size - 1:#x} changed places with 0x0 - {size - 1:#x}"
     if select == "all":
-        # By one kernel's VMCOREINFO the other one's pages would be judged, or left out as no memory at all.
+        # One kernel's VMCOREINFO would misclassify the other kernel's pages, or exclude them as missing memory.
         source.vmcoreinfo, source.utsname, source.mixed = None, (), True
         source.header["system"] = "both"
-        source.header["memory_of_the_kdump_kernel"] = told
+        source.header["memory_of_the_kdump_kernel"] = swapped
         source.oddities.append("memory of two kernels together can't be filtered: one has to be selected for that")
         return source
-    from vmsieve.formats.inputs._s390 import complete, keep_own_registers, notes, parse_notes
+    from vmsieve.formats.inputs._s390 import complete, keep_own_registers
+    from vmsieve.formats.s390_registers import notes, parse_notes
 
     if select == "prod":
         end = -(-max(source.end(), base + size) // _PAGE) * _PAGE
         pieces = [_Piece(0, size, base), _Piece(size, base, 0), _Piece(base + size, end, 0)]
         selected = SelectedSource(source, pieces, SYSTEMS[select])
-        selected.header["memory_of_the_kdump_kernel"] = told
+        selected.header["memory_of_the_kdump_kernel"] = swapped
         complete(selected, None)
         return selected
     selected = SelectedSource(source, [_Piece(0, size, 0)], SYSTEMS[select])
@@ -102,23 +101,21 @@ def choose(source: Source, select: str | None) -> Source:
     return selected
 
 
-def _second_system(source: Source) -> tuple[int, int] | None:
-    """Where the memory of a kdump kernel was before it was started, and how much; None if none was."""
+def _kdump_memory(source: Source) -> tuple[int, int] | None:
+    """Address before it was started, and size, of a kdump kernel's memory; None if none was started."""
     if (source.machine, source.byte_order) != _S390X:
         return None
-    words = bytearray(lowcore.OLDMEM.size)
-    try:
-        source.read_into(lowcore.OLDMEM_AT, memoryview(words))
-    except ReadError:
+    words = read_bytes(source, lowcore.OLDMEM_AT, lowcore.OLDMEM.size)
+    if words is None:
         return None
     oldmem = lowcore.OLDMEM.unpack(words)
     base, size = oldmem.oldmem_base, oldmem.oldmem_size
-    believable = base and size and not (base | size) % _MIB and size <= base and base + size <= source.end()
-    return (base, size) if believable and _all_memory(source, base, size) else None
+    valid = base and size and not (base | size) % _MIB and size <= base and base + size <= source.end()
+    return (base, size) if valid and _all_memory(source, base, size) else None
 
 
 def _all_memory(source: Source, base: int, size: int) -> bool:
-    """Whether all pages of ``base .. base + size`` exist."""
+    """True if all pages of ``base .. base + size`` exist."""
     first, end = base // _PAGE, (base + size) // _PAGE
     return all(
         source.memory_bits(at, count, _PAGE)[0] == b"\xff" * (count // 8)
@@ -128,10 +125,7 @@ def _all_memory(source: Source, base: int, size: int) -> bool:
 
 
 class SelectedSource(Source):
-    """One system of a dump that holds two.
-
-    Attributes as of the dump, but for what its headers say of the other system.
-    """
+    """One system of a dump with two. Header values that may be the other system's are left out."""
 
     def __init__(self, inner: Source, pieces: list[_Piece], name: str) -> None:
         super().__init__(

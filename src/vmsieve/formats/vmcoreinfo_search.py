@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.layouts import ORDERS, elf
+from vmsieve.formats.source import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.formats.source import Source
 
-__all__ = ["each_vmcoreinfo", "find_vmcoreinfo", "stored_memory"]
+__all__ = ["each_vmcoreinfo", "find_vmcoreinfo", "stored_memory", "vmcoreinfo_at"]
 
 #: Most memory to search, unpacked and packed, and bytes per read.
 _SEARCHED: Final = 16 << 30
@@ -45,7 +46,7 @@ def each_vmcoreinfo(source: Source) -> Iterator[tuple[bytes, str]]:
     for at, buffer, size in stored_memory(source, "VMCOREINFO"):
         for head in _heads(buffer, size, at):
             tries -= 1
-            found = _note(source, at + head)
+            found = vmcoreinfo_at(source, at + head)
             if found is not None:
                 yield found
             if tries == 0:
@@ -89,16 +90,14 @@ def _heads(data: bytearray, size: int, start: int) -> Iterator[int]:
         page = letters.find(_MARK[0], page + 1)
 
 
-def _note(source: Source, paddr: int) -> tuple[bytes, str] | None:
-    data = bytearray(elf.NHDR.size)
-    try:
-        source.read_into(paddr, memoryview(data))
-        for order in ORDERS:
-            head = elf.NHDR.unpack(data, order=order)
-            if (head.n_namesz, head.n_type) == (len(_NAME), elf.NOTE_VMCOREINFO[1]) and 0 < head.n_descsz <= _MOST_TEXT:
-                text = bytearray(head.n_descsz)
-                source.read_into(paddr + elf.NHDR.size + len(_MARK), memoryview(text))
-                return (bytes(text), order) if b"OSRELEASE=" in text else None
-    except ReadError:
-        pass
+def vmcoreinfo_at(source: Source, paddr: int) -> tuple[bytes, str] | None:
+    """Text and byte order of the VMCOREINFO note at physical address ``paddr``, or None if there is no such note."""
+    data = read_bytes(source, paddr, elf.NHDR.size + len(_MARK))
+    if data is None or not data.endswith(_MARK):
+        return None
+    for order in ORDERS:
+        head = elf.NHDR.unpack(data, order=order)
+        if (head.n_namesz, head.n_type) == (len(_NAME), elf.NOTE_VMCOREINFO[1]) and 0 < head.n_descsz <= _MOST_TEXT:
+            text = read_bytes(source, paddr + len(data), head.n_descsz)
+            return (text, order) if text is not None and b"OSRELEASE=" in text else None
     return None

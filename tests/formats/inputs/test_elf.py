@@ -125,7 +125,7 @@ def test_virtual_neighbours_are_joined() -> None:
     assert opened.virtual == (VirtualRange(0x7000, 0x9000, PAGE), VirtualRange(0x5000, 0x1000, 2 * PAGE))
 
 
-def test_qemus_header_is_read_by_what_it_says_of_program_headers() -> None:
+def test_program_headers_are_read_from_e_phoff_of_qemu() -> None:
     """QEMU up to 8.0: e_ehsize 8, program headers at 192, section fields that mean nothing."""
     parts = Core(loads(parse(RECIPE)), (NOTES,), ehsize=8, phoff=192, sections=(64, 2, 1), shoff=64)
     opened = source(parts.build())
@@ -170,7 +170,7 @@ def test_pages_held_in_part_are_there_and_read_as_zeros_beyond() -> None:
     assert list(opened.ranges())[1] == MemoryRange(0x5000, 0x7800, 0x6400)
 
 
-def test_the_kernels_page_size_says_what_a_page_may_lack() -> None:
+def test_the_kernels_page_size_limits_partial_pages() -> None:
     """Of a 64 KiB page the stored part is given; the next 64 KiB are no memory."""
     opened = source(Core([Load(0x11000, b"a" * 0x1000)], (vmcoreinfo(b"PAGESIZE=65536\n"),)).build())
     assert read(opened, 0x10000, 0x10000) == bytes(0x1000) + b"a" * 0x1000 + bytes(0xE000)

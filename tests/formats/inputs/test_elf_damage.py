@@ -23,7 +23,7 @@ NOTES = prstatus(7, b"\x11" * 216) + vmcoreinfo(b"OSRELEASE=6.1\nPAGESIZE=4096\n
 
 
 def test_notes_damaged_half_way_keep_their_first_half() -> None:
-    """What can be read is used, and the loss is said."""
+    """Readable notes are used, with a remark on the loss."""
     broken = bytearray(NOTES)
     struct.pack_into("<I", broken, len(prstatus(7, bytes(216))) + 4, 1 << 30)
     opened = source(core(RECIPE, bytes(broken)))
@@ -90,7 +90,7 @@ def test_pieces_of_memory_that_meet_are_one_range() -> None:
     assert ranges(source(Core(loads, (NOTES,)).build())) == [(0x1000, 0x3000, 0x3000), (0x5000, 0x6000, 0x6000)]
 
 
-def test_what_is_stored_below_the_last_address_is_kept() -> None:
+def test_memory_below_the_last_valid_address_is_kept() -> None:
     """A segment that reaches beyond is cut there, and what is cut off is counted."""
     end = 1 << 49
     opened = source(Core([Load(end - PAGE, b"a" * PAGE + b"b" * PAGE)], (NOTES,)).build())
@@ -106,7 +106,7 @@ def test_more_bytes_in_the_file_than_in_memory_are_kept() -> None:
     assert opened.oddities == ["1 segments have more bytes in the file than in memory"]
 
 
-def test_a_cut_off_file_gives_what_is_there_and_says_what_lacks() -> None:
+def test_a_truncated_file_is_read_with_a_remark_on_the_rest() -> None:
     """The rest of the memory exists and is not stored."""
     data = Core([Load(0x1000, b"a" * 0x3000), Load(0x8000, b"b" * 0x1000)], (NOTES,)).build()
     opened = source(data[: -0x1000 - 0x1800])
@@ -187,7 +187,7 @@ def broken(**changes: object) -> bytes:
     ],
 )
 def test_unusable_cores_say_why(data: bytes, error: type[FormatError], words: str) -> None:
-    """Each with its own kind of error, so that callers can tell damage from what is merely not supported."""
+    """Each with its own kind of error, so that callers can distinguish damaged from unsupported files."""
     with pytest.raises(error, match=words):
         source(data)
 

@@ -74,7 +74,7 @@ def test_any_pieces_against_a_file_written_piece_by_piece(
     assert rebuilt(flattened(pieces), 7) == (bytes(expected), True)
 
 
-def test_what_was_written_twice_is_said() -> None:
+def test_bytes_written_twice_have_a_remark() -> None:
     """Readers elsewhere misread such files."""
     file = FlattenedFile(MemoryFile(flattened([(0, b"aaaaaa"), (2, b"bb")])))
     assert whole(file) == b"aabbaa"
@@ -82,7 +82,7 @@ def test_what_was_written_twice_is_said() -> None:
 
 
 @given(st.integers(4096, 4096 + 3 * 116 + 15))
-def test_a_torn_stream_gives_what_came_through(size: int) -> None:
+def test_pieces_of_a_torn_stream_are_read(size: int) -> None:
     """Cut at any byte: whole pieces, and the first part of the last one."""
     pieces = [(0, b"a" * 100), (200, b"b" * 100), (100, b"c" * 100)]
     stream = flattened(pieces)[:size]
@@ -119,7 +119,7 @@ def test_headers_that_make_no_sense_end_the_stream(after: bytes) -> None:
     assert rebuilt(stream) == (b"good", False)
 
 
-def test_empty_pieces_and_what_follows_the_end_mark_mean_nothing() -> None:
+def test_empty_pieces_and_bytes_behind_the_end_mark_are_ignored() -> None:
     """The stream of a raw partition is followed by whatever was there."""
     stream = flattened([(0, b"good"), (9, b""), (4, b"!")]) + b"rubbish"
     file = FlattenedFile(MemoryFile(stream))
@@ -161,7 +161,7 @@ def test_rebuilding_holds_little() -> None:
 
 @pytest.mark.parametrize("make", [kdump, core])
 def test_dumps_within_are_found(make: Callable[[str], bytes]) -> None:
-    """The inner file is told by its content; closing the dump closes the outer file, once."""
+    """The content selects the inner format; closing the dump closes the outer file, once."""
     inner = make("@0x1000 fill 01020304 x30")
     file = MemoryFile(flattened(cut(inner, 500)))
     opened = open_file(file)
@@ -173,7 +173,7 @@ def test_dumps_within_are_found(make: Callable[[str], bytes]) -> None:
 
 
 def test_a_torn_dump_is_incomplete() -> None:
-    """What is odd about the stream comes before what is odd about the dump."""
+    """Remarks on the stream come before those on the dump."""
     inner = kdump("@0x1000 noise 1 x30", notes=prstatus(1, b"r" * 216))
     stream = flattened([(at, inner[at : at + 4096]) for at in range(0, len(inner), 4096)])
     opened = source(stream[:-30_000])

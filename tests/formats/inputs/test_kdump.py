@@ -108,7 +108,7 @@ def test_qemus_vmcoreinfo_is_found_among_the_notes(order: str) -> None:
 
 
 def test_old_versions_have_no_notes_and_their_fields_are_not_looked_at() -> None:
-    """What a later version keeps there is all ones in these files."""
+    """Fields of later versions are all ones in these files."""
     for version in (1, 2):
         opened = source(kdump(recipe(""), version=version, notes=prstatus(1, b"r"), vmcoreinfo=b"X=1\n"))
         assert (opened.notes, opened.vmcoreinfo) == (b"", None)

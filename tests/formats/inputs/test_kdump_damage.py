@@ -22,7 +22,7 @@ RECIPE = """
 
 
 def test_a_page_that_was_not_written_any_more() -> None:
-    """A descriptor without data: the page is said to be stored, and reading it says why it can't be had."""
+    """A page descriptor without data: the page counts as stored, and reading it raises an error with the reason."""
     pages = "@0x1000 fill 01020304\n@0x2000 missing\n@0x3000 fill 05060708"
     opened = source(kdump(pages, status=8))
     assert opened.incomplete
@@ -41,7 +41,7 @@ def test_missing_pages_are_noticed_without_the_mark() -> None:
 
 
 def test_status_bits() -> None:
-    """INCOMPLETE and EXCLUDED_VMEMMAP are told apart."""
+    """INCOMPLETE and EXCLUDED_VMEMMAP have remarks of their own."""
     assert source(kdump(RECIPE, status=8)).oddities == ["the dump is marked incomplete: its writer could not finish"]
     opened = source(kdump(RECIPE, status=0x10))
     assert not opened.incomplete
@@ -119,7 +119,7 @@ DAMAGE: list[tuple[str, dict[str, int], str]] = [
     ("beyond the file", {"place": 1 << 40}, "not in the file"),
     ("negative", {"place": -(1 << 40)}, "not in the file"),
     ("without end", {"place": (1 << 63) - 1}, "not in the file"),
-    ("unknown flag", {"flags": 0x40}, "method that is unknown"),
+    ("unknown flag", {"flags": 0x40}, "an unknown method"),
     ("other codec", {"flags": 2}, "data are damaged"),
     ("shorter", {"off": -3}, "data are damaged"),
     ("not the page's", {"place": 464}, "data are damaged"),

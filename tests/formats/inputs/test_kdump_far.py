@@ -58,7 +58,7 @@ def check(source: Source) -> None:
 
 
 def test_holes_of_a_file_are_not_read(tmp_path: Path) -> None:
-    """A sparse file of 6 GB: its bitmaps' holes are passed over in one step each."""
+    """A sparse file of 6 GB: holes in its bitmaps are skipped in one step each."""
     file = Counted(str(Kdump(PAGES).write_sparse(tmp_path / "far")))
     assert file.size > 6 << 30
     check(open_file(file))
@@ -77,7 +77,7 @@ def test_holes_of_a_split_dump_are_not_read(tmp_path: Path) -> None:
     assert file.count < MOST
 
 
-def test_what_a_flattened_file_lacks_is_not_read() -> None:
+def test_gaps_of_a_flattened_file_are_not_read() -> None:
     """Zeros between the pieces of a flattened file are never made."""
     data = flattened(Kdump(PAGES).pieces())
 
@@ -106,7 +106,7 @@ def test_a_short_hole_is_read(tmp_path: Path, known: bool) -> None:
 
 
 def test_a_device_knows_no_holes(tmp_path: Path) -> None:
-    """A file that can't tell is all data; one that can ends with its last byte."""
+    """Without SEEK_DATA a file is all data; with it, data end with the last byte."""
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)
     assert next_data(PlainFile(str(path)), 3) == 3

@@ -1,4 +1,4 @@
-"""Files of a split dump: together they are the dump; what does not belong together is told apart."""
+"""Files of a split dump: together they are the dump; files of different dumps are refused."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_together_they_are_the_dump(version: int, order: str, tmp_path: Path) ->
 
 
 def test_a_file_that_is_not_there_costs_its_pages(tmp_path: Path) -> None:
-    """The others are read, and it is told what is missing; so is one that is given alone."""
+    """The other files are read, with a remark on the missing pages; so is a single file."""
     paths = saved(tmp_path, parts())
     for lost in range(4):
         opened = together(paths[:lost] + paths[lost + 1 :])
@@ -111,7 +111,7 @@ def test_a_part_without_pages_is_a_part(tmp_path: Path) -> None:
     opened.close()
 
 
-def test_what_does_not_belong_together(tmp_path: Path) -> None:
+def test_foreign_and_repeated_files_are_refused(tmp_path: Path) -> None:
     """A whole dump, a file of another one, the same pages twice, the same file twice."""
     good = parts()
     wrong: list[tuple[list[Kdump], type[VmsieveError], str]] = [
@@ -127,7 +127,7 @@ def test_what_does_not_belong_together(tmp_path: Path) -> None:
         together(saved(tmp_path, [Kdump(PAGES), Kdump(PAGES)]))
 
 
-def test_damaged_parts_are_told_by_name(tmp_path: Path) -> None:
+def test_errors_name_the_damaged_part(tmp_path: Path) -> None:
     """One that is cut off makes the dump incomplete; its other pages and those of the other files are there."""
     paths = saved(tmp_path, parts())
     paths[2].write_bytes(paths[2].read_bytes()[:-10])

@@ -86,7 +86,7 @@ def test_the_ends_that_writers_made(end: bytes) -> None:
 
 
 def test_a_full_dump_is_not_looked_through() -> None:
-    """Its size tells that; a page that is not where it should be is an error when it is read."""
+    """The file size shows it; reading a misplaced page is an error."""
     data = bytearray(Lkcd(MEMORY).build())
     row = PAGE + 16
     data[0x10000 + 50 * row : 0x10000 + 50 * row + 8] = struct.pack(">Q", 77 * PAGE)
@@ -133,13 +133,13 @@ def test_a_file_without_a_page_is_refused(size: int) -> None:
 @pytest.mark.parametrize(
     ("dump", "kind", "why"),
     [
-        (Lkcd(MEMORY, machine=b"s390"), UnsupportedError, "unknown here"),
-        (Lkcd(MEMORY, machine=b""), UnsupportedError, "unknown here"),
+        (Lkcd(MEMORY, machine=b"s390"), UnsupportedError, "unknown machine"),
+        (Lkcd(MEMORY, machine=b""), UnsupportedError, "unknown machine"),
         (Lkcd(MEMORY, page_size=8192), UnsupportedError, "one size"),
         (Lkcd(MEMORY, mem_end=1 << 50), CorruptError, "size of memory"),
     ],
 )
-def test_what_can_not_be_read_is_told(dump: Lkcd, kind: type[FormatError], why: str) -> None:
+def test_unsupported_and_damaged_dumps_say_why(dump: Lkcd, kind: type[FormatError], why: str) -> None:
     """In one sentence each."""
     with pytest.raises(kind, match=why):
         source(dump.build())
@@ -154,7 +154,7 @@ def test_what_can_not_be_read_is_told(dump: Lkcd, kind: type[FormatError], why: 
     [struct.pack(">QII", 5, 100, 1), struct.pack(">QII", 1 << 60, 100, 1), struct.pack(">QII", PAGE, 1 << 30, 1)],
 )
 def test_a_record_that_can_not_be_ends_the_dump(bad: bytes) -> None:
-    """What came before it is read."""
+    """Memory before the damage is read."""
     opened = source(Lkcd(MEMORY, 2, ALL[:100], extra=[bad]).build())
     assert opened.incomplete
     assert any("damaged at 0x" in oddity for oddity in opened.oddities)

@@ -1,4 +1,4 @@
-"""Partitions of ngdump: the dump within its file system, and what is told when there is none."""
+"""Partitions of ngdump: the dump within its file system, and errors if there is none."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ def test_a_reserved_extent_reads_as_zeros() -> None:
     ("files", "why"),
     [
         ({b"dump.elf": CORE}, "a file system"),
-        ({b"ngdump.meta": b"version=1\n"}, "no dump was made"),
+        ({b"ngdump.meta": b"version=1\n"}, "holds no dump yet"),
         ({b"ngdump.meta": b"version=2\nfile=dump.elf\n", b"dump.elf": CORE}, "unknown version"),
         ({b"ngdump.meta": b"file=dump.elf\n", b"dump.elf": CORE}, "unknown version"),
-        ({b"ngdump.meta": META}, "is not there"),
+        ({b"ngdump.meta": META}, "is missing"),
         ({b"ngdump.meta": META, b"dump.elf": b"something else"}, "not a dump"),
     ],
 )
-def test_what_is_no_dump_is_told(files: dict[bytes, bytes], why: str) -> None:
+def test_file_systems_without_a_dump_say_why(files: dict[bytes, bytes], why: str) -> None:
     """In one sentence each; another file system's says how to get at a dump in it."""
     with pytest.raises(UnsupportedError, match=why):
         source(Image(files).build())
@@ -127,7 +127,7 @@ def test_file_systems_that_are_not_read() -> None:
             source(bytes(data))
 
 
-def test_a_journal_that_was_not_replayed_is_told() -> None:
+def test_a_journal_that_was_not_replayed_has_a_remark() -> None:
     """The machine went down while the file system was mounted."""
     opened = source(Image(FILES, features=TYPICAL | 4).build())
     assert any("journal" in oddity for oddity in opened.oddities)

@@ -72,7 +72,7 @@ def test_the_first_text_that_is_not_empty_is_vmcoreinfo() -> None:
 
 @pytest.mark.parametrize("order", ["little", "big"])
 def test_notes_without_vmcoreinfo_keep_all_others(order: str) -> None:
-    """What replaces a text that is not believed must be the only one; registers stay as they are."""
+    """A text that replaces a rejected one must be the only one; registers are unchanged."""
     before, after = prstatus(7, b"registers" * 8, order), note(b"LINUX\0", 5, b"x" * 9, order)
     text = vmcoreinfo(b"OSRELEASE=1\n", order)
     assert without_vmcoreinfo(before + text + after + text, order) == before + after

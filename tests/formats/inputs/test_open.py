@@ -1,4 +1,4 @@
-"""Opening an input: told by content, closed on failure, and one sentence for what can't be opened."""
+"""Opening an input: selected by content, closed on failure, and one sentence if it can't be opened."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_formats_have_an_order_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("data", [core(RECIPE), kdump(RECIPE), flattened([(0, core(RECIPE))])])
-def test_a_file_is_told_by_its_content(data: bytes, tmp_path: Path) -> None:
+def test_the_content_selects_the_format(data: bytes, tmp_path: Path) -> None:
     """Whatever its name."""
     path = tmp_path / "vmcore.elf"
     path.write_bytes(data)
@@ -43,7 +43,7 @@ def test_a_file_is_told_by_its_content(data: bytes, tmp_path: Path) -> None:
     opened.close()
 
 
-def test_what_lies_behind_the_headers_need_not_be_readable() -> None:
+def test_bytes_behind_the_headers_may_be_unreadable() -> None:
     """As of /proc/vmcore, where memory that failed may follow the headers at once: the rest is still to be had."""
 
     class Broken(MemoryFile):
@@ -169,13 +169,13 @@ def test_a_table_of_pieces_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnsupportedError, match="too many pieces"):
         fill(Extents(), ((i * 10, i * 10 + 5) for i in range(20, 0, -1)))
     table = fill(Extents(), ((i, 1000) for i in range(20)))
-    with pytest.raises(UnsupportedError, match="over each other"):
-        table.settle(last_wins=True)
+    with pytest.raises(UnsupportedError, match="overlap"):
+        table.resolve_overlaps(last_wins=True)
 
 
 def test_pieces_that_are_hidden_as_a_whole_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One large piece that comes first hides any number of small ones."""
     monkeypatch.setattr("vmsieve.formats.extents._DISORDER_LIMIT", 10)
     table = fill(Extents(), ((i, 1000) for i in range(20)))
-    table.settle(last_wins=False)
+    table.resolve_overlaps(last_wins=False)
     assert (list(table.starts), list(table.ends), table.repeated) == ([0], [1000], sum(1000 - i for i in range(1, 20)))

@@ -1,4 +1,4 @@
-"""What makedumpfile writes is read back as the memory it was made from."""
+"""makedumpfile's dumps are read back as the memory that they were made from."""
 
 from __future__ import annotations
 

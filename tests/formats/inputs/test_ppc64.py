@@ -92,9 +92,9 @@ def test_an_unknown_machine_with_other_registers_is_left_alone() -> None:
 
 def test_a_core_with_vmcoreinfo_is_taken_at_its_word() -> None:
     """/proc/vmcore: no search, no doubt."""
-    told = b"OSRELEASE=6.1.0\n"
-    opened = source(core("big", memory("little"), registers("big") + vmcoreinfo(told, "big")))
-    assert (opened.machine, opened.byte_order, opened.vmcoreinfo) == ("ppc64", "big", told)
+    text = b"OSRELEASE=6.1.0\n"
+    opened = source(core("big", memory("little"), registers("big") + vmcoreinfo(text, "big")))
+    assert (opened.machine, opened.byte_order, opened.vmcoreinfo) == ("ppc64", "big", text)
     assert not opened.oddities
 
 
@@ -105,7 +105,7 @@ def test_a_core_with_vmcoreinfo_is_taken_at_its_word() -> None:
         memory("little").replace(b"OSRELEASE=", b"NORELEASE="),
     ],
 )  # fmt: skip
-def test_what_is_no_note_is_not_taken_for_one(content: bytes) -> None:
+def test_invalid_notes_in_memory_are_not_used(content: bytes) -> None:
     """None there, not at the start of a page, longer than memory, without a release."""
     opened = source(core("big", content))
     assert (opened.machine, opened.byte_order, opened.vmcoreinfo) == ("ppc64", "big", None)

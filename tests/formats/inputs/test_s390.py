@@ -24,7 +24,7 @@ DUMP = Dump(MEMORY, real_size=8 * MIB)
 
 
 def test_memory_and_header_are_as_written() -> None:
-    """Every byte, the ranges and bitmaps, and what the header tells people."""
+    """Every byte, the ranges and bitmaps, and the header values for info."""
     opened = source(DUMP.flat())
     assert (opened.machine, opened.byte_order, opened.page_size) == ("s390x", "big", PAGE)
     assert opened.format == "s390 stand-alone dump, version 5"
@@ -38,8 +38,8 @@ def test_memory_and_header_are_as_written() -> None:
     assert opened.crash_time == 1700000000
     assert opened.header["dump_created"] == "2023-11-14 22:13:20.250000 UTC"
     assert opened.header["dump_ended"] == "2023-11-14 22:13:21.250000 UTC"
-    told = {name: opened.header[name] for name in ("cpu_id", "cpus_online", "cpus_real", "dump_memory", "real_memory")}
-    assert told == {
+    shown = {name: opened.header[name] for name in ("cpu_id", "cpus_online", "cpus_real", "dump_memory", "real_memory")}
+    assert shown == {
         "cpu_id": "ff00000012345678", "cpus_online": 2, "cpus_real": 4, "dump_memory": 6 * MIB, "real_memory": 8 * MIB,
     }  # fmt: skip
 
@@ -55,8 +55,8 @@ def test_registers_and_vmcoreinfo_come_from_memory() -> None:
     assert struct.pack(">I", PREFIXES[1]) in opened.notes
 
 
-def test_memory_of_a_running_machine_is_told() -> None:
-    """What zgetdump leaves at address 0 of /dev/mem says so."""
+def test_live_dumps_say_so() -> None:
+    """zgetdump marks dumps of /dev/mem at address 0."""
     assert source(replace(DUMP, memory=b"LIVEDUMP" + MEMORY[8:]).flat()).header["dump_method"] == "live"
     assert "dump_method" not in source(DUMP.flat()).header
 
@@ -95,7 +95,7 @@ def test_a_missing_or_old_marker_says_that_the_dump_is_torn(data: bytes, why: st
 
 
 def test_a_marker_of_the_same_moment_is_good() -> None:
-    """What zgetdump writes when it knows one time only, or none."""
+    """Headers of zgetdump with one time only, or without."""
     assert not source(replace(DUMP, tod_end=DUMP.tod).flat()).incomplete
     unknown = source(replace(DUMP, tod=0, tod_end=0).flat())
     assert not unknown.incomplete
@@ -138,7 +138,7 @@ def test_a_file_that_ends_within_its_header_is_refused(size: int) -> None:
         (replace(DUMP, mem_size=1 << 63), CorruptError, "size of memory"),
     ],
 )
-def test_what_can_not_be_read_is_told(made: Dump, kind: type[FormatError], why: str) -> None:
+def test_unsupported_and_damaged_dumps_say_why(made: Dump, kind: type[FormatError], why: str) -> None:
     """In one sentence each."""
     with pytest.raises(kind, match=why):
         source(made.flat())
@@ -161,7 +161,7 @@ def test_memory_beyond_the_end_is_an_error() -> None:
 
 
 def test_a_file_is_mapped(tmp_path: Path) -> None:
-    """What is mapped is what is read; beyond what is stored nothing is mapped."""
+    """Mapped bytes equal read bytes; memory that is not stored is not mapped."""
     path = tmp_path / "dump"
     path.write_bytes(DUMP.flat()[: 5 * MIB])
     opened = open_source(str(path))

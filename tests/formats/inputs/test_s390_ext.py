@@ -36,7 +36,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", sorted(MADE))
-def test_all_memory_is_there_and_what_no_segment_has_is_zero(name: str) -> None:
+def test_memory_without_a_segment_is_zero(name: str) -> None:
     """Every byte, at any alignment; ranges, bitmaps, registers and VMCOREINFO."""
     opened = source(MADE[name])
     assert opened.oddities == []
@@ -53,12 +53,12 @@ def test_all_memory_is_there_and_what_no_segment_has_is_zero(name: str) -> None:
     opened.close()
 
 
-def test_the_header_is_told() -> None:
+def test_header_values_are_shown() -> None:
     """Version, times, method, units, and the size of a block that was found."""
     opened = source(MADE["zlib, FBA"])
     assert opened.format == "s390 extended stand-alone dump, version 2"
-    told = {name: opened.header[name] for name in ("method", "zlib_version", "zlib_unit", "block_size", "segments")}
-    assert told == {"method": "zlib", "zlib_version": 1, "zlib_unit": MIB, "block_size": 512, "segments": 4}
+    shown = {name: opened.header[name] for name in ("method", "zlib_version", "zlib_unit", "block_size", "segments")}
+    assert shown == {"method": "zlib", "zlib_version": 1, "zlib_unit": MIB, "block_size": 512, "segments": 4}
     assert opened.header["dump_ended"] == "2023-11-14 22:13:21.250000 UTC"
     assert source(MADE["raw"]).header["method"] == "none"
 
@@ -145,7 +145,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", sorted(BAD))
 def test_a_segment_that_can_not_be_ends_the_dump(name: str) -> None:
-    """What came before it is read."""
+    """Memory before the damage is read."""
     first = segment(0, MIB, False) + MEMORY[:MIB]
     head = replace(DUMP, magic=MAGIC_EXT, version=2, zlib_version=1, unit=MIB).header()
     opened = source(head + first + BAD[name] + bytes(4 * MIB))
@@ -251,7 +251,7 @@ def test_a_file_is_mapped_zeros_and_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", [512, 1024, 2048, 4096])
 @pytest.mark.parametrize("part", [0.4, 0.7, 0.9])
 def test_a_file_cut_off_within_a_segment_has_the_right_blocks(block: int, part: float) -> None:
-    """Smaller blocks would make it look more whole: what units begin with tells better."""
+    """Smaller blocks would make it look more complete: the first bytes of units are better evidence."""
     noise = random.Random(1).randbytes(64 << 10)
     memory = machine(1) + b"".join(bytes([i]) * (MIB - len(noise)) + noise for i in range(1, 16))
     data = compressed(Dump(memory), block)

@@ -1,4 +1,4 @@
-"""What s390x dumps have in memory: registers in lowcores, os_info, VMCOREINFO; found, damaged and hostile."""
+"""Registers in lowcores, os_info and VMCOREINFO in the memory of s390x dumps: found, damaged and hostile."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.build.pages import Page
 from tests.build.s390x import NOTE, OS_INFO, PREFIXES, REIPL, VX, FakeS390, cksm, lowcore, os_info
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import open_file
-from vmsieve.formats.inputs._s390 import complete, notes, parse_notes, read_registers
-from vmsieve.formats.s390_registers import Registers
+from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.notes import each_note
 from vmsieve.formats.os_info import checksum, lowcore_vmcoreinfo, read_os_info
+from vmsieve.formats.s390_registers import Registers, notes, parse_notes, read_registers
 
 
 def machine() -> FakeS390:
@@ -47,7 +47,7 @@ def test_every_register_is_where_the_lowcore_has_it() -> None:
 
 
 @pytest.mark.parametrize("pointer", [1, VX + 512, VX + 16, 1 << 60])
-def test_a_vector_area_that_can_not_be_is_none(pointer: int) -> None:
+def test_an_invalid_vector_area_is_ignored(pointer: int) -> None:
     found = machine()
     found.write(PREFIXES[0], lowcore(PREFIXES[0], 3, pointer))
     cpu = read_registers(found.source, PREFIXES[0])
@@ -135,7 +135,7 @@ def test_the_checksum_is_that_of_the_instruction(data: bytes) -> None:
         assert checksum(one) == cksm(one)
 
 
-def test_os_info_tells_what_is_in_it() -> None:
+def test_os_info_is_read() -> None:
     found = machine()
     text, block = b"OSRELEASE=6.1.0\n", b"reipl" * 7
     found.write(NOTE + 0x800, text)
@@ -252,8 +252,8 @@ def test_a_dump_is_completed_from_its_memory() -> None:
     assert source.vmcoreinfo == found.vmcoreinfo()
     assert source.header["processors"] == "4, registers of 2"
     assert [odd.split(":")[0] for odd in source.oddities] == [
-        "the registers of the processor with prefix 0x300000 are not known",
-        "the registers of the processor with prefix 0x123 are not known",
+        "the registers of the processor with prefix 0x300000 are unknown",
+        "the registers of the processor with prefix 0x123 are unknown",
     ]
 
 

@@ -68,8 +68,8 @@ def test_registers_come_from_the_information_record() -> None:
             assert cpu(i)[name] in opened.notes
     assert opened.vmcoreinfo == VMCOREINFO
     assert opened.crash_time == 1700000000
-    told = {name: opened.header[name] for name in ("node", "cpu_model", "cpus_online", "pages")}
-    assert told == {
+    shown = {name: opened.header[name] for name in ("node", "cpu_model", "cpus_online", "pages")}
+    assert shown == {
         "node": "LNXBOX", "cpu_model": "00012964, serial number 000000123456",
         "cpus_online": 2, "pages": len(DUMP.pages),
     }  # fmt: skip
@@ -128,8 +128,8 @@ def test_damaged_records() -> None:
             source(replace(DUMP, ranges=[(0, last)]).build())
 
 
-def test_where_data_go_on_is_told() -> None:
-    """For those who search memory: zeros are passed over, and no page with data is."""
+def test_next_data_skips_zeros() -> None:
+    """Searches of memory skip zeros, and no page with data."""
     some = {7: b"a" * PAGE, 9000: b"b" * PAGE}
     opened = source(Vmdump(some, 64 << 20, cpus=1).build())
     asked = (0, 6 * PAGE, 7 * PAGE, 7 * PAGE + 8, 8 * PAGE, 9000 * PAGE, 9001 * PAGE)

@@ -145,7 +145,7 @@ def test_a_machine_that_nothing_tells(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["little", "big"])
 def test_headers_of_the_wrong_byte_order(order: str) -> None:
-    """The kernel's own VMCOREINFO tells; the notes are turned round."""
+    """The kernel's own VMCOREINFO has the right order; the notes are converted."""
     other = {"little": "big", "big": "little"}[order]
     page = vmcoreinfo(b"OSRELEASE=6.1\nNUMBER(kimage_voffset)=0x10\n", order).ljust(4096, b"\0")
     notes = prstatus(7, bytes(range(272 // 2)) * 2, other)

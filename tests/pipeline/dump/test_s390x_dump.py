@@ -19,7 +19,7 @@ from tests.dumps import dump
 from tests.pipeline.kit import compared, contents, make
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.inputs._s390 import parse_notes
+from vmsieve.formats.s390_registers import parse_notes
 from vmsieve.pipeline.cli.main import main
 from vmsieve.pipeline.process.exits import EXIT_WEAKER
 

@@ -15,7 +15,7 @@ from tests.pipeline.kit import contents, make, read
 from vmsieve.formats import systems
 from vmsieve.formats.errors import FormatError, ReadError, UsageError
 from vmsieve.formats.inputs import MemoryRange, open_source
-from vmsieve.formats.inputs._s390 import parse_notes
+from vmsieve.formats.s390_registers import parse_notes
 from vmsieve.formats.systems import SYSTEMS, SelectedSource, open_system
 from vmsieve.pipeline.cli.main import main
 from vmsieve.pipeline.process.exits import EXIT_WEAKER
@@ -87,7 +87,7 @@ def test_the_kdump_kernel_can_be_looked_at(both: Path, capsys: pytest.CaptureFix
     assert facts["kernel"]["release"] == "6.1.0-kdump"
     assert facts["memory"]["end"] == SIZE
     assert facts["header"]["system"] == SYSTEMS["kdump"]
-    assert any("processors that are not this kernel's are left out: 1" in odd for odd in facts["odd"])
+    assert any("processors of the other kernel are left out: 1" in odd for odd in facts["odd"])
     source = open_system(str(both), "kdump")
     assert [cpu.prefix for cpu in parse_notes(source.notes)] == [KDUMP_PREFIX]
     source.close()
@@ -144,7 +144,7 @@ def test_where_there_is_one_system_there_is_nothing_to_select(select: str, built
         (1 << 63, 1 << 63),
     ],
 )  # fmt: skip
-def test_a_place_that_can_not_be_is_no_second_system(
+def test_a_place_that_can_not_be_is_no_kdump_memory(
     place: tuple[int, int], built: S390Machine, tmp_path: Path
 ) -> None:
     """Zero, not in whole MiB, not in memory, or overlapping what it changed places with."""
@@ -157,12 +157,12 @@ def test_a_place_that_can_not_be_is_no_second_system(
     source.close()
 
 
-def test_a_place_that_is_not_all_memory_is_no_second_system(tmp_path: Path) -> None:
+def test_a_place_that_is_not_all_memory_is_no_kdump_memory(tmp_path: Path) -> None:
     """A core of which a part of the place is a hole."""
     machine = S390Machine(LAYOUTS["6.1"], ram=((0, 24 * MIB), (256 * MIB, 264 * MIB)))
     machine.edits[0x10] = bytes(0x418) + struct.pack(">QQ", 22 * MIB, 8 * MIB)
     source = open_system(str(machine.write(tmp_path / "core")))
-    assert systems._second_system(source) is None
+    assert systems._kdump_memory(source) is None
     source.close()
 
 
@@ -177,5 +177,5 @@ def test_registers_that_the_kernel_tells_wrong_are_not_invented(built: S390Machi
     source.close()
     del machine.keys["LENGTH(lowcore_ptr)"]
     source = open_system(str(machine.write_two_systems(tmp_path / "other")), "prod")
-    assert any("does not tell where the processors' registers are" in odd for odd in source.oddities)
+    assert any("does not export lowcore_ptr" in odd for odd in source.oddities)
     source.close()

@@ -8,8 +8,6 @@ from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedErro
 from vmsieve.formats.extents import EXTENTS_LIMIT, Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.layouts import elf
-from vmsieve.formats.machines import machine_name
-from vmsieve.formats.slim.records import record
 from vmsieve.formats.source import LeftOut, VirtualRange
 
 if TYPE_CHECKING:
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.layouts import Fields
 
-__all__ = ["ElfHeader", "Segments", "read_header", "read_segments", "unsupported_32"]
+__all__ = ["Segments", "read_header", "read_segments", "unsupported_32"]
 
 #: Largest valid distance between program headers.
 _ENTRY_LIMIT: Final = 4096
@@ -44,33 +42,10 @@ _TYPES: Final = {1: "an object file", 2: "a program or a kernel image", 3: "a pr
 _ORDER_NAMES: Final = {elf.ELFDATA2LSB: "little", elf.ELFDATA2MSB: "big"}
 
 
-@record(frozen=True)
-class ElfHeader:
-    """The used part of Elf64_Ehdr.
+def read_header(file: ByteFile) -> Fields:
+    """Read the ELF header of ``file``, with ``byte_order``, ``wide`` (ELFCLASS64), and PN_XNUM in ``e_phnum`` resolved.
 
-    Attributes:
-        byte_order: ``"little"`` or ``"big"``.
-        machine: As ``uname -m``; None: unknown.
-        machine_number: ``e_machine``.
-        wide: True for ELFCLASS64.
-        flags: ``e_flags``.
-        table: File offset of the program headers.
-        entry_size: Bytes from one program header to the next.
-        count: Program headers, PN_XNUM resolved.
-    """
-
-    byte_order: str
-    machine: str | None
-    machine_number: int
-    wide: bool
-    flags: int
-    table: int
-    entry_size: int
-    count: int
-
-
-def read_header(file: ByteFile) -> ElfHeader:
-    """Read the ELF header of ``file``. Section headers, which QEMU leaves half filled, are used for PN_XNUM only.
+    Section headers, which QEMU leaves half filled, are used for PN_XNUM only.
 
     Raises:
         UnsupportedError: It is no core, or of a 32-bit machine other than i386, which QEMU's cores of x86_64 claim.
@@ -82,14 +57,15 @@ def read_header(file: ByteFile) -> ElfHeader:
         raise CorruptError("the ELF header has no valid class or byte order", file=file.name, found=ident.hex(" "))
     layout = elf.EHDR if wide else elf.EHDR_32
     header = layout.unpack(read_exactly(file, 0, layout.size), order=order)
-    count, entry_size = header.e_phnum, header.e_phentsize
+    header.byte_order, header.wide = order, wide
     if header.e_type != elf.ET_CORE:
         kind = _TYPES.get(header.e_type, f"of type {header.e_type}")
         raise UnsupportedError(f"an ELF file, but not a core: it is {kind}", file=file.name)
     if not wide and header.e_machine != elf.OTHER_MACHINES["i386"]:
         raise unsupported_32(file)
-    if count == elf.PN_XNUM:
-        count = _extended_count(file, order, header.e_shoff, wide=wide)
+    if header.e_phnum == elf.PN_XNUM:
+        header.e_phnum = _extended_count(file, header)
+    count, entry_size = header.e_phnum, header.e_phentsize
     least = (elf.PHDR if wide else elf.PHDR_32).size
     if count and not least <= entry_size <= _ENTRY_LIMIT:
         raise CorruptError("the size of a program header is wrong", file=file.name, expected=least, found=entry_size)
@@ -97,8 +73,7 @@ def read_header(file: ByteFile) -> ElfHeader:
         raise UnsupportedError(
             "too many program headers", file=file.name, expected=f"at most {EXTENTS_LIMIT}", found=str(count)
         )
-    machine = machine_name(header.e_machine, order)
-    return ElfHeader(order, machine, header.e_machine, wide, header.e_flags, header.e_phoff, entry_size, count)
+    return header
 
 
 def unsupported_32(file: ByteFile) -> UnsupportedError:
@@ -108,11 +83,11 @@ def unsupported_32(file: ByteFile) -> UnsupportedError:
     )
 
 
-def _extended_count(file: ByteFile, order: str, sections: int, *, wide: bool) -> int:
+def _extended_count(file: ByteFile, header: Fields) -> int:
     """The number of program headers of a file with PN_XNUM or more."""
-    layout = elf.SHDR if wide else elf.SHDR_32
+    layout, sections = elf.SHDR if header.wide else elf.SHDR_32, header.e_shoff
     try:
-        section = layout.unpack(read_exactly(file, sections, layout.size), order=order)
+        section = layout.unpack(read_exactly(file, sections, layout.size), order=header.byte_order)
     except TruncatedError as error:
         raise CorruptError(
             "the section header with the number of program headers is not in the file", file=file.name, offset=sections
@@ -120,21 +95,21 @@ def _extended_count(file: ByteFile, order: str, sections: int, *, wide: bool) ->
     return int(section.sh_info)
 
 
-def read_segments(file: ByteFile, header: ElfHeader) -> Iterator[Fields]:
+def read_segments(file: ByteFile, header: Fields) -> Iterator[Fields]:
     """Yield the program headers in order, as :data:`elf.PHDR`; ends early if the file does."""
-    if header.count == 0:
+    if header.e_phnum == 0:
         return
-    layout = elf.PHDR if header.wide else elf.PHDR_32
-    buffer = bytearray(_TABLE_STEP // header.entry_size * header.entry_size)
+    layout, size = elf.PHDR if header.wide else elf.PHDR_32, header.e_phentsize
+    buffer = bytearray(_TABLE_STEP // size * size)
     done = 0
-    while done < header.count:
-        offset = header.table + done * header.entry_size
-        wanted = min(len(buffer) // header.entry_size, header.count - done)
+    while done < header.e_phnum:
+        offset = header.e_phoff + done * size
+        wanted = min(len(buffer) // size, header.e_phnum - done)
         with memoryview(buffer) as view:
-            got = file.read_into(offset, view[: wanted * header.entry_size]) if offset < file.size else 0
-        complete = min(wanted, (got + header.entry_size - layout.size) // header.entry_size)
+            got = file.read_into(offset, view[: wanted * size]) if offset < file.size else 0
+        complete = min(wanted, (got + size - layout.size) // size)
         for i in range(complete):
-            segment = layout.unpack(buffer, i * header.entry_size, header.byte_order)
+            segment = layout.unpack(buffer, i * size, header.byte_order)
             if not header.wide:
                 # Its virtual addresses are not those of a 64-bit kernel.
                 segment.p_vaddr = 0
@@ -254,8 +229,8 @@ class Segments:
             raise CorruptError("the ELF core holds no memory", file=name)
         if self._loads > 1 and not self._placed:
             raise UnsupportedError("the core of a process, not of a machine: it has no physical addresses", file=name)
-        self.data.settle(last_wins=False)
-        self.memory.settle(last_wins=False)
+        self.data.resolve_overlaps(last_wins=False)
+        self.memory.resolve_overlaps(last_wins=False)
         self._doubt_bare()
         self.cut_off = self._seen < count or self._lacking > 0 or self._bare > 0
 

@@ -1,7 +1,6 @@
-"""Enough of ext4 to find one file in the root directory and read it. Nothing is ever written.
+"""A read-only ext4 file system, reduced to files in the root directory that are mapped by extents.
 
-Sources: ``fs/ext4/ext4.h`` and ``fs/ext4/ext4_extents.h`` of Linux. All numbers are little-endian. The journal is not
-replayed; files that are not mapped by extents are refused.
+Layout: :mod:`vmsieve.formats.layouts.ext4`. The journal is not replayed.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ class Ext4:
     """An ext4 file system.
 
     Attributes:
-        dirty: Its journal holds what is not yet where it belongs.
+        dirty: The journal has changes that are not in the file system yet.
     """
 
     def __init__(self, file: ByteFile) -> None:
         """Read the superblock of ``file``.
 
         Raises:
-            FormatError: It is of a kind that is not read here.
+            FormatError: It is damaged or unsupported.
         """
         self._file = file
         head = ext4.SUPERBLOCK.unpack(read_exactly(file, ext4.SUPERBLOCK_AT, 1024))
@@ -59,7 +58,7 @@ class Ext4:
         self._groups_at = (head.s_first_data_block + 1) * self._block
 
     def find(self, directory: int, name: bytes) -> int | None:
-        """Inode of the file called ``name`` in a directory; None if there is none."""
+        """Inode number of ``name`` in the directory with inode number ``directory``, or None."""
         listing = self.open(directory)
         data = read_exactly(listing, 0, min(listing.size, _DIRECTORY_MOST))
         at = 0
@@ -74,28 +73,28 @@ class Ext4:
         return None
 
     def open(self, inode: int) -> PiecedFile:
-        """The file of an inode.
+        """Open the file with number ``inode``.
 
         Raises:
-            FormatError: It can't be read here.
+            FormatError: It is damaged or not mapped by extents.
         """
         number, index = divmod(inode - 1, self._inodes)
         row = read_exactly(self._file, self._groups_at + number * self._group_size, self._group_size)
         group = ext4.GROUP.unpack((row if self._group_size >= 64 else row[:32]).ljust(64, b"\0"))
         table = group.bg_inode_table_lo | group.bg_inode_table_hi << 32
-        place = table * self._block + index * self._inode_size
-        found = ext4.INODE.unpack(read_exactly(self._file, place, ext4.INODE.size))
+        at = table * self._block + index * self._inode_size
+        found = ext4.INODE.unpack(read_exactly(self._file, at, ext4.INODE.size))
         if not found.i_flags & ext4.EXTENTS_FL:
             raise UnsupportedError("a file in the file system is not mapped by extents", file=self._file.name)
         pieces = Extents()
         self._entries = 0
-        for start, count, place in self._leaves(found.i_block, _DEEPEST + 1):
-            pieces.add(start * self._block, (start + count) * self._block, place * self._block)
-        pieces.settle(last_wins=False)
+        for start, count, block in self._leaves(found.i_block, _DEEPEST + 1):
+            pieces.add(start * self._block, (start + count) * self._block, block * self._block)
+        pieces.resolve_overlaps(last_wins=False)
         return PiecedFile(self._file, found.i_size_lo | found.i_size_high << 32, pieces)
 
     def _leaves(self, node: bytes, above: int) -> Iterator[tuple[int, int, int]]:
-        """What a node of the tree maps: first block of the file, blocks, first block of the disk."""
+        """Yield the extents below a node of the tree: first block of the file, blocks, first block of the disk."""
         head, size = ext4.EXTENT_HEADER.unpack(node), ext4.EXTENT_HEADER.size
         self._entries += 1 + head.eh_entries
         fits = size + ext4.EXTENT.size * head.eh_entries <= len(node)

@@ -18,7 +18,7 @@ from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
 from vmsieve.formats.inputs._kdump_page_sizes import divided, joined
 from vmsieve.formats.loops.descriptors import find_bit
 from vmsieve.formats.layouts import elf, kdump
-from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, cpus, note_text, with_text, xen_oddity
+from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, set_notes, with_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,21 +93,17 @@ class KdumpSource(Source):
         }
 
     def _read_notes(self) -> None:
-        order = self.byte_order
+        notes, order = b"", self.byte_order
         if (area := self._text("notes", "note", self.file.size)) is not None:
             reader = NotesReader(self.file, order)
             lacking = reader.take(*area)
-            self.notes, self.large_notes = reader.small, tuple(reader.large)
+            notes, self.large_notes = reader.small, tuple(reader.large)
             if lacking:
                 self.oddities.append(f"the notes are damaged: {lacking} bytes are ignored")
-        self.cpus = cpus(self.notes, order)
         for title, name, limit, wanted in _TEXTS:
             if (area := self._text(title, name, limit)) is not None:
-                self.notes = with_text(self.notes, order, wanted, read_exactly(self.file, *area))
-        if (xen := xen_oddity(self.notes, order)) is not None:
-            self.mixed = True
-            self.oddities.append(xen)
-        self.vmcoreinfo = note_text(self.notes, order, elf.NOTE_VMCOREINFO)
+                notes = with_text(notes, order, wanted, read_exactly(self.file, *area))
+        set_notes(self, notes)
 
     def _text(self, title: str, name: str, limit: int) -> tuple[int, int] | None:
         """Offset and size in the sub-header, or None; adds an oddity if they are invalid."""

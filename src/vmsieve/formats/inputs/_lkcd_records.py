@@ -1,4 +1,4 @@
-"""Where the pages of an LKCD dump are: a table of runs, so that its size does not follow that of the dump."""
+"""An index of the pages of an LKCD dump: runs of pages, so that its size does not grow with the dump."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["PLACE_BITS", "Walk", "full_size"]
+__all__ = ["OFFSET_BITS", "Walk", "full_size"]
 
-#: A page's place is the number of its run, and in so many bits its offset among the run's pages.
-PLACE_BITS: Final = (RUN_PAGES * PAGE).bit_length() - 1
-#: Bytes of the file that are looked through at a time, and runs that are taken at a time.
+#: An index entry of a page: the number of its run, and in these low bits the offset among the run's unpacked pages.
+OFFSET_BITS: Final = (RUN_PAGES * PAGE).bit_length() - 1
+#: Bytes of the file, and runs, that are scanned at a time.
 _STEP: Final = 1 << 20
 _ROWS: Final = 512
-#: Most runs: 64 TiB in order, or as many pages that are not.
+#: Most runs: 64 TiB of pages in order, or as many pages out of order.
 _RUNS_LIMIT: Final = 8 << 20
 
 
 def full_size(end: int) -> int:
-    """Bytes of a dump of all pages up to address ``end``, as they are."""
+    """Size of a file with all pages up to address ``end``, unpacked."""
     return lkcd.DATA_AT + end // PAGE * (lkcd.RECORD.size + PAGE) + lkcd.RECORD.size
 
 
 class Walk:
-    """What looking through the records found.
+    """A scan of the page records.
 
     Attributes:
-        data: Which page lies where; a place is made of a run's number and a page's offset in the run.
-        runs: Where each run begins in the file, and last where the last one ends, or beyond.
-        records: How many pages there are.
+        data: Stored memory, with index entries (:data:`OFFSET_BITS`).
+        runs: File offset of each run, and of the end of the last one or beyond.
+        records: Number of pages.
         highest: One above the highest address.
-        problem: A sentence if there is no end mark; else empty.
+        problem: A remark if there is no end mark; else empty.
     """
 
     def __init__(self, file: ByteFile) -> None:
-        """Nothing yet."""
+        """Prepare a scan by :meth:`full` or :meth:`all`."""
         self.data = Extents()
         self.runs: Sequence[int] = ()
         self.records = self.highest = 0
@@ -54,18 +54,18 @@ class Walk:
         self._file = file
 
     def full(self, end: int) -> None:
-        """Take a dump whose size says that it is :func:`full_size`; each page is looked at when it is read."""
+        """Index a dump of :func:`full_size` without a scan; records are checked when pages are read."""
         size = RUN_PAGES * (lkcd.RECORD.size + PAGE)
         self.runs = range(lkcd.DATA_AT, self._file.size + size, size)
         self.records, self.highest = end // PAGE, end
         self.data.add(0, self.highest, 0)
 
     def all(self) -> None:
-        """Go through all records.
+        """Scan all records.
 
         Raises:
-            UnsupportedError: They are in too many pieces.
-            TruncatedError: There is none.
+            UnsupportedError: There are too many runs.
+            TruncatedError: There is no record.
         """
         runs = self.runs = array("Q")
         state, rows = (c_uint64 * WALK_WORDS)(), (c_uint64 * (3 * _ROWS))()
@@ -82,7 +82,7 @@ class Walk:
             for i in range(found):
                 self._add(runs, *rows[3 * i : 3 * i + 3])
             if state[7] == BAD:
-                self.problem = f"the dump is damaged at {state[0]:#x}: what follows is passed over"
+                self.problem = f"the dump is damaged at {state[0]:#x}: the rest is ignored"
             if state[7] == CUT or got < lkcd.RECORD.size:
                 self.problem = "the dump is not complete: it has no end mark"
             if self.problem or state[7] == END:
@@ -93,10 +93,10 @@ class Walk:
             raise TruncatedError("the dump has no page", file=self._file.name, offset=lkcd.DATA_AT)
         runs.append(state[0])
         self.records, self.highest = state[6], state[5]
-        self.data.settle(last_wins=False)
+        self.data.resolve_overlaps(last_wins=False)
 
-    def _add(self, runs: array[int], first: int, pages: int, place: int) -> None:
+    def _add(self, runs: array[int], first: int, pages: int, offset: int) -> None:
         if len(runs) >= _RUNS_LIMIT:
             raise UnsupportedError("the dump is in too many pieces", file=self._file.name)
-        self.data.add(first, first + pages * PAGE, len(runs) << PLACE_BITS)
-        runs.append(place)
+        self.data.add(first, first + pages * PAGE, len(runs) << OFFSET_BITS)
+        runs.append(offset)

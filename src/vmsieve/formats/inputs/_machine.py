@@ -1,8 +1,8 @@
-"""Which machine a dump is of that does not name one, or not one that can be.
+"""Detection of the machine of a dump whose header names none, or a wrong one.
 
-QEMU knows two names for kdump headers and calls all others "Unknown" (``dump/dump.c``). For an x86_64 machine whose
-first processor is not in long mode just then (``target/i386/arch_dump.c``: at reset, in firmware, in a trampoline) it
-writes EM_386.
+QEMU has two machine names for kdump headers and writes "Unknown" for all others (``dump/dump.c``). It writes EM_386 for
+an x86_64 machine whose first processor is not in long mode (``target/i386/arch_dump.c``: at reset, in firmware, in a
+trampoline).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["complete"]
 
-#: What kernels of one machine alone write into VMCOREINFO (``arch_crash_save_vmcoreinfo`` of ``arch/*``). That of ppc64
-#: is of either byte order.
+#: Lines that only one machine's kernel adds to VMCOREINFO (``arch_crash_save_vmcoreinfo`` of ``arch/*``). ppc64 stands
+#: for either byte order.
 _KEYS: Final = (
     ("x86_64", b"SYMBOL(init_top_pgt)="),
     ("x86_64", b"SYMBOL(init_level4_pgt)="),
@@ -32,20 +32,20 @@ _KEYS: Final = (
     ("riscv64", b"NUMBER(va_kernel_pa_offset)="),
     ("riscv64", b"NUMBER(phys_ram_base)="),
 )
-#: What distributions name their kernels.
+#: Last part of a kernel release in distributions.
 _RELEASES: Final = {
     b"x86_64": "x86_64", b"amd64": "x86_64", b"aarch64": "aarch64", b"arm64": "aarch64", b"ppc64le": "ppc64",
     b"powerpc64le": "ppc64", b"ppc64": "ppc64", b"s390x": "s390x", b"riscv64": "riscv64", b"loongarch64": "loongarch64",
     b"loong64": "loongarch64",
 }  # fmt: skip
-#: The top of the kernel's text by machine: PAGE_OFFSET of ppc64, CACHE_BASE of loongarch64.
-_TEXTS: Final = {0xC: "ppc64", 0x9: "loongarch64"}
-#: Bytes of ``pr_reg`` in NT_PRSTATUS (``ELF_NGREG`` of ``arch/*/include/asm/elf.h``); of two machines by byte order.
+#: Most significant digit of a kernel text address: PAGE_OFFSET of ppc64, CACHE_BASE of loongarch64.
+_TEXTS: Final = {b"c": "ppc64", b"9": "loongarch64"}
+#: By bytes of ``pr_reg`` in NT_PRSTATUS (``ELF_NGREG`` of ``arch/*/include/asm/elf.h``) and byte order.
 _REGISTERS: Final = {
     (216, "little"): "x86_64", (216, "big"): "s390x", (272, "little"): "aarch64", (272, "big"): "aarch64",
     (384, "little"): "ppc64", (384, "big"): "ppc64", (256, "little"): "riscv64",
 }  # fmt: skip
-#: struct new_utsname (``include/uapi/linux/utsname.h``): its first field, and where the machine is.
+#: struct new_utsname (``include/uapi/linux/utsname.h``): its first field, and the offset of machine.
 _SYSNAME: Final = b"Linux".ljust(65, b"\0")
 _MACHINE_AT: Final = 4 * 65
 _FIELD: Final = 65
@@ -53,28 +53,28 @@ _NAMES: Final = 6 * _FIELD
 
 
 def complete(source: Source) -> None:
-    """Find out the machine of ``source``, and its byte order; leaves both as they are where nothing tells."""
+    """Detect the machine and byte order of ``source``; leaves both unchanged if there is no evidence."""
     label = source.machine or (f"number {source.machine_number}" if source.machine_number else "without a name")
-    told = _told(source)
-    if told is None:
+    found = _detect(source)
+    if found is None:
         return
-    name, order, by = told
+    name, order, evidence = found
     if name == "ppc64" and order == "little":
         name = "ppc64le"
     if source.machine == I386 and name == "x86_64":
         source.notes = _widened(source.notes)
         source.cpus = cpus(source.notes, order)
-    source.oddities.append(f"the machine, which is labelled {label}, is {name} by its {by}")
+    source.oddities.append(f"the machine, which is labelled {label}, is {name} by its {evidence}")
     source.machine, source.machine_number = name, machine_number(name)
     if order != source.byte_order and not name.startswith("ppc64"):
-        # Those of ppc64 are turned where VMCOREINFO is taken out of memory.
+        # Notes of ppc64 are converted when VMCOREINFO is found in memory.
         from vmsieve.formats.inputs._ppc64 import turn
 
         turn(source, order)
 
 
-def _told(source: Source) -> tuple[str, str, str] | None:
-    """The machine, the byte order, and what tells."""
+def _detect(source: Source) -> tuple[str, str, str] | None:
+    """Machine, byte order, and evidence; None if unknown."""
     order = source.byte_order
     if source.vmcoreinfo is not None:
         name = _by_text(source.vmcoreinfo)
@@ -101,7 +101,7 @@ def _is_32_bits(text: bytes) -> bool:
 
 
 def _by_text(text: bytes) -> str | None:
-    """The machine whose kernel wrote VMCOREINFO ``text``; None if that can't be told, or it has 32 bits."""
+    """The machine whose kernel wrote VMCOREINFO ``text``; None if unknown or of 32 bits."""
     if _is_32_bits(text):
         return None
     for name, key in _KEYS:
@@ -112,16 +112,14 @@ def _by_text(text: bytes) -> str | None:
         if release.endswith((b"." + part, b"-" + part, b"_" + part)):
             return name
     address = _value(text, b"SYMBOL(_stext)=")
-    return (
-        _TEXTS.get(int(address[:1], 16)) if len(address) == 16 and address.isalnum() and address[:1] in b"9c" else None
-    )
+    return _TEXTS.get(address[:1]) if len(address) == 16 and address.isalnum() else None
 
 
 def _by_name(source: Source) -> str | None:
-    """The machine that a kernel in memory says it runs on."""
+    """The machine in the utsname of a kernel in memory, or None."""
     tail, end = b"", 0
     for start, buffer, size in stored_memory(source, "a kernel's name"):
-        # A name may lie across two pieces.
+        # A name may lie across two chunks.
         for text in (tail * (start == end) + buffer[: min(size, _NAMES)], buffer[:size]):
             name = _name_in(text)
             if name is not None:
@@ -142,7 +140,7 @@ def _name_in(text: bytes | bytearray) -> str | None:
 
 
 def _widened(notes: bytes) -> bytes:
-    """``notes`` of a little-endian machine, with the registers of i386 as those of x86_64."""
+    """``notes`` of a little-endian machine, with registers of i386 converted to those of x86_64."""
     out = []
     for note in each_note(notes, "little"):
         content = notes[note.offset : note.offset + note.size]

@@ -33,7 +33,7 @@ class PiecedFile:
                 at = start
                 continue
             stop = min(pieces.ends[i], end)
-            outer_at = pieces.places[i] + at - start
+            outer_at = pieces.offsets[i] + at - start
             part = out[at - offset : stop - offset]
             got = read_as(self._outer, outer_at, part, at, self.name) if outer_at < self._outer.size else 0
             if got < stop - at:
@@ -43,8 +43,7 @@ class PiecedFile:
 
     def next_data(self, offset: int) -> int:
         """See :func:`vmsieve.formats.files.next_data`."""
-        i = self._pieces.find(offset)
-        return max(offset, self._pieces.starts[i]) if i < len(self._pieces.starts) else self.size
+        return self._pieces.next_address(offset, self.size)
 
     def close(self) -> None:
         """Close the outer file."""

@@ -1,8 +1,8 @@
-"""What a dump of a ppc64 machine lacks, or says wrong, when a hypervisor wrote it.
+"""Corrections of ppc64 dumps that a hypervisor wrote: VMCOREINFO and the byte order.
 
-QEMU (``target/ppc/arch_dump.c``, ``hw/ppc/spapr.c``) knows nothing of VMCOREINFO on this machine, and writes its
-headers and notes in the byte order in which the processor takes interrupts, as far as it knows: often big-endian where
-the kernel is little-endian. The kernel's own VMCOREINFO note in memory tells which it is.
+QEMU (``target/ppc/arch_dump.c``, ``hw/ppc/spapr.c``) has no VMCOREINFO of this machine, and writes headers and notes in
+the byte order of the interrupt mode that it assumes: often big-endian for a little-endian kernel. The kernel's own
+VMCOREINFO note in memory has the right order.
 """
 
 from __future__ import annotations
@@ -19,24 +19,23 @@ if TYPE_CHECKING:
 __all__ = ["complete", "is_lacking", "turn"]
 
 _MACHINES: Final = {"little": "ppc64le", "big": "ppc64"}
-#: Bytes a number of ``struct elf_prstatus`` before and after ``pr_reg`` (Linux ``include/linux/elfcore.h``).
+#: ``struct elf_prstatus`` before ``pr_reg``: bytes per number, and numbers (Linux ``include/linux/elfcore.h``).
 _PRSTATUS: Final = ((4, 3), (2, 2), (8, 2), (4, 4), (8, 8))
-#: Bytes a number in the notes of other registers (Linux ``include/uapi/linux/elf.h``): FPREGSET, VMX, SPE, VSX.
+#: Bytes per number in the notes of other registers (Linux ``include/uapi/linux/elf.h``): FPREGSET, VMX, SPE, VSX.
 _REGISTERS: Final = {2: 8, 0x100: 16, 0x101: 4, 0x102: 8}
 _VMX: Final = 0x100
 _VMX_REGISTERS: Final = 32 * 16
 
 
 def is_lacking(source: Source) -> bool:
-    """Whether ``source`` is a dump of a ppc64 machine that has no VMCOREINFO."""
+    """True if ``source`` is a ppc64 dump without VMCOREINFO."""
     return source.vmcoreinfo is None and source.machine in _MACHINES.values()
 
 
 def complete(source: Source) -> None:
-    """Find VMCOREINFO in the memory of ``source``, a dump of a ppc64 machine without, and by it the byte order.
+    """Find VMCOREINFO, and by it the byte order, in the memory of ``source``, a ppc64 dump without.
 
-    Sets ``vmcoreinfo``, ``byte_order``, ``machine``, ``notes`` and ``cpus``; what was set right is said in
-    ``oddities``.
+    Sets ``vmcoreinfo``, ``byte_order``, ``machine``, ``notes`` and ``cpus``, and adds corrections to ``oddities``.
     """
     found = find_vmcoreinfo(source)
     if found is None:
@@ -47,15 +46,14 @@ def complete(source: Source) -> None:
     if order != source.byte_order:
         turn(source, order)
     source.machine = _MACHINES[order]
-    name, kind = elf.NOTE_VMCOREINFO
-    source.notes += build_note(name, kind, source.vmcoreinfo, order)
+    source.notes += build_note(*elf.NOTE_VMCOREINFO, source.vmcoreinfo, order)
     source.cpus = cpus(source.notes, order)
 
 
 def turn(source: Source, order: str) -> None:
-    """Set the byte order of ``source``, whose headers have the other one."""
+    """Convert ``source``, whose headers have the other byte order, to ``order``."""
     source.oddities.append(
-        f"the headers are {source.byte_order}-endian, the kernel is {order}-endian: notes are turned round"
+        f"the headers are {source.byte_order}-endian, the kernel is {order}-endian: notes are converted"
     )
     source.notes = _turned(source.notes, source.byte_order, order)
     source.byte_order = order
@@ -63,7 +61,7 @@ def turn(source: Source, order: str) -> None:
 
 
 def _turned(notes: bytes, given: str, order: str) -> bytes:
-    """``notes`` of byte order ``given`` in byte order ``order``; descriptors that are not known stay as they are."""
+    """``notes`` converted from byte order ``given`` to ``order``; unknown descriptors are unchanged."""
     out = []
     for note in each_note(notes, given):
         content = notes[note.offset : note.offset + note.size]
@@ -87,6 +85,6 @@ def _turn_prstatus(content: bytes) -> bytes:
 
 
 def _turn(data: bytes, width: int) -> bytes:
-    """Numbers of ``width`` bytes each in the other byte order; an odd rest stays as it is."""
+    """Numbers of ``width`` bytes in the other byte order; an odd rest is unchanged."""
     whole = len(data) // width * width
     return b"".join(data[at : at + width][::-1] for at in range(0, whole, width)) + data[whole:]

@@ -1,4 +1,4 @@
-"""The volumes of a dump that lies on several disks: each told apart, and all of them as one file."""
+"""Volumes of a multi-volume dump: detection of each, and all of them as one file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
-    from vmsieve.formats.inputs._s390_header import Header
+    from vmsieve.formats.layouts import Fields
 
 __all__ = ["SHIFT", "Table", "Volume", "VolumesFile", "is_disk", "is_signed", "read_volume"]
 
-#: In the file that all volumes are together, bits of an offset within one of them.
+#: Bits of an offset within a volume in a :class:`VolumesFile`.
 SHIFT: Final = 48
 _BLOCKS: Final = (4096, 2048, 1024, 512)
 _SIGN: Final = struct.pack(">Q", s390.MAGIC_EXT)
@@ -30,8 +30,8 @@ class Table:
     Attributes:
         raw: As stored.
         count: Volumes.
-        parts: Of each: where its partition begins, and one above its end, in bytes.
-        names: Of each, the bus ID.
+        parts: Start and end of each volume's partition, in bytes.
+        names: Bus ID of each volume.
     """
 
     raw: bytes
@@ -45,17 +45,17 @@ class Volume:
     """One volume.
 
     Attributes:
-        file: Where it is.
-        start: Of its partition, the header first.
-        end: Of its partition; that of the file if only the partition is known.
-        header: What it says.
-        table: None if the file holds the partition alone.
+        file: The disk, or its partition alone.
+        start: Offset of the partition, which begins with the header.
+        end: End of the partition; of the file if it is the partition alone.
+        header: The dump's header.
+        table: None if the file is the partition alone.
     """
 
     file: ByteFile
     start: int
     end: int
-    header: Header
+    header: Fields
     table: Table | None
 
 
@@ -89,7 +89,7 @@ class VolumesFile:
 
 
 def is_disk(start: bytes) -> bytes | None:
-    """The magic number of the dump tool on the disk that ``start`` is the start of; None if there is none."""
+    """The dump tool's magic number on a disk that begins with ``start``, or None."""
     for block in _BLOCKS:
         magic = start[s390.TOOL_BLOCK * block :][: len(s390.TOOL_MULTI)]
         if magic in (s390.TOOL_MULTI, s390.TOOL_SINGLE):
@@ -98,15 +98,15 @@ def is_disk(start: bytes) -> bytes | None:
 
 
 def is_signed(start: bytes) -> bool:
-    """Whether ``start`` is that of a partition which zipl, or the dump tool, marked as one of several."""
+    """True if ``start`` begins a partition that zipl or the dump tool marked as one of several."""
     return start.startswith(_SIGN) and start[s390.HEADER.offset("mvdump_sign") :].startswith(_SIGN)
 
 
 def read_volume(file: ByteFile) -> Volume | Table:
-    """The volume in ``file``: a disk, or its partition alone. If the disk was not written to: its table.
+    """The volume in ``file``, a disk or its partition alone; the table of a disk without a dump.
 
     Raises:
-        FormatError: It is not usable.
+        FormatError: It is unusable.
     """
     start = read_exactly(file, 0, min(file.size, s390.TOOL_BLOCK * _BLOCKS[0] + s390.HEADER_SIZE))
     if is_signed(start):
@@ -142,13 +142,13 @@ def _read_table(file: ByteFile, tool: int) -> Table:
 
 
 def _in_part(file: ByteFile, table: Table, number: int) -> Volume | None:
-    """The volume ``number``, if it is on this disk."""
+    """Volume ``number`` if it is on this disk, or None."""
     start, end = table.parts[number]
     try:
         signed = is_signed(read_exactly(file, start, s390.HEADER_SIZE))
         header = read_header(file, start) if signed else None
     except TruncatedError:
         return None
-    if header is None or header.volume != number or header.memory_size == 0:
+    if header is None or header.volnr != number or header.mem_size == 0:
         return None
     return Volume(file, start, end, header, table)

@@ -39,7 +39,7 @@ class ZeroFilledSource(Source):
     """
 
     def __init__(self, file: ByteFile, kind: str, size: int) -> None:
-        """Describe ``size`` bytes of memory; :meth:`hold` takes the pieces.
+        """Describe ``size`` bytes of memory; :meth:`set_pieces` takes the pieces.
 
         Raises:
             CorruptError: ``size`` is invalid.
@@ -54,7 +54,7 @@ class ZeroFilledSource(Source):
         self._data = Extents(0)
         self._memory = Extents()
 
-    def hold(self, data: Extents, stored_end: int) -> None:
+    def set_pieces(self, data: Extents, stored_end: int) -> None:
         """Take the table of pieces. Other memory below ``stored_end`` is zero; memory behind it is missing.
 
         If the file is too small to be a dump of that much memory, only the pieces exist.
@@ -77,7 +77,7 @@ class ZeroFilledSource(Source):
         claimed = self._end
         for start, stop, _ in self._pieces(0, self._stored_end):
             self._memory.add(start // PAGE * PAGE, _pages(stop) * PAGE, start // PAGE * PAGE)
-        self._memory.settle(last_wins=False)
+        self._memory.resolve_overlaps(last_wins=False)
         if not self._memory.starts:
             raise CorruptError(
                 "the size of memory is invalid, and none is stored", file=self.file.name, found=claimed
@@ -99,8 +99,7 @@ class ZeroFilledSource(Source):
 
     def next_memory(self, paddr: int) -> int:
         """See :class:`Source`."""
-        i = self._memory.find(paddr)
-        return max(paddr, self._memory.starts[i]) if i < len(self._memory.starts) else self._end
+        return self._memory.next_address(paddr, self._end)
 
     def next_data(self, paddr: int) -> int:
         """See :class:`Source`."""
@@ -142,7 +141,7 @@ class ZeroFilledSource(Source):
         i = data.find(start)
         while i < len(data.starts) and data.starts[i] < end:
             low = max(start, data.starts[i])
-            yield low, min(end, data.ends[i]), data.places[i] + low - data.starts[i]
+            yield low, min(end, data.ends[i]), data.offsets[i] + low - data.starts[i]
             i += 1
 
     def _read_piece(self, offset: int, paddr: int, out: memoryview) -> None:

@@ -19,8 +19,8 @@ from vmsieve.formats.files import PlainFile, read_memory
 from vmsieve.formats.inputs import InputFormat, MemoryRange, Source
 from vmsieve.formats.inputs._elf_headers import Segments, read_header, read_segments, unsupported_32
 from vmsieve.formats.layouts import elf
-from vmsieve.formats.machines import I386
-from vmsieve.formats.notes import NotesReader, cpus, note_text, xen_oddity
+from vmsieve.formats.machines import I386, machine_name
+from vmsieve.formats.notes import NotesReader, set_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,29 +48,29 @@ class ElfSource(Source):
             FormatError: They are unusable.
         """
         header = read_header(file)
+        machine = machine_name(header.e_machine, header.byte_order)
         super().__init__(
-            file, format="ELF core", machine=header.machine, machine_number=header.machine_number,
-            byte_order=header.byte_order,
-        )  # fmt: skip
+            file, format="ELF core", machine=machine, machine_number=header.e_machine, byte_order=header.byte_order
+        )
         self.wide = header.wide
-        if header.machine is None:
-            self.oddities.append(f"machine number {header.machine_number} is unknown")
+        if machine is None:
+            self.oddities.append(f"machine number {header.e_machine} is unknown")
         segments = Segments(file)
         for segment in read_segments(file, header):
             segments.take(segment)
-        segments.finish(header.count)
+        segments.finish(header.e_phnum)
         self._data, self._memory = segments.data, segments.memory
         self.virtual = tuple(segments.virtual)
-        self.incomplete = segments.cut_off or bool(header.flags & elf.FLAG_INCOMPLETE)
-        self.oddities += segments.oddities(header.count)
+        self.incomplete = segments.cut_off or bool(header.e_flags & elf.FLAG_INCOMPLETE)
+        self.oddities += segments.oddities(header.e_phnum)
         self.passed_over += segments.passed_over
-        if header.flags & elf.FLAG_INCOMPLETE:
+        if header.e_flags & elf.FLAG_INCOMPLETE:
             self.oddities.append("the dump is marked incomplete: its writer could not finish")
         self._read_notes(segments.notes)
         self.header = {
-            "machine number": header.machine_number,
-            "flags": header.flags,
-            "program headers": header.count,
+            "machine number": header.e_machine,
+            "flags": header.e_flags,
+            "program headers": header.e_phnum,
             "pieces of memory": len(self._data.starts),
         }
 
@@ -82,13 +82,8 @@ class ElfSource(Source):
             self.oddities.append(f"{lacking} of {stated} bytes of notes are damaged, missing or over the limit")
         if not areas:
             self.oddities.append("there is no note segment: no registers and no VMCOREINFO")
-        area = self.notes = reader.small
+        set_notes(self, reader.small)
         self.large_notes = tuple(reader.large)
-        self.cpus = cpus(area, self.byte_order)
-        if (xen := xen_oddity(area, self.byte_order)) is not None:
-            self.mixed = True
-            self.oddities.append(xen)
-        self.vmcoreinfo = note_text(area, self.byte_order, elf.NOTE_VMCOREINFO)
         self._granule = _page_size(self.vmcoreinfo or b"") or _LARGEST_PAGE
 
     def end(self) -> int:
@@ -97,13 +92,11 @@ class ElfSource(Source):
 
     def next_memory(self, paddr: int) -> int:
         """See :class:`Source`."""
-        i = self._memory.find(paddr)
-        return max(paddr, self._memory.starts[i]) if i < len(self._memory.starts) else self.end()
+        return self._memory.next_address(paddr, self.end())
 
     def next_data(self, paddr: int) -> int:
         """See :class:`Source`."""
-        i = self._data.find(paddr)
-        return max(paddr, self._data.starts[i]) if i < len(self._data.starts) else self.end()
+        return self._data.next_address(paddr, self.end())
 
     def ranges(self) -> Iterator[MemoryRange]:
         """See :class:`Source`."""
@@ -135,7 +128,7 @@ class ElfSource(Source):
                 at = start
                 continue
             stop = min(data.ends[i], end)
-            read_memory(self.file, data.places[i] + at - start, out[at - paddr : stop - paddr], at)
+            read_memory(self.file, data.offsets[i] + at - start, out[at - paddr : stop - paddr], at)
             at, i = stop, i + 1
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
@@ -144,7 +137,7 @@ class ElfSource(Source):
         whole = i < len(data.starts) and data.starts[i] <= paddr and paddr + size <= data.ends[i]
         if not whole or not isinstance(self.file, PlainFile):
             return False
-        return self.file.map_at(address, data.places[i] + paddr - data.starts[i], size)
+        return self.file.map_at(address, data.offsets[i] + paddr - data.starts[i], size)
 
     def _check_span(self, paddr: int, end: int) -> None:
         """Raise ReadError if a page of ``paddr .. end`` does not exist, or none is stored."""

@@ -51,7 +51,7 @@ class FlattenedFile(PiecedFile):
         self._walk()
         if not self._pieces.starts:
             raise TruncatedError("the flattened file holds nothing", file=outer.name)
-        self._pieces.settle(last_wins=True)
+        self._pieces.resolve_overlaps(last_wins=True)
         self.size = self._pieces.ends[-1]
         if self._pieces.repeated:
             self.oddities.append(f"{self._pieces.repeated} bytes were written more than once; the last ones hold")

@@ -1,6 +1,6 @@
-"""Files within a compressed frame, as ``zstd``, ``lz4``, ``gzip`` and ``vmsieve dump --frame`` leave them.
+"""Compressed files, as ``zstd``, ``lz4``, ``gzip`` and ``vmsieve dump --frame`` write them.
 
-Which frames there are is the business of :mod:`vmsieve.formats.frames`.
+:mod:`vmsieve.formats.frames` has the formats.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
 
 
 def _check_content(outer: ByteFile, frame: Frame) -> None:
-    """Look into a file before all of it is unpacked, which may take long.
+    """Probe the start of the content, before unpacking all of it, which may take long.
 
     Raises:
-        FormatError: It begins with nothing that is known here.
+        FormatError: The content has no known format.
     """
     start = b""
-    with suppress(CorruptError, TruncatedError):  # what comes before may do
+    with suppress(CorruptError, TruncatedError):  # the bytes before the damage may suffice
         for portion in frame.stream(outer):
             start += portion
             if len(start) >= PROBE_SIZE:

@@ -1,8 +1,8 @@
-"""LKCD dumps of s390x, version 8, from the time before kdump: vmconvert's and the old zfcpdump's.
+"""LKCD dumps of s390x, version 8, which vmconvert and the old zfcpdump wrote before kdump.
 
-See :mod:`vmsieve.formats.layouts.lkcd`. Pages come in any order, as they are, run-length encoded or as zlib streams. A
-page that has no record reads as zeros, as zgetdump has it: the writers left out what was zero, and holes. Known faults
-of writers: vmconvert stores the last page twice instead of an end mark; zfcpdump's mark has its fields mixed up.
+Layout: :mod:`vmsieve.formats.layouts.lkcd`. Pages are in any order: plain, run-length encoded or zlib streams. A page
+without a record reads as zeros, as in zgetdump: writers skipped zeros and holes. Bugs of writers: vmconvert stores the
+last page twice instead of an end mark; zfcpdump's mark has its fields mixed up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vmsieve.formats.errors import ReadError, TruncatedError, UnsupportedError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat
 from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE, ZeroFilledSource
-from vmsieve.formats.inputs._lkcd_records import PLACE_BITS, Walk, full_size
+from vmsieve.formats.inputs._lkcd_records import OFFSET_BITS, Walk, full_size
 from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.loops.pack import unpack_pages
 from vmsieve.formats.loops.page_records import RUN_PAGES, expand_rle, plan_records
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "LkcdSource"]
 
 _MAGIC: Final = struct.pack(">Q", lkcd.MAGIC)
-_WITHIN: Final = (1 << PLACE_BITS) - 1
-#: Bytes that a run takes in the file at the most.
+_WITHIN: Final = (1 << OFFSET_BITS) - 1
+#: Most bytes of a run in the file.
 _RUN_BYTES: Final = RUN_PAGES * (lkcd.RECORD.size + 2 * PAGE)
 
 
@@ -38,10 +38,10 @@ class LkcdSource(ZeroFilledSource):
     """An open LKCD dump."""
 
     def __init__(self, file: ByteFile) -> None:
-        """Read the header and look through all records.
+        """Read the header and scan all records.
 
         Raises:
-            FormatError: They can't be used.
+            FormatError: They are unusable.
         """
         if file.size < lkcd.DATA_AT:
             raise TruncatedError("the file ends within the dump's header", file=file.name, expected=lkcd.DATA_AT)
@@ -73,7 +73,7 @@ class LkcdSource(ZeroFilledSource):
             self.oddities.append(walk.problem)
         if data.repeated:
             self.oddities.append(f"{data.repeated // PAGE} pages are stored more than once; the first ones hold")
-        self.hold(data, walk.highest if walk.problem else self.end())
+        self.set_pieces(data, walk.highest if walk.problem else self.end())
 
     def _prefixes(self, at: int) -> tuple[int, ...]:
         """Prefixes from the machine's header at ``at``; empty if it is missing."""
@@ -92,33 +92,33 @@ class LkcdSource(ZeroFilledSource):
         """See :class:`Source`."""
         return False
 
-    def _read_piece(self, place: int, paddr: int, out: memoryview) -> None:
+    def _read_piece(self, offset: int, paddr: int, out: memoryview) -> None:
         at, end = paddr, paddr + len(out)
         while at < end:
-            here = place + at - paddr
-            within = here % PAGE
-            part = out[at - paddr : min(end - paddr, at - paddr + (1 << PLACE_BITS) - (here & _WITHIN))]
+            entry = offset + at - paddr
+            within = entry % PAGE
+            part = out[at - paddr : min(end - paddr, at - paddr + (1 << OFFSET_BITS) - (entry & _WITHIN))]
             if within or len(part) < PAGE:
                 page = bytearray(PAGE)
                 part = part[: PAGE - within]
-                self._unpack(here - within, at - within, memoryview(page))
+                self._unpack(entry - within, at - within, memoryview(page))
                 part[:] = page[within : within + len(part)]
             else:
                 part = part[: len(part) // PAGE * PAGE]
-                self._unpack(here, at, part)
+                self._unpack(entry, at, part)
             at += len(part)
 
-    def _unpack(self, place: int, paddr: int, out: memoryview) -> None:
+    def _unpack(self, entry: int, paddr: int, out: memoryview) -> None:
         """Fill ``out`` with whole pages of one run."""
-        number, skip, count = place >> PLACE_BITS, (place & _WITHIN) // PAGE, len(out) // PAGE
+        number, skip, count = entry >> OFFSET_BITS, (entry & _WITHIN) // PAGE, len(out) // PAGE
         start = self._runs[number]
         packed = bytearray(min(self._runs[number + 1] - start, _RUN_BYTES))
         got = self.file.read_into(start, memoryview(packed))
         table = bytearray(count * 16)
-        places = address_of(packed), address_of(table), address_of(out)
-        good = plan_records(places[0], got, skip, count, paddr, places[1])
+        addresses = address_of(packed), address_of(table), address_of(out)
+        good = plan_records(addresses[0], got, skip, count, paddr, addresses[1])
         if good:
-            good = self._expand(good, *places)
+            good = self._expand(good, *addresses)
         if good < count:
             raise ReadError("the page's data are damaged", file=self.file.name, offset=paddr + good * PAGE)
 
@@ -148,12 +148,12 @@ def _string(field: bytes) -> str:
 def _check(file: ByteFile, machine: str, page_size: int, method: int) -> None:
     if machine != "s390x":
         raise UnsupportedError(
-            "an LKCD dump of a machine that is unknown here", file=file.name, expected="s390x", found=machine or "none"
+            "an LKCD dump of an unknown machine", file=file.name, expected="s390x", found=machine or "none"
         )
     if page_size != PAGE:
         raise UnsupportedError("pages of s390x have one size", file=file.name, expected=PAGE, found=page_size)
     if method not in lkcd.METHODS:
-        raise UnsupportedError("pages are packed by a method that is unknown here", file=file.name, found=method)
+        raise UnsupportedError("pages are packed by an unknown method", file=file.name, found=method)
 
 
 def _open(file: ByteFile) -> LkcdSource:

@@ -1,8 +1,7 @@
-"""Partitions of ngdump, the stand-alone dump tool for NVMe and ECKD disks: an ext4 file system with a dump in it.
+"""Partitions of ngdump, the stand-alone dump tool for NVMe and ECKD disks: an ext4 file system with an ELF core.
 
-It runs makedumpfile in a kernel of its own, which writes an ELF core. The file ``ngdump.meta`` beside it has lines
-``version=1``, ``file=dump.elf`` and ``sha256sum=...`` (``zdump/ngdump.c`` of s390-tools). The sum is not verified here:
-that would read all of the dump.
+The core is makedumpfile's. The file ``ngdump.meta`` beside it has lines ``version=1``, ``file=dump.elf`` and
+``sha256sum=...`` (``zdump/ngdump.c`` of s390-tools). The sum is not verified, which would mean to read the whole dump.
 """
 
 from __future__ import annotations
@@ -42,17 +41,17 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
         )
     name = facts.get("file", "")
     if not name:
-        raise UnsupportedError("the partition is prepared for ngdump, and no dump was made yet", file=outer.name)
+        raise UnsupportedError("the partition is prepared for ngdump, but holds no dump yet", file=outer.name)
     found = system.find(ext4.ROOT, name.encode())
     if found is None:
-        raise UnsupportedError("the dump that ngdump.meta names is not there", file=outer.name, found=name[:80])
-    odd = ["the file system was not unmounted: its journal is not replayed"] if system.dirty else []
-    return system.open(found), odd, False
+        raise UnsupportedError("the dump that ngdump.meta names is missing", file=outer.name, found=name[:80])
+    oddities = ["the file system was not unmounted: its journal is not replayed"] if system.dirty else []
+    return system.open(found), oddities, False
 
 
 def _probe(start: bytes) -> bool:
     return start[ext4.MAGIC_AT :].startswith(ext4.MAGIC)
 
 
-# After all formats: the magic number is short.
+# Probed after all other formats, as the magic number is short.
 FORMAT = Container("ngdump", "file system of ngdump", 900, _probe, _open)

@@ -1,8 +1,8 @@
-"""Single-volume stand-alone dumps of s390x: from DASD, FBA disks and tapes, and what ``zgetdump -f s390`` writes.
+"""Single-volume stand-alone dumps of s390x: from DASD, FBA disks and tapes, and by ``zgetdump -f s390``.
 
-See :mod:`vmsieve.formats.layouts.s390`. Where the end marker is missing, or is that of an older dump on the same disk,
-the dumper did not come to its end; what it had written is read. A tape that was copied to a file has lost its records:
-it is the same but for the last record of memory, which may be padded.
+Layout: :mod:`vmsieve.formats.layouts.s390`. If the end marker is missing, or is of an older dump on the same disk, the
+dumper did not finish; the memory before is read. A copy of a tape has no records any more: it differs from a disk only
+in that memory may be padded to a whole record.
 """
 
 from __future__ import annotations
@@ -13,60 +13,47 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._zero_filled import ZeroFilledSource
 from vmsieve.formats.inputs._s390 import complete
-from vmsieve.formats.inputs._s390_header import Header, end_marker, moment, read_header
+from vmsieve.formats.inputs._s390_header import StandAloneSource, end_marker, read_header
 from vmsieve.formats.layouts import s390
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.layouts import Fields
 
 __all__ = ["FORMAT", "S390Source", "open_flat"]
 
 _MAGIC: Final = struct.pack(">Q", s390.MAGIC)
 
 
-class S390Source(ZeroFilledSource):
-    """An open dump of one volume, memory in one piece."""
+class S390Source(StandAloneSource):
+    """An open dump of one volume, with memory in one piece."""
 
-    def __init__(self, file: ByteFile, header: Header) -> None:
-        """Look for the end marker, and take the memory before it.
+    def __init__(self, file: ByteFile, header: Fields) -> None:
+        """Look for the end marker, and map the memory before it.
 
         Raises:
-            CorruptError: The header can't be.
+            CorruptError: The header is invalid.
         """
-        super().__init__(file, f"s390 stand-alone dump, version {header.version}", header.memory_size)
-        self.crash_time = header.crash_time()
-        self.header.update(header.facts())
-        self._judge(header)
-        there = min(max(file.size - s390.HEADER_SIZE, 0), header.memory_size)
+        super().__init__(file, "stand-alone dump", header)
+        tod, problem = end_marker(file, flat_end(header), header)
+        if tod is None:
+            tod, _ = end_marker(file, flat_end(header, tape=True), header)
+        self.set_end(tod, problem)
+        stored = min(max(file.size - s390.HEADER_SIZE, 0), header.mem_size)
         data = Extents()
-        data.add(0, there, s390.HEADER_SIZE)
-        self.hold(data, there)
-
-    def _judge(self, header: Header) -> None:
-        tod, problem = end_marker(self.file, flat_end(header), header)
-        if tod is None:
-            tod, _ = end_marker(self.file, flat_end(header, tape=True), header)
-        if tod is None:
-            self.incomplete = True
-            self.oddities.append(problem)
-        elif tod:
-            self.header["dump_ended"] = moment(tod)
+        data.add(0, stored, s390.HEADER_SIZE)
+        self.set_pieces(data, stored)
 
 
-def flat_end(header: Header, *, tape: bool = False) -> int:
-    """Where the end marker is of memory in one piece; ``tape``: memory ends with a whole record."""
+def flat_end(header: Fields, *, tape: bool = False) -> int:
+    """Offset of the end marker behind memory in one piece, which a ``tape`` pads to a whole record."""
     unit = s390.TAPE_RECORD if tape else 1
-    return s390.HEADER_SIZE + -(-header.memory_size // unit) * unit
+    return int(s390.HEADER_SIZE + -(-header.mem_size // unit) * unit)
 
 
-def open_flat(file: ByteFile, header: Header) -> S390Source:
-    """The dump in ``file``, with what its memory tells.
-
-    Raises:
-        FormatError: It can't be used.
-    """
+def open_flat(file: ByteFile, header: Fields) -> S390Source:
+    """Open the dump in ``file``, and complete it from memory; raises FormatError if it is unusable."""
     source = S390Source(file, header)
     complete(source, header.prefixes)
     return source
@@ -74,7 +61,7 @@ def open_flat(file: ByteFile, header: Header) -> S390Source:
 
 def _open(file: ByteFile) -> S390Source:
     header = read_header(file)
-    if header.multi or header.volume:
+    if header.mvdump == 1 or header.volnr:
         raise UnsupportedError(
             "a dump of the old multi-volume format (s390mv)", file=file.name, hint="no current tool reads it"
         )

@@ -1,9 +1,8 @@
-"""Extended stand-alone dumps of s390x: what the dump tool on one DASD or FBA disk writes today.
+"""Extended stand-alone dumps of s390x, as today's dump tool writes them to one DASD or FBA disk.
 
-See :mod:`vmsieve.formats.layouts.s390`. Only memory that is not zero is stored, a MiB at a time; in version 2 most of
-it packed. Places of packed data count in blocks of the disk. A copy of the disk in a file does not tell how large those
-are: the size with which the segments lead to the end marker is taken. (``zgetdump`` reads such a dump from a disk
-only.)
+Layout: :mod:`vmsieve.formats.layouts.s390`. Only non-zero memory is stored, a MiB at a time, and in version 2 most of
+it is packed. Offsets of packed data are in blocks of the disk. A copy of the disk does not have the block size: the one
+with which the segments lead to the end marker is used. (``zgetdump`` reads such dumps from disks only.)
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import TruncatedError
 from vmsieve.formats.inputs import InputFormat
 from vmsieve.formats.inputs._s390 import complete
-from vmsieve.formats.inputs._s390_header import end_marker, moment, read_header
+from vmsieve.formats.inputs._s390_header import end_marker, read_header
 from vmsieve.formats.inputs._s390_segments import Segments, SegmentSource
 from vmsieve.formats.inputs.s390 import flat_end, open_flat
 from vmsieve.formats.layouts import s390
@@ -24,15 +23,15 @@ from vmsieve.formats.layouts import s390
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.inputs import Source
-    from vmsieve.formats.inputs._s390_header import Header
+    from vmsieve.formats.layouts import Fields
 
 __all__ = ["FORMAT"]
 
 _MAGIC: Final = struct.pack(">Q", s390.MAGIC_EXT)
-#: Sizes of a block, the usual one first.
+#: Block sizes, the usual one first.
 _BLOCKS: Final = (4096, 512, 1024, 2048)
 _TORN: Final = "the dump is not complete: its segments end without a stop marker"
-#: ioctl that tells the size of a block (``include/uapi/linux/fs.h``: BLKSSZGET).
+#: ioctl for the block size (``include/uapi/linux/fs.h``: BLKSSZGET).
 _BLKSSZGET: Final = 0x1268
 
 
@@ -40,35 +39,31 @@ def _open(file: ByteFile) -> Source:
     header = read_header(file)
     found, tod, problem = _find(file, header)
     if tod is None and end_marker(file, flat_end(header, tape=True), header)[0] is not None:
-        # A tape's header may say so too, and nothing in it says tape.
+        # A tape may have the same magic number, and its header does not say that it is a tape.
         return open_flat(file, header)
     if found.count == 0:
         raise TruncatedError("the dump has no segment", file=file.name, offset=s390.HEADER_SIZE)
-    source = SegmentSource(file, f"s390 extended stand-alone dump, version {header.version}", header)
+    source = SegmentSource(file, "extended stand-alone dump", header)
     source.header["method"] = "zlib" if found.heads else "none"
-    source.hold_segments(found)
-    if tod is None:
-        source.incomplete = True
-        source.oddities.append(problem)
-    elif tod:
-        source.header["dump_ended"] = moment(tod)
+    source.set_segments(found)
+    source.set_end(tod, problem)
     complete(source, header.prefixes)
     return source
 
 
-def _find(file: ByteFile, header: Header) -> tuple[Segments, int | None, str]:
-    """The segments; the time in the end marker, or why there is none."""
+def _find(file: ByteFile, header: Fields) -> tuple[Segments, int | None, str]:
+    """The segments, the TOD clock in the end marker, or None and the reason."""
     best: tuple[Segments, int | None, str] | None = None
     most = (0, 0)
     for block in _blocks(file.name):
         found = Segments(file, header, block)
         found.walk(s390.HEADER_SIZE)
         tod, problem = end_marker(file, found.at, header) if found.stopped else (None, _TORN)
-        # Of a file that is cut off there is no end marker: the smaller a block, the more of it seems to be there.
-        rank = found.streams(), found.there
+        # A truncated file has no end marker. Smaller blocks make more memory seem complete, hence streams first.
+        rank = found.streams(), found.stored_end
         if best is None or tod is not None or rank > most:
             best, most = (found, tod, problem), rank
-        # Without packed segments nothing depends on the size of a block.
+        # Without packed segments the block size does not matter.
         if tod is not None or not found.heads:
             break
     assert best is not None
@@ -76,7 +71,7 @@ def _find(file: ByteFile, header: Header) -> tuple[Segments, int | None, str]:
 
 
 def _blocks(path: str) -> tuple[int, ...]:
-    """Sizes that a block may have; one if the disk itself is read."""
+    """Possible block sizes, that of the disk itself first if ``path`` is one."""
     import fcntl
 
     try:

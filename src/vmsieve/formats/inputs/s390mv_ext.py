@@ -1,8 +1,7 @@
-"""Stand-alone dumps of s390x on several DASD volumes.
+"""Stand-alone dumps of s390x on several DASD volumes, given together, in any order.
 
-See :mod:`vmsieve.formats.layouts.s390`. A volume is a whole disk, with the dump tool and a table of all volumes, or its
-partition alone. They are given together, in any order. A dump that was done before the last volume was reached needs no
-more of them; what an older dump left there is passed over.
+Layout: :mod:`vmsieve.formats.layouts.s390`. A volume is a whole disk, with the dump tool and a table of all volumes, or
+its partition alone. A dump that ended before the last volume does not need the rest, which older dumps may fill.
 """
 
 from __future__ import annotations
@@ -12,13 +11,11 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import CorruptError, FormatError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._zero_filled import ZeroFilledSource
 from vmsieve.formats.inputs._s390 import complete
-from vmsieve.formats.inputs._s390_header import end_marker, moment
+from vmsieve.formats.inputs._s390_header import StandAloneSource, end_marker
 from vmsieve.formats.inputs._s390_segments import Segments, read_segment
 from vmsieve.formats.inputs._s390_volumes import SHIFT, Volume, VolumesFile, is_disk, is_signed, read_volume
 from vmsieve.formats.layouts import s390
-from vmsieve.formats.slim.records import replace
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
@@ -31,7 +28,7 @@ _NOT_COMPLETE: Final = "the dump is not complete: "
 
 
 class _Volumes:
-    """The volumes of one set by number."""
+    """The volumes of one set, by number."""
 
     def __init__(self, files: list[ByteFile]) -> None:
         self.files = files
@@ -40,16 +37,16 @@ class _Volumes:
         for index, file in enumerate(files):
             one = read_volume(file)
             if isinstance(one, Volume):
-                self._know(file, one.table)
+                self._set_table(file, one.table)
                 self._take(index, one)
             else:
-                self._know(file, one)
+                self._set_table(file, one)
         if not self.by_number:
-            raise CorruptError("prepared for dumps on several volumes, and never dumped to", file=files[0].name)
+            raise CorruptError("prepared for dumps on several volumes, but holds no dump", file=files[0].name)
         if 0 not in self.by_number:
             raise self.missing(0)
 
-    def _know(self, file: ByteFile, table: Table | None) -> None:
+    def _set_table(self, file: ByteFile, table: Table | None) -> None:
         if table is None:
             return
         if self.table is not None and table.raw != self.table.raw:
@@ -60,7 +57,7 @@ class _Volumes:
         self.table = table
 
     def _take(self, index: int, volume: Volume) -> None:
-        number = volume.header.volume
+        number = volume.header.volnr
         if number in self.by_number:
             raise CorruptError(
                 f"volume {number} is given twice", file=volume.file.name,
@@ -69,53 +66,51 @@ class _Volumes:
         self.by_number[number] = index, volume
 
     def name(self, number: int) -> str:
-        """A volume for people."""
+        """Name of a volume for messages."""
         known = self.table is not None and number < self.table.count
         return f"volume {number} ({self.table.names[number]})" if self.table and known else f"volume {number}"
 
     def missing(self, first: int) -> FormatError:
-        """The error that volume ``first`` is needed."""
+        """The error that volumes are missing from ``first`` on."""
         most = self.table.count if self.table is not None else max([first, *self.by_number]) + 1
         lacking = [self.name(number) for number in range(first, max(most, first + 1)) if number not in self.by_number]
         return FormatError(
-            f"the dump lies on several volumes: {', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing",
+            f"the dump is on several volumes: {', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing",
             file=",".join(file.name for file in self.files),
             hint="name all of them with commas between: VOLUME0,VOLUME1",
         )
 
     def ends_with(self, number: int) -> bool:
-        """Whether there is no volume after ``number`` in the set, as far as is known."""
+        """True if the table shows that ``number`` is the last volume."""
         return self.table is not None and number + 1 >= self.table.count
 
 
-class VolumesSource(ZeroFilledSource):
+class VolumesSource(StandAloneSource):
     """An open dump on several volumes.
 
     Attributes:
-        prefixes: Where the processors' lowcores are.
+        prefixes: Addresses of the processors' lowcores.
     """
 
     def __init__(self, volumes: _Volumes) -> None:
-        """Go through the volumes in order.
+        """Read the segments of all volumes in order.
 
         Raises:
-            FormatError: One is missing, or of another dump.
+            FormatError: A volume is missing, or of another dump.
         """
         self._volumes = volumes
-        self._head = replace(volumes.by_number[0][1].header, unit_size=0)  # no volume is ever compressed
+        self._head = volumes.by_number[0][1].header
+        self._head.zlib_entry_size = 0  # volumes are never compressed
         self.prefixes = self._head.prefixes
-        kind = f"s390 extended multi-volume dump, version {self._head.version}"
-        super().__init__(VolumesFile(volumes.files), kind, self._head.memory_size)
-        self.crash_time = self._head.crash_time()
-        self.header.update(self._head.facts())
-        self._data, self._there, self._ended = Extents(), 0, False
-        #: Where a segment begins of which the header alone is at the end of a volume; None: there is none.
+        super().__init__(VolumesFile(volumes.files), "extended multi-volume dump", self._head)
+        self._data, self._walked_end, self._ended = Extents(), 0, False
+        #: Start of a segment of which only the header fits in the volume; None: there is none.
         self._lost: int | None = None
         number = used = 0
         while self._walk(number):
             number += 1
         used = number + 1
-        self.hold(self._data, self.end() if self._ended else self._there)
+        self.set_pieces(self._data, self.end() if self._ended else self._walked_end)
         self.header["volumes"] = ", ".join(
             f"{volumes.name(i)}: {volumes.by_number[i][1].file.name}" for i in range(used) if i in volumes.by_number
         )
@@ -127,7 +122,7 @@ class VolumesSource(ZeroFilledSource):
         self.oddities.append(_NOT_COMPLETE + why)
 
     def _walk(self, number: int) -> bool:
-        """Take the segments of volume ``number``; whether the dump goes on on the next one."""
+        """Add the segments of volume ``number``; returns True if the dump continues on the next one."""
         if number not in self._volumes.by_number:
             raise self._volumes.missing(number)
         index, volume = self._volumes.by_number[number]
@@ -135,23 +130,23 @@ class VolumesSource(ZeroFilledSource):
             self._torn(f"{self._volumes.name(number)} holds another dump")
             return False
         found = Segments(volume.file, self._head, s390.PAGE_SIZE)
-        found.walk(volume.start + s390.HEADER_SIZE, self._there, volume.end)
+        found.walk(volume.start + s390.HEADER_SIZE, self._walked_end, volume.end)
         if self._lost is not None and found.data.starts and self._lost < found.data.starts[0]:
             self._torn(f"{self._volumes.name(number - 1)} is cut off")
             return False
-        for start, end, place in zip(found.data.starts, found.data.ends, found.data.places):
-            self._data.add(start, end, index << SHIFT | place)
-        self._there = found.there
+        for start, end, offset in zip(found.data.starts, found.data.ends, found.data.offsets):
+            self._data.add(start, end, index << SHIFT | offset)
+        self._walked_end = found.stored_end
         if found.stopped:
             self._finish(volume, found)
             return False
-        # The dump tool goes on with the next volume when there is no room for a segment and the end marker.
-        full = found.there == found.end and found.at + s390.PAGE_SIZE <= volume.end
+        # The dump tool continues on the next volume if there is no space for a segment and the end marker.
+        full = found.stored_end == found.end and found.at + s390.PAGE_SIZE <= volume.end
         if not full or found.at + 2 * s390.PAGE_SIZE + (1 << 20) <= volume.end:
             self._torn(f"{self._volumes.name(number)} ends without a stop marker")
             return False
         if self._volumes.ends_with(number):
-            self._torn("the volumes are full, and no stop marker came")
+            self._torn("the volumes are full, and there is no stop marker")
             return False
         following = read_segment(volume.file, found.at, 0, s390.PAGE_SIZE)
         self._lost = following.start if following is not None and following.start >= found.end else None
@@ -159,16 +154,11 @@ class VolumesSource(ZeroFilledSource):
 
     def _same_dump(self, volume: Volume) -> bool:
         one, other = self._head, volume.header
-        return (one.tod, one.cpu_id, one.memory_size) == (other.tod, other.cpu_id, other.memory_size)
+        return (one.tod, one.cpu_id, one.mem_size) == (other.tod, other.cpu_id, other.mem_size)
 
     def _finish(self, volume: Volume, found: Segments) -> None:
-        self._ended = found.there == found.end
-        tod, problem = end_marker(volume.file, found.at, self._head)
-        if tod is None:
-            self.incomplete = True
-            self.oddities.append(problem)
-        elif tod:
-            self.header["dump_ended"] = moment(tod)
+        self._ended = found.stored_end == found.end
+        self.set_end(*end_marker(volume.file, found.at, self._head))
 
 
 def _open(file: ByteFile) -> Source:

@@ -1,7 +1,7 @@
 """VMDUMP files of z/VM guests, in the format of 64-bit machines (64big).
 
-See :mod:`vmsieve.formats.layouts.vmdump`. Pages of zeros are not stored. Where a page is follows from how many are
-stored before it, which is counted once, for each 4096 pages.
+Layout: :mod:`vmsieve.formats.layouts.vmdump`. Zero pages are not stored. The offset of a page follows from the number of
+stored pages before it, which is counted once for each 4096 pages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "VmdumpSource"]
 
-#: Most processors that are looked at: what z/VM gives a guest is 64.
+#: Most processors that are read; z/VM gives a guest up to 64.
 _CPUS_MOST: Final = 512
 #: The lowest bit of each byte.
 _LOWEST: Final = bytes(range(2)) * 128
@@ -40,7 +40,7 @@ class VmdumpSource(ZeroFilledSource):
         """Read the records and count the pages.
 
         Raises:
-            FormatError: They can't be used.
+            FormatError: They are unusable.
         """
         symptom = vmdump.SYMPTOM.unpack(read_exactly(file, 0, vmdump.RECORD))
         records = vmdump.MAP.unpack(read_exactly(file, vmdump.RECORD, vmdump.RECORD))
@@ -63,10 +63,10 @@ class VmdumpSource(ZeroFilledSource):
         self._base = self._count(space_at + vmdump.RECORD)
         self.header["pages"] = self._stored_pages
         self.notes = notes(cpus, None)
-        self._hold_pages()
+        self._set_pages()
 
     def _count(self, at: int) -> int:
-        """Go through the bitmaps at ``at``; returns where the pages begin."""
+        """Index the bitmaps at ``at``; returns the offset of the pages."""
         total, first, self._stored_pages = -(-self._end // PAGE), 0, 0
         while first < total:
             index = self._bitmap(at)
@@ -77,7 +77,7 @@ class VmdumpSource(ZeroFilledSource):
                 bits &= (1 << vmdump.INDEX_BITS - 1 - group) - 1
                 pages = total - first - group * vmdump.KEYS
                 if pages <= 0:
-                    raise CorruptError("the bitmaps tell of more memory than there is", file=self.file.name, offset=at)
+                    raise CorruptError("the bitmaps cover more memory than the guest has", file=self.file.name, offset=at)
                 self._groups.append(first // vmdump.KEYS + group)
                 self._keys.append(at)
                 self._ranks.append(self._stored_pages)
@@ -91,20 +91,20 @@ class VmdumpSource(ZeroFilledSource):
             raise TruncatedError("the file ends within its bitmaps", file=self.file.name, offset=at)
         return read_exactly(self.file, at, vmdump.RECORD)
 
-    def _hold_pages(self) -> None:
-        there = max(self.file.size - self._base, 0) // PAGE
-        if there >= self._stored_pages:
-            self.hold(Extents(), self._end)
+    def _set_pages(self) -> None:
+        complete = max(self.file.size - self._base, 0) // PAGE
+        if complete >= self._stored_pages:
+            self.set_pieces(Extents(), self._end)
             return
-        self.oddities.append(f"the file is cut off: {self._stored_pages - there} pages are missing")
-        i = max(bisect_left(self._ranks, there + 1) - 1, 0)
+        self.oddities.append(f"the file is cut off: {self._stored_pages - complete} pages are missing")
+        i = max(bisect_left(self._ranks, complete + 1) - 1, 0)
         mask, page = self._mask(i), -1
-        for _ in range(there - self._ranks[i] + 1):
+        for _ in range(complete - self._ranks[i] + 1):
             page = mask.index(1, page + 1)
-        self.hold(Extents(), (self._groups[i] * vmdump.KEYS + page) * PAGE)
+        self.set_pieces(Extents(), (self._groups[i] * vmdump.KEYS + page) * PAGE)
 
     def _mask(self, i: int) -> bytes:
-        """A byte for each page of row ``i`` of the table: 1 if it is stored. The last one is remembered."""
+        """A byte for each page of row ``i`` of the table: 1 if it is stored. The last row is cached."""
         known, mask = self._known
         if known != i:
             mask = read_exactly(self.file, self._keys[i], vmdump.RECORD).translate(_LOWEST)

@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
-from vmsieve.formats.files import read_as, read_exactly
+from vmsieve.formats.extents import Extents
+from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import Container
+from vmsieve.formats.inputs._pieced_file import PiecedFile
 from vmsieve.formats.layouts import Struct
 from vmsieve.formats.os_info import checksum
 
@@ -37,24 +39,6 @@ _CHECKED_MOST: Final = 1 << 20
 _BUSY: Final = b"zfcpdump busy"
 
 
-class _PartFile:
-    """A part of a file; see :class:`vmsieve.formats.files.ByteFile`."""
-
-    def __init__(self, outer: ByteFile, start: int, size: int) -> None:
-        self.name = outer.name
-        self.size = size
-        self._outer, self._start = outer, start
-
-    def read_into(self, offset: int, out: memoryview) -> int:
-        """See :class:`vmsieve.formats.files.ByteFile`."""
-        part = out[: max(self.size - offset, 0)]
-        return read_as(self._outer, self._start + offset, part, offset, self.name) if part else 0
-
-    def close(self) -> None:
-        """Close the whole file."""
-        self._outer.close()
-
-
 def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
     head = read_exactly(outer, 0, 512) if outer.size >= 512 else b""
     if head.startswith(_BUSY) or not head:
@@ -70,7 +54,9 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
     size = min(block.dump_size, block.part_size - block.dump_offset, outer.size - begin)
     if size <= 0 or begin < len(head) or block.csum_size > _CHECKED_MOST:
         raise CorruptError("the superblock of the dump is damaged, or the disk is cut off", file=outer.name, offset=at)
-    inner = _PartFile(outer, begin, size)
+    partition = Extents()
+    partition.add(0, size, begin)
+    inner = PiecedFile(outer, size, partition)
     if read_exactly(inner, 0, min(len(_BUSY), size)) == _BUSY:
         raise _busy(outer)
     try:

@@ -1,4 +1,4 @@
-"""ext4 file systems: what it takes to read a file.
+"""ext4 file systems: the structures for reading a file.
 
 Sources: ``fs/ext4/ext4.h`` and ``fs/ext4/ext4_extents.h`` of Linux. All numbers are little-endian.
 """

@@ -207,6 +207,6 @@ def _read_note(source: Source, report: Report, offset: int, out: memoryview) -> 
 
 def _read(source: Source, address: int, size: int) -> bytes | None:
     # Imported here because only a format of s390x calls it.
-    from vmsieve.formats.os_info import read_bytes
+    from vmsieve.formats.source import read_bytes
 
     return read_bytes(source, address, size)

@@ -13,7 +13,7 @@ from vmsieve.formats.loops.bits import and_bits, count_bits, join_bits, spread_b
 from vmsieve.formats.loops.compare import compare_pages
 from vmsieve.formats.loops.descriptors import find_bit
 from vmsieve.formats.loops.zero import zero_pages
-from vmsieve.formats.os_info import read_bytes
+from vmsieve.formats.source import read_bytes
 from vmsieve.formats.outputs._registers import patched, register_pages
 from vmsieve.formats.outputs._unread import MARK
 from vmsieve.formats.slim.records import field, record
