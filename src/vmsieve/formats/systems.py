@@ -34,6 +34,10 @@ SYSTEMS: Final = {
 _S390X: Final = ("s390x", "big")
 _MIB: Final = 1 << 20
 _PAGE: Final = 4096
+#: Attributes of a source that are the same for both systems.
+_SHARED: Final = (
+    "format", "machine", "byte_order", "page_size", "dump_level", "incomplete", "compressed", "sparse",
+)  # fmt: skip
 
 
 @record(frozen=True)
@@ -128,18 +132,8 @@ class SelectedSource(Source):
     """One system of a dump with two. Header values that may be the other system's are left out."""
 
     def __init__(self, inner: Source, pieces: list[_Piece], name: str) -> None:
-        super().__init__(
-            inner.file,
-            format=inner.format,
-            machine=inner.machine,
-            byte_order=inner.byte_order,
-            page_size=inner.page_size,
-            dump_level=inner.dump_level,
-            incomplete=inner.incomplete,
-            compressed=inner.compressed,
-            sparse=inner.sparse,
-            header={"system": name},
-        )
+        shared = {attribute: getattr(inner, attribute) for attribute in _SHARED}
+        super().__init__(inner.file, header={"system": name}, **shared)
         if inner.incomplete:
             self.oddities += inner.oddities
         self._inner = inner
@@ -156,11 +150,9 @@ class SelectedSource(Source):
         """See :class:`Source`."""
         last: MemoryRange | None = None
         for one in self._each_range():
-            touching = last is not None and last.end == one.start
-            if last is not None and touching and last.stored_end == last.end:
-                last = MemoryRange(last.start, one.end, one.stored_end)
-            elif last is not None and touching and one.stored_end == one.start:
-                last = MemoryRange(last.start, one.end, last.stored_end)
+            whole = last is not None and last.stored_end == last.end
+            if last is not None and last.end == one.start and (whole or one.stored_end == one.start):
+                last = MemoryRange(last.start, one.end, one.stored_end if whole else last.stored_end)
             else:
                 if last is not None:
                     yield last
