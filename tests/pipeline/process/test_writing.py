@@ -15,7 +15,7 @@ import pytest
 
 from tests.dumps import ROOT
 from vmsieve.pipeline.process import writing
-from vmsieve.pipeline.process.writing import Output, RefusedError, check_output, open_output, same_place, write_file
+from vmsieve.pipeline.process.writing import Output, RefusedError, check_output, open_output, same_output, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -372,9 +372,9 @@ def test_two_outputs_that_are_one() -> None:
     os.symlink("file", "link")
     os.symlink(".", "folder")
     for one, other in (("file", "hard"), ("file", "link"), ("new", "./new"), ("new", "folder/new")):
-        assert same_place(one, other)
+        assert same_output(one, other)
     for one, other in (("file", "new"), ("new", "newer"), ("/dev/null", "/dev/null")):
-        assert not same_place(one, other)
+        assert not same_output(one, other)
 
 
 def test_it_loads_next_to_nothing() -> None:

@@ -1,4 +1,4 @@
-"""What a child is given to do."""
+"""The job of a capture's child process: one step of the ladder."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["Job"]
 
 
 class Job:
-    """One step of the ladder, with all that it takes.
+    """A step of the ladder, with the request's values.
 
     Attributes:
         input: Path of the memory to dump.
-        output: What to write to: a name in the directory that the child works in, or a path; ``-``: standard output.
-        final: Name of the output once it is whole; empty: it is a stream, or a device that is written as one.
-        log, log_partial: Where the kernel log belongs, and until it is whole; empty: it was written, or has no place.
-        level, codec, threads, basis, insist, plain: As of the request and the step.
+        output: A name in the child's working directory, or a path; ``-``: standard output.
+        final: Name of the finished output; empty: a stream, or a device written as one.
+        log, log_partial: Name of the kernel log, and its name while incomplete; empty: no log is written.
+        level, codec, threads, basis, insist, plain: From the request and the step.
         mapped: The input may be mapped.
-        limit: Bytes that the output may take; None: no limit. It is known when the work begins.
-        end: ``time.monotonic`` at which the dump has to be brought to its end; 0: never.
-        spare: What an earlier step left, and which part of it is there: it goes when room runs out, or, if
-            that part is 0, before the first page is written.
-        quiet: Say nothing.
+        limit: Maximum size of the output in bytes; None: no limit. Set when the work begins.
+        end: ``time.monotonic`` at which the dump must be finalised; 0: never.
+        spare: Dump of an earlier step, and the part of the memory in it. It is deleted when space runs out or, if that
+            part is 0, before the first page is written.
+        quiet: Print nothing.
     """
 
     def __init__(self, request: Request, step: Step, target: Target, end: float) -> None:
@@ -45,7 +45,7 @@ class Job:
         self.quiet = request.quiet
 
     def with_log(self, target: Target) -> Job:
-        """The same, the kernel log first."""
+        """Make it write the kernel log first, if the target and the step allow that; returns itself."""
         if target.directory and not self.plain and self.basis != "headers":
             self.log, self.log_partial = LOG, PARTIAL_LOG
         return self

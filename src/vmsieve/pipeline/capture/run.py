@@ -7,24 +7,24 @@ import sys
 import time
 
 import vmsieve
-from vmsieve.pipeline.capture.isolation import ask_target, opened, reopened
 from vmsieve.pipeline.capture.child import COPYING, Board, Limits, Watcher, protect
 from vmsieve.pipeline.capture.console import tell
+from vmsieve.pipeline.capture.isolation import ask_target, opened, reopened
 from vmsieve.pipeline.capture.job import Job
 from vmsieve.pipeline.capture.ladder import Ladder, Step
-from vmsieve.pipeline.capture.target import DUMP, LOG
-from vmsieve.pipeline.capture.status import write_record
 from vmsieve.pipeline.capture.options import DEFAULT_INPUT
-from vmsieve.pipeline.process.standard_fds import open_standard_fds
+from vmsieve.pipeline.capture.status import write_record
+from vmsieve.pipeline.capture.target import DUMP, LOG
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_WEAKER
+from vmsieve.pipeline.process.standard_fds import open_standard_fds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from vmsieve.pipeline.capture.target import Target
     from vmsieve.pipeline.capture.options import Request
+    from vmsieve.pipeline.capture.target import Target
 
 __all__ = ["capture"]
 
@@ -42,9 +42,9 @@ _RESULTS = {
 def capture(request: Request) -> int:
     """Make the dump that ``request`` asks for, or the best that can be had; returns the exit status."""
     if request.check and not os.path.exists(DEFAULT_INPUT):
-        from vmsieve.pipeline.capture.check import problem_of
+        from vmsieve.pipeline.capture.check import find_problem
 
-        problem = problem_of(request)
+        problem = find_problem(request)
         say(problem or f"a capture would leave a dump of level {request.level}, {request.codec}, at {request.target}")
         return EXIT_USAGE if problem else EXIT_OK
     protect()
@@ -119,7 +119,9 @@ class _Capture:
         for note in self._target.notes:
             say(note)
         if os.path.realpath(self._request.input) == DEFAULT_INPUT and self._target.volatile:
-            self._lost.append(f"{self._target.path} is in this machine's memory: what is there is lost when it restarts")
+            self._lost.append(
+                f"{self._target.path} is in this machine's memory: what is there is lost when it restarts"
+            )
         self._write()
         step: Step | None = self._ladder.first()
         outcome: dict[str, Any] = {"end": "failed"}

@@ -14,7 +14,7 @@ from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.slim.records import replace
 from vmsieve.pipeline.dump.batches import Gatherer
 from vmsieve.pipeline.dump.output import DumpOutput
-from vmsieve.pipeline.process.writing import same_place
+from vmsieve.pipeline.process.writing import same_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ class SplitOutput:
             OutputError: One exists and must not be overwritten, is the input, or can't be opened.
             UsageError: One is named twice, or has no random access.
         """
-        if any(same_place(one, other) for one, other in combinations(plan.split, 2)):
+        if any(same_output(one, other) for one, other in combinations(plan.split, 2)):
             raise UsageError("a file of the split dump is named twice")
         with ExitStack() as stack:
             self._outputs = [

@@ -16,7 +16,7 @@ from vmsieve.pipeline.process.writing import (
     check_output,
     check_stream,
     open_output,
-    same_place,
+    same_output,
     write_file,
 )
 
@@ -133,7 +133,7 @@ class SideFile:
         """
         self.problem = ""
         self._path, self._inputs, self._force = path, tuple(inputs), force
-        if any(same_place(path, one) for one in outputs):
+        if any(same_output(path, one) for one in outputs):
             raise UsageError("one file can't be the dump and the report", file=path)
         try:
             check_output(path, self._inputs, force=force)

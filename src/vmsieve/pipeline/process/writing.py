@@ -1,13 +1,14 @@
-"""The one way to write a file: everything that a command leaves behind is opened here.
+"""Opens files for writing, for all commands.
 
-* An input is never written to, whatever it is called: by another path, a link, a hard link, a bind mount, a descriptor,
-  a loop device. A partition and its disk are one.
-* What exists is not written to unless that was asked for. Devices that keep nothing (/dev/null, terminals) may be.
-* A file is for its owner alone: a dump holds passwords and keys.
-* A file is written beside its place, brought to its medium, and renamed: it is whole, or what was there before stays.
-  A new dump has its name from the start, and is marked torn until it is whole: what is there of it can be read.
+* An input is never written to, also not by another path, a link, a hard link, a bind mount, a file descriptor, or a
+  loop device. A partition and its disk count as one file.
+* Existing files are not overwritten unless that was asked for. Devices that store nothing (/dev/null, terminals) are
+  always written to.
+* Only the owner has access: a dump holds passwords and keys.
+* A file is written under another name, synced, and renamed: it is complete, or the old file is still there. A new dump
+  has its name from the start and is marked torn until it is whole, so that a partial one can be read.
 
-The first process of a capture loads this: it imports next to nothing, and raises OSError alone.
+The first process of a capture loads this module: it imports next to nothing, and raises only OSError.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ if TYPE_CHECKING:
     Bytes = Union[bytes, bytearray, memoryview]
 
 __all__ = [
-    "BUSY", "Output", "RefusedError", "check_output", "check_stream", "open_output", "same_place", "sync_directory",
+    "BUSY", "Output", "RefusedError", "check_output", "check_stream", "open_output", "same_output", "sync_directory",
     "write_file",
 ]  # fmt: skip
 
 #: A disk that can't be opened exclusively: EBUSY, see open(2), O_EXCL.
 BUSY = "busy: mounted, or a part of LVM, RAID or the like"
 _MODE = 0o600
-#: Bytes of a file's name that the name it is written under has of it: with what follows, it must be no longer than 255.
+#: Bytes of a file's name used in its temporary name, which must not exceed 255 with its suffix.
 _NAME = 200
-#: Files that one process can have beside the same place: leftovers of processes that had its number are passed over.
+#: Temporary names to try for one file: earlier processes with the same number may have left some.
 _TRIES = 100
-#: Devices that keep nothing: null, zero and full (drivers/char/mem.c), and the majors of terminals
+#: Devices that store nothing: null, zero and full (drivers/char/mem.c), and the majors of terminals
 #: (Documentation/admin-guide/devices.txt).
 _SINKS, _TERMINALS = ((1, 3), (1, 5), (1, 7)), (4, 5, *range(136, 144))
 #: Block devices by number (Documentation/ABI/stable/sysfs-block).
@@ -43,42 +44,38 @@ _DISKS = "/sys/dev/block"
 
 
 class RefusedError(OSError):
-    """What must not be written to: EEXIST, it exists; EBUSY, it is an input, or a disk in use."""
+    """The output must not be written to: it exists (EEXIST), or it is an input or a disk in use (EBUSY)."""
 
 
 class Output:
-    """Something that is open for writing.
+    """A file, device or stream that is open for writing.
 
     Attributes:
-        path: As asked for.
-        fd: Its descriptor.
-        mode: Type of file, as ``st_mode`` has it.
-        beside: It is written beside its place, where something else may be until :meth:`keep`.
+        path: As the user named it.
+        fd: Its file descriptor.
+        mode: Its ``st_mode``.
+        beside: It has a temporary name until :meth:`keep`.
     """
 
-    def __init__(self, path: str, fd: int, made: str = "", place: str = "", *, force: bool = False) -> None:
+    def __init__(self, path: str, fd: int, made: str = "", final: str = "", *, force: bool = False) -> None:
         self.path = path
         self.fd = fd
         self.mode = os.fstat(fd).st_mode
-        self.beside = made != place
-        self._made, self._place, self._force = made, place, force
+        self.beside = made != final
+        self._made, self._final, self._force = made, final, force
         self._kept = False
 
     def write(self, data: Bytes) -> None:
-        """Write all of ``data``.
-
-        Raises:
-            OSError: It can't be.
-        """
+        """Write all of ``data``; raises OSError."""
         view = memoryview(data)
         while view:
             view = view[os.write(self.fd, view) :]
 
     def keep(self) -> None:
-        """Bring what was written to its medium, and give it its name. Once is enough.
+        """Sync the file and give it its name; does nothing when called again.
 
         Raises:
-            RefusedError: Something else has that name by now.
+            RefusedError: The name has been taken meanwhile.
             OSError: The medium fails.
         """
         if self._kept:
@@ -88,13 +85,13 @@ class Output:
         self._kept = True
         if not self._made:
             return
-        if self._made != self._place:
-            _rename(self._made, self._place, force=self._force)
+        if self._made != self._final:
+            _rename(self._made, self._final, force=self._force)
         made, self._made = self._made, ""
         sync_directory(os.path.dirname(made) or ".")
 
     def drop(self) -> None:
-        """Remove what was made, unless it was kept: what was there before is there again."""
+        """Remove the file, unless it was kept; a file that it was to replace is unchanged."""
         if self._made:
             try:  # noqa: SIM105 - contextlib takes half a megabyte
                 os.unlink(self._made)
@@ -103,14 +100,14 @@ class Output:
             self._made = ""
 
     def close(self) -> None:
-        """Give back the descriptor."""
+        """Close the file descriptor."""
         os.close(self.fd)
 
     def __enter__(self) -> Output:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Keep it if all went well, else drop it."""
+        """Keep the file; after an exception, drop it."""
         try:
             if error is None:
                 self.keep()
@@ -123,33 +120,33 @@ def open_output(
     path: str, inputs: Iterable[str] = (), *, force: bool = False, beside: bool = True, follow: bool = True,
     wait: bool = True,
 ) -> Output:  # fmt: skip
-    """Open ``path`` for writing, with care for what is there.
+    """Open ``path`` for writing.
 
     Args:
-        path: A file to be made or replaced, a device, a FIFO, or a descriptor's pipe.
+        path: A file to create or replace, a device, a FIFO, or the pipe of a file descriptor.
         inputs: The files that are read; ``-``: standard input.
-        force: What exists may be replaced, or written to.
-        beside: Also a new file is written beside its place.
-        follow: The file that a symbolic link leads to is meant, not the link.
-        wait: For a reader of a FIFO.
+        force: Replace an existing file, or write to an existing device.
+        beside: Write a new file, too, under a temporary name.
+        follow: Replace the file that a symbolic link leads to, not the link.
+        wait: Wait for a reader of a FIFO.
 
     Raises:
-        RefusedError: It is an input, or exists, or is a disk in use.
+        RefusedError: It is an input, exists, or is a disk in use.
         OSError: It can't be opened.
     """
     there = _allowed(path, inputs, force=force, follow=follow)
     if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISLNK(there.st_mode)):
         flags = (0 if wait else os.O_NONBLOCK) | (0 if follow else os.O_NOFOLLOW)
         return Output(path, _open_special(path, there, flags))
-    place = os.path.realpath(path) if there is not None and follow else path
+    final = os.path.realpath(path) if there is not None and follow else path
     if there is None and not beside:
-        return Output(path, os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE), place, place)
-    made, fd = _make_beside(place)
-    return Output(path, fd, made, place, force=force)
+        return Output(path, os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE), final, final)
+    made, fd = _make_beside(final)
+    return Output(path, fd, made, final, force=force)
 
 
 def check_output(path: str, inputs: Iterable[str] = (), *, force: bool = False) -> None:
-    """Raise what :func:`open_output` would raise, as far as that can be told without making anything."""
+    """Raise what :func:`open_output` would raise, as far as that is known without creating a file."""
     if _allowed(path, inputs, force=force, follow=True) is None:
         folder = os.path.dirname(path) or "."
         if not stat.S_ISDIR(os.stat(folder).st_mode):
@@ -159,28 +156,24 @@ def check_output(path: str, inputs: Iterable[str] = (), *, force: bool = False) 
 
 
 def check_stream(fd: int, inputs: Iterable[str]) -> None:
-    """Raise RefusedError if what is written to ``fd``, standard output, changes an input."""
+    """Raise RefusedError if writing to ``fd``, standard output, would change an input."""
     there = os.fstat(fd)
     if any(_harms(there, one) for one in inputs):
         raise RefusedError(errno.EBUSY, "the output is the input")
 
 
 def write_file(path: str, data: Bytes, inputs: Iterable[str] = (), *, force: bool = False, follow: bool = True) -> None:
-    """Let ``path`` hold ``data``, or what it held before; a FIFO that nobody reads is not waited for.
-
-    Raises:
-        OSError: It can't be done; see :func:`open_output`.
-    """
+    """Write a whole file; raises OSError as :func:`open_output`, also for a FIFO without a reader."""
     with open_output(path, inputs, force=force, follow=follow, wait=False) as output:
         output.write(data)
 
 
 def _allowed(path: str, inputs: Iterable[str], *, force: bool, follow: bool) -> os.stat_result | None:
-    """What is at ``path`` and may be written to or replaced; None: nothing is there.
+    """The status of ``path``, which may be written to or replaced; None if it does not exist.
 
     Raises:
-        RefusedError: It may not.
-        OSError: It can't be looked at, or can't be made.
+        RefusedError: It must not be written to.
+        OSError: Its status is unavailable, or it can't be created.
     """
     try:
         there = os.stat(path, follow_symlinks=follow)
@@ -194,47 +187,47 @@ def _allowed(path: str, inputs: Iterable[str], *, force: bool, follow: bool) -> 
         raise RefusedError(errno.EBUSY, "the output is the input")
     if stat.S_ISDIR(there.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not force and not _keeps_nothing(path, there):
+    if not force and not _stores_nothing(path, there):
         raise RefusedError(errno.EEXIST, "the output exists already")
     if stat.S_ISREG(there.st_mode) and follow and not _same(there, os.path.realpath(path)):
-        # A descriptor of a file that was deleted.
+        # The file descriptor (/dev/fd) of a deleted file.
         raise RefusedError(errno.ENOENT, "the output is a file without a name: it can't be replaced")
     return there
 
 
 def _harms(there: os.stat_result, path: str) -> bool:
-    """Whether writing to ``there`` changes the input at ``path``."""
+    """True if writing to ``there`` changes the input at ``path``."""
     try:
         one = os.fstat(0) if path == "-" else os.stat(path)
     except OSError:
         return False
     if stat.S_ISCHR(there.st_mode):
         return False
-    here, other = _places(there), _places(one)
+    here, other = _storage(there), _storage(one)
     return here[0] in other or other[0] in here
 
 
-def _places(found: os.stat_result) -> list[object]:
-    """What holds the bytes of ``found``: itself, and the disk that it is a partition of."""
+def _storage(found: os.stat_result) -> list[object]:
+    """Identify what stores the bytes of ``found``: itself, and for a partition also its disk."""
     return _disks(found.st_rdev) if stat.S_ISBLK(found.st_mode) else [(found.st_dev, found.st_ino)]
 
 
 def _disks(number: int) -> list[object]:
-    """As :func:`_places`, of a block device; instead of a loop device, the file behind it."""
+    """As :func:`_storage`, for a block device; for a loop device, its backing file."""
     entry = os.path.realpath(f"{_DISKS}/{os.major(number)}:{os.minor(number)}")
     try:
         if behind := _line(f"{entry}/loop/backing_file"):
-            return _places(os.stat(behind))
+            return _storage(os.stat(behind))
         if _line(f"{entry}/partition"):
             major, minor = map(int, _line(f"{os.path.dirname(entry)}/dev").split(b":"))
             return [number, *_disks(os.makedev(major, minor))]
     except (OSError, ValueError):
-        pass  # the kernel tells something else, or the file is gone
+        pass  # sysfs has another form, or the file is gone
     return [number]
 
 
 def _line(path: str) -> bytes:
-    """The line that a file of sysfs holds; empty: there is no such file."""
+    """The line in a sysfs file; empty if there is no such file."""
     try:
         with open(path, "rb") as file:
             return file.read().rstrip(b"\n")
@@ -242,12 +235,12 @@ def _line(path: str) -> bytes:
         return b""
 
 
-def _keeps_nothing(path: str, there: os.stat_result) -> bool:
-    """Whether there is nothing that could be overwritten: a sink, a terminal, a pipe without a name."""
+def _stores_nothing(path: str, there: os.stat_result) -> bool:
+    """True if nothing can be overwritten: a sink, a terminal, an unnamed pipe."""
     if stat.S_ISCHR(there.st_mode):
         major = os.major(there.st_rdev)
         return major in _TERMINALS or (major, os.minor(there.st_rdev)) in _SINKS
-    # /dev/fd/63 of a shell's >(command): its link is no path.
+    # /dev/fd/63 of a shell's >(command): the link target is not a path.
     return stat.S_ISFIFO(there.st_mode) and not os.path.lexists(os.path.realpath(path))
 
 
@@ -261,7 +254,7 @@ def _same(there: os.stat_result, path: str) -> bool:
 def _open_special(path: str, there: os.stat_result, flags: int) -> int:
     flags |= os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
     if stat.S_ISBLK(there.st_mode):
-        # Not one that is mounted, or a part of another disk: open(2), O_EXCL.
+        # Fails for a device that is mounted or part of another one: open(2), O_EXCL.
         flags |= os.O_EXCL
     try:
         fd = os.open(path, flags)
@@ -275,9 +268,9 @@ def _open_special(path: str, there: os.stat_result, flags: int) -> int:
     raise RefusedError(errno.EBUSY, "the output was replaced while it was opened")
 
 
-def _make_beside(place: str) -> tuple[str, int]:
-    """Make a file in the directory of ``place``; returns its path, and a descriptor."""
-    folder, name = os.path.split(place)
+def _make_beside(final: str) -> tuple[str, int]:
+    """Create a file with a temporary name beside ``final``; returns its path and file descriptor."""
+    folder, name = os.path.split(final)
     start = os.path.join(folder, os.fsdecode(os.fsencode(name)[:_NAME])) + f".incomplete-{os.getpid()}"
     for number in range(1, _TRIES + 1):
         made = start if number == 1 else f"{start}-{number}"
@@ -289,31 +282,31 @@ def _make_beside(place: str) -> tuple[str, int]:
     raise AssertionError
 
 
-def _rename(made: str, place: str, *, force: bool) -> None:
-    """Give the file ``made`` the name ``place``; without ``force``, only if nobody has taken that by now."""
+def _rename(made: str, final: str, *, force: bool) -> None:
+    """Rename ``made`` to ``final``; without ``force``, only if that name is still free."""
     if not force:
         try:
-            os.link(made, place)
+            os.link(made, final)
         except FileExistsError:
             raise RefusedError(errno.EEXIST, "the output exists already") from None
         except OSError:
-            # A file system without hard links. In between, somebody could make it; nobody waits for that.
-            if os.path.lexists(place):
+            # A file system without hard links. Between check and rename another process could take the name: accepted.
+            if os.path.lexists(final):
                 raise RefusedError(errno.EEXIST, "the output exists already") from None
         else:
             os.unlink(made)
             return
-    os.rename(made, place)
+    os.rename(made, final)
 
 
-def same_place(one: str, other: str) -> bool:
-    """Whether two outputs are one: the same file, or, if it is not there yet, the same name in the same directory."""
+def same_output(one: str, other: str) -> bool:
+    """True if two outputs are the same file or, before it exists, the same name in the same directory."""
     here, there = _identity(one), _identity(other)
     return here == there and here is not None
 
 
 def _identity(path: str) -> object:
-    """Tells outputs apart, whatever they are called; None for a device that any number may be written to."""
+    """A key of an output that does not depend on its path; None for a character device, which takes several outputs."""
     try:
         found = os.fstat(1) if path == "-" else os.stat(path)
     except OSError:
@@ -330,7 +323,7 @@ def _identity(path: str) -> object:
 
 
 def sync_directory(path: str) -> None:
-    """Bring the names in a directory to their medium; not all file systems know how, and those need not."""
+    """Sync the names in a directory; file systems that can't are ignored."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
