@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROOMS = ("formats", "filters", "pipeline")
-#: What each room may import of the others.
+#: Rooms that each room may import.
 MAY_IMPORT = {
     "formats": {"formats"},
     "filters": {"formats", "filters"},
@@ -202,7 +202,7 @@ def is_loop(function: ast.FunctionDef) -> bool:
 
 
 def test_files_and_functions_stay_small() -> None:
-    """What grows beyond these sizes does more than one thing."""
+    """Files and functions stay below these sizes, beyond which they do more than one thing."""
     large = []
     for path in modules():
         lines = path.read_text().count("\n")

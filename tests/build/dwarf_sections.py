@@ -76,7 +76,7 @@ class DwarfSections:
         version: 2, 4 or 5.
         wide: The format of 64 bits.
         strings: ``strp``: names in ``.debug_str``; ``string``: in the entry; ``strx``: by number, version 5 alone.
-        siblings: Entries with children tell where the next one is.
+        siblings: Entries with children have DW_AT_sibling.
     """
 
     def __init__(

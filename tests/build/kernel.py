@@ -223,7 +223,7 @@ def coded(vaddr: int, section: int, flags: int = SECTION, struct_page: int = 64)
 
 
 def vmemmap(section: int, struct_page: int = 64) -> int:
-    """Where a section's struct pages are when all are in one virtual array."""
+    """Return the address of a section's struct pages in the vmemmap."""
     return VMEMMAP + section * PAGES_PER_SECTION * struct_page
 
 

@@ -49,7 +49,7 @@ class Layout:
     count: str = "_refcount"
 
     def keys(self) -> dict[str, str]:
-        """What the kernel exports about its struct pages."""
+        """Return the VMCOREINFO keys of the struct page layout."""
         found = {"SIZE(page)": str(STRUCT_PAGE)}
         for member, at in (
             ("flags", self.flags), (self.count, self.refcount), ("mapping", self.mapping), ("lru", self.head),

@@ -151,7 +151,7 @@ def log(kernel: Kernel, **options: bool) -> bytes:
 
 
 def damaged(kernel: Kernel) -> tuple[bytes, str]:
-    """What can be read of a damaged log, and what is said of it."""
+    """Return the readable lines of a damaged log, and the error."""
     shown: list[bytes] = []
     try:
         for line in kernel_log(kernel.memory(), kernel.info()):
@@ -162,11 +162,11 @@ def damaged(kernel: Kernel) -> tuple[bytes, str]:
 
 
 def some(count: int) -> list[Record]:
-    """Records that tell their number."""
+    """Make records that contain their number."""
     return [Record(b"message %d" % i, i * 1_000_000_000 + i * 1000, i) for i in range(count)]
 
 
 def lines(count: int, first: int = 0, caller: bool = True) -> bytes:
-    """What the records ``first .. count`` of :func:`some` look like."""
+    """Return the lines of the records ``first .. count`` of :func:`some`."""
     who = "[{:>8}] " if caller else ""
     return "".join(f"[{i:5}.{i:06}] {who.format(f'T{i}')}message {i}\n" for i in range(first, count)).encode()

@@ -39,7 +39,7 @@ RAM = ((0, 24 * MIB), (256 * MIB, 264 * MIB))
 _MAPS = (22 * MIB, 256 * MIB)  # where the struct pages of the first section and of the others are
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 _POINTER = 0xFFFF888001234560
-#: What is wrong with tails if they are judged like other pages: since v4.5 their fields are used for other things.
+#: Tails that look wrong if judged like other pages: since v4.5 their fields have other uses.
 _NOISE = 0xDEAD000000000401
 
 
@@ -126,7 +126,7 @@ class Machine:
         }[kind]
 
     def tail_mark(self, pfn: int, order: int) -> int:
-        """What a tail of the compound page at ``pfn`` is marked with."""
+        """Return the compound_head or compound_info word of a tail of the compound page at ``pfn``."""
         if self.layout.head_key == "compound_info":
             return (_U64 << order + 6 & _U64) | 1
         return self.vmemmap + pfn * STRUCT_PAGE | 1
@@ -177,7 +177,7 @@ class Machine:
         return [pfn for start, end in self.ram for pfn in range(start // PAGE, end // PAGE)]
 
     def contents(self) -> dict[int, bytes]:
-        """What each page frame holds."""
+        """Return the content of each page frame."""
         filled = self._physical()
         return {pfn: filled.get(pfn, b"").ljust(PAGE, b"\0") for pfn in self.frames()}
 
@@ -286,7 +286,7 @@ class Machine:
         return path
 
     def _place(self, places: dict[int, int], paddr: int) -> int:
-        """Where a physical address is in the file."""
+        """Return the file offset of a physical address."""
         start = next(start for start, end in self.ram if start <= paddr < end)
         return places[start] + paddr - start
 

@@ -21,7 +21,7 @@ OFFSET = 0xC << 60
 ROOT, VARIABLES, PIECES = 0x100000, 0x120000, 0x130000
 #: Beside all memory: where a virtual memory map may be since v5.2, and was before.
 VMEMMAP, OLD_VMEMMAP = 0xC00C << 48, 0xF << 60
-#: What an entry covers and the index bits of its table, the top one first.
+#: Bytes that an entry covers and index bits of its table, top level first.
 TABLES = {
     ("radix", 4): ((39, 13), (30, 9), (21, 9), (12, 9)),
     ("radix", 64): ((39, 13), (30, 9), (21, 9), (16, 5)),

@@ -62,7 +62,7 @@ class FakeRadix(ABC):
 
     @abstractmethod
     def target(self, entry: int, level: int, index: int) -> tuple[str, int]:
-        """What an entry is: ``"none"``, ``"table"``, ``"page"`` or ``"odd"``; and what address it has."""
+        """Return the kind of an entry (``"none"``, ``"table"``, ``"page"`` or ``"odd"``) and its address."""
 
     def size(self, level: int) -> int:
         """Bytes that an entry of a level maps."""
@@ -106,7 +106,7 @@ class FakeRadix(ABC):
         self.poke(self.entry_address(vaddr, level), self.page_entry(paddr, level))
 
     def lookup(self, vaddr: int) -> int | None:
-        """Where page tables lead, in plain words."""
+        """Translate an address by a slow, independent walk."""
         table = self.root
         for level in range(self.levels - 1, -1, -1):
             index = self._index(vaddr, level)
@@ -247,7 +247,7 @@ class FakeLoong(FakeRadix):
 
     def _fill(self) -> None:
         """The root table, and a table of nothing for each level below."""
-        #: What an entry of each level holds that leads nowhere.
+        #: Invalid entries of each level.
         self.nothing = [0]
         for level in range(self.levels - 1):
             self.nothing.append(self.window + self.table(level))

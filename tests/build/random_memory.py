@@ -16,7 +16,7 @@ _FAR = (1 << 40, 1 << 46, END - 0x8000, END, 1 << 52)
 
 
 class Truth:
-    """What an input stores.
+    """The memory that an input stores.
 
     Attributes:
         pieces: Start address and bytes of what a reader must have, disjoint and ascending.

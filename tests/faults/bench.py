@@ -50,12 +50,12 @@ class Bench:
         return run(*PYTHON, "capture", *options, source or self.source, target, **more)
 
     def verified(self, made: Path, source: Path | None = None) -> str:
-        """What ``verify`` says of a dump: ``right``, ``torn`` (all that is there is right), ``empty``, ``WRONG``."""
+        """Verify a dump: ``right``, ``torn`` (incomplete, its pages right) or ``WRONG``."""
         said = run(*PYTHON, "verify", source or self.source, made)
         return {0: "right", 4: "torn"}.get(said.returncode, f"WRONG ({said.stderr.strip() or said.stdout[-200:]})")
 
     def left(self, target: Path, source: Path | None = None) -> str:
-        """What is in ``target``, in short; counts what must not be there."""
+        """Summarise the files in ``target``, and count wrong ones."""
         found = []
         for path in sorted(target.iterdir()) if target.is_dir() else []:
             if path.name.startswith("vmcore-status"):

@@ -64,14 +64,14 @@ def patched(bench: Bench, at: int, data: bytes) -> Path:
 
 
 def place_of(source: ElfSource, paddr: int) -> int:
-    """Where in the file a byte of memory is."""
+    """Return the file offset of a byte of memory."""
     whole = source._data
     i = whole.find(paddr)
     return whole.offsets[i] + paddr - whole.starts[i]
 
 
 def text_of(bench: Bench) -> int:
-    """Where in the file the kernel's text begins."""
+    """Return the file offset of the kernel's text."""
     source = open_source(str(bench.source))
     assert isinstance(source, ElfSource)
     knowledge = gather_knowledge(source)
@@ -129,7 +129,7 @@ def empty(bench: Bench) -> None:
 
 
 def shim_of(bench: Bench) -> Path | None:
-    """What makes reads fail; None where there is no C compiler."""
+    """Build a library that makes reads fail; None without a C compiler."""
     (bench.scratch / "shim.c").write_text(_SHIM)
     shim = bench.scratch / "shim.so"
     if shutil.which("gcc") is None or run("gcc", "-shared", "-fPIC", "-o", shim, bench.scratch / "shim.c").returncode:

@@ -74,7 +74,7 @@ def nobody_reads(bench: Bench) -> None:
 
 
 def rebuilt(bench: Bench, fault: str, status: int, note: str) -> None:
-    """What is in the stream that came through."""
+    """Rebuild the received stream and verify it."""
     made = bench.scratch / "rebuilt"
     with (bench.scratch / "flat").open("rb") as file:
         code = run(*PYTHON, "dump", "-d", "0", "-", made, stdin=file).returncode

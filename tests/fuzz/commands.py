@@ -2,7 +2,7 @@
 
 Each input is one that the tests can write, with some fields changed: sizes, offsets, counts and addresses of headers
 and tables, numbers of VMCOREINFO, types of BTF sections, page table entries. Each command runs in a process of its own.
-A traceback, a signal, an unknown exit status, too much memory or output, or no end: the input is told.
+A traceback, a signal, an unknown exit status, a hang, or too much memory or output is reported with the input.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _real(folder: Path) -> Iterator[tuple[str, Path]]:
         yield packed.stem, unpacked(packed, folder)
 
 
-#: What is damaged, by name.
+#: Inputs to damage, by name.
 FAMILIES: dict[str, Callable[[Path], Iterator[tuple[str, Path]]]] = {
     "formats": _formats, "machines": _machines, "real": _real,
 }  # fmt: skip
@@ -213,7 +213,7 @@ class Fuzz:
 
 
 def _changes(seed: Seed, fd: int, size: int, dice: random.Random) -> Iterator[tuple[int, bytes]]:
-    """What to write where: a few fields, lines of VMCOREINFO, types."""
+    """Return random edits: a few fields, lines of VMCOREINFO, types."""
     ways = [_field] * 6 + [_text] * 3 * bool(seed.texts) + [_type] * 2 * bool(seed.types)
     for _ in range(dice.choice((1, 1, 2, 3, 6))):
         yield from dice.choice(ways)(seed, fd, size, dice)

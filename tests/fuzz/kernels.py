@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     import random
 
 
-#: What of a machine lies in its first 24 MiB.
+#: The first 24 MiB of a machine.
 _FIRST_SECTION = "\n".join(line for line in EVERYTHING.splitlines() if not line.startswith("0x10"))
 
 
 def _filled(data: bytes, most: int = 4096) -> list[int]:
-    """Where pages are that are not all zeros: page tables, sections, struct pages, and a few pages of data."""
+    """Return the addresses of nonzero pages: page tables, sections, struct pages, and a few pages of data."""
     return [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < most]
 
 

@@ -174,7 +174,7 @@ def test_what_each_key_is_worth(scratch: Path, capsys: pytest.CaptureFixture[str
 def test_a_lost_page_is_an_error(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If one page more is dropped without a key, that is told, and the exit status says so."""
+    """A page dropped only without a key is reported, and the exit status is 1."""
 
     def broken(source: Any, knowledge: Any, *more: Any) -> Scan:
         found = scan(source, knowledge, *more)

@@ -21,7 +21,7 @@ MEMORY, PATIENCE = 48, 300.0
 
 @dataclass
 class Run:
-    """What a run left behind: exit status, both streams, peak memory in MiB."""
+    """Result of a run: exit status, both streams, peak memory in MiB."""
 
     status: int
     out: str
@@ -40,7 +40,7 @@ def environment() -> dict[str, str]:
 def wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
     """Exit status and peak memory (MiB) of a process, which is killed when it takes too long.
 
-    The peak is the last one seen before the end: what the system tells afterwards counts the memory of the tests too.
+    The peak is the last one seen before the end: rusage counts the memory of the tests too.
     """
     end, peak = time.monotonic() + PATIENCE, 0
     status = Path(f"/proc/{process.pid}/status")
@@ -78,7 +78,7 @@ def vmsieve(*arguments: object, limit: Callable[[], object] | None = None, **mor
 
 
 def check(run: Run) -> None:
-    """What holds for every run."""
+    """Check what must hold for every run."""
     assert "Traceback" not in run.err, run.err
     assert "Exception" not in run.err, run.err
     assert run.status in range(5), run

@@ -39,7 +39,7 @@ def core(built: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a dump of level 31 of it is when nothing gets in its way."""
+    """Make an undisturbed dump of it at level 31."""
     out = tmp_path_factory.mktemp("small") / "small"
     make(core, out, 31)
     return out
@@ -77,7 +77,7 @@ def fedora(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_power_fails() -> Iterator[None]:
-    """What runs in the tests' own process does not wait for a disk. Tests of that put a record in this one's place."""
+    """Skip fsync in the tests' own process. Tests of syncing replace this stub by a recorder."""
     real, os.fsync = os.fsync, lambda _: None  # type: ignore[assignment]
     yield
     os.fsync = real

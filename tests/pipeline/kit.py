@@ -1,4 +1,4 @@
-"""What the tests of the pipeline share: made-up machines dumped, and dumps looked into."""
+"""Shared by tests of the pipeline: dumps of synthetic machines, and their inspection."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def contents(path: Path, page: int = PAGE) -> dict[int, bytes]:
 
 
 def compared(source: Path, made: Path) -> Comparison:
-    """What ``vmsieve verify`` finds."""
+    """Compare a dump with its source as ``vmsieve verify`` does."""
     one, two = open_source(str(source)), open_source(str(made))
     try:
         return verify(one, gather_knowledge(one), two, Silent())

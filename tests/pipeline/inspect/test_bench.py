@@ -1,4 +1,4 @@
-"""``vmsieve bench``: what is tried, measured and recommended; how long it takes is nobody's to test."""
+"""``vmsieve bench``: choices, measurements and recommendations; times are not asserted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_every_codec_is_tried() -> None:
-    """At its default level at least, with each number of threads; pages as they are are no codec to choose."""
+    """At its default level at least, with each number of threads; codec none is not measured."""
     tried = choices([], [1, 3])
     for codec in codecs():
         for threads in (1, 3):
@@ -36,7 +36,7 @@ def test_what_is_named_is_tried_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", ["zstd:99", "zstd:x", "zip", "lzo:2"])
-def test_what_there_is_not_is_refused(name: str) -> None:
+def test_unknown_codecs_and_levels_are_refused(name: str) -> None:
     with pytest.raises(UsageError):
         choices([name], [1])
 
@@ -50,14 +50,14 @@ def test_a_bit_reversed_visits_all_and_its_beginning_is_bit_reversed(count: int)
         assert min(order[:3]) < count / 2 < max(order[:3]) + 1
 
 
-def made_up(codec: str, rate: float, ratio: float) -> Packing:
+def packing(codec: str, rate: float, ratio: float) -> Packing:
     return Packing(Choice(codec, 1, 1), "", 1_000_000, int(1_000_000 * ratio), 1_000_000 / rate, 1.0)
 
 
 def test_recommendations() -> None:
     """Each aim has its own best choice; among equal sizes the fastest; balanced depends on the output."""
-    quick, good = made_up("quick", 1000e6, 0.5), made_up("good", 300e6, 0.3)
-    slow, slower = made_up("slow", 50e6, 0.25), made_up("slower", 40e6, 0.2499)
+    quick, good = packing("quick", 1000e6, 0.5), packing("good", 300e6, 0.3)
+    slow, slower = packing("slow", 50e6, 0.25), packing("slower", 40e6, 0.2499)
     all_of_them = [quick, good, slow, slower]
     assert recommend(all_of_them, 1000e6) == {"fastest": quick, "smallest": slow, "balanced": quick}
     assert recommend(all_of_them, 100e6)["balanced"] is good
@@ -87,7 +87,7 @@ def test_a_real_dump_is_measured(scratch: Path) -> None:
 
 
 def test_the_time_given_ends_it(scratch: Path) -> None:
-    """With next to no time, hardly anything is packed, and that is said as it is."""
+    """With next to no time, hardly anything is packed, and the result says so."""
     source = open_source(str(dump("demo.elf", scratch)))
     result = bench(source, gather_knowledge(source), choices(["zlib:6"], [1]), Silent(), sample=16 << 20, seconds=1e-6)
     source.close()

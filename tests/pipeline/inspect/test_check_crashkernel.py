@@ -52,7 +52,7 @@ def nothing(tmp_path: Path) -> Path:
     return path
 
 
-def test_people_are_told(intact: Path, damaged: Path, nothing: Path) -> None:
+def test_text_output(intact: Path, damaged: Path, nothing: Path) -> None:
     """One verdict and its exit status; where nothing can be said, one line on standard error says why."""
     run = vmsieve("check-crashkernel", intact)
     assert (run.status, run.out.splitlines()[-1]) == (0, "The crash kernel is intact.")
@@ -74,7 +74,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[
     return status, found
 
 
-def test_machines_are_told(capsys: pytest.CaptureFixture[str], intact: Path, damaged: Path, nothing: Path) -> None:
+def test_json_output(capsys: pytest.CaptureFixture[str], intact: Path, damaged: Path, nothing: Path) -> None:
     """The same, and every region."""
     loaded = CrashKernel()
     status, facts = told(capsys, intact)
@@ -100,7 +100,7 @@ def test_the_range_can_be_told(capsys: pytest.CaptureFixture[str], intact: Path,
 
 
 def test_another_range(capsys: pytest.CaptureFixture[str], intact: Path) -> None:
-    """Where there is no crash kernel, and where there is no memory."""
+    """A dump without a crash kernel, and one without its memory."""
     assert told(capsys, "--crashkernel", "1M@0", intact)[0] == 3
     status, facts = told(capsys, "--crashkernel", "1M@1T", intact)
     assert status == 3
@@ -133,7 +133,7 @@ def test_wrong_usage(intact: Path) -> None:
 
 
 def test_exit_status_1_is_damage_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An input that is none, or not there, is nothing that can be told from."""
+    """An input that is no dump, or is missing, gives an unknown verdict."""
     (tmp_path / "text").write_text("no dump")
     for name in ("text", "absent"):
         status, facts = told(capsys, tmp_path / name)
@@ -143,13 +143,13 @@ def test_exit_status_1_is_damage_alone(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def s390_memory(crash: tuple[int, int]) -> bytes:
-    """A big-endian machine whose os_info tells of the reserved memory."""
+    """A big-endian machine whose os_info names the reserved memory."""
     edits = {0xE18: struct.pack(">Q", 0x2000), 0x2000: s390x.os_info({}, crash)}
     return replace(CrashKernel("big", -32), edits=edits).memory()
 
 
-def test_os_info_tells_the_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On s390x: where the memory is, that there is none; a damaged os_info tells nothing."""
+def test_os_info_has_the_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On s390x os_info has the range, or says that nothing is reserved; a damaged one is ignored."""
     path = tmp_path / "dump"
     path.write_bytes(core(s390_memory((RESERVED[0], SIZE)), "big"))
     status, facts = told(capsys, path)
@@ -207,7 +207,7 @@ def test_live(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_live_without_kcore(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Through /dev/mem; without that too, the reasons are told."""
+    """Through /dev/mem; without that too, both reasons are reported."""
     (machine / "kcore").unlink()
     assert told(capsys, "--live")[0] == 0
     assert told(capsys, "--live", "--crashkernel", RANGE)[1]["crashkernel_from"] == "--crashkernel"

@@ -1,4 +1,4 @@
-"""``classes``: one look at memory tells what a dump of each level will hold."""
+"""``classes``: one pass over memory gives the content of a dump of each level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``classes --map``: memory as a picture, and as a page that can be pointed at."""
+"""``classes --map``: memory as a picture, and as an HTML page."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Image:
 
 
 class Page(HTMLParser):
-    """What a browser would find in an HTML file."""
+    """An HTML file as a browser parses it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Page(HTMLParser):
             self.data = json.loads(data)
 
     def at(self, pfn: int, page_size: int = PAGE) -> tuple[str, str]:
-        """What the page tells of a page frame: its cell's category, and the cell's parts."""
+        """Return the category of a page frame's cell, and the cell's shares."""
         cell = pfn * page_size // int(self.data["cell"])
         for place in self.data["places"]:
             left = cell - place["first"] * self.data["columns"]
@@ -154,7 +154,7 @@ def test_the_picture_has_the_colours_of_known_pages(tmp_path: Path) -> None:
         assert found == {COLOURS[expected]}, hex(pfn)
 
 
-def test_the_page_tells_what_it_is_pointed_at(tmp_path: Path) -> None:
+def test_the_page_describes_the_cell_under_the_pointer(tmp_path: Path) -> None:
     """It parses, needs nothing from elsewhere, and has each page frame's class; hostile names do no harm."""
     class_counts, cells = taken(machine(), tmp_path)
     write_map(str(tmp_path / "map.html"), "<script>alert(1)</script>&", class_counts, cells)
@@ -212,7 +212,7 @@ def test_cells_grow_with_memory(size: int, shift: int) -> None:
 
 @pytest.mark.parametrize("size", [12 * TIB, 300 * TIB])
 def test_large_memory_gives_a_small_file(size: int, tmp_path: Path) -> None:
-    """12 TiB and more, of the most varied kind: the picture and the page stay small, a cell's parts are told."""
+    """12 TiB and more, of the most varied kind: the picture and the page stay small, and cells have shares."""
     cells = Cells(MapLayout.fit([MemoryRange(0, size, size)], PAGE), struct_page_rules())
     dice, full = random.Random(1), bytearray(b"\xff" * BLOCK_BYTES)
     classes = bytearray(dice.choice([0, 1, 4, 8, 16]) for _ in range(512)) + bytes(BLOCK - 512)
@@ -235,7 +235,7 @@ def test_large_memory_gives_a_small_file(size: int, tmp_path: Path) -> None:
     assert sum(int(digit, 16) > 0 for digit in parts) > 3
 
 
-def test_sizes_are_told_exactly() -> None:
+def test_sizes_are_exact() -> None:
     assert [binary_size(n) for n in (0, 4096, 5000, 3 << 20, 1 << 40, 5 << 50)] == [
         "0 B", "4 KiB", "5,000 B", "3 MiB", "1 TiB", "5,120 TiB",
     ]  # fmt: skip

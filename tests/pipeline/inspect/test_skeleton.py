@@ -72,7 +72,7 @@ def test_it_is_classified_like_the_original(name: str, frame: str | None, tmp_pa
 
 
 def test_no_step_goes_beyond_its_end(tmp_path: Path) -> None:
-    """What is told of the progress adds up: writing the pages is a step of its own."""
+    """The progress adds up; writing the pages is a step of its own."""
     done: dict[str, list[int]] = {}
 
     class Told(Silent):
@@ -129,7 +129,7 @@ def test_what_vmcoreinfo_lacks_is_added_to_it(scratch: Path, tmp_path: Path) -> 
 
 
 def test_each_page_is_the_original_or_filler_or_zeros(tmp_path: Path) -> None:
-    """Pages are the kernel's own and whole, or hold nothing; zero pages are told apart from others."""
+    """Pages are the kernel's own and whole, or empty; zero pages are marked."""
     built = machine()
     original = built.write(tmp_path / "machine.elf")
     make(original, tmp_path / "skeleton")
@@ -177,7 +177,7 @@ def test_the_hosts_name_is_taken_out_where_its_place_is_not_told(tmp_path: Path)
 
 
 def test_pages_that_look_like_a_users_are_withheld(tmp_path: Path) -> None:
-    """Where a page that is needed is not the kernel's by its own struct page, privacy comes first, and it is said."""
+    """A needed page that is not the kernel's by its struct page stays out, with a note."""
     built = machine()
     sections = KERNEL // PAGE + 6
     built.set(sections, **built._values("user", 0))
@@ -259,7 +259,7 @@ def test_the_log_is_in_it_if_asked_for(scratch: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_line(tmp_path: Path) -> None:
-    """It writes with care, tells its counts, and what it writes is a dump for the other commands."""
+    """It never overwrites inputs, prints counts, and writes a dump that other commands read."""
     original = machine().write(tmp_path / "machine.elf")
     run = vmsieve("skeleton", original, tmp_path / "out")
     assert run.status == 0

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("level", [0, 1, 2, 4, 8, 16, 31])
 def test_right_dumps_of_every_level(level: int, core: Path, built: Machine, tmp_path: Path) -> None:
-    """Nothing is lost, and what is missing is told by class, as the dump's own report counted it."""
+    """Nothing is lost, and missing pages are counted by class as in the dump's own report."""
     report = make(core, tmp_path / "out", level)
     comparison = compared(core, tmp_path / "out")
     assert comparison.right
@@ -102,7 +102,7 @@ def test_pages_that_the_source_does_not_have(core: Path, tmp_path: Path) -> None
 
 
 def test_zeros_in_place_of_pages_that_may_be_left_out(core: Path, built: Machine, tmp_path: Path) -> None:
-    """An ELF core can't tell them from zero pages: no difference. Zeros in place of kernel data are one."""
+    """In an ELF core, zero pages and omitted ones are equal; zeros in place of kernel data differ."""
     truth = built.contents()
     dropped = next(pfn for pfn in sorted(set(truth) - expected(built, 31)) if any(truth[pfn]))
     other = machine()
@@ -145,7 +145,7 @@ def _s390() -> tuple[bytes, int]:
     return Dump(memory[: 20 * PAGE] + noise + memory[22 * PAGE :]).flat(), PAGE
 
 
-#: What lies around a dump that is cut off.
+#: Memory around a dump that is cut off.
 WRAPS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
     "flattened": lambda data: flattened([(0, data)], b""),
@@ -230,7 +230,7 @@ def test_a_dump_in_blocks_of_another_size(size: int, told: int, stray: bytes, tm
 
 
 def test_a_dump_that_ends_long_before_its_source(tmp_path: Path) -> None:
-    """What lies beyond is lost, and named with its range and size; looking for it comes to an end."""
+    """Memory beyond the dump is lost, and named with its range and size, in bounded time."""
     whole = Core([Load(0x1000, b"a" * PAGE), Load(3 << 30, b"b" * 3 * PAGE), Load(5 << 30, b"c" * PAGE)]).build()
     (tmp_path / "whole").write_bytes(whole)
     (tmp_path / "part").write_bytes(Core([Load(0x1000, b"a" * PAGE), Load((3 << 30) + PAGE, b"b" * PAGE)]).build())

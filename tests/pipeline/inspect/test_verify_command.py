@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BASE = 0x1000
 WHOLE = [bytes([k + 1]) * PAGE for k in range(4)]
-#: What is made of the source's four pages; the exit status, and words of what is said.
+#: Edits of the source's four pages, the exit status, and a part of the output.
 DUMPS = {
     "right": (WHOLE, 0, "The dump is right."),
     "differs": ([*WHOLE[:2], b"x" * PAGE, WHOLE[3]], 1, "1 pages DIFFER"),

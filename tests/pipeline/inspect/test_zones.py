@@ -27,7 +27,7 @@ DUMPS = {
 
 @pytest.mark.parametrize("name", DUMPS)
 def test_zones_add_up(name: str, scratch: Path) -> None:
-    """What a scan of level 31 drops of each class is what it drops in all zones together."""
+    """The counts of all zones add up to those of a scan at level 31."""
     source, notes = open_source(str(dump(name, scratch))), list[str]()
     knowledge = gather_knowledge(source)
     zones = count_zones(source, knowledge, notes)
@@ -48,7 +48,7 @@ def test_a_kernel_that_is_not_understood_has_no_zones(scratch: Path) -> None:
 
 
 def test_the_command_tells_zones_when_asked(scratch: Path) -> None:
-    """As text and as JSON, after what it tells anyway."""
+    """As text and as JSON, after the other output."""
     path = dump("demo.elf", scratch)
     plain, asked = vmsieve("classes", path), vmsieve("classes", "--zones", path)
     assert (plain.status, asked.status) == (0, 0)
