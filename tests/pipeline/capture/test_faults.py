@@ -238,7 +238,7 @@ def python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
 def test_no_dev_null() -> None:
     """Standard streams are closed, and there is nothing to open in their place: no file takes their numbers."""
     ran = python(
-        "import os; from vmsieve.pipeline.process.standard_fds import open_standard_fds\n"
+        "import os; from vmsieve.pipeline.process.writing import open_standard_fds\n"
         "out = os.dup(1); os.closerange(0, 3); os.devnull = '/dev/there-is-none'; open_standard_fds()\n"
         "os.write(out, b'%d' % os.open('/', os.O_RDONLY))"
     )

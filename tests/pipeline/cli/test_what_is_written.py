@@ -341,7 +341,6 @@ def test_every_option_is_known() -> None:
 ELSEWHERE = {
     "pipeline/process/writing.py": "the one way",
     "pipeline/process/streams.py": "standard streams",
-    "pipeline/process/standard_fds.py": "/dev/null",
     "pipeline/services/system_files.py": "a service's configuration, which keeps its owner and labels",
     "pipeline/cli/commands/image.py": "folders of an image, moved to their place",
     "pipeline/initramfs/tree.py": "files of an image, in a folder of its own",

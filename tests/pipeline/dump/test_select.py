@@ -144,9 +144,7 @@ def test_where_there_is_one_system_there_is_nothing_to_select(select: str, built
         (1 << 63, 1 << 63),
     ],
 )  # fmt: skip
-def test_a_place_that_can_not_be_is_no_kdump_memory(
-    place: tuple[int, int], built: S390Machine, tmp_path: Path
-) -> None:
+def test_a_place_that_can_not_be_is_no_kdump_memory(place: tuple[int, int], built: S390Machine, tmp_path: Path) -> None:
     """Zero, not in whole MiB, not in memory, or overlapping what it changed places with."""
     path = built.write_s390(tmp_path / "dump")
     with path.open("r+b") as file:

@@ -63,7 +63,7 @@ def test_no_other_folder_is_taken_for_an_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name in ("mine", "fifo"):
         made = vmsieve("image", "-f", "--no-trial", tmp_path / name)
-        assert (made.status, "is no image" in made.err) == (2, True)
+        assert (made.status, "is not an image" in made.err) == (2, True)
     assert (tmp_path / "mine" / "letter").exists()
     assert (tmp_path / "fifo").is_fifo()
 

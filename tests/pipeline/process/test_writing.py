@@ -389,7 +389,6 @@ def test_it_loads_next_to_nothing() -> None:
         "vmsieve.pipeline",
         "vmsieve.pipeline.process",
         "vmsieve.pipeline.process.writing",
-        "vmsieve.pipeline.process.standard_fds",
     }
     assert set(ran.stdout.split()) <= ours | {"__future__", "errno"}
     assert isinstance(writing.Output, type)

@@ -16,7 +16,7 @@ from vmsieve.pipeline.capture.options import DEFAULT_INPUT
 from vmsieve.pipeline.capture.status import write_record
 from vmsieve.pipeline.capture.target import DUMP, LOG
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_WEAKER
-from vmsieve.pipeline.process.standard_fds import open_standard_fds
+from vmsieve.pipeline.process.writing import open_standard_fds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

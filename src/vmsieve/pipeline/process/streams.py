@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.process.standard_fds import open_standard_fds
+from vmsieve.pipeline.process.writing import open_standard_fds
 
 __all__ = ["discard_stdout", "exit_process", "print_line", "raw_stderr", "require_stdout", "set_up_streams"]
 

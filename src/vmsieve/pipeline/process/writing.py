@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Bytes = Union[bytes, bytearray, memoryview]
 
 __all__ = [
-    "BUSY", "Output", "RefusedError", "check_output", "check_stream", "open_output", "same_output", "sync_directory",
-    "write_file",
+    "BUSY", "Output", "RefusedError", "check_output", "check_stream", "open_output", "open_standard_fds", "same_output",
+    "sync_directory", "write_file",
 ]  # fmt: skip
 
 #: A disk that can't be opened exclusively: EBUSY, see open(2), O_EXCL.
@@ -334,3 +334,15 @@ def sync_directory(path: str) -> None:
         pass
     finally:
         os.close(fd)
+
+
+def open_standard_fds() -> None:
+    """Reopen file descriptors 0 to 2 if they are closed: a file opened later would get our messages."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            try:
+                os.open(os.devnull, os.O_RDWR)
+            except OSError:
+                os.open("/", os.O_RDONLY)  # without /dev; a directory can't be written to either
