@@ -26,7 +26,7 @@ from perf.measure import CommandError, environment, interleave, machine, table, 
 from perf.sample import write_sample
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codec_number
-from vmsieve.formats.loops.pack import pack_pages, unpack_pages
+from vmsieve.formats.codecs._pack import pack_pages, unpack_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

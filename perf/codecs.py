@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.codecs import State, codec, codec_number
+from vmsieve.formats.codecs._pack import pack_pages, unpack_pages
 from vmsieve.formats.compiler import bind, loop
 from vmsieve.formats.compiler.primitives import call4, call5, load64, store32, store64
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.loops.copies import copy
-from vmsieve.formats.loops.pack import pack_pages, unpack_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.codecs import Codec
 from vmsieve.formats.errors import OutputError
-from vmsieve.formats.outputs import UNREADABLE, Batch, Description, Writer
+from vmsieve.formats.loops.describe import UNREADABLE
+from vmsieve.formats.outputs import Batch, Description, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -48,7 +48,7 @@ class Whole:
 def mapped(path: str) -> tuple[Window, Any]:
     """A window with all of a file in it."""
     window, source = Window(COUNT * PAGE), Whole(path)
-    assert window.map(source, [(0, COUNT * PAGE)])  # type: ignore[arg-type]
+    assert window.map(source, [(0, COUNT * PAGE)])
     return window, source
 
 

@@ -1,4 +1,5 @@
-"""Bytes and their meaning: dump formats read and written, page codecs, and the machine code that works on pages.
+"""Bytes: dump formats read and written, page codecs, compressed frames, and compiled loops over pages.
 
-Imports neither ``filters`` nor ``pipeline``.
+Belongs here: file layouts, compression, byte order, reading and writing.
+Does not: the meaning of memory to a Linux kernel (``filters``), or the order of events (``pipeline``).
 """

@@ -8,22 +8,36 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vmsieve.formats.loops.bits import count_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.formats.outputs import PageBits
-
-__all__ = ["BLOCK", "BLOCK_BYTES", "Bitmap", "address_of", "count_between", "cut_bits"]
+__all__ = ["BLOCK", "BLOCK_BYTES", "Bitmap", "PageBits", "address_of", "count_between", "cut_bits"]
 
 #: Page frames that a block covers.
 BLOCK: Final = 1 << 18
 BLOCK_BYTES: Final = BLOCK // 8
 _ZEROS: Final = bytes(BLOCK_BYTES)
 _ONES: Final = b"\xff" * BLOCK_BYTES
+
+
+class PageBits(Protocol):
+    """A bitmap of page frames, held small."""
+
+    #: Page frames a block covers; a multiple of 8.
+    block: int
+
+    def filled(self) -> Iterator[int]:
+        """Numbers of the blocks that have a bit set, ascending: memory may lie far apart."""
+
+    def __getitem__(self, number: int) -> bytes:
+        """Block ``number``, ``block // 8`` bytes, least significant bit first."""
+
+    def count(self) -> int:
+        """Bits set in all."""
 
 
 def address_of(buffer: bytearray | memoryview) -> int:
@@ -58,7 +72,7 @@ def count_between(bits: PageBits, start: int, end: int) -> int:
 class Bitmap:
     """A bitmap that is written once, block by block, and read block by block any number of times."""
 
-    #: See :class:`vmsieve.formats.outputs.PageBits`.
+    #: See :class:`PageBits`.
     block = BLOCK
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from vmsieve.formats import bus_error
 from vmsieve.formats.bitmap import address_of
@@ -22,14 +22,22 @@ from vmsieve.formats.loops.bus_error import ANONYMOUS, FIXED, PRIVATE, READ
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vmsieve.formats.source import Source
-
 __all__ = ["Window", "anonymous", "map_file", "map_nothing"]
 
 # The same on all machines that kernels are lowered for: asm-generic/mman-common.h, asm-generic/mman.h.
 _WRITE: Final = 2
 _POPULATE: Final = 0x8000
 _FAILED: Final = (1 << 64) - 1
+
+
+class Mappable(Protocol):
+    """A source of pages whose file can be mapped; see :class:`vmsieve.formats.source.Source`."""
+
+    def map_at(self, address: int, paddr: int, size: int) -> bool:
+        """Map physical memory ``paddr`` to ``address``; False if it must be read instead."""
+
+    def shrunk(self) -> bool:
+        """True if the file has become shorter since it was opened."""
 
 
 class Window:
@@ -47,13 +55,13 @@ class Window:
         self.raw = memoryview(anonymous(size))
         self.address = address_of(self.raw)
         self._guard = bus_error.guard(self.address, size) if mapped else None
-        self._source: Source | None = None  # that is mapped
+        self._source: Mappable | None = None  # that is mapped
 
     def __del__(self) -> None:
         if self._guard is not None:
             self._guard.close()
 
-    def map(self, source: Source, pieces: Iterable[tuple[int, int]]) -> bool:
+    def map(self, source: Mappable, pieces: Iterable[tuple[int, int]]) -> bool:
         """Map physical memory, address and size of each piece, one behind the other; False: read it instead."""
         if self._guard is None or not self._guard.armed():
             return False

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.compiler import Loop, bind
 from vmsieve.formats.compiler import native_backend
-from vmsieve.formats.loops.pack import pack_pages, unpack_pages
+from vmsieve.formats.codecs._pack import pack_pages, unpack_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.formats.codecs.codec_kit import BACKENDS, on
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.loops import descriptors as loops
-from vmsieve.formats.outputs import UNREADABLE
+from vmsieve.formats.loops.describe import UNREADABLE
 
 
 def bit(bitmap: bytes | bytearray, number: int) -> int:

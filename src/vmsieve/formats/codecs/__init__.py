@@ -1,11 +1,13 @@
-"""Page codecs: how one page is packed in a kdump-compressed dump.
+"""Page codecs: compression of one page in a kdump-compressed dump.
 
-A plugin is one file that ends in ``CODEC``, a :class:`Codec`. Packing and unpacking run inside compiled loops
-(:mod:`vmsieve.formats.loops.pack`), a batch at a time: a codec's ``compress`` and ``decompress`` are *inline*
-functions in the loops' dialect that either do the work (lzo, snappy) or call a C library through an address. What
-they need (the address, a context, scratch memory) lies in a *state*: an array of 64-bit words that ``open_*`` prepares
-for one thread. Where no C library is found, the address is that of a Python function (a ctypes callback), so that
-callers have one path whatever the machine offers.
+Belongs here: one file per codec, ending in ``CODEC``; ``_pack`` (batch loops over all codecs); the search for C
+libraries.
+Does not: compression of whole files (``frames``), loops that implement a codec (``loops``).
+
+Packing runs in compiled loops, a batch at a time. ``compress`` and ``decompress`` are *inline* functions in the loops'
+dialect that do the work (lzo, snappy) or call a C library by address. Address, context and scratch memory lie in a
+*state*: 64-bit words that ``open_*`` prepares for one thread. Without a C library the address is that of a ctypes
+callback, so callers have one path on every machine.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ class State:
     """What one thread needs to run a codec in one direction.
 
     Attributes:
-        provider: Where the code comes from, for people: ``"isal (wheel)"``, ``"libz.so.1 1.2.13"``, ``"built in"``.
-        words: The state that the inline function is given the address of; codec-specific.
+        provider: Origin of the code, for people: ``"isal (wheel)"``, ``"libz.so.1 1.2.13"``, ``"built in"``.
+        words: Codec-specific words; the inline function gets their address.
         keep: Objects whose memory ``words`` refers to.
-        close: Gives back C memory; the state must not be used afterwards.
+        close: Frees C memory; ends the use of the state.
     """
 
     provider: str
@@ -37,7 +39,7 @@ class State:
 
     @property
     def address(self) -> int:
-        """Address of ``words``: what loops are given."""
+        """Address of ``words``, for loops."""
         return ctypes.addressof(self.words)
 
 
@@ -46,17 +48,17 @@ class Codec:
     """A page codec.
 
     Attributes:
-        name: Short and unique: what ``--codec`` takes.
+        name: Short and unique; the argument of ``--codec``.
         title: For people.
-        flag: The bit in a page descriptor's flags and the main header's status (``diskdump_mod.h`` of crash,
+        flag: Bit in a page descriptor's flags and the main header's status (``diskdump_mod.h`` of crash,
             DUMP_DH_COMPRESSED_*); 0 for no compression.
         option: makedumpfile's option letter, such as ``"z"``, or None.
-        default_level: Level used when none is asked for.
-        levels: Lowest and highest level; equal when there is no choice.
-        compress: Inline function ``(state, source, size, out, room) -> packed size``, or 0 when it can't or the result
-            would not fit into ``room`` bytes; may use all of ``room``.
-        decompress: Inline function ``(state, source, size, out, room) -> bytes``, or 0 when the input is damaged. Never
-            writes beyond ``room`` nor reads beyond ``size``, whatever the input.
+        default_level: Level without a request.
+        levels: Lowest and highest level; equal if there is no choice.
+        compress: Inline ``(state, source, size, out, room) -> packed size``; 0 if it fails or the result exceeds
+            ``room``. May use all of ``room``.
+        decompress: Inline ``(state, source, size, out, room) -> bytes``; 0 for damaged input. Never writes beyond
+            ``room`` or reads beyond ``size``, whatever the input.
         open_compressor: ``(level, page_size) -> State`` for one thread.
         open_decompressor: ``(page_size) -> State`` for one thread.
     """
@@ -74,7 +76,7 @@ class Codec:
 
 
 def codecs() -> list[Codec]:
-    """All codecs, in order of their modules' names. A codec's index here is what loops call it by."""
+    """All codecs in order of their modules' names. The index is a codec's number in loops."""
     from vmsieve.formats import codecs as room
     from vmsieve.formats.plugins import scan
 
@@ -82,7 +84,7 @@ def codecs() -> list[Codec]:
 
 
 def codec_number(name: str) -> int:
-    """What loops call the codec called ``name`` by."""
+    """The number of codec ``name`` in loops."""
     from vmsieve.formats import codecs as room
     from vmsieve.formats.plugins import names
 
@@ -90,14 +92,14 @@ def codec_number(name: str) -> int:
 
 
 def codec(name: str) -> Codec:
-    """The codec called ``name``; with ``@`` and a provider behind it, one that packs with nothing else.
+    """The codec ``name``; ``name@provider`` restricts it to one provider for packing.
 
-    A provider is told by the beginning of what :attr:`State.provider` says, with ``-`` for a space: ``zlib@built-in``,
+    ``provider`` is the beginning of a :attr:`State.provider`, with ``-`` for a space: ``zlib@built-in``,
     ``zlib@libdeflate``, ``zstd@libzstd.so.1``.
 
     Raises:
-        UsageError: There is none; the message names those there are. Its ``open_compressor`` raises it when the
-            provider can't be had.
+        UsageError: Unknown name; the message lists the known ones. ``open_compressor`` raises it for a missing
+            provider.
     """
     from vmsieve.formats import codecs as room
     from vmsieve.formats.plugins import load
@@ -122,12 +124,12 @@ def _open_from(provider: str, found: Codec, level: int, page_size: int) -> State
     state.close()
     raise UsageError(
         f"{found.name} pages of level {level} can't come from {provider}", found=state.provider,
-        hint="'vmsieve info --codecs' says what there is",
+        hint="'vmsieve info --codecs' lists providers",
     )  # fmt: skip
 
 
 def passed_over() -> dict[str, str]:
-    """Libraries that were looked at and not taken since the last call, each with the reason."""
+    """Libraries rejected since the last call, with reasons."""
     from vmsieve.formats.codecs._libraries import PASSED
 
     found = dict(PASSED)

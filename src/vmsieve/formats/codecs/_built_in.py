@@ -1,4 +1,4 @@
-"""What the codecs that are loops of our own need: scratch memory to pack, nothing to unpack."""
+"""States of the codecs that are loops themselves: scratch memory to pack, nothing to unpack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["open_decompressor", "opener"]
 
 
 def opener(scratch: int) -> Callable[[int, int], State]:
-    """An ``open_compressor`` whose state holds the address of ``scratch`` bytes."""
+    """Make an ``open_compressor`` whose state holds the address of ``scratch`` bytes."""
 
     def open_compressor(level: int, page_size: int) -> State:
         del level, page_size
@@ -23,6 +23,6 @@ def opener(scratch: int) -> Callable[[int, int], State]:
 
 
 def open_decompressor(page_size: int) -> State:
-    """A state that holds nothing."""
+    """Make an empty state."""
     del page_size
     return State("built in", words(0))

@@ -1,7 +1,7 @@
-"""ISA-L's igzip: zlib streams unpacked faster than by zlib, on x86-64 and AArch64.
+"""ISA-L's igzip, which unpacks zlib streams faster than zlib on x86-64 and AArch64.
 
-Its structure is written by offset; ``igzip_lib.h`` of ISA-L 2.31 has the layout (``inflate_state``). Because that is no
-promise, what a library makes is tried on one page before it is believed.
+Its ``inflate_state`` is written by offset, as laid out in ``igzip_lib.h`` of ISA-L 2.31. The layout is not a stable
+ABI, so each library must first unpack a sample page.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ __all__ = ["inflate", "open_inflate"]
 
 _WHEEL: Final = "isal/isal_zlib"
 _SONAMES: Final = ("libisal.so.2",)
-_ODD: Final = "a page that it was tried on came out wrong: its structure is not that of ISA-L 2.31"
+_ODD: Final = "it unpacked a sample page wrong: its structure is not that of ISA-L 2.31"
 _MASK32: Final = 0xFFFFFFFF
-_ZLIB_FORMAT: Final = 3  # ISAL_ZLIB: header and checksum are read and verified
-_CRC_FLAG: Final = 21172  # of inflate_state
-_STRUCTURE: Final = 128 << 10  # more than it has in any release: about 87000
+_ZLIB_FORMAT: Final = 3  # ISAL_ZLIB: verify header and checksum
+_CRC_FLAG: Final = 21172  # offset in inflate_state
+_STRUCTURE: Final = 128 << 10  # every release needs less: about 87000
 
-# The state, in words: structure, function that prepares it, function that runs it.
+# Words of the state: structure, init function, run function.
 
 
 @inline
 def inflate(state: int, source: int, size: int, out: int, room: int) -> int:
-    """isal_inflate_stateless."""
+    """Call isal_inflate_stateless."""
     stream = load64(state, 0)
     call1(load64(state, 8), stream)
     store64(stream, 0, out)
@@ -43,7 +43,7 @@ def inflate(state: int, source: int, size: int, out: int, room: int) -> int:
 
 
 def open_inflate() -> State | None:
-    """A decompressor; None if there is no library, or none that can be believed."""
+    """Open a decompressor; None without a library that passes the test."""
     symbols = ("isal_inflate_init", "isal_inflate_stateless")
     for name, library in libraries(_WHEEL, _SONAMES, symbols):
         state = _state(name, library, symbols)
@@ -60,7 +60,7 @@ def _state(name: str, library: ctypes.CDLL, symbols: tuple[str, str]) -> State:
 
 
 def _trusted_inflate(state: State) -> bool:
-    """Whether the sample is unpacked, and refused with a wrong checksum."""
+    """True if the sample is unpacked, and refused with a wrong checksum."""
     import zlib
 
     sample, page = _sample(), ctypes.create_string_buffer(4096)

@@ -1,8 +1,7 @@
-"""Where C libraries come from: exported by a wheel that is installed, else the system's.
+"""C libraries for codecs: exported by an installed wheel, else the system's.
 
-That a wheel's extension module exports the C functions it was built with is an accident of packaging, so every library
-is asked for the functions wanted and left if it lacks one. A wheel's file is found without importing its package, which
-would cost memory in a crash kernel.
+A wheel's extension module exports C functions only by accident of packaging, so each library is checked for the
+functions needed. The wheel's file is found without importing its package, which would cost memory in a crash kernel.
 """
 
 from __future__ import annotations
@@ -17,26 +16,26 @@ if TYPE_CHECKING:
 
 __all__ = ["ASKED", "PASSED", "address", "asked", "call_back", "libraries", "wheel_files", "words"]
 
-#: Libraries that were looked at and not taken, each with the reason.
+#: Rejected libraries, with reasons.
 PASSED: Final[dict[str, str]] = {}
-#: The provider that was asked for comes last; the empty one is any.
+#: Requested providers, the innermost last; "" accepts any.
 ASKED: Final[list[str]] = [""]
-#: Prototype of a page codec in Python, callable from a loop: source, size, out, room -> bytes written, or 0.
+#: C type of a codec in Python: source, size, out, room -> bytes written, or 0.
 _PROTOTYPE: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 4)
 
 
 def asked(provider: str) -> bool:
-    """Whether ``provider`` is one that will do."""
+    """True if ``provider`` meets the request."""
     return provider.replace(" ", "-").startswith(ASKED[-1])
 
 
 def libraries(wheel: str, sonames: Iterable[str], symbols: Iterable[str]) -> Iterator[tuple[str, ctypes.CDLL]]:
-    """Libraries that have all of ``symbols``, each with a name for people.
+    """Yield name and handle of each library that exports all of ``symbols``.
 
     Args:
-        wheel: Package and beginning of the name of an extension module, such as ``"zstandard/_cffi"``; empty for none.
+        wheel: Package and prefix of an extension module, such as ``"zstandard/_cffi"``; empty for none.
         sonames: System libraries.
-        symbols: Functions wanted.
+        symbols: Functions needed.
     """
     wanted = list(symbols)
     for name, path in [*_in_wheel(wheel), *((soname, soname) for soname in sonames)]:
@@ -65,8 +64,8 @@ def _in_wheel(wheel: str) -> list[tuple[str, str]]:
 
 
 def wheel_files(package: str, start: str) -> list[tuple[str, str]]:
-    """Libraries of an installed package whose names begin so, each after a name for people; it is not imported."""
-    if sys.modules.get(package, sys) is None:  # forbidden, as import understands it
+    """Find libraries of an installed package by prefix, without an import; name for people and path of each."""
+    if sys.modules.get(package, sys) is None:  # import of it is blocked
         return []
     found = []
     for folder in (os.path.join(path, package) for path in sys.path):
@@ -77,29 +76,29 @@ def wheel_files(package: str, start: str) -> list[tuple[str, str]]:
 
 
 def address(library: ctypes.CDLL, symbol: str) -> int:
-    """Address of a function, for loops to call."""
+    """The address of a function, for loops to call."""
     return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
 
 
 def words(*values: int) -> ctypes.Array[ctypes.c_uint64]:
-    """A codec's state of these 64-bit words."""
+    """Make a codec's state of these 64-bit words."""
     return (ctypes.c_uint64 * len(values))(*values)
 
 
 def call_back(function: Callable[[bytes, int], bytes]) -> tuple[int, Any]:
-    """A Python function as a C function that loops can call, for where no library is found.
+    """Wrap a Python function as a C function that loops can call.
 
     Args:
-        function: Takes the bytes and the room there is for the result; raises any error when it can't do it.
+        function: Takes the bytes and the room for the result; raises any error on failure.
 
     Returns:
-        The address of a C function ``(source, size, out, room)`` that returns how many bytes it wrote, 0 when it
-        failed; and the object to keep while it may be called.
+        The address of a C function ``(source, size, out, room)`` that returns bytes written or 0; and an object to keep
+        alive.
     """
 
     def run(source: int, size: int, out: int, room: int) -> int:
-        # The caller is machine code, which knows no exceptions. Nor must an interruption end this half-way: the page
-        # would be taken for packed.
+        # The caller is machine code, which knows no exceptions. KeyboardInterrupt is caught too: ctypes would return
+        # garbage, and the page would count as packed.
         try:
             result = function(ctypes.string_at(source, size), room)
             if len(result) > room:

@@ -13,13 +13,13 @@ __all__ = ["CODEC"]
 
 @inline
 def compress_lzo(state: int, source: int, size: int, out: int, room: int) -> int:
-    """One stream; the state holds the address of scratch memory."""
+    """Pack one stream; the state holds the address of scratch memory."""
     return lzo_pack(load64(state, 0), source, size, out, room)
 
 
 @inline
 def decompress_lzo(state: int, source: int, size: int, out: int, room: int) -> int:  # noqa: ARG001 - nothing to keep
-    """One stream."""
+    """Unpack one stream."""
     return lzo_unpack(source, size, out, room)
 
 

@@ -12,13 +12,13 @@ __all__ = ["CODEC"]
 
 @inline
 def compress_none(state: int, source: int, size: int, out: int, room: int) -> int:  # noqa: ARG001 - the codecs' signature
-    """Never shrinks a page."""
+    """Return 0: never shrinks a page."""
     return 0
 
 
 @inline
 def decompress_none(state: int, source: int, size: int, out: int, room: int) -> int:  # noqa: ARG001 - the codecs' signature
-    """A page that claims to be packed is damaged."""
+    """Return 0: a page marked as packed is damaged."""
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Raw snappy blocks, built in: an option of SUSE's kdump."""
+"""Raw snappy blocks, built in; SUSE's kdump offers them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["CODEC"]
 
 @inline
 def compress_snappy(state: int, source: int, size: int, out: int, room: int) -> int:
-    """One block; the state holds the address of scratch memory."""
+    """Pack one block; the state holds the address of scratch memory."""
     return snappy_pack(load64(state, 0), source, size, out, room)
 
 
 @inline
 def decompress_snappy(state: int, source: int, size: int, out: int, room: int) -> int:  # noqa: ARG001 - nothing to keep
-    """One block."""
+    """Unpack one block."""
     return snappy_unpack(source, size, out, room)
 
 

@@ -1,9 +1,8 @@
-"""zlib: one complete zlib stream a page (RFC 1950), which every reader of kdump files knows.
+"""zlib: one complete zlib stream per page (RFC 1950), known to every reader of kdump files.
 
-Any provider's stream is as good as zlib's own; they differ in speed. Levels 0 and 1 are our own, built in: level 1 as
-small as zlib's in a quarter of the time, level 0 larger by an eighth in a ninth of the time (not "stored"). No library
-makes streams of these sizes faster. Higher levels come from libdeflate or zlib. Pages are unpacked by libdeflate, ISA-L
-or zlib, the fastest first.
+Levels 0 and 1 are loops of our own: level 1 is as small as zlib's in a quarter of the time; level 0 is an eighth larger
+in a ninth of the time (not "stored"). No library is faster at these sizes. Higher levels come from libdeflate or zlib.
+Pages are unpacked by libdeflate, ISA-L or zlib, in order of speed.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ _LIBZ: Final = ("libz.so.1",)
 _FINISH, _STREAM_END = 4, 1  # zlib.h: Z_FINISH, Z_STREAM_END
 _STREAM: Final = 112  # size of z_stream on a 64-bit machine
 
-# The state: which provider, then that provider's own words.
+# Words of the state: provider, then its own words.
 _OWN, _FAST, _PYTHON, _ISAL, _DEFLATE, _ZLIB = 0, 1, 2, 3, 4, 5
 
 
 @inline
 def compress_zlib(state: int, source: int, size: int, out: int, room: int) -> int:
-    """One stream, from whichever provider there is."""
+    """Pack one stream with the state's provider."""
     kind = load64(state, 0)
     if kind <= _FAST:
         if size > load64(state, 16):
@@ -51,7 +50,7 @@ def compress_zlib(state: int, source: int, size: int, out: int, room: int) -> in
 
 @inline
 def decompress_zlib(state: int, source: int, size: int, out: int, room: int) -> int:
-    """One stream, its checksum verified."""
+    """Unpack one stream and verify its checksum."""
     kind = load64(state, 0)
     if kind == _ISAL:
         return inflate(state + 8, source, size, out, room)
@@ -67,7 +66,7 @@ def decompress_zlib(state: int, source: int, size: int, out: int, room: int) -> 
 
 @inline
 def _run_zlib(own: int, source: int, size: int, out: int, room: int) -> int:
-    """Reset one z_stream and run it from the first byte to the last. ``own``: stream, reset function, run function."""
+    """Reset a z_stream and run it over one page. ``own``: words of stream, reset function, run function."""
     stream = load64(own, 0)
     call1(load64(own, 8), stream)
     store64(stream, 0, source)
@@ -82,7 +81,7 @@ def _run_zlib(own: int, source: int, size: int, out: int, room: int) -> int:
 def _open_compressor(level: int, page_size: int) -> State:
     if level <= 1 and asked("built in"):
         return _open_own(level, page_size)
-    level = max(level, 1)  # what others call level 0 is "stored"
+    level = max(level, 1)  # the libraries' level 0 is "stored"
     return _open_libdeflate(level) or _open_libz(level) or _open_python(level)
 
 
@@ -102,7 +101,7 @@ def _open_isal(state: State | None) -> State | None:
 
 
 def _open_libdeflate(level: int | None) -> State | None:
-    """A compressor of libdeflate, of ``level``, or its decompressor for None."""
+    """Open libdeflate's compressor of ``level``, or its decompressor for None."""
     side = "decompress" if level is None else "compress"
     symbols = (f"libdeflate_alloc_{side}or", f"libdeflate_free_{side}or", f"libdeflate_zlib_{side}")
     for name, library in libraries("", _LIBDEFLATE, symbols):
@@ -117,7 +116,7 @@ def _open_libdeflate(level: int | None) -> State | None:
 
 
 def _open_libz(level: int | None) -> State | None:
-    """A compressor of zlib, of ``level``, or its decompressor for None: one stream, used again for every page."""
+    """Open zlib's compressor of ``level``, or its decompressor for None; one stream serves all pages."""
     side = "inflate" if level is None else "deflate"
     for name, library in libraries("", _LIBZ, ("zlibVersion", f"{side}Init_", f"{side}Reset", side, f"{side}End")):
         version, end = library.zlibVersion, getattr(library, f"{side}End")
@@ -145,7 +144,7 @@ def _expand(data: bytes, room: int) -> bytes:
     import zlib
 
     decoder = zlib.decompressobj()
-    content = decoder.decompress(data, room + 1)  # one more than wanted: it then reads on to the checksum
+    content = decoder.decompress(data, room + 1)  # with one byte to spare it reads on to the checksum
     if not decoder.eof:
         raise ValueError("the stream is cut off, or longer than a page")
     return content

@@ -1,6 +1,6 @@
-"""zstd: one Zstandard frame a page, with its content size and without a checksum.
+"""zstd: one Zstandard frame per page, with content size, without checksum.
 
-The functions and numbers are those of ``zstd.h``, its stable part.
+Functions and numbers are of the stable part of ``zstd.h``.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ __all__ = ["CODEC"]
 _WHEEL: Final = "zstandard/_cffi"
 _SONAMES: Final = ("libzstd.so.1",)
 _LEVEL, _CONTENT_SIZE, _CHECKSUM = 100, 200, 201  # ZSTD_c_compressionLevel, _contentSizeFlag, _checksumFlag
-#: ZSTD_isError: results from here on are error codes, negated.
+#: ZSTD_isError: higher results are negated error codes.
 _ERROR: Final = (1 << 64) - 4096
 
-# The state: the function's address; the library's context, or 0 when the function is Python's.
+# Words of the state: function, context (0: the function is a Python callback).
 
 
 @inline
 def compress_zstd(state: int, source: int, size: int, out: int, room: int) -> int:
-    """ZSTD_compress2, or the Python module."""
+    """Call ZSTD_compress2, or the Python module."""
     context = load64(state, 8)
     if context == 0:
         return call4(load64(state, 0), source, size, out, room)
@@ -40,7 +40,7 @@ def compress_zstd(state: int, source: int, size: int, out: int, room: int) -> in
 
 @inline
 def decompress_zstd(state: int, source: int, size: int, out: int, room: int) -> int:
-    """ZSTD_decompressDCtx, or the Python module."""
+    """Call ZSTD_decompressDCtx, or the Python module."""
     context = load64(state, 8)
     if context == 0:
         return call4(load64(state, 0), source, size, out, room)
@@ -109,7 +109,7 @@ def _slow(function: Callable[[bytes, int], bytes]) -> State:
 
 
 def _expand(decompressor: Any, data: bytes, room: int) -> bytes:
-    """The frame's content; its size is known before any memory is taken."""
+    """Unpack a frame whose size is checked before memory is allocated."""
     import zstandard
 
     size = zstandard.frame_content_size(data)

@@ -1,24 +1,25 @@
-"""Loops: the compiled inner loops, and how they come to be machine code.
+"""The compiler of loops: from a Python function to machine code.
 
-A *loop* is a plain Python function, marked with :func:`loop`, whose arguments, variables and result are all
-unsigned 64-bit integers. Addresses are integers too; memory is reached through the primitives of
-:mod:`~vmsieve.formats.compiler.primitives` (``load32(base, offset)`` and the like). Arithmetic wraps at 2**64, shifts
-and divisions are unsigned, and an int literal is an unsigned 64-bit constant:
-:mod:`~vmsieve.formats.compiler.dialect` sees to it, so that one source means the same on every backend:
+Belongs here: the dialect, primitives, backends, the build (lowering, linker). Does not: any loop.
+
+A *loop* is a plain Python function, marked with :func:`loop`, whose arguments, variables and result are unsigned 64-bit
+integers. Addresses are integers too; memory is reached through :mod:`~vmsieve.formats.compiler.primitives`
+(``load32(base, offset)`` and the like). :mod:`~vmsieve.formats.compiler.dialect` gives one meaning on every backend:
+arithmetic wraps at 2**64, shifts and divisions are unsigned, an int literal is an unsigned 64-bit constant.
 
 ``aot``
-    The machine code built with the package for this machine, called through ctypes with the GIL released. The default;
-    needs neither numba nor numpy.
+    Machine code built with the package, called through ctypes with the GIL released. The default; needs neither numba
+    nor numpy.
 ``jit``
-    numba compiles the function when it is first called.
+    numba compiles the function at its first call.
 ``python``
-    The interpreter runs it: slow, but runs everywhere and can be stepped through.
+    The interpreter runs it: slow, but on any machine and in a debugger.
 
-``VMSIEVE_KERNELS`` demands one of them, and a demand that can't be met is an error. Without it the first that exists is
-taken, in the order above.
+``VMSIEVE_KERNELS`` demands one of them; an unavailable one is an error. By default the first available one is used, in
+this order.
 
-A helper that loops call is marked with :func:`inline`; it becomes part of each caller. A loop checks nothing:
-callers own the lengths, once per batch.
+A helper of loops is marked with :func:`inline` and becomes part of each caller. A loop checks nothing: callers own the
+lengths, once per batch.
 """
 
 from __future__ import annotations
@@ -34,41 +35,41 @@ __all__ = ["BACKENDS", "PACKAGES", "backend", "code_address", "inline", "loop"]
 F = TypeVar("F", bound=Callable[..., int])
 
 BACKENDS: Final = ("aot", "jit", "python")
-#: The packages whose modules hold loops; the build lowers every loop found in them.
-PACKAGES: Final = ("vmsieve.formats.loops", "vmsieve.filters.loops")
+#: Packages with loops; the build lowers every loop in their modules. By name, so that no import points upwards.
+PACKAGES: Final = ("vmsieve.formats.loops", "vmsieve.formats.codecs", "vmsieve.filters.loops")
 
 _chosen: str | None = None
 
 
 def backend() -> str:
-    """The backend in force, one of :data:`BACKENDS`; decided once.
+    """The backend in use, one of :data:`BACKENDS`; chosen once.
 
     Raises:
-        UsageError: ``VMSIEVE_KERNELS`` names a backend that is unknown or not to be had.
+        UsageError: ``VMSIEVE_KERNELS`` names an unknown or unavailable backend.
     """
-    global _chosen  # noqa: PLW0603 - decided once for the process, so that loops of two backends never mix
+    global _chosen  # noqa: PLW0603 - once per process, so that loops of two backends never mix
     if _chosen is None:
         _chosen = _choose(os.environ.get("VMSIEVE_KERNELS", "auto"))
     return _chosen
 
 
-def _choose(wish: str) -> str:
+def _choose(requested: str) -> str:
     from vmsieve.formats.compiler import native_backend
 
-    if wish == "auto":
+    if requested == "auto":
         if native_backend.available():
             return "aot"
         return "jit" if _numba_installed() else "python"
-    if wish not in BACKENDS:
-        raise UsageError("VMSIEVE_KERNELS names no backend", expected="aot, jit, python or auto", found=wish)
-    if wish == "aot" and not native_backend.available():
+    if requested not in BACKENDS:
+        raise UsageError("VMSIEVE_KERNELS names no backend", expected="aot, jit, python or auto", found=requested)
+    if requested == "aot" and not native_backend.available():
         raise UsageError(
             "VMSIEVE_KERNELS=aot, but this installation has no machine code for this machine",
             expected=native_backend.object_path(),
         )
-    if wish == "jit" and not _numba_installed():
+    if requested == "jit" and not _numba_installed():
         raise UsageError("VMSIEVE_KERNELS=jit, but numba is not installed", hint="pip install 'vmsieve[jit]'")
-    return wish
+    return requested
 
 
 def _numba_installed() -> bool:
@@ -78,12 +79,12 @@ def _numba_installed() -> bool:
 
 
 def loop(function: F) -> F:
-    """Mark ``function`` as a loop; it is bound to the backend in force when first called."""
+    """Mark ``function`` as a loop; its first call binds it to the backend in use."""
     return cast("F", Loop(function))
 
 
 def inline(function: F) -> F:
-    """Mark ``function`` as a helper of loops, written in the same dialect; never called on its own."""
+    """Mark ``function`` as a helper of loops, in the same dialect; never called on its own."""
     function.__vmsieve_inline__ = True  # type: ignore[attr-defined]
     return function
 
@@ -102,7 +103,7 @@ class Loop:
         return (self._bound or self.bound())(*arguments)
 
     def bound(self) -> Callable[..., int]:
-        """What a call of it calls."""
+        """The callable on the backend in use."""
         if self._bound is None:
             self._bound = bind(self, backend())
         return self._bound
@@ -112,17 +113,17 @@ class Loop:
 
 
 def code_address(a_loop: Callable[..., int]) -> int:
-    """Where the machine code of a loop is, for those who call it as a C function; 0: the interpreter runs it."""
+    """The address of a loop's machine code as a C function; 0 on the ``python`` backend."""
     if backend() == "python":
         return 0
     return ctypes.cast(cast("Any", a_loop).bound(), ctypes.c_void_p).value or 0
 
 
 def bind(a_loop: Loop, which: str) -> Callable[..., int]:
-    """The callable of ``a_loop`` on backend ``which``; every argument and the result are unsigned 64-bit.
+    """Bind ``a_loop`` to backend ``which``; arguments and result of the callable are unsigned 64-bit.
 
     Raises:
-        UsageError: An image for the crash kernel, which has machine code alone, can't load it.
+        UsageError: In an image for a crash kernel, which has no other backend, the machine code can't be loaded.
     """
     module: Any
     if which == "aot":
@@ -133,5 +134,5 @@ def bind(a_loop: Loop, which: str) -> Callable[..., int]:
         try:
             from vmsieve.formats.compiler import dialect as module
         except ImportError as error:
-            raise UsageError("there is no machine code for this machine, and nothing else that runs loops") from error
+            raise UsageError("there is no machine code for this machine, and no other backend") from error
     return cast("Callable[..., int]", module.bind(a_loop))

@@ -1,6 +1,6 @@
-"""In a clone of the source: is the machine code made of the sources that are there?
+"""Check in a source checkout that the machine code matches its sources.
 
-The build leaves a digest of its sources beside the machine code. A wheel or an image has none: nothing is asked there.
+The build stores a digest of the sources beside the machine code. Wheels and images have none and are not checked.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from vmsieve.formats.errors import UsageError
 
 __all__ = ["DIGEST", "demand_fresh", "is_fresh", "source_digest"]
 
-#: Name of the file, in the folder of the machine code.
+#: File in the folder of the machine code.
 DIGEST: Final = "digest"
 _ROOT: Final = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir)
-#: Whose modules are, or make, the loops.
+#: Rooms with loops, inline functions or the compiler.
 _ROOMS: Final = ("formats/compiler", "formats/loops", "formats/codecs", "filters/loops", "filters/rules")
 
 
@@ -25,7 +25,7 @@ def _sources() -> list[str]:
 
 
 def source_digest() -> str:
-    """A digest of everything that the machine code is made of: it changes when the code must be built again."""
+    """Digest all sources of the machine code."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -36,7 +36,7 @@ def source_digest() -> str:
 
 
 def is_fresh(objects: str) -> bool:
-    """Whether the machine code in the folder ``objects`` is made of the sources that are there."""
+    """True if the machine code in the folder ``objects`` was made from these sources."""
     try:
         with open(os.path.join(objects, DIGEST), encoding="ascii") as file:
             return file.read() == source_digest()
@@ -45,10 +45,10 @@ def is_fresh(objects: str) -> bool:
 
 
 def demand_fresh(objects: str) -> None:
-    """See that the machine code in ``objects`` fits the sources; reads them only if one is newer.
+    """Check that the machine code in ``objects`` matches; reads the sources only if one is newer.
 
     Raises:
-        UsageError: It does not. Its parameters may lie elsewhere, and pages be left out for no reason.
+        UsageError: It does not match. Parameters may have moved, and pages would be dropped wrongly.
     """
     made = os.stat(os.path.join(objects, DIGEST)).st_mtime_ns
     if any(os.stat(path).st_mtime_ns > made for path in _sources()) and not is_fresh(objects):

@@ -1,15 +1,14 @@
-"""The loops' dialect: Python syntax, unsigned 64-bit meaning.
+"""The dialect of loops: Python syntax, unsigned 64-bit meaning.
 
-A loop's source is rewritten before anything runs or compiles it, because the languages below disagree: Python's ints
-are unbounded, numba makes a signed number of an unsigned one that meets a literal. After the rewriting, every literal
-and module constant is an unsigned 64-bit value, every result that could leave that range wraps, and every function
-returns such a value.
+A loop's source is rewritten before it runs or is compiled, because Python's ints are unbounded and numba makes an
+unsigned number signed when it meets a literal. Afterwards every literal and module constant is an unsigned 64-bit
+value, every result that could exceed the range wraps, and every function returns such a value.
 
 Allowed: ``if``, ``while``, ``for i in range(a)`` and ``range(a, b)``, ``break``, ``continue``, ``return``, assignment
 to names, integer arithmetic, comparisons, ``min`` and ``max``, calls of primitives, of
-:func:`~vmsieve.formats.compiler.inline` helpers and of :class:`~vmsieve.formats.compiler.families.Plugins`. Anything else
-is a :class:`DialectError` when the loop is built. A comparison used as a value is 1 or 0. No loop shifts by 64 or
-more or divides by 0: machines differ in what comes of it.
+:func:`~vmsieve.formats.compiler.inline` helpers and of :class:`~vmsieve.formats.compiler.families.Plugins`. Anything
+else is a :class:`DialectError` when the loop is built. A comparison used as a value is 1 or 0. Shifts by 64 or more and
+divisions by 0 are forbidden: machines differ in the result.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _STATEMENTS: Final = (
 
 
 class _Rewriter(ast.NodeTransformer):
-    """Give one function's tree its unsigned meaning; ``constant`` says how a 64-bit constant is spelled."""
+    """Give one function's tree its unsigned meaning; ``constant`` spells a 64-bit constant."""
 
     def __init__(self, where: str, space: Mapping[str, Any], constant: Callable[[int], ast.expr], wraps: bool) -> None:
         self.where = where
@@ -102,7 +101,7 @@ class _Rewriter(ast.NodeTransformer):
             raise self.fail(node, "a for loop over anything but range(a) or range(a, b)")
 
     def integer(self, node: ast.expr) -> ast.expr:
-        """``node`` as a value: a truth value becomes 1 or 0."""
+        """Rewrite ``node`` as a value: a truth value becomes 1 or 0."""
         truth = isinstance(node, (ast.Compare, ast.BoolOp)) or (
             isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
         )
@@ -180,13 +179,13 @@ def rewrite(
     names: Mapping[str, Any],
     helper: Callable[[Callable[..., int]], Callable[..., int]],
 ) -> Callable[..., int]:
-    """``function`` with unsigned 64-bit meaning, as a new Python function.
+    """Return ``function`` with unsigned 64-bit meaning, as a new Python function.
 
     Args:
         function: A loop's source, or an inline helper.
         constant: Spells a constant.
-        wraps: Whether results must be masked to 64 bits (the interpreter) or wrap by themselves (machine integers).
-        names: The backend's primitives by name, and what ``constant`` refers to.
+        wraps: True if results must be masked to 64 bits (interpreter); machine integers wrap by themselves.
+        names: The backend's primitives by name, and the names that ``constant`` uses.
         helper: Makes a rewritten inline function callable from a loop on this backend.
     """
     text = textwrap.dedent(inspect.getsource(function))
@@ -225,6 +224,6 @@ def _rewrite_text(
 
 
 def bind(a_loop: Loop) -> Callable[..., int]:
-    """``a_loop`` run by the interpreter."""
+    """Bind ``a_loop`` to the interpreter."""
     names = {name: function for function, name in primitives.NAMES.items()}
     return rewrite(a_loop.source, constant=ast.Constant, wraps=True, names=names, helper=lambda f: f)

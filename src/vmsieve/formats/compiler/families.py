@@ -1,4 +1,4 @@
-"""Plugins called by loops: a family of inline functions that becomes one function when a loop is built."""
+"""Plugins in loops: a family of inline functions combined into one when a loop is built."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ __all__ = ["DialectError", "Plugins"]
 
 
 class DialectError(TypeError):
-    """A loop uses something that the dialect does not have."""
+    """A loop uses something outside the dialect."""
 
 
 class Plugins:
-    """A family of inline functions, one from each plugin of a room, called by a loop as if it were one function.
+    """One inline function from each plugin of a room, called by a loop as one function.
 
     Args:
-        collect: Returns the functions; called when a loop is built, so that a new plugin file needs no other edit.
-        how: ``"pick"``: the first argument is an index and selects the function whose result is returned (0 for an
-            index out of range). ``"hits"``: the first argument is a mask; function *i* is called only if bit *i* of it
-            is set, with the mask left out and, as the first argument, the address of its own parameters
-            (``second argument + i * stride``). Bit *i* of the result says whether it returned non-zero, and from bit 8
-            on stands what the first of those returned.
-        stride: Bytes from one function's parameters to the next one's, for ``"hits"``.
+        collect: Returns the functions; called when a loop is built, so a new plugin file needs no other edit.
+        how: ``"pick"``: the first argument is the index of the function to call; 0 is returned for an index out of
+            range. ``"hits"``: the first argument is a mask; function *i* is called only if bit *i* is set, without the
+            mask, its first argument the address of its own parameters (``second argument + i * stride``). Bit *i* of
+            the result is set if it returned non-zero; from bit 8 on stands the first non-zero result.
+        stride: Bytes between two functions' parameters, for ``"hits"``.
     """
 
     def __init__(self, collect: Callable[[], list[Callable[..., int]]], how: str, stride: int = 0) -> None:

@@ -1,8 +1,8 @@
-"""Lower every loop to machine code for every machine: the build's part, needs numba and llvmlite.
+"""The build: lower every loop to machine code for every target; needs numba and llvmlite.
 
-numba gives LLVM code for one loop at a time; llvmlite joins them, optimises them for the target and emits an object
-file; :mod:`~vmsieve.formats.compiler.linker` makes a shared object of it. Neither a C compiler nor a linker is needed, and
-one machine builds for all.
+numba emits LLVM code per loop; llvmlite joins it, optimises it for the target and emits an object file;
+:mod:`~vmsieve.formats.compiler.linker` makes a shared object. Neither a C compiler nor a linker is needed, and one
+machine builds for all.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class Target:
     """A machine that loops are lowered for.
 
     Attributes:
-        name: Of the object file: ``os.uname().machine`` there, and what :mod:`~vmsieve.formats.compiler.native_backend` appends
-            for older processors.
-        triple: LLVM's name for it.
-        cpu: The oldest processor that the code runs on.
+        name: Of the shared object: ``os.uname().machine`` there, plus the suffix that
+            :mod:`~vmsieve.formats.compiler.native_backend` appends for older processors.
+        triple: LLVM's name.
+        cpu: The oldest processor supported.
         features: LLVM feature string on top of ``cpu``.
-        big_endian: The machine's byte order.
-        vector: Whether loops are vectorised. Vector constants need a data section; only where the linker knows its
-            relocations is that worth having.
-        model: LLVM's code model. That of ppc64le reaches data without a table that would have to be relocated.
+        big_endian: Byte order.
+        vector: Loops are vectorised. Vector constants need a data section, so only where the linker knows its
+            relocations.
+        model: LLVM's code model. ``medium`` on ppc64le reaches data without a table that ld.so would have to relocate.
     """
 
     name: str
@@ -62,10 +62,10 @@ TARGETS: Final = (
 
 
 def find_loops() -> list[Loop]:
-    """Every loop of the loop rooms, by name.
+    """All loops of :data:`PACKAGES`, by name.
 
     Raises:
-        TypeError: Two loops share a name.
+        TypeError: Two loops have one name.
     """
     found: dict[str, Loop] = {}
     for module in _modules():
@@ -86,13 +86,13 @@ def _modules() -> Iterator[Any]:
 
 
 def refresh(folder: Path) -> list[Path]:
-    """As :func:`build`, for all targets, but only if the sources have changed since; returns what was written."""
+    """Build for all targets if the sources have changed; return files written."""
     return [] if is_fresh(str(folder)) else build(folder)
 
 
 def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
-    """Write ``<name>.so`` for each target into ``folder``, and the digest they were made from; returns the paths."""
-    # numba would optimise for the machine that builds; the target's own passes come later, so hold it off.
+    """Write ``<name>.so`` for each target and the sources' digest into ``folder``; return the paths of the former."""
+    # numba would optimise for the building machine (its vector width, its inline costs). _emit runs the target's passes.
     os.environ["NUMBA_OPT"] = "0"
     from vmsieve.formats.compiler.numba_backend import llvm
 
@@ -109,14 +109,14 @@ def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file as a new one: the old one may be mapped by a process that runs its code."""
+    """Replace a file, not its content: a process may have mapped the old one and be running its code."""
     new = path.with_name(f"{path.name}.{os.getpid()}")
     new.write_bytes(data)
     new.replace(path)
 
 
 def _emit(texts: list[tuple[str, str, str]], target: Target) -> bytes:
-    """The object file of all loops for one target."""
+    """Make the object file of all loops for one target."""
     import llvmlite.binding as ll
 
     ll.initialize_all_targets()
@@ -146,26 +146,28 @@ def _emit(texts: list[tuple[str, str, str]], target: Target) -> bytes:
 
 
 def _hide_all_but(module: Any, entry: str) -> None:
+    """Make everything but ``entry`` internal: loops define equal helpers, and unused ones can then be dropped."""
     for thing in [*module.functions, *module.global_variables]:
         if not thing.is_declaration and thing.name != entry:
             thing.linkage = "internal"
 
 
 def _portable(text: str, target: Target) -> str:
-    """``text`` without what would tie it to a C library or to the building machine.
+    """Remove ties to a C library and to the building machine from LLVM code.
 
-    ``no-builtins`` keeps loops from becoming calls of memset and memcpy, ``no-jump-tables`` keeps data out of the code;
-    helpers are inlined, so that no call within the object needs a relocation.
+    ``no-builtins`` keeps loops from becoming calls of memset and memcpy; ``no-jump-tables`` keeps data out of the code.
+    Helpers are inlined, so calls within the object need no relocation. The text is edited because llvmlite's binding
+    can't remove attributes from a parsed module.
     """
     from vmsieve.formats.compiler.numba_backend import BIG_ENDIAN
 
     attributes = '"no-builtins" "no-jump-tables"="true" nounwind'
     out = []
     for line in text.splitlines():
-        if line.startswith(f"@{BIG_ENDIAN}"):  # one a helper, numbered
+        if line.startswith(f"@{BIG_ENDIAN}"):  # one per helper, numbered
             line = re.sub(r"i64 \d", f"i64 {int(target.big_endian)}", line)
         if " call " in line:
-            # numba asks that the function itself is not inlined where the entry calls it.
+            # The call in the entry function carries an attribute group with noinline.
             line = re.sub(r" #\d+", "", line)
         match = re.match(r"(define .*\))([^()]*)\{$", line)
         if match and "@cfunc." not in line.split("(")[0]:
@@ -177,5 +179,5 @@ def _portable(text: str, target: Target) -> str:
 
 
 def _plain(attributes: str) -> str:
-    """Function attributes without the group references that name the building machine's processor."""
+    """Drop noinline, and attribute groups: they name the building machine's processor."""
     return re.sub(r"#\d+ ?|noinline ?", "", attributes)

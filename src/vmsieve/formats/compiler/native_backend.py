@@ -1,4 +1,4 @@
-"""The ``aot`` backend: machine code that came with the package, called through ctypes."""
+"""The ``aot`` backend: machine code built with the package, called through ctypes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 __all__ = ["available", "bind", "object_path"]
 
-#: What the code for x86_64 needs beyond the first such processors: x86-64-v2 of the System V ABI. Debian runs without,
-#: and so does QEMU's default processor; there is other code for them.
+#: Flags of x86-64-v2 (System V ABI). Debian also runs on older processors, and QEMU's default is one: x86_64-v1 serves
+#: them.
 _X86_64_V2: Final = {"cx16", "lahf_lm", "popcnt", "ssse3", "sse4_1", "sse4_2"}
 
 _library: ctypes.CDLL | None = None
 
 
 def object_path() -> str:
-    """Where the machine code of this machine is, if it is there at all."""
+    """Path of this machine's machine code; it need not exist."""
     machine = os.uname().machine
     if machine == "x86_64" and not _processor_flags() >= _X86_64_V2:
         machine = "x86_64-v1"
@@ -27,7 +27,7 @@ def object_path() -> str:
 
 
 def _processor_flags() -> set[str]:
-    """Features of the first processor; none where the kernel does not tell."""
+    """Features of the first processor; empty if the kernel does not list them."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -39,7 +39,7 @@ def _processor_flags() -> set[str]:
 
 
 def available() -> bool:
-    """Whether there is machine code for this machine, and this interpreter can load it."""
+    """True if this interpreter can load machine code for this machine."""
     return _load() is not None
 
 
@@ -53,13 +53,13 @@ def _load() -> ctypes.CDLL | None:
 
                 demand_fresh(os.path.dirname(path))
             _library = ctypes.CDLL(path)
-        except OSError:  # not there, or a 32-bit interpreter on a 64-bit kernel
+        except OSError:  # missing, or a 32-bit interpreter on a 64-bit kernel
             return None
     return _library
 
 
 def bind(a_loop: Loop) -> Callable[..., int]:
-    """``a_loop`` as a foreign function; ctypes releases the GIL for the whole call."""
+    """Bind ``a_loop`` to a foreign function; ctypes releases the GIL for the whole call."""
     library = _load()
     if library is None:
         raise OSError(f"no machine code can be loaded from {object_path()}")

@@ -1,6 +1,6 @@
-"""numba's side of the loops: the compiled primitives, the ``jit`` backend, and LLVM code for the build.
+"""numba's part: compiled primitives, the ``jit`` backend, and LLVM code for the build.
 
-Imported by developers' machines and by the build only: ``import numba`` costs 140 MiB.
+Imported only on developers' machines and in the build: ``import numba`` costs 140 MiB.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = ["BIG_ENDIAN", "bind", "llvm"]
 U64: Final = types.uint64
 _I64: Final = ir.IntType(64)
 _BYTE: Final = ir.IntType(8)
-#: The global variable that says which byte order a module is for. numba lowers before the target is chosen, so it
-#: gets this machine's value; the build puts in the target's.
+#: Global variable with a module's byte order. numba lowers before the target is chosen, so it has this machine's
+#: value; the build replaces it by the target's.
 BIG_ENDIAN: Final = "vmsieve.big_endian"
 _OWN_WORD: Final = "vmsieve.own_word"
 
 
 def _byte_pointer(builder: Any, base: Any, offset: Any) -> Any:
-    """``base + offset``, formed so that the optimiser sees neighbouring accesses as neighbours."""
+    """Form ``base + offset`` with getelementptr, so that the optimiser sees neighbouring accesses as neighbours."""
     pointer = builder.inttoptr(base, _BYTE.as_pointer())
     return builder.gep(pointer, [offset], source_etype=_BYTE)
 
@@ -110,7 +110,7 @@ def _prefetch(context: Any, base: Any, offset: Any) -> Any:
         name, small = "llvm.prefetch.p0", ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), small, small, small])
         function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        # To be read, used again soon, data.
+        # Read access, high locality, data cache.
         builder.call(function, [_byte_pointer(builder, *arguments), small(0), small(3), small(1)])
         return ir.Constant(_I64, 0)
 
@@ -126,7 +126,7 @@ def _own_word(context: Any) -> Any:
             word.linkage = "internal"
             word.initializer = ir.Constant(_I64, 0)
         address = builder.ptrtoint(word, _I64)
-        # No instruction: it keeps the address in one piece, which takes fewer kinds of relocations.
+        # Empty assembly hides the address from LLVM, which would fold offsets into it and need more relocation kinds.
         return builder.asm(ir.FunctionType(_I64, [_I64]), "", "=r,0", [address], False)
 
     return U64(), generate
@@ -140,7 +140,7 @@ def _call(count: int) -> Any:
     def typing(context: Any, *arguments: Any) -> Any:
         return U64(*[U64] * (count + 1)), generate
 
-    # numba reads the number of arguments off the signature.
+    # numba takes the number of arguments from the signature, so one function per number is generated.
     names = ", ".join(["context", "function", *(f"a{i}" for i in range(count))])
     given = ", ".join(["function", *(f"a{i}" for i in range(count))])
     space: dict[str, Any] = {"typing": typing}
@@ -177,13 +177,13 @@ def _compile(a_loop: Loop) -> Any:
 
 
 def llvm(a_loop: Loop) -> tuple[str, str]:
-    """Name of the entry function and LLVM assembly of ``a_loop``, self-contained."""
+    """Name of the entry function and self-contained LLVM assembly of ``a_loop``."""
     compiled = _compile(a_loop)
     return compiled.native_name, compiled.inspect_llvm()
 
 
 def bind(a_loop: Loop) -> Callable[..., int]:
-    """``a_loop`` compiled for this machine; called with the GIL released."""
+    """Compile ``a_loop`` for this machine; calls release the GIL."""
     compiled = _compile(a_loop)
     prototype = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * a_loop.arity)
     function = prototype(compiled.address)

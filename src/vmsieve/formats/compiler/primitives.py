@@ -1,7 +1,7 @@
-"""What a loop may do beyond arithmetic: reach memory, look at bits, swap bytes, call a C function by address.
+"""Primitives of loops beyond arithmetic: memory access, bit search, byte swap, calls of C functions by address.
 
-The functions here are the interpreter's versions; :mod:`~vmsieve.formats.compiler.numba_backend` has the compiled twins.
-Loads and stores take a base address and a byte offset, need no alignment and use the machine's own byte order.
+These are the interpreter's versions; :mod:`~vmsieve.formats.compiler.numba_backend` has the compiled ones. Loads and
+stores take a base address and a byte offset, need no alignment and use the machine's byte order.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ __all__ = [
 ]  # fmt: skip
 
 _U64 = ctypes.c_uint64
-#: C functions that loops may call, by number of arguments.
+#: Numbers of arguments of C functions that loops may call.
 CALLS: Final = (1, 2, 3, 4, 5, 6)
 _OWN: Final = _U64()
 _PROTOTYPES: Final = {n: ctypes.CFUNCTYPE(_U64, *[_U64] * n) for n in CALLS}
 
 
 def load8(base: int, offset: int) -> int:
-    """The byte at ``base + offset``."""
+    """Load the byte at ``base + offset``."""
     return ctypes.c_uint8.from_address(base + offset).value
 
 
 def load16(base: int, offset: int) -> int:
-    """The two bytes at ``base + offset``, zero-extended."""
+    """Load two bytes, zero-extended."""
     return ctypes.c_uint16.from_address(base + offset).value
 
 
 def load32(base: int, offset: int) -> int:
-    """The four bytes at ``base + offset``, zero-extended."""
+    """Load four bytes, zero-extended."""
     return ctypes.c_uint32.from_address(base + offset).value
 
 
 def load64(base: int, offset: int) -> int:
-    """The eight bytes at ``base + offset``."""
+    """Load eight bytes."""
     return _U64.from_address(base + offset).value
 
 
 def store8(base: int, offset: int, value: int) -> int:
-    """Store the low byte of ``value``; returns 0, as every store does."""
+    """Store the low byte of ``value``; return 0, as every store does."""
     ctypes.c_uint8.from_address(base + offset).value = value
     return 0
 
@@ -68,74 +68,73 @@ def store64(base: int, offset: int, value: int) -> int:
 
 
 def swap16(value: int) -> int:
-    """The low two bytes of ``value`` in the other order."""
+    """Swap the low two bytes."""
     return int.from_bytes((value & 0xFFFF).to_bytes(2, "little"), "big")
 
 
 def swap32(value: int) -> int:
-    """The low four bytes of ``value`` in the other order."""
+    """Swap the low four bytes."""
     return int.from_bytes((value & 0xFFFFFFFF).to_bytes(4, "little"), "big")
 
 
 def swap64(value: int) -> int:
-    """The eight bytes of ``value`` in the other order."""
+    """Swap all eight bytes."""
     return int.from_bytes(value.to_bytes(8, "little"), "big")
 
 
 def ctz64(value: int) -> int:
-    """How many low bits of ``value`` are clear before the first set one; ``value`` must not be 0."""
+    """Count trailing zero bits; ``value`` must not be 0."""
     return (value & -value).bit_length() - 1
 
 
 def big_endian() -> int:
-    """1 on a big-endian machine, else 0: the machine the loop runs on, not the one that built it."""
+    """Return 1 on a big-endian machine, else 0: the machine that runs the loop, not the building one."""
     return int(sys.byteorder == "big")
 
 
-def prefetch(base: int, offset: int) -> int:  # noqa: ARG001 - the interpreter has nothing to hurry
-    """Say that the memory at ``base + offset`` will be read soon; it need not exist. Returns 0.
+def prefetch(base: int, offset: int) -> int:  # noqa: ARG001 - no effect in the interpreter
+    """Prefetch memory that need not exist; return 0.
 
-    Worth it where reading goes on in a page of memory that was not touched for long: processors that fetch ahead by
-    themselves stop at the end of each page.
+    Helps when a read moves on to a page not touched for long: hardware prefetchers stop at page boundaries.
     """
     return 0
 
 
 def own_word() -> int:
-    """Address of a 64-bit word that is 0 at first and each loop's own: the one thing that lasts between its calls."""
+    """Address of a 64-bit word, 0 at first, private to each loop: its only state between calls."""
     return ctypes.addressof(_OWN)
 
 
 def call1(function: int, a: int) -> int:
-    """Call the C function at address ``function``; arguments and result are passed as 64-bit integers.
+    """Call the C function at address ``function``; arguments and result are 64-bit integers.
 
-    Of a C function that returns an ``int``, only the low 32 bits of the result mean anything.
+    For a C function that returns ``int``, only the low 32 bits of the result are defined.
     """
     return int(_PROTOTYPES[1](function)(a))
 
 
 def call2(function: int, a: int, b: int) -> int:
-    """As :func:`call1`, with two arguments."""
+    """Call with two arguments; see :func:`call1`."""
     return int(_PROTOTYPES[2](function)(a, b))
 
 
 def call3(function: int, a: int, b: int, c: int) -> int:
-    """As :func:`call1`, with three arguments."""
+    """Call with three arguments."""
     return int(_PROTOTYPES[3](function)(a, b, c))
 
 
 def call4(function: int, a: int, b: int, c: int, d: int) -> int:
-    """As :func:`call1`, with four arguments."""
+    """Call with four arguments."""
     return int(_PROTOTYPES[4](function)(a, b, c, d))
 
 
 def call5(function: int, a: int, b: int, c: int, d: int, e: int) -> int:
-    """As :func:`call1`, with five arguments."""
+    """Call with five arguments."""
     return int(_PROTOTYPES[5](function)(a, b, c, d, e))
 
 
 def call6(function: int, a: int, b: int, c: int, d: int, e: int, f: int) -> int:
-    """As :func:`call1`, with six arguments."""
+    """Call with six arguments."""
     return int(_PROTOTYPES[6](function)(a, b, c, d, e, f))
 
 

@@ -12,7 +12,7 @@ from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import next_data
 from vmsieve.formats.loops import descriptors as plan
 from vmsieve.formats.loops.bits import count_bits
-from vmsieve.formats.loops.pack import unpack_pages
+from vmsieve.formats.codecs._pack import unpack_pages
 from vmsieve.formats.layouts import kdump
 
 if TYPE_CHECKING:

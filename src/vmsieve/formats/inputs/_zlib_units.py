@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Callable, Final, Generic, TypeVar
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codec_number
-from vmsieve.formats.loops.pack import unpack_pages
+from vmsieve.formats.codecs._pack import unpack_pages
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

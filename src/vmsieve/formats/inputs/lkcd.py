@@ -18,7 +18,7 @@ from vmsieve.formats.inputs import InputFormat
 from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE, ZeroFilledSource
 from vmsieve.formats.inputs._lkcd_records import OFFSET_BITS, Walk, full_size
 from vmsieve.formats.inputs._s390 import complete
-from vmsieve.formats.loops.pack import unpack_pages
+from vmsieve.formats.codecs._pack import unpack_pages
 from vmsieve.formats.loops.page_records import RUN_PAGES, expand_rle, plan_records
 from vmsieve.formats.layouts import lkcd
 

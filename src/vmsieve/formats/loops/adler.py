@@ -10,7 +10,7 @@ from vmsieve.formats.compiler.primitives import big_endian, load8, load64, swap6
 __all__ = ["adler32"]
 
 _BASE: Final = 65521
-#: Words of one block: sums over so many, and sums of such sums, fit into 16 bits.
+#: Words per block: their sums, and the sums of those sums, fit into 16 bits.
 _BLOCK: Final = 16
 _BYTES: Final = 0x00FF00FF00FF00FF
 _PAIRS: Final = 0x0000FFFF0000FFFF
@@ -18,12 +18,12 @@ _PAIRS: Final = 0x0000FFFF0000FFFF
 
 @inline
 def adler32(source: int, size: int) -> int:
-    """The checksum of ``size`` bytes, at most 65536: so few that one division at the end will do."""
+    """Compute the checksum of up to 65536 bytes: few enough for one division at the end."""
     low = 1
     high = 0
     at = 0
     while at + _BLOCK * 8 <= size:
-        # Four lanes of 16 bits each: bytes at even places, at odd ones, and the sums of all bytes before each word.
+        # Four 16-bit lanes each: even bytes, odd bytes, and running sums of the bytes before each word.
         even = 0
         odd = 0
         before = 0
@@ -34,7 +34,7 @@ def adler32(source: int, size: int) -> int:
             before += even + odd
             even += word & _BYTES
             odd += (word >> 8) & _BYTES
-        # A byte counts as often as bytes of the block follow it, itself included: 8 to 1 times within its word.
+        # A byte's weight is the number of bytes from it to the block's end: 8 to 1 within its word.
         high += low * _BLOCK * 8 + _lanes(before, 8, 8, 8, 8) + _lanes(even, 8, 6, 4, 2) + _lanes(odd, 7, 5, 3, 1)
         low += _lanes(even + odd, 1, 1, 1, 1)
         at += _BLOCK * 8
@@ -47,7 +47,7 @@ def adler32(source: int, size: int) -> int:
 
 @inline
 def _lanes(lanes: int, first: int, second: int, third: int, fourth: int) -> int:
-    """The sum of four 16-bit lanes, each with its weight."""
+    """Add four 16-bit lanes, weighted."""
     outer = (lanes & _PAIRS) * (first << 32 | third)
     inner = ((lanes >> 16) & _PAIRS) * (second << 32 | fourth)
     return (outer >> 32) + (inner >> 32)

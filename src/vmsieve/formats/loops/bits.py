@@ -1,4 +1,4 @@
-"""Bitmaps of page frames, one bit a page, least significant bit first."""
+"""Bitmaps of page frames: one bit per page, least significant bit first."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = [
     "spread_bits",
 ]
 
-#: 64-bit words of the result of :func:`gather_pages`.
+#: 64-bit words that :func:`gather_pages` returns.
 GATHER_WORDS: Final = 4
 
 
 @inline
 def ones(word: int) -> int:
-    """Bits set in a 64-bit word."""
+    """Count bits set in a 64-bit word."""
     word = word - ((word >> 1) & 0x5555555555555555)
     word = (word & 0x3333333333333333) + ((word >> 2) & 0x3333333333333333)
     word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0F
@@ -33,7 +33,7 @@ def ones(word: int) -> int:
 
 @loop
 def count_bits(bitmap: int, size: int) -> int:
-    """Bits set in the ``size`` bytes at address ``bitmap``."""
+    """Count bits set in ``size`` bytes at address ``bitmap``."""
     found = 0
     words = size >> 3
     for i in range(words):
@@ -48,18 +48,18 @@ def gather_pages(
     kept: int, stored: int, first: int, end: int, pages: int, room: int, bridge: int,
     spans: int, most_spans: int, index: int, pfns: int, base: int, result: int,
 ) -> int:  # fmt: skip
-    """Choose the next pages to read: kept ones, in spans that one read can serve.
+    """Choose the next kept pages to read, in spans of one read each; return their number, 0 at the end.
 
-    Takes kept pages from bit ``first`` on, up to ``pages`` of them, in at most ``most_spans`` spans. Two kept pages
-    share a span when no more than ``bridge`` pages lie between them and all of those are stored in the input (reading
-    over them is cheaper than another read); all spans together hold at most ``room`` pages. Both bitmaps end at bit
-    ``end``.
+    Takes up to ``pages`` kept pages from bit ``first`` on, in at most ``most_spans`` spans of at most ``room`` pages in
+    all. Two kept pages share a span if at most ``bridge`` pages lie between them, all stored in the input: reading over
+    them is cheaper than another read. Both bitmaps end at bit ``end``.
 
-    ``spans``: address of 64-bit pairs, each set to the first bit and the number of pages of a span. ``index``: address
-    of 32-bit words, for each kept page its place, in pages, when the spans are read one after another. ``pfns``:
-    address of 64-bit words, for each kept page its bit plus ``base``. ``result``: address of :data:`GATHER_WORDS`
-    words: the bit to go on from, kept pages, spans, pages in all spans. Returns the number of kept pages; 0 when there
-    are no more.
+    Args:
+        spans: Address of 64-bit pairs, set to first bit and pages of each span.
+        index: Address of 32-bit words, set to each kept page's index in the concatenated spans.
+        pfns: Address of 64-bit words, set to each kept page's bit plus ``base``.
+        result: Address of :data:`GATHER_WORDS` words, set to the bit to go on from, kept pages, spans, pages in all
+            spans.
     """
     found = 0
     used = 0
@@ -104,7 +104,7 @@ def gather_pages(
 
 @loop
 def count_words(words: int, count: int, value: int) -> int:
-    """How many of the ``count`` 32-bit words at address ``words`` equal ``value``."""
+    """Count 32-bit words equal to ``value`` among ``count`` at address ``words``."""
     found = 0
     for i in range(count):
         if load32(words, i * 4) == value:
@@ -114,7 +114,7 @@ def count_words(words: int, count: int, value: int) -> int:
 
 @loop
 def and_bits(one: int, other: int, size: int, out: int) -> int:
-    """Store what two bitmaps of ``size`` bytes (a multiple of 8) have in common at address ``out``; returns 0."""
+    """Store the intersection of two bitmaps of ``size`` bytes (a multiple of 8) at address ``out``; return 0."""
     for i in range(size >> 3):
         store64(out, i * 8, load64(one, i * 8) & load64(other, i * 8))
     return 0
@@ -122,9 +122,9 @@ def and_bits(one: int, other: int, size: int, out: int) -> int:
 
 @loop
 def bridge_gaps(kept: int, readable: int, count: int, gap: int) -> int:
-    """Set the bits between two that are set, where fewer than ``gap`` lie between them and all of them are readable.
+    """Fill gaps of fewer than ``gap`` clear bits, if all of them are readable; return bits set.
 
-    ``kept``, ``readable``: addresses of bitmaps of ``count`` bits. Returns how many bits were set.
+    ``kept``, ``readable``: addresses of bitmaps of ``count`` bits.
     """
     found = 0
     last = 0
@@ -153,7 +153,7 @@ def bridge_gaps(kept: int, readable: int, count: int, gap: int) -> int:
 
 @loop
 def spread_bits(bits: int, count: int, ratio: int, out: int) -> int:
-    """Make ``ratio`` bits in a row of each of the ``count`` bits at address ``bits``; returns how many were set.
+    """Repeat each of ``count`` bits at address ``bits`` ``ratio`` times; return bits set.
 
     ``out``: address of ``count * ratio`` bits, all 0.
     """
@@ -168,7 +168,7 @@ def spread_bits(bits: int, count: int, ratio: int, out: int) -> int:
 
 @loop
 def join_bits(bits: int, count: int, ratio: int, out: int) -> int:
-    """Make one bit of each ``ratio`` bits in a row at address ``bits``: 1 if any of them is; returns how many were set.
+    """Store the OR of each ``ratio`` bits at address ``bits``; return bits set.
 
     ``out``: address of ``count`` bits, all 0.
     """

@@ -1,7 +1,7 @@
-"""The handler of SIGBUS: where a mapped file has no page any more, zeros, and a word that says so.
+"""The SIGBUS handler for mapped files: replaces a missing page with zeros and sets a flag.
 
-It is machine code, as Python's handlers run when the instruction that failed has come to its end, which it never does.
-It looks at nothing but what it is given and a table, takes no lock and allocates nothing.
+Machine code, because CPython runs Python handlers between bytecodes, and the faulting instruction never completes. The
+handler reads only its arguments and one table, takes no lock and allocates nothing.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ __all__ = [
     "SIGACTION", "SIGBUS", "SLOT", "SLOTS", "START", "handle_bus_error",
 ]  # fmt: skip
 
-# The table: offsets of 64-bit words, then a slot for each window.
+# Table: offsets of 64-bit words, then one slot per window.
 MMAP: Final = 0  # addresses of the C library's functions
 SIGACTION: Final = 8
-BEFORE: Final = 16  # address of its struct sigaction that was in force before
-PAGE: Final = 24  # bytes of a page of this machine's
-ARMED: Final = 32  # 1: the handler is in force
-SLOTS: Final = 40  # how many slots follow
+BEFORE: Final = 16  # address of the previous struct sigaction
+PAGE: Final = 24  # this machine's page size
+ARMED: Final = 32  # 1: the handler is installed
+SLOTS: Final = 40  # number of slots
 RAISE: Final = 48  # address of the C library's function
 FIRST: Final = 64
-#: A slot: the window's first address, the one behind its last, and whether a page of it was lost.
+#: Slot: window's first address, one above its last, 1 after a lost page.
 START, END, LOST, SLOT = 0, 8, 16, 24
 
-# asm-generic/mman-common.h, asm-generic/signal.h; the same on all machines that loops are lowered for.
+# asm-generic/mman-common.h, asm-generic/signal.h; the same on all targets of the loops.
 READ: Final = 1
 PRIVATE, FIXED, ANONYMOUS = 2, 16, 32
 SIGBUS: Final = 7
 _NO_FILE: Final = (1 << 64) - 1
-# siginfo_t of 64-bit machines: asm-generic/siginfo.h. What a process sends has a code of 0 or below it.
+# siginfo_t of 64-bit machines: asm-generic/siginfo.h. A signal sent by a process has si_code <= 0.
 _CODE: Final = 8
 _ADDRESS: Final = 16
 _FAULTS: Final = 0x80
@@ -41,11 +41,11 @@ _FAULTS: Final = 0x80
 
 @loop
 def handle_bus_error(number: int, info: int, context: int) -> int:  # noqa: ARG001 - as the system calls it
-    """A handler for ``sigaction``; for signal 0 (no signal), take the table at ``info`` instead.
+    """Handle SIGBUS as a ``sigaction`` handler; with signal 0, store the table's address ``info`` instead.
 
-    In a window, all from the page that is not there to the window's end becomes zeros: what is made of them is thrown
-    away. Elsewhere the handler from before is put in force: the instruction fails again, and finds that one. A signal
-    that somebody sent does not come again by itself.
+    In a window, zeros are mapped from the missing page to the window's end: the caller discards the batch anyway.
+    Elsewhere the previous handler is restored: the instruction faults again and reaches it. A signal sent by a process
+    would not recur, so it is raised again.
     """
     if number == 0:
         store64(own_word(), 0, info)

@@ -1,4 +1,4 @@
-"""Are pages the same?"""
+"""Comparison of pages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ __all__ = ["compare_pages"]
 
 @loop
 def compare_pages(one: int, other: int, index: int, count: int, size: int, out: int) -> int:
-    """Compare ``count`` pages of ``size`` bytes (a multiple of 512) that lie at the same places of two buffers.
+    """Compare ``count`` pages of ``size`` bytes (a multiple of 512) at equal indices of two buffers; count differences.
 
-    ``index``: address of a 32-bit word a page: its place, in pages, in both. ``out``: address of a byte a page, set to
-    0 if both are equal, to 1 if they differ and the one in ``other`` is all zero, else to 2. Returns how many differ.
+    Args:
+        index: Address of a 32-bit word per page: its index in both buffers.
+        out: Address of a byte per page, set to 0 if equal, 1 if they differ and the page of ``other`` is zero, else 2.
     """
     unequal = 0
     for i in range(count):

@@ -1,4 +1,4 @@
-"""Copies and comparisons that packing and unpacking are made of."""
+"""Copies and comparisons shared by the codecs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from vmsieve.formats.compiler.primitives import big_endian, ctz64, load8, load64
 
 __all__ = ["copy", "copy_match", "copy_run", "copy_short", "match_length"]
 
-#: For each distance below 8, a nibble: its smallest multiple that is at least 8.
+#: One nibble per distance below 8: its smallest multiple of at least 8.
 _MULTIPLES: Final = 0xECA89880
 
 
 @inline
 def copy(out: int, source: int, size: int) -> int:
-    """Copy ``size`` bytes; the two places do not overlap."""
+    """Copy ``size`` bytes between places that do not overlap."""
     at = 0
     while at + 8 <= size:
         store64(out, at, load64(source, at))
@@ -28,9 +28,9 @@ def copy(out: int, source: int, size: int) -> int:
 
 @inline
 def copy_match(at: int, distance: int, length: int, limit: int) -> int:
-    """Append ``length`` bytes of what lies ``distance`` before ``at``, repeating it; returns the end of the copy.
+    """Append ``length`` bytes from ``distance`` before ``at``, repeating them if it is shorter; return the copy's end.
 
-    ``distance`` is not 0, and the bytes fit before ``limit``; what lies between their end and ``limit`` may change.
+    ``distance`` is not 0, and the bytes fit before ``limit``. Bytes between their end and ``limit`` may be overwritten.
     """
     if limit - at < length + 7:
         for i in range(length):
@@ -39,7 +39,7 @@ def copy_match(at: int, distance: int, length: int, limit: int) -> int:
         for i in range((length + 7) >> 3):
             store64(at, i * 8, load64(at - distance, i * 8))
     else:
-        # Eight bytes of the repeated bytes, then steps of eight from a distance that is a multiple of theirs.
+        # The first eight bytewise, as source and target overlap; then words from a multiple of the distance.
         for i in range(min(length, 8)):
             store8(at, i, load8(at - distance, i))
         far = (_MULTIPLES >> (distance * 4)) & 15
@@ -50,7 +50,7 @@ def copy_match(at: int, distance: int, length: int, limit: int) -> int:
 
 @inline
 def copy_run(at: int, here: int, run: int, limit: int, end: int) -> int:
-    """Copy ``run`` literals, which both sides have room for; returns the end of the copy."""
+    """Copy ``run`` literals that both sides have room for; return the end of the copy."""
     if limit - at >= run + 7 and end - here >= run + 7:
         for i in range((run + 7) >> 3):
             store64(at, i * 8, load64(here, i * 8))
@@ -62,7 +62,7 @@ def copy_run(at: int, here: int, run: int, limit: int, end: int) -> int:
 
 @inline
 def copy_short(at: int, here: int, run: int) -> int:
-    """Copy ``run`` literals, most often few; both sides have room for 16 or, beyond that, for 7 more than ``run``."""
+    """Copy ``run`` literals, usually few; both sides have room for 16, or for 7 more than ``run``. Returns the end."""
     store64(at, 0, load64(here, 0))
     store64(at, 8, load64(here, 8))
     for i in range(2, (run + 7) >> 3):
@@ -72,7 +72,7 @@ def copy_short(at: int, here: int, run: int) -> int:
 
 @inline
 def match_length(here: int, match: int, end: int) -> int:
-    """How many bytes at ``here`` and ``match`` are equal; the first four are, and there are twelve before ``end``."""
+    """Count equal bytes at ``here`` and ``match``; the first four are equal, and twelve lie before ``end``."""
     bits = load64(here, 4) ^ load64(match, 4)
     length = 12
     while bits == 0 and here + length + 8 <= end:

@@ -1,8 +1,8 @@
-"""Deflate streams in zlib's wrapping (RFC 1951, RFC 1950), made for pages of memory: one block a page.
+"""Deflate streams in zlib's wrapping (RFC 1951, RFC 1950), one block per page of memory.
 
-First the page is parsed into sequences: some literals, then a copy of earlier bytes (a *match*). Then codes are made
-that suit them, so that the size is known, and the sequences are written with these codes. The fast way takes codes
-made beforehand and writes each sequence when it is found.
+:func:`deflate_pack` parses the page into sequences (literals, then a copy of earlier bytes: a *match*), makes codes for
+them, which gives the size, and writes them. :func:`deflate_fast` uses predefined codes and writes each sequence at
+once.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ from vmsieve.formats.compiler.primitives import (
 __all__ = ["deflate_fast", "deflate_pack"]
 
 _MIX: Final = 0x9E3779B97F4A7C15
-#: No match begins in the last bytes, so that eight bytes can be read from wherever one does.
+#: No match begins in the last bytes: eight bytes can be read from any match.
 _TAIL: Final = 16
 _WINDOW: Final = 32768
 _LONGEST: Final = 258
-#: A match of so many bytes is taken without a look at whether there is a longer one a byte later.
+#: A match of this length is taken without trying the next byte for a longer one.
 _ENOUGH: Final = 32
-#: So many places at the end of a match can be copied from later; to learn all of a long one would take longer.
+#: Places hashed at the end of a match; hashing all of a long one would cost more time.
 _KNOWN: Final = 9
-#: Room that the fast way may need beyond its literals, none of which takes two bytes: a match, what ends the stream.
+#: Room of the fast way beyond its literals (under two bytes each): one match and the stream's end.
 _SLACK: Final = 128
 _EIGHTS: Final = 0xFFFFFFFFFFFFFFF8
 
 
 @inline
 def deflate_pack(memory: int, source: int, size: int, out: int, room: int) -> int:
-    """Pack ``size`` bytes, at most 65536; returns the stream's size, 0 if it does not fit into ``room``.
+    """Pack up to 65536 bytes; return the stream's size, 0 if it exceeds ``room``.
 
-    ``memory``: address of :func:`~vmsieve.formats.loops.deflate_memory.memory_size` bytes that begin with
-    its ``constants``. What the rest of it holds before does not matter, so that equal pages make equal streams.
+    ``memory``: address of :func:`~vmsieve.formats.loops.deflate_memory.memory_size` bytes that begin with its
+    ``constants``. The rest needs no initialisation, so equal pages make equal streams.
     """
     if size > 65536:
         return 0
@@ -69,7 +69,7 @@ def deflate_pack(memory: int, source: int, size: int, out: int, room: int) -> in
     tokens = memory + LITERALS + ((size + 71) & _EIGHTS)
     last = _parse(memory, tokens, source, size)
     _count_literals(memory, memory + LITERALS, load64(memory, FOUND))
-    # The header before the block and the checksum behind it; the last store may write eight bytes too many.
+    # Header (2 bytes), checksum (4), and the last store, which may write 8 bytes too many.
     if (choose_codes(memory) + 7 >> 3) + 6 + 8 > room:
         return 0
     store8(out, 0, 0x78)
@@ -79,9 +79,9 @@ def deflate_pack(memory: int, source: int, size: int, out: int, room: int) -> in
 
 @inline
 def deflate_fast(memory: int, source: int, size: int, out: int, room: int) -> int:
-    """As :func:`deflate_pack`, in less than half the time, the stream being larger by an eighth.
+    """Pack as :func:`deflate_pack` in less than half the time; the stream is an eighth larger.
 
-    Gives up on pages without matches, too. ``memory`` begins with :func:`~.deflate_memory.fast_constants`.
+    Also gives up on pages without matches. ``memory`` begins with :func:`~.deflate_memory.fast_constants`.
     """
     if size > 65536 or room < _SLACK:
         return 0
@@ -103,7 +103,7 @@ def deflate_fast(memory: int, source: int, size: int, out: int, room: int) -> in
         match = source + load16(slot, 0)
         store16(slot, 0, here - source)
         if load32(match, 0) != word or here - match > _WINDOW:
-            # The longer nothing is found, the larger the steps.
+            # Steps grow while nothing is found.
             here += skip >> 3
             skip += 1
             continue
@@ -118,7 +118,7 @@ def deflate_fast(memory: int, source: int, size: int, out: int, room: int) -> in
     run = end - anchor
     if run > size - (size >> 3) or (place >> 3) + run * 2 > limit:
         return 0
-    # Copied, because some bytes more are read.
+    # Copied, because put_literals reads up to four bytes beyond.
     copy(memory + LITERALS, anchor, run)
     place = put_literals(memory, place, memory + LITERALS, run)
     return _end_stream(end_block(memory, place), source, size) - out
@@ -138,7 +138,7 @@ def _put_whole(memory: int, place: int, distance: int, length: int) -> int:
 
 @inline
 def _end_stream(at: int, source: int, size: int) -> int:
-    """Write the checksum; returns the stream's end."""
+    """Write the checksum; return the stream's end."""
     check = adler32(source, size)
     store32(at, 0, check if big_endian() else swap32(check))
     return at + 4
@@ -146,7 +146,7 @@ def _end_stream(at: int, source: int, size: int) -> int:
 
 @inline
 def _clear_table(table: int, bits: int) -> int:
-    """Forget all places; returns what shifts a product down to a hash of ``bits``."""
+    """Clear the hash table; return the right shift that makes a hash of ``bits``."""
     for i in range(1 << (bits - 2)):
         store64(table, i * 8, 0)
     return 64 - bits
@@ -154,7 +154,7 @@ def _clear_table(table: int, bits: int) -> int:
 
 @inline
 def _parse(memory: int, tokens: int, source: int, size: int) -> int:
-    """Find sequences and store them from ``tokens`` on; returns the address of the last, which has no match."""
+    """Store sequences from ``tokens`` on; return the address of the last, which has no match."""
     table = memory + TABLE
     shift = _clear_table(table, 13)
     end = source + size
@@ -206,7 +206,7 @@ def _parse(memory: int, tokens: int, source: int, size: int) -> int:
 
 @inline
 def _slot(table: int, word: int, shift: int) -> int:
-    """Where the place of four bytes is kept; the same on machines of either byte order."""
+    """The table slot of four bytes; the same in both byte orders, so that streams are too."""
     if big_endian():
         word = swap32(word)
     return table + ((word * _MIX) >> shift) * 2
@@ -214,16 +214,16 @@ def _slot(table: int, word: int, shift: int) -> int:
 
 @inline
 def _put_sequence(memory: int, token: int, run: int, distance: int, length: int) -> int:
-    """Store and count a sequence, more than one if the match is long; returns where the next one goes.
+    """Store and count a sequence (several for a long match); return the address behind.
 
-    A sequence: in bits 0 to 15 the distance less 1; 16 to 24 the length less 3; 25 to 29 and 30 to 34 the places of
-    both in their alphabets; above, how many literals come first.
+    Layout: bits 0 to 15 distance less 1; 16 to 24 length less 3; 25 to 29 length symbol; 30 to 34 distance symbol;
+    above, literals before the match.
     """
     distance -= 1
     near = load8(memory + DISTANCE_SYMBOLS, distance if distance < 256 else 256 + (distance >> 7))
     counts = memory + COUNTS
     while length > 0:
-        # What remains is nothing, or enough for a match.
+        # The remainder is 0, or at least 3: enough for a match.
         piece = length if length <= _LONGEST else min(_LONGEST, length - 3)
         symbol = load8(memory + LENGTH_SYMBOLS, piece - 3)
         store16(counts, (END + 1 + symbol) * 2, load16(counts, (END + 1 + symbol) * 2) + 1)
@@ -237,7 +237,7 @@ def _put_sequence(memory: int, token: int, run: int, distance: int, length: int)
 
 @inline
 def _count_literals(memory: int, literals: int, count: int) -> int:
-    """Count each literal, and the end of the block."""
+    """Count literals and the end of the block."""
     counts = memory + COUNTS
     more = memory + MORE_COUNTS
     at = 0
@@ -250,7 +250,7 @@ def _count_literals(memory: int, literals: int, count: int) -> int:
         place = counts + load8(literals, at) * 2
         store16(place, 0, load16(place, 0) + 1)
         at += 1
-    # Four counts at a time; no count exceeds 16 bits.
+    # Adds four 16-bit counts at a time; none overflows.
     for i in range(64):
         store64(
             counts,

@@ -1,7 +1,7 @@
-"""Scratch memory of the deflate loops: what lies where in it, and the tables it begins with.
+"""Scratch memory of the deflate loops: layout and initial tables.
 
-The three alphabets of a block are numbered through: literals and lengths, from :data:`DISTANCES` on distances, from
-:data:`ORDERS` on the lengths of codes. So each symbol has one place in an array, whatever it is of.
+The three alphabets of a block share one numbering, so each symbol has one index in every array: literals and lengths,
+distances from :data:`DISTANCES` on, code lengths from :data:`ORDERS` on.
 """
 
 from __future__ import annotations
@@ -18,54 +18,54 @@ __all__ = [
     "WORK", "constants", "fast_constants", "memory_size",
 ]  # fmt: skip
 
-#: The symbol that ends a block; those of lengths follow.
+#: The end-of-block symbol; lengths follow.
 END: Final = 256
 DISTANCES: Final = 288
 ORDERS: Final = 320
 _SYMBOLS: Final = 352
 
-# Constants: bytes with their bits reversed; symbols by length less 3, and by distance less 1, the last 7 bits left out
-# where it is 256 or more; for both alphabets, 32-bit words of what a symbol stands for at least (from which 3 or 1 is
-# taken, too) and, from bit 16 on, how many bits follow it; the order in which lengths of codes are described.
+# Constants: bytes with their bits reversed; symbol by length less 3; symbol by distance less 1 (>> 7 from 256 on); for
+# both alphabets 32-bit words: a symbol's lowest value (less 3 or 1) and, from bit 16 on, its number of extra bits; the
+# order in which code lengths are described.
 REVERSED, LENGTH_SYMBOLS, DISTANCE_SYMBOLS, LENGTH_FORMS, DISTANCE_FORMS, ORDER = 0, 256, 512, 1024, 1152, 1280
-#: How often each symbol occurs, 16-bit words.
+#: Symbol counts, 16-bit words.
 COUNTS: Final = 1312
-#: The same for literals alone, three times: by where they stand, so that none waits for the byte before it.
+#: Three more counts of literals, by position modulo 4: equal neighbours would wait for each other's store.
 MORE_COUNTS: Final = COUNTS + _SYMBOLS * 2
-#: How many bits each symbol's code has, bytes.
+#: Code lengths in bits, bytes.
 LENGTHS: Final = MORE_COUNTS + 3 * 512
-#: Codes, 32-bit words: the bits, the first one lowest, and from bit 16 on how many they are.
+#: Codes, 32-bit words: the code, first bit lowest, and from bit 16 on its length.
 CODES: Final = LENGTHS + _SYMBOLS
-#: The description of the lengths of codes, 16-bit words: a symbol, from bit 5 on what follows it.
+#: Description of the code lengths, 16-bit words: a symbol, and from bit 5 on its extra bits.
 RUNS: Final = CODES + _SYMBOLS * 4
-#: How many literals there are, a 64-bit word.
+#: Number of literals, a 64-bit word.
 FOUND: Final = RUNS + _SYMBOLS * 2
 WORK: Final = FOUND + 8
-#: Where four bytes were last seen, 16-bit words by a hash of 13 bits.
+#: Last place of four bytes, 16-bit words by a 13-bit hash.
 TABLE: Final = WORK + WORK_SIZE
-#: All literals one after another; then the sequences, 64 bits each.
+#: All literals, then the sequences, 64 bits each.
 LITERALS: Final = TABLE + (2 << 13)
 
 _ORDER: Final = bytes([16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15])
-#: How many bits the codes made beforehand have, a hexadecimal digit for each symbol of the two alphabets. From pages of
-#: six dumps of four architectures, then made even: telling them takes 40 bytes of each page, and the best codes 107.
+#: Lengths of the predefined codes, a hexadecimal digit per symbol of the two alphabets. From pages of six dumps of four
+#: architectures, then smoothed: their description takes 40 bytes of each page, that of the best codes 107.
 _FAST_LENGTHS: Final = (
     "4888888888888888888aaaaaaaaaaaaa69999999999999888888888888888888888888888899999"
     "999999999999999999777777777777777777777999999999999999999999999999aaaaaaaaaaaaa"
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa7aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa9999999999999"
     "99999999999999999969945555777777777aaaaaaaaaaaaa777777455554444444444446aaaaaa9"
 )
-#: The same for the lengths of codes, by which these are told.
+#: The same for the alphabet of code lengths, which describes them.
 _FAST_ORDERS: Final = "0000454453300000100"
 
 
 def memory_size(page_size: int) -> int:
-    """Bytes of scratch memory that packing a page takes: 40 KiB if it has 4 KiB. It begins with :func:`constants`."""
+    """Bytes of scratch memory for a page: 40 KiB for 4 KiB. It begins with :func:`constants`."""
     return LITERALS + 3 * page_size + 128
 
 
 def constants(order: str) -> bytes:
-    """What scratch memory begins with, in the byte order that :mod:`struct` calls ``order``."""
+    """The start of scratch memory, in byte order ``order`` of :mod:`struct`."""
     reverse = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
     lengths = [(i, 0) for i in range(8)] + [((i & 3 | 4) << (i >> 2) - 1, (i >> 2) - 1) for i in range(8, 28)]
     lengths.append((255, 0))
@@ -78,9 +78,9 @@ def constants(order: str) -> bytes:
 
 
 def fast_constants(order: str) -> bytes:
-    """The same for packing with codes made beforehand: with these codes, and what a stream begins with in RUNS.
+    """The start of scratch memory for predefined codes: also CODES and, in RUNS, the stream's first bits.
 
-    That is a 64-bit word, its size in bits, and then its bits.
+    RUNS holds a 64-bit word, their number, then the bits.
     """
     lengths = [int(digit, 16) for digit in _FAST_LENGTHS]
     codes = [*_codes(lengths[:286]), 0, 0, *_codes(lengths[286:])]
@@ -90,7 +90,7 @@ def fast_constants(order: str) -> bytes:
 
 
 def _codes(lengths: list[int]) -> list[int]:
-    """Codes of these lengths (RFC 1951, 3.2.2), as in CODES."""
+    """Assign codes to lengths (RFC 1951, 3.2.2), as in CODES."""
     code, out = 0, [0] * len(lengths)
     for length in range(1, 16):
         for symbol in (s for s, n in enumerate(lengths) if n == length):
@@ -101,7 +101,7 @@ def _codes(lengths: list[int]) -> list[int]:
 
 
 def _header(lengths: list[int]) -> tuple[int, int]:
-    """Bits of what comes before a page's sequences, the first one lowest, and how many they are."""
+    """Size and value of the bits before a page's sequences, first bit lowest."""
     orders = [int(digit) for digit in _FAST_ORDERS]
     told = max(i for i, symbol in enumerate(_ORDER) if orders[symbol]) + 1
     parts = [(0x0178, 16), (1 | 2 << 1, 3), (29, 5), (29, 5), (told - 4, 4), *((orders[i], 3) for i in _ORDER[:told])]

@@ -1,4 +1,4 @@
-"""Writing a deflate block whose codes are its own (RFC 1951, 3.2.7), from sequences and counts of their symbols."""
+"""Writer of a deflate block with dynamic codes (RFC 1951, 3.2.7), from sequences and symbol counts."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from vmsieve.formats.compiler.primitives import (
 
 __all__ = ["choose_codes", "end_block", "put_literals", "put_match", "write_block"]
 
-_REPEAT, _ZEROS, _MANY_ZEROS = 16, 17, 18  # of the alphabet of code lengths
-_FORMS: Final = 30  # symbols of lengths, rounded up, and of distances
+_REPEAT, _ZEROS, _MANY_ZEROS = 16, 17, 18  # symbols of the alphabet of code lengths
+_FORMS: Final = 30  # distance symbols; length symbols rounded up
 _BITS: Final = 0xFFFF
 
 
 @inline
 def choose_codes(memory: int) -> int:
-    """Make the codes that suit the counts, and their description; returns how many bits the block takes."""
+    """Make codes for the counts, and their description; return the block's size in bits."""
     counts = memory + COUNTS
     cost = 3 + 14
     for i in range(_FORMS):
@@ -54,7 +54,7 @@ def choose_codes(memory: int) -> int:
             _describe(memory)
             cost += load16(counts, (ORDERS + _REPEAT) * 2) * 2
             cost += load16(counts, (ORDERS + _ZEROS) * 2) * 3 + load16(counts, (ORDERS + _MANY_ZEROS) * 2) * 7
-        # Four literals of 14 bits, and what is left of a byte, fit into a word.
+        # At most 14 bits: four literals and up to 7 pending bits then fit into a word.
         cost += make_code(
             counts + first * 2, size, 14 if alphabet < 2 else 7, memory + LENGTHS + first, memory + CODES + first * 4,
             memory + REVERSED, memory + WORK,
@@ -64,7 +64,7 @@ def choose_codes(memory: int) -> int:
 
 @inline
 def _trimmed(memory: int, alphabet: int) -> int:
-    """How many lengths of codes are told: without the zeros at the end, but for the least there must be."""
+    """Number of code lengths to describe: without trailing zeros, but at least RFC 1951's minimum."""
     lengths = memory + LENGTHS + alphabet * DISTANCES
     size = 30 if alphabet else 286
     while size > (1 if alphabet else 257) and load8(lengths, size - 1) == 0:
@@ -74,7 +74,7 @@ def _trimmed(memory: int, alphabet: int) -> int:
 
 @inline
 def _orders(memory: int) -> int:
-    """How many symbols of the alphabet of code lengths are told of, in their own order."""
+    """Number of code length symbols to describe, in their own order."""
     size = 19
     while size > 4 and load8(memory + LENGTHS + ORDERS, load8(memory + ORDER, size - 1)) == 0:
         size -= 1
@@ -83,7 +83,7 @@ def _orders(memory: int) -> int:
 
 @inline
 def _describe(memory: int) -> int:
-    """Describe the lengths of codes, count the symbols that it takes, and put a word of ones behind it."""
+    """Describe the code lengths, count the symbols used, and append a terminating word of ones."""
     runs = memory + RUNS
     counts = memory + COUNTS + ORDERS * 2
     for alphabet in range(2):
@@ -116,16 +116,16 @@ def _describe(memory: int) -> int:
 
 @inline
 def write_block(memory: int, tokens: int, last: int, out: int) -> int:
-    """Write the only block of a stream; returns its end. ``tokens`` and ``last``: addresses of sequences.
+    """Write the only block of a stream; return its end. ``tokens``, ``last``: addresses of sequences.
 
-    Up to eight bytes behind the end change.
+    Up to eight bytes behind the end are overwritten.
     """
     return _write_sequences(memory, tokens, last, _write_codes(memory, out))
 
 
 @inline
 def _write_codes(memory: int, out: int) -> int:
-    """What comes before the sequences; returns the end in bits, the last byte's others being 0."""
+    """Write the part before the sequences; return the end in bits. The last byte's other bits are 0."""
     orders = _orders(memory)
     bits = 1 | 2 << 1 | (_trimmed(memory, 0) - 257) << 3 | (_trimmed(memory, 1) - 1) << 8 | (orders - 4) << 13
     _store(out, bits)
@@ -154,7 +154,7 @@ def _write_codes(memory: int, out: int) -> int:
 
 @inline
 def _write_sequences(memory: int, tokens: int, last: int, place: int) -> int:
-    """The sequences, from bit ``place`` on, and the symbol that ends the block; returns the end in bytes."""
+    """Write the sequences from bit ``place`` on, and the end of the block; return the end in bytes."""
     literal = memory + LITERALS
     token = tokens
     while 1:
@@ -171,14 +171,14 @@ def _write_sequences(memory: int, tokens: int, last: int, place: int) -> int:
 
 @inline
 def put_literals(memory: int, place: int, literal: int, run: int) -> int:
-    """Write ``run`` literals at bit ``place``; returns where they end. Up to four bytes behind them are read."""
+    """Write ``run`` literals at bit ``place``; return their end. Reads up to four bytes beyond them."""
     codes = memory + CODES
     at = place >> 3
     count = place & 7
     bits = load8(at, 0)
     left = run
     while 1:
-        # Most often there are few: none to four are written without a branch on how many.
+        # Usually there are few: up to four are written without a branch on their number.
         for i in range(4):
             code = load32(codes, load8(literal, i) * 4) & (0 - (left > i))
             bits |= (code & _BITS) << count
@@ -196,7 +196,7 @@ def put_literals(memory: int, place: int, literal: int, run: int) -> int:
 
 @inline
 def put_match(memory: int, place: int, distance: int, near: int, length: int, symbol: int) -> int:
-    """Write a match at bit ``place``: its distance less 1, its length less 3, and their places in their alphabets."""
+    """Write a match at bit ``place``: distance less 1, length less 3, and their symbols."""
     at = place >> 3
     count = place & 7
     bits = load8(at, 0)
@@ -213,7 +213,7 @@ def put_match(memory: int, place: int, distance: int, near: int, length: int, sy
 
 @inline
 def end_block(memory: int, place: int) -> int:
-    """Write the symbol that ends a block at bit ``place``; returns the end in bytes."""
+    """Write the end-of-block symbol at bit ``place``; return the end in bytes."""
     at = place >> 3
     code = load32(memory + CODES, END * 4)
     _store(at, load8(at, 0) | (code & _BITS) << (place & 7))
@@ -222,7 +222,7 @@ def end_block(memory: int, place: int) -> int:
 
 @inline
 def _store(at: int, bits: int) -> int:
-    """Store eight bytes of a stream, the first bit lowest."""
+    """Store eight bytes of a stream, first bit lowest."""
     if big_endian():
         bits = swap64(bits)
     return store64(at, 0, bits)

@@ -1,35 +1,36 @@
-"""What writers need to know of many pages at once: descriptors, runs of stored pages, segments of memory."""
+"""Batch loops of the writers: page descriptors, runs of stored pages, segments of memory."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store32, store64, swap32, swap64
-from vmsieve.formats.outputs import UNREADABLE
 
-__all__ = ["cut_segments", "describe_pages", "page_runs"]
+__all__ = ["UNREADABLE", "cut_segments", "describe_pages", "page_runs"]
 
-_ALL = 0xFFFFFFFFFFFFFFFF
+#: Flags of a page that exists but could not be read. Its page descriptor has no data.
+UNREADABLE: Final = 0x80000000
+
+_ALL: Final = 0xFFFFFFFFFFFFFFFF
 
 
 @loop
 def describe_pages(
     count: int, sizes: int, flags: int, offset: int, zero_offset: int, page_size: int, swap: int, out: int, tally: int
 ) -> int:
-    """Build kdump page descriptors (``struct page_desc``, see :mod:`vmsieve.formats.layouts.kdump`).
+    """Build kdump page descriptors (``struct page_desc`` of :mod:`vmsieve.formats.layouts.kdump`); return stored bytes.
 
     Args:
         count: Pages.
-        sizes: Address of ``count`` native 32-bit words: bytes stored of each page; 0 for a zero page.
-        flags: Address of ``count`` native 32-bit words: the descriptor's flags, or ``UNREADABLE``.
-        offset: Where in the file the first stored page goes; the others follow it.
-        zero_offset: Where in the file the block of zeros is.
+        sizes: Address of ``count`` native 32-bit words: stored bytes of each page; 0 for a zero page.
+        flags: Address of ``count`` native 32-bit words: page descriptor's flags, or ``UNREADABLE``.
+        offset: File offset of the first stored page; the others follow.
+        zero_offset: File offset of the block of zeros.
         page_size: Bytes.
-        swap: 1 when the dump's byte order is not this machine's.
+        swap: 1 if the dump's byte order is not this machine's.
         out: Address of ``count * 24`` bytes.
         tally: Address of two words, set to the number of zero pages and of unreadable ones.
-
-    Returns:
-        Bytes that the stored pages take.
     """
     at = offset
     zeros = 0
@@ -65,19 +66,16 @@ def describe_pages(
 
 @loop
 def page_runs(count: int, pfns: int, sizes: int, flags: int, out: int, tally: int) -> int:
-    """Gather stored pages that are neighbours in memory, and so in the data, into runs.
+    """Join stored pages that are neighbours in memory, and so in the data, into runs; return their number.
 
     Args:
         count: Pages.
         pfns: Address of ``count`` native 64-bit words, ascending.
         sizes: Address of ``count`` native 32-bit words: 0 for a page that is not stored.
         flags: Address of ``count`` native 32-bit words: ``UNREADABLE`` or anything else.
-        out: Address of ``count * 24`` bytes: for each run the first page frame, the number of pages, and which of the
-            stored pages the first one is, 64 bits each.
+        out: Address of ``count * 24`` bytes, set to 64-bit words of each run: first page frame, pages, index of its
+            first page among the stored ones.
         tally: Address of two words, set to the number of stored pages and of unreadable ones.
-
-    Returns:
-        Number of runs.
     """
     runs = 0
     stored = 0
@@ -106,25 +104,22 @@ def page_runs(count: int, pfns: int, sizes: int, flags: int, out: int, tally: in
 def cut_segments(
     exists: int, kept: int, first: int, last: int, base: int, gap: int, state: int, out: int, room: int
 ) -> int:
-    """Cut memory into segments: at every hole in what exists, and where ``gap`` or more pages in a row were dropped.
+    """Cut memory into segments at holes and at ``gap`` or more dropped pages; return the number of finished segments.
 
-    Dropped pages before such a cut belong to the segment before it; a shorter row of them does not cut.
+    Dropped pages before a cut belong to the segment before it.
 
     Args:
-        exists: Address of a bitmap of page frames, least significant bit first: the machine had them.
-        kept: Address of such a bitmap: they are written. No page is kept that does not exist.
-        first: First bit to look at.
-        last: One above the last bit to look at.
+        exists: Address of a bitmap of existing page frames, least significant bit first.
+        kept: Address of a bitmap of written page frames, a subset of ``exists``.
+        first: First bit.
+        last: One above the last bit.
         base: Page frame of bit 0.
         gap: Pages.
-        state: Address of four words that carry the open segment from call to call: its first page frame, one above the
-            last one kept, one above the last one that exists (equal to the first when no segment is open); and the
-            bit to go on with, set on return: less than ``last`` when ``room`` ran out.
-        out: Address of ``room * 24`` bytes: for each finished segment these three page frames, 64 bits each.
+        state: Address of four words that carry the open segment between calls: its first page frame, one above the last
+            kept, one above the last existing (equal to the first: no segment is open); and the bit to go on from, set
+            on return: less than ``last`` if ``room`` ran out.
+        out: Address of ``room * 24`` bytes: these three page frames of each finished segment, 64 bits each.
         room: Segments, at least one.
-
-    Returns:
-        Number of finished segments.
     """
     start = load64(state, 0)
     stored_end = load64(state, 8)
@@ -136,7 +131,7 @@ def cut_segments(
         cut = 0
         step = 1
         if i % 64 == 0 and i + 64 <= last:
-            # Whole words that change nothing but lengths: nearly all of them.
+            # Words that only extend the open segment, or the hole: nearly all of them.
             present = load64(exists, i // 8)
             wanted = load64(kept, i // 8)
             plain = present == _ALL and start != end
@@ -164,7 +159,7 @@ def cut_segments(
                     if keep:
                         stored_end = pfn + 1
         if cut:
-            # The bit is looked at again, with no segment open or a new one begun right there.
+            # i stays: the bit is examined again with no segment open.
             store64(out, found * 24, start)
             store64(out, found * 24 + 8, stored_end)
             store64(out, found * 24 + 16, end)

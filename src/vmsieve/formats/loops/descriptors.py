@@ -1,4 +1,4 @@
-"""Finding the pages of a kdump-compressed dump: ranks in its bitmap, and what the descriptors say of a run of pages."""
+"""Page lookup in a kdump-compressed dump: ranks in its bitmap and the page descriptors of a run of pages."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from typing import Final
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.loops.bits import ones
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64, swap32, swap64
-from vmsieve.formats.outputs import UNREADABLE
+from vmsieve.formats.loops.describe import UNREADABLE
 
 __all__ = [
     "BEYOND", "CHANGED", "DONE", "EMPTY", "MISSING", "PLAN_WORDS", "TOO_LONG",
     "find_bit", "plan_pages", "rank_blocks", "take_pages",
 ]  # fmt: skip
 
-#: 64-bit words of the result of :func:`plan_pages`.
+#: 64-bit words that :func:`plan_pages` returns.
 PLAN_WORDS: Final = 6
-# Why plan_pages stopped.
+# Why plan_pages stopped: the next page ...
 DONE: Final = 0
-CHANGED: Final = 1  # the next page is packed by another method
-MISSING: Final = 2  # the next page has a descriptor without data
-EMPTY: Final = 3  # the next page has data of no bytes, or unpacked data of less than a page
-TOO_LONG: Final = 4  # the next page has data of more than a page
-BEYOND: Final = 5  # the next page's data are not in the file
+CHANGED: Final = 1  # uses another codec
+MISSING: Final = 2  # has a page descriptor without data
+EMPTY: Final = 3  # has no bytes, or is stored as it is in less than a page
+TOO_LONG: Final = 4  # has data of more than a page
+BEYOND: Final = 5  # has data beyond the end of the file
 
 _ALL: Final = 0xFFFFFFFFFFFFFFFF
 
 
 @loop
 def rank_blocks(bitmap: int, blocks: int, words: int, before: int, out: int, filled: int) -> int:
-    """Store, for each block of a bitmap, how many bits are set before it; returns that of the block after the last.
+    """Store the number of bits set before each block of a bitmap; return that behind the last block.
 
     Args:
         bitmap: Address of the bitmap.
         blocks: Blocks.
-        words: 64-bit words a block; 0: all blocks are empty.
+        words: 64-bit words per block; 0: all blocks are empty.
         before: Bits set before the first block.
-        out: Address of ``blocks`` 64-bit words; 0: they are not wanted.
-        filled: Address of ``blocks`` bytes; those of blocks that have a bit set become 1, the others stay.
+        out: Address of ``blocks`` 64-bit words; 0: do not store.
+        filled: Address of ``blocks`` bytes, set to 1 for blocks with a bit set; others stay.
     """
     for i in range(blocks):
         if out != 0:
@@ -53,19 +53,19 @@ def rank_blocks(bitmap: int, blocks: int, words: int, before: int, out: int, fil
 
 @inline
 def bit(bitmap: int, number: int) -> int:
-    """One bit of a bitmap, least significant first."""
+    """Read one bit of a bitmap, least significant first."""
     return (load8(bitmap, number >> 3) >> (number & 7)) & 1
 
 
 @loop
 def find_bit(bitmap: int, first: int, end: int, value: int) -> int:
-    """The first bit from ``first`` on that is ``value`` (0 or 1); ``end`` if none before it is."""
+    """Find the first bit from ``first`` on that equals ``value`` (0 or 1); ``end`` if there is none."""
     other = _ALL
     if value:
         other = 0
     at = first
     while at < end:
-        # Whole words of the other value, in either byte order.
+        # Words of the other value only; their byte order does not matter.
         if at & 63 == 0 and at + 64 <= end and load64(bitmap, at >> 3) == other:
             at += 64
         elif bit(bitmap, at) == value:
@@ -77,7 +77,7 @@ def find_bit(bitmap: int, first: int, end: int, value: int) -> int:
 
 @inline
 def fault(offset: int, size: int, flags: int, page_size: int, file_size: int) -> int:
-    """Why a page with this descriptor can't be read; :data:`DONE` if it can."""
+    """The reason why a page with this page descriptor can't be read; :data:`DONE` if it can."""
     if offset == 0:
         return MISSING
     if size > page_size:
@@ -91,7 +91,7 @@ def fault(offset: int, size: int, flags: int, page_size: int, file_size: int) ->
 
 @inline
 def enter(table: int, page: int, place: int, size: int, packed: int) -> int:
-    """Fill in an entry for :func:`vmsieve.formats.loops.pack.unpack_pages`."""
+    """Fill in an entry for :func:`vmsieve.formats.codecs._pack.unpack_pages`."""
     store64(table, page * 16, place)
     store32(table, page * 16 + 8, size)
     store32(table, page * 16 + 12, packed)
@@ -103,30 +103,27 @@ def plan_pages(
     bitmap: int, first: int, count: int, descriptors: int, swap: int, page_size: int, file_size: int,
     table: int, extents: int, result: int,
 ) -> int:  # fmt: skip
-    """Plan how to read a run of pages: where their data are, and where each goes in a buffer.
+    """Plan the reads for a run of pages and each page's place in a buffer; return the pages planned.
 
-    The buffer begins with a page of zeros, which stands for every page that is not stored, and a place for the data
-    that many pages share (the block of zeros that all zero pages are stored as; known by lying before the row of data
-    that is being read). The other data follow; those that are neighbours in the file are read together.
+    The buffer begins with a page of zeros, which stands for pages that are not stored, then room for data shared by
+    many pages (the block of all zero pages, recognised because its offset lies before the data being read). The other
+    data follow; neighbours in the file are read together. The page behind the planned ones needs another plan, or is
+    unreadable.
 
     Args:
         bitmap: Address of the bitmap of stored pages.
         first: Bit of the first page.
         count: Pages.
-        descriptors: Address of the descriptors of the stored ones (``struct page_desc`` of
+        descriptors: Address of the stored pages' page descriptors (``struct page_desc`` of
             :mod:`vmsieve.formats.layouts.kdump`).
         swap: 1 if they are in the other byte order.
         page_size: Bytes.
         file_size: Bytes of the file.
-        table: Address of ``count`` entries for :func:`vmsieve.formats.loops.pack.unpack_pages`.
-        extents: Address of ``count`` pairs of 64-bit words: offset in the file and bytes of what is to be read into the
-            buffer, one behind the other.
-        result: Address of :data:`PLAN_WORDS` words. In and out: offset in the file and bytes of the shared data, 0 if
-            there are none. Out: why it stopped (:data:`DONE` and the like), extents, the flags of the packed pages (0
-            if there are none), descriptors used.
-
-    Returns:
-        Pages planned; the next one needs another plan, or can't be had.
+        table: Address of ``count`` entries for :func:`vmsieve.formats.codecs._pack.unpack_pages`.
+        extents: Address of ``count`` 64-bit pairs, set to file offset and bytes of each read into the buffer, in order.
+        result: Address of :data:`PLAN_WORDS` words. In and out: file offset and bytes of the shared data, 0 if unknown.
+            Out: reason (:data:`DONE` and the like), extents, flags of the packed pages (0 if none), page descriptors
+            used.
     """
     shared = load64(result, 0)
     shared_size = load64(result, 8)
@@ -190,23 +187,19 @@ def take_pages(
     count: int, descriptors: int, swap: int, page_size: int, file_size: int, zero: int, sizes: int, flags: int,
     extents: int,
 ) -> int:  # fmt: skip
-    """Read page descriptors as those want them who write the packed pages somewhere else.
+    """Read page descriptors for a copy of pages that stay packed; return the number of extents.
 
     Args:
         count: Pages.
-        descriptors: Address of their descriptors.
+        descriptors: Address of their page descriptors.
         swap: 1 if they are in the other byte order.
         page_size: Bytes.
         file_size: Bytes of the file.
-        zero: Where in the file the block is that all zero pages share; 0 if there is none.
-        sizes: Address of ``count`` 32-bit words, set to the bytes of each page's data; 0 for a zero page, and for one
-            that can't be had.
-        flags: Address of ``count`` 32-bit words, set to the descriptors' flags, or ``UNREADABLE``.
-        extents: Address of ``count`` pairs of 64-bit words, set to offset in the file and bytes of the data, in the
-            order of the pages; neighbours are one.
-
-    Returns:
-        Extents.
+        zero: File offset of the block that all zero pages share; 0 without one.
+        sizes: Address of ``count`` 32-bit words, set to stored bytes; 0 for zero and unreadable pages.
+        flags: Address of ``count`` 32-bit words, set to the page descriptors' flags, or ``UNREADABLE``.
+        extents: Address of ``count`` 64-bit pairs, set to file offset and bytes of the data in page order; neighbours
+            are joined.
     """
     found = 0
     following = 0

@@ -1,4 +1,4 @@
-"""Prefix codes: the lengths that suit some counts, and the codes of these lengths (RFC 1951, 3.2.2)."""
+"""Prefix codes: optimal code lengths for symbol counts, and codes of these lengths (RFC 1951, 3.2.2)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["WORK_SIZE", "make_code"]
 
 #: Symbols of the largest alphabet, rounded up.
 _MOST: Final = 320
-_SYMBOL: Final = 511  # bits of a key that are the symbol's number; the others are how often it occurs
-_MANY: Final = 63  # symbols that occur so often or more are few, and sorted by comparing them
+_SYMBOL: Final = 511  # bits of a key that hold the symbol; its count is above
+_MANY: Final = 63  # few symbols have this count or more: they are sorted by insertion
 _HUGE: Final = 0xFFFFFFFF
-# Scratch memory, each but the last an array of 32-bit words.
+# Scratch memory: arrays of 32-bit words.
 _SORTED, _NODES, _PARENTS = _MOST * 4, _MOST * 8, _MOST * 12
 _BUCKETS: Final = _MOST * 16
 _LEVELS: Final = _BUCKETS + 256
@@ -25,18 +25,18 @@ WORK_SIZE: Final = _NEXT + 128
 
 @inline
 def make_code(counts: int, size: int, limit: int, lengths: int, codes: int, mirror: int, work: int) -> int:
-    """Make the code of least cost that has no code of more than ``limit`` bits; returns its cost in bits.
+    """Make the cheapest code of at most ``limit`` bits; return its cost in bits.
 
-    The code is complete: if fewer than two symbols occur, another one or two get a code of one bit.
+    The code is complete: if fewer than two symbols occur, one or two others get a code of one bit.
 
     Args:
-        counts: Address of ``size`` 16-bit words: how often each symbol occurs.
+        counts: Address of ``size`` 16-bit words: symbol counts.
         size: Symbols of the alphabet, at most 320.
-        limit: At most 15, and ``1 << limit`` is at least ``size``. Past it, a code may cost a little more than needed.
-        lengths: Address of ``size`` bytes, a multiple of 8, set to the bits of each symbol's code, 0 if it has none.
-        codes: Address of ``size`` 32-bit words, set for symbols that have a code: its bits, first bit lowest, and from
-            bit 16 on how many they are.
-        mirror: Address of 256 bytes, each its index with its bits in the other order.
+        limit: At most 15, and ``1 << limit`` is at least ``size``. A code that reaches it may be slightly suboptimal.
+        lengths: Address of ``size`` bytes, rounded up to 8, set to code lengths; 0 for symbols without a code.
+        codes: Address of ``size`` 32-bit words, set for symbols with a code: the code, first bit lowest, and from bit
+            16 on its length.
+        mirror: Address of 256 bytes, each its index with the bits reversed.
         work: Address of :data:`WORK_SIZE` bytes.
     """
     used = 0
@@ -79,7 +79,7 @@ def make_code(counts: int, size: int, limit: int, lengths: int, codes: int, mirr
 
 @inline
 def _sort(work: int, used: int) -> int:
-    """Sort keys by count: by the count's bucket, then those of the last bucket one by one."""
+    """Sort keys by count: into buckets, then the last bucket by insertion."""
     buckets = work + _BUCKETS
     for i in range(32):
         store64(buckets, i * 8, 0)
@@ -110,10 +110,10 @@ def _sort(work: int, used: int) -> int:
 
 @inline
 def _measure(work: int, used: int, limit: int) -> int:
-    """How many codes of each length there are, from 1 to ``limit``: Huffman's algorithm on the sorted keys.
+    """Count codes of each length from 1 to ``limit``: Huffman's algorithm on the sorted keys.
 
-    Nodes come into being in the order of their counts, so that the two queues need no heap, and are made without a
-    branch on which queue is taken from.
+    Nodes are created in ascending order of count, so two queues replace a heap, and are taken without a branch on which
+    queue is next.
     """
     store32(work, _SORTED + used * 4, _HUGE)
     store32(work, _NODES, _HUGE >> 9)
@@ -141,7 +141,8 @@ def _measure(work: int, used: int, limit: int) -> int:
     for i in range(limit + 1):
         store32(levels, i * 4, 0)
     store32(levels, 4, 2)
-    # From the root down, each node takes the place of one leaf and brings two of the next level.
+    # From the root down: each node replaces a leaf by two of the next level. A node too deep replaces the deepest
+    # leaf above the limit instead, which keeps the code complete.
     depths = work + _NODES
     store32(depths, (used - 2) * 4, 0)
     for i in range(used - 2):

@@ -1,9 +1,8 @@
-"""LZO1X streams: packed as LZO1X-1 does, unpacked from any LZO1X stream.
+"""LZO1X streams: packed as LZO1X-1, unpacked from any LZO1X stream.
 
-Written from the description of the stream in Linux, Documentation/staging/lzo.rst. A stream is a sequence of
-instructions, each of which copies bytes from the output so far (a *match*) or from the stream itself (*literals*); up
-to three literals that follow a match are counted in two spare bits of its instruction. A copy from distance 16384, by
-the instruction that is meant for longer ones, ends the stream.
+Written from Documentation/staging/lzo.rst of Linux. A stream is a sequence of instructions that copy bytes from earlier
+output (a *match*) or from the stream (*literals*). Up to three literals behind a match are counted in two spare bits of
+its instruction. A copy from distance 16384 by the instruction for longer distances ends the stream.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from vmsieve.formats.compiler.primitives import load8, load16, load32, store8, s
 
 __all__ = ["TABLE_SIZE", "lzo_pack", "lzo_unpack"]
 
-#: Bytes of scratch memory that packing needs: a table of 16-bit places, 12 bits of hash for pages of 4 KiB, else 13.
+#: Bytes of scratch memory: 16-bit places by a hash of 12 bits for pages of 4 KiB, else 13.
 TABLE_SIZE: Final = 2 << 13
 _MIX: Final = 0x9E3779B97F4A7C15
-#: No match begins in the last bytes, so that eight bytes can be read from wherever one does.
+#: No match begins in the last bytes: eight bytes can be read from any match.
 _TAIL: Final = 16
-#: Room that one round of packing may need beyond its literals: copies of 16 and then 8 bytes, two lengths, one match.
+#: Room of one round beyond its literals: copies of 16 and then 8 bytes, two lengths, one match.
 _SLACK: Final = 32
-_NEAR, _MIDDLE, _FAR = 2048, 16384, 49151  # how far back the three kinds of matches reach
+_NEAR, _MIDDLE, _FAR = 2048, 16384, 49151  # reach of the three kinds of matches
 
 
 @inline
 def lzo_pack(table: int, source: int, size: int, out: int, room: int) -> int:
-    """Pack ``size`` bytes, at most 65536; returns the stream's size, 0 if it does not fit into ``room``.
+    """Pack up to 65536 bytes; return the stream's size, 0 if it exceeds ``room``.
 
-    ``table``: address of :data:`TABLE_SIZE` bytes, which maps a hash of four bytes to where they were last seen. What
-    it holds before does not matter, so that equal pages make equal streams.
+    ``table``: address of :data:`TABLE_SIZE` bytes: last places of four bytes by hash. It is cleared first, so equal
+    pages make equal streams.
     """
     if size > 65536 or room < _SLACK:
         return 0
@@ -51,7 +50,7 @@ def lzo_pack(table: int, source: int, size: int, out: int, room: int) -> int:
         match = source + load16(slot, 0)
         store16(slot, 0, here - source)
         if load32(match, 0) != word or here - match > _FAR:
-            # The longer nothing is found, the larger the steps.
+            # Steps grow while nothing is found.
             here += skip >> 5
             skip += 1
             continue
@@ -63,7 +62,7 @@ def lzo_pack(table: int, source: int, size: int, out: int, room: int) -> int:
         if at == out or run > 18:
             at = _put_run(at, out, run)
         else:
-            # Without a branch on how many: they are few as often as none.
+            # No branch on the number: few and none are equally likely.
             store8(at - 2, 0, load8(at - 2, 0) | (run if run < 4 else 0))
             store8(at, 0, run - 3)
             at += run > 3
@@ -86,7 +85,7 @@ def lzo_pack(table: int, source: int, size: int, out: int, room: int) -> int:
 
 @inline
 def _put_run(at: int, out: int, run: int) -> int:
-    """Announce ``run`` literals; returns where they go."""
+    """Announce ``run`` literals; return their place."""
     if run == 0:
         return at
     if at == out and run < 239:
@@ -104,7 +103,7 @@ def _put_run(at: int, out: int, run: int) -> int:
 
 @inline
 def _put_length(at: int, rest: int) -> int:
-    """The rest of a length that its instruction had no bits for: bytes of 0 count 255, the last byte itself."""
+    """Write the part of a length above its instruction's bits: bytes of 0 count 255, the last byte itself."""
     while rest > 255:
         store8(at, 0, 0)
         at += 1
@@ -115,7 +114,7 @@ def _put_length(at: int, rest: int) -> int:
 
 @inline
 def _put_match(at: int, distance: int, length: int) -> int:
-    """A copy of ``length`` bytes from ``distance`` back; returns the end of the instruction."""
+    """Write a copy of ``length`` bytes from ``distance`` back; return the end of the instruction."""
     if length < 9 and distance <= _NEAR:
         distance -= 1
         store8(at, 0, (length - 1) << 5 | (distance & 7) << 2)
@@ -145,15 +144,15 @@ def _put_match(at: int, distance: int, length: int) -> int:
 
 @inline
 def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
-    """Unpack a stream of ``size`` bytes; returns how many bytes came out, 0 if it is damaged or they exceed ``room``.
+    """Unpack a stream of ``size`` bytes; return bytes unpacked, 0 if it is damaged or exceeds ``room``.
 
-    Neither reads beyond ``size`` nor writes beyond ``room``, whatever the stream holds.
+    Never reads beyond ``size`` or writes beyond ``room``, whatever the stream.
     """
     here = source
     end = source + size
     at = out
     limit = out + room
-    # Literals that the last instruction copied: 0 to 3, or 4 for a run of four or more.
+    # Literals of the last instruction: 0 to 3, or 4 for a run of four or more.
     state = 0
     if size > 0 and load8(here, 0) > 17:
         run = load8(here, 0) - 17
@@ -163,7 +162,7 @@ def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
         at = copy_run(at, here, run, limit, end)
         here += run
         state = min(run, 4)
-    # Three bytes end a stream, so three there must be wherever an instruction begins.
+    # A stream ends with three bytes, so every instruction has three bytes left.
     while end - here >= 3:
         first = load8(here, 0)
         here += 1
@@ -212,7 +211,7 @@ def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
 
 @inline
 def _zeros(here: int, end: int) -> int:
-    """How many bytes of 0 there are before one that is not, or before ``end``."""
+    """Count bytes of 0 before another byte or ``end``."""
     count = 0
     while here + count < end and load8(here, count) == 0:
         count += 1

@@ -1,4 +1,4 @@
-"""Pages that are stored as a row of records, each with an address, a size and flags (LKCD, big-endian)."""
+"""Pages stored as records of address, size and flags (LKCD, big-endian)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from vmsieve.formats.compiler.primitives import (
 
 __all__ = ["BAD", "CUT", "END", "FULL", "MORE", "RUN_PAGES", "WALK_WORDS", "expand_rle", "plan_records", "walk_records"]
 
-#: Pages of a run at the most: what is looked through for one page of it.
+#: Most pages of a run: all its records are walked to find one page.
 RUN_PAGES: Final = 32
 #: 64-bit words of the state of :func:`walk_records`.
 WALK_WORDS: Final = 8
 # Why walk_records stopped.
-MORE: Final = 0  # what follows is not in the buffer
-FULL: Final = 1  # there is no more room for runs
-END: Final = 2  # the end mark, in one of its forms
-BAD: Final = 3  # a record that can't be
-CUT: Final = 4  # a record whose page is not in the file
+MORE: Final = 0  # end of the buffer
+FULL: Final = 1  # no room for more runs
+END: Final = 2  # end mark, in one of its forms
+BAD: Final = 3  # invalid record
+CUT: Final = 4  # record whose page is beyond the end of the file
 
 _PAGE: Final = 4096
 _LARGEST: Final = 8192
@@ -36,14 +36,14 @@ _LARGEST: Final = 8192
 
 @inline
 def wide(base: int, offset: int) -> int:
-    """A big-endian 64-bit number."""
+    """Load a big-endian 64-bit number."""
     word = load64(base, offset)
     return word if big_endian() else swap64(word)
 
 
 @inline
 def narrow(base: int, offset: int) -> int:
-    """A big-endian 32-bit number."""
+    """Load a big-endian 32-bit number."""
     word = load32(base, offset)
     return word if big_endian() else swap32(word)
 
@@ -52,22 +52,19 @@ def narrow(base: int, offset: int) -> int:
 def walk_records(
     buffer: int, size: int, base: int, file_size: int, limit: int, state: int, runs: int, most: int
 ) -> int:  # fmt: skip
-    """Go from record to record, and gather them to runs of neighbours in memory and file.
+    """Walk records and join neighbours in memory and file into runs; return finished runs. The last stays in ``state``.
 
     Args:
         buffer: Address of a piece of the file.
         size: Its bytes.
         base: Its offset in the file.
         file_size: Bytes of the file.
-        limit: No page has this address or a higher one.
-        state: Address of :data:`WALK_WORDS` words, zeros at first. In and out: 0, offset in the file to go on from; 1,
-            first address of the last run; 2, its pages; 3, its offset; 4, the address of the last page plus 1; 5, one
-            above the highest address; 6, records. Out: 7, why it stopped.
-        runs: Address of ``most`` rows of three 64-bit words: first address, pages, offset in the file.
+        limit: Every page's address is below.
+        state: Address of :data:`WALK_WORDS` words, zeros at first. In and out: 0, file offset to go on from; 1, first
+            address of the open run; 2, its pages; 3, its offset; 4, address of the last page plus 1; 5, one above the
+            highest address; 6, records. Out: 7, the reason for stopping.
+        runs: Address of ``most`` rows of three 64-bit words: first address, pages, file offset.
         most: Rows.
-
-    Returns:
-        Runs that ended; the last one goes on in ``state``.
     """
     at = load64(state, 0) - base
     first = load64(state, 8)
@@ -121,18 +118,17 @@ def walk_records(
 
 @loop
 def plan_records(buffer: int, size: int, skip: int, count: int, address: int, table: int) -> int:
-    """Find pages of a run in a piece of the file that begins with the run's first record.
+    """Find pages of a run in a piece of the file that begins with the run's first record; return pages found.
+
+    The record behind them is not in the piece, or is another page's.
 
     Args:
         buffer: Address of the piece.
         size: Its bytes.
-        skip: Pages to pass over.
+        skip: Pages to skip.
         count: Pages wanted.
-        address: Of the first one that is wanted.
-        table: Address of ``count`` entries for :func:`vmsieve.formats.loops.pack.unpack_pages`.
-
-    Returns:
-        Pages found; the next one's record is not in the piece, or is not that page's.
+        address: Address of the first one wanted.
+        table: Address of ``count`` entries for :func:`vmsieve.formats.codecs._pack.unpack_pages`.
     """
     at = 0
     for _ in range(skip):
@@ -156,7 +152,7 @@ def plan_records(buffer: int, size: int, skip: int, count: int, address: int, ta
 
 @inline
 def expand(source: int, size: int, out: int, room: int) -> int:
-    """Expand one page; returns its bytes, or 0 when it is damaged."""
+    """Expand one page; return its bytes, 0 if it is damaged."""
     at = 0
     done = 0
     while at < size:
@@ -185,7 +181,7 @@ def expand(source: int, size: int, out: int, room: int) -> int:
 
 @loop
 def expand_rle(count: int, table: int, packed: int, page_size: int, out: int) -> int:
-    """As :func:`vmsieve.formats.loops.pack.unpack_pages`, for run-length encoding.
+    """Unpack run-length encoded pages; otherwise as :func:`vmsieve.formats.codecs._pack.unpack_pages`.
 
     A zero byte is followed by a count and the byte to repeat, or by another zero and stands for itself.
     """

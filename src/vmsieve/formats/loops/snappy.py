@@ -1,8 +1,7 @@
 """Raw snappy blocks.
 
-Written from ``format_description.txt`` of google/snappy: the size of the data as a variable-length number, then
-elements whose low two bits say what they are: 0 literals, 1 to 3 a copy from the output so far, with one, two or four
-bytes of distance.
+Written from ``format_description.txt`` of google/snappy: the data's size as a varint, then elements whose low two bits
+are their kind: 0 literals, 1 to 3 a copy of earlier output with one, two or four bytes of distance.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ from vmsieve.formats.compiler.primitives import load8, load16, load32, store8, s
 
 __all__ = ["TABLE_SIZE", "snappy_pack", "snappy_unpack"]
 
-#: Bytes of scratch memory that packing needs: a table of 16-bit places, 12 bits of hash for pages of 4 KiB, else 13.
+#: Bytes of scratch memory: 16-bit places by a hash of 12 bits for pages of 4 KiB, else 13.
 TABLE_SIZE: Final = 2 << 13
 _MIX: Final = 0x9E3779B97F4A7C15
-#: No match begins in the last bytes, so that eight bytes can be read from wherever one does.
+#: No match begins in the last bytes: eight bytes can be read from any match.
 _TAIL: Final = 16
-#: Room that one round of packing may need beyond its literals: copies of 16 and then 8 bytes, a length, the last copy.
+#: Room of one round beyond its literals: copies of 16 and then 8 bytes, a length, the last copy.
 _SLACK: Final = 32
 
 
 @inline
 def snappy_pack(table: int, source: int, size: int, out: int, room: int) -> int:
-    """Pack ``size`` bytes, at most 65536; returns the block's size, 0 if it does not fit into ``room``.
+    """Pack up to 65536 bytes; return the block's size, 0 if it exceeds ``room``.
 
-    ``table``: address of :data:`TABLE_SIZE` bytes, which maps a hash of four bytes to where they were last seen. What
-    it holds before does not matter, so that equal pages make equal blocks.
+    ``table``: address of :data:`TABLE_SIZE` bytes: last places of four bytes by hash. It is cleared first, so equal
+    pages make equal blocks.
     """
     if size > 65536 or room < _SLACK:
         return 0
@@ -49,7 +48,7 @@ def snappy_pack(table: int, source: int, size: int, out: int, room: int) -> int:
         match = source + load16(slot, 0)
         store16(slot, 0, here - source)
         if load32(match, 0) != word:
-            # The longer nothing is found, the larger the steps.
+            # Steps grow while nothing is found.
             here += skip >> 5
             skip += 1
             continue
@@ -86,7 +85,7 @@ def _put_size(at: int, size: int) -> int:
 
 @inline
 def _put_run(at: int, run: int) -> int:
-    """Announce ``run`` literals, 1 to 65536; returns where they go."""
+    """Announce ``run`` literals, 1 to 65536; return their place."""
     last = run - 1
     if last < 60:
         store8(at, 0, last << 2)
@@ -103,9 +102,9 @@ def _put_run(at: int, run: int) -> int:
 
 @inline
 def _put_copy(at: int, distance: int, length: int) -> int:
-    """Copies of ``length`` bytes in all, at least 4, from ``distance`` back; returns their end."""
+    """Write copies of ``length`` bytes in all, at least 4, from ``distance`` back; return their end."""
     while length > 64:
-        # The last copy gets 4 bytes or more, so that it can be of the short kind.
+        # Leaves 4 bytes or more for the last copy, the least of the short kind.
         part = 64
         if length < 68:
             part = 60
@@ -126,9 +125,9 @@ def _put_copy(at: int, distance: int, length: int) -> int:
 
 @inline
 def snappy_unpack(source: int, size: int, out: int, room: int) -> int:
-    """Unpack a block of ``size`` bytes; returns how many bytes came out, 0 if it is damaged or they exceed ``room``.
+    """Unpack a block of ``size`` bytes; return bytes unpacked, 0 if it is damaged or exceeds ``room``.
 
-    Neither reads beyond ``size`` nor writes beyond ``room``, whatever the block holds.
+    Never reads beyond ``size`` or writes beyond ``room``, whatever the block.
     """
     here = source
     end = source + size
@@ -184,7 +183,7 @@ def snappy_unpack(source: int, size: int, out: int, room: int) -> int:
 
 @inline
 def _little(here: int, count: int) -> int:
-    """The little-endian number of ``count`` bytes at ``here``."""
+    """Load a little-endian number of ``count`` bytes."""
     number = 0
     for i in range(count):
         number |= load8(here, i) << (i * 8)

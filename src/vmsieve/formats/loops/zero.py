@@ -1,4 +1,4 @@
-"""Which pages hold nothing but zeros."""
+"""Detection of zero pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["is_zero", "zero_pages"]
 
 @inline
 def is_zero(page: int, size: int) -> int:
-    """1 if the ``size`` bytes (a multiple of 512) at address ``page`` are all zero.
+    """Return 1 if ``size`` bytes (a multiple of 512) at address ``page`` are all zero.
 
     512 bytes are or-ed before each test: wide enough for vector loads, narrow enough to leave a page of data early.
     """
@@ -27,11 +27,12 @@ def is_zero(page: int, size: int) -> int:
 
 @loop
 def zero_pages(pages: int, index: int, count: int, size: int, out: int) -> int:
-    """Mark the zero pages among ``count`` pages of ``size`` bytes.
+    """Mark zero pages among ``count`` pages of ``size`` bytes; return their number.
 
-    ``pages``: address of the memory they lie in; ``index``: address of ``count`` 32-bit words: which page of that
-    memory each one is. ``out``: address of ``count`` bytes, each set to 1 for a zero page and to 0 for another. Returns
-    how many are zero.
+    Args:
+        pages: Address of the memory that holds them.
+        index: Address of ``count`` 32-bit words: each page's index in that memory.
+        out: Address of ``count`` bytes, set to 1 for a zero page, else 0.
     """
     found = 0
     for i in range(count):

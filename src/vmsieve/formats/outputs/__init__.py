@@ -15,16 +15,15 @@ from vmsieve.formats.slim.records import record
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from vmsieve.formats.bitmap import PageBits
     from vmsieve.formats.codecs import Codec
     from vmsieve.formats.source import LargeNote, VirtualRange
 
 __all__ = [
     "MARK_SIZE",
-    "UNREADABLE",
     "Batch",
     "Description",
     "OutputFormat",
-    "PageBits",
     "Place",
     "Writer",
     "output_format",
@@ -74,22 +73,6 @@ class Place(Protocol):
         Raises:
             OutputError: As :meth:`put`.
         """
-
-
-class PageBits(Protocol):
-    """A bitmap of page frames, held small."""
-
-    #: Page frames a block covers; a multiple of 8.
-    block: int
-
-    def filled(self) -> Iterator[int]:
-        """Numbers of the blocks that have a bit set, ascending: memory may lie far apart."""
-
-    def __getitem__(self, number: int) -> bytes:
-        """Block ``number``, ``block // 8`` bytes, least significant bit first."""
-
-    def count(self) -> int:
-        """Bits set in all."""
 
 
 @record(frozen=True)
@@ -155,7 +138,7 @@ class Batch:
         pfns: ``count`` page frame numbers, native 64-bit words.
         sizes: ``count`` native 32-bit words: bytes of each page in ``data``; 0 for a zero page that is not stored (the
             writer points at its shared block, or leaves a hole), and for a page that could not be read.
-        flags: ``count`` native 32-bit words: the codec's flag, 0 for a page stored as it is, :data:`UNREADABLE`.
+        flags: ``count`` native 32-bit words: the codec's flag, 0 for a page stored as it is, ``UNREADABLE``.
         data: The pages' bytes, one after another.
     """
 
@@ -164,10 +147,6 @@ class Batch:
     sizes: memoryview
     flags: memoryview
     data: memoryview
-
-
-#: In :attr:`Batch.flags`: the page exists but could not be read; it is described as missing.
-UNREADABLE = 0x80000000
 
 
 class Writer(ABC):

@@ -15,7 +15,7 @@ from vmsieve.formats.slim.records import record
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vmsieve.formats.outputs import PageBits
+    from vmsieve.formats.bitmap import PageBits
 
 __all__ = ["AddressMap", "Segment", "segments"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.outputs import UNREADABLE
+from vmsieve.formats.loops.describe import UNREADABLE
 from vmsieve.formats.outputs._segments import Segment
 
 if TYPE_CHECKING:

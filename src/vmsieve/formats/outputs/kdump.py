@@ -19,7 +19,8 @@ from vmsieve.formats.outputs import OutputFormat, Writer
 from vmsieve.formats.outputs._notes import notes_size, put_notes
 
 if TYPE_CHECKING:
-    from vmsieve.formats.outputs import Batch, Description, PageBits, Place
+    from vmsieve.formats.bitmap import PageBits
+    from vmsieve.formats.outputs import Batch, Description, Place
 
 _STATUS_AT: Final = kdump.HEADER.offset("status")
 _STATUS_SIZE: Final = 4

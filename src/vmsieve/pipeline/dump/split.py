@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from vmsieve.formats.inputs import Source
-    from vmsieve.formats.outputs import Description, OutputFormat, PageBits, Writer
+    from vmsieve.formats.bitmap import PageBits
+    from vmsieve.formats.outputs import Description, OutputFormat, Writer
     from vmsieve.pipeline.dump.batches import PageBatch
     from vmsieve.pipeline.dump.plan import Plan
     from vmsieve.pipeline.dump.scan import Scan

@@ -11,7 +11,7 @@ from vmsieve.filters.rules import rules
 from vmsieve.formats.bitmap import BLOCK, address_of, cut_bits
 from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.loops.bits import count_bits
-from vmsieve.formats.loops.pack import pack_pages
+from vmsieve.formats.codecs._pack import pack_pages
 from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch

@@ -1,4 +1,7 @@
-"""Pack and unpack a batch of pages in one call."""
+"""Loops that pack and unpack a batch of pages with any codec.
+
+They call every codec of this room through one function (``Plugins``). A codec imports ``loops``, so these live here.
+"""
 
 from __future__ import annotations
 
@@ -37,20 +40,20 @@ def pack_pages(
     which: int, state: int, count: int, pages: int, index: int, page_size: int,
     skip_zero: int, flag: int, sizes: int, flags: int, out: int,
 ) -> int:  # fmt: skip
-    """Pack pages one behind the other; returns how many bytes were written.
+    """Pack pages one behind the other; return bytes written.
 
     Args:
-        which: Number of the codec: its place in :func:`vmsieve.formats.codecs.codecs`.
+        which: Number of the codec: its index in :func:`vmsieve.formats.codecs.codecs`.
         state: Address of the thread's :class:`~vmsieve.formats.codecs.State` from ``open_compressor``.
         count: Pages to pack.
-        pages: Address of the memory the pages lie in.
-        index: Address of ``count`` native 32-bit words: which page of that memory each one is.
+        pages: Address of the memory that holds them.
+        index: Address of ``count`` native 32-bit words: each page's index in that memory.
         page_size: Bytes; a multiple of 512.
-        skip_zero: If not 0, a page of zeros is not stored: its size and flags are 0.
-        flag: What a packed page's flags are set to.
-        sizes: Address of ``count`` native 32-bit words, set to each page's size as stored.
-        flags: Address of ``count`` native 32-bit words, set to ``flag`` or, for a page stored as it is, to 0.
-        out: Address of ``count * page_size`` bytes: a page takes no more than ``page_size``, whatever the codec.
+        skip_zero: Not 0: a page of zeros is not stored; its size and flags are 0.
+        flag: Flags of a packed page.
+        sizes: Address of ``count`` native 32-bit words, set to stored sizes.
+        flags: Address of ``count`` native 32-bit words, set to ``flag``, or 0 for a page stored as it is.
+        out: Address of ``count * page_size`` bytes: no page takes more than ``page_size``, whatever the codec.
     """
     at = out
     for i in range(count):
@@ -72,18 +75,17 @@ def pack_pages(
 
 @loop
 def unpack_pages(which: int, state: int, count: int, table: int, packed: int, page_size: int, out: int) -> int:
-    """Unpack pages to one behind the other; returns the index of the first damaged one, ``count`` if there is none.
+    """Unpack pages one behind the other; return the index of the first damaged one, ``count`` if all are good.
 
     Args:
         which: Number of the codec, as for :func:`pack_pages`.
         state: Address of the thread's :class:`~vmsieve.formats.codecs.State` from ``open_decompressor``.
         count: Pages to unpack.
-        table: Address of ``count`` entries of 16 bytes, native byte order: 64 bits, the page's offset in ``packed``;
-            32 bits, its size there; 32 bits, 1 if the codec packed it, 0 if it is stored as it is. The caller has
-            checked that offset and size lie within ``packed``.
+        table: Address of ``count`` native entries of 16 bytes: 64-bit offset in ``packed``; 32-bit size; 32 bits, 1 if
+            packed, 0 if stored as it is. The caller has checked that each lies within ``packed``.
         packed: Address of the packed pages.
-        page_size: Bytes that each page must unpack to, neither more nor fewer.
-        out: Address of ``count * page_size`` bytes. Pages from the damaged one on hold anything.
+        page_size: Bytes that each page must unpack to.
+        out: Address of ``count * page_size`` bytes. Undefined from the damaged page on.
     """
     for i in range(count):
         source = packed + load64(table, i * 16)
