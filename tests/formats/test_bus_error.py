@@ -79,7 +79,7 @@ def child_pages_go(path: str) -> None:
     os.truncate(path, 10 * PAGE)
     assert zeros(window) == list(range(10, COUNT))
     assert window.lost()
-    room = window.copies()
+    room = window.writable()
     room[:4] = b"mine"
     assert not any(room[4:])
 
@@ -93,9 +93,9 @@ def child_pages_fail(path: str) -> None:
     assert window.lost()
     assert not window.lost()
     assert window.map(source, [(0, COUNT * PAGE)])
-    assert not window.there(COUNT * PAGE)
+    assert not window.prefault(COUNT * PAGE)
     assert window.map(source, [(PAGE, 9 * PAGE)])
-    assert window.there(9 * PAGE)
+    assert window.prefault(9 * PAGE)
     assert window.raw[:PAGE] == source_bytes(path, PAGE)
 
 

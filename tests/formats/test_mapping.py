@@ -13,7 +13,7 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.mapping import anonymous, map_file, map_nothing
+from vmsieve.formats.mapping import anonymous, map_file, unmap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def test_memory_is_memory_again(noise: tuple[PlainFile, bytes]) -> None:
     file, content = noise
     room = memoryview(anonymous(2 * PAGE))
     assert file.map_at(address_of(room), 0, 2 * PAGE)
-    map_nothing(2 * PAGE, address_of(room))
+    unmap(2 * PAGE, address_of(room))
     assert not any(room)
     room[:4] = b"mine"
     assert file.read_into(0, room) == 2 * PAGE

@@ -283,7 +283,7 @@ class Classifier:
             count > _RETRY
             and len(pieces) <= _MOST_MAPPED
             and self._window.map(source, pieces)
-            and self._window.there(size)
+            and self._window.prefault(size)
         ):
             return self._window.address
         else:

@@ -1,4 +1,4 @@
-"""Bitmaps of page frames, held compressed: their size does not follow the size of the machine.
+"""Bitmaps of page frames, compressed in memory, so that their size does not follow the size of the machine.
 
 A block covers 2**18 page frames (1 GiB of 4 KiB pages, 32 KiB of bitmap). Most blocks of a real machine are all ones,
 all zeros, or compress to a tenth.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK", "BLOCK_BYTES", "Bitmap", "PageBits", "address_of", "count_between", "cut_bits"]
 
-#: Page frames that a block covers.
+#: Page frames per block.
 BLOCK: Final = 1 << 18
 BLOCK_BYTES: Final = BLOCK // 8
 _ZEROS: Final = bytes(BLOCK_BYTES)
@@ -25,28 +25,28 @@ _ONES: Final = b"\xff" * BLOCK_BYTES
 
 
 class PageBits(Protocol):
-    """A bitmap of page frames, held small."""
+    """A compact bitmap of page frames."""
 
-    #: Page frames a block covers; a multiple of 8.
+    #: Page frames per block; a multiple of 8.
     block: int
 
     def filled(self) -> Iterator[int]:
-        """Numbers of the blocks that have a bit set, ascending: memory may lie far apart."""
+        """Numbers of blocks with a bit set, ascending: memory may lie far apart."""
 
     def __getitem__(self, number: int) -> bytes:
         """Block ``number``, ``block // 8`` bytes, least significant bit first."""
 
     def count(self) -> int:
-        """Bits set in all."""
+        """Bits set in all blocks."""
 
 
 def address_of(buffer: bytearray | memoryview) -> int:
-    """Address of a writable buffer's first byte, for kernels; the caller keeps the buffer alive and its size fixed."""
+    """Address of a writable buffer's first byte, for loops; the caller keeps the buffer alive and its size fixed."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def cut_bits(bits: bytearray, end: int, start: int = 0) -> None:
-    """Clear all bits of a bitmap but those from ``start`` up to ``end``, which may lie anywhere."""
+    """Clear all bits outside ``start`` to ``end``, which may lie beyond the bitmap."""
     at, rest = divmod(max(end, 0), 8)
     if at < len(bits):
         bits[at] &= (1 << rest) - 1
@@ -58,7 +58,7 @@ def cut_bits(bits: bytearray, end: int, start: int = 0) -> None:
 
 
 def count_between(bits: PageBits, start: int, end: int) -> int:
-    """How many of the bits from ``start`` up to ``end`` are set."""
+    """Count bits set from ``start`` up to ``end``."""
     found = 0
     for number in bits.filled():
         first = number * bits.block
@@ -70,9 +70,8 @@ def count_between(bits: PageBits, start: int, end: int) -> int:
 
 
 class Bitmap:
-    """A bitmap that is written once, block by block, and read block by block any number of times."""
+    """A bitmap that is appended to block by block and read at random."""
 
-    #: See :class:`PageBits`.
     block = BLOCK
 
     def __init__(self) -> None:
@@ -97,7 +96,7 @@ class Bitmap:
         return self._length
 
     def filled(self) -> Iterator[int]:
-        """Numbers of the blocks that have a bit set, ascending."""
+        """See :class:`PageBits`."""
         return iter(self._blocks)
 
     def __getitem__(self, number: int) -> bytes:
@@ -105,7 +104,7 @@ class Bitmap:
         if not 0 <= number < self._length:
             raise IndexError(number)
         stored = self._blocks.get(number, _ZEROS)
-        # Not by its length: a packed block may be as long as one that is not.
+        # By identity: a compressed block may be as long as an uncompressed one.
         return stored if stored is _ZEROS or stored is _ONES else zlib.decompress(stored)
 
     def __iter__(self) -> Iterator[bytes]:

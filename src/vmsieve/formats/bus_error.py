@@ -1,7 +1,7 @@
-"""Windows of memory in which a SIGBUS ends nothing: see :mod:`vmsieve.formats.mapping`.
+"""Windows of memory in which SIGBUS is survived; see :mod:`vmsieve.formats.mapping`.
 
-The signal's handler is a kernel. It is put in force when the first file is mapped, acts in windows alone, and leaves
-every other SIGBUS to what was in force before.
+The handler is a loop. It is installed when the first file is mapped, acts in windows alone, and passes every other
+SIGBUS to the previous handler.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["Guard", "guard"]
 
 _WINDOWS: Final = 512
 _WORD: Final = 8
-# struct sigaction of the C libraries: handler, mask and flags. glibc's of s390x has the flags first; where others have
-# them is the mask of signals that are not there.
+# struct sigaction of the C libraries: handler, mask, flags. glibc on s390x has the flags first, at 12; offset 136 is
+# then in the mask, for signals that do not exist.
 _ACTION_SIZE: Final = 152
 _FLAGS_AT: Final = (136, 12) if os.uname().machine == "s390x" else (136,)
 _SIGINFO: Final = 4
 
 
 class _Table:
-    """What the handler knows."""
+    """The handler's table."""
 
     def __init__(self) -> None:
         self._code = code_address(layout.handle_bus_error)
@@ -48,7 +48,7 @@ class _Table:
             self._memory[place // _WORD] = value
 
     def arm(self) -> bool:
-        """See that the handler is in force; False where it can't be: there is no machine code."""
+        """Install the handler if it is not; False without machine code."""
         if self._memory[layout.ARMED // _WORD]:
             return True
         if not self._code:
@@ -67,7 +67,7 @@ class _Table:
         return True
 
     def take(self, address: int, size: int) -> Guard | None:
-        """Watch over a window; None where there are too many."""
+        """Guard a window; None if the table is full."""
         if not self._free:
             return None
         slot = self._free.pop()
@@ -86,21 +86,21 @@ class _Table:
 
 
 class Guard:
-    """The handler's eye on one window."""
+    """One guarded window."""
 
     def __init__(self, table: _Table, slot: int) -> None:
         self._table, self._slot = table, slot
 
     def armed(self) -> bool:
-        """See that the handler is in force; False where it can't be."""
+        """Install the handler if it is not; False if that fails."""
         return self._table.arm()
 
     def lost(self) -> bool:
-        """Whether a page was not there when it was touched, since this was asked last."""
+        """True if a page was missing when touched, since the last call."""
         return self._table.lost(self._slot)
 
     def close(self) -> None:
-        """Leave the window to itself: its memory may be given back."""
+        """End the guard; the window's memory may be freed."""
         self._table.give_back(self._slot)
 
 
@@ -108,8 +108,8 @@ _table: _Table | None = None
 
 
 def guard(address: int, size: int) -> Guard | None:
-    """Have ``size`` bytes of memory at ``address`` be a window; None where there are too many."""
-    global _table  # noqa: PLW0603 - the process has one handler
+    """Guard ``size`` bytes of memory at ``address`` as a window; None if there are too many."""
+    global _table  # noqa: PLW0603 - one handler per process
     if _table is None:
         _table = _Table()
     return _table.take(address, size)

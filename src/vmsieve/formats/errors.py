@@ -1,6 +1,6 @@
-"""The errors of the three rooms: few, typed, and holding the facts.
+"""Errors of the three rooms: few, typed, with facts.
 
-Libraries raise them and neither print nor exit; the command line turns one into one line and an exit status.
+Libraries raise them and neither print nor exit; the command line turns one into a line and an exit status.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = [
     "UsageError",
     "VmsieveError",
     "WeakerError",
-    "refused",
+    "output_error",
 ]
 
 
-#: The target is full: the disk, the owner's quota, or what a file may have.
+#: The target is full: file system, quota, or maximum file size.
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -32,14 +32,14 @@ def _number(value: object) -> str:
 
 
 class VmsieveError(Exception):
-    """Something that ends the work or a part of it, said in one sentence.
+    """An error that ends the work or a part of it, as one sentence.
 
     Args:
-        message: What is wrong, in the user's words.
-        file: The file it was found in.
-        offset: Byte offset in that file, or a physical address where ``message`` says so.
-        expected: What should have been there.
-        found: What was there instead.
+        message: The problem, in the user's words.
+        file: The file concerned.
+        offset: Byte offset in it, or a physical address if ``message`` says so.
+        expected: Expected value.
+        found: Actual value.
         hint: What the user can do next.
     """
 
@@ -78,11 +78,11 @@ class VmsieveError(Exception):
 
 
 class FormatError(VmsieveError):
-    """The input is not what its format demands."""
+    """The input violates its format."""
 
 
 class TruncatedError(FormatError):
-    """The input ends before what its headers promise."""
+    """The input ends before its headers' promises."""
 
 
 class CorruptError(FormatError):
@@ -90,52 +90,52 @@ class CorruptError(FormatError):
 
 
 class UnsupportedError(FormatError):
-    """The input is well known but nothing here reads it."""
+    """The input is of a known kind that nothing here reads."""
 
 
 class ReadError(VmsieveError):
-    """A page that the input describes can't be had; ``offset`` is its physical address.
+    """A page of the input is unreadable; ``offset`` is its physical address.
 
     Attributes:
-        span: Bytes from ``offset`` on that can't be had either: need not be tried; 0 when that is not known.
+        span: Bytes from ``offset`` on known to be unreadable, not worth a try; 0 if unknown.
     """
 
     span: int = 0
 
 
 class KernelError(VmsieveError):
-    """What the dump says of its kernel is missing or not believable."""
+    """The dump's description of its kernel is missing or implausible."""
 
 
 class WeakerError(KernelError):
-    """Too little is known of the kernel to leave out what was asked for, and that was insisted on."""
+    """Too little is known of the kernel for the requested filtering, and weaker filtering was forbidden."""
 
 
 class OutputError(VmsieveError):
     """The output can't be written.
 
     Attributes:
-        errno: What the system said, such as ``errno.ENOSPC``; None when it was not asked.
+        errno: The system's error number, such as ``errno.ENOSPC``; None if the system was not involved.
     """
 
     errno: int | None = None
 
     @property
     def full(self) -> bool:
-        """Nothing is wrong but that there is no room for more."""
+        """True if the only failure was ENOSPC, EDQUOT or EFBIG."""
         return self.errno in _FULL
 
 
-def refused(error: OSError, name: str, offset: int | None = None, what: str = "output") -> OutputError:
-    """What the system said when ``name``, a dump's ``what``, was opened, or written at ``offset``."""
+def output_error(error: OSError, name: str, offset: int | None = None, what: str = "output") -> OutputError:
+    """Make an OutputError from a failed open or write of ``name``; ``what`` says what it is of the dump."""
     refusal = OutputError(f"can't write the {what}: {error.strerror}", file=name, offset=offset)
     refusal.errno = error.errno
     if error.errno == errno.EPIPE:
         refusal.message = f"nobody reads the {what} any more"
     elif refusal.full:
-        refusal.message = f"no room for the {what}"
+        refusal.message = f"no space for the {what}"
     return refusal
 
 
 class UsageError(VmsieveError):
-    """The request itself makes no sense."""
+    """The request is contradictory or invalid."""

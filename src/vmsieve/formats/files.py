@@ -1,7 +1,7 @@
 """Random access to the bytes of an input, however they are stored.
 
-A format reads through :class:`ByteFile`, never through a path or a descriptor of its own, so that a container (a
-flattened file, a compressed frame) can stand in for a plain file.
+A format reads through :class:`ByteFile`, never through a path or file descriptor, so that a container (a flattened
+file, a compressed frame) can replace a plain file.
 """
 
 from __future__ import annotations
@@ -24,47 +24,47 @@ class ByteFile(Protocol):
     size: int
 
     def read_into(self, offset: int, out: memoryview) -> int:
-        """Fill ``out`` from ``offset`` on; returns how many bytes there were: fewer only at the end of the file.
+        """Fill ``out`` from ``offset`` on; return bytes read, fewer only at the end of the file.
 
         Raises:
-            ReadError: The medium fails; ``offset`` is the place in the file.
+            ReadError: The medium fails; ``offset`` is the position in the file.
         """
 
     def close(self) -> None:
-        """Give back what was opened."""
+        """Release the resources."""
 
 
 class PlainFile:
-    """A regular file, block device or /proc file, read by position.
+    """A regular file, block device or /proc file, read with pread.
 
     Attributes:
-        vmcore: It is ``/proc/vmcore``: memory of the machine that crashed, in its crash kernel.
+        vmcore: The file is ``/proc/vmcore``: memory of the crashed machine, in its crash kernel.
     """
 
     def __init__(self, path: str) -> None:
-        """Open ``path``; ``-``: standard input, which a file must be connected to.
+        """Open ``path``; ``-``: standard input, redirected from a file.
 
         Raises:
-            FormatError: It can't be opened, or has no positions (a pipe, a terminal, a directory).
+            FormatError: It can't be opened, or is not seekable (a pipe, a terminal, a directory).
         """
         self.name = path if path != "-" else "standard input"
         self._mappable = True
         self.vmcore = os.path.realpath(path) == "/proc/vmcore"
         try:
-            # O_NONBLOCK: a named pipe that nobody writes to is refused below, not waited for.
+            # O_NONBLOCK: a FIFO without a writer is refused below instead of blocking.
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if path != "-" else os.dup(0)
         except OSError as error:
             raise FormatError(f"can't open the input: {error.strerror}", file=path) from error
         try:
             if not seekable(self._fd):
                 raise FormatError(
-                    "the input can't be read at random positions", file=path, hint="save it to a file first"
+                    "the input is not seekable", file=path, hint="save it to a file first"
                 )
             self.size = os.lseek(self._fd, 0, os.SEEK_END)
-            self._told = os.fstat(self._fd).st_size  # 0 of a device
+            self._size_at_open = os.fstat(self._fd).st_size  # 0 for a device
         except OSError as error:
             os.close(self._fd)
-            raise FormatError(f"can't tell the size of the input: {error.strerror}", file=path) from error
+            raise FormatError(f"can't find the size of the input: {error.strerror}", file=path) from error
         except FormatError:
             os.close(self._fd)
             raise
@@ -86,27 +86,27 @@ class PlainFile:
         return done
 
     def next_data(self, offset: int) -> int:
-        """See :func:`next_data`: file systems know the holes of files."""
+        """Use the file system's map of holes; see :func:`next_data`."""
         try:
             return os.lseek(self._fd, offset, os.SEEK_DATA)
         except OSError as error:
-            # EINVAL: this one does not, or it is a device.
+            # EINVAL: a device, or a file system without SEEK_DATA.
             return self.size if error.errno == errno.ENXIO else offset
 
     def map_at(self, address: int, offset: int, size: int) -> bool:
         """Map ``size`` bytes from ``offset`` on to ``address``, in a :class:`mapping.Window`.
 
-        Returns False where that can't be done: read instead, which says why.
+        Returns False on failure: read instead, which gives the reason.
         """
         if offset + size > self.size:
             return False
-        # A file at odd offsets, for one. What fails once is not tried again for each batch.
+        # Fails for unaligned offsets, for one: not retried for each batch.
         self._mappable = self._mappable and map_file(self._fd, offset, size, address)
         return self._mappable
 
     def shrunk(self) -> bool:
-        """Whether the file has become shorter since it was opened."""
-        return os.fstat(self._fd).st_size < self._told
+        """True if the file has become shorter since it was opened."""
+        return os.fstat(self._fd).st_size < self._size_at_open
 
     def close(self) -> None:
         """See :class:`ByteFile`."""
@@ -114,24 +114,22 @@ class PlainFile:
 
 
 def seekable(fd: int) -> bool:
-    """Whether ``fd`` is something that can be read at random positions: a regular file or a block device."""
+    """True if ``fd`` is a regular file or a block device."""
     mode = os.fstat(fd).st_mode
     return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
 
 
 def next_data(file: ByteFile, offset: int) -> int:
-    """Where bytes begin at or above ``offset`` that are not known to be zeros, or the end of the file."""
+    """Find the first byte at or above ``offset`` that may be other than zero; else the end of the file."""
     known = getattr(file, "next_data", None)
     return min(int(known(offset)), file.size) if known is not None else offset
 
 
 def read_as(file: ByteFile, place: int, out: memoryview, at: int, name: str) -> int:
-    """Read from ``place`` of ``file`` on what a reader knows as the bytes of ``name`` from ``at`` on.
-
-    Returns how many bytes there were, as :meth:`ByteFile.read_into`.
+    """Read ``file`` from ``place`` on, reporting errors as of ``name`` from ``at`` on; return bytes read.
 
     Raises:
-        ReadError: The medium fails; it tells of ``name``, and of where there.
+        ReadError: The medium fails; it names ``name`` and the offset there.
     """
     try:
         return file.read_into(place, out)
@@ -141,10 +139,10 @@ def read_as(file: ByteFile, place: int, out: memoryview, at: int, name: str) -> 
 
 
 def read_memory(file: ByteFile, place: int, out: memoryview, paddr: int) -> None:
-    """Fill ``out`` with the memory from ``paddr`` on, which is stored at ``place`` of ``file``.
+    """Fill ``out`` with memory from ``paddr`` on, stored at ``place`` of ``file``.
 
     Raises:
-        ReadError: The medium fails, or the file ends before; ``offset`` is the physical address.
+        ReadError: The medium fails, or the file has been truncated; ``offset`` is the physical address.
     """
     got = read_as(file, place, out, paddr, file.name)
     if got < len(out):
@@ -152,7 +150,7 @@ def read_memory(file: ByteFile, place: int, out: memoryview, paddr: int) -> None
 
 
 def read_exactly(file: ByteFile, offset: int, size: int) -> bytes:
-    """The ``size`` bytes at ``offset``; callers bound ``size`` first.
+    """Read ``size`` bytes at ``offset``; callers bound ``size`` first.
 
     Raises:
         TruncatedError: The file ends before.

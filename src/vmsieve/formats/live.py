@@ -1,8 +1,7 @@
-"""Memory of the running machine, as far as its kernel shows it: ``/proc/kcore``, else ``/dev/mem``.
+"""Memory of the running machine as its kernel exposes it: ``/proc/kcore``, else ``/dev/mem``.
 
-What of it is memory, and which part is reserved for a crash kernel, ``/proc/iomem`` tells (kernel/resource.c), to the
-superuser alone. Kernels that are locked down show neither; most show ``/dev/mem`` only for devices
-(CONFIG_STRICT_DEVMEM).
+``/proc/iomem`` lists memory and the crash kernel's reservation (kernel/resource.c), to root only. A locked-down kernel
+exposes neither; most expose only devices in ``/dev/mem`` (CONFIG_STRICT_DEVMEM).
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ CRASH_KERNEL: Final = "Crash kernel"
 _SYSTEM_RAM: Final = "System RAM"
 _IOMEM, _KCORE, _MEM = "/proc/iomem", "/proc/kcore", "/dev/mem"
 _LINE: Final = re.compile(r" *([0-9a-f]{8,16})-([0-9a-f]{8,16}) : (.*)")
-#: Lines of /proc/iomem that are looked at; large machines have a few thousand.
+#: Most lines of /proc/iomem that are read; large machines have a few thousand.
 _LINES_MOST: Final = 1 << 20
 
 
 def iomem_ranges(name: str) -> list[tuple[int, int]]:
-    """Physical memory called ``name``: first address and one above the last, ascending.
+    """Find physical memory called ``name``: first address and one above the last, ascending.
 
     Raises:
         FormatError: The file can't be read, or hides addresses from this user.
@@ -56,7 +55,7 @@ class _Device:
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise FormatError(f"can't open it: {error.strerror}", file=path) from error
+            raise FormatError(f"can't be opened: {error.strerror}", file=path) from error
 
     def read_into(self, offset: int, out: memoryview) -> int:
         """See :class:`vmsieve.formats.files.ByteFile`."""
@@ -67,7 +66,7 @@ class _Device:
             except (OSError, OverflowError) as error:
                 why = getattr(error, "strerror", None) or "there is no such address"
                 raise ReadError(
-                    f"the kernel does not show this memory: {why}", file=self.name, offset=offset
+                    f"the kernel does not expose this memory: {why}", file=self.name, offset=offset
                 ) from error
             if got == 0:
                 break
@@ -80,7 +79,7 @@ class _Device:
 
 
 def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The ranges, ascending; those that touch or overlap are one."""
+    """Sort ranges and join those that touch or overlap."""
     found: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
         if found and start <= found[-1][1]:
@@ -90,15 +89,15 @@ def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 class DevMemSource(Source):
-    """The running machine's memory through ``/dev/mem``: an offset in the file is a physical address."""
+    """The running machine's memory through ``/dev/mem``: file offset is physical address."""
 
     def __init__(self) -> None:
         """Open it.
 
         Raises:
-            FormatError: The kernel refuses, or hides what is memory.
+            FormatError: The kernel refuses, or hides its memory map.
         """
-        # Within each other on most machines; on s390x apart.
+        # The reservation lies within System RAM on most machines; on s390x beside it.
         self._ranges = _joined(iomem_ranges(_SYSTEM_RAM) + iomem_ranges(CRASH_KERNEL))
         if not self._ranges:
             raise FormatError("no memory is listed", file=_IOMEM)
@@ -132,10 +131,10 @@ class DevMemSource(Source):
 
 
 def open_live(wanted: int) -> Source:
-    """The running machine's memory, of which the page at physical address ``wanted`` can be read.
+    """Open the running machine's memory; the page at physical address ``wanted`` must be readable.
 
     Raises:
-        ReadError: The kernel shows it nowhere; the message says what was tried.
+        ReadError: Neither file works; the message says why.
     """
     reasons = []
     for kcore in (True, False):
@@ -151,4 +150,4 @@ def open_live(wanted: int) -> Source:
             reasons.append(str(error))
         else:
             return source
-    raise ReadError("this kernel does not show its memory: " + "; ".join(reasons), hint="needs root")
+    raise ReadError("this kernel does not expose its memory: " + "; ".join(reasons), hint="needs root")

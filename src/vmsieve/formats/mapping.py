@@ -1,12 +1,12 @@
-"""Files mapped into memory: page data are read where the page cache, or the crashed machine, has them.
+"""Files mapped into memory: pages are read where the page cache or the crashed machine holds them.
 
-Copying takes a twentieth of the time of the fastest codec. Of ``/proc/vmcore`` more: its ``read`` maps and unmaps every
-page by itself (``copy_oldmem_page`` of arch/x86/kernel/crash_dump_64.c).
+A copy takes a twentieth of the time of the fastest codec. Of ``/proc/vmcore`` it takes more: its ``read`` maps and
+unmaps each page (``copy_oldmem_page`` of arch/x86/kernel/crash_dump_64.c).
 
-A mapped page that can't be had (the medium fails, the file has become shorter) is a SIGBUS where it is touched. Within
-a :class:`Window`, :mod:`~vmsieve.formats.bus_error` turns it into zeros, and :meth:`Window.lost` says so: what was made
-of them is thrown away, and the same is read, which fails page by page and says why. Where there is no machine code,
-nothing catches the signal, and nothing is mapped.
+Touching a mapped page that is unavailable (medium error, file truncated) raises SIGBUS. In a :class:`Window`,
+:mod:`~vmsieve.formats.bus_error` replaces it with zeros and :meth:`Window.lost` reports it: the result is discarded and
+the range is read instead, which fails page by page with a reason. Without machine code nothing handles the signal, so
+nothing is mapped.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from vmsieve.formats.loops.bus_error import ANONYMOUS, FIXED, PRIVATE, READ
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Window", "anonymous", "map_file", "map_nothing"]
+__all__ = ["Window", "anonymous", "map_file", "unmap"]
 
-# The same on all machines that kernels are lowered for: asm-generic/mman-common.h, asm-generic/mman.h.
+# The same on all targets of the loops: asm-generic/mman-common.h, asm-generic/mman.h.
 _WRITE: Final = 2
 _POPULATE: Final = 0x8000
 _FAILED: Final = (1 << 64) - 1
 
 
 class Mappable(Protocol):
-    """A source of pages whose file can be mapped; see :class:`vmsieve.formats.source.Source`."""
+    """A source whose file can be mapped; see :class:`vmsieve.formats.source.Source`."""
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
         """Map physical memory ``paddr`` to ``address``; False if it must be read instead."""
@@ -41,28 +41,28 @@ class Mappable(Protocol):
 
 
 class Window:
-    """Memory that pages are copied to, or files are mapped to.
+    """Memory that pages are copied into, or files are mapped over.
 
     Attributes:
-        raw: The memory; where a file is mapped, to be read only.
-        address: Of its first byte.
+        raw: The memory; read-only while a file is mapped.
+        address: Its first byte.
     """
 
     _guard: bus_error.Guard | None = None
 
     def __init__(self, size: int, *, mapped: bool = True) -> None:
-        """Get ``size`` bytes of zeros, which take no room until they are touched; ``mapped``: files may be mapped."""
+        """Reserve ``size`` bytes of zeros, allocated on first touch; ``mapped``: allow mapping of files."""
         self.raw = memoryview(anonymous(size))
         self.address = address_of(self.raw)
         self._guard = bus_error.guard(self.address, size) if mapped else None
-        self._source: Mappable | None = None  # that is mapped
+        self._source: Mappable | None = None  # currently mapped
 
     def __del__(self) -> None:
         if self._guard is not None:
             self._guard.close()
 
     def map(self, source: Mappable, pieces: Iterable[tuple[int, int]]) -> bool:
-        """Map physical memory, address and size of each piece, one behind the other; False: read it instead."""
+        """Map pieces of physical memory (address, size) one behind the other; False: read them instead."""
         if self._guard is None or not self._guard.armed():
             return False
         at, self._source = self.address, source
@@ -72,16 +72,16 @@ class Window:
             at += size
         return True
 
-    def there(self, size: int) -> bool:
-        """Whether the first ``size`` bytes of what is mapped are there now, for those who can't do their work twice."""
+    def prefault(self, size: int) -> bool:
+        """Prefault the first ``size`` bytes; True if all are available. For callers that can't repeat their work."""
         bytes(self.raw[: size : mmap.PAGESIZE])  # touches each page
         return not self.lost()
 
     def lost(self) -> bool:
-        """Whether any of what is mapped could not be had, or may not be the file's: read it instead.
+        """True if mapped memory was unavailable, or may not be the file's: read it instead. Call it after the work.
 
-        To be asked when the work on it is done. A file that has become shorter is zeros from its end to the end of that
-        page, without a signal; no more of it is mapped.
+        A truncated file reads as zeros up to the end of its last page without a signal, so its size is compared too.
+        After that no more of it is mapped.
         """
         if self._guard is None or self._source is None:
             return False
@@ -91,16 +91,16 @@ class Window:
             return True
         return self._guard.lost()
 
-    def copies(self) -> memoryview:
-        """The memory with nothing mapped to it, to be written to."""
+    def writable(self) -> memoryview:
+        """Unmap any file; return the memory for writing."""
         if self._source is not None:
-            map_nothing(len(self.raw), self.address)
+            unmap(len(self.raw), self.address)
             self._source = None
         return self.raw
 
 
 def anonymous(size: int) -> mmap.mmap:
-    """``size`` bytes of zeros, which take no room until they are touched."""
+    """Reserve ``size`` bytes of zeros, allocated on first touch."""
     return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
@@ -108,8 +108,8 @@ _found: Any = None
 
 
 def _mmap() -> Any:
-    """The C library's mmap, which can put a mapping over another."""
-    global _found  # noqa: PLW0603 - looked for once
+    """The C library's mmap: unlike :mod:`mmap`, it can replace a mapping (MAP_FIXED)."""
+    global _found  # noqa: PLW0603 - looked up once
     if _found is None:
         found = ctypes.CDLL(None).mmap
         found.restype = ctypes.c_uint64
@@ -119,25 +119,25 @@ def _mmap() -> Any:
 
 
 def map_file(fd: int, offset: int, size: int, address: int) -> bool:
-    """Map a piece of a file over what is mapped at ``address``, to be read only.
+    """Map a piece of a file at ``address``, read-only, over the existing mapping.
 
     Args:
         fd: The file.
         offset: First byte; like ``address`` a multiple of this machine's page size, or it fails.
-        size: Bytes. Pages that are not there show when they are touched.
-        address: In a :class:`Window`, with ``size`` bytes at least from there on.
+        size: Bytes. Unavailable pages show only when touched.
+        address: In a :class:`Window`, at least ``size`` bytes before its end.
 
     Returns:
-        False where that can't be done. Then nothing must be read at ``address``.
+        False on failure; ``address`` must then not be read.
     """
     return bool(_mmap()(address, size, READ, PRIVATE | FIXED | _POPULATE, fd, offset) != _FAILED)
 
 
-def map_nothing(size: int, address: int) -> None:
-    """Take back what :func:`map_file` did at ``address``: there are ``size`` bytes of zeros again.
+def unmap(size: int, address: int) -> None:
+    """Undo :func:`map_file` at ``address``: ``size`` bytes of zeros again.
 
     Raises:
-        MemoryError: There is no memory for that. Then nothing must be touched at ``address``.
+        MemoryError: There is no memory left; ``address`` must not be touched.
     """
     if _mmap()(address, size, READ | _WRITE, PRIVATE | FIXED | ANONYMOUS, -1, 0) == _FAILED:
         raise MemoryError("mmap")

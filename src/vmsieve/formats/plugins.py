@@ -1,6 +1,6 @@
-"""How plugins are found: every module of a room that ends in one typed constant.
+"""Discovery of plugins: modules of a room that end in one typed constant.
 
-A new plugin is one new file; nothing lists them. The constant's name and type belong to the room: ``FORMAT`` of
+A new plugin is one new file; nothing lists them. The room sets the constant's name and type: ``FORMAT`` of
 ``formats.inputs``, ``CODEC`` of ``formats.codecs`` and so on.
 """
 
@@ -22,15 +22,15 @@ T = TypeVar("T")
 
 
 def scan(room: ModuleType, constant: str, *kinds: type[T]) -> list[T]:
-    """The plugins of package ``room``, in order of their modules' names.
+    """Load the plugins of package ``room``, in order of their modules' names.
 
     Raises:
-        TypeError: A module lacks the constant, or it is of another type, or two plugins have one name.
+        TypeError: A module lacks the constant, or it has another type, or two plugins have one name.
     """
     found: dict[str, T] = {}
     for own in names(room):
         plugin = _load(room, constant, own, kinds)
-        name: str = getattr(plugin, "name")  # noqa: B009 - the room types it
+        name: str = getattr(plugin, "name")  # noqa: B009 - T is typed by the room
         if name in found:
             raise TypeError(f"{room.__name__}.{own}: the name {name} is taken")
         found[name] = plugin
@@ -38,18 +38,18 @@ def scan(room: ModuleType, constant: str, *kinds: type[T]) -> list[T]:
 
 
 def names(room: ModuleType) -> list[str]:
-    """The names of the plugins' modules in package ``room``, sorted; none of them is loaded."""
-    # In an image for a crash kernel there are no folders, and its loader knows.
+    """List the plugin modules in package ``room``, sorted, without loading them."""
+    # An image for a crash kernel has no folders; its loader has the names.
     listed = getattr(room.__loader__, "names", None)
     found = listed(room.__name__) if listed is not None else _modules(room.__path__)
     return [name for name in sorted(found) if not name.startswith("_")]
 
 
 def load(room: ModuleType, constant: str, name: str, what: str, *kinds: type[T]) -> T:
-    """The plugin called ``name``, which its module is called too, without the others; each of them is a ``what``.
+    """Load the plugin ``name`` from its module of that name, and no other; ``what`` names its kind.
 
     Raises:
-        UsageError: There is none; the message names those there are.
+        UsageError: Unknown name; the message lists the known ones.
         TypeError: See :func:`scan`.
     """
     known = names(room)
@@ -59,7 +59,7 @@ def load(room: ModuleType, constant: str, name: str, what: str, *kinds: type[T])
 
 
 def _load(room: ModuleType, constant: str, own: str, kinds: tuple[type[T], ...]) -> T:
-    # Not by importlib.import_module: its package imports more than it does.
+    # Not importlib.import_module: importlib is costly to import.
     __import__(f"{room.__name__}.{own}")
     module = sys.modules[f"{room.__name__}.{own}"]
     plugin: Any = getattr(module, constant, None)
@@ -72,7 +72,7 @@ def _load(room: ModuleType, constant: str, own: str, kinds: tuple[type[T], ...])
 
 
 def _modules(folders: Iterable[str]) -> set[str]:
-    """Names of the modules in ``folders``. Of real folders without pkgutil, whose ``inspect`` takes a megabyte."""
+    """Names of modules in ``folders``; of real folders without pkgutil, whose ``inspect`` takes a megabyte."""
     found: set[str] = set()
     for folder in folders:
         if os.path.isdir(folder):

@@ -1,23 +1,21 @@
-"""Text of a dump, or a file's name, as it may be shown: it may hold anything, and a terminal obeys what it is sent."""
+"""Text of a dump, or a file name, made safe for a terminal."""
 
 from __future__ import annotations
 
 __all__ = ["as_utf8", "shown"]
 
-#: What :func:`os.fsdecode` makes of a byte that is not UTF-8: that byte behind this (PEP 383).
+#: Range to which :func:`os.fsdecode` maps bytes that are not UTF-8 (PEP 383).
 _BYTE, _LAST_BYTE = 0xDC00, 0xDCFF
 
 
 def shown(text: str, keep: str = "") -> str:
-    r"""``text`` with everything that a terminal would obey, or that can't be seen, as ``\xNN`` or ``\uNNNN``.
+    r"""Escape everything in ``text`` that a terminal would obey or not show, as ``\xNN`` or ``\uNNNN``.
 
-    That is what Unicode calls no printable character: control characters (C0 and C1), what turns the direction of
-    writing around or is invisible, line and paragraph separators, halves of surrogate pairs. Bytes that are not UTF-8
-    (:func:`os.fsdecode`) are shown as bytes.
+    These are the characters that Unicode calls not printable: control characters (C0 and C1), direction marks,
+    invisible characters, line and paragraph separators, surrogates. Bytes that are not UTF-8 (:func:`os.fsdecode`) are
+    shown as bytes.
 
-    Args:
-        text: Any.
-        keep: Characters that stay as they are.
+    ``keep``: characters that stay as they are.
     """
     if text.isprintable():
         return text
@@ -31,7 +29,7 @@ def _escaped(code: int) -> str:
 
 
 def as_utf8(text: str) -> str:
-    r"""``text`` as UTF-8 can hold it: a byte of a file's name that is not UTF-8 becomes ``\xNN``."""
+    r"""Make ``text`` valid UTF-8: a byte of a file name that is not UTF-8 becomes ``\xNN``."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:

@@ -76,7 +76,7 @@ def test_a_bomb_of_content_does_not_fill_the_disk(monkeypatch: pytest.MonkeyPatc
         f_bavail, f_frsize = 1000, 4096
 
     monkeypatch.setattr(os, "statvfs", lambda path: (real(path), Full)[1])
-    with pytest.raises(FormatError, match=r"can't be unpacked into .*temporary: no room .*set TMPDIR"):
+    with pytest.raises(FormatError, match=r"can't be unpacked into .*temporary: no space .*set TMPDIR"):
         opened(made.gzip_named(CONTENT))
 
 
@@ -121,5 +121,5 @@ def test_room_is_looked_for_before_anything_is_unpacked(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "statvfs", lambda _: Room)
     monkeypatch.setattr(os, "pwrite", lambda *_: pytest.fail("something was unpacked"))
-    with pytest.raises(FormatError, match="no room"):
+    with pytest.raises(FormatError, match="no space"):
         opened(data)

@@ -160,7 +160,7 @@ def test_other_machines_are_refused() -> None:
 def test_the_mark_of_a_torn_dump() -> None:
     """Where the end marker is; nothing for other files."""
     form = output_format("s390")
-    assert not form.tells_absent
+    assert not form.marks_absent
     assert form.torn_mark(DUMP.flat()[:512]) == (PAGE + len(MEMORY), bytes(16))
     assert form.torn_mark(b"\x7fELF") is None
     assert form.torn_mark(b"") is None

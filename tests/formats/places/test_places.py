@@ -129,7 +129,7 @@ def test_gathering_makes_few_writes_and_bounds_memory(file: int, monkeypatch: py
 
 
 @pytest.mark.parametrize(("upward", "first"), [(False, 16384), (True, 4096)])
-def test_the_order_in_which_stretches_go_out(
+def test_the_write_order_of_gathered_runs(
     upward: bool, first: int, file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is pointed at goes first; of a format without pointers, the lower: a torn one has no holes."""

@@ -45,7 +45,7 @@ def test_writes_that_take_a_part_are_taken_up_again(file: int, monkeypatch: pyte
 
 
 def test_a_full_disk_is_told_from_other_failures(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, words in ((errno.ENOSPC, "no room"), (errno.EIO, "Input/output error"), (errno.EDQUOT, "no room")):
+    for number, words in ((errno.ENOSPC, "no space"), (errno.EIO, "Input/output error"), (errno.EDQUOT, "no room")):
 
         def fail(*_: object, number: int = number) -> int:
             raise OSError(number, os.strerror(number))
@@ -195,5 +195,5 @@ def test_the_limit_of_a_process_on_file_size_reads_as_no_room(tmp_path: Path) ->
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "x: no room for the output, at 0x1388\n"
+    assert done.stdout == "x: no space for the output, at 0x1388\n"
     assert (tmp_path / "x").stat().st_size == 5000

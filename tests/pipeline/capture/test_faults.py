@@ -18,7 +18,7 @@ import pytest
 from tests.pipeline.capture.capture_kit import breaking, capture, complete, die, limited, names, steps
 from tests.pipeline.cli_kit import environment
 from tests.pipeline.kit import compared
-from vmsieve.formats.errors import OutputError, refused
+from vmsieve.formats.errors import OutputError, output_error
 from vmsieve.pipeline.dump import make as dump_module
 from vmsieve.pipeline.capture import isolation, child, console, opening, run, status, work
 from vmsieve.pipeline.capture import target as target_module
@@ -105,7 +105,7 @@ def test_the_record_takes_the_last_file(core: Path, tmp_path: Path, monkeypatch:
 
     def no_more_files(_: Any) -> None:
         if (tmp_path / "out" / "vmcore-status.json").exists():
-            raise refused(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "it", 0)
+            raise output_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "it", 0)
 
     breaking(monkeypatch, no_more_files)
     code, told = capture(core, tmp_path / "out")

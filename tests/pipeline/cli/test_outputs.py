@@ -48,7 +48,7 @@ def test_no_room(
         limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )  # fmt: skip
     assert run.status in (1, 4)
-    assert "no room" in run.err
+    assert "no space" in run.err
     good = never_whole(core, out, truth)
     if limit == 3_000_000:
         assert good
@@ -119,7 +119,7 @@ def test_a_full_disk(form: str, tiny_disk: Path, core: Path, truth: dict[int, by
     """As above, on a real file system that runs out of blocks; removing the dump gives all of them back."""
     run = vmsieve("dump", "-q", "-d", 31, *FORMATS[form], core, tiny_disk / "out")
     assert run.status == 4
-    assert "no room" in run.err
+    assert "no space" in run.err
     assert len(never_whole(core, tiny_disk / "out", truth)) > 100
     (tiny_disk / "out").unlink()
     assert vmsieve("dump", "-q", "-d", 31, core, tiny_disk / "out").status == 0

@@ -56,7 +56,7 @@ def test_a_report_that_can_not_be_written(command: str, core: Path, small: Path)
 def test_a_dump_of_which_nothing_can_be_written(options: str, core: Path) -> None:
     """Not a byte of it goes out, whoever gathers them: it failed, and is not called incomplete."""
     statuses, _, said = shell("{V} dump -q -d 31 " + options + " {core} - > /dev/full", core=core)
-    assert (statuses, said) == ([1], "vmsieve: standard output: no room for the output, at 0")
+    assert (statuses, said) == ([1], "vmsieve: standard output: no space for the output, at 0")
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full", "1>&- 2>&-", "0<&- 1>&- 2>&-", "2> >(true)"])

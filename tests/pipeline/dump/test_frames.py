@@ -224,7 +224,7 @@ def test_files_that_the_tools_made_are_read(
         assert run("verify", demo, packed) == 0
         said = capsys.readouterr().err
         if path == core:
-            assert ("can't be read at random" in said) == (name != "lz4" or "-BD" in options)
+            assert ("has no random access" in said) == (name != "lz4" or "-BD" in options)
         assert "missing" not in said
 
 
@@ -261,7 +261,7 @@ def test_a_full_disk_leaves_a_torn_dump(name: str, threads: str, demo: Path, tmp
     )  # fmt: skip
     _, said = process.communicate(timeout=60)
     assert process.returncode == 4, said
-    assert b"no room for the output" in said
+    assert b"no space for the output" in said
     assert out.stat().st_size == 3_000_000
     check_torn(demo, out, "-E")
 

@@ -161,7 +161,7 @@ class Disk:
     def write(self, data: memoryview) -> int:
         taken = min(len(data), self._room - len(self.data), 700)
         if taken == 0:
-            raise OSError(errno.ENOSPC, "no room")
+            raise OSError(errno.ENOSPC, "no space")
         self.data += data[:taken]
         return taken
 
@@ -176,7 +176,7 @@ def test_a_full_disk_leaves_what_can_be_read(one: Frame, threads: int) -> None:
     for room in range(0, size, size // 23):
         disk = Disk(room)
         framed = stream(one, threads, disk.write)
-        with pytest.raises(OutputError, match="no room"):  # noqa: PT012 - wherever it comes to the end
+        with pytest.raises(OutputError, match="no space"):  # noqa: PT012 - wherever it comes to the end
             framed.write(memoryview(CONTENT))
             framed.finish()
         # The disk has room again: what was broken off is not taken up.

@@ -178,8 +178,8 @@ def _fed(memory: _Memory, unpacker: Any, error: type[Exception]) -> bool:
 
 
 def _zstd(memory: _Memory) -> bool | None:
-    from vmsieve.formats.frames._single import single_right
+    from vmsieve.formats.frames._single import check_frame
 
-    right, behind = single_right(memory.read)
+    right, behind = check_frame(memory.read)
     memory.at -= behind
     return right

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError, ReadError
-from vmsieve.formats.slim.remembered import remembered
+from vmsieve.formats.slim.cache import cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,7 +47,7 @@ class PhysicalMemory:
 
     def reset_blocks(self, blocks: Iterable[int] = ()) -> None:
         """Replace :attr:`blocks` by ``blocks``: the others were read on a guess."""
-        self._block = remembered(self._load, _BLOCKS_KEPT)
+        self._block = cached(self._load, _BLOCKS_KEPT)
         self.blocks = set(blocks)
 
     def _load(self, number: int) -> bytes:
@@ -92,7 +92,7 @@ class VirtualMemory:
     def __init__(self, physical: PhysicalMemory, translator: Translator) -> None:
         self.physical = physical
         self.translator = translator
-        self._block_address = remembered(self._find_block, _PAGES_KEPT)
+        self._block_address = cached(self._find_block, _PAGES_KEPT)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """Physical address of ``vaddr``, and the number of bytes that are contiguous from there (at least 1)."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.filters.linux.arch import Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.records import record
-from vmsieve.formats.slim.remembered import remembered
+from vmsieve.formats.slim.cache import cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ class RadixTables(ABC):
         self.start = _END - (1 << va_bits)
         self._root_mask = (1 << (root_bits or va_bits) - self._shift_of(self.levels - 1)) - 1
         # Walks of adjacent addresses, as of struct pages, differ in the last level only.
-        self._block = remembered(self._walk, 256)
+        self._block = cached(self._walk, 256)
 
     @abstractmethod
     def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:

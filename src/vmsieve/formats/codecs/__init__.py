@@ -18,7 +18,7 @@ from typing import Any, Callable
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record, replace
 
-__all__ = ["Codec", "State", "codec", "codec_number", "codecs", "passed_over"]
+__all__ = ["Codec", "State", "codec", "codec_number", "codecs", "rejected_libraries"]
 
 
 @record
@@ -114,13 +114,13 @@ def codec(name: str) -> Codec:
 def _open_from(provider: str, found: Codec, level: int, page_size: int) -> State:
     from vmsieve.formats.codecs import _libraries
 
-    _libraries.ASKED.append(provider)
+    _libraries.REQUESTED.append(provider)
     try:
         state = found.open_compressor(level, page_size)
-        if _libraries.asked(state.provider):
+        if _libraries.is_requested(state.provider):
             return state
     finally:
-        _libraries.ASKED.pop()
+        _libraries.REQUESTED.pop()
     state.close()
     raise UsageError(
         f"{found.name} pages of level {level} can't come from {provider}", found=state.provider,
@@ -128,10 +128,10 @@ def _open_from(provider: str, found: Codec, level: int, page_size: int) -> State
     )  # fmt: skip
 
 
-def passed_over() -> dict[str, str]:
+def rejected_libraries() -> dict[str, str]:
     """Libraries rejected since the last call, with reasons."""
-    from vmsieve.formats.codecs._libraries import PASSED
+    from vmsieve.formats.codecs._libraries import REJECTED
 
-    found = dict(PASSED)
-    PASSED.clear()
+    found = dict(REJECTED)
+    REJECTED.clear()
     return found

@@ -10,7 +10,7 @@ import ctypes
 from typing import Final
 
 from vmsieve.formats.codecs import State
-from vmsieve.formats.codecs._libraries import PASSED, address, libraries, words
+from vmsieve.formats.codecs._libraries import REJECTED, address, libraries, words
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import call1, load32, load64, store32, store64
 
@@ -49,7 +49,7 @@ def open_inflate() -> State | None:
         state = _state(name, library, symbols)
         if _trusted_inflate(state):
             return state
-        PASSED[name] = _ODD
+        REJECTED[name] = _ODD
     return None
 
 

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Callable, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["ASKED", "PASSED", "address", "asked", "call_back", "libraries", "wheel_files", "words"]
+__all__ = ["REQUESTED", "REJECTED", "address", "is_requested", "call_back", "libraries", "wheel_files", "words"]
 
 #: Rejected libraries, with reasons.
-PASSED: Final[dict[str, str]] = {}
+REJECTED: Final[dict[str, str]] = {}
 #: Requested providers, the innermost last; "" accepts any.
-ASKED: Final[list[str]] = [""]
+REQUESTED: Final[list[str]] = [""]
 #: C type of a codec in Python: source, size, out, room -> bytes written, or 0.
 _PROTOTYPE: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 4)
 
 
-def asked(provider: str) -> bool:
+def is_requested(provider: str) -> bool:
     """True if ``provider`` meets the request."""
-    return provider.replace(" ", "-").startswith(ASKED[-1])
+    return provider.replace(" ", "-").startswith(REQUESTED[-1])
 
 
 def libraries(wheel: str, sonames: Iterable[str], symbols: Iterable[str]) -> Iterator[tuple[str, ctypes.CDLL]]:
@@ -39,16 +39,16 @@ def libraries(wheel: str, sonames: Iterable[str], symbols: Iterable[str]) -> Ite
     """
     wanted = list(symbols)
     for name, path in [*_in_wheel(wheel), *((soname, soname) for soname in sonames)]:
-        if not asked(name):
+        if not is_requested(name):
             continue
         try:
             library = ctypes.CDLL(path)
         except OSError as error:
-            PASSED[name] = str(error).removeprefix(f"{path}: ")
+            REJECTED[name] = str(error).removeprefix(f"{path}: ")
             continue
         missing = [symbol for symbol in wanted if not hasattr(library, symbol)]
         if missing:
-            PASSED[name] = f"it lacks {', '.join(missing)}"
+            REJECTED[name] = f"it lacks {', '.join(missing)}"
         else:
             yield name, library
 
@@ -59,7 +59,7 @@ def _in_wheel(wheel: str) -> list[tuple[str, str]]:
         return []
     found = wheel_files(package, start)
     if not found:
-        PASSED[f"{package} (wheel)"] = f"there is no {wheel}*.so"
+        REJECTED[f"{package} (wheel)"] = f"there is no {wheel}*.so"
     return found
 
 

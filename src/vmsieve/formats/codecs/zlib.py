@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from vmsieve.formats.codecs import Codec, State, _isal
 from vmsieve.formats.codecs._isal import inflate
-from vmsieve.formats.codecs._libraries import address, asked, call_back, libraries, words
+from vmsieve.formats.codecs._libraries import address, call_back, is_requested, libraries, words
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.loops.deflate import deflate_fast, deflate_pack
@@ -79,7 +79,7 @@ def _run_zlib(own: int, source: int, size: int, out: int, room: int) -> int:
 
 
 def _open_compressor(level: int, page_size: int) -> State:
-    if level <= 1 and asked("built in"):
+    if level <= 1 and is_requested("built in"):
         return _open_own(level, page_size)
     level = max(level, 1)  # the libraries' level 0 is "stored"
     return _open_libdeflate(level) or _open_libz(level) or _open_python(level)

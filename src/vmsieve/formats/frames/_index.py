@@ -1,4 +1,4 @@
-"""A framed file read at random: where its pieces are, and the few that were unpacked last."""
+"""Random access to a framed file: an index of its pieces, and a cache of unpacked ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import CorruptError, ReadError, TruncatedError
-from vmsieve.formats.frames import PIECE_LIMIT, PIECES_LIMIT, NotSeekableError, ends_early, some
+from vmsieve.formats.frames import PIECE_LIMIT, PIECES_LIMIT, NotSeekableError, end_remark, read_up_to
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FramedFile", "Index"]
 
-#: Bytes of content that are kept for the next read.
+#: Bytes of unpacked content in the cache.
 _CACHE_BYTES: Final = 16 << 20
-#: Bytes that a piece of zeros packs into at the most, for it to be known by them.
+#: Largest packed piece of zeros that is remembered to recognise others.
 _ZEROS_MOST: Final = 1 << 15
 
 
@@ -26,10 +26,10 @@ class Index:
     """The pieces of a framed file; 24 bytes each.
 
     Attributes:
-        starts: Where the content of each begins, and at the end the size of all content.
-        places: Where each is in the framed file.
-        sizes: Bytes it takes there.
-        torn: The file ends early, or stops making sense.
+        starts: Where each one's content begins; the last entry is the size of all content.
+        places: Offset of each in the framed file.
+        sizes: Packed bytes of each.
+        torn: The file ends early, or is damaged from some point on.
         oddities: Sentences on that.
     """
 
@@ -37,7 +37,7 @@ class Index:
         """Find the pieces of ``file``.
 
         Raises:
-            NotSeekableError: It can't be read at random.
+            NotSeekableError: It has no random access.
             FormatError: It can't be read at all.
         """
         self.starts = array("Q", (0,))
@@ -50,16 +50,14 @@ class Index:
             for piece in frame.pieces(file):
                 self._add(piece)
         except (CorruptError, TruncatedError, ReadError) as error:
-            self.oddities.append(ends_early(error))
+            self.oddities.append(end_remark(error))
             self.torn = True
         if not self.sizes:
-            raise TruncatedError(f"the {frame.title} file holds nothing that can be read", file=file.name)
+            raise TruncatedError(f"the {frame.title} file has no readable content", file=file.name)
 
     def _add(self, piece: Piece) -> None:
         content = self._measured(piece) if piece.content is None else piece.content
-        if content > PIECE_LIMIT:
-            raise NotSeekableError
-        if len(self.sizes) == PIECES_LIMIT:
+        if content > PIECE_LIMIT or len(self.sizes) == PIECES_LIMIT:
             raise NotSeekableError
         if content:
             self.starts.append(self.starts[-1] + content)
@@ -67,11 +65,11 @@ class Index:
             self.sizes.append(piece.packed)
 
     def _measured(self, piece: Piece) -> int:
-        """What a piece unpacks to, learnt by unpacking it."""
+        """Unpack a piece to find its content size."""
         if piece.packed > 2 * PIECE_LIMIT:
             raise NotSeekableError
         try:
-            packed = some(self._file, piece.place, piece.packed)
+            packed = read_up_to(self._file, piece.place, piece.packed)
             return len(self._frame.unpack(packed, piece.guess or PIECE_LIMIT + 1))
         except CorruptError as error:
             if not piece.guess:
@@ -80,7 +78,7 @@ class Index:
 
 
 class _Unpacked:
-    """A piece's content, or why there is none. The lock is held by whoever unpacks it."""
+    """A piece's content, or the reason why it has none. The thread that unpacks it holds the lock."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -96,17 +94,17 @@ class FramedFile:
         self.size: int = index.starts[-1]
         self._outer, self._frame, self._index = outer, frame, index
         self._lock = threading.Lock()
-        #: By number of the piece, the one that was used last at the end.
+        #: By number of the piece, least recently used first.
         self._cache: dict[int, _Unpacked] = {}
         self._cached = 0
-        #: A piece of zeros as it is packed: the next one is known by it.
+        #: A packed piece of zeros, to recognise others by comparison.
         self._zeros = b""
 
     def read_into(self, offset: int, out: memoryview) -> int:
         """See :class:`vmsieve.formats.files.ByteFile`.
 
         Raises:
-            ReadError: A piece is damaged; ``offset`` is the first byte within the inner file that can't be had.
+            ReadError: A piece is damaged; ``offset`` is the first unreadable byte of the inner file.
         """
         starts = self._index.starts
         at, end = offset, min(offset + len(out), self.size)
@@ -122,7 +120,7 @@ class FramedFile:
         return max(0, end - offset)
 
     def next_data(self, offset: int) -> int:
-        """See :func:`vmsieve.formats.files.next_data`: pieces that are packed like one of zeros are zeros."""
+        """Skip pieces packed like a known piece of zeros; see :func:`vmsieve.formats.files.next_data`."""
         number = bisect_right(self._index.starts, offset) - 1
         following = number
         while self._zeros and following < len(self._index.sizes) and self._is_zeros(following):
@@ -131,10 +129,10 @@ class FramedFile:
 
     def _is_zeros(self, number: int) -> bool:
         size = self._index.sizes[number]
-        return size == len(self._zeros) and some(self._outer, self._index.places[number], size) == self._zeros
+        return size == len(self._zeros) and read_up_to(self._outer, self._index.places[number], size) == self._zeros
 
     def _content(self, number: int) -> bytes | memoryview:
-        """The content of a piece; unpacked once, however many threads ask for it."""
+        """The content of a piece, unpacked once even if several threads need it."""
         entry = self._entry(number)
         with entry.lock:
             if entry.content is None and not entry.error:
@@ -164,15 +162,15 @@ class FramedFile:
 
     def _unpack(self, number: int) -> bytes | memoryview:
         packed, size = self._index.sizes[number], self._size(number)
-        data = some(self._outer, self._index.places[number], packed)
+        data = read_up_to(self._outer, self._index.places[number], packed)
         if len(data) < packed:
-            raise ReadError("the file has become shorter")
+            raise ReadError("the file has been truncated since it was opened")
         try:
             content = self._frame.unpack(data, size + 1)
         except CorruptError as error:
             raise ReadError(error.message) from error
         if len(content) != size:
-            raise ReadError(f"damaged {self._frame.title} frame: it holds more or less than it should")
+            raise ReadError(f"damaged {self._frame.title} frame: wrong content size")
         if not self._zeros and packed <= _ZEROS_MOST and not any(content):
             self._zeros = data
         return content

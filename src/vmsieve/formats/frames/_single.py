@@ -1,29 +1,29 @@
-"""One Zstandard frame, held against its checksum, wherever its bytes come from. RFC 8878."""
+"""Check of one Zstandard frame against its checksum, wherever its bytes come from. RFC 8878."""
 
 from __future__ import annotations
 
 from typing import Callable, Final
 
-__all__ = ["single_right"]
+__all__ = ["check_frame"]
 
-#: Bytes handed over at a time: the package bounds no output, and four bytes can be 128 KiB of content.
+#: Bytes unpacked at a time: the package does not bound its output, and four bytes can be 128 KiB of content.
 _PIECE: Final = 512
-#: Memory that unpacking may take: what zstd -22 asks for.
+#: Memory that unpacking may take: the window of zstd -22.
 _WINDOW: Final = 128 << 20
 _MAGIC_SIZE: Final = 4
-#: Of the byte behind the magic number: a checksum follows the content.
+#: Flag in the byte behind the magic number: a checksum follows the content.
 _CHECKSUM: Final = 4
 
 
-def single_right(read: Callable[[int], bytes]) -> tuple[bool | None, int]:
-    """Unpack a frame and forget it.
+def check_frame(read: Callable[[int], bytes]) -> tuple[bool | None, int]:
+    """Unpack a frame and discard the content.
 
     Args:
-        read: Gives the next bytes, at most as many as it is asked for, and none at the end.
+        read: Returns the next bytes, up to the given number; empty at the end.
 
     Returns:
-        Whether it is right; None if it is whole, but carries no checksum, or if there is no package to unpack it. And
-        how many of the bytes read last do not belong to it.
+        True if the frame is right; None if it is whole but has no checksum, or if no package unpacks it. And the number
+        of bytes read beyond it.
     """
     try:
         import zstandard

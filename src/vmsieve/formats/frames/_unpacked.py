@@ -1,4 +1,4 @@
-"""A framed file that can't be read at random: unpacked once, into a file that has no name and ends with the process."""
+"""The slow way into a framed file: unpack it once into an unnamed temporary file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from typing import IO, TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError
-from vmsieve.formats.frames import ends_early
+from vmsieve.formats.frames import end_remark
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["UnpackedFile"]
 
-#: Room that is left to others in the file system.
+#: Space left free in the file system.
 _LEAVE: Final = 256 << 20
-#: Zeros of this length are left out of the file: dumps, and bombs, are full of them.
+#: Length of zeros that become holes: dumps, and bombs, are full of them.
 _HOLE: Final = 16 << 10
 _ZEROS: Final = bytes(_HOLE)
 
@@ -27,14 +27,14 @@ class UnpackedFile:
 
     Attributes:
         torn: The framed file ends early, or is damaged.
-        oddities: Sentences on that, and on the place where the content is.
+        oddities: Sentences on that, and on the location of the content.
     """
 
     def __init__(self, outer: ByteFile, frame: Frame) -> None:
         """Unpack ``outer``.
 
         Raises:
-            FormatError: There is no room for it, or nothing in it.
+            FormatError: There is no space for the content, or no content.
         """
         self.name = outer.name
         self.size = 0
@@ -50,7 +50,7 @@ class UnpackedFile:
             raise
         self.oddities.insert(
             0,
-            f"the {frame.title} file can't be read at random: it was unpacked into {self._folder} ({self.size} bytes)",
+            f"the {frame.title} file has no random access: it was unpacked into {self._folder} ({self.size} bytes)",
         )
 
     def _temporary(self) -> IO[bytes]:
@@ -65,7 +65,7 @@ class UnpackedFile:
         return FormatError(
             f"the {self._frame.title} file can't be unpacked into {self._folder}: {why}",
             file=self.name,
-            hint="set TMPDIR to a folder with room, or unpack it by hand",
+            hint="set TMPDIR to a folder with more space, or unpack it by hand",
         )
 
     def _fill(self) -> None:
@@ -74,9 +74,9 @@ class UnpackedFile:
             self._take_all()
             os.ftruncate(self._file.fileno(), self.size)
         except OSError as error:
-            raise self._refused("no room" if error.errno == errno.ENOSPC else error.strerror) from error
+            raise self._refused("no space" if error.errno == errno.ENOSPC else error.strerror) from error
         if not self.size:
-            raise TruncatedError(f"the {self._frame.title} file holds nothing", file=self.name)
+            raise TruncatedError(f"the {self._frame.title} file has no content", file=self.name)
 
     def _take_all(self) -> None:
         try:
@@ -86,13 +86,13 @@ class UnpackedFile:
         except (CorruptError, TruncatedError, ReadError) as error:
             if not self.size:
                 raise
-            self.oddities.append(ends_early(error))
+            self.oddities.append(end_remark(error))
             self.torn = True
 
     def _check_room(self, size: int) -> None:
         room = os.statvfs(self._folder)
         if room.f_bavail * room.f_frsize < _LEAVE + size:
-            raise OSError(errno.ENOSPC, "no room")
+            raise OSError(errno.ENOSPC, "no space")
 
     def _append(self, portion: bytes) -> None:
         fd = self._file.fileno()
@@ -130,6 +130,6 @@ class UnpackedFile:
 
 
 def _folder() -> str:
-    """Where large temporary files go: ``TMPDIR``, else /var/tmp, for /tmp is often memory."""
+    """The folder for large temporary files: ``TMPDIR``, else /var/tmp, as /tmp is often memory."""
     named = os.environ.get("TMPDIR")
     return named or next((path for path in ("/var/tmp", "/tmp") if os.path.isdir(path)), ".")

@@ -1,8 +1,8 @@
-"""Gzip members of 1 MiB each, which ``gzip -d`` joins, and which tell their sizes in a field of the header.
+"""Gzip members of 1 MiB, which ``gzip -d`` joins, with their sizes in a header field.
 
-Source: RFC 1952. Numbers are little-endian. A member's header has no size, so that an ordinary gzip file, which is one
-member, can only be read from its start on. Members written here have an extra field, as BGZF's have (SAM/BAM format
-specification, 4.1), that tells how large the member is and what it unpacks to. Other programs pass over it.
+Source: RFC 1952. Numbers are little-endian. A plain gzip header has no size, so an ordinary gzip file (one member) is
+unpacked sequentially. Members written here have an extra field, like BGZF's (SAM/BAM format specification, 4.1), with
+the sizes of member and content; other programs skip it. See :mod:`vmsieve.formats.frames` for what that gains.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError
-from vmsieve.formats.frames import PIECE_LIMIT, STEP, Frame, NotSeekableError, Piece, missing, some
+from vmsieve.formats.frames import PIECE_LIMIT, STEP, Frame, NotSeekableError, Piece, missing_package, read_up_to
 
 if TYPE_CHECKING:
     from array import array
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FRAME"]
 
-_MAGIC: Final = b"\x1f\x8b\x08"  # and the only method there is
-_EXTRA: Final = 4  # of the flags: there is an extra field
+_MAGIC: Final = b"\x1f\x8b\x08"  # with the only method defined, deflate
+_EXTRA: Final = 4  # flag: an extra field follows
 _UNKNOWN_SYSTEM: Final = 255
 #: Magic, flags, time, extra flags, system, size of all extra fields; our field's name and size, bytes of the member,
 #: bytes of its content.
@@ -31,13 +31,13 @@ _HEADER: Final = struct.Struct("<3sBIBBH2sHII")
 _FIELD: Final = b"VS"
 _FIELD_SIZE: Final = 8
 _TRAILER: Final = struct.Struct("<II")  # CRC-32 and size of the content
-_GZIP, _RAW = 31, -15  # window bits that stand for a format: with gzip's header and trailer, with none
-#: Highest level that is left to ISA-L where there is one.
+_GZIP, _RAW = 31, -15  # zlib's window bits that select a format: gzip's header and trailer, or neither
+#: Highest level that ISA-L takes over.
 _FAST: Final = 3
 
 
 def _package() -> Any:
-    """ISA-L's twin of the zlib module, several times faster, or zlib itself."""
+    """ISA-L's twin of the zlib module, several times faster; else zlib."""
     try:
         from isal import isal_zlib
     except ImportError:
@@ -49,7 +49,7 @@ def _zlib() -> Any:
     try:
         import zlib
     except ImportError as error:
-        raise missing("gzip", "zlib") from error
+        raise missing_package("gzip", "zlib") from error
     return zlib
 
 
@@ -81,11 +81,11 @@ def _probe(start: bytes) -> bool:
 def _pieces(file: ByteFile) -> Iterator[Piece]:
     at = 0
     while at < file.size:
-        head = some(file, at, _HEADER.size)
+        head = read_up_to(file, at, _HEADER.size)
         if _padding(head) and at:
             return
         if not _MAGIC.startswith(head[: len(_MAGIC)]):
-            raise CorruptError("no gzip member begins where one should", file=file.name, offset=at)
+            raise CorruptError("no gzip member where one should begin", file=file.name, offset=at)
         if len(head) < _HEADER.size:
             raise _cut_off(file, at)
         size, content = _sizes(head)
@@ -97,7 +97,7 @@ def _pieces(file: ByteFile) -> Iterator[Piece]:
 
 
 def _sizes(head: bytes) -> tuple[int, int]:
-    """What our field tells: bytes of the member and of its content."""
+    """Bytes of the member and of its content, from our field."""
     _, flags, _, _, _, _, field, field_size, size, content = _HEADER.unpack(head)
     if not flags & _EXTRA or (field, field_size) != (_FIELD, _FIELD_SIZE):
         raise NotSeekableError
@@ -107,7 +107,7 @@ def _sizes(head: bytes) -> tuple[int, int]:
 
 
 def _padding(head: bytes) -> bool:
-    """Tapes and disks fill the last block with zeros; ``gzip -d`` says nothing of them."""
+    """True for zeros, with which tapes and disks fill the last block; ``gzip -d`` ignores them."""
     return not any(head)
 
 
@@ -127,20 +127,20 @@ def _unpack(packed: bytes, room: int) -> bytes:
 def _stream(file: ByteFile) -> Iterator[bytes]:
     at = 0
     while at < file.size:
-        head = some(file, at, _HEADER.size)
+        head = read_up_to(file, at, _HEADER.size)
         if _padding(head) and at:
             return
         if at and not head.startswith(_MAGIC):
-            raise CorruptError("no gzip member begins where one should", file=file.name, offset=at)
+            raise CorruptError("no gzip member where one should begin", file=file.name, offset=at)
         at = yield from _member(file, at)
 
 
 def _member(file: ByteFile, at: int) -> Generator[bytes, None, int]:
-    """The content of the member at ``at``; returns where it ends."""
+    """Yield the content of the member at ``at``; return its end."""
     package = _package()
     decoder, begun, data = package.decompressobj(_GZIP), at, b""
     while not decoder.eof:
-        data = data or some(file, at, STEP)
+        data = data or read_up_to(file, at, STEP)
         at += len(data)
         if not data:
             raise _cut_off(file, begun)

@@ -1,8 +1,8 @@
-"""LZ4 frames: one of 4 MiB after the other, each with its content size and checksum, which ``lz4 -d`` joins.
+"""LZ4 frames of 4 MiB, each with content size and checksum, which ``lz4 -d`` joins.
 
-Source: ``doc/lz4_Frame_format.md`` 1.6.1 of LZ4. All numbers are little-endian. The usual file of others is one frame
-of many blocks. Where these are independent they are read at random; the format does not tell how much a block unpacks
-to, so each is unpacked once to learn it. The checksum over such a whole frame is not looked at.
+Source: ``doc/lz4_Frame_format.md`` 1.6.1 of LZ4. Numbers are little-endian. Other programs usually write one frame of
+many blocks. Independent blocks are read at random; the format does not store their content sizes, so each is unpacked
+once to find them. The checksum over a frame of several blocks is not verified.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
-from vmsieve.formats.frames import PIECES_LIMIT, ROWS_LIMIT, STEP, Frame, NotSeekableError, Piece, missing, some
+from vmsieve.formats.frames import PIECES_LIMIT, ROWS_LIMIT, STEP, Frame, NotSeekableError, Piece, missing_package, read_up_to
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
@@ -24,21 +24,21 @@ __all__ = ["FRAME"]
 
 _MAGIC: Final = 0x184D2204
 _SKIPPABLE: Final = 0x184D2A50
-#: Block size by its number in the header (bits 4 to 6 of BD), for numbers from 4 on.
+#: Block sizes for the numbers from 4 on in bits 4 to 6 of BD.
 _BLOCK_SIZES: Final = (64 << 10, 256 << 10, 1 << 20, 4 << 20)
 _LARGEST: Final = 7
 _VERSION, _VERSION_MASK = 0x40, 0xC0
 _INDEPENDENT, _BLOCK_CHECKSUM, _CONTENT_SIZE, _CHECKSUM, _DICTIONARY = 0x20, 0x10, 0x08, 0x04, 0x01
-#: In the size of a block: it is stored as it is.
+#: Flag in a block's size: not compressed.
 _STORED: Final = 1 << 31
-#: A word of zeros instead of a block's size ends the frame.
+#: EndMark, instead of a block's size.
 _END: Final = bytes(4)
 _HEADER_LIMIT: Final = 19
 
 
 @record(frozen=True)
 class _Header:
-    """A frame's header: its size, its flags, the size of its blocks and, if told, that of the content."""
+    """A frame header: its size, flags, block size and, if stored, content size."""
 
     size: int
     flags: int
@@ -50,7 +50,7 @@ def _package() -> Any:
     try:
         import lz4.frame
     except ImportError as error:
-        raise missing("lz4", "lz4") from error
+        raise missing_package("lz4", "lz4") from error
     return lz4.frame
 
 
@@ -82,14 +82,14 @@ def _pieces(file: ByteFile) -> Iterator[Piece]:
         rows += 1
         if rows > ROWS_LIMIT:
             raise NotSeekableError
-        head = some(file, at, _HEADER_LIMIT)
+        head = read_up_to(file, at, _HEADER_LIMIT)
         magic = int.from_bytes(head[:4], "little")
         if magic & ~0xF == _SKIPPABLE and len(head) >= 8:
             at += 8 + int.from_bytes(head[4:8], "little")
         elif magic == _MAGIC:
             at = yield from _frame(file, at, _header(head, file.name, at))
         else:
-            raise CorruptError("no lz4 frame begins where one should", file=file.name, offset=at)
+            raise CorruptError("no lz4 frame where one should begin", file=file.name, offset=at)
     if at > file.size:
         raise _cut_off(file, at)
 
@@ -99,28 +99,28 @@ def _cut_off(file: ByteFile, at: int) -> TruncatedError:
 
 
 def _header(head: bytes, name: str, at: int) -> _Header:
-    """Take a frame's header apart."""
+    """Parse a frame header."""
     if len(head) < 7:
         raise TruncatedError("the lz4 file is cut off", file=name, offset=at)
     flags, number = head[4], head[5] >> 4
     if flags & _VERSION_MASK != _VERSION or not 4 <= number <= _LARGEST:
-        raise CorruptError("an lz4 frame with a header that can't be", file=name, offset=at)
+        raise CorruptError("invalid header of an lz4 frame", file=name, offset=at)
     if flags & _DICTIONARY:
         raise UnsupportedError("an lz4 frame that needs a dictionary", file=name, offset=at)
-    told = bool(flags & _CONTENT_SIZE)
-    content = int.from_bytes(head[6:14], "little") if told else None
-    return _Header(15 if told else 7, flags, _BLOCK_SIZES[number - 4], content)
+    sized = bool(flags & _CONTENT_SIZE)
+    content = int.from_bytes(head[6:14], "little") if sized else None
+    return _Header(15 if sized else 7, flags, _BLOCK_SIZES[number - 4], content)
 
 
 def _frame(file: ByteFile, at: int, header: _Header) -> Generator[Piece, None, int]:
-    """The pieces of the frame at ``at``; returns where it ends."""
+    """Yield the pieces of the frame at ``at``; return its end."""
     start, at = at, at + header.size
     footer = 4 + (4 if header.flags & _CHECKSUM else 0)
     first = _block(file, at, header)
     if first is None:
         return at + footer
     if _block(file, at + first, header, lenient=True) is None:
-        # One block: the frame is a piece, checksum and all.
+        # One block: the whole frame is a piece, with its checksum.
         end = at + first + footer
         believable = header.content is not None and header.content <= header.block
         yield Piece(start, min(end, file.size) - start, header.content if believable and end <= file.size else None)
@@ -140,13 +140,13 @@ def _frame(file: ByteFile, at: int, header: _Header) -> Generator[Piece, None, i
 
 
 def _block(file: ByteFile, at: int, header: _Header, *, lenient: bool = False) -> int | None:
-    """Bytes that the block at ``at`` takes in the file, or None at the end of the frame.
+    """Bytes in the file of the block at ``at``; None at the end of the frame.
 
     Raises:
-        TruncatedError: The file ends before; if ``lenient``, that counts as the end of the frame.
-        CorruptError: There can't be such a block.
+        TruncatedError: The file ends before; if ``lenient``, this counts as the end of the frame.
+        CorruptError: Invalid block size.
     """
-    word = some(file, at, 4)
+    word = read_up_to(file, at, 4)
     if len(word) < 4:
         if lenient:
             return None
@@ -155,12 +155,12 @@ def _block(file: ByteFile, at: int, header: _Header, *, lenient: bool = False) -
         return None
     size = int.from_bytes(word, "little") & ~_STORED
     if not 0 < size <= header.block:
-        raise CorruptError("a block of an lz4 frame can't be", file=file.name, offset=at)
+        raise CorruptError("invalid block size in an lz4 frame", file=file.name, offset=at)
     return 4 + size + (4 if header.flags & _BLOCK_CHECKSUM else 0)
 
 
 def _unpack(packed: bytes, room: int) -> bytes:
-    """A whole frame, or one block: no block begins as a frame does, for none is so large."""
+    """Unpack a whole frame or one block. No block starts with the frame magic: its size would exceed 4 MiB."""
     package = _package()
     if not _probe(packed):
         size = int.from_bytes(packed[:4], "little") & ~_STORED
@@ -173,7 +173,7 @@ def _unpack(packed: bytes, room: int) -> bytes:
 
 
 def _block_frame(package: Any, *, checksum: bool) -> bytes:
-    """The header of a frame that any block can be the only one of."""
+    """Make a frame header that fits any single block."""
     header: bytes = package.LZ4FrameCompressor(block_size=_LARGEST, block_linked=False, block_checksum=checksum).begin()
     return header
 
@@ -186,7 +186,7 @@ def _stream(file: ByteFile) -> Iterator[bytes]:
         data, begun = b"", at
         while not decoder.eof:
             if decoder.needs_input:
-                data = some(file, at, STEP)
+                data = read_up_to(file, at, STEP)
                 at += len(data)
                 if not data:
                     raise _cut_off(file, at)

@@ -1,9 +1,8 @@
-"""Zstandard frames of 4 MiB each with a seek table: the *seekable format*, which ``zstd -d`` reads as it is.
+"""Zstandard frames of 4 MiB with a seek table: the *seekable format*, an ordinary file to ``zstd -d``.
 
-Sources: ``contrib/seekable_format/zstd_seekable_compression_format.md`` 0.1.0 and
-``doc/zstd_compression_format.md`` (RFC 8878) of zstd. All numbers are little-endian. The seek table is a skippable
-frame at the end; without it (the disk was full, another program wrote the file) the frames are found by walking from
-block header to block header.
+Sources: ``contrib/seekable_format/zstd_seekable_compression_format.md`` 0.1.0 and ``doc/zstd_compression_format.md``
+(RFC 8878) of zstd. Numbers are little-endian. The seek table is a skippable frame at the end. Without it (full disk,
+another program's file) frames are found by walking the block headers.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from vmsieve.formats.frames import (
     Frame,
     NotSeekableError,
     Piece,
-    missing,
-    some,
+    missing_package,
+    read_up_to,
 )
 from vmsieve.formats.slim.records import record
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FRAME"]
 
 _MAGIC: Final = 0xFD2FB528
-#: Skippable frames have this in all but their lowest four bits.
+#: Magic number of skippable frames, without its lowest four bits.
 _SKIPPABLE: Final = 0x184D2A50
 _SKIPPABLE_HEAD: Final = struct.Struct("<II")  # magic number, bytes that follow
 _TABLE_MAGIC: Final = 0x184D2A5E
@@ -46,17 +45,17 @@ _TABLE_CHECKSUMS, _TABLE_RESERVED = 0x80, 0x7C
 _ENTRIES: Final = 8192
 #: Largest frame header: magic number, descriptor, window, dictionary, content size.
 _HEADER_LIMIT: Final = 18
-#: Largest window, which is held in memory: what the zstd tool takes unless told otherwise.
+#: Largest window, which is held in memory: the zstd tool's default limit.
 _WINDOW_LIMIT: Final = 1 << 27
-#: Most blocks of a frame that is read at random; real blocks hold 1 KiB or more.
+#: Most blocks of a frame read at random; real blocks hold 1 KiB or more.
 _BLOCKS_LIMIT: Final = 1 << 14
-#: Skippable frames that a probe looks behind.
+#: Most skippable frames that a probe skips.
 _PROBED: Final = 8
 
 
 @record(frozen=True)
 class _Header:
-    """A frame header: its size, that of the content (None: not told), the window's, and that of the checksum."""
+    """A frame header: its size, content size (None: not stored), window size, checksum size."""
 
     size: int
     content: int | None
@@ -68,7 +67,7 @@ def _package() -> Any:
     try:
         import zstandard
     except ImportError as error:
-        raise missing("zstd", "zstandard") from error
+        raise missing_package("zstd", "zstandard") from error
     return zstandard
 
 
@@ -78,7 +77,7 @@ def _packer(level: int) -> Callable[[bytearray], bytes]:
 
 
 def _ending(packed: array[int], content: array[int]) -> bytes:
-    """The seek table."""
+    """Make the seek table."""
     entries = b"".join(_SKIPPABLE_HEAD.pack(*sizes) for sizes in zip(packed, content))
     footer = _FOOTER.pack(len(packed), 0, _SEEKABLE)
     return _SKIPPABLE_HEAD.pack(_TABLE_MAGIC, len(entries) + len(footer)) + entries + footer
@@ -107,7 +106,7 @@ def _pieces(file: ByteFile) -> Iterator[Piece]:
 
 
 class _Table:
-    """The seek table of a file."""
+    """A file's seek table."""
 
     def __init__(self, file: ByteFile, start: int, count: int, entry: int) -> None:
         self._file = file
@@ -117,8 +116,8 @@ class _Table:
 
     @classmethod
     def of(cls, file: ByteFile) -> _Table | None:
-        """The table of ``file``, if there is one that can be."""
-        footer = some(file, file.size - _FOOTER.size, _FOOTER.size) if file.size > _FOOTER.size else b""
+        """Find the table of ``file``; None if there is no plausible one."""
+        footer = read_up_to(file, file.size - _FOOTER.size, _FOOTER.size) if file.size > _FOOTER.size else b""
         if len(footer) < _FOOTER.size:
             return None
         count, descriptor, magic = _FOOTER.unpack(footer)
@@ -127,16 +126,16 @@ class _Table:
         start = file.size - size - _SKIPPABLE_HEAD.size
         if magic != _SEEKABLE or descriptor & _TABLE_RESERVED or start < 0 or count > PIECES_LIMIT:
             return None
-        if some(file, start, 8) != _SKIPPABLE_HEAD.pack(_TABLE_MAGIC, size):
+        if read_up_to(file, start, 8) != _SKIPPABLE_HEAD.pack(_TABLE_MAGIC, size):
             return None
         return cls(file, start, count, entry)
 
     def _entries(self) -> Iterator[tuple[int, int]]:
-        """Packed and unpacked size of each frame."""
+        """Packed and content size of each frame."""
         layout = struct.Struct("<II4x" if self._entry == 12 else "<II")
         at, left = self._start + _SKIPPABLE_HEAD.size, self._count
         while left:
-            part = some(self._file, at, min(left, _ENTRIES) * self._entry)
+            part = read_up_to(self._file, at, min(left, _ENTRIES) * self._entry)
             if not part or len(part) % self._entry:
                 raise TruncatedError("the seek table is cut off", file=self._file.name, offset=at)
             yield from layout.iter_unpack(part)
@@ -144,9 +143,9 @@ class _Table:
             left -= len(part) // self._entry
 
     def regular(self) -> bool:
-        """Whether it fits the file, and all frames but the last have one size.
+        """True if the table fits the file, and all frames but the last have one content size.
 
-        A damaged number in an irregular table would shift all that follows, and nobody could tell.
+        A damaged number in an irregular table would shift everything behind it, undetected.
         """
         total = first = last = 0
         for packed, content in self._entries():
@@ -157,7 +156,7 @@ class _Table:
         return 0 < last <= first and total == self._start
 
     def pieces(self) -> Iterator[Piece]:
-        """The frames."""
+        """The frames as pieces."""
         at = 0
         for packed, content in self._entries():
             yield Piece(at, packed, content)
@@ -165,9 +164,9 @@ class _Table:
 
 
 def _walk(file: ByteFile, limit: int | None = None) -> Iterator[tuple[int, int, int | None]]:
-    """Start, end and content size (if told) of each frame that is not skippable.
+    """Yield start, end and content size (None: not stored) of each frame that is not skippable.
 
-    A last one that is cut off ends beyond the file, and TruncatedError follows.
+    A truncated last frame ends beyond the file, and TruncatedError follows.
 
     Raises:
         NotSeekableError: A frame is, or may be, larger than ``limit``; or there are too many.
@@ -176,7 +175,7 @@ def _walk(file: ByteFile, limit: int | None = None) -> Iterator[tuple[int, int, 
     while at < file.size:
         if limit is not None and (rows := rows + 1) > ROWS_LIMIT:
             raise NotSeekableError
-        head = some(file, at, _HEADER_LIMIT)
+        head = read_up_to(file, at, _HEADER_LIMIT)
         magic = int.from_bytes(head[:4], "little")
         if magic & ~0xF == _SKIPPABLE and len(head) >= _SKIPPABLE_HEAD.size:
             end = at + _SKIPPABLE_HEAD.size + int.from_bytes(head[4:8], "little")
@@ -187,14 +186,14 @@ def _walk(file: ByteFile, limit: int | None = None) -> Iterator[tuple[int, int, 
         elif len(head) < _HEADER_LIMIT:
             end = file.size + 1
         else:
-            raise CorruptError("no zstd frame begins where one should", file=file.name, offset=at)
+            raise CorruptError("no zstd frame where one should begin", file=file.name, offset=at)
         if end > file.size:
             raise TruncatedError("the zstd file is cut off within a frame", file=file.name, offset=at)
         at = end
 
 
 def _header(head: bytes, name: str, at: int) -> _Header:
-    """Take a frame header apart: ``Frame_Header`` of the format."""
+    """Parse a frame header: ``Frame_Header`` of the format."""
     descriptor = head[4] if len(head) > 4 else 0
     single = descriptor >> 5 & 1
     dictionary = (0, 1, 2, 4)[descriptor & 3]
@@ -203,7 +202,7 @@ def _header(head: bytes, name: str, at: int) -> _Header:
     if len(head) < behind + width:
         raise TruncatedError("the zstd file is cut off within a frame", file=name, offset=at)
     if descriptor & 8:
-        raise CorruptError("a zstd frame with a header that can't be", file=name, offset=at)
+        raise CorruptError("invalid header of a zstd frame", file=name, offset=at)
     if any(head[behind - dictionary : behind]):
         raise UnsupportedError("a zstd frame that needs a dictionary", file=name, offset=at)
     content = int.from_bytes(head[behind : behind + width], "little") + (256 if width == 2 else 0) if width else None
@@ -213,23 +212,23 @@ def _header(head: bytes, name: str, at: int) -> _Header:
 
 
 def _end_of_frame(file: ByteFile, at: int, header: _Header, limit: int | None) -> int:
-    """Where the frame at ``at`` ends; beyond the file when it is cut off. Raises as :func:`_walk`."""
+    """Find the end of the frame at ``at``; beyond the file if it is truncated. Raises as :func:`_walk`."""
     most = None
     if limit is not None:
         if (header.window if header.content is None else header.content) > limit:
             raise NotSeekableError
-        # A block that is not packed costs 3 bytes more than it holds.
+        # An uncompressed block takes 3 bytes more than its content.
         most = at + limit + 3 * _BLOCKS_LIMIT + _HEADER_LIMIT
     at += header.size
     last = blocks = 0
     while not last:
-        head = some(file, at, 3)
+        head = read_up_to(file, at, 3)
         if len(head) < 3:
             return file.size + 1
         number = int.from_bytes(head, "little")
         last, kind, size = number & 1, number >> 1 & 3, number >> 3
         if kind == 3:
-            raise CorruptError("a block of a zstd frame can't be", file=file.name, offset=at)
+            raise CorruptError("invalid block in a zstd frame", file=file.name, offset=at)
         at += 3 + (1 if kind == 1 else size)
         blocks += 1
         if most is not None and (at > most or blocks > _BLOCKS_LIMIT):
@@ -249,14 +248,14 @@ def _unpack(packed: bytes, room: int) -> memoryview:
 
 
 class _Sequential:
-    """A file as the zstandard package reads it."""
+    """A file object for the zstandard package."""
 
     def __init__(self, file: ByteFile) -> None:
         self._file = file
         self.at = 0
 
     def read(self, size: int) -> bytes:
-        data = some(self._file, self.at, size)
+        data = read_up_to(self._file, self.at, size)
         self.at += len(data)
         return data
 
@@ -270,7 +269,7 @@ def _stream(file: ByteFile) -> Iterator[bytes]:
             yield data
     except zstandard.ZstdError as error:
         raise CorruptError(f"damaged zstd frame: {error}", file=file.name, offset=source.at) from error
-    for _ in _walk(file):  # the package does not tell whether the last frame was whole
+    for _ in _walk(file):  # raises for a truncated last frame, which the package does not
         pass
 
 

@@ -11,7 +11,7 @@ from vmsieve.formats.errors import CorruptError, ReadError, UsageError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_memory
 from vmsieve.formats.inputs import MemoryRange, Source
-from vmsieve.formats.mapping import map_nothing
+from vmsieve.formats.mapping import unmap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,7 +171,7 @@ def _map_zeros(address: int, size: int) -> bool:
     if (address | size) % mmap.PAGESIZE:
         return False
     if size:
-        map_nothing(size, address)
+        unmap(size, address)
     return True
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
-from vmsieve.formats.frames import NotSeekableError, frames, some
+from vmsieve.formats.frames import NotSeekableError, frames, read_up_to
 from vmsieve.formats.inputs import PROBE_SIZE, Container, formats
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
     from vmsieve.formats.frames._index import FramedFile, Index
     from vmsieve.formats.frames._unpacked import UnpackedFile
 
-    frame = _frame(some(outer, 0, PROBE_SIZE))
+    frame = _frame(read_up_to(outer, 0, PROBE_SIZE))
     assert frame is not None, "the probe found one"
     try:
         index = Index(frame, outer)

@@ -1,8 +1,7 @@
 """Dump formats written.
 
-A plugin is one file that ends in ``FORMAT``, an :class:`OutputFormat`. A writer does no I/O of its own: it is handed
-``put``, which takes bytes for a place in the file, and decides what goes where. The same writer so serves a file, a
-flattened stream and a pipe.
+Belongs here: one file per format, ending in ``FORMAT``, an :class:`OutputFormat`, and helpers (``_x``) shared by them.
+Does not: I/O. A writer puts bytes at offsets of a *place*, so it serves a file, a flattened stream and a pipe.
 """
 
 from __future__ import annotations
@@ -32,43 +31,42 @@ __all__ = [
 
 
 class Place(Protocol):
-    """Where a writer's bytes go: a file, a flattened stream, a pipe. :mod:`vmsieve.formats.places` has them.
+    """The target of a writer's bytes: a file, a flattened stream, a pipe; see :mod:`vmsieve.formats.places`.
 
-    No byte is put twice. The few bytes that tell a whole dump from a torn one are announced with :meth:`hold` where
-    they belong and settled when the last page is written. A place whose ``rewrites`` is true settles any bytes.
+    No byte is put twice. The few bytes that mark a dump as whole or torn are announced with :meth:`hold` and settled
+    after the last page. A place whose ``rewrites`` is true settles any bytes.
     """
 
     def put(self, offset: int, data: bytes | bytearray | memoryview, unit: int = 1) -> None:
-        """Store ``data`` at ``offset``. What was never put reads as zeros.
+        """Store ``data`` at ``offset``. Bytes never put read as zeros.
 
-        ``data`` is a row of things of ``unit`` bytes each. Where the medium allows, one that only a part of could be
-        stored is taken back, so that it reads as zeros too.
+        ``data`` is a row of records of ``unit`` bytes. If the medium allows, a partially stored record is zeroed.
 
         Raises:
-            OutputError: No room, or the medium fails, or nobody reads the pipe any more.
+            OutputError: No space, the medium fails, or the pipe has no reader.
         """
 
     def hold(self, offset: int, torn: bytes, whole: bytes) -> None:
-        """Set aside the bytes at ``offset``: ``torn`` if the dump ends before :meth:`settle`, else what that says.
+        """Reserve the bytes at ``offset``: ``torn`` if the dump ends before :meth:`settle`, else the settled value.
 
-        A plain pipe can't go back: it takes ``whole`` at once, and its reader sees by the length that the dump is torn.
+        A plain pipe can't go back: it sends ``whole`` at once, and its reader sees by the length that the dump is torn.
         """
 
     def settle(self, offset: int, data: bytes) -> None:
-        """The final value of bytes announced with :meth:`hold`."""
+        """Set the final value of bytes announced with :meth:`hold`."""
 
     def extend(self, size: int) -> None:
-        """The file is at least ``size`` bytes long: zeros at its end need not be put."""
+        """Make the file at least ``size`` bytes long: zeros at its end need not be put."""
 
     def flush(self) -> None:
-        """Hand on what was gathered so far, so that it outlives this process.
+        """Write gathered bytes, so that they outlive this process.
 
         Raises:
             OutputError: As :meth:`put`.
         """
 
     def finish(self) -> None:
-        """The writer has ended: hand on everything, and whatever marks the end.
+        """Write everything, and the end mark.
 
         Raises:
             OutputError: As :meth:`put`.
@@ -77,32 +75,32 @@ class Place(Protocol):
 
 @record(frozen=True)
 class Description:
-    """What a writer has to know before the first page.
+    """Everything that a writer needs before the first page.
 
     Attributes:
-        machine: As ``uname -m``; empty if it is not known.
-        machine_number: ``e_machine``; 0 if it is not known.
-        byte_order: Of the machine that crashed: headers are written in it.
+        machine: As ``uname -m``; empty if unknown.
+        machine_number: ``e_machine``; 0 if unknown.
+        byte_order: Of the crashed machine, and of the headers.
         page_size: Bytes.
         max_pfn: One above the highest page frame.
         exists: Page frames that the machine had.
-        kept: Page frames that will be handed over, zero pages among them.
+        kept: Page frames to write, including zero pages.
         notes: ELF notes as stored in the input.
-        vmcoreinfo: Where in ``notes`` the VMCOREINFO text is: offset and size; None if it is not there.
-        eraseinfo: Likewise the record of what was erased.
-        utsname: Six strings; what is not known is empty.
+        vmcoreinfo: Offset and size of the VMCOREINFO text in ``notes``; None without one.
+        eraseinfo: Likewise the record of erased data.
+        utsname: Six strings; empty if unknown.
         crash_time: Seconds since 1970; 0 if unknown.
         phys_base: Physical address that the kernel's text was loaded above (x86_64); 0 elsewhere.
-        dump_level: What was left out.
+        dump_level: Page classes left out.
         cpus: Number of NT_PRSTATUS notes.
-        codec: Of the pages; None for a format that stores them as they are.
-        part: Of a dump that is shared out among several files, the page frames of this one: the first, and one above
-            the last; None for a whole dump. Of ``kept`` only these are handed over.
-        virtual: Kernel mappings the input's headers told.
-        read: ``(address, size)``: bytes of the input's physical memory, or None where they can't be had.
-        large_notes: Notes that follow ``notes``, and are still in the input.
+        codec: Codec of the pages; None for a format that stores them as they are.
+        part: For one file of a split dump: its first page frame, and one above the last; only these of ``kept`` come.
+            None for a whole dump.
+        virtual: Kernel mappings in the input's headers.
+        read: ``(address, size)``: bytes of the input's physical memory, None if unreadable.
+        large_notes: Notes behind ``notes`` that are still in the input.
         read_note: ``(offset, out)``: fills ``out`` from the input's file, for ``large_notes``.
-        share_zeros: Zero pages are handed over without bytes whatever the level is.
+        share_zeros: Zero pages come without bytes at any level.
     """
 
     machine: str
@@ -131,14 +129,14 @@ class Description:
 
 @record
 class Batch:
-    """Pages on their way out, in ascending order; valid until the writer returns.
+    """Pages for a writer, ascending; valid until it returns.
 
     Attributes:
         count: Pages.
         pfns: ``count`` page frame numbers, native 64-bit words.
         sizes: ``count`` native 32-bit words: bytes of each page in ``data``; 0 for a zero page that is not stored (the
-            writer points at its shared block, or leaves a hole), and for a page that could not be read.
-        flags: ``count`` native 32-bit words: the codec's flag, 0 for a page stored as it is, ``UNREADABLE``.
+            writer points at its shared block, or leaves a hole) and for an unreadable page.
+        flags: ``count`` native 32-bit words: the codec's flag, 0 for a page stored as it is, or ``UNREADABLE``.
         data: The pages' bytes, one after another.
     """
 
@@ -150,33 +148,33 @@ class Batch:
 
 
 class Writer(ABC):
-    """One dump being written. Calls come in order: ``begin``, ``pages`` for each batch, ``end``."""
+    """One dump being written. Order of calls: ``begin``, ``pages`` for each batch, ``end``."""
 
     @abstractmethod
     def begin(self) -> None:
-        """Write what comes before the first page, marked incomplete."""
+        """Write everything before the first page, marked incomplete."""
 
     @abstractmethod
     def pages(self, batch: Batch) -> None:
         """Write the next pages.
 
         Raises:
-            OutputError: They can't be written.
+            OutputError: The write fails.
         """
 
     @abstractmethod
     def end(self, *, complete: bool) -> None:
-        """Write what comes last; ``complete`` is False when pages are missing from it.
+        """Write the rest; ``complete`` is False if pages are missing.
 
-        When an earlier call failed, this one with ``complete`` False still leaves the best that is to be had.
+        After a failed call, ``end(complete=False)`` still makes the dump as usable as possible.
 
         Raises:
-            OutputError: It can't be written.
-            AssertionError: More or fewer pages came than were announced, and ``complete`` is True.
+            OutputError: The write fails.
+            AssertionError: ``complete`` is True, but more or fewer pages came than announced.
         """
 
 
-#: What :attr:`OutputFormat.torn_mark` is shown of a file.
+#: Bytes of a file that :attr:`OutputFormat.torn_mark` needs.
 MARK_SIZE = 512
 
 
@@ -187,14 +185,14 @@ class OutputFormat:
     Attributes:
         name: Short and unique.
         title: For people.
-        packed: Pages are compressed one by one; else they are wanted as they are (codec ``none``).
-        sequential: Everything is put in ascending order of offset, so a pipe can take it as it is.
-        bridge: Dropped pages in a row that are stored nevertheless when fewer, because leaving them out costs more than
-            they do; 0 where every page stands for itself.
+        packed: Pages are compressed one by one; else they come as they are (codec ``none``).
+        sequential: Everything is put in ascending order of offset, so a pipe will do.
+        bridge: Runs of fewer dropped pages are stored, as leaving them out costs more; 0 if every page stands for
+            itself.
         writer: ``(description, place) -> Writer``.
-        torn_mark: Shown the first :data:`MARK_SIZE` bytes of a file: if it is of this format, the bytes that mark it
-            as incomplete, and where they belong; else None.
-        tells_absent: Pages that were left out can be told from zeros in it.
+        torn_mark: For the first :data:`MARK_SIZE` bytes of a file of this format: offset and bytes of the mark of an
+            incomplete dump; else None.
+        marks_absent: A reader can distinguish left out pages from zeros.
     """
 
     name: str
@@ -204,11 +202,11 @@ class OutputFormat:
     bridge: int
     writer: Callable[[Description, Place], Writer]
     torn_mark: Callable[[bytes], tuple[int, bytes] | None]
-    tells_absent: bool = True
+    marks_absent: bool = True
 
 
 def output_formats() -> list[OutputFormat]:
-    """All output formats, in order of their modules' names."""
+    """All output formats in order of their modules' names."""
     from vmsieve.formats import outputs as room
     from vmsieve.formats.plugins import scan
 
@@ -216,10 +214,10 @@ def output_formats() -> list[OutputFormat]:
 
 
 def output_format(name: str) -> OutputFormat:
-    """The output format called ``name``.
+    """The output format ``name``.
 
     Raises:
-        UsageError: There is none; the message names those there are.
+        UsageError: Unknown name; the message lists the known ones.
     """
     from vmsieve.formats import outputs as room
     from vmsieve.formats.plugins import load

@@ -1,4 +1,4 @@
-"""Notes on their way out: those held in memory, then the large ones, which are copied piece by piece."""
+"""Writing of notes: those in memory, then large ones, copied piece by piece."""
 
 from __future__ import annotations
 

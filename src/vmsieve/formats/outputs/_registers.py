@@ -1,4 +1,4 @@
-"""Registers of s390x processors where stand-alone dumps have them: in memory."""
+"""Registers of s390x processors at their places in memory, as in stand-alone dumps."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 __all__ = ["Patches", "Read", "patched", "register_pages"]
 
 _PAGE: Final = s390.PAGE_SIZE
-#: Of page frames: offsets in the page, and the bytes that belong there.
+#: By page frame: offsets in the page, and the bytes for them.
 Patches = dict[int, list[tuple[int, bytes]]]
-#: ``(address, size)``: bytes of physical memory, or None where they can't be had.
+#: ``(address, size)``: bytes of physical memory, or None if unreadable.
 Read = Callable[[int, int], Optional[bytes]]
 
 
 def register_pages(cpus: Sequence[Registers], read: Read | None, size: int) -> Patches:
-    """What the registers of ``cpus`` put into memory, by ascending page frame.
+    """Find the bytes that the registers of ``cpus`` put into memory, by ascending page frame.
 
-    They go into each processor's lowcore; vector registers go where the lowcore says, if it does.
+    They go into each processor's lowcore; vector registers go to the address in the lowcore, if it has one.
 
     Args:
         cpus: The processors.
-        read: Reads memory; None: it can't be read.
-        size: Bytes of memory; what would lie above has no place.
+        read: Reads memory; None: unreadable.
+        size: Bytes of memory; registers above are dropped.
     """
     found: Patches = {}
     for cpu in cpus:
@@ -40,7 +40,7 @@ def register_pages(cpus: Sequence[Registers], read: Read | None, size: int) -> P
 
 
 def _saved(cpu: Registers, read: Read | None) -> Iterator[tuple[int, bytes]]:
-    """Addresses and bytes, none of which goes over the end of a page."""
+    """Yield addresses and bytes; none crosses a page boundary."""
     if cpu.prefix % lowcore.PREFIX_ALIGN == 0:
         for name in (*SAVED, "prefix"):
             value = getattr(cpu, name)
@@ -53,7 +53,7 @@ def _saved(cpu: Registers, read: Read | None) -> Iterator[tuple[int, bytes]]:
 
 
 def patched(page: bytes | memoryview, patches: list[tuple[int, bytes]]) -> bytearray:
-    """A page with what belongs there."""
+    """Apply ``patches`` to a copy of a page."""
     out = bytearray(page)
     for at, data in patches:
         out[at : at + len(data)] = data

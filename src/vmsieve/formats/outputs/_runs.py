@@ -1,4 +1,4 @@
-"""Stored pages that are neighbours in memory, for formats that keep pages at their addresses."""
+"""Runs of stored pages that are neighbours in memory, for formats that keep pages at their addresses."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["stored_runs"]
 
 
 def stored_runs(batch: Batch, page_size: int) -> tuple[list[tuple[int, memoryview]], int]:
-    """Runs of neighbours among the stored pages of ``batch``, ascending, and the number of unreadable pages.
+    """Join neighbours among the stored pages of ``batch``; also count its unreadable pages.
 
-    Of each run: its first page frame, and the bytes of its pages. Pages are stored as they are.
+    A run is its first page frame and the bytes of its pages, which are not compressed.
     """
     if batch.count == 0:
         return [], 0

@@ -1,6 +1,6 @@
-"""How memory is cut into the segments of an ELF file, and which kernel addresses they have.
+"""Segments of an ELF file, and their kernel addresses.
 
-Nothing here grows with the number of segments: they are found anew, from the bitmaps, whenever they are walked.
+Memory use does not grow with the number of segments: each walk finds them anew from the bitmaps.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AddressMap", "Segment", "segments"]
 
-#: Dropped pages in a row that end a segment. What lies in a segment's stored part reads as what it was: rows too short
-#: to be worth a segment are stored (:attr:`vmsieve.formats.outputs.OutputFormat.bridge`), not filled with zeros.
+#: Dropped pages in a row that end a segment. Every page in a segment's stored part is real: rows too short for a
+#: segment are stored (:attr:`vmsieve.formats.outputs.OutputFormat.bridge`), not filled with zeros.
 GAP: Final = 1
-#: Second mappings that are told. A kernel has one, of its text; QEMU's ``paging`` dumps have any number.
+#: Most second mappings described. A kernel has one, of its text; QEMU's ``paging`` dumps have any number.
 ALIASES: Final = 16
 
 _ROOM: Final = 512
@@ -31,11 +31,11 @@ _MASK: Final = (1 << 64) - 1
 
 @record(frozen=True)
 class Segment:
-    """A stretch of memory that exists.
+    """A contiguous range of existing memory.
 
     Attributes:
         first: First page frame.
-        stored: Pages, from the first on, that are in the file.
+        stored: Number of pages, from the first on, in the file.
         pages: Pages in all.
     """
 
@@ -45,18 +45,18 @@ class Segment:
 
 
 class AddressMap:
-    """Which kernel addresses physical memory has, by what the input's headers tell.
+    """Kernel addresses of physical memory, from the input's headers.
 
-    Each page has one address here: that of the mapping that begins first, the longest of those that begin alike. What
-    remains of the others (the kernel's text lies within its direct mapping) is an alias.
+    Each page has one address: that of the mapping that begins first, the longest of those that begin together. The rest
+    of the others (the kernel's text lies within its direct mapping) are aliases.
 
     Attributes:
         breaks: Page frames, ascending, where addresses jump.
-        aliases: Mappings of memory that another mapping covers; those of the highest addresses when there are many.
+        aliases: Mappings of memory that another mapping covers; the highest addresses if there are too many.
     """
 
     def __init__(self, virtual: Sequence[VirtualRange], page_size: int) -> None:
-        #: First page frame, one above the last, and what to add to a physical address to get the virtual one.
+        #: First page frame, one above the last, and virtual minus physical address.
         self._pieces: list[tuple[int, int, int]] = []
         aliases: list[VirtualRange] = []
         top = 0
@@ -80,10 +80,9 @@ class AddressMap:
         self._pieces.append((first, end, shift))
 
     def shifts(self) -> Iterator[tuple[int, int]]:
-        """For memory in ascending order: one above a stretch's last page frame, and what to add to its addresses.
+        """Yield, in ascending order of memory, the end of a range in page frames, and virtual minus physical address.
 
-        Memory that has no mapping is told at its physical address, as QEMU does (``write_elf64_load`` of its
-        ``dump/dump.c``).
+        Memory without a mapping gets its physical address, as in QEMU (``write_elf64_load`` of its ``dump/dump.c``).
         """
         for first, end, shift in self._pieces:
             yield first, 0
@@ -92,10 +91,10 @@ class AddressMap:
 
 
 def segments(exists: PageBits, kept: PageBits, breaks: Sequence[int]) -> Iterator[Segment]:
-    """The segments in ascending order; none reaches across one of ``breaks``.
+    """Yield the segments in ascending order; none crosses one of ``breaks``.
 
-    A row of :data:`GAP` or more pages that are not kept ends a segment and belongs to it, not stored; a shorter row
-    inside counts as stored.
+    :data:`GAP` or more pages in a row that are not kept end a segment, and belong to it unstored; fewer count as
+    stored.
     """
     cutter = _Cutter(exists.block)
     waiting = iter(breaks)
@@ -133,7 +132,7 @@ class _Cutter:
         self._next = 0
 
     def cut(self, end: int) -> Iterator[Segment]:
-        """Segments finished before page frame ``end``."""
+        """Yield segments finished before page frame ``end``."""
         last = end - self._base
         while self._next < last:
             found = cut_segments(
@@ -145,7 +144,7 @@ class _Cutter:
                 yield self._segment(*self._out[3 * i : 3 * i + 3])
 
     def close(self) -> Iterator[Segment]:
-        """The open segment, if there is one: memory goes on elsewhere."""
+        """Yield the open segment, if any: a hole follows."""
         first, stored_end, end, _ = self._state
         if first != end:
             yield self._segment(first, stored_end, end)

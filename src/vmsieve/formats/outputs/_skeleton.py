@@ -1,8 +1,7 @@
-"""Skeletons: kdump-compressed files of which few pages are stored, all others being one of two that they share.
+"""Skeletons: kdump-compressed files with few stored pages, all others sharing one of two.
 
-The descriptors of shared pages are the same, and so are those of one kind that follow each other: within a compressed
-frame they take next to no room. Pages are stored as they are, one behind the other, so that the file is written from
-start to end.
+Page descriptors of shared pages are equal, and those of stored ones regular, so in a compressed frame they take almost
+no space. Pages are stored uncompressed in order, so the file is written from start to end.
 """
 
 from __future__ import annotations
@@ -25,27 +24,27 @@ if TYPE_CHECKING:
 
 __all__ = ["FILLER", "MISSING", "OTHER", "OWN", "ZERO", "Kinds", "skeleton_format"]
 
-#: What a page is in a skeleton: one whose content is left out, of zeros, stored, not to be had.
+#: Kinds of pages in a skeleton: content left out, zeros, stored, unreadable.
 OTHER, ZERO, OWN, MISSING = b"\1", b"\2", b"\3", b"\4"
-#: What pages hold that were left out: not zeros, and no page of any machine.
+#: Content of pages left out: neither zeros nor a page of any machine.
 FILLER: Final = b"(page left out of this skeleton)"
 
 _RUNS: Final = re.compile(b"\1+|\2+|\3+|\4+")
-_PIECE: Final = 1 << 15  # descriptors made at a time
+_PIECE: Final = 1 << 15  # page descriptors made at a time
 
 
 class Kinds(Protocol):
-    """What each page of the dump is, in ascending order of page frames."""
+    """The kind of each page of the dump, in ascending order of page frames."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """One byte a page."""
+        """Yield pieces of one byte per page."""
 
     def count(self, kind: bytes) -> int:
-        """How many pages are of a kind."""
+        """Count pages of a kind."""
 
 
 class _SkeletonWriter(KdumpWriter):
-    """Writes a skeleton. The pages that come are those of kind :data:`OWN`, as they are."""
+    """Writes a skeleton from pages of kind :data:`OWN`, uncompressed."""
 
     def __init__(self, description: Description, place: Place, kinds: Kinds) -> None:
         super().__init__(description, place)
@@ -71,7 +70,7 @@ class _SkeletonWriter(KdumpWriter):
         self._begun = True
 
     def _table(self, kinds: bytes, shared: dict[bytes, int], data: int) -> tuple[bytes, int]:
-        """The descriptors of pages of these kinds, and where the next page's data come."""
+        """Make page descriptors for ``kinds``; return them and the next page's data offset."""
         layout, size = kdump.DESCRIPTOR.format(self._order), self._it.page_size
         parts: list[bytes] = []
         for run in _RUNS.finditer(kinds):
@@ -86,7 +85,7 @@ class _SkeletonWriter(KdumpWriter):
         return b"".join(parts), data
 
     def _own(self, count: int, data: int) -> bytes:
-        """The descriptors of ``count`` pages whose data begin at ``data``."""
+        """Make page descriptors of ``count`` pages whose data begin at ``data``."""
         size = self._it.page_size
         table = array("Q", bytes(kdump.DESCRIPTOR.size * count))
         places = array("Q", range(data, data + count * size, size))
@@ -100,17 +99,17 @@ class _SkeletonWriter(KdumpWriter):
         """See :class:`vmsieve.formats.outputs.Writer`.
 
         Raises:
-            ReadError: A page can't be read any more that could be read before.
+            ReadError: A page has become unreadable.
         """
         if len(batch.data) != batch.count * self._it.page_size:
-            raise ReadError("a page can't be read any more", offset=int(batch.pfns[0]) * self._it.page_size)
+            raise ReadError("a page has become unreadable", offset=int(batch.pfns[0]) * self._it.page_size)
         self._place.put(self._at, batch.data)
         self._at += len(batch.data)
         self._pages += batch.count
 
 
 def skeleton_format(kinds: Kinds) -> OutputFormat:
-    """How a skeleton whose pages are of these kinds is written."""
+    """Make the output format for a skeleton of these kinds of pages."""
     return OutputFormat(
         "skeleton",
         "skeleton of a dump",

@@ -1,7 +1,7 @@
-"""A dump that is shared out among several files, as ``makedumpfile --split`` does: each holds a range of page frames.
+"""A dump split among several files, each with a range of page frames, as ``makedumpfile --split`` does.
 
-Some pages of each file come in turn, so the files grow side by side. One that can't be written does not end the others:
-its pages are passed over.
+Batches of the files alternate, so the files grow side by side. A failed file does not end the others: its pages are
+skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SplitWriter(Writer):
     def __init__(
         self, form: OutputFormat, description: Description, places: Sequence[Place], cuts: Sequence[int]
     ) -> None:
-        """Share out a dump of format ``form``: file *i* holds page frames from ``cuts[i]`` up to ``cuts[i + 1]``."""
+        """Split a dump of format ``form``: file *i* gets page frames from ``cuts[i]`` up to ``cuts[i + 1]``."""
         self._cuts = cuts
         self._writers = [
             form.writer(replace(description, part=(start, end)), place)
@@ -41,7 +41,7 @@ class SplitWriter(Writer):
             self._try(number, self._writers[number].begin)
 
     def _try(self, number: int, call: Callable[..., None], *values: Batch) -> None:
-        """Have one of the writers do something, unless it failed before; all of them must not."""
+        """Call one writer unless it has failed; raises once all have."""
         if number in self._failed:
             return
         try:
@@ -52,7 +52,7 @@ class SplitWriter(Writer):
                 raise
 
     def pages(self, batch: Batch) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`; all of them are of one part, and those of each part ascend."""
+        """See :class:`vmsieve.formats.outputs.Writer`; a batch belongs to one part, and each part's batches ascend."""
         if batch.count:
             number = bisect_right(self._cuts, batch.pfns[0]) - 1
             self._try(number, self._writers[number].pages, batch)

@@ -1,8 +1,8 @@
-"""Pages of an ELF core that could not be read, told apart from zeros.
+"""Unreadable pages of an ELF core, distinguishable from zeros.
 
-In a file that can be rewritten, their segment ends before them: its p_filesz does, its p_memsz goes on. Program headers
-are written before the first page is read, so room is left behind them. In a stream, and where that room is used up,
-such a page is filled with :data:`MARK`.
+In a rewritable file their segment ends before them: its p_memsz covers them, its p_filesz does not. Program headers
+precede the pages, so space for more of them is reserved. In a stream, or when the space is used up, such a page is
+filled with :data:`MARK`.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 __all__ = ["MARK", "SPARE", "Unread", "unreadable_pages"]
 
-#: What such a page is full of. A power of two bytes long.
+#: Content of such a page; its length is a power of two.
 MARK: Final = b"vmsieve: unreadable memory here\n"
-#: Program headers that there is room for.
+#: Program headers reserved.
 SPARE: Final = 64
 
 
 def unreadable_pages(batch: Batch) -> list[int]:
-    """Page frames of ``batch`` that could not be read."""
+    """List unreadable page frames of ``batch``."""
     return [batch.pfns[k] for k in range(batch.count) if batch.flags[k] & UNREADABLE]
 
 
 class Unread:
-    """Rows of unreadable pages that segments are to end before."""
+    """Rows of unreadable pages that segments must end before."""
 
     def __init__(self, room: int, cost: int) -> None:
-        """None yet; ``room``: program headers that may be added, ``cost``: those that a row takes at the most."""
+        """Start empty; ``room``: program headers that may be added, ``cost``: most that a row takes."""
         self._room, self._cost = room, cost
         self._rows: list[tuple[int, int]] = []
 
@@ -42,7 +42,7 @@ class Unread:
         return bool(self._rows)
 
     def add(self, pfn: int, segment: Segment) -> bool:
-        """Add a page of ``segment``, above all others; False where there is no room."""
+        """Add a page of ``segment``, above all others; False if there is no room."""
         if self._rows and self._rows[-1][1] == pfn and segment.first <= self._rows[-1][0]:
             self._rows[-1] = (self._rows[-1][0], pfn + 1)
             return True
@@ -53,7 +53,7 @@ class Unread:
         return True
 
     def divide(self, placed: Iterator[tuple[Segment, int]], page_size: int) -> Iterator[tuple[Segment, int]]:
-        """Segments and their offsets, ascending, cut before and behind each row; their bytes stay where they are."""
+        """Cut segments with offsets, ascending, before and behind each row; their bytes stay in place."""
         rows = iter(self._rows)
         row = next(rows, None)
         for segment, offset in placed:

@@ -1,10 +1,9 @@
-"""ELF64 core files, as makedumpfile -E writes them: memory that was dropped is told but not stored.
+"""ELF64 core files as makedumpfile -E writes them: dropped memory is described but not stored.
 
-The file is the ELF header, the program headers (the notes, then memory), with more than 65534 of them one section
-header, the notes, and from the next page boundary on the pages. Zero pages are holes; short rows of
-dropped ones are stored, since a reader can't tell a page that was left out within a segment from one of zeros.
-Pages that can't be read: see :mod:`vmsieve.formats.outputs._unread`.
-See :mod:`vmsieve.formats.layouts.elf` for sources.
+Layout: ELF header; program headers (notes, then memory); one section header if there are more than 65534 of them;
+notes; pages from the next page boundary on. Zero pages are holes. Short rows of dropped pages are stored, as a reader
+can't distinguish a page left out within a segment from zeros. For unreadable pages see
+:mod:`vmsieve.formats.outputs._unread`, for sources :mod:`vmsieve.formats.layouts.elf`.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.outputs import Batch, Description, Place
 
-#: Rows of fewer dropped pages are stored: makedumpfile's number (PFN_EXCLUDED of its ``makedumpfile.h``).
+#: Shorter rows of dropped pages are stored: PFN_EXCLUDED of makedumpfile's ``makedumpfile.h``.
 _BRIDGE: Final = 256
 _FLAGS_OFFSET: Final = elf.EHDR.offset("e_flags")
 _FLAGS_SIZE: Final = 4
-#: sh_info, which counts the program headers, has 32 bits.
+#: sh_info, the number of program headers, has 32 bits.
 _MOST_HEADERS: Final = 0xFFFFFFFF
 _MASK: Final = (1 << 64) - 1
 
 
 class ElfWriter(Writer):
-    """Writes one ELF core file. Pages come as they are, zero pages without bytes."""
+    """Writes one ELF core file from uncompressed pages, zero pages without bytes."""
 
     def __init__(self, description: Description, place: Place) -> None:
         self._it = description
@@ -68,7 +67,7 @@ class ElfWriter(Writer):
             self._place.put(at, header)
             at += elf.PHDR.size
         if count >= elf.PN_XNUM:
-            # As fill_extnum_info() of Linux's fs/binfmt_elf.c: the only section header holds the number.
+            # As fill_extnum_info() of Linux's fs/binfmt_elf.c: the only section header has the number.
             shdr = elf.SHDR.pack(self._order, sh_size=1, sh_info=count)
             self._place.put(notes_offset - elf.SHDR.size, shdr)
         put_notes(self._place, notes_offset, self._it)
@@ -78,14 +77,14 @@ class ElfWriter(Writer):
         return segments(self._it.exists, self._it.kept, self._map.breaks)
 
     def _placed(self) -> Iterator[tuple[Segment, int]]:
-        """The segments, each with its offset in the file."""
+        """Yield the segments with their file offsets."""
         offset = self._data
         for segment in self._segments():
             yield segment, offset
             offset += segment.stored * self._it.page_size
 
     def _measure(self) -> tuple[int, int]:
-        """Number of program headers and bytes of pages."""
+        """Number of program headers, and bytes of pages."""
         count = 1
         pages = 0
         for segment in self._segments():
@@ -130,7 +129,7 @@ class ElfWriter(Writer):
             yield packer.pack(elf.PT_LOAD, elf.PF_RWX, offset, vaddr & _MASK, paddr, stored, size, 0)
 
     def _loads(self) -> Iterator[tuple[int, int, int, int, int]]:
-        """Offset, virtual and physical address, bytes in the file and in memory of each PT_LOAD."""
+        """Yield offset, virtual and physical address, bytes in the file and in memory of each PT_LOAD."""
         page_size = self._it.page_size
         shifts = self._map.shifts()
         end, shift = 0, 0
@@ -142,7 +141,7 @@ class ElfWriter(Writer):
             yield from self._aliases(segment, offset)
 
     def _aliases(self, segment: Segment, offset: int) -> Iterator[tuple[int, int, int, int, int]]:
-        """More PT_LOADs of what lies in ``segment``, for its other addresses; they share its bytes in the file."""
+        """Yield more PT_LOADs for the aliases of ``segment``; they share its bytes in the file."""
         start = segment.first * self._it.page_size
         stored_end = start + segment.stored * self._it.page_size
         end = start + segment.pages * self._it.page_size
@@ -163,7 +162,7 @@ class ElfWriter(Writer):
         self._pages += batch.count
 
     def _unreadable(self, pfn: int) -> memoryview:
-        """What stands for a page that could not be read: nothing where its segment can end before it."""
+        """Content for an unreadable page: none if its segment can end before it."""
         segment, _ = self._find(pfn)
         return memoryview(b"" if self._unread.add(pfn, segment) else MARK * (self._it.page_size // len(MARK)))
 

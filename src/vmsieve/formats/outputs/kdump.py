@@ -1,8 +1,8 @@
-"""kdump-compressed files, version 6, laid out as makedumpfile lays them out.
+"""kdump-compressed files, version 6, in makedumpfile's layout.
 
-See :mod:`vmsieve.formats.layouts.kdump` for the parts and their sources. What makedumpfile's own layout adds: the notes
-follow the sub-header, the VMCOREINFO text is told as a place within the notes, the data begin right after the
-descriptors, and when zero pages are left out (dump level 1) the data begin with the one block of zeros they share.
+See :mod:`vmsieve.formats.layouts.kdump` for the parts and sources. makedumpfile's choices: notes follow the sub-header;
+the VMCOREINFO text is located within the notes; data follow the page descriptors directly; if zero pages are left out
+(dump level 1), data begin with the one block of zeros that they share.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _LEAVE_ZERO: Final = 1
 _MASK: Final = (1 << 64) - 1
 
 
-#: Names that are not known: libkdumpfile takes none of them when sysname, release, version or machine is empty.
-#: The others are what Linux starts with (``include/linux/uts.h``).
+#: Defaults for unknown names: libkdumpfile ignores all if sysname, release, version or machine is empty. The others are
+#: Linux's initial values (``include/linux/uts.h``).
 _NAMELESS: Final = ("Linux", "(none)", "Unknown", "Unknown", "Unknown", "(none)")
 
 
@@ -42,7 +42,7 @@ def _names(description: Description) -> list[str]:
 
 
 class KdumpWriter(Writer):
-    """Writes one kdump-compressed file. Pages come packed, zero pages without bytes."""
+    """Writes one kdump-compressed file from compressed pages, zero pages without bytes."""
 
     def __init__(self, description: Description, place: Place) -> None:
         self._it = description
@@ -55,7 +55,7 @@ class KdumpWriter(Writer):
         self._descriptors = self._bitmaps + 2 * self._bitmap_size
         kept = description.kept.count()
         self._announced = kept if description.part is None else count_between(description.kept, *description.part)
-        # Each file of a split dump has room for the descriptors of all of it: the first data tell where zero pages are.
+        # Each file of a split dump has space for all page descriptors: a reader finds the block of zeros right behind.
         self._at = self._descriptors + kdump.DESCRIPTOR.size * kept
         self._zero = 0
         self._begun = False
@@ -160,7 +160,7 @@ class KdumpWriter(Writer):
         if complete and self._pages != self._announced:
             raise AssertionError(f"{self._pages} pages came, {self._announced} were announced")
         if self._begun:
-            # Descriptors that never came read as zeros even when no data lie behind them.
+            # Unwritten page descriptors then read as zeros even if no data follow.
             self._place.extend(self._at)
         self._place.settle(_STATUS_AT, self._status(whole=complete and self._missing == 0))
 
@@ -168,7 +168,7 @@ class KdumpWriter(Writer):
 def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
     if not start.startswith(kdump.SIGNATURE) or len(start) < kdump.HEADER.size:
         return None
-    # The version is a small number in the file's own byte order.
+    # The version is a small number in the file's byte order.
     order = "little" if kdump.HEADER.unpack(start, order="little").header_version < 1 << 16 else "big"
     status = kdump.HEADER.unpack(start, order=order).status | kdump.INCOMPLETE
     return _STATUS_AT, kdump.HEADER.pack_field("status", status, order)

@@ -1,8 +1,8 @@
-"""s390 stand-alone dumps, version 5: what ``zgetdump -f s390`` writes and every tool for s390x reads.
+"""s390 stand-alone dumps, version 5: as ``zgetdump -f s390``, for every s390x tool.
 
-A header, all memory from address 0 on, the end marker (:mod:`vmsieve.formats.layouts.s390`). What was left out, and
-holes, are zeros: the format has no other word for them. Registers lie in memory, in each processor's lowcore: those of
-the notes are put there, the vector registers where the lowcore says. The marker is written last.
+Layout: header, all memory from address 0 on, end marker (:mod:`vmsieve.formats.layouts.s390`). Left out pages and holes
+are zeros: the format can't mark them. Registers lie in memory, in each processor's lowcore: those of the notes are put
+there, vector registers at the address in the lowcore. The marker is written last.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PAGE: Final = s390.PAGE_SIZE
 
 
 class S390Writer(Writer):
-    """Writes one dump. Pages come as they are, zero pages without bytes."""
+    """Writes one dump from uncompressed pages, zero pages without bytes."""
 
     def __init__(self, description: Description, place: Place) -> None:
         if (description.machine, description.page_size) != ("s390x", _PAGE):
@@ -33,7 +33,7 @@ class S390Writer(Writer):
         self._place = place
         self._size = description.max_pfn * _PAGE
         self._cpus = parse_notes(description.notes)[: s390.CPUS_MOST]
-        #: What registers put into pages that were not written yet: by page frame, offset and bytes.
+        #: Registers for pages not written yet.
         self._patches: Patches = {}
         self._pages = 0
         self._missing = 0
@@ -72,7 +72,7 @@ class S390Writer(Writer):
         self._pages += batch.count
 
     def _put_run(self, pfn: int, data: memoryview) -> None:
-        """Store pages, and before and among them what registers put there."""
+        """Put pages, and registers before and among them."""
         end = pfn + len(data) // _PAGE
         while (due := next(iter(self._patches), end)) < end:
             if due >= pfn:
@@ -119,5 +119,5 @@ FORMAT = OutputFormat(
     bridge=0,
     writer=S390Writer,
     torn_mark=_torn_mark,
-    tells_absent=False,
+    marks_absent=False,
 )

@@ -1,9 +1,10 @@
-"""Where a dump is written: a file, a flattened stream, a pipe. Each is a :class:`vmsieve.formats.outputs.Place`.
+"""Places for a writer's bytes: a file, a flattened stream, a pipe; see :class:`vmsieve.formats.outputs.Place`.
 
-Writers put descriptors and data alternately, in small pieces; the places gather neighbours into big writes. What is
-gathered is handed on from the highest offset down, where what lies in front (headers, descriptors) points at what
-lies behind: a dump that is torn never points at bytes that are not there. Of a format without pointers it is handed on
-from the lowest up: a dump that is torn has no holes.
+Belongs here: gathering of small writes, write order, torn marks, writeback. Does not: the content (``outputs``).
+
+Writers alternate small pieces of page descriptors and data; places gather neighbours into big writes. These go out from
+the highest offset down: headers and page descriptors point to data behind them, so a torn dump never points at missing
+bytes. A format without pointers is written from the lowest offset up, so that a torn dump has no holes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Callable
 
 from vmsieve.formats.slim.contexts import suppress
-from vmsieve.formats.errors import OutputError, refused
+from vmsieve.formats.errors import OutputError, output_error
 from vmsieve.formats.layouts import flattened
 from vmsieve.formats.places.writeback import Writeback
 
@@ -26,38 +27,36 @@ if TYPE_CHECKING:
 
 __all__ = ["FilePlace", "FlattenedPlace", "PipePlace", "Sender"]
 
-#: Bytes gathered before they are handed on, all stretches together. A batch of pages that is larger goes out as it is.
+#: Bytes gathered in all runs before they are written. A larger batch of pages goes out as it is.
 GATHERED = 64 * 1024
-#: Stretches gathered side by side: descriptors and data.
-STRETCHES = 2
+#: Runs gathered side by side: page descriptors and data.
+RUNS = 2
 
 _ZEROS = bytes(64 * 1024)
-
-
-#: Bytes that what ends a flattened stream may need: the status that was held, the last byte, the end mark.
+#: Bytes reserved for the end of a flattened stream: the held status, the last byte, the end mark.
 _CLOSING = 128
 
 
 def _limited(name: str, offset: int) -> OutputError:
-    """The refusal to write more than was allowed."""
+    """The error for a write beyond the size limit."""
     refusal = OutputError("the output has reached its size limit", file=name, offset=offset)
     refusal.errno = errno.EFBIG
     return refusal
 
 
 class _Gathering(ABC):
-    """Makes big writes of small neighbouring ones."""
+    """Gathers small neighbouring writes into big ones."""
 
     def __init__(self, name: str, *, upward: bool) -> None:
         self._name = name
         self._upward = upward
-        self._stretches: list[tuple[int, bytearray, int]] = []
+        self._runs: list[tuple[int, bytearray, int]] = []
         self._gathered = 0
         self._size = 0
 
     @abstractmethod
     def _emit(self, offset: int, data: memoryview, unit: int) -> None:
-        """Hand on one stretch."""
+        """Write one run."""
 
     def put(self, offset: int, data: Bytes, unit: int = 1) -> None:
         """See :class:`vmsieve.formats.outputs.Place`."""
@@ -71,24 +70,24 @@ class _Gathering(ABC):
                 self.flush()
 
     def _gather(self, offset: int, data: memoryview, unit: int) -> None:
-        for start, stretch, its_unit in self._stretches:
-            if start + len(stretch) == offset and its_unit == unit:
-                stretch += data
+        for start, run, run_unit in self._runs:
+            if start + len(run) == offset and run_unit == unit:
+                run += data
                 break
         else:
-            if len(self._stretches) == STRETCHES:
+            if len(self._runs) == RUNS:
                 self.flush()
-            self._stretches.append((offset, bytearray(data), unit))
+            self._runs.append((offset, bytearray(data), unit))
         self._gathered += len(data)
 
     def flush(self) -> None:
         """See :class:`vmsieve.formats.outputs.Place`.
 
-        When a stretch can't be written, what would have been written after it is dropped, as it may point there.
+        After a failed run the rest is dropped, as it may point there.
         """
-        stretches, self._stretches, self._gathered = self._stretches, [], 0
-        for offset, stretch, unit in sorted(stretches, key=lambda s: s[0], reverse=not self._upward):
-            self._emit(offset, memoryview(stretch), unit)
+        runs, self._runs, self._gathered = self._runs, [], 0
+        for offset, run, unit in sorted(runs, key=lambda s: s[0], reverse=not self._upward):
+            self._emit(offset, memoryview(run), unit)
 
     def extend(self, size: int) -> None:
         """See :class:`vmsieve.formats.outputs.Place`."""
@@ -96,16 +95,16 @@ class _Gathering(ABC):
 
 
 class FilePlace(_Gathering):
-    """A regular file, or a block device.
+    """A regular file or a block device.
 
     Args:
         fd: Open for writing; stays open.
         name: For messages.
-        upward: The format has no pointers: what is gathered is written from the lowest offset up.
-        limit: Bytes that the file may have, holes among them; what belongs behind is refused as by a full disk.
+        upward: The format has no pointers: write from the lowest offset up.
+        limit: Largest file size, holes included; bytes beyond are refused as by a full disk.
     """
 
-    #: What was put may be put again: :meth:`settle` takes any bytes.
+    #: Bytes may be put twice: :meth:`settle` takes any.
     rewrites = True
 
     def __init__(self, fd: int, name: str, *, upward: bool = False, limit: int | None = None) -> None:
@@ -123,13 +122,13 @@ class FilePlace(_Gathering):
             self._writeback.wrote(done)
         except OSError as error:
             self._take_back(offset, done, unit)
-            raise refused(error, self._name, offset + done) from error
+            raise output_error(error, self._name, offset + done) from error
         if allowed < len(data):
             self._take_back(offset, done, unit)
             raise _limited(self._name, offset + done)
 
     def _take_back(self, offset: int, done: int, unit: int) -> None:
-        """Of a row of things, the one that only a part of was written: it is there, so overwriting needs no room."""
+        """Zero a partially written record. It is within the file, so overwriting needs no space."""
         with suppress(OSError):
             os.pwrite(self._fd, bytes(done % unit), offset + done - done % unit)
 
@@ -142,10 +141,11 @@ class FilePlace(_Gathering):
         self.flush()
         self._lengthen()
         try:
-            # Only what is on the medium is there after a power failure, and only so are all errors of the medium seen.
+            # Before the dump is marked complete: a power failure must not lose data that the mark covers, and fsync
+            # reports the medium's late errors.
             os.fsync(self._fd)
         except OSError as error:
-            raise refused(error, self._name, offset) from error
+            raise output_error(error, self._name, offset) from error
         self._emit(offset, memoryview(data), 1)
 
     def finish(self) -> None:
@@ -160,20 +160,20 @@ class FilePlace(_Gathering):
             if stat.S_ISREG(status.st_mode) and status.st_size < size:
                 os.ftruncate(self._fd, size)
         except OSError as error:
-            raise refused(error, self._name, self._size) from error
+            raise output_error(error, self._name, self._size) from error
 
 
 class Sender:
-    """Bytes handed to ``write``, which returns how many it took, or None when it took all.
+    """Sends bytes through ``write``, which returns the number taken, or None for all.
 
-    When that is broken off (an error, a signal), nobody knows how many bytes went out. Whatever followed would be read
-    as something else, so nothing may follow.
+    After an interrupted send (error, signal) the number of bytes sent is unknown. Anything that followed would be
+    misread, so nothing may follow.
 
     Args:
         write: Takes bytes.
         name: For messages.
-        limit: Bytes after which what comes is refused, whole, as by a full disk. What is sent after that is the end of
-            the stream, which those who send have left room for.
+        limit: Bytes after which one more send is refused, whole, as by a full disk. Later sends are the end of the
+            stream, for which callers have reserved space.
     """
 
     def __init__(self, write: Callable[[memoryview], int | None], name: str, limit: int | None = None) -> None:
@@ -184,15 +184,15 @@ class Sender:
         self.sent = 0
 
     def send(self, *parts: Bytes) -> None:
-        """Hand on all of ``parts``, which belong together.
+        """Send all ``parts``, which belong together.
 
         Raises:
-            OutputError: It can't be done, or something before was broken off.
+            OutputError: It fails, or an earlier send was interrupted.
         """
         if not any(parts):
             return
         if self._broken:
-            raise OutputError("the output was broken off before", file=self._name, offset=self.sent)
+            raise OutputError("an earlier write to the output was interrupted", file=self._name, offset=self.sent)
         if self._limit is not None and self.sent + sum(map(len, parts)) > self._limit:
             self._limit = None
             raise _limited(self._name, self.sent)
@@ -206,21 +206,21 @@ class Sender:
                     self.sent += taken
                     view = view[taken:]
         except OSError as error:
-            raise refused(error, self._name, self.sent) from error
+            raise output_error(error, self._name, self.sent) from error
         self._broken = False
 
 
 class FlattenedPlace(_Gathering):
-    """A stream of pieces that say where they belong, as ``makedumpfile -F`` writes it.
+    """A stream of pieces with their offsets, as ``makedumpfile -F`` writes it.
 
-    Each byte is sent once, and no pieces overlap: not all readers let a later piece replace an earlier one. So what was
-    held is sent when it is settled.
+    Each byte is sent once and no pieces overlap, as not all readers let a later piece replace an earlier one. So held
+    bytes are sent when they are settled.
 
     Args:
-        write: Takes bytes; returns how many, or None for all.
+        write: Takes bytes; returns the number taken, or None for all.
         name: For messages.
-        upward: As of :class:`FilePlace`.
-        limit: Bytes that the stream may have.
+        upward: As for :class:`FilePlace`.
+        limit: Largest size of the stream.
     """
 
     def __init__(
@@ -263,14 +263,14 @@ class FlattenedPlace(_Gathering):
 
 
 class PipePlace:
-    """A plain stream, for formats that are written in ascending order of offset.
+    """A plain stream, for formats written in ascending order of offset.
 
-    It can't go back to mark a dump as torn. So it keeps the last byte in hand, and a torn dump ends without it.
+    It can't go back to mark a dump as torn, so it withholds the last byte, and a torn dump ends without it.
 
     Args:
-        write: Takes bytes; returns how many, or None for all.
+        write: Takes bytes; returns the number taken, or None for all.
         name: For messages.
-        limit: Bytes that the stream may have.
+        limit: Largest size of the stream.
     """
 
     def __init__(self, write: Callable[[memoryview], int | None], name: str, *, limit: int | None = None) -> None:
@@ -285,7 +285,7 @@ class PipePlace:
         """See :class:`vmsieve.formats.outputs.Place`.
 
         Raises:
-            ValueError: ``offset`` was passed already: the format can't be written to a pipe.
+            ValueError: ``offset`` is behind the stream's position: the format does not suit a pipe.
         """
         if offset < self._at:
             raise ValueError(f"offset {offset} of a pipe that is at {self._at}")
@@ -317,7 +317,7 @@ class PipePlace:
         self._size = max(self._size, size)
 
     def flush(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`; the last byte stays in hand."""
+        """See :class:`vmsieve.formats.outputs.Place`; withholds the last byte."""
         hand, self._hand = self._hand, self._hand[-1:]
         self._sender.send(memoryview(hand)[: len(hand) - len(self._hand)])
 

@@ -1,9 +1,8 @@
-"""A flattened stream on a block device, whose end can be told at any moment.
+"""A flattened stream on a block device, always terminated.
 
-What a device held before does not go away when a new stream is written over its beginning. Pieces of flattened dumps
-are much alike in size: where a new stream broke off, a reader could go on with the pieces of the last crash, and take
-both together for one dump. So a piece's data are written first, then a blank behind them, which no reader takes for a
-piece, and then the head that makes them count.
+The device keeps old content behind a new stream. Pieces of flattened dumps are of similar sizes, so a reader could run
+from a torn stream into pieces of the last crash and take both for one dump. Hence each piece is written in this order:
+data, a blank behind it, which no reader takes for a piece, then the head that makes it valid.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class DeviceStream:
     """Takes a flattened stream as :class:`vmsieve.formats.places.FlattenedPlace` sends it: each head by itself.
 
     Args:
-        fd: The device, open for writing, positioned where the stream shall begin.
+        fd: The device, open for writing, positioned at the stream's start.
     """
 
     def __init__(self, fd: int) -> None:
@@ -32,10 +31,10 @@ class DeviceStream:
         self._left = flattened.HEADER_SIZE
 
     def write(self, data: memoryview) -> int:
-        """Take the next bytes of the stream; returns how many.
+        """Write the next bytes of the stream; return the number taken.
 
         Raises:
-            OSError: They can't be written. What was there before them still ends as it should.
+            OSError: The write fails. The stream before it still ends properly.
         """
         if not self._left:
             return self._begin_piece(data)
@@ -59,6 +58,6 @@ class DeviceStream:
         return len(head)
 
     def _blank(self, at: int) -> None:
-        # At the end of the device there is nothing to be mistaken for.
+        # Fails at the end of the device, where no old piece can follow.
         with suppress(OSError):
             os.pwrite(self._fd, _BLANK, at)

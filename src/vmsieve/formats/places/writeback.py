@@ -1,7 +1,7 @@
-"""What is written and not yet on the medium is kept small, so that a dump leaves memory to others.
+"""A bound on dirty pages, so that a dump leaves memory to others.
 
-A process that writes faster than the medium fills memory with dirty pages until the kernel stops it, and everybody
-else who writes (Documentation/admin-guide/sysctl/vm.rst, ``dirty_ratio``). In a crash kernel that memory is needed.
+A process that writes faster than the medium fills memory with dirty pages until the kernel throttles it and every other
+writer (Documentation/admin-guide/sysctl/vm.rst, ``dirty_ratio``). A crash kernel needs that memory.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Final
 
 __all__ = ["LEAST", "Writeback", "available", "bound"]
 
-#: Bytes on their way to the medium that are always allowed.
+#: Dirty bytes that are always allowed.
 LEAST: Final = 16 << 20
-_SHARE: Final = 8  # of the available memory, one part of so many
+_SHARE: Final = 8  # divisor of the available memory
 _MEMINFO: Final = "/proc/meminfo"
-# sync_file_range(2): wait for what is on its way already, then start on the rest.
+# sync_file_range(2): wait for writes in progress, then start the others.
 _WAIT_BEFORE, _WRITE = 1, 2
 
 
 class Writeback:
-    """Watches one file that is being written.
+    """Throttles the writer of one file.
 
     Args:
-        fd: The file. Of pipes and the like, and where the C library can't do it, nothing is watched.
+        fd: The file. No effect on pipes and the like, or without sync_file_range.
     """
 
     def __init__(self, fd: int) -> None:
@@ -35,10 +35,10 @@ class Writeback:
         self._steps = 0
 
     def wrote(self, size: int) -> None:
-        """``size`` more bytes were written; may wait for the medium.
+        """Account for ``size`` more bytes; may wait for the medium.
 
         Raises:
-            OSError: The medium failed to take what was written before.
+            OSError: The medium failed to take earlier writes.
         """
         self._since += size
         if self._since < self._step:
@@ -46,7 +46,7 @@ class Writeback:
         self._since = 0
         self._steps += 1
         if self._steps == 1:
-            # Now that this is no small file: the first half of what is allowed.
+            # Deferred to here: small files do not need /proc/meminfo. Half, as two steps may be in flight.
             self._step = bound(available()) // 2
         failed = _push(self._fd)
         if failed in (errno.ENOSYS, errno.ESPIPE, errno.EINVAL, errno.EBADF):
@@ -56,12 +56,12 @@ class Writeback:
 
 
 def bound(available: int) -> int:
-    """Bytes that may be on their way to the medium, given those of available memory (0: not known)."""
+    """Dirty bytes allowed with ``available`` bytes of memory (0: unknown)."""
     return max(LEAST, available // _SHARE)
 
 
 def _push(fd: int) -> int:
-    """Wait for what was pushed last time and push the rest; 0, or the error number."""
+    """Wait for the last push and start the next; return 0 or the error number."""
     function = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
     if function is None:
         return errno.ENOSYS
@@ -70,7 +70,7 @@ def _push(fd: int) -> int:
 
 
 def available() -> int:
-    """MemAvailable of this machine in bytes, 0 if it does not say."""
+    """MemAvailable of this machine in bytes, 0 if unknown."""
     try:
         with open(_MEMINFO, "rb") as file:
             for line in file:

@@ -1,9 +1,4 @@
-"""Contexts for ``with``: what :mod:`contextlib` has of them, as far as it is used here.
-
-For type checkers this is :mod:`contextlib`, and it means the same. What runs is smaller: the standard module brings
-``collections`` and ``functools`` along, which costs a capture in a crash kernel half a megabyte and a tenth of its
-imports' time.
-"""
+"""Context managers: the part of :mod:`contextlib` used here. For type checkers it is :mod:`contextlib`."""
 
 from __future__ import annotations
 
@@ -13,8 +8,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack, contextmanager, suppress
 else:
 
-    class suppress:  # noqa: N801 - its name there
-        """Ends a block quietly at errors of these kinds."""
+    class suppress:  # noqa: N801 - contextlib's name
+        """Suppress errors of these kinds."""
 
         def __init__(self, *kinds: type[BaseException]) -> None:
             self._kinds = kinds
@@ -26,7 +21,7 @@ else:
             return kind is not None and issubclass(kind, self._kinds)
 
     class _Generated:
-        """The context that a generator makes, which yields once."""
+        """The context manager of a generator that yields once."""
 
         def __init__(self, steps: Any) -> None:
             self._steps = steps
@@ -50,7 +45,7 @@ else:
             raise RuntimeError("the generator yields twice")
 
     def contextmanager(function: Callable[..., Any]) -> Callable[..., _Generated]:
-        """Make a context of a generator that yields once."""
+        """Make a context manager of a generator that yields once."""
 
         def made(*values: Any, **named: Any) -> _Generated:
             return _Generated(function(*values, **named))
@@ -59,7 +54,7 @@ else:
         return made
 
     class ExitStack:
-        """Leaves contexts and calls functions at the end, the last one first."""
+        """Exits contexts and calls functions at the end, last first."""
 
         def __init__(self) -> None:
             self._exits: list[Callable[..., Any]] = []
@@ -68,7 +63,7 @@ else:
             return self
 
         def enter_context(self, context: Any) -> Any:
-            """Enter ``context``; it is left at the end."""
+            """Enter ``context``; exit it at the end."""
             result = context.__enter__()
             self._exits.append(context.__exit__)
             return result
@@ -82,13 +77,13 @@ else:
             self._exits.append(leave)
 
         def pop_all(self) -> Any:
-            """Another stack that has all that this one had."""
+            """Move everything to a new stack."""
             other = ExitStack()
             other._exits, self._exits = self._exits, []
             return other
 
         def close(self) -> None:
-            """Do what is to be done at the end now."""
+            """Exit now."""
             self.__exit__(None, None, None)
 
         def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
@@ -96,7 +91,7 @@ else:
             return _leave(left, kind, error, trace)
 
     def _leave(exits: list[Callable[..., Any]], kind: Any, error: Any, trace: Any) -> bool:
-        """Call ``exits`` from the last on; what one raises is what the others are told of."""
+        """Call ``exits`` from the last on; each exception is passed to the remaining exits."""
         while exits:
             try:
                 if exits.pop()(kind, error, trace):

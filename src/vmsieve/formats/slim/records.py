@@ -1,9 +1,4 @@
-"""Records: classes that are mostly their fields.
-
-For type checkers this is :func:`dataclasses.dataclass`, and it means the same. What runs is smaller: the standard
-module brings ``inspect``, ``ast``, ``dis`` and ``tokenize`` along and compiles methods for each class, which costs a
-capture in a crash kernel half a megabyte and a third of its imports' time.
-"""
+"""Records: classes defined by their fields. For type checkers this is :func:`dataclasses.dataclass`."""
 
 from __future__ import annotations
 
@@ -19,23 +14,23 @@ else:
             self.make = make
 
     def field(*, default_factory: Callable[[], Any]) -> _Factory:
-        """A default that is made anew for each record."""
+        """Declare a default that is made anew for each record."""
         return _Factory(default_factory)
 
     def record(cls: type | None = None, *, frozen: bool = False, eq: bool = True) -> Any:
-        """Give a class ``__init__``, ``__repr__`` and ``__eq__`` by its annotated fields, those of its bases first.
+        """Give a class ``__init__``, ``__repr__`` and ``__eq__`` from its annotated fields, those of its bases first.
 
-        ``frozen``: fields can't be set afterwards, and records that are equal have equal hashes. Without ``eq``, each
-        record equals itself alone.
+        ``frozen``: fields are read-only, and equal records have equal hashes. Without ``eq``, a record equals only
+        itself.
         """
         return _equip(cls, frozen, eq) if cls is not None else lambda one: _equip(one, frozen, eq)
 
     def replace(one: Any, **changes: Any) -> Any:
-        """A record like ``one`` but for some fields."""
+        """Copy ``one`` with some fields changed."""
         return type(one)(**{**vars(one), **changes})
 
     def _equip(cls: type, frozen: bool, eq: bool) -> type:
-        # Asked of the class: since Python 3.14 (PEP 649), its own dictionary need not have them yet.
+        # An attribute, not vars(): since Python 3.14 (PEP 649), annotations are made on access.
         annotated = [getattr(base, "__annotations__", {}) for base in reversed(cls.__mro__)]
         names = tuple(dict.fromkeys(name for one in annotated for name in one))
         defaults = {name: getattr(cls, name) for name in names if hasattr(cls, name)}

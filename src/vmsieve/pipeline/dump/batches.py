@@ -101,7 +101,7 @@ class PageBatch:
 
     def read(self, source: Source, view: memoryview | None = None) -> None:
         """Copy the chosen pages, to ``view`` if given; unreadable ones are listed in ``bad``."""
-        self.bad, view = [], self._window.copies() if view is None else view
+        self.bad, view = [], self._window.writable() if view is None else view
         done = 0
         for paddr, size in self._pieces():
             try:

@@ -71,7 +71,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         report.left_out += source.passed_over
         if plan.insist and scanned.weaker:
             raise WeakerError(f"less would be left out than level {plan.level} asks for", hint=report.notes[-1])
-        if not form.tells_absent and scanned.kept.count() < scanned.exists.count():
+        if not form.marks_absent and scanned.kept.count() < scanned.exists.count():
             report.notes.append(f"an {form.title} can't mark pages as left out: they are zeros in it")
         report.incomplete = source.incomplete
         description = _describe(source, knowledge, scanned, report, codec if form.packed else None, vmcoreinfo)

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.errors import UsageError, VmsieveError, refused
+from vmsieve.formats.errors import UsageError, VmsieveError, output_error
 from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
 from vmsieve.formats.places.device import DeviceStream
@@ -130,7 +130,7 @@ class DumpOutput:
             self._output.keep()
         except OSError as error:
             self._lost = self._output.beside
-            raise refused(error, self._output.path, self._sent) from error
+            raise output_error(error, self._output.path, self._sent) from error
 
     def size(self) -> int:
         """Bytes in the output; holes of a file don't count."""

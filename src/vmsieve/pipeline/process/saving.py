@@ -6,7 +6,7 @@ import errno
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
-from vmsieve.formats.errors import OutputError, UsageError, refused
+from vmsieve.formats.errors import OutputError, UsageError, output_error
 from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.slim.contexts import contextmanager
 from vmsieve.pipeline.process.streams import require_stdout
@@ -44,7 +44,7 @@ def files_read(dump: str, *others: str | None) -> tuple[str, ...]:
 def refusal(error: OSError, path: str, what: str = "output") -> OutputError:
     """The error to raise if ``path``, the ``what``, can't be opened, written or replaced."""
     if not isinstance(error, RefusedError):
-        return refused(error, path, what=what)
+        return output_error(error, path, what=what)
     hint = "-f overwrites it" if error.errno == errno.EEXIST else None
     return OutputError(str(error.strerror), file=path, hint=hint)
 

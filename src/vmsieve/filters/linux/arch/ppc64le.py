@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, Translator
 from vmsieve.formats.errors import KernelError, ReadError
-from vmsieve.formats.slim.remembered import remembered
+from vmsieve.formats.slim.cache import cached
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
@@ -77,7 +77,7 @@ class PpcTables:
         self._page = page_size
         self._block_shift = self._levels[-2][0]
         # Walks of neighbours, such as of struct pages, differ in the last level only.
-        self._block = remembered(self._walk, 256)
+        self._block = cached(self._walk, 256)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :meth:`Translator.translate`."""

@@ -12,7 +12,7 @@ from vmsieve.filters.linux.arch import Arch, Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.s390_mappings import in_linear, linear_maps
-from vmsieve.formats.slim.remembered import remembered
+from vmsieve.formats.slim.cache import cached
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
@@ -53,7 +53,7 @@ class S390Tables:
         #: One above the highest address that is translated.
         self.end = 1 << min(31 + 11 * self._top, 64)
         # Walks of neighbours, such as of struct pages, differ in the last level only.
-        self._segment = remembered(self._walk, 256)
+        self._segment = cached(self._walk, 256)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :meth:`Translator.translate`."""

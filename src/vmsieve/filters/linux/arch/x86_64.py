@@ -14,7 +14,7 @@ from vmsieve.filters.linux.arch import Arch, Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.notes import each_note
 from vmsieve.formats.slim.contexts import suppress
-from vmsieve.formats.slim.remembered import remembered
+from vmsieve.formats.slim.cache import cached
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
@@ -65,7 +65,7 @@ class X86Tables:
         #: The lowest address of the kernel's half of the address space.
         self.upper_half = (1 << 64) - (1 << levels * 9 + 11)
         # Walks of neighbours, such as of struct pages, differ in the last level only.
-        self._directory = remembered(self._walk, 256)
+        self._directory = cached(self._walk, 256)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :meth:`Translator.translate`."""

@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
-from vmsieve.formats.codecs import codecs, passed_over
+from vmsieve.formats.codecs import codecs, rejected_libraries
 from vmsieve.formats.compiler import backend
 from vmsieve.formats.errors import UsageError
 
@@ -30,7 +30,7 @@ def describe_codecs() -> dict[str, Any]:
 
 
 def _one(codec: Codec) -> dict[str, Any]:
-    passed_over()
+    rejected_libraries()
     lowest, highest = codec.levels
     packs: list[dict[str, Any]] = []
     for level in range(lowest, highest + 1):
@@ -46,7 +46,7 @@ def _one(codec: Codec) -> dict[str, Any]:
         "default_level": codec.default_level,
         "packs": packs,
         "unpacks": unpacks,
-        "passed_over": passed_over(),
+        "passed_over": rejected_libraries(),
     }
 
 

@@ -1,10 +1,10 @@
-"""Results that are kept for the next time, up to a number of them."""
+"""A bounded cache of results, instead of :func:`functools.lru_cache`."""
 
 from __future__ import annotations
 
 from typing import Callable, TypeVar
 
-__all__ = ["remembered"]
+__all__ = ["cached"]
 
 V = TypeVar("V")
 
@@ -16,16 +16,13 @@ class _Results(dict[int, V]):
 
     def __missing__(self, key: int) -> V:
         found = self._find(key)
-        # All at once, which threads can't come between. Whoever walks through memory needs the old ones no more.
+        # clear() is atomic, unlike evicting the oldest. Callers walk through memory and rarely return to old keys.
         if len(self) >= self._most:
             self.clear()
         self[key] = found
         return found
 
 
-def remembered(find: Callable[[int], V], most: int) -> Callable[[int], V]:
-    """``find``, whose last results are kept, ``most`` of them; what it raises is not. Safe in several threads.
-
-    As :func:`functools.lru_cache`, without what that module brings along.
-    """
+def cached(find: Callable[[int], V], most: int) -> Callable[[int], V]:
+    """Cache up to ``most`` results of ``find``, but no exceptions. Thread-safe."""
     return _Results(find, most).__getitem__

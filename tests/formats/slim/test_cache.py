@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmsieve.formats.slim.remembered import remembered
+from vmsieve.formats.slim.cache import cached
 
 
 def test_a_result_is_found_once_while_it_is_kept_and_no_more_than_so_many_are() -> None:
@@ -15,7 +15,7 @@ def test_a_result_is_found_once_while_it_is_kept_and_no_more_than_so_many_are() 
         asked.append(key)
         return key * 2
 
-    lookup = remembered(find, 3)
+    lookup = cached(find, 3)
     assert [lookup(key) for key in (1, 2, 1, 3, 2, 3)] == [2, 4, 2, 6, 4, 6]
     assert asked == [1, 2, 3]
     for key in range(100):
@@ -33,7 +33,7 @@ def test_what_fails_is_tried_again() -> None:
             raise answer
         return key
 
-    lookup = remembered(find, 3)
+    lookup = cached(find, 3)
     with pytest.raises(KeyError, match="not yet"):
         lookup(1)
     assert lookup(1) == 1
