@@ -14,7 +14,7 @@ from typing import Protocol
 from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
 from vmsieve.formats.mapping import map_file
 
-__all__ = ["ByteFile", "PlainFile", "next_data", "read_as", "read_exactly", "read_memory", "seekable"]
+__all__ = ["ByteFile", "PlainFile", "next_data", "read_as", "read_at", "read_exactly", "read_memory", "seek_data", "seekable"]
 
 
 class ByteFile(Protocol):
@@ -71,27 +71,11 @@ class PlainFile:
 
     def read_into(self, offset: int, out: memoryview) -> int:
         """See :class:`ByteFile`."""
-        size = min(len(out), self.size - offset)
-        done = 0
-        while done < size:
-            try:
-                got = os.preadv(self._fd, [out[done:size]], offset + done)
-            except OSError as error:
-                raise ReadError(
-                    f"can't read the input: {error.strerror}", file=self.name, offset=offset + done
-                ) from error
-            if got == 0:
-                break
-            done += got
-        return done
+        return read_at(self._fd, offset, out[: max(self.size - offset, 0)], self.name)
 
     def next_data(self, offset: int) -> int:
-        """Use the file system's map of holes; see :func:`next_data`."""
-        try:
-            return os.lseek(self._fd, offset, os.SEEK_DATA)
-        except OSError as error:
-            # EINVAL: a device, or a file system without SEEK_DATA.
-            return self.size if error.errno == errno.ENXIO else offset
+        """See :func:`next_data`."""
+        return seek_data(self._fd, offset, self.size)
 
     def map_at(self, address: int, offset: int, size: int) -> bool:
         """Map ``size`` bytes from ``offset`` on to ``address``, in a :class:`mapping.Window`.
@@ -117,6 +101,31 @@ def seekable(fd: int) -> bool:
     """True if ``fd`` is a regular file or a block device."""
     mode = os.fstat(fd).st_mode
     return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
+
+
+def read_at(fd: int, offset: int, out: memoryview, name: str, failure: str = "can't read the input") -> int:
+    """Fill ``out`` from ``offset`` of ``fd`` on; return bytes read, fewer only at the end of the file.
+
+    Raises:
+        ReadError: The medium fails; ``offset`` is the position in the file ``name``.
+    """
+    done = 0
+    try:
+        while done < len(out) and (got := os.preadv(fd, [out[done:]], offset + done)):
+            done += got
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or "there is no such address"
+        raise ReadError(f"{failure}: {why}", file=name, offset=offset + done) from error
+    return done
+
+
+def seek_data(fd: int, offset: int, size: int) -> int:
+    """Find data at or above ``offset`` by the file system's map of holes; ``size`` if there is none."""
+    try:
+        return os.lseek(fd, offset, os.SEEK_DATA)
+    except OSError as error:
+        # EINVAL: a device, or a file system without SEEK_DATA.
+        return size if error.errno == errno.ENXIO else offset
 
 
 def next_data(file: ByteFile, offset: int) -> int:

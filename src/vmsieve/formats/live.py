@@ -11,6 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.formats.files import read_at
 from vmsieve.formats.errors import FormatError, ReadError, VmsieveError
 from vmsieve.formats.inputs import MemoryRange, Source, open_source
 
@@ -59,19 +60,7 @@ class _Device:
 
     def read_into(self, offset: int, out: memoryview) -> int:
         """See :class:`vmsieve.formats.files.ByteFile`."""
-        done = 0
-        while done < len(out):
-            try:
-                got = os.preadv(self._fd, [out[done:]], offset + done)
-            except (OSError, OverflowError) as error:
-                why = getattr(error, "strerror", None) or "there is no such address"
-                raise ReadError(
-                    f"the kernel does not expose this memory: {why}", file=self.name, offset=offset
-                ) from error
-            if got == 0:
-                break
-            done += got
-        return done
+        return read_at(self._fd, offset, out, self.name, "the kernel does not expose this memory")
 
     def close(self) -> None:
         """See :class:`vmsieve.formats.files.ByteFile`."""

@@ -87,14 +87,14 @@ class Frame:
         block: Bytes of content packed at a time.
         packer: ``(level) -> pack`` for one thread. ``pack(content)`` returns a block's bytes in the file, valid in any
             order. Raises UnsupportedError for a missing package.
-        ending: ``(packed sizes, content sizes) -> bytes`` behind the last block.
-        probe: True for the first bytes of a file of this kind.
+            probe: True for the first bytes of a file of this kind.
         pieces: A file's pieces in order, without empty ones. Raises :class:`NotSeekableError`; UnsupportedError;
             CorruptError or TruncatedError at the first damage: pieces before are good. A truncated last piece is
             yielded without ``content`` first.
         unpack: ``(packed, room) -> content`` of one piece, at most ``room`` bytes, fewer for a truncated piece. If
             ``room`` exceeds its content, a piece's checksum is verified. Raises CorruptError.
         stream: A file's content from the start, in portions; raises as ``pieces``.
+        ending: ``(packed sizes, content sizes) -> bytes`` behind the last block.
     """
 
     name: str
@@ -103,11 +103,11 @@ class Frame:
     levels: tuple[int, int]
     block: int
     packer: Callable[[int], Callable[[bytearray], bytes]]
-    ending: Callable[[array[int], array[int]], bytes]
     probe: Callable[[bytes], bool]
     pieces: Callable[[ByteFile], Iterator[Piece]]
     unpack: Callable[[bytes, int], bytes | memoryview]
     stream: Callable[[ByteFile], Iterator[bytes]]
+    ending: Callable[[array[int], array[int]], bytes] = lambda _packed, _content: b""
 
 
 def frames() -> list[Frame]:

@@ -7,6 +7,7 @@ import os
 from typing import IO, TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError
+from vmsieve.formats.files import read_at, seek_data
 from vmsieve.formats.frames import end_remark
 
 if TYPE_CHECKING:
@@ -106,22 +107,11 @@ class UnpackedFile:
 
     def read_into(self, offset: int, out: memoryview) -> int:
         """See :class:`vmsieve.formats.files.ByteFile`."""
-        done = 0
-        try:
-            while done < len(out) and (got := os.preadv(self._file.fileno(), [out[done:]], offset + done)):
-                done += got
-        except OSError as error:
-            raise ReadError(
-                f"can't read the unpacked file: {error.strerror}", file=self.name, offset=offset + done
-            ) from error
-        return done
+        return read_at(self._file.fileno(), offset, out, self.name, "can't read the unpacked file")
 
     def next_data(self, offset: int) -> int:
         """See :func:`vmsieve.formats.files.next_data`."""
-        try:
-            return os.lseek(self._file.fileno(), offset, os.SEEK_DATA)
-        except OSError as error:
-            return self.size if error.errno == errno.ENXIO else offset
+        return seek_data(self._file.fileno(), offset, self.size)
 
     def close(self) -> None:
         """Close the framed file too."""

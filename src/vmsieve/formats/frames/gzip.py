@@ -14,7 +14,6 @@ from vmsieve.formats.errors import CorruptError, TruncatedError
 from vmsieve.formats.frames import PIECE_LIMIT, STEP, Frame, NotSeekableError, Piece, missing_package, read_up_to
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Generator, Iterator
     from typing import Callable
 
@@ -67,11 +66,6 @@ def _packer(level: int) -> Callable[[bytearray], bytes]:
         return b"".join((header, packed, _TRAILER.pack(crc32(content), len(content))))
 
     return pack
-
-
-def _ending(packed: array[int], content: array[int]) -> bytes:
-    del packed, content
-    return b""
 
 
 def _probe(start: bytes) -> bool:
@@ -162,7 +156,6 @@ FRAME = Frame(
     levels=(1, 9),
     block=1 << 20,
     packer=_packer,
-    ending=_ending,
     probe=_probe,
     pieces=_pieces,
     unpack=_unpack,

@@ -14,7 +14,6 @@ from vmsieve.formats.frames import PIECES_LIMIT, ROWS_LIMIT, STEP, Frame, NotSee
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Generator, Iterator
     from typing import Callable
 
@@ -65,11 +64,6 @@ def _packer(level: int) -> Callable[[bytearray], bytes]:
         return packed
 
     return pack
-
-
-def _ending(packed: array[int], content: array[int]) -> bytes:
-    del packed, content
-    return b""
 
 
 def _probe(start: bytes) -> bool:
@@ -207,7 +201,6 @@ FRAME = Frame(
     levels=(1, 12),
     block=_BLOCK_SIZES[-1],
     packer=_packer,
-    ending=_ending,
     probe=_probe,
     pieces=_pieces,
     unpack=_unpack,
