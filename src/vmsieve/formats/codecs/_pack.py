@@ -19,20 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["pack_pages", "unpack_pages"]
 
 
-def _compressors() -> list[Callable[..., int]]:
-    from vmsieve.formats.codecs import codecs
+def _each(function: str) -> Any:
+    def collect() -> list[Callable[..., int]]:
+        from vmsieve.formats.codecs import codecs
 
-    return [c.compress for c in codecs()]
+        return [getattr(one, function) for one in codecs()]
 
-
-def _decompressors() -> list[Callable[..., int]]:
-    from vmsieve.formats.codecs import codecs
-
-    return [c.decompress for c in codecs()]
+    return Plugins(collect, how="pick")
 
 
-_compress: Any = Plugins(_compressors, how="pick")
-_decompress: Any = Plugins(_decompressors, how="pick")
+_compress = _each("compress")
+_decompress = _each("decompress")
 
 
 @loop

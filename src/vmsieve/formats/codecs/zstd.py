@@ -29,8 +29,7 @@ _ERROR: Final = (1 << 64) - 4096
 
 
 @inline
-def compress_zstd(state: int, source: int, size: int, out: int, room: int) -> int:
-    """Call ZSTD_compress2, or the Python module."""
+def _run(state: int, source: int, size: int, out: int, room: int) -> int:
     context = load64(state, 8)
     if context == 0:
         return call4(load64(state, 0), source, size, out, room)
@@ -39,13 +38,15 @@ def compress_zstd(state: int, source: int, size: int, out: int, room: int) -> in
 
 
 @inline
+def compress_zstd(state: int, source: int, size: int, out: int, room: int) -> int:
+    """Call ZSTD_compress2, or the Python module."""
+    return _run(state, source, size, out, room)
+
+
+@inline
 def decompress_zstd(state: int, source: int, size: int, out: int, room: int) -> int:
     """Call ZSTD_decompressDCtx, or the Python module."""
-    context = load64(state, 8)
-    if context == 0:
-        return call4(load64(state, 0), source, size, out, room)
-    done = call5(load64(state, 0), context, out, room, source, size)
-    return 0 if done >= _ERROR else done
+    return _run(state, source, size, out, room)
 
 
 def _open_compressor(level: int, page_size: int) -> State:

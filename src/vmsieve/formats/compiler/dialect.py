@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Final, cast
 
 from vmsieve.formats.compiler import primitives
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.compiler import Loop
 
-__all__ = ["DialectError", "bind", "rewrite"]
+__all__ = ["DialectError", "Spelling", "bind", "rewrite"]
 
 MASK: Final = (1 << 64) - 1
 _WRAPPING: Final = (ast.Add, ast.Sub, ast.Mult, ast.LShift)
@@ -36,13 +37,10 @@ _STATEMENTS: Final = (
 
 
 class _Rewriter(ast.NodeTransformer):
-    """Give one function's tree its unsigned meaning; ``constant`` spells a 64-bit constant."""
+    """Give one function's tree its unsigned meaning."""
 
-    def __init__(self, where: str, space: Mapping[str, Any], constant: Callable[[int], ast.expr], wraps: bool) -> None:
-        self.where = where
-        self.space = space
-        self.constant = constant
-        self.wraps = wraps
+    def __init__(self, where: str, space: Mapping[str, Any], spelling: Spelling) -> None:
+        self.where, self.space, self.constant, self.wraps = where, space, spelling.constant, spelling.wraps
         self.locals: set[str] = set()
 
     def fail(self, node: ast.AST, what: str) -> DialectError:
@@ -171,52 +169,50 @@ class _Rewriter(ast.NodeTransformer):
         return super().generic_visit(node)
 
 
-def rewrite(
-    function: Callable[..., int],
-    *,
-    constant: Callable[[int], ast.expr],
-    wraps: bool,
-    names: Mapping[str, Any],
-    helper: Callable[[Callable[..., int]], Callable[..., int]],
-) -> Callable[..., int]:
-    """Return ``function`` with unsigned 64-bit meaning, as a new Python function.
+@dataclass(frozen=True)
+class Spelling:
+    """How a backend spells the dialect.
 
-    Args:
-        function: A loop's source, or an inline helper.
+    Attributes:
         constant: Spells a constant.
-        wraps: True if results must be masked to 64 bits (interpreter); machine integers wrap by themselves.
+        wraps: Results must be masked to 64 bits (interpreter); machine integers wrap by themselves.
         names: The backend's primitives by name, and the names that ``constant`` uses.
-        helper: Makes a rewritten inline function callable from a loop on this backend.
+        helper: Makes a rewritten inline function callable from a loop.
     """
+
+    constant: Callable[[int], ast.expr]
+    wraps: bool
+    names: Mapping[str, Any]
+    helper: Callable[[Callable[..., int]], Callable[..., int]]
+
+
+def rewrite(function: Callable[..., int], spelling: Spelling) -> Callable[..., int]:
+    """Return a loop's source or inline helper with unsigned 64-bit meaning, as a new Python function."""
     text = textwrap.dedent(inspect.getsource(function))
-    return _rewrite_text(
-        text, function.__name__, function.__module__, function.__globals__, constant, wraps, names, helper
-    )
+    return _rewrite_text(text, function.__name__, function.__module__, function.__globals__, spelling)
 
 
 def _rewrite_text(
-    text: str, name: str, where: str, space: Mapping[str, Any],
-    constant: Callable[[int], ast.expr], wraps: bool, names: Mapping[str, Any],
-    helper: Callable[[Callable[..., int]], Callable[..., int]],
-) -> Callable[..., int]:  # fmt: skip
+    text: str, name: str, where: str, space: Mapping[str, Any], spelling: Spelling
+) -> Callable[..., int]:
     tree = ast.parse(text)
-    rewriter = _Rewriter(f"{where}.{name}", space, constant, wraps)
+    rewriter = _Rewriter(f"{where}.{name}", space, spelling)
     tree.body = [rewriter.visit(tree.body[0])]
     used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - rewriter.locals
-    namespace: dict[str, Any] = dict(names)
+    namespace: dict[str, Any] = dict(spelling.names)
     for used_name in used & set(space):
         value = space[used_name]
         if isinstance(value, int):
             continue
         if callable(value) and value in primitives.NAMES:
-            namespace[used_name] = names[primitives.NAMES[value]]
+            namespace[used_name] = spelling.names[primitives.NAMES[value]]
         elif getattr(value, "__vmsieve_inline__", False):
-            inner = rewrite(value, constant=constant, wraps=wraps, names=names, helper=helper)
-            namespace[used_name] = helper(inner)
+            namespace[used_name] = spelling.helper(rewrite(value, spelling))
         elif isinstance(value, Plugins):
             plugin_text, plugin_space = value.source(used_name)
-            inner = _rewrite_text(plugin_text, used_name, where, plugin_space, constant, wraps, names, helper)
-            namespace[used_name] = helper(inner)
+            namespace[used_name] = spelling.helper(
+                _rewrite_text(plugin_text, used_name, where, plugin_space, spelling)
+            )
         else:
             raise DialectError(f"{where}.{name}: {used_name} is neither a constant, a primitive nor an inline function")
     exec(compile(ast.fix_missing_locations(tree), f"<loop {where}.{name}>", "exec"), namespace)
@@ -226,4 +222,4 @@ def _rewrite_text(
 def bind(a_loop: Loop) -> Callable[..., int]:
     """Bind ``a_loop`` to the interpreter."""
     names = {name: function for function, name in primitives.NAMES.items()}
-    return rewrite(a_loop.source, constant=ast.Constant, wraps=True, names=names, helper=lambda f: f)
+    return rewrite(a_loop.source, Spelling(ast.Constant, wraps=True, names=names, helper=lambda f: f))

@@ -22,12 +22,10 @@ def describe_pages(
     """Build kdump page descriptors (``struct page_desc`` of :mod:`vmsieve.formats.layouts.kdump`); return stored bytes.
 
     Args:
-        count: Pages.
         sizes: Address of ``count`` native 32-bit words: stored bytes of each page; 0 for a zero page.
         flags: Address of ``count`` native 32-bit words: page descriptor's flags, or ``UNREADABLE``.
         offset: File offset of the first stored page; the others follow.
         zero_offset: File offset of the block of zeros.
-        page_size: Bytes.
         swap: 1 if the dump's byte order is not this machine's.
         out: Address of ``count * 24`` bytes.
         tally: Address of two words, set to the number of zero pages and of unreadable ones.
@@ -69,7 +67,6 @@ def page_runs(count: int, pfns: int, sizes: int, flags: int, out: int, tally: in
     """Join stored pages that are neighbours in memory, and so in the data, into runs; return their number.
 
     Args:
-        count: Pages.
         pfns: Address of ``count`` native 64-bit words, ascending.
         sizes: Address of ``count`` native 32-bit words: 0 for a page that is not stored.
         flags: Address of ``count`` native 32-bit words: ``UNREADABLE`` or anything else.
@@ -114,7 +111,6 @@ def cut_segments(
         first: First bit.
         last: One above the last bit.
         base: Page frame of bit 0.
-        gap: Pages.
         state: Address of four words that carry the open segment between calls: its first page frame, one above the last
             kept, one above the last existing (equal to the first: no segment is open); and the bit to go on from, set
             on return: less than ``last`` if ``room`` ran out.

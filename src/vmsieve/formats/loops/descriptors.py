@@ -33,7 +33,6 @@ def rank_blocks(bitmap: int, blocks: int, words: int, before: int, out: int, fil
 
     Args:
         bitmap: Address of the bitmap.
-        blocks: Blocks.
         words: 64-bit words per block; 0: all blocks are empty.
         before: Bits set before the first block.
         out: Address of ``blocks`` 64-bit words; 0: do not store.
@@ -113,12 +112,9 @@ def plan_pages(
     Args:
         bitmap: Address of the bitmap of stored pages.
         first: Bit of the first page.
-        count: Pages.
         descriptors: Address of the stored pages' page descriptors (``struct page_desc`` of
             :mod:`vmsieve.formats.layouts.kdump`).
         swap: 1 if they are in the other byte order.
-        page_size: Bytes.
-        file_size: Bytes of the file.
         table: Address of ``count`` entries for :func:`vmsieve.formats.codecs._pack.unpack_pages`.
         extents: Address of ``count`` 64-bit pairs, set to file offset and bytes of each read into the buffer, in order.
         result: Address of :data:`PLAN_WORDS` words. In and out: file offset and bytes of the shared data, 0 if unknown.
@@ -190,11 +186,8 @@ def take_pages(
     """Read page descriptors for a copy of pages that stay packed; return the number of extents.
 
     Args:
-        count: Pages.
         descriptors: Address of their page descriptors.
         swap: 1 if they are in the other byte order.
-        page_size: Bytes.
-        file_size: Bytes of the file.
         zero: File offset of the block that all zero pages share; 0 without one.
         sizes: Address of ``count`` 32-bit words, set to stored bytes; 0 for zero and unreadable pages.
         flags: Address of ``count`` 32-bit words, set to the page descriptors' flags, or ``UNREADABLE``.

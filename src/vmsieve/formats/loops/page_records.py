@@ -56,15 +56,12 @@ def walk_records(
 
     Args:
         buffer: Address of a piece of the file.
-        size: Its bytes.
         base: Its offset in the file.
-        file_size: Bytes of the file.
         limit: Every page's address is below.
         state: Address of :data:`WALK_WORDS` words, zeros at first. In and out: 0, file offset to go on from; 1, first
             address of the open run; 2, its pages; 3, its offset; 4, address of the last page plus 1; 5, one above the
             highest address; 6, records. Out: 7, the reason for stopping.
         runs: Address of ``most`` rows of three 64-bit words: first address, pages, file offset.
-        most: Rows.
     """
     at = load64(state, 0) - base
     first = load64(state, 8)
@@ -124,7 +121,6 @@ def plan_records(buffer: int, size: int, skip: int, count: int, address: int, ta
 
     Args:
         buffer: Address of the piece.
-        size: Its bytes.
         skip: Pages to skip.
         count: Pages wanted.
         address: Address of the first one wanted.
