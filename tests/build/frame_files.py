@@ -20,12 +20,12 @@ def blocks(content: bytes, size: int = BLOCK) -> list[bytes]:
     return [content[at : at + size] for at in range(0, len(content), size)]
 
 
-def zstd_frame(content: bytes, *, told: bool = True, window: int = 0) -> bytes:
+def zstd_frame(content: bytes, *, sized: bool = True, window: int = 0) -> bytes:
     """One frame, with or without its content size; ``window`` is the logarithm of its window."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        3, **({"window_log": window} if window else {}), write_checksum=True, write_content_size=told
+        3, **({"window_log": window} if window else {}), write_checksum=True, write_content_size=sized
     )
-    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj(size=len(content) if told else -1)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj(size=len(content) if sized else -1)
     packed: bytes = packer.compress(content) + packer.flush()
     return packed
 
@@ -53,14 +53,14 @@ def zstd_rows(content: bytes) -> bytes:
     at = 0
     while at < len(content):
         size = 1000 + at % 3001
-        out += [zstd_frame(content[at : at + size], told=at % 2 == 0), skippable(bytes(at % 5))]
+        out += [zstd_frame(content[at : at + size], sized=at % 2 == 0), skippable(bytes(at % 5))]
         at += size
     return b"".join(out)
 
 
-def zstd_bomb(size: int, *, told: bool = False) -> bytes:
+def zstd_bomb(size: int, *, sized: bool = False) -> bytes:
     """A zstd frame of ``size`` zeros in blocks that say: so many zeros."""
-    header = b"\x28\xb5\x2f\xfd" + (b"\xc0\x40" + size.to_bytes(8, "little") if told else b"\x00\x40")
+    header = b"\x28\xb5\x2f\xfd" + (b"\xc0\x40" + size.to_bytes(8, "little") if sized else b"\x00\x40")
     block = ((131072 << 3) | 2).to_bytes(3, "little") + b"\0"
     return (
         header + block * (size // 131072 - 1) + (int.from_bytes(block[:3], "little") | 1).to_bytes(3, "little") + b"\0"
@@ -76,23 +76,23 @@ def lz4_rows(content: bytes) -> bytes:
 
 
 def lz4_one(
-    content: bytes, *, linked: bool = False, checksums: bool = True, size: int = 4, told: bool = False
+    content: bytes, *, linked: bool = False, checksums: bool = True, size: int = 4, sized: bool = False
 ) -> bytes:
     """One frame of all the content, in blocks of ``4 ** size * 256`` bytes."""
     with lz4.frame.LZ4FrameCompressor(
         block_size=size, block_linked=linked, block_checksum=checksums, content_checksum=checksums
     ) as packer:
-        out: bytes = packer.begin(len(content) if told else 0)
+        out: bytes = packer.begin(len(content) if sized else 0)
         out += packer.compress(content) + packer.flush()
         return out
 
 
-def gzip_member(content: bytes, field: bytes = b"VS", *, size: int | None = None, told: int | None = None) -> bytes:
+def gzip_member(content: bytes, field: bytes = b"VS", *, size: int | None = None, sized: int | None = None) -> bytes:
     """One member with vmsieve's field, or another."""
     packer = zlib.compressobj(6, zlib.DEFLATED, -15)
     packed = packer.compress(content) + packer.flush()
     total = 10 + 2 + 12 + len(packed) + 8 if size is None else size
-    extra = field + struct.pack("<HII", 8, total, len(content) if told is None else told)
+    extra = field + struct.pack("<HII", 8, total, len(content) if sized is None else sized)
     header = b"\x1f\x8b\x08\x04" + bytes(4) + b"\x00\xff" + struct.pack("<H", len(extra)) + extra
     return header + packed + struct.pack("<II", zlib.crc32(content), len(content))
 
@@ -115,10 +115,10 @@ SEEKABLE: dict[str, Maker] = {
     "zstd-table-checksums": lambda c: zstd_seekable(c, checksums=True),
     "zstd-rows": zstd_rows,
     "zstd-small": zstd_frame,
-    "zstd-small-untold": lambda c: zstd_frame(c, told=False, window=17),
+    "zstd-small-unsized": lambda c: zstd_frame(c, sized=False, window=17),
     "lz4-rows": lz4_rows,
     "lz4-blocks": lz4_one,
-    "lz4-blocks-told": lambda c: lz4_one(c, told=True, checksums=False),
+    "lz4-blocks-sized": lambda c: lz4_one(c, sized=True, checksums=False),
     "lz4-two-kinds": lambda c: lz4_one(c[:100_001]) + skippable(b"x") + lz4_one(c[100_001:], checksums=False, size=5),
     "gzip-rows": gzip_rows,
     "gzip-padded": lambda c: gzip_rows(c) + bytes(1000),
@@ -126,7 +126,7 @@ SEEKABLE: dict[str, Maker] = {
 
 #: Files that can't.
 SEQUENTIAL: dict[str, Maker] = {
-    "zstd-window": lambda c: zstd_frame(c, told=False, window=24),
+    "zstd-window": lambda c: zstd_frame(c, sized=False, window=24),
     "lz4-linked": lambda c: lz4_one(c, linked=True),
     "lz4-mixed": lambda c: lz4_rows(c[:9000]) + lz4_one(c[9000:], linked=True),
     "gzip-one": gzip_named,

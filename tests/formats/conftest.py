@@ -1,4 +1,4 @@
-"""What tests of formats share."""
+"""Fixtures of the tests of formats."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Program:
         return at
 
     def address(self, kernel: str) -> int:
-        """Where ``kernel`` is there."""
+        """True if ``kernel`` is there."""
         return _CODE + self._functions[kernel]
 
     def call(self, kernel: str, *arguments: int) -> None:
@@ -137,7 +137,7 @@ class Result:
 
     @property
     def results(self) -> list[int]:
-        """What the calls returned."""
+        """Results of the calls."""
         return [struct.unpack_from(self.order + "Q", self.memory, (i + 1) * _CALL)[0] for i in range(self.count)]
 
     def at(self, address: int, size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What the tests of writers share: dumps made up from page frames, and small readers that owe the product nothing."""
+"""Helpers of the tests of writers: dumps made from page frames, and small readers independent of the product."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ VMCOREINFO = (len(NOTES) - 20, 20)
 
 
 def page(seed: int, size: int = PAGE) -> bytes:
-    """Page content that tells which page it is, and packs well."""
+    """Page content that is unique to the page and packs well."""
     return struct.pack("<Q", seed * 0x9E3779B97F4A7C15 & (2**64 - 1)) * (size // 8)
 
 

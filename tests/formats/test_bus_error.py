@@ -53,7 +53,7 @@ def mapped(path: str) -> tuple[Window, Any]:
 
 
 def zeros(window: Window) -> list[int]:
-    """Which pages of a window a kernel finds to be zero."""
+    """Pages of a window that a loop finds to be zero."""
     index, out = (ctypes.c_uint32 * COUNT)(*range(COUNT)), bytearray(COUNT)
     zero_pages(window.address, ctypes.addressof(index), COUNT, PAGE, address_of(out))
     return [k for k in range(COUNT) if out[k]]

@@ -51,7 +51,7 @@ def test_a_mapping_replaces_the_one_before(noise: tuple[PlainFile, bytes]) -> No
 
 
 def test_memory_is_memory_again(noise: tuple[PlainFile, bytes]) -> None:
-    """What was mapped can be taken back: there are zeros, to be written over, and the file keeps its bytes."""
+    """A mapping can be undone: zeros replace it, can be overwritten, and the file keeps its bytes."""
     file, content = noise
     room = memoryview(anonymous(2 * PAGE))
     assert file.map_at(address_of(room), 0, 2 * PAGE)
@@ -80,7 +80,7 @@ def test_odd_offsets_are_refused_and_not_tried_again(noise: tuple[PlainFile, byt
 
 
 def test_a_core_maps_what_it_stores_in_one_piece(tmp_path: Path) -> None:
-    """Memory is mapped where all of it lies side by side in the file, else refused; and reading tells why."""
+    """Memory is mapped where all of it lies side by side in the file, else refused; a read gives the reason."""
     content = os.urandom(4 * PAGE)
     offset = 4 * PAGE  # beyond the headers
     path = tmp_path / "core"

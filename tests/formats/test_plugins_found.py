@@ -63,7 +63,7 @@ def test_without_sources(made: Path) -> None:
 
 
 def test_in_a_zip(made: Path) -> None:
-    """Where there is no folder to list."""
+    """The room is not a folder."""
     with zipfile.ZipFile(made / "rooms.zip", "w") as packed:
         for source in (made / "source" / ROOM).glob("*.py"):
             packed.write(source, f"{ROOM}/{source.name}")

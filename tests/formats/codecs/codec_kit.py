@@ -70,7 +70,7 @@ class Watched:
         self.address = ctypes.addressof(self._memory) + len(_CANARY)
 
     def content(self) -> bytes:
-        """What was written; fails if anything was written around it."""
+        """The bytes written; fails if anything was written around them."""
         raw = self._memory.raw
         assert raw.startswith(_CANARY), "written before the start"
         assert raw.endswith(_CANARY), "written beyond the end"

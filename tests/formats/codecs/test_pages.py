@@ -1,4 +1,4 @@
-"""Batches of pages packed and unpacked: what every codec owes to its callers, whoever provides it."""
+"""Batches of pages packed and unpacked: the contract of every codec from every provider."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_stream_that_holds_more_or_less_than_a_page_is_damaged(name: str) -> N
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "none"])
 def test_damage_never_leads_astray(name: str) -> None:
-    """Whatever bytes change, nothing is written beyond the page; and zlib's checksum tells."""
+    """Changed bytes never cause a write beyond the page; zlib's checksum detects them."""
     this, chance = codec(name), random.Random(name)
     packer, unpacker = this.open_compressor(this.default_level, PAGE), this.open_decompressor(PAGE)
     for _ in range(400):

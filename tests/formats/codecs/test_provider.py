@@ -1,4 +1,4 @@
-"""Where a codec's code comes from can be asked for, and nothing else is taken then."""
+"""A requested provider of a codec is used, and no other."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_our_own_by_name() -> None:
 
 @pytest.mark.parametrize("name", ["zlib@libnothing", "zlib@wheel", "lzo@liblzo2", "zstd@built-in", "none@libz"])
 def test_a_provider_that_can_not_be_had(name: str) -> None:
-    """It is an error that says what there is, and the next who asks gets what is best again."""
+    """It is an error that names the hint, and the next request gets the best provider again."""
     with pytest.raises(UsageError, match=f"can't come from {name.partition('@')[2]}"):
         codec(name).open_compressor(1, _PAGE)
     assert packed_by("zlib", 1)[0] == "built in"

@@ -108,7 +108,7 @@ def arithmetic(which: int, a: int, b: int) -> int:
 
 
 def _arithmetic(which: int, a: int, b: int) -> int:
-    """What :func:`arithmetic` says, in numbers without bounds."""
+    """:func:`arithmetic` in unbounded numbers."""
     c = b | 1
     results: list[int] = [
         a + b, a - b, a * b, a // c, a % c, a << (b & 63), a >> (b & 63), (a & b) ^ (a | HUGE), -1 - a,

@@ -1,4 +1,4 @@
-"""Which machine code is loaded, and that the code for old processors runs on them."""
+"""The right machine code is loaded, and the code for old processors runs on them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_an_object_that_does_not_load_is_as_good_as_none(monkeypatch: pytest.Mon
 
 
 def test_an_image_that_cannot_load_its_machine_code_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has nothing else that runs loops: a sentence, not an error of Python's."""
+    """Without another backend: a message, not a Python error."""
     monkeypatch.delattr(loops, "dialect", raising=False)
     monkeypatch.setitem(sys.modules, "vmsieve.formats.compiler.dialect", None)
     with pytest.raises(UsageError, match="no machine code for this machine"):
@@ -61,7 +61,7 @@ def test_no_instruction_of_a_newer_processor_is_in_it() -> None:
     qemu = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
     if qemu is None:
         pytest.skip("qemu-user for x86_64 is not installed")
-    program = "from vmsieve.formats.compiler import native_backend as n; n._processor_flags = set\n"  # it would tell the host's
+    program = "from vmsieve.formats.compiler import native_backend as n; n._processor_flags = set\n"  # else the host's
     program += "from tests.formats.compiler.native_tour import tour; tour(n)"
     run = subprocess.run(
         [qemu, "-cpu", "qemu64,-ssse3,-sse4.1,-sse4.2,-popcnt", sys.executable, "-c", program],

@@ -1,4 +1,4 @@
-"""What the loops' dialect does not have is refused when a loop is built, not when it goes wrong."""
+"""Constructs outside the dialect are refused when a loop is built, not when it runs."""
 
 # ruff: noqa: F841, RET502, RET503 - functions that are wrong on purpose
 

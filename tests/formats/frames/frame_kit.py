@@ -1,4 +1,4 @@
-"""What the tests of frames share."""
+"""Helpers of the tests of frames."""
 
 from __future__ import annotations
 

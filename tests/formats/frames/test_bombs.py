@@ -37,10 +37,10 @@ def test_what_is_kept_of_the_content_is_bounded() -> None:
     assert peak < 21 << 20
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_a_bomb_is_refused_after_a_look_at_its_start(told: bool) -> None:
+@pytest.mark.parametrize("sized", [False, True])
+def test_a_bomb_is_refused_after_a_look_at_its_start(sized: bool) -> None:
     """A terabyte of zeros in 32 MB is no dump; finding that out takes neither memory nor room."""
-    data = made.zstd_bomb(1 << 40, told=told)
+    data = made.zstd_bomb(1 << 40, sized=sized)
     tracemalloc.start()
     with pytest.raises(UnsupportedError, match="no dump of a known format"):
         open_file(MemoryFile(data))
@@ -59,7 +59,7 @@ def test_zeros_of_an_unpacked_file_take_no_room(temporary: Path, monkeypatch: py
         real(fd, size)
 
     monkeypatch.setattr(os, "ftruncate", truncate)
-    data = made.zstd_frame(b"something", told=False, window=24) + made.zstd_bomb(1 << 30)
+    data = made.zstd_frame(b"something", sized=False, window=24) + made.zstd_bomb(1 << 30)
     file, _, _ = opened(data)
     assert file.size == 9 + (1 << 30)
     assert files[0] * 512 < 1 << 20
@@ -95,12 +95,12 @@ def test_without_a_folder_named_large_files_do_not_go_to_tmp(monkeypatch: pytest
 
 
 def test_pieces_too_large_to_be_kept_are_not_read_at_random() -> None:
-    """Told or not, the limit holds."""
+    """The limit holds with and without a content size."""
     large = bytes(PIECE_LIMIT + 1)
-    for data in (made.zstd_frame(large), made.zstd_frame(large, told=False), made.zstd_bomb(PIECE_LIMIT * 2)):
+    for data in (made.zstd_frame(large), made.zstd_frame(large, sized=False), made.zstd_bomb(PIECE_LIMIT * 2)):
         with pytest.raises(NotSeekableError):
             Index(frame_of(data), MemoryFile(data))
-    fitting = made.zstd_frame(large[1:], told=False, window=20)
+    fitting = made.zstd_frame(large[1:], sized=False, window=20)
     assert Index(frame_of(fitting), MemoryFile(fitting)).starts[-1] == PIECE_LIMIT
 
 

@@ -1,4 +1,4 @@
-"""Compressed files that are cut off, damaged or lie: what is there is used, and the rest is told."""
+"""Truncated, damaged and lying compressed files: readable content is used, the rest is reported."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_last_piece_is_salvaged_as_far_as_it_goes(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["zstd-table", "zstd-rows", "lz4-rows", "lz4-blocks", "gzip-rows"])
 def test_a_damaged_piece_fails_alone(kind: str) -> None:
-    """Reads that need it raise ReadError with the first byte that can't be had; all else is right."""
+    """Reads that need it raise ReadError with the first unreadable byte; all else is right."""
     data = bytearray(of_kind(kind))
     index = Index(frame_of(bytes(data)), MemoryFile(bytes(data)))
     number = len(index.sizes) // 2
@@ -68,7 +68,7 @@ def test_a_damaged_piece_fails_alone(kind: str) -> None:
     data[place : place + 16] = bytes(b ^ 0x55 for b in data[place : place + 16])
     file, _, _ = opened(bytes(data))
     if file.size < len(CONTENT):
-        # Its size was only told by what it unpacks to.
+        # Its content size is found only by unpacking.
         assert file.size == index.starts[number]
         assert whole(file) == CONTENT[: file.size]
         return
@@ -86,7 +86,7 @@ def test_a_damaged_piece_fails_alone(kind: str) -> None:
 
 
 def test_damage_that_unpacks_is_seen_by_the_checksum() -> None:
-    """A single bit of noise that is stored as it is: only the checksum can tell."""
+    """One flipped bit of an uncompressed block: only the checksum detects it."""
     noise = os.urandom(2000)
     for data in (made.zstd_seekable(noise), made.lz4_rows(noise), made.gzip_rows(noise), made.lz4_one(noise * 40)):
         damaged = bytearray(data)
@@ -98,7 +98,7 @@ def test_damage_that_unpacks_is_seen_by_the_checksum() -> None:
 
 @pytest.mark.parametrize("kind", ["zstd-window", "gzip-one", "lz4-linked"])
 def test_damage_in_an_unpacked_file_ends_it(kind: str) -> None:
-    """What came before is kept; the file is torn, and the place is said."""
+    """Content before the damage is kept; the file is torn, and the offset is reported."""
     data = bytearray(made.EVERY[kind](LONG))
     data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
     file, oddities, torn = opened(bytes(data))
@@ -112,7 +112,7 @@ def test_damage_in_an_unpacked_file_ends_it(kind: str) -> None:
 
 def test_a_wrong_checksum_at_the_end_is_told() -> None:
     """All content is there, and may be wrong."""
-    for data in (made.gzip_named(LONG), made.zstd_frame(LONG, told=False, window=24)):
+    for data in (made.gzip_named(LONG), made.zstd_frame(LONG, sized=False, window=24)):
         damaged = bytearray(data)
         damaged[-5 if data[0] == 0x1F else -1] ^= 1
         file, oddities, torn = opened(bytes(damaged))
@@ -154,11 +154,11 @@ def test_a_seek_table_that_can_not_be_is_not_believed(lies: str) -> None:
 
 
 def test_sizes_that_are_lies_are_damage() -> None:
-    """More or less content than was told: a ReadError for the piece, never bytes of another place."""
+    """More or less content than stored in the header: a ReadError for the piece, never bytes of another place."""
     frames = [made.zstd_frame(b"a" * 3000), made.zstd_frame(b"b" * 2999), made.zstd_frame(b"c" * 3001)]
     lying = b"".join(frames) + made.seek_table([(len(f), 3000) for f in frames])
-    members = [made.gzip_member(b"a" * 3000), made.gzip_member(b"b" * 2999, told=3000)]
-    for data in (lying, b"".join(members) + made.gzip_member(b"c" * 3001, told=3000)):
+    members = [made.gzip_member(b"a" * 3000), made.gzip_member(b"b" * 2999, sized=3000)]
+    for data in (lying, b"".join(members) + made.gzip_member(b"c" * 3001, sized=3000)):
         file, _, _ = opened(data)
         assert file.size == 9000
         out = memoryview(bytearray(3000))

@@ -80,7 +80,7 @@ def test_any_span_is_what_it_is_in_the_content(kind: str, spans: list[tuple[int,
 
 
 def test_many_threads_unpack_each_piece_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever comes second waits for the first; all get the right bytes."""
+    """The second thread waits for the first; all get the right bytes."""
     data = of_kind("zstd-table")
     frame = frame_of(data)
     counts: dict[bytes, int] = {}

@@ -43,7 +43,7 @@ def written(one: Frame, content: bytes, size: int = 40_000, level: int | None = 
 
 
 def unpacked(name: str, data: bytes) -> bytes:
-    """What another implementation makes of it, from the first byte to the last."""
+    """The content according to another implementation."""
     if name == "gzip":
         return gzip.decompress(data)
     if name == "lz4":
@@ -77,7 +77,7 @@ def test_every_level_is_understood(one: Frame) -> None:
 
 @each
 def test_noise_and_zeros_are_no_trouble(one: Frame) -> None:
-    """What does not pack grows by little; what packs well gets small."""
+    """Incompressible content grows little; compressible content shrinks."""
     noise, zeros = text(400_000)[250_000:290_000], bytes(one.block)
     assert len(written(one, noise)) < len(noise) + 400
     (small,) = packed_blocks(one, zeros, one.block)
@@ -144,11 +144,11 @@ def test_lz4_blocks_are_frames_that_tell_their_size() -> None:
     """Independent blocks, content size and checksum: each is one block, then the end mark."""
     one = frame("lz4")
     for block, content in zip(packed_blocks(one, CONTENT, 40_000), blocks(CONTENT, 40_000)):
-        magic, flags, size_code, told = struct.unpack_from("<IBBQ", block)
+        magic, flags, size_code, sized = struct.unpack_from("<IBBQ", block)
         assert magic == 0x184D2204
         assert flags == 0x40 | 0x20 | 0x08 | 0x04
         assert 64 << 10 <= 1 << (2 * (size_code >> 4) + 8) <= 4 << 20
-        assert told == len(content)
+        assert sized == len(content)
         (size,) = struct.unpack_from("<I", block, 15)
         assert block[19 + (size & 0x7FFFFFFF) :][:4] == bytes(4)
         assert len(block) == 19 + (size & 0x7FFFFFFF) + 8

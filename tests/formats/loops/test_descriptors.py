@@ -57,7 +57,7 @@ def test_the_first_bit_is_found(backend: str, parts: list[bytes], first: int, en
 
 
 class Plan(NamedTuple):
-    """What plan_pages gives."""
+    """The result of plan_pages."""
 
     pages: int
     why: int
@@ -72,7 +72,7 @@ FILE = bytes(range(1, 201)) * 3
 
 
 def slow_plan(stored: list[bool], descriptors: list[tuple[int, int, int]], shared: tuple[int, int]) -> Plan:
-    """Which pages can be read together, and the bytes each is unpacked from."""
+    """Pages that can be read together, and the packed bytes of each."""
     content: list[bytes] = []
     left = iter(descriptors)
     packed = used = following = 0
@@ -176,7 +176,7 @@ def test_neighbours_are_read_at_once() -> None:
 def test_packed_pages_are_taken_as_they_are(
     backend: str, descriptors: list[tuple[int, int, int]], swap: bool, zero: int
 ) -> None:
-    """Sizes and flags of each page, and the bytes of all of them in their order; what can't be had is told."""
+    """Sizes and flags of each page, and the bytes of all of them in their order; unreadable pages are flagged."""
     order = ">" if (sys.byteorder == "little") == swap else "<"
     raw = bytearray(b"".join(struct.pack(order + "QIIQ", *d, 0) for d in descriptors))
     count = len(descriptors)

@@ -81,7 +81,7 @@ def test_find_tables(backend: str, seed: int, swap: bool, bounds: tuple[int, int
 @for_each_backend
 @pytest.mark.parametrize("size", [0, 8, TABLE_SIZE - 8, TABLE_SIZE, TABLE_SIZE + 4])
 def test_short_memory(backend: str, size: int) -> None:
-    """What ends within a table holds none."""
+    """A file that ends within a table has none."""
     table = struct.pack("=4Q", PAGE, PAGE, 2 * PAGE, PAGE).ljust(size, b"\0")[:size]
     assert run(backend, table, PAGE, 8 * PAGE, False) == ([0] if size >= TABLE_SIZE else [])
 

@@ -1,4 +1,4 @@
-"""ELF files: every page is told, kept ones are stored, addresses survive, and a torn file says so."""
+"""ELF files: every page is described, kept ones are stored, addresses survive, and a torn file is marked."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_everything_is_put_in_ascending_order() -> None:
 
 
 def test_a_page_that_could_not_be_read_is_no_zero_page_and_the_dump_incomplete() -> None:
-    """Where headers can't be written again, words fill it."""
+    """If headers can't be rewritten, the page is filled with words."""
     memory = _memory()
     memory.pages = {**memory.pages, 61: None}
     dump = Elf(bytes(_written(memory).data))
@@ -211,7 +211,7 @@ def test_torn_anywhere_it_says_so_and_never_reads_as_another_page() -> None:
 
 
 def _naive(exists: set[int], kept: set[int], breaks: set[int], last: int) -> list[tuple[int, int, int]]:
-    """What :func:`segments` must find, said page by page."""
+    """The segments, found page by page."""
     found: list[list[int]] = []
     for pfn in range(last):
         if pfn not in exists:

@@ -112,7 +112,7 @@ json.dump({"pages": found, "order": str(dump.attr["arch.byte_order"])}, sys.stdo
 
 
 def _kdumpfile(path: Path, pfns: list[int]) -> dict[int, str | None]:
-    """What libkdumpfile reads; its Python package may belong to another Python than this one."""
+    """Pages read by libkdumpfile, whose Python package may belong to another Python."""
     plain = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     for python in filter(os.path.exists, (sys.executable, "/usr/bin/python3")):
         probe = subprocess.run([python, "-c", "import kdumpfile"], check=False, capture_output=True, env=plain)

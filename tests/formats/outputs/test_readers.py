@@ -1,4 +1,4 @@
-"""What is written is read back by this project's own readers: every page, every fact, and whether it is torn."""
+"""Output is read back by this project's own readers: every page, every fact, and the torn mark."""
 
 from __future__ import annotations
 

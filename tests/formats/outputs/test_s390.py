@@ -100,7 +100,7 @@ def test_the_header_tells_what_is_known() -> None:
 
 
 def test_prefixes_that_can_not_be() -> None:
-    """Beyond memory: the processor is told, its registers have no place."""
+    """Beyond memory: the processor is listed, its registers are dropped."""
     beyond = NOTES.replace(struct.pack(">I", PREFIXES[1]), struct.pack(">I", 0x7FFF0000))
     opened = source(written(Memory(set(PAGES), PAGES), notes=beyond))
     assert len(opened.cpus) == 1
@@ -158,7 +158,7 @@ def test_other_machines_are_refused() -> None:
 
 
 def test_the_mark_of_a_torn_dump() -> None:
-    """Where the end marker is; nothing for other files."""
+    """The offset of the end marker; None for other files."""
     form = output_format("s390")
     assert not form.marks_absent
     assert form.torn_mark(DUMP.flat()[:512]) == (PAGE + len(MEMORY), bytes(16))

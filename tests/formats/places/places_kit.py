@@ -1,4 +1,4 @@
-"""What the tests of places share: dumps put to a place, and flattened streams taken apart."""
+"""Helpers of the tests of places: dumps put to a place, and a parser of flattened streams."""
 
 from __future__ import annotations
 

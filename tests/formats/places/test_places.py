@@ -132,7 +132,7 @@ def test_gathering_makes_few_writes_and_bounds_memory(file: int, monkeypatch: py
 def test_the_write_order_of_gathered_runs(
     upward: bool, first: int, file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is pointed at goes first; of a format without pointers, the lower: a torn one has no holes."""
+    """Data goes before pointers to it; without pointers, the lower offset first, so a torn file has no holes."""
     offsets: list[int] = []
 
     def note(_: int, data: memoryview, at: int) -> int:

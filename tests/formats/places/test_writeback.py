@@ -1,4 +1,4 @@
-"""What is not yet on the medium stays within bounds, and a medium's errors are not lost."""
+"""Dirty bytes stay within bounds, and errors of the medium are not lost."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_file_that_can_not_be_watched(error: int, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_the_medium_refuses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel tells of a failed write once, to whoever waits first: it must not get lost here."""
+    """The kernel reports a failed write once, to the first waiter: the report must not get lost."""
     medium, _ = watched(monkeypatch, 0, errno.EIO)
     fd = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
     try:

@@ -16,7 +16,7 @@ KINDS = (None, KeyError, OSError)
 
 
 def outcome(run: Callable[[list[str]], object]) -> tuple[list[str], object]:
-    """What a program said, and how it ended."""
+    """A program's output and exit status."""
     said: list[str] = []
     try:
         return said, run(said)

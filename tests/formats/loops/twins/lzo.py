@@ -38,7 +38,7 @@ class _Reader:
 
 
 def unpack(data: bytes, limit: int) -> bytes:
-    """What the stream ``data`` holds; ValueError if it is damaged or holds more than ``limit`` bytes."""
+    """The content of the stream ``data``; ValueError if it is damaged or holds more than ``limit`` bytes."""
     reader, out, state = _Reader(data), bytearray(), 0
     if data and data[0] > 17:
         count = reader.byte() - 17

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def unpack(data: bytes, limit: int) -> bytes:
-    """What the block ``data`` holds; ValueError if it is damaged or holds more than ``limit`` bytes."""
+    """The content of the block ``data``; ValueError if it is damaged or holds more than ``limit`` bytes."""
     total, at = _preamble(data)
     if total > limit:
         raise ValueError("more than fits")
