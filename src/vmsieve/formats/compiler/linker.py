@@ -222,17 +222,15 @@ def _wrap(obj: _Object, code: bytes, own: int, exports: list[tuple[str, int, int
         order + "HHIQQQIHHHHHH", 3, obj.machine, 1, 0, 64, 0, obj.flags, 64, 56, len(segments), 64, 0, 0
     )
     out = bytearray(dynamic_at + len(dynamic))
-    out[: len(header)] = header
     for i, segment in enumerate(segments):
         struct.pack_into(order + "IIQQQQQQ", out, 64 + 56 * i, *segment)
     for i, (_, value, size) in enumerate(exports):
         # STB_GLOBAL, STT_FUNC; any section index but 0 (undefined) will do, as there is no section table.
         entry = (names[i], 0x12, 0, 1, code_at + value, size)
         struct.pack_into(order + "IBBHQQ", out, symbols_at + 24 * (i + 1), *entry)
-    out[strings_at : strings_at + len(strings)] = strings
-    out[hash_at : hash_at + len(hash_table)] = hash_table
-    out[code_at : code_at + len(code)] = code
-    out[dynamic_at:] = dynamic
+    parts = (0, header), (strings_at, strings), (hash_at, hash_table), (code_at, code), (dynamic_at, dynamic)
+    for at, part in parts:
+        out[at : at + len(part)] = part
     return bytes(out)
 
 
