@@ -88,7 +88,7 @@ def child_pages_fail(path: str) -> None:
     """As of a medium that fails: the file has its size."""
     window, source = mapped(path)
     os.truncate(path, 10 * PAGE)
-    source.file._told = 0
+    source.file._size_at_open = 0
     assert zeros(window) == list(range(10, COUNT))
     assert window.lost()
     assert not window.lost()

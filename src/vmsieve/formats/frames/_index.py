@@ -164,7 +164,7 @@ class FramedFile:
         packed, size = self._index.sizes[number], self._size(number)
         data = read_up_to(self._outer, self._index.places[number], packed)
         if len(data) < packed:
-            raise ReadError("the file has been truncated since it was opened")
+            raise ReadError("the file has become shorter")
         try:
             content = self._frame.unpack(data, size + 1)
         except CorruptError as error:
