@@ -110,7 +110,7 @@ def _gather(
             vmlinux=VmcoreInfo.parse(vmlinux) if vmlinux is not None else None,
         )  # fmt: skip
         if not source.mixed:
-            info.beyond = resolver
+            info.resolver = resolver
         try:
             translator = arch.open(physical, info)
         except VmsieveError:

@@ -110,7 +110,7 @@ def test_found_among_others(order: str) -> None:
     read = read_of(b"".join(piece + bytes(-len(piece) % 8) for piece in pieces))
     found = find_btf(read, order, places, (*NAMES, "pageflags"), "page")  # type: ignore[arg-type]
     assert found is not None
-    assert (found.place, found.enumerators("pageflags"), found.size("zone")) == (places[5], {"PG_lru": 5}, 2048)
+    assert (found.address, found.enumerators("pageflags"), found.size("zone")) == (places[5], {"PG_lru": 5}, 2048)
     assert find_btf(read, order, places[:5], (*NAMES, "pageflags"), "page") is None  # type: ignore[arg-type]
 
 

@@ -44,15 +44,15 @@ def test_what_kernels_have_is_believed(name: str) -> None:
     def never(key: str, *, doubted: bool) -> None:
         pytest.fail(f"{key} {doubted}")
 
-    info.beyond = never
+    info.resolver = never
     assert check_constants(info) == []
     for key in told(LAYOUTS[name]).keys:
         less = VmcoreInfo.parse(re.sub(rf"(?m)^{re.escape(key)}=.*\n".encode(), b"", info.text))
-        less.beyond = never
+        less.resolver = never
         assert check_constants(less) == []
     for size in (56, 64, 80):
         larger = told(LAYOUTS[name], **{"SIZE(page)": str(size)})
-        larger.beyond = never
+        larger.resolver = never
         assert check_constants(larger) == []
 
 
@@ -92,10 +92,10 @@ def test_the_rest_of_the_dump_knows_better(origins: tuple[str, ...], scratch: Pa
 def test_a_kernel_newer_than_what_is_known() -> None:
     """A newer kernel's flags are used if something else in the dump confirms them, else rejected."""
     newer = told(LAYOUTS["7.2"], **{"NUMBER(PG_lru)": "7", "NUMBER(PG_private)": "12"})
-    newer.beyond = lambda key, doubted: (newer.peek(key) or "", TYPES) if doubted else None
+    newer.resolver = lambda key, doubted: (newer.peek(key) or "", TYPES) if doubted else None
     assert check_constants(newer) == []
     assert (newer.number("PG_lru"), newer.origins, newer.rejected) == (7, {}, set())
-    newer.beyond = lambda key, doubted: ("6", TYPES) if doubted and key == "NUMBER(PG_lru)" else None
+    newer.resolver = lambda key, doubted: ("6", TYPES) if doubted and key == "NUMBER(PG_lru)" else None
     (said,) = check_constants(newer)
     assert "NUMBER(PG_lru)" in said
     assert (newer.number("PG_lru"), newer.number("PG_private"), newer.number("PG_swapbacked")) == (None, None, None)

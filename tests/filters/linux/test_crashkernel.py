@@ -15,7 +15,7 @@ from tests.build.crash_kernel import END, MIB, PAGE, RESERVED, CrashKernel, core
 from tests.build.elf_core import Core, Load
 from tests.build.memory_file import source
 from tests.build.notes import vmcoreinfo
-from vmsieve.filters.linux.crashkernel import TABLES_MOST, Region, check_table, search
+from vmsieve.filters.linux.crashkernel import TABLES_MOST, Region, check_table, search_tables
 from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, check_crash_kernel
 from vmsieve.pipeline.process.progress import Silent
 
@@ -138,7 +138,7 @@ def test_no_table(words: list[int]) -> None:
     loaded = CrashKernel()
     table = struct.pack(f"<{len(words)}Q", *words).ljust(256, b"\0")
     dump = source(core(replace(loaded, edits={loaded.table_at: table}).memory()))
-    assert not [one for one in search(dump, ALL) if one.address == loaded.table_at]
+    assert not [one for one in search_tables(dump, ALL) if one.address == loaded.table_at]
 
 
 def test_sixteen_regions() -> None:
@@ -152,7 +152,7 @@ def test_many_tables_are_bounded() -> None:
     memory = bytearray(CrashKernel().memory())
     table = struct.pack("<4Q", 6 * MIB, PAGE, 6 * MIB + PAGE, PAGE).ljust(256, b"\0")
     memory[RESERVED[0] : RESERVED[0] + 2 * MIB] = table * (2 * MIB // 256)
-    assert len(list(search(source(core(bytes(memory))), ALL))) == TABLES_MOST
+    assert len(list(search_tables(source(core(bytes(memory))), ALL))) == TABLES_MOST
 
 
 @pytest.mark.parametrize("shift", range(-256, 257, 8))
@@ -160,7 +160,7 @@ def test_table_across_pieces(shift: int) -> None:
     """A table across the border of two pieces of memory is found once."""
     loaded = CrashKernel(table_at=5 * MIB + shift, digest_at=-4000)
     loaded.segments = {6 * MIB: noise(1, PAGE), 6 * MIB + PAGE: noise(2, PAGE)}
-    found = list(search(source(loaded.core()), ALL))
+    found = list(search_tables(source(loaded.core()), ALL))
     assert [table.address for table in found] == [loaded.table_at]
 
 
@@ -227,7 +227,7 @@ def test_left_out_pages_are_counted() -> None:
     loaded = CrashKernel()
     ramdisk = list(loaded.segments)[1]
     dump = source(cut(loaded, ramdisk + PAGE, ramdisk + 4 * PAGE, hole=False))
-    (table,) = search(dump, ALL)
+    (table,) = search_tables(dump, ALL)
     check = check_table(dump, table)
     assert check.problem is not None
     assert f"{3 * PAGE} bytes" in check.problem

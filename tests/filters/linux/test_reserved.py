@@ -89,7 +89,7 @@ def test_of_an_unknown_kernel_the_types_tell(scratch: Path) -> None:
     odd = VmcoreInfo.parse(b"NUMBER(PG_lru)=50\n")
     assert bit_of_reserved(odd) is None
     odd = VmcoreInfo.parse(b"NUMBER(PG_lru)=50\n")
-    odd.beyond = gather_knowledge(source, b"OSRELEASE=1\n").info.beyond  # type: ignore[union-attr]
+    odd.resolver = gather_knowledge(source, b"OSRELEASE=1\n").info.resolver  # type: ignore[union-attr]
     assert bit_of_reserved(odd) == known
     assert odd.origins == {"NUMBER(PG_reserved)": TYPES}
     source.close()

@@ -60,13 +60,13 @@ def magic(byte_order: str) -> bytes:
     return struct.pack(">HBBII" if byte_order == "big" else "<HBBII", _MAGIC, 1, 0, HEADER_SIZE, 0)
 
 
-def find_btf(read: Read, byte_order: str, places: Iterable[int], names: Collection[str], sure: str) -> Btf | None:
-    """Load the types ``names`` from the first of ``places`` that is a kernel's section; None if there is none.
+def find_btf(read: Read, byte_order: str, addresses: Iterable[int], names: Collection[str], kernel_type: str) -> Btf | None:
+    """Load the types ``names`` from the first of ``addresses`` that is a kernel's section; None if there is none.
 
-    ``sure``: a type that the kernel has and modules, whose sections are in memory too, do not have.
+    ``kernel_type``: a type that the kernel has and modules, whose sections are in memory too, do not have.
     """
     left = _SEARCHED_MOST
-    for at in places:
+    for at in addresses:
         try:
             found = Btf(read, byte_order, at)
             # The first string is empty. The budget bounds reads of false sections.
@@ -75,7 +75,7 @@ def find_btf(read: Read, byte_order: str, places: Iterable[int], names: Collecti
             found.load(names)
         except (KernelError, ReadError):
             continue
-        if found.size(sure) and found.enumerators("pageflags"):
+        if found.size(kernel_type) and found.enumerators("pageflags"):
             return found
     return None
 
@@ -102,7 +102,7 @@ class Btf:
         size: Its size, if known.
 
     Attributes:
-        place: Address of the section.
+        address: Address of the section.
         end: Its size.
         strings_offset: Offset of its strings.
 
@@ -113,7 +113,7 @@ class Btf:
 
     def __init__(self, read: Read, byte_order: str, at: int, size: int | None = None) -> None:
         self._read = read
-        self.place = at
+        self.address = at
         self._order = ">" if byte_order == "big" else "<"
         self._swap = int(byte_order != sys.byteorder)
         head = struct.unpack(self._order + _HEADER, read(at, HEADER_SIZE))

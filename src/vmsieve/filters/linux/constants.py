@@ -127,7 +127,7 @@ def _differing(numbers: dict[str, int | None], row: _Row) -> list[str]:
 
 def _correct(info: VmcoreInfo, numbers: dict[str, int | None], rows: tuple[_Row, ...]) -> list[str]:
     """Compare ``numbers``, which match no known kernel, with the rest of the dump; correct or reject keys."""
-    others = {key: info.second(key) for key in numbers}
+    others = {key: info.second_opinion(key) for key in numbers}
     if all(others[key] == number for key, number in numbers.items()):
         return []
     corrected = {key: number if others[key] is None else others[key] for key, number in numbers.items()}

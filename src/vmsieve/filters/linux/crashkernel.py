@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
 
-__all__ = ["TABLES_MOST", "Check", "Region", "Table", "check_table", "reserved", "search"]
+__all__ = ["TABLES_MOST", "Check", "Region", "Table", "check_table", "reserved", "search_tables"]
 
 #: Most tables to check: one, and a few that earlier crash kernels left behind.
 TABLES_MOST: Final = 16
@@ -134,18 +134,18 @@ def _symbols(source: Source) -> tuple[VirtualMemory, dict[str, int]]:
     return memory, find_symbols(memory, info, ("crashk_res", "kexec_crash_image"))
 
 
-def search(source: Source, where: Region, advance: Callable[[int], None] = lambda _: None) -> Iterator[Table]:
-    """Yield tables in the memory ``where`` whose regions are in it too, by address; at most :data:`TABLES_MOST`.
+def search_tables(source: Source, area: Region, advance: Callable[[int], None] = lambda _: None) -> Iterator[Table]:
+    """Yield tables in the memory ``area`` whose regions are in it too, by address; at most :data:`TABLES_MOST`.
 
     Unreadable memory is skipped. ``advance`` is called with the number of bytes done.
     """
-    low, high = max(where.start, _NEAR), where.end
+    low, high = max(area.start, _NEAR), area.end
     layout = struct.Struct((">" if source.byte_order == "big" else "<") + f"{SLOTS * 2}Q")
     swap = int(struct.pack("=H", 1) != struct.pack(layout.format[0] + "H", 1))
     offsets = memoryview(bytearray(_ROOM * 8)).cast("Q")
     behind, count = 0, 0
     # A table may cross the end of a piece, so pieces overlap.
-    for paddr, memory in scan_memory(source, where.start, high, keep=TABLE_SIZE - 8, advance=advance):
+    for paddr, memory in scan_memory(source, area.start, high, keep=TABLE_SIZE - 8, advance=advance):
         found = find_tables(address_of(memory), len(memory), low, high, swap, address_of(offsets.cast("B")), _ROOM)
         for i in range(found):
             address = paddr + offsets[i]

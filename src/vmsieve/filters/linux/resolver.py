@@ -248,7 +248,7 @@ class Resolver:
         if candidates is None:
             return None
         found = find_btf(self._physical.read, order, candidates.types(), TYPE_NAMES, _KERNEL_STRUCTURE)
-        self._types_from = TYPES if found is None else f"{TYPES} that a search of memory found at {found.place:#x}"
+        self._types_from = TYPES if found is None else f"{TYPES} that a search of memory found at {found.address:#x}"
         return found
 
     def _answer(self, key: str) -> tuple[str, str] | None:

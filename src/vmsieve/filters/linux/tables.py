@@ -20,16 +20,8 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
 
 __all__ = [
-    "MEMORY",
-    "NONSENSE",
-    "NOTHING",
-    "TABLE",
-    "Linear",
-    "RadixTables",
-    "RadixTranslator",
-    "find_linear",
-    "levels_of",
-]
+    "MEMORY", "NONSENSE", "NOTHING", "TABLE", "Linear", "RadixTables", "RadixTranslator", "find_linear", "levels_of",
+]  # fmt: skip
 
 #: Kinds of page table entries.
 NOTHING, TABLE, MEMORY, NONSENSE = range(4)

@@ -37,7 +37,7 @@ class VmcoreInfo:
         skipped: Number of lines that are not ``KEY=VALUE`` of printable ASCII.
         used: Keys that were looked up and found, for reports.
         unusable: Keys that were looked up and have no usable number.
-        beyond: A resolver of missing or unusable keys: returns value and origin, or None. Called once a key; with
+        resolver: Called for missing or unusable keys: returns value and origin, or None. Once a key; with
             ``doubted=True`` for keys that the text has.
         origins: Origin of keys that the text lacks or has wrong, by key.
         rejected: Keys of the text that are treated as missing.
@@ -48,7 +48,7 @@ class VmcoreInfo:
         self.skipped = 0
         self.used: set[str] = set()
         self.unusable: set[str] = set()
-        self.beyond: Callable[..., tuple[str, str] | None] | None = None
+        self.resolver: Callable[..., tuple[str, str] | None] | None = None
         self.origins: dict[str, str] = {}
         self.rejected: set[str] = set()
         self._seconds: dict[str, tuple[str, str]] = {}
@@ -89,16 +89,16 @@ class VmcoreInfo:
         line = next((line for line in self.text.split(b"\n") if line.startswith(mark)), mark)
         return _as_number(line[len(mark) :].strip().decode("ascii", "replace"), only_hex=False)
 
-    def second(self, key: str) -> int | None:
+    def second_opinion(self, key: str) -> int | None:
         """The number that the resolver has for ``key``, to compare with the text's; None if it has none."""
-        answer = None if self.beyond is None else self.beyond(key, doubted=True)
+        answer = None if self.resolver is None else self.resolver(key, doubted=True)
         if answer is None:
             return None
         self._seconds[key] = answer
         return _as_number(answer[0], only_hex=False)
 
     def correct(self, key: str) -> None:
-        """Replace the text's value by what :meth:`second` found."""
+        """Replace the text's value by what :meth:`second_opinion` found."""
         self._values[key], self.origins[key] = self._seconds[key]
 
     def reject(self, key: str) -> None:
@@ -124,10 +124,10 @@ class VmcoreInfo:
 
     def _ask(self, key: str) -> str | None:
         """Ask the resolver for ``key``, once."""
-        if self.beyond is None or key in self._asked:
+        if self.resolver is None or key in self._asked:
             return None
         self._asked.add(key)
-        answer = self.beyond(key)
+        answer = self.resolver(key)
         if answer is None:
             return None
         self._values[key], self.origins[key] = answer
@@ -221,11 +221,6 @@ class VmcoreInfo:
         """Time of the crash in seconds since 1970 (CRASHTIME); None if the kernel did not crash."""
         found = self._number("CRASHTIME")
         return found if found is not None and found > 0 else None
-
-    @property
-    def build_id(self) -> str | None:
-        """The kernel image's build id in hexadecimal (BUILD-ID, since v5.9)."""
-        return self.value("BUILD-ID") or None
 
     @property
     def kernel_offset(self) -> int | None:
