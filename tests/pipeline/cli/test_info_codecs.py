@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+def info(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     assert main(["info", "--json", "--codecs", *words]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
 
-def test_every_codec_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_codec_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """With a provider for each of its levels, in both directions."""
-    here = told(capsys)["here"]
+    here = info(capsys)["here"]
     assert [c["name"] for c in here["codecs"]] == [c.name for c in codecs()]
     for codec, facts in zip(codecs(), here["codecs"]):
         levels = [level for part in facts["packs"] for level in range(part["levels"][0], part["levels"][1] + 1)]
@@ -32,14 +32,14 @@ def test_every_codec_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
         assert facts["unpacks"]
 
 
-def test_what_is_passed_over_is_told_with_the_reason(
+def test_libraries_passed_over_are_shown_with_the_reason(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wheel without the library, a library that is not there, and one that lacks the functions."""
     pytest.importorskip("zstandard")
     monkeypatch.setattr(zstd, "_WHEEL", "zstandard/none")
     monkeypatch.setattr(zstd, "_SONAMES", ("libnone.so.9", "libc.so.6"))
-    (facts,) = (c for c in told(capsys)["here"]["codecs"] if c["name"] == "zstd")
+    (facts,) = (c for c in info(capsys)["here"]["codecs"] if c["name"] == "zstd")
     assert facts["packs"] == [{"levels": [-7, 19], "provider": "python zstandard"}]
     passed = facts["passed_over"]
     assert passed["zstandard (wheel)"] == "there is no zstandard/none*.so"
@@ -49,7 +49,7 @@ def test_what_is_passed_over_is_told_with_the_reason(
 
 def test_people_read_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     """The text names each codec and its default's provider."""
-    here = told(capsys)["here"]
+    here = info(capsys)["here"]
     assert main(["info", "--codecs"]) == 0
     text = capsys.readouterr().out
     for codec in here["codecs"]:
@@ -58,8 +58,8 @@ def test_people_read_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_beside_a_dump(capsys: pytest.CaptureFixture[str], scratch: Path) -> None:
-    """An INPUT is told of as well."""
-    found = told(capsys, str(dump("demo.elf", scratch)))
+    """An INPUT is described as well."""
+    found = info(capsys, str(dump("demo.elf", scratch)))
     assert found["format"] == "ELF core"
     assert found["here"]["kernels"] in ("aot", "jit", "python")
 

@@ -47,7 +47,7 @@ def test_an_elf_file_without_headers(size: int, core: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("lacking", [1, 4095, 5000, 2 << 20, 12 << 20, 32 << 20])
 def test_an_elf_core_shorter_than_its_headers_say(lacking: int, core: Path, built: Machine, tmp_path: Path) -> None:
-    """What is there is dumped, how much is missing is said in bytes, and the dump is marked incomplete.
+    """The remaining memory is dumped, the missing bytes are counted, and the dump is marked incomplete.
 
     12 MiB off the end is one of the segments, and of the kernel's text, which two segments describe.
     """
@@ -81,7 +81,7 @@ def test_no_notes_at_all(built: Machine, tmp_path: Path) -> None:
 
 
 def descriptors(data: bytes | bytearray) -> dict[int, int]:
-    """Where the descriptor of each stored page is."""
+    """Offset of the page descriptor of each stored page."""
     parts = Kdump(bytes(data))
     return {pfn: parts.descriptors + 24 * i for i, pfn in enumerate(parts.bits(1))}
 
@@ -143,7 +143,7 @@ def test_packed_pages_that_are_damaged(codec: str, core: Path, built: Machine, t
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.99, 1.0])
 def test_a_flattened_file_that_ends_early(share: float, zlib_dump: Path, built: Machine, tmp_path: Path) -> None:
-    """What came through is salvaged, and dumped as incomplete: no wait, no wrong page."""
+    """The received part is dumped and marked incomplete, without waiting and without a wrong page."""
     data = zlib_dump.read_bytes()
     whole = flattened([(0, data[: Kdump(data).descriptors]), *cut(data, 5000)[1:]])
     (tmp_path / "flat").write_bytes(whole[: min(int(len(whole) * share), len(whole) - 16)])
@@ -167,7 +167,7 @@ def test_a_flattened_file_that_ends_early(share: float, zlib_dump: Path, built: 
     source.close()
 
 
-def test_wrong_usage_is_told_in_one_line(core: Path, tmp_path: Path) -> None:
+def test_wrong_usage_gives_one_line(core: Path, tmp_path: Path) -> None:
     """In a user's words, and without an output."""
     out = tmp_path / "out"
     for words, said in (

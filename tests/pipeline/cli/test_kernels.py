@@ -32,7 +32,7 @@ GARBLED = {
 
 @pytest.mark.parametrize("text", GARBLED.values(), ids=GARBLED)
 def test_vmcoreinfo_missing_or_garbled(text: bytes, built: Machine, tmp_path: Path) -> None:
-    """Nothing is known of the kernel, so every page is kept and the exit status tells."""
+    """Nothing is known of the kernel, so every page is kept and the exit status is 3."""
     core = built.write(tmp_path / "core", b"")
     if text:
         notes, data = built.notes(text), bytearray(core.read_bytes())
@@ -100,7 +100,7 @@ def test_struct_pages_that_are_not_mapped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_struct_pages_that_are_noise(seed: int, tmp_path: Path) -> None:
-    """Overwritten by whatever brought the machine down: what can't be believed drops no page."""
+    """Overwritten by the crash: implausible struct pages drop no page."""
     built = machine()
     for section in built.sections:
         built.maps[section][:] = random.Random(seed).randbytes(len(built.maps[section]))
@@ -154,7 +154,7 @@ def test_vmcoreinfo_from_a_file_that_is_none(path: str, core: Path, built: Machi
 
 @pytest.mark.parametrize("seconds", [-1, 0, 1 << 31, 1 << 62, (1 << 64) - 1])
 def test_a_crash_at_any_time(seconds: int, tmp_path: Path) -> None:
-    """Told as a date where the calendar has one; kept through a dump as far as its header has room."""
+    """Shown as a date if the calendar has it; kept in a dump as far as its header has bits for it."""
     built = machine()
     built.keys["CRASHTIME"] = str(seconds)
     core = built.write(tmp_path / "core")

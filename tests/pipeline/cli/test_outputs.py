@@ -24,7 +24,7 @@ def test_an_output_that_can_not_be(place: str, core: Path) -> None:
 
 
 def test_an_output_that_is_there_or_the_input(core: Path, small: Path, tmp_path: Path) -> None:
-    """Untouched, and the user is told how to have it otherwise."""
+    """It is unchanged, and a hint names the option that overwrites it."""
     there = tmp_path / "there"
     there.write_bytes(b"precious")
     failed(vmsieve("dump", core, there), "exists already", "-f")
@@ -41,7 +41,7 @@ def test_an_output_that_is_there_or_the_input(core: Path, small: Path, tmp_path:
 def test_no_room(
     form: str, limit: int, core: Path, truth: dict[int, bytes], wholes: dict[str, set[int]], tmp_path: Path
 ) -> None:
-    """A file that may not grow any more: what was written is readable and marked, and the exit status tells."""
+    """A file that can't grow any more: the partial dump is readable and marked, and the exit status is 4."""
     out = tmp_path / "out"
     run = vmsieve(
         "dump", "-q", "-d", 31, *FORMATS[form], core, out,
@@ -60,7 +60,7 @@ def test_no_room(
 def test_a_size_limit(
     form: str, limit: int, core: Path, truth: dict[int, bytes], wholes: dict[str, set[int]], tmp_path: Path
 ) -> None:
-    """No byte more than was allowed: what was written is readable, marked, and the report says why it ends."""
+    """The limit is kept to the byte: the partial dump is readable and marked, and the report says why it ends."""
     out, report = tmp_path / "out", tmp_path / "report"
     run = vmsieve(
         "dump", "-q", "-d", 31, *FORMATS[form], "--size-limit", limit, "--json", report, core, out

@@ -112,7 +112,7 @@ def dies(number: int, function: str, *words: object) -> int:
 def test_killed_at_any_write(
     form: str, core: Path, truth: dict[int, bytes], wholes: dict[str, set[int]], tmp_path: Path
 ) -> None:
-    """No time for last words: what is there is never taken for a whole dump, and its readable pages are right."""
+    """Killed without warning: the output is never taken for a whole dump, and its readable pages are right."""
     function = "write" if form == "flattened" else "pwrite"
     # A stream is written in very many pieces: not each of them is tried.
     numbers = [*range(1, 6), *range(6, 400, 9 if form == "flattened" else 1)]

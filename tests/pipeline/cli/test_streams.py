@@ -30,7 +30,7 @@ def shell(text: str, **words: object) -> tuple[list[int], bytes, str]:
     "command", ["dump -q -d 31 -F {core} -", "dump -q -E {core} -", "dump -q --codec none {core} -"]
 )
 def test_a_reader_that_has_enough(command: str, core: Path) -> None:
-    """The pipe is closed after 100 bytes: that is said, in one line if nothing usable came out; the status tells."""
+    """The pipe is closed after 100 bytes: one line says so if nothing was written; the status shows it."""
     statuses, _, said = shell("{V} " + command + " | head -c 100 > /dev/null", core=core)
     assert statuses[0] == 4 or (statuses[0], said.count("\n")) == (1, 0)
     assert "nobody reads" in said
@@ -54,7 +54,7 @@ def test_a_report_that_can_not_be_written(command: str, core: Path, small: Path)
 
 @pytest.mark.parametrize("options", ["-F", "-E", "-E --frame zstd"])
 def test_a_dump_of_which_nothing_can_be_written(options: str, core: Path) -> None:
-    """Not a byte of it goes out, whoever gathers them: it failed, and is not called incomplete."""
+    """No byte is written, wherever the bytes are buffered: the dump failed and is not called incomplete."""
     statuses, _, said = shell("{V} dump -q -d 31 " + options + " {core} - > /dev/full", core=core)
     assert (statuses, said) == ([1], "vmsieve: standard output: no space for the output, at 0")
 
@@ -69,13 +69,13 @@ def test_a_dump_does_not_depend_on_being_heard(closed: str, core: Path, small: P
 
 
 def test_standard_output_without_standard_error(core: Path) -> None:
-    """What would have been said does not get into the stream."""
+    """Messages do not get into the stream."""
     plain = shell("{V} dump -q -d 31 -F {core} -", core=core)
     assert shell("{V} dump -d 31 -F {core} - 2>&-", core=core)[:2] == plain[:2]
 
 
 def test_standard_output_that_is_closed(core: Path) -> None:
-    """A dump or a log to it is told to be impossible; a report is simply not seen."""
+    """A dump or a log to it is an error; a report is dropped."""
     for command in (
         "dump -d 31 -F {core} -",
         "dmesg {core}",

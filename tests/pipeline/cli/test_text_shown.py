@@ -72,7 +72,7 @@ def test_files_hold_utf8() -> None:
     "words", [["info"], ["info", "-v"], ["classes"], ["classes", "--zones"], ["dmesg"], ["vmcoreinfo"]]
 )
 def test_commands_that_print(words: list[str], odd: Path) -> None:
-    """What the dump holds is shown, a line to each thing."""
+    """Texts from the dump are shown, each on one line."""
     status, out, err = run(*words, odd)
     assert status in (0, 3)
     found = harmless(out)

@@ -178,7 +178,7 @@ def part(path: Path, name: str) -> tuple[int, bytes]:
 
 
 def with_dwarf(told: VmcoreInfo, like: Path, path: Path) -> Path:
-    """A vmlinux file whose types are in DWARF, made of what VMCOREINFO tells."""
+    """A vmlinux file with the types of a VMCOREINFO text in DWARF."""
     made = DwarfSections()
     word = Node(0x24, {0x03: "long", 0x0B: 8})
     nodes: list[Node] = [word]

@@ -244,7 +244,7 @@ def test_a_report_is_no_dump(name: str, there: Path, capsys: pytest.CaptureFixtu
 
 
 def test_files_about_the_kernel_are_inputs(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What --vmcoreinfo, --vmlinux, -i and -x name, and each volume of a dump, the others' outputs are not."""
+    """Files of --vmcoreinfo, --vmlinux, -i and -x, and each volume of a dump, are refused as outputs."""
     assert main(["vmcoreinfo", str(there)]) == 0
     Path("info").write_text(capsys.readouterr().out)
     text = Path("info").read_bytes()
@@ -359,7 +359,7 @@ _OWNERS = {"os", "shutil", "tempfile", "posix"}
 
 
 def opens_for_writing(node: ast.AST) -> bool:
-    """Whether a call makes, opens for writing or renames a file, as far as its text tells."""
+    """True if a call creates, opens for writing or renames a file, judged by its text."""
     if not isinstance(node, ast.Call):
         return False
     text = ast.unparse(node)
@@ -376,7 +376,7 @@ def opens_for_writing(node: ast.AST) -> bool:
 
 
 def test_nothing_is_opened_for_writing_elsewhere() -> None:
-    """All that is written goes through one module. A capture opens what nobody else may see: its tests see to that."""
+    """All files are written through one module. A capture opens files of its own: its tests check those."""
     found = set()
     for room in ("pipeline", "filters", "formats"):
         for path in (PACKAGE / room).rglob("*.py"):

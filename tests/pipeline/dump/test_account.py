@@ -35,7 +35,7 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_forgetful")
 @pytest.mark.parametrize("level", [0, 31])
-def test_an_account_that_does_not_add_up_is_told(level: int, core: Path, tmp_path: Path) -> None:
+def test_an_account_that_does_not_add_up_is_reported(level: int, core: Path, tmp_path: Path) -> None:
     """With the number of bytes, and exit status 3."""
     report = make(core, tmp_path / "out", level)
     assert report.account()["unaccounted"] == PAGE

@@ -37,7 +37,7 @@ def torn(count: int) -> bytes:
     return data[: made.places[2][0] + 24]
 
 
-def test_pages_that_were_never_written_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_that_were_never_written_are_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are unreadable, each of them; a batch of them costs two reads, and no room in the output."""
     path, out, count = tmp_path / "torn", tmp_path / "out", 50_000
     path.write_bytes(torn(count))
@@ -58,7 +58,7 @@ def test_pages_that_were_never_written_are_told_at_once(tmp_path: Path, monkeypa
 
 
 def test_readable_pages_before_such_pages_are_kept() -> None:
-    """What comes before in the same batch is read."""
+    """Earlier pages of the same batch are read."""
     made = Kdump([Page(pfn, "stored" if pfn < 3 else "missing", bytes([pfn % 255 + 1]) * PAGE) for pfn in range(300)])
     source = open_file(MemoryFile(made.build()))
     pages, bits = PageBatch(PAGE), bytearray(b"\xff" * (1 << 15))
@@ -102,7 +102,7 @@ def _flat(claimed: int) -> bytes:
 def test_memory_that_a_small_file_claims_is_not_written(
     build: Callable[[int], bytes], claimed: int, tmp_path: Path
 ) -> None:
-    """Zeros of terabytes are not believed: what the file stores is kept, all of it, and the dump is incomplete."""
+    """Terabytes of zeros are implausible: everything that the file stores is kept, and the dump is incomplete."""
     path, out = tmp_path / "in", tmp_path / "out"
     path.write_bytes(build(claimed))
     source = open_source(str(path))

@@ -51,7 +51,7 @@ def notes_of(path: Path, order: str = "little") -> list[tuple[bytes, int, bytes]
 
 
 def named(path: Path, field: int, order: str = "little") -> bytes:
-    """What a kdump sub-header's pair of offset and size at byte ``field`` names."""
+    """The bytes that a kdump sub-header's offset and size at byte ``field`` point to."""
     data = path.read_bytes()
     offset, size = struct.unpack_from(("<" if order == "little" else ">") + "qQ", data, 4096 + field)
     return data[offset : offset + size] if offset else b""
@@ -98,7 +98,7 @@ def test_the_record_of_what_was_erased(form: str, stream: bool, tmp_path: Path) 
 
 
 def test_the_record_of_what_was_erased_from_a_split_dump(tmp_path: Path) -> None:
-    """Each file of the output has it; the files' own records are put together, what two repeat is told once."""
+    """Each file of the output has it; the files' own records are joined, repeated ones once."""
     parts = [tmp_path / name for name in ("one", "two", "three")]
     for path, (start, end), text in zip(parts, ((0, 2), (2, 4), (4, 6)), (ERASED, b"erase more\n", ERASED)):
         fields = {"split": 1, "start_pfn": start, "end_pfn": end, "start_pfn_64": start, "end_pfn_64": end}
@@ -179,7 +179,7 @@ def test_the_machine_number_of_a_name(name: bytes, number: int, tmp_path: Path) 
 
 
 def test_names_are_never_empty(tmp_path: Path) -> None:
-    """No name is believed by libkdumpfile if one is empty; what VMCOREINFO tells is filled in."""
+    """Libkdumpfile rejects all names if one is empty, so they are filled in from VMCOREINFO."""
     (tmp_path / "bare").write_bytes(core(RECIPE, machine=40))
     make(tmp_path / "bare", tmp_path / "dump", 0)
     assert open_source(str(tmp_path / "dump")).utsname == ("Linux", "(none)", "Unknown", "Unknown", "arm", "(none)")

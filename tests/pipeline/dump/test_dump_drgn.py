@@ -52,7 +52,7 @@ def test_drgn_reads_the_pages_that_were_kept(output: str, scratch: Path, tmp_pat
 
 
 def is_left_out(drgn: Any, program: Any, pfn: int, others: tuple[bytes | bytearray, ...]) -> bool:
-    """Whether reading a page fails, or gives one of ``others``."""
+    """True if reading a page fails, or gives one of ``others``."""
     try:
         return program.read(pfn * PAGE, PAGE, physical=True) in others
     except drgn.FaultError:

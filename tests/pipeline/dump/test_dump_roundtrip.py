@@ -79,7 +79,7 @@ def test_other_levels(
 def test_filtering_twice_is_filtering_once(
     first: int, flattened: bool, form: str, core: Path, built: Machine, tmp_path: Path
 ) -> None:
-    """A dump of a dump holds what a dump of the machine holds, byte for byte where both tell the level."""
+    """A dump of a dump equals a dump of the machine, byte for byte where both store the level."""
     middle, out, direct = (tmp_path / name for name in ("middle", "out", "direct"))
     make(core, middle, first, format=form, flattened=flattened, codec="none" if form == "elf" else "lzo")
     report = make(middle, out, 31)
@@ -149,7 +149,7 @@ def test_struct_pages_that_can_not_be_read_keep_their_pages(
     source.close()
 
 
-def test_weaker_is_told_from_incomplete(built: Machine, tmp_path: Path) -> None:
+def test_weaker_and_incomplete_differ(built: Machine, tmp_path: Path) -> None:
     """Whole but less filtered is 3; not whole is 4, whatever else."""
     core = built.write(tmp_path / "core", b"OSRELEASE=6.12\nPAGESIZE=4096\n")
     report = make(core, tmp_path / "out", 31)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = 4096
-# Nothing tells about the kernel; the last one is as high as memory gets on a machine of today.
+# Nothing is known of the kernel; the last one is as high as memory gets on a machine of today.
 PLACES = (0x1000, 3 << 30, (5 << 30) - PAGE, (1 << 42) - PAGE)
 
 

@@ -269,14 +269,14 @@ def test_a_full_disk_leaves_a_torn_dump(name: str, threads: str, demo: Path, tmp
 @pytest.mark.parametrize("threads", ["1", "3"])
 @pytest.mark.parametrize("form", ["-E", "-F"])
 def test_a_signal_ends_a_framed_dump_in_order(form: str, threads: str, demo: Path, tmp_path: Path) -> None:
-    """While it waits for a slow reader: what was sent is right, and torn; the process ends by itself."""
+    """While it waits for a slow reader: the bytes sent are right and marked torn, and the process ends by itself."""
     out = tmp_path / "out"
     process = start(
         "dump", "-q", "-d", "0", form, "--frame", "lz4", "--threads", threads, demo, "-", stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     data = process.stdout.read(5_000_000)
-    # Now nobody reads: the pipe fills up, and the writer waits.
+    # Without a reader, the pipe fills up and the writer waits.
     room = fcntl.fcntl(process.stdout, 1032)  # F_GETPIPE_SZ
     there = array("i", [0])
     for _ in range(500):

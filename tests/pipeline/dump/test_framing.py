@@ -53,7 +53,7 @@ def packed(one: Frame, threads: int, parts: list[bytes]) -> bytes:
 
 
 def content_of(one: Frame, data: bytes) -> bytes:
-    """What a reader finds in it; nothing in what is no frame yet."""
+    """The content that a reader finds; empty before there is a frame."""
     file = MemoryFile(data)
     try:
         return whole(FramedFile(file, one, Index(one, file)))
@@ -66,7 +66,7 @@ def content_of(one: Frame, data: bytes) -> bytes:
     st.sampled_from(FRAMES), st.integers(1, 4), st.lists(st.integers(0, 40_000), max_size=12), st.integers(300, 9000)
 )
 def test_portions_and_threads_make_no_difference(one: Frame, threads: int, cuts: list[int], block: int) -> None:
-    """What is written in any portions, on any number of threads, is the same file."""
+    """Any portions and any number of threads give the same file."""
     edges = sorted({0, *cuts, len(CONTENT)})
     parts = [CONTENT[a:b] for a, b in zip(edges, edges[1:])]
     data = packed(small(one, block), threads, parts)
@@ -119,7 +119,7 @@ def test_threads_end_when_the_stream_is_closed() -> None:
 
 
 def test_threads_that_can_not_be_had_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The calling thread packs what nobody else does."""
+    """The calling thread packs the blocks that no thread has packed."""
 
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_what_can_be_read(one: Frame, threads: int) -> None:
         with pytest.raises(OutputError, match="no space"):  # noqa: PT012 - wherever it comes to the end
             framed.write(memoryview(CONTENT))
             framed.finish()
-        # The disk has room again: what was broken off is not taken up.
+        # The disk has space again: an interrupted frame is not continued.
         disk._room = 1 << 30
         with pytest.raises(OutputError, match="broken off"):
             framed.finish()
@@ -227,9 +227,9 @@ def run(
     one: Frame | None,
     line: int,
 ) -> tuple[bytes, int]:
-    """What came out of a place, stopped at ``line`` and brought to its end; and how many lines there were.
+    """Bytes written through a place that is stopped at ``line`` and then finished; and the number of lines.
 
-    ``full``: what the mark at the start becomes if all is well. ``rounds``: starts and ends of stretches, put in turn.
+    ``full``: the final mark at the start. ``rounds``: starts and ends of the pieces, put in turn.
     """
     out = io.BytesIO()
     framed = stream(one, 1, out.write) if one else None
@@ -253,7 +253,7 @@ def run_pipe(one: Frame | None, line: int) -> tuple[bytes, int]:
 
 @pytest.mark.parametrize("one", [None, *FRAMES], ids=["none", *(one.name for one in FRAMES)])
 def test_a_signal_at_any_line_leaves_a_beginning(one: Frame | None) -> None:
-    """What a pipe brought is what was written, from its start to somewhere before its end."""
+    """The bytes from a pipe are a leading part of the bytes written."""
     one = small(one) if one else None
     lines = run_pipe(one, 1 << 30)[1]
     assert lines > 100
@@ -308,7 +308,7 @@ def test_a_frame_that_is_not_there_is_wrong_usage(plan: Plan, words: str) -> Non
 
 
 def test_a_level_is_the_default_unless_it_is_said() -> None:
-    """And no frame is none."""
+    """Without a frame, None."""
     assert chosen_frame(Plan("a", "b")) is None
     assert chosen_frame(Plan("a", "b", frame="zstd")) == (frame("zstd"), 3)
     assert chosen_frame(Plan("a", "b", frame="zstd", frame_level=-1)) == (frame("zstd"), -1)

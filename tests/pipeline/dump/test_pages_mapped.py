@@ -91,7 +91,7 @@ def test_rows_are_mapped(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_that_shrinks_costs_pages_not_the_process(core: Path) -> None:
-    """Pages that were there when the dump was opened and are gone now are told as unreadable; no SIGBUS."""
+    """Pages lost after the dump was opened are reported as unreadable, without a SIGBUS."""
     source = open_source(str(core))
     os.truncate(core, OFFSET + 300 * PAGE)
     found = batches(source, set(range(COUNT)), mapped=True)

@@ -1,4 +1,4 @@
-"""What QEMU writes: blocks that are no pages of the kernel, machines without a name or with the wrong one."""
+"""Dumps by QEMU: blocks outside the kernel's pages, machines without a name or with a wrong one."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def written(path: Path, form: str) -> dict[int, bytes | None]:
 @pytest.mark.parametrize("seed", range(COUNT))
 @pytest.mark.parametrize("kind", ["elf", "far elf", "kdump"])
 def test_every_byte_of_random_memory(kind: str, seed: int, tmp_path: Path) -> None:
-    """Unaligned, overlapping, short, unordered and huge pieces: kept, or told with range and size and status 3."""
+    """Unaligned, overlapping, short, unordered and huge pieces: kept, or reported with range, size and status 3."""
     truth: Truth
     data, truth = kdump_input(seed) if kind == "kdump" else elf_input(seed, far=kind == "far elf")
     source, out = tmp_path / "in", tmp_path / "out"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MEMORY = machine(10) + bytes(MIB)
-#: As zgetdump writes it of a dump that tells no time.
+#: As zgetdump prints it for a dump without a time.
 DUMP = Dump(MEMORY, tod=0, tod_end=0, cpu_id=0, real_cpus=0, build_arch=0, mem_end=len(MEMORY) - 1)
 PAGES = [Page(at // PAGE, "stored", MEMORY[at : at + PAGE]) for at in range(0, len(MEMORY), PAGE)]
 
@@ -137,7 +137,7 @@ def test_s390_to_elf_and_back(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_real_dump_to_elf_and_back(tmp_path: Path) -> None:
-    """What zgetdump wrote of a machine with two processors."""
+    """Dumps of a machine with two processors, made by zgetdump."""
     path = dump("s390x-6.1.s390", tmp_path)
     make(path, tmp_path / "core", 0, format="elf")
     make(tmp_path / "core", tmp_path / "back", 0, format="s390")

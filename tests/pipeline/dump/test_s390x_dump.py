@@ -1,4 +1,4 @@
-"""s390x machines filtered on whatever machine this is: what is written, what stays in, and who reads it."""
+"""s390x machines filtered on this machine: the pages kept, the bytes written, and other readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An input that is cut off while it is read: what is left of it is used, and what is gone is said."""
+"""An input that is cut off while it is read: the rest is used, and the loss is reported."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _readable(path: Path) -> dict[int, bytes]:
 def test_a_dump_is_incomplete_and_right(
     threads: int, moment: str, left: int, victim: Path, core: Path, built: Machine, tmp_path: Path
 ) -> None:
-    """Each page that is in the dump is the machine's; those that the input still has and no level leaves out are in it.
+    """Each page in the dump is the machine's; pages that the input still has and no level drops are in it.
 
     The input shrinks between mapping and the kernel that runs over what is mapped.
     """
@@ -94,7 +94,7 @@ def test_verify_takes_no_page_for_different(which: str, left: int, core: Path, v
 
 @pytest.mark.parametrize("number", [0, 1, 2, 4, 9, 16])
 def test_info_is_typed(number: int, victim: Path) -> None:
-    """Whatever was read by then: facts and status 4, or one line that says why there are none."""
+    """Depending on the bytes read by then: a description and status 4, or one line with the reason."""
     run = vmsieve_shrinking(victim, f"read:{number}", 200, "info", victim)
     assert run.status == (4 if run.out else 1)
     assert ("shorter while it was read" in run.out) == (run.status == 4)

@@ -78,7 +78,7 @@ def test_a_split_dump_is_filtered_again(core: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "again") == contents(tmp_path / "at once")
 
 
-def test_a_lost_part_is_told(core: Path, tmp_path: Path) -> None:
+def test_a_lost_part_is_an_error(core: Path, tmp_path: Path) -> None:
     """Nothing is joined without it; nor are other things than parts."""
     parts = share(core, tmp_path, 3)
     for lost in range(3):
@@ -114,7 +114,7 @@ def test_a_part_that_is_damaged_makes_an_incomplete_dump(core: Path, tmp_path: P
     assert len(truth) - len(there[1]) <= good < len(truth)
 
 
-def test_what_was_erased_is_told_of_all_parts(core: Path, tmp_path: Path) -> None:
+def test_erase_information_of_all_parts_is_joined(core: Path, tmp_path: Path) -> None:
     """The erase info of each file is in the joined one, as makedumpfile puts it there."""
     parts = share(core, tmp_path, 2)
     for path, text in zip(parts, (b"erase one\n", b"erase two\n")):
@@ -165,7 +165,7 @@ def test_damaged_files_are_joined_or_refused(
 
 
 def test_a_disk_that_is_full_costs_its_own_pages(core: Path, tmp_path: Path) -> None:
-    """The other files are whole, the dump is incomplete, and it is told why."""
+    """The other files are whole, the dump is incomplete, and a note says why."""
     share(core, tmp_path, 3, codec="none")
     (tmp_path / "again").mkdir()
     paths = [str(tmp_path / "again" / f"part{number}") for number in range(3)]

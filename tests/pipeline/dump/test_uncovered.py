@@ -1,4 +1,4 @@
-"""Memory that no struct page covers: kept by ``dump``, left out and told by ``vmsieve makedumpfile``."""
+"""Memory that no struct page covers: kept by ``dump``, left out and reported by ``vmsieve makedumpfile``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_makedumpfile_leaves_it_out_and_verify_names_it(core: Path, built: Machi
 
 
 def test_a_page_that_is_stored_in_part(core: Path, built: Machine, tmp_path: Path) -> None:
-    """Below the last memory section: kept and filled up by ``dump``, left out and told by makedumpfile."""
+    """Below the last memory section: kept and filled up by ``dump``, left out and reported by makedumpfile."""
     source = with_more(core, tmp_path / "in", Load(ODD, b"odd!" * (PAGE // 8)))
     report = make(source, tmp_path / "whole", 0)
     assert (report.survey.partial, report.survey.filled, report.exit_status()) == (1, PAGE // 2, 0)

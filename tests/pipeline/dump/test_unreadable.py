@@ -1,4 +1,4 @@
-"""Pages of the input that can't be read: counted as what they are, and told apart from zeros in every output."""
+"""Pages of the input that can't be read: counted as unreadable, and distinguished from zeros in every output."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def test_unreadable_pages_are_no_zero_pages(
     report = make(core, tmp_path / "out", level, format=form)
     wanted = expected(built, level)
     assert report.unreadable == len(damaged & wanted) >= len(BAD)
-    told = len(zero - damaged) if level & 1 or form == "elf" else 0
-    assert report.dropped["zero"] == told
-    assert report.kept == len(wanted - damaged) - told
+    shared = len(zero - damaged) if level & 1 or form == "elf" else 0
+    assert report.dropped["zero"] == shared
+    assert report.kept == len(wanted - damaged) - shared
     assert report.account()["unreadable"] == report.unreadable * PAGE
     assert report.account()["unaccounted"] == 0
     assert report.exit_status() == 4
@@ -137,7 +137,7 @@ def test_without_room_for_headers_a_page_is_full_of_words(
     assert (later.different, later.unwritten) == (0, len(found)), "what can be read by now was not written then"
 
 
-def test_zeros_in_place_of_unreadable_pages_are_told(core: Path, damaged: set[int], tmp_path: Path) -> None:
+def test_zeros_in_place_of_unreadable_pages_are_reported(core: Path, damaged: set[int], tmp_path: Path) -> None:
     """An ELF core of another tool, with zeros where nothing could be read."""
     data = bytearray(core.read_bytes())
     for paddr, stored, _, offset in loads(bytes(data)):

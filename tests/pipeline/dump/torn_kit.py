@@ -1,4 +1,4 @@
-"""What is left of a dump that was not finished."""
+"""Checks of unfinished dumps."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FORMATS = {"kdump": ["--codec", "none"], "elf": ["-E"], "flattened": ["-F", "--c
 
 
 def salvaged(path: Path, truth: dict[int, bytes]) -> tuple[bool, set[int]]:
-    """Whether a dump claims to be whole, and its readable pages, none of which may be wrong.
+    """Return whether a dump claims to be whole, and its readable pages, of which none may be wrong.
 
-    In an ELF core, pages that were not written any more read as zeros: the file's mark is what tells.
+    In an ELF core, unwritten pages read as zeros: only the file's mark shows that it is torn.
     """
     source = open_source(str(path))
     try:

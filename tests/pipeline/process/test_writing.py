@@ -1,4 +1,4 @@
-"""The one way to write a file: what it refuses, what it leaves, and in which order it works."""
+"""Writing of files: outputs that are refused, files that stay, and the order of system calls."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_bind_mount_is_the_file(tmp_path: Path) -> None:
 
 
 def disk(number: tuple[int, int]) -> os.stat_result:
-    """What stat(2) says of a block device."""
+    """The result of stat(2) for a block device."""
     return os.stat_result((stat.S_IFBLK | 0o600, 1, 2, 1, 0, 0, 0, 0, 0, 0), {"st_rdev": os.makedev(*number)})
 
 
@@ -177,7 +177,7 @@ def test_a_disk_and_its_parts_are_one(one: str, other: str, harms: bool, monkeyp
 
 
 def test_a_loop_device_is_the_file_behind_it() -> None:
-    """As the kernel tells it."""
+    """As in sysfs."""
     Path("input").write_bytes(b"dump".ljust(1 << 20))
     ran = shutil.which("losetup") and subprocess.run(
         ["losetup", "-f", "--show", "input"], check=False, capture_output=True, text=True
@@ -234,7 +234,7 @@ def test_devices_that_keep_nothing() -> None:
             open_output("/dev/urandom")
 
 
-def test_a_fifo_that_nobody_reads_is_not_waited_for() -> None:
+def test_a_fifo_without_a_reader_is_not_waited_for() -> None:
     os.mkfifo("fifo")
     with pytest.raises(OSError, match="No such device") as caught:
         write_file("fifo", b"text", force=True)
@@ -263,7 +263,7 @@ def test_a_failure_leaves_what_was_there(there: bool, calls: tuple[str, ...], mo
 
 @pytest.mark.parametrize("links", [False, True])
 def test_what_comes_in_between_stays(links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that somebody else makes while ours is written is not overwritten, also where there are no hard links."""
+    """A file that another process creates meanwhile is not overwritten, also without hard links."""
 
     def none(*_: object) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
@@ -303,7 +303,7 @@ def test_the_order_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_dump_has_its_name_from_the_start() -> None:
-    """Not written beside: what is there of it can be read after any end; dropped, it is gone."""
+    """It has its name from the start, so a partial one can be read; dropped, it is gone."""
     output = open_output("new", beside=False)
     assert not output.beside
     output.write(b"torn")
@@ -332,7 +332,7 @@ def test_any_name(name: bytes) -> None:
 
 
 def test_places_where_nothing_can_be_made() -> None:
-    """Told before the work, as far as that can be; the rest when it is opened."""
+    """Reported before the work as far as possible, otherwise when it is opened."""
     Path("file").touch()
     for name in ("", "/nonexistent/out", "file/out", "folder/"):
         for refuse in (check_output, open_output):
@@ -366,7 +366,7 @@ def test_a_directory_is_called_one(force: bool) -> None:
 
 
 def test_two_outputs_that_are_one() -> None:
-    """By any name: of files that are there, and of those that are not yet. A sink may be named twice."""
+    """By any name: existing files, and files still to be created. A sink may be named twice."""
     Path("file").touch()
     os.link("file", "hard")
     os.symlink("file", "link")

@@ -44,7 +44,7 @@ def _print(comparison: Comparison, incomplete: bool, sure: bool) -> None:
     if comparison.unreadable:
         print(f"{comparison.unreadable:,} pages can't be read from the source")
     if comparison.swallowed:
-        print(f"{comparison.swallowed:,} of these are ZEROS in the dump, which tells nothing else of them")
+        print(f"{comparison.swallowed:,} of these are ZEROS in the dump, so that their content is unknown")
     if comparison.extra:
         print(f"{comparison.extra:,} pages are in the dump and not in the source")
     if comparison.different:
