@@ -1,6 +1,6 @@
-"""Running machine code of other machines: qemu-user, and programs made of nothing but the kernels and a stub.
+"""Running machine code of other machines: qemu-user, and programs made of nothing but the loops and a stub.
 
-A program is a static ELF executable: the kernels' code as the package ships it and what that writes to, a stub, the way
+A program is a static ELF executable: the loops' code as the package ships it and what that writes to, a stub, the way
 into the system, and a piece of memory that already holds all arguments. The stub makes the calls one after another,
 writes the memory to its standard output and ends. It takes neither a compiler nor a C library of the machine.
 """
@@ -90,13 +90,13 @@ class Program:
         self._data += data + bytes(-len(data) % 8)
         return at
 
-    def address(self, kernel: str) -> int:
-        """True if ``kernel`` is there."""
-        return _CODE + self._functions[kernel]
+    def address(self, loop: str) -> int:
+        """The address of ``loop``."""
+        return _CODE + self._functions[loop]
 
-    def call(self, kernel: str, *arguments: int) -> None:
-        """Call ``kernel``, after all calls before it."""
-        words = [self.address(kernel), *arguments, *[0] * (_MOST - len(arguments)), 0]
+    def call(self, loop: str, *arguments: int) -> None:
+        """Call ``loop``, after all earlier calls."""
+        words = [self.address(loop), *arguments, *[0] * (_MOST - len(arguments)), 0]
         self._calls.append(struct.pack(f"{self.order}{len(words)}Q", *words))
 
     def run(self, folder: Path) -> Result:
@@ -169,7 +169,7 @@ def _loaded(shared_object: bytes) -> tuple[bytes, dict[str, int], tuple[int, int
 
 
 def _stub(machine: str, size: int) -> bytes:
-    """A shared object with the function ``start``, made like the kernels' own."""
+    """A shared object with the function ``start``, made like the loops' own."""
     os.environ["NUMBA_OPT"] = "0"
     import llvmlite.binding as ll
 

@@ -217,7 +217,7 @@ def run(name: str, path: Path, backend: str = "aot") -> subprocess.CompletedProc
     ],
 )
 def test_a_window_outlives_its_file(name: str, backend: str, tmp_path: Path) -> None:
-    """Kernels, and Python, run to their end over pages that are gone, and the window whose pages they were knows."""
+    """Loops and Python code complete over missing pages, and the window of these pages reports the loss."""
     done = run(name, tmp_path / "file", backend)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 

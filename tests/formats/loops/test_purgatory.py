@@ -1,4 +1,4 @@
-"""The kernel that looks for tables of regions, beside a slow twin."""
+"""The loop that finds tables of regions, against a slow twin."""
 
 from __future__ import annotations
 

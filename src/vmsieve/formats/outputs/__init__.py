@@ -59,18 +59,10 @@ class Place(Protocol):
         """Make the file at least ``size`` bytes long: zeros at its end need not be put."""
 
     def flush(self) -> None:
-        """Write gathered bytes, so that they outlive this process.
-
-        Raises:
-            OutputError: As :meth:`put`.
-        """
+        """Write gathered bytes, so that they outlive this process. Raises as :meth:`put`."""
 
     def finish(self) -> None:
-        """Write everything, and the end mark.
-
-        Raises:
-            OutputError: As :meth:`put`.
-        """
+        """Write everything, and the end mark. Raises as :meth:`put`."""
 
 
 @record(frozen=True)

@@ -216,11 +216,7 @@ class FlattenedPlace(_Gathering):
     Each byte is sent once and no pieces overlap, as not all readers let a later piece replace an earlier one. So held
     bytes are sent when they are settled.
 
-    Args:
-        write: Takes bytes; returns the number taken, or None for all.
-        name: For messages.
-        upward: As for :class:`FilePlace`.
-        limit: Largest size of the stream.
+    ``write`` is as for :class:`Sender`, ``upward`` as for :class:`FilePlace`; ``limit``: largest size of the stream.
     """
 
     def __init__(
@@ -267,10 +263,7 @@ class PipePlace:
 
     It can't go back to mark a dump as torn, so it withholds the last byte, and a torn dump ends without it.
 
-    Args:
-        write: Takes bytes; returns the number taken, or None for all.
-        name: For messages.
-        limit: Largest size of the stream.
+    ``write`` is as for :class:`Sender`; ``limit``: largest size of the stream.
     """
 
     def __init__(self, write: Callable[[memoryview], int | None], name: str, *, limit: int | None = None) -> None:
