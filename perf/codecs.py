@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.codecs import State, codec, codec_number
 from vmsieve.formats.codecs._pack import pack_pages, unpack_pages
-from vmsieve.formats.compiler import bind, loop
+from vmsieve.formats.compiler import bind, inline, loop
 from vmsieve.formats.compiler.primitives import call4, call5, load64, store32, store64
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.loops.copies import copy
@@ -30,18 +30,23 @@ if TYPE_CHECKING:
 CHOICES = [("lzo", 1), ("snappy", 1), ("zlib", 0), ("zlib", 1), ("zlib", 6), ("zstd", -5), ("zstd", 1), ("zstd", 3)]
 
 
+@inline
+def _finish(page: int, size: int, packed: int, out: int, packed_size: int) -> int:
+    """Store the packed size of a page at ``packed_size``; replace a page that did not shrink by its copy."""
+    if packed >= size:
+        packed = size
+        copy(out, page, size)
+    store32(packed_size, 0, packed)
+    return packed
+
+
 @loop
 def pack_lzo(state: int, count: int, pages: int, size: int, sizes: int, out: int) -> int:
     """Pack pages with liblzo2: lzo1x_1_compress at word 0 of ``state``, its memory at word 1."""
     at = out
     for i in range(count):
         call5(load64(state, 0), pages + i * size, size, at, state + 16, load64(state, 8))
-        done = load64(state, 16)
-        if done >= size:
-            done = size
-            copy(at, pages + i * size, size)
-        store32(sizes, i * 4, done)
-        at += done
+        at += _finish(pages + i * size, size, load64(state, 16), at, sizes + i * 4)
     return at - out
 
 
@@ -52,12 +57,7 @@ def pack_snappy(state: int, count: int, pages: int, size: int, sizes: int, out: 
     for i in range(count):
         store64(state, 16, size * 2)
         call4(load64(state, 0), pages + i * size, size, at, state + 16)
-        done = load64(state, 16)
-        if done >= size:
-            done = size
-            copy(at, pages + i * size, size)
-        store32(sizes, i * 4, done)
-        at += done
+        at += _finish(pages + i * size, size, load64(state, 16), at, sizes + i * 4)
     return at - out
 
 

@@ -85,7 +85,23 @@ class FakeSource(Source):
             done += step
 
 
-class FakeKernel:
+class Memory64:
+    """Access to 64-bit numbers in the memory of a little-endian machine."""
+
+    source: FakeSource
+
+    def peek(self, paddr: int) -> int:
+        """The 64-bit number at a physical address."""
+        out = bytearray(8)
+        self.source.read_into(paddr, memoryview(out))
+        return int.from_bytes(out, "little")
+
+    def poke(self, paddr: int, value: int) -> None:
+        """Store a 64-bit number at a physical address."""
+        self.source.write(paddr, value.to_bytes(8, "little"))
+
+
+class FakeKernel(Memory64):
     """An x86_64 kernel.
 
     ``order``: its byte order, as struct writes it; ``direct``: where all memory is mapped.
@@ -159,16 +175,6 @@ class FakeKernel:
         """Map one page of 4 KiB, 2 MiB or 1 GiB."""
         level = {PAGE: 1, 2 << 20: 2, 1 << 30: 3}[size]
         self.poke(self.entry_address(vaddr, level), paddr | PRESENT | self.c_bit | (LARGE if level > 1 else 0))
-
-    def peek(self, paddr: int) -> int:
-        """The 64-bit number at a physical address."""
-        out = bytearray(8)
-        self.source.read_into(paddr, memoryview(out))
-        return int.from_bytes(out, "little")
-
-    def poke(self, paddr: int, value: int) -> None:
-        """Store a 64-bit number at a physical address."""
-        self.source.write(paddr, value.to_bytes(8, "little"))
 
     def info(self) -> VmcoreInfo:
         """Its VMCOREINFO."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from tests.build.kernel import PAGE, FakeSource, NoFile, virtual_memory
+from tests.build.kernel import PAGE, FakeSource, Memory64, NoFile, virtual_memory
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import ReadError
 
@@ -21,7 +21,7 @@ END = 1 << 64
 MIB = 1 << 20
 
 
-class FakeRadix(ABC):
+class FakeRadix(Memory64, ABC):
     """A machine.
 
     Args:
@@ -72,16 +72,6 @@ class FakeRadix(ABC):
         """Room for a table of ``level``: physical address."""
         self._next += 1 << self.shift
         return self._next - (1 << self.shift)
-
-    def peek(self, paddr: int) -> int:
-        """The 64-bit number at a physical address."""
-        out = bytearray(8)
-        self.source.read_into(paddr, memoryview(out))
-        return int.from_bytes(out, "little")
-
-    def poke(self, paddr: int, value: int) -> None:
-        """Store a 64-bit number at a physical address."""
-        self.source.write(paddr, value.to_bytes(8, "little"))
 
     def _index(self, vaddr: int, level: int) -> int:
         above = self.index_bits if level == self.levels - 1 else self.shift + (level + 1) * self.step

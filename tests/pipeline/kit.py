@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,16 @@ def contents(path: Path, page: int = PAGE) -> dict[int, bytes]:
         return found
     finally:
         source.close()
+
+
+def readable(path: Path) -> dict[int, bytes]:
+    """Return every stored page of a dump that can be read, by page frame."""
+    source, found = open_source(str(path)), {}
+    for pfn in pages(source)[1]:
+        with suppress(ReadError):
+            found[pfn] = read(source, pfn)
+    source.close()
+    return found
 
 
 def compared(source: Path, made: Path) -> Comparison:

@@ -64,16 +64,6 @@ def die(number: signal.Signals = signal.SIGSEGV) -> None:
     os.kill(os.getpid(), number)
 
 
-def readable(path: Path) -> dict[int, bytes]:
-    """Every page of a dump that is there."""
-    source, found = open_source(str(path)), {}
-    for pfn in pages(source)[1]:
-        with contextlib.suppress(ReadError):
-            found[pfn] = read(source, pfn)
-    source.close()
-    return found
-
-
 def complete(path: Path) -> bool:
     source = open_source(str(path))
     source.close()

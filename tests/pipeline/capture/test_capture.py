@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.dumps import dump as real_dump
-from tests.pipeline.capture.capture_kit import breaking, capture, complete, die, limited, names, readable, record, steps
+from tests.pipeline.capture.capture_kit import breaking, capture, complete, die, limited, names, record, steps
 from tests.pipeline.cli_kit import environment
-from tests.pipeline.kit import Damaged, compared, contents, expected, kept, machine
+from tests.pipeline.kit import Damaged, compared, contents, expected, kept, machine, readable
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.capture import child, opening, run, work

@@ -13,7 +13,7 @@ from tests.build.flattened_file import cut, flattened
 from tests.build.machine import PAGE, Machine
 from tests.formats.output_kit import Kdump
 from tests.pipeline.cli_kit import failed, vmsieve
-from tests.pipeline.kit import contents, expected, make, pages
+from tests.pipeline.kit import contents, expected, make, pages, readable
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import open_source
 
@@ -152,19 +152,12 @@ def test_a_flattened_file_that_ends_early(share: float, zlib_dump: Path, built: 
         assert share < 0.5
         return
     assert run.status == 4
-    truth = built.contents()
     source = open_source(str(tmp_path / "out"))
-    assert source.incomplete
-    out, good = bytearray(PAGE), 0
-    for pfn in pages(source)[1]:
-        try:
-            source.read_into(pfn * PAGE, memoryview(out))
-        except ReadError:
-            continue
-        assert out == truth[pfn]
-        good += 1
-    assert good > 0 or share < 0.9
     source.close()
+    assert source.incomplete
+    found = readable(tmp_path / "out")
+    assert found.items() <= built.contents().items()
+    assert found or share < 0.9
 
 
 def test_wrong_usage_gives_one_line(core: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.build.machine import PAGE, Machine
 from tests.pipeline.cli_kit import vmsieve
 from tests.pipeline.dump.shrinking_kit import vmsieve_shrinking
-from tests.pipeline.kit import contents, expected, kept, make, pages, read
+from tests.pipeline.kit import contents, expected, kept, make, readable
 from vmsieve.formats.errors import ReadError, VmsieveError
 from vmsieve.formats.inputs import open_source
 
@@ -28,18 +28,6 @@ def _left(path: Path, left: int) -> int:
     return left if left >= 0 else path.stat().st_size + left
 
 
-def _readable(path: Path) -> dict[int, bytes]:
-    """Every page of a dump that can be read; the others are described alone."""
-    source, found = open_source(str(path)), {}
-    for pfn in pages(source)[1]:
-        try:
-            found[pfn] = read(source, pfn)
-        except ReadError:
-            continue
-    source.close()
-    return found
-
-
 @pytest.mark.parametrize("left", _LEFT)
 @pytest.mark.parametrize("moment", ["pack_pages:3", "classify_pages:1"])
 @pytest.mark.parametrize("threads", [1, 3])
@@ -54,7 +42,7 @@ def test_a_dump_is_incomplete_and_right(
     run = vmsieve_shrinking(victim, moment, left, "dump", "-d", 31, "--threads", threads, victim, out)
     assert run.status == 4
     assert sum(_SHORTER in line for line in run.lines) == 1, run.err
-    found, truth = _readable(out), built.contents()
+    found, truth = readable(out), built.contents()
     assert all(truth[pfn] == content for pfn, content in found.items())
     assert expected(built, 31) & _in_the_first(left, core, tmp_path / "short") <= set(found)
     whole = vmsieve("verify", core, out)
