@@ -135,8 +135,8 @@ def use(dump: Source) -> None:
     exists, stored = dump.memory_bits(0, 4096, size)
     assert len(exists) == len(stored) == 512
     try_read(dump, 0x1000, 0x8000)
-    assert all(isinstance(oddity, str) and len(oddity) < 300 for oddity in dump.oddities)
-    assert len(dump.oddities) < 20
+    assert all(isinstance(remark, str) and len(remark) < 300 for remark in dump.remarks)
+    assert len(dump.remarks) < 20
     dump.close()
 
 

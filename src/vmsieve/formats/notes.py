@@ -160,7 +160,7 @@ def set_notes(source: Source, notes: bytes) -> None:
     source.vmcoreinfo = note_text(notes, order, elf.NOTE_VMCOREINFO)
     if any(note.name in elf.XEN_NOTES for note in each_note(notes, order)):
         source.mixed = True
-        source.oddities.append(
+        source.remarks.append(
             "the memory of a Xen host: its hypervisor and all domains; no Linux there can speak for all of it"
         )
 

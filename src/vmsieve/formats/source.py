@@ -106,7 +106,7 @@ class Source(ABC):
         compressed: Pages are stored packed: reading an unneeded page costs as much as a needed one.
         sparse: Most of memory is zeros that the file does not store: an output need not store them either.
         header: Header values for ``info``, by name.
-        oddities: Remarks on the file.
+        remarks: Remarks on the file.
         passed_over: Stored memory that this reader can't use.
         utsname: sysname, nodename, release, version, machine, domainname, if the header has them.
         crash_time: Seconds since 1970, if the header has it.
@@ -130,7 +130,7 @@ class Source(ABC):
     compressed: bool = False
     sparse: bool = False
     header: dict[str, object] = field(default_factory=dict)
-    oddities: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     passed_over: list[LeftOut] = field(default_factory=list)
     utsname: tuple[str, ...] = ()
     crash_time: int | None = None

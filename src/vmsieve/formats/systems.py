@@ -85,7 +85,7 @@ def choose(source: Source, select: str | None) -> Source:
         source.vmcoreinfo, source.utsname, source.mixed = None, (), True
         source.header["system"] = "both"
         source.header["memory_of_the_kdump_kernel"] = swapped
-        source.oddities.append("memory of two kernels together can't be filtered: one has to be selected for that")
+        source.remarks.append("memory of two kernels together can't be filtered: one has to be selected for that")
         return source
     from vmsieve.formats.inputs._s390 import complete, keep_own_registers
     from vmsieve.formats.s390_registers import notes, parse_notes
@@ -135,7 +135,7 @@ class SelectedSource(Source):
         shared = {attribute: getattr(inner, attribute) for attribute in _SHARED}
         super().__init__(inner.file, header={"system": name}, **shared)
         if inner.incomplete:
-            self.oddities += inner.oddities
+            self.remarks += inner.remarks
         self._inner = inner
         self._pieces = [piece for piece in pieces if piece.start < piece.end]
         self._end: int | None = None

@@ -56,7 +56,7 @@ def each_vmcoreinfo(source: Source) -> Iterator[tuple[bytes, str]]:
 def stored_memory(source: Source, wanted: str) -> Iterator[tuple[int, bytearray, int]]:
     """Yield stored memory in chunks: physical address, a buffer that is reused, and the number of valid bytes in it.
 
-    Stops after 16 GiB, or 1 GiB of packed pages; then adds an oddity that the search for ``wanted`` was not complete.
+    Stops after 16 GiB, or 1 GiB of packed pages; then adds a remark that the search for ``wanted`` was not complete.
     """
     left = _SEARCHED_PACKED if source.compressed else _SEARCHED
     buffer = bytearray(_CHUNK)
@@ -68,7 +68,7 @@ def stored_memory(source: Source, wanted: str) -> Iterator[tuple[int, bytearray,
                 following = at + size
                 left -= size
                 if left < 0:
-                    source.oddities.append(f"not all of memory was searched for {wanted}: there is too much of it")
+                    source.remarks.append(f"not all of memory was searched for {wanted}: there is too much of it")
                     return
                 try:
                     source.read_into(at, view[:size])

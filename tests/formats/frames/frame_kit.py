@@ -35,8 +35,8 @@ def opened(data: bytes) -> tuple[ByteFile, list[str], bool]:
     except NotSeekableError:
         unpacked = UnpackedFile(file, frame)
         _OPEN.append(unpacked)
-        return unpacked, unpacked.oddities, unpacked.torn
-    return FramedFile(file, frame, index), index.oddities, index.torn
+        return unpacked, unpacked.remarks, unpacked.torn
+    return FramedFile(file, frame, index), index.remarks, index.torn
 
 
 def close_all() -> None:

@@ -90,8 +90,8 @@ def test_a_folder_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch)
 def test_without_a_folder_named_large_files_do_not_go_to_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
     """/tmp is memory on many systems."""
     monkeypatch.delenv("TMPDIR")
-    _, oddities, _ = opened(made.gzip_named(CONTENT))
-    assert "unpacked into /var/tmp " in oddities[0]
+    _, remarks, _ = opened(made.gzip_named(CONTENT))
+    assert "unpacked into /var/tmp " in remarks[0]
 
 
 def test_pieces_too_large_to_be_kept_are_not_read_at_random() -> None:

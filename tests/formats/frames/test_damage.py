@@ -26,7 +26,7 @@ def test_a_file_that_is_cut_off_gives_what_is_there(kind: str) -> None:
     before = 0
     for size in sorted({*range(1, 100, 7), *range(100, len(data), max(1, len(data) // 60)), len(data) - 1}):
         try:
-            file, oddities, torn = opened(data[:size])
+            file, remarks, torn = opened(data[:size])
         except FormatError:
             assert before == 0
             continue
@@ -36,7 +36,7 @@ def test_a_file_that_is_cut_off_gives_what_is_there(kind: str) -> None:
         assert before <= len(content)
         before = len(content)
         # Cut at the end of a member, gzip's and lz4's files look whole: what is within says that it is torn.
-        assert torn == any("missing" in oddity for oddity in oddities)
+        assert torn == any("missing" in remark for remark in remarks)
         assert torn or content == CONTENT or kind.startswith(("gzip", "lz4")) or "rows" in kind or "table" in kind
     assert before > len(CONTENT) // 2
 
@@ -49,9 +49,9 @@ def test_the_last_piece_is_salvaged_as_far_as_it_goes(kind: str) -> None:
         "gzip-rows": lambda c: b"".join(map(made.gzip_member, made.blocks(c, 1 << 20))),
     }
     data = kind_of.get(kind, made.EVERY[kind])(LONG)
-    file, oddities, torn = opened(data[: -len(data) // 5])
+    file, remarks, torn = opened(data[: -len(data) // 5])
     assert torn
-    assert "cut off" in oddities[-1]
+    assert "cut off" in remarks[-1]
     content = whole(file)
     assert content == LONG[: len(content)]
     assert len(content) > 1_100_000
@@ -101,10 +101,10 @@ def test_damage_in_an_unpacked_file_ends_it(kind: str) -> None:
     """Content before the damage is kept; the file is torn, and the offset is reported."""
     data = bytearray(made.EVERY[kind](LONG))
     data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
-    file, oddities, torn = opened(bytes(data))
+    file, remarks, torn = opened(bytes(data))
     assert torn
-    assert "damaged" in oddities[1]
-    assert " at 0x" in oddities[1]
+    assert "damaged" in remarks[1]
+    assert " at 0x" in remarks[1]
     got = whole(file)
     assert 0 < len(got) < len(LONG)
     assert got[: len(got) // 2] == LONG[: len(got) // 2]
@@ -115,21 +115,21 @@ def test_a_wrong_checksum_at_the_end_is_told() -> None:
     for data in (made.gzip_named(LONG), made.zstd_frame(LONG, sized=False, window=24)):
         damaged = bytearray(data)
         damaged[-5 if data[0] == 0x1F else -1] ^= 1
-        file, oddities, torn = opened(bytes(damaged))
+        file, remarks, torn = opened(bytes(damaged))
         assert torn
-        assert "hecksum" in oddities[1] or "check" in oddities[1]
+        assert "hecksum" in remarks[1] or "check" in remarks[1]
         assert file.size >= len(LONG) - STEP
 
 
 def test_rubbish_behind_the_last_piece_is_told() -> None:
     """All that comes before is used, but for a last portion that is unpacked together with it."""
     for kind in ("zstd-rows", "lz4-rows", "gzip-rows", "zstd-window", "gzip-one", "lz4-linked"):
-        file, oddities, torn = opened(made.EVERY[kind](LONG) + b"rubbish, and more than a header takes " * 9)
+        file, remarks, torn = opened(made.EVERY[kind](LONG) + b"rubbish, and more than a header takes " * 9)
         assert torn
         content = whole(file)
         assert content == LONG[: len(content)]
         assert len(content) == len(LONG) or (kind in made.SEQUENTIAL and len(content) >= len(LONG) - STEP)
-        assert "missing" in oddities[-1]
+        assert "missing" in remarks[-1]
 
 
 @pytest.mark.parametrize("lies", ["packed", "content", "count", "magic", "reserved", "large", "zero", "frame"])
@@ -148,9 +148,9 @@ def test_a_seek_table_that_can_not_be_is_not_believed(lies: str) -> None:
     table = bytearray(made.seek_table(entries, reserved=4 if lies == "reserved" else 0))
     if lies in ("count", "magic", "frame"):
         table[{"count": -9, "magic": -1, "frame": 4}[lies]] ^= 1
-    file, oddities, torn = opened(b"".join(packed) + bytes(table))
+    file, remarks, torn = opened(b"".join(packed) + bytes(table))
     assert whole(file) == CONTENT
-    assert torn == bool(oddities) == (lies == "frame")  # only then is the size of a frame wrong
+    assert torn == bool(remarks) == (lies == "frame")  # only then is the size of a frame wrong
 
 
 def test_sizes_that_are_lies_are_damage() -> None:
@@ -218,7 +218,7 @@ def test_a_torn_frame_makes_a_dump_incomplete() -> None:
             dump = source(packed[:size])
             assert dump.incomplete
             assert read(dump, 0x1000, 4096)
-            assert any("cut off" in oddity for oddity in dump.oddities)
+            assert any("cut off" in remark for remark in dump.remarks)
 
 
 def test_a_file_that_gets_shorter_is_an_error() -> None:

@@ -31,20 +31,20 @@ pytestmark = pytest.mark.usefixtures("temporary")
 @pytest.mark.parametrize("kind", sorted(made.SEEKABLE))
 def test_what_tells_its_pieces_is_read_where_it_is(kind: str, temporary: Path) -> None:
     """Byte for byte; nothing is odd about it, and nothing is unpacked into a file."""
-    file, oddities, torn = opened(made.SEEKABLE[kind](CONTENT))
+    file, remarks, torn = opened(made.SEEKABLE[kind](CONTENT))
     assert isinstance(file, FramedFile)
     assert whole(file) == CONTENT
-    assert (oddities, torn) == ([], False)
+    assert (remarks, torn) == ([], False)
     assert not list(temporary.iterdir())
 
 
 @pytest.mark.parametrize("kind", sorted(made.SEQUENTIAL))
 def test_what_does_not_is_unpacked_once(kind: str, temporary: Path) -> None:
     """Byte for byte; that is said, with the folder and the size; no name is left in the folder."""
-    file, oddities, torn = opened(made.SEQUENTIAL[kind](CONTENT))
+    file, remarks, torn = opened(made.SEQUENTIAL[kind](CONTENT))
     assert not isinstance(file, FramedFile)
     assert whole(file) == CONTENT
-    (said,) = oddities
+    (said,) = remarks
     assert "has no random access" in said
     assert str(temporary) in said
     assert str(len(CONTENT)) in said
@@ -57,10 +57,10 @@ def test_what_does_not_is_unpacked_once(kind: str, temporary: Path) -> None:
 def test_lz4_blocks_of_all_sizes_are_read_where_they_are(size: int, checksums: bool) -> None:
     """64 KiB, 256 KiB, 1 MiB and 4 MiB."""
     content = LONG * 5
-    file, oddities, _ = opened(made.lz4_one(content, size=size, checksums=checksums))
+    file, remarks, _ = opened(made.lz4_one(content, size=size, checksums=checksums))
     assert isinstance(file, FramedFile)
     assert whole(file) == content
-    assert not oddities
+    assert not remarks
 
 
 SPANS = st.lists(st.tuples(st.integers(0, 210_000), st.integers(0, 30_000)), min_size=1, max_size=20)

@@ -40,7 +40,7 @@ def test_both_byte_orders_give_the_same_memory(order: str, notes: bytes) -> None
     pages = memory(parse(RECIPE))
     assert (opened.machine, opened.byte_order, opened.page_size) == ("s390x", order, None)
     assert not opened.incomplete
-    assert not opened.oddities
+    assert not opened.remarks
     assert ranges(opened) == [(0x1000, 0x5000, 0x5000), (0x8000, 0xA000, 0xC000), (0xC000, 0xD000, 0xD000)]
     assert opened.end() == 0xD000
     assert page_sets(opened, PAGE, 16) == (set(pages), {pfn for pfn, data in pages.items() if data is not None})
@@ -61,11 +61,11 @@ def test_machines_are_named_as_uname_does(number: int, order: str, name: str) ->
     assert source(core(RECIPE, order=order, machine=number)).machine == name
 
 
-def test_an_unknown_machine_is_an_oddity() -> None:
+def test_an_unknown_machine_has_a_remark() -> None:
     """A core of another machine opens, so that its bytes can be had."""
     opened = source(core(RECIPE, machine=9999))
     assert (opened.machine, opened.machine_number) == (None, 9999)
-    assert opened.oddities == ["machine number 9999 is unknown"]
+    assert opened.remarks == ["machine number 9999 is unknown"]
 
 
 def test_notes_give_processors_and_vmcoreinfo() -> None:
@@ -82,7 +82,7 @@ def test_several_note_segments_are_joined() -> None:
     opened = source(Core([Load(0, b"x" * PAGE)], parts).build())
     assert [cpu.pid for cpu in opened.cpus] == [1, 2]
     assert opened.vmcoreinfo == b"X=1"
-    assert not opened.oddities
+    assert not opened.remarks
 
 
 def test_zeros_between_notes_are_passed_over() -> None:
@@ -90,10 +90,10 @@ def test_zeros_between_notes_are_passed_over() -> None:
     notes = prstatus(1, b"a" * 8) + bytes(400) + prstatus(2, b"b" * 8) + bytes(100)
     opened = source(core(RECIPE, notes))
     assert [cpu.pid for cpu in opened.cpus] == [1, 2]
-    assert not opened.oddities
+    assert not opened.remarks
 
 
-def test_kernel_text_that_overlaps_is_no_oddity() -> None:
+def test_kernel_text_that_overlaps_has_no_remark() -> None:
     """Both kexec loaders describe the kernel's text twice: ranges are disjoint, both mappings are kept."""
     whole = b"".join(page.data for page in parse("@0 noise 3 x16"))
     text = Load(0x4000, whole[0x4000:0x8000], vaddr=0xFFFFFFFF81000000)
@@ -103,7 +103,7 @@ def test_kernel_text_that_overlaps_is_no_oddity() -> None:
         assert set(opened.virtual) == {
             VirtualRange(0xFFFFFFFF81000000, 0x4000, 0x4000), VirtualRange(DIRECT, 0, 0x10000),
         }  # fmt: skip
-        assert not opened.oddities
+        assert not opened.remarks
         assert read(opened, 0, 0x10000) == whole
 
 
@@ -112,7 +112,7 @@ def test_of_contradicting_segments_the_first_holds() -> None:
     segments = [Load(0x2000, b"a" * 0x2000), Load(0, b"b" * 0x8000), Load(0x1000, b"c" * 0x1000)]
     opened = source(Core(segments, (NOTES,)).build())
     assert read(opened, 0, 0x8000) == b"b" * 0x2000 + b"a" * 0x2000 + b"b" * 0x4000
-    assert opened.oddities == ["12288 bytes of memory are described more than once; the first description holds"]
+    assert opened.remarks == ["12288 bytes of memory are described more than once; the first description holds"]
 
 
 def test_virtual_neighbours_are_joined() -> None:
@@ -130,7 +130,7 @@ def test_program_headers_are_read_from_e_phoff_of_qemu() -> None:
     parts = Core(loads(parse(RECIPE)), (NOTES,), ehsize=8, phoff=192, sections=(64, 2, 1), shoff=64)
     opened = source(parts.build())
     assert ranges(opened) == ranges(source(core(RECIPE, NOTES)))
-    assert not opened.oddities
+    assert not opened.remarks
 
 
 @pytest.mark.parametrize("order", ["little", "big"])
@@ -157,7 +157,7 @@ def test_segments_without_a_physical_address_are_passed_over() -> None:
     opened = source(Core([Load(NONE, b"v" * PAGE, vaddr=1 << 47), Load(0x1000, b"p" * PAGE)], (NOTES,)).build())
     assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
     assert opened.virtual == (VirtualRange(DIRECT + 0x1000, 0x1000, PAGE),)
-    assert not opened.oddities
+    assert not opened.remarks
 
 
 def test_pages_held_in_part_are_there_and_read_as_zeros_beyond() -> None:
@@ -292,5 +292,5 @@ def test_the_memory_of_real_dumps_is_what_makedumpfile_sees(name: str, end: int,
     assert opened.cpus
     assert opened.vmcoreinfo is not None
     assert opened.vmcoreinfo.startswith(b"OSRELEASE=")
-    assert not opened.oddities
+    assert not opened.remarks
     opened.close()

@@ -30,30 +30,30 @@ def test_notes_damaged_half_way_keep_their_first_half() -> None:
     assert [cpu.pid for cpu in opened.cpus] == [7]
     assert opened.vmcoreinfo is None
     lost = len(NOTES) - len(prstatus(7, bytes(216)))
-    assert opened.oddities == [f"{lost} of {len(NOTES)} bytes of notes are damaged, missing or over the limit"]
+    assert opened.remarks == [f"{lost} of {len(NOTES)} bytes of notes are damaged, missing or over the limit"]
 
 
 def test_a_cut_vmcoreinfo_is_not_used() -> None:
     """Half of the keys would make pages be judged by the wrong rules."""
     opened = source(core(RECIPE, NOTES[: len(prstatus(7, bytes(216))) + 40]))
     assert opened.vmcoreinfo is None
-    assert opened.oddities
+    assert opened.remarks
 
 
-def test_a_missing_note_segment_is_an_oddity() -> None:
+def test_a_missing_note_segment_has_a_remark() -> None:
     """Another tool refuses such a core; its pages are all there."""
     opened = source(Core([Load(0x1000, b"x" * PAGE)]).build())
-    assert opened.oddities == ["there is no note segment: no registers and no VMCOREINFO"]
+    assert opened.remarks == ["there is no note segment: no registers and no VMCOREINFO"]
     assert read(opened, 0x1000, 4) == b"xxxx"
 
 
-def test_notes_outside_the_file_are_an_oddity() -> None:
+def test_notes_outside_the_file_have_a_remark() -> None:
     """A note segment that points past the end of the file costs the notes and nothing else."""
     data = bytearray(Core([Load(0x1000, b"x" * PAGE)], (NOTES,)).build())
     struct.pack_into("<Q", data, 64 + 8, 1 << 60)
     opened = source(bytes(data))
     assert opened.notes == b""
-    assert opened.oddities == [f"{len(NOTES)} of {len(NOTES)} bytes of notes are damaged, missing or over the limit"]
+    assert opened.remarks == [f"{len(NOTES)} of {len(NOTES)} bytes of notes are damaged, missing or over the limit"]
 
 
 @pytest.mark.parametrize("paddr", [NONE - 0x2000, NONE - 1, 1 << 63, (1 << 56) - PAGE + 1])
@@ -62,7 +62,7 @@ def test_segments_beyond_any_address_are_passed_over(paddr: int) -> None:
     opened = source(Core([Load(paddr, b"v" * PAGE, 0x8000), Load(0x1000, b"p" * PAGE)], (NOTES,)).build())
     assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
     where = f"{paddr:#x} - {paddr + 0x7FFF:#x}"
-    assert opened.oddities == [f"4096 bytes in {where} are left out: no machine has such physical addresses"]
+    assert opened.remarks == [f"4096 bytes in {where} are left out: no machine has such physical addresses"]
 
 
 @pytest.mark.parametrize("bits", [40, 47, 49, 52, 62])
@@ -72,7 +72,7 @@ def test_memory_without_content_is_not_believed_in_any_size(bits: int, start: in
     opened = source(Core([Load(start, b"p" * PAGE, 1 << bits)], (NOTES,)).build())
     assert ranges(opened) == [(start, start + PAGE, start + PAGE)]
     assert opened.incomplete
-    assert any("treated as holes" in oddity for oddity in opened.oddities)
+    assert any("treated as holes" in remark for remark in opened.remarks)
     assert read(opened, start, 4) == b"pppp"
 
 
@@ -96,14 +96,14 @@ def test_memory_below_the_last_valid_address_is_kept() -> None:
     opened = source(Core([Load(end - PAGE, b"a" * PAGE + b"b" * PAGE)], (NOTES,)).build())
     assert ranges(opened) == [(end - PAGE, end, end)]
     assert read(opened, end - PAGE, 2) == b"aa"
-    assert opened.oddities[0].startswith(f"4096 bytes in {end:#x} - {end + PAGE - 1:#x} are left out")
+    assert opened.remarks[0].startswith(f"4096 bytes in {end:#x} - {end + PAGE - 1:#x} are left out")
 
 
 def test_more_bytes_in_the_file_than_in_memory_are_kept() -> None:
     """Against the rules, but the bytes are there."""
     opened = source(Core([Load(0x1000, b"p" * PAGE, 0x10)], (NOTES,)).build())
     assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
-    assert opened.oddities == ["1 segments have more bytes in the file than in memory"]
+    assert opened.remarks == ["1 segments have more bytes in the file than in memory"]
 
 
 def test_a_truncated_file_is_read_with_a_remark_on_the_rest() -> None:
@@ -111,7 +111,7 @@ def test_a_truncated_file_is_read_with_a_remark_on_the_rest() -> None:
     data = Core([Load(0x1000, b"a" * 0x3000), Load(0x8000, b"b" * 0x1000)], (NOTES,)).build()
     opened = source(data[: -0x1000 - 0x1800])
     assert opened.incomplete
-    assert opened.oddities == [
+    assert opened.remarks == [
         "the file is cut off: 10240 bytes of memory that the headers describe are not in it"
     ]  # fmt: skip
     assert ranges(opened) == [(0x1000, 0x2800, 0x4000), (0x8000, 0x8000, 0x9000)]
@@ -127,7 +127,7 @@ def test_a_file_cut_off_within_its_program_headers() -> None:
     data = Core(segments, phnum=8).build()
     opened = source(data[: 64 + 56 * 3 + 10])
     assert opened.incomplete
-    assert "the file ends within the program headers: 3 of 8 are in it" in opened.oddities
+    assert "the file ends within the program headers: 3 of 8 are in it" in opened.remarks
     assert ranges(opened) == [(0x1000, 0x1000, 0x4000)]
     with pytest.raises(TruncatedError, match="program headers"):
         source(data[: 64 + 55])

@@ -48,7 +48,7 @@ def test_pieces_in_any_order_give_the_file(size: int) -> None:
     file = FlattenedFile(MemoryFile(stream))
     assert whole(file) == DATA
     assert not file.torn
-    assert not file.oddities
+    assert not file.remarks
     assert rebuilt(stream) == (DATA, True)
 
 
@@ -78,7 +78,7 @@ def test_bytes_written_twice_have_a_remark() -> None:
     """Readers elsewhere misread such files."""
     file = FlattenedFile(MemoryFile(flattened([(0, b"aaaaaa"), (2, b"bb")])))
     assert whole(file) == b"aabbaa"
-    assert file.oddities == ["2 bytes were written more than once; the last ones hold"]
+    assert file.remarks == ["2 bytes were written more than once; the last ones hold"]
 
 
 @given(st.integers(4096, 4096 + 3 * 116 + 15))
@@ -102,8 +102,8 @@ def test_pieces_of_a_torn_stream_are_read(size: int) -> None:
     file = FlattenedFile(MemoryFile(stream))
     assert whole(file) == expected
     assert file.torn
-    assert len(file.oddities) == 1
-    assert "torn" in file.oddities[0]
+    assert len(file.remarks) == 1
+    assert "torn" in file.remarks[0]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_headers_that_make_no_sense_end_the_stream(after: bytes) -> None:
     file = FlattenedFile(MemoryFile(stream))
     assert whole(file) == b"good"
     assert file.torn
-    assert file.oddities == ["the flattened file is damaged at 0x1014: the rest is ignored"]
+    assert file.remarks == ["the flattened file is damaged at 0x1014: the rest is ignored"]
     assert rebuilt(stream) == (b"good", False)
 
 
@@ -123,7 +123,7 @@ def test_empty_pieces_and_bytes_behind_the_end_mark_are_ignored() -> None:
     """The stream of a raw partition is followed by whatever was there."""
     stream = flattened([(0, b"good"), (9, b""), (4, b"!")]) + b"rubbish"
     file = FlattenedFile(MemoryFile(stream))
-    assert (whole(file), file.torn, file.oddities) == (b"good!", False, [])
+    assert (whole(file), file.torn, file.remarks) == (b"good!", False, [])
     assert rebuilt(stream) == (b"good!", True)
 
 
@@ -178,8 +178,8 @@ def test_a_torn_dump_is_incomplete() -> None:
     stream = flattened([(at, inner[at : at + 4096]) for at in range(0, len(inner), 4096)])
     opened = source(stream[:-30_000])
     assert opened.incomplete
-    assert opened.oddities[0].startswith("the flattened file is torn")
-    assert opened.oddities[1].startswith("the file is cut off")
+    assert opened.remarks[0].startswith("the flattened file is torn")
+    assert opened.remarks[1].startswith("the file is cut off")
     assert read(opened, 0x1000, 8)
 
 

@@ -63,7 +63,7 @@ def test_every_version_order_and_codec_gives_the_same_memory(version: int, order
     assert (opened.byte_order, opened.page_size, opened.dump_level) == (order, PAGE, 17)
     assert opened.compressed
     assert not opened.incomplete
-    assert not opened.oddities
+    assert not opened.remarks
     stored = {page.pfn for page in pages if page.kind == "stored"}
     assert page_sets(opened, PAGE, 64) == (set(memory(pages)), stored)
     assert list(opened.ranges()) == [
@@ -112,7 +112,7 @@ def test_old_versions_have_no_notes_and_their_fields_are_not_looked_at() -> None
     for version in (1, 2):
         opened = source(kdump(recipe(""), version=version, notes=prstatus(1, b"r"), vmcoreinfo=b"X=1\n"))
         assert (opened.notes, opened.vmcoreinfo) == (b"", None)
-        assert not opened.oddities
+        assert not opened.remarks
     third = source(kdump(recipe(""), version=3, notes=prstatus(1, b"r"), vmcoreinfo=b"X=1\n"))
     assert (third.notes, third.vmcoreinfo) == (vmcoreinfo(b"X=1\n"), b"X=1\n")
 
@@ -205,7 +205,7 @@ def test_a_single_bitmap_serves_as_both() -> None:
     opened = source(kdump(recipe("lzo"), single_bitmap=True, version=1))
     exists, stored = page_sets(opened, PAGE, 64)
     assert exists == stored == {p.pfn for p in parse(recipe("lzo")) if p.kind == "stored"}
-    assert opened.oddities == ["there is only one bitmap: excluded pages look like holes"]
+    assert opened.remarks == ["there is only one bitmap: excluded pages look like holes"]
     assert read(opened, 0x1000, 4) == b"\1\2\3\4"
 
 
@@ -283,7 +283,7 @@ def test_pages_of_several_blocks(parts: bool) -> None:
 def test_a_newer_version_is_read_as_the_newest_known() -> None:
     """A later version adds fields; it is said that they are not understood."""
     opened = source(kdump(recipe("zlib"), version=7))
-    assert opened.oddities == ["header version 7 is unknown: read as version 6"]
+    assert opened.remarks == ["header version 7 is unknown: read as version 6"]
     check_pages(opened, parse(recipe("zlib")))
 
 

@@ -37,22 +37,22 @@ def test_missing_pages_are_noticed_without_the_mark() -> None:
     """A writer that was killed could not set it."""
     opened = source(kdump("@0x1000 fill 01020304 x5\n@0x6000 missing x2"))
     assert opened.incomplete
-    assert opened.oddities == ["at least 2 pages were not written"]
+    assert opened.remarks == ["at least 2 pages were not written"]
 
 
 def test_status_bits() -> None:
     """INCOMPLETE and EXCLUDED_VMEMMAP have remarks of their own."""
-    assert source(kdump(RECIPE, status=8)).oddities == ["the dump is marked incomplete: its writer could not finish"]
+    assert source(kdump(RECIPE, status=8)).remarks == ["the dump is marked incomplete: its writer could not finish"]
     opened = source(kdump(RECIPE, status=0x10))
     assert not opened.incomplete
-    assert "makedumpfile -e" in opened.oddities[0]
+    assert "makedumpfile -e" in opened.remarks[0]
 
 
-def test_a_dump_level_that_can_not_be_is_an_oddity() -> None:
+def test_an_invalid_dump_level_has_a_remark() -> None:
     """It would be or-ed to another."""
     opened = source(kdump(RECIPE, dump_level=-5))
     assert opened.dump_level == 0
-    assert opened.oddities == ["the dump level -5 is invalid: ignored"]
+    assert opened.remarks == ["the dump level -5 is invalid: ignored"]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_notes_that_are_not_in_the_file_are_passed_over(fields: dict[str, int]) 
     """The pages are all there; what lacks is said."""
     notes = prstatus(1, b"r" * 216)
     opened = source(kdump(RECIPE, notes=notes, vmcoreinfo=b"X=1\n", fields=fields))
-    assert len(opened.oddities) == 1
-    assert "ignored" in opened.oddities[0]
+    assert len(opened.remarks) == 1
+    assert "ignored" in opened.remarks[0]
     assert (notes in opened.notes) != ("note" in next(iter(fields)))
     assert (opened.vmcoreinfo is None) == ("vmcoreinfo" in next(iter(fields)))
 
@@ -162,14 +162,14 @@ def test_a_file_cut_off_in_its_data_or_descriptors() -> None:
     data = file.build()
     cut = source(data[: -2 * PAGE - 100])
     assert cut.incomplete
-    assert cut.oddities == [f"the file is cut off: at least {2 * PAGE + 100} bytes of page data are missing"]
+    assert cut.remarks == [f"the file is cut off: at least {2 * PAGE + 100} bytes of page data are missing"]
     assert read(cut, 0x1000, 3 * PAGE) == b"".join(page.data for page in file.pages[:3])
     with pytest.raises(ReadError, match="not in the file") as caught:
         read(cut, 0x1000, 6 * PAGE)
     assert caught.value.offset == 0x4000
     torn = source(data[: file.places[3][0] + 10])
     assert torn.incomplete
-    assert "page descriptors and all data are missing" in torn.oddities[0]
+    assert "page descriptors and all data are missing" in torn.remarks[0]
     with pytest.raises(ReadError, match="not in the file"):
         read(torn, 0x1000, 8)
     with pytest.raises(ReadError, match="was not written"):

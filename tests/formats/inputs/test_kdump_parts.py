@@ -70,7 +70,7 @@ def test_together_they_are_the_dump(version: int, order: str, tmp_path: Path) ->
     opened = together(paths)
     stored = {pfn for pfn, data in CONTENT.items() if data is not None}
     assert page_sets(opened, PAGE, 64) == (set(CONTENT), stored)
-    assert (opened.incomplete, opened.oddities, opened.dump_level) == (False, [], 1)
+    assert (opened.incomplete, opened.remarks, opened.dump_level) == (False, [], 1)
     assert "4 files" in opened.format
     for found in opened.ranges():
         expected = b"".join(CONTENT[pfn] or bytes(PAGE) for pfn in range(found.start // PAGE, found.end // PAGE))
@@ -92,13 +92,13 @@ def test_a_file_that_is_not_there_costs_its_pages(tmp_path: Path) -> None:
         assert page_sets(opened, PAGE, 64) == (set(CONTENT), kept)
         assert all(read(opened, pfn * PAGE, PAGE) == CONTENT[pfn] for pfn in kept)
         assert opened.incomplete
-        assert opened.oddities == [
+        assert opened.remarks == [
             f"no file is given that holds page frames {CUTS[lost]:#x} to {CUTS[lost + 1]:#x} of the split dump"
         ]
         opened.close()
     opened = open_source(str(paths[1]))
     assert page_sets(opened, PAGE, 64)[1] == {5, 9, 10}
-    assert len(opened.oddities) == 2
+    assert len(opened.remarks) == 2
     opened.close()
 
 
@@ -106,7 +106,7 @@ def test_a_part_without_pages_is_a_part(tmp_path: Path) -> None:
     """As makedumpfile makes them of small dumps: everything is in the first file."""
     paths = saved(tmp_path, [part(0, LIMIT), part(LIMIT, LIMIT), part(0, 0)])
     opened = together(paths)
-    assert (opened.incomplete, opened.oddities) == (False, [])
+    assert (opened.incomplete, opened.remarks) == (False, [])
     assert read(opened, 0x34000, PAGE) == CONTENT[0x34]
     opened.close()
 
@@ -133,7 +133,7 @@ def test_errors_name_the_damaged_part(tmp_path: Path) -> None:
     paths[2].write_bytes(paths[2].read_bytes()[:-10])
     opened = together(paths)
     assert opened.incomplete
-    assert any(odd.startswith(f"{paths[2]}: the file is cut off") for odd in opened.oddities)
+    assert any(odd.startswith(f"{paths[2]}: the file is cut off") for odd in opened.remarks)
     assert read(opened, 0x20 * PAGE, PAGE) == CONTENT[0x20]
     opened.close()
 

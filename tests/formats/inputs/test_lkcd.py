@@ -103,7 +103,7 @@ def test_of_pages_stored_twice_the_first_holds() -> None:
     """Not one after the other, which is vmconvert's end."""
     other = record(3 * PAGE, b"other" + bytes(PAGE - 5), 2)
     opened = source(Lkcd(MEMORY, 2, extra=[other]).build())
-    assert "1 pages are stored more than once; the first ones hold" in opened.oddities
+    assert "1 pages are stored more than once; the first ones hold" in opened.remarks
     assert read(opened, 0, len(MEMORY)) == MEMORY
 
 
@@ -157,7 +157,7 @@ def test_a_record_that_can_not_be_ends_the_dump(bad: bytes) -> None:
     """Memory before the damage is read."""
     opened = source(Lkcd(MEMORY, 2, ALL[:100], extra=[bad]).build())
     assert opened.incomplete
-    assert any("damaged at 0x" in oddity for oddity in opened.oddities)
+    assert any("damaged at 0x" in remark for remark in opened.remarks)
     assert ranges(opened) == [(0, 100 * PAGE, 4 * MIB)]
     assert read(opened, 0, 100 * PAGE) == MEMORY[: 100 * PAGE]
 

@@ -130,7 +130,7 @@ def test_file_systems_that_are_not_read() -> None:
 def test_a_journal_that_was_not_replayed_has_a_remark() -> None:
     """The machine went down while the file system was mounted."""
     opened = source(Image(FILES, features=TYPICAL | 4).build())
-    assert any("journal" in oddity for oddity in opened.oddities)
+    assert any("journal" in remark for remark in opened.remarks)
 
 
 def test_a_cut_off_partition() -> None:

@@ -70,7 +70,7 @@ def test_pages_of_every_codec(codec: str, level: str, vmcore: Path, tmp_path: Pa
     assert page_sets(opened, PAGE, 0x9100) == (set(content), set(content))
     assert opened.dump_level == int(level)
     assert [cpu.pid for cpu in opened.cpus] == [1, 2]
-    assert opened.oddities == NAMELESS
+    assert opened.remarks == NAMELESS
     for found in opened.ranges():
         expected = b"".join(content[pfn] or b"" for pfn in range(found.start // PAGE, found.end // PAGE))
         assert read(opened, found.start, found.end - found.start) == expected
@@ -90,7 +90,7 @@ def test_flattened_streams(vmcore: Path, tmp_path: Path) -> None:
     out = bytearray(file.size)
     assert file.read_into(0, memoryview(out)) == len(expected)
     assert out == expected
-    assert (file.torn, file.oddities) == (False, [])
+    assert (file.torn, file.remarks) == (False, [])
     file.close()
     with (tmp_path / "flat").open("rb") as pipe, (tmp_path / "ours").open("wb") as target:
 
@@ -129,7 +129,7 @@ def test_files_of_a_split_dump(vmcore: Path, tmp_path: Path) -> None:
     found: list[int] = []
     opened = open_source(f"{parts[2]},{parts[0]},{parts[1]}")
     assert page_sets(opened, PAGE, 0x9100) == (set(content), set(content))
-    assert (opened.incomplete, opened.oddities) == (False, NAMELESS)
+    assert (opened.incomplete, opened.remarks) == (False, NAMELESS)
     assert all(read(opened, pfn * PAGE, PAGE) == data for pfn, data in content.items())
     opened.close()
     for part in parts:

@@ -65,8 +65,8 @@ def test_the_kernels_own_note_tells_the_byte_order(labelled: str, kernel: str) -
     assert [(cpu.pid, cpu.registers) for cpu in opened.cpus] == [
         (8, struct.pack(ORDERS[kernel] + "48Q", *range(100, 148)))
     ]
-    assert bool(opened.oddities) == (labelled != kernel)
-    assert all(f"the kernel is {kernel}-endian" in oddity for oddity in opened.oddities)
+    assert bool(opened.remarks) == (labelled != kernel)
+    assert all(f"the kernel is {kernel}-endian" in remark for remark in opened.remarks)
     assert read(opened, AT, 64) == memory(kernel)[AT : AT + 64]
 
 
@@ -95,7 +95,7 @@ def test_a_core_with_vmcoreinfo_is_taken_at_its_word() -> None:
     text = b"OSRELEASE=6.1.0\n"
     opened = source(core("big", memory("little"), registers("big") + vmcoreinfo(text, "big")))
     assert (opened.machine, opened.byte_order, opened.vmcoreinfo) == ("ppc64", "big", text)
-    assert not opened.oddities
+    assert not opened.remarks
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_invalid_notes_in_memory_are_not_used(content: bytes) -> None:
     opened = source(core("big", content))
     assert (opened.machine, opened.byte_order, opened.vmcoreinfo) == ("ppc64", "big", None)
     assert opened.notes == registers("big")
-    assert any("no VMCOREINFO" in oddity for oddity in opened.oddities)
+    assert any("no VMCOREINFO" in remark for remark in opened.remarks)
 
 
 @pytest.mark.parametrize("at", [4 * MIB - 4096, 4 * MIB, 6 * MIB - 4096])
@@ -123,7 +123,7 @@ def test_the_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vmcoreinfo_search, "_SEARCHED", 1 << 20)
     opened = source(core("big", memory("little")))
     assert opened.vmcoreinfo is None
-    assert any("too much of it" in oddity for oddity in opened.oddities)
+    assert any("too much of it" in remark for remark in opened.remarks)
 
 
 def test_decoys_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def test_memory_and_header_are_as_written() -> None:
     assert (opened.machine, opened.byte_order, opened.page_size) == ("s390x", "big", PAGE)
     assert opened.format == "s390 stand-alone dump, version 5"
     assert not opened.incomplete
-    assert opened.oddities == []
+    assert opened.remarks == []
     assert ranges(opened) == [(0, len(MEMORY), len(MEMORY))]
     assert read(opened, 0, len(MEMORY)) == MEMORY
     assert read(opened, 12345, 70000) == MEMORY[12345:82345]
@@ -90,7 +90,7 @@ def test_a_missing_or_old_marker_says_that_the_dump_is_torn(data: bytes, why: st
     """All its memory is read nevertheless."""
     opened = source(data)
     assert opened.incomplete
-    assert opened.oddities == [why]
+    assert opened.remarks == [why]
     assert read(opened, 0, len(MEMORY)) == MEMORY
 
 

@@ -39,7 +39,7 @@ MADE = {
 def test_memory_without_a_segment_is_zero(name: str) -> None:
     """Every byte, at any alignment; ranges, bitmaps, registers and VMCOREINFO."""
     opened = source(MADE[name])
-    assert opened.oddities == []
+    assert opened.remarks == []
     assert not opened.incomplete
     assert opened.compressed == ("zlib" in name)
     assert ranges(opened) == [(0, 10 * MIB, 10 * MIB)]
@@ -89,7 +89,7 @@ def test_an_old_marker_or_none_says_that_the_dump_is_torn(tod_end: int) -> None:
     """All segments are there: all memory is read."""
     opened = source(extended(replace(DUMP, tod_end=tod_end)))
     assert opened.incomplete
-    assert opened.oddities == ["the dump is not complete: the end marker is an older dump's"]
+    assert opened.remarks == ["the dump is not complete: the end marker is an older dump's"]
     assert read(opened, 0, len(MEMORY)) == MEMORY
     opened = source(MADE["zlib"][:-PAGE])
     assert opened.incomplete
@@ -150,7 +150,7 @@ def test_a_segment_that_can_not_be_ends_the_dump(name: str) -> None:
     head = replace(DUMP, magic=MAGIC_EXT, version=2, zlib_version=1, unit=MIB).header()
     opened = source(head + first + BAD[name] + bytes(4 * MIB))
     assert opened.incomplete
-    assert "the dump is not complete: its segments end without a stop marker" in opened.oddities
+    assert "the dump is not complete: its segments end without a stop marker" in opened.remarks
     assert ranges(opened) == [(0, MIB, 10 * MIB)]
     assert read(opened, 0, MIB) == MEMORY[:MIB]
 

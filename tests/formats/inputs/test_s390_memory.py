@@ -212,7 +212,7 @@ def test_vmcoreinfo_of_os_info_comes_before_that_of_the_lowcore() -> None:
     other.add_os_info({0: (REIPL, len(text), cksm(text) ^ 1)})
     complete(other.source)
     assert (other.source.vmcoreinfo, other.source.header["vmcoreinfo_from"]) == (other.vmcoreinfo(), "the lowcore")
-    assert any("VMCOREINFO can't be used: BAD" in odd for odd in other.source.oddities)
+    assert any("VMCOREINFO can't be used: BAD" in odd for odd in other.source.remarks)
 
 
 def test_vmcoreinfo_is_searched_for_where_nothing_leads_to_it() -> None:
@@ -225,7 +225,7 @@ def test_vmcoreinfo_is_searched_for_where_nothing_leads_to_it() -> None:
     found.write(0x120000, vmcoreinfo(b"nonsense\n", "big"))
     complete(found.source)
     assert found.source.vmcoreinfo == found.vmcoreinfo()
-    assert any("searched" in odd for odd in found.source.oddities)
+    assert any("searched" in odd for odd in found.source.remarks)
 
 
 def test_a_search_that_finds_nothing_says_so() -> None:
@@ -235,7 +235,7 @@ def test_a_search_that_finds_nothing_says_so() -> None:
     found.write(0x100000, false.ljust(4096, b"\0") * 300)
     complete(found.source)
     assert found.source.vmcoreinfo is None
-    assert any("there is no VMCOREINFO" in odd for odd in found.source.oddities)
+    assert any("there is no VMCOREINFO" in odd for odd in found.source.remarks)
     assert found.source.reads < 1000
 
 
@@ -251,7 +251,7 @@ def test_a_dump_is_completed_from_its_memory() -> None:
     ]
     assert source.vmcoreinfo == found.vmcoreinfo()
     assert source.header["processors"] == "4, registers of 2"
-    assert [odd.split(":")[0] for odd in source.oddities] == [
+    assert [odd.split(":")[0] for odd in source.remarks] == [
         "the registers of the processor with prefix 0x300000 are unknown",
         "the registers of the processor with prefix 0x123 are unknown",
     ]
@@ -272,7 +272,7 @@ def test_more_processors_than_anyone_reads_about_are_counted() -> None:
     found = FakeS390()
     found.add_note()
     complete(found.source, range(0x1000, 0x1000 * 500, 0x1000))
-    assert len(found.source.oddities) < 12
+    assert len(found.source.remarks) < 12
     assert found.source.cpus == ()
 
 

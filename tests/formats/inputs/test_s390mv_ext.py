@@ -115,7 +115,7 @@ def test_segments_of_an_older_dump_are_not_used(tmp_path: Path) -> None:
     older = volumes(replace(DUMP, tod=DUMP.tod - (1 << 40), memory=machine(12, 9)), SIZES)
     source = opened(tmp_path, [PARTS[0], older[1], older[2]])
     assert source.incomplete
-    assert "the dump is not complete: volume 1 holds another dump" in source.oddities
+    assert "the dump is not complete: volume 1 holds another dump" in source.remarks
     ((_, stored, end),) = ranges(source)
     assert (stored, end) == (5 * MIB, 12 * MIB)  # MiBs 0 to 4, of which one is zero
     assert read(source, 0, stored) == MEMORY[:stored]
@@ -131,7 +131,7 @@ def test_a_torn_volume_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
         assert read(source, 0, stored) == MEMORY[:stored]
     blank = PARTS[0][: PAGE + MIB + PAGE] + bytes(len(PARTS[0]) - MIB - 2 * PAGE)
     source = opened(tmp_path, [blank, PARTS[1], PARTS[2]])
-    assert "the dump is not complete: volume 0 ends without a stop marker" in source.oddities
+    assert "the dump is not complete: volume 0 ends without a stop marker" in source.remarks
 
 
 def test_volumes_that_were_too_small(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_volumes_that_were_too_small(tmp_path: Path) -> None:
     small = volumes(DUMP, [4 * MIB + 40960, 2 * MIB + 40960])
     source = opened(tmp_path, disks(small))
     assert source.incomplete
-    assert "the dump is not complete: the volumes are full, and there is no stop marker" in source.oddities
+    assert "the dump is not complete: the volumes are full, and there is no stop marker" in source.remarks
     ((_, stored, _),) = ranges(source)
     assert stored > 5 * MIB
     assert read(source, 0, stored) == MEMORY[:stored]

@@ -26,7 +26,7 @@ def test_memory_is_as_written() -> None:
         "VMDUMP, 64big",
     )
     assert not opened.incomplete
-    assert opened.oddities == []
+    assert opened.remarks == []
     assert ranges(opened) == [(0, 20 * MIB, 20 * MIB)]
     assert read(opened, 0, len(MEMORY)) == MEMORY
     for at, size in ((5, 3), (PAGE - 2, 4), (16 * MIB - 5000, 9000), (2 * MIB - 100, MIB + 200), (MIB // 2 - 7, 30)):

@@ -24,17 +24,17 @@ def test_a_disk_and_its_partition_hold_the_same() -> None:
     assert whole.header["within"] == "SCSI disk of zfcpdump"
     assert whole.machine == "s390x"
     assert not whole.incomplete
-    assert not any("checksum" in oddity for oddity in whole.oddities)
+    assert not any("checksum" in remark for remark in whole.remarks)
 
 
 def test_a_partition_that_was_written_to() -> None:
     """The checksum over its start tells."""
     data = bytearray(disk(CORE))
     data[PART + 4000] ^= 1
-    assert any("its checksum differs" in oddity for oddity in source(bytes(data)).oddities)
+    assert any("its checksum differs" in remark for remark in source(bytes(data)).remarks)
     data = bytearray(disk(CORE))
     struct.pack_into(">Q", data, 0x3000 + 48, 1 << 40)
-    assert any("its checksum differs" in oddity for oddity in source(bytes(data)).oddities)
+    assert any("its checksum differs" in remark for remark in source(bytes(data)).remarks)
 
 
 def test_an_unfinished_dump() -> None:

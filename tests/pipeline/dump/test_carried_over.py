@@ -206,7 +206,7 @@ def test_notes_of_any_kind_and_size(form: str, tmp_path: Path) -> None:
     for path in (tmp_path / "out", tmp_path / "again"):
         assert sorted(notes_of(path)) == sorted(notes_of(tmp_path / "in"))
         opened = open_source(str(path))
-        assert (opened.vmcoreinfo, [cpu.pid for cpu in opened.cpus], opened.oddities) == (TEXT, [9], [])
+        assert (opened.vmcoreinfo, [cpu.pid for cpu in opened.cpus], opened.remarks) == (TEXT, [9], [])
         assert len(opened.notes) < 4096  # the large ones stay in the file
 
 
@@ -218,7 +218,7 @@ def test_large_notes_are_carried_over_no_more_than_once(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(data)
     opened = open_source(str(tmp_path / "in"))
     assert len(opened.large_notes) == 1
-    assert opened.oddities[0].endswith("bytes of notes are damaged, missing or over the limit")
+    assert opened.remarks[0].endswith("bytes of notes are damaged, missing or over the limit")
 
 
 def test_a_large_note_that_can_not_be_read_is_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

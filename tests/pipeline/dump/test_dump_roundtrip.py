@@ -50,7 +50,7 @@ def test_what_is_written_is_read_again(
         assert not found
         assert (source.dump_level, source.utsname[2], source.crash_time) == (31, "6.12.0-test", 1700000000)
     assert pages(source)[0] == set(built.frames())
-    assert (source.machine, source.incomplete, source.oddities) == ("x86_64", False, [])
+    assert (source.machine, source.incomplete, source.remarks) == ("x86_64", False, [])
     assert source.vmcoreinfo == built.vmcoreinfo()
     assert len(source.cpus) == 1
     source.close()

@@ -114,7 +114,7 @@ def test_what_follows_a_dump_does_no_harm(name: str, tmp_path: Path) -> None:
     opened.read_into(0, memoryview(memory))
     assert bytes(memory) == MEMORY
     assert not opened.incomplete
-    assert opened.oddities == []
+    assert opened.remarks == []
     opened.close()
 
 

@@ -77,7 +77,7 @@ def test_a_dump_of_a_stand_alone_dump_holds_what_it_must(
     for path in (out, again):
         source = open_source(str(path))
         assert (source.machine, source.byte_order, len(source.cpus)) == ("s390x", "big", 2)
-        assert (source.vmcoreinfo, source.oddities) == (built.vmcoreinfo(), [])
+        assert (source.vmcoreinfo, source.remarks) == (built.vmcoreinfo(), [])
         knowledge = gather_knowledge(source)
         assert knowledge.problem is None
         source.close()

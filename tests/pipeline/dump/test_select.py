@@ -170,10 +170,10 @@ def test_registers_that_the_kernel_tells_wrong_are_not_invented(built: S390Machi
     machine.keys["SYMBOL(lowcore_ptr)"] = "7ffffff000"
     source = open_system(str(machine.write_two_systems(tmp_path / "both")), "prod")
     assert source.cpus == ()
-    assert any("array of lowcores" in odd for odd in source.oddities)
+    assert any("array of lowcores" in odd for odd in source.remarks)
     assert source.vmcoreinfo == machine.vmcoreinfo()
     source.close()
     del machine.keys["LENGTH(lowcore_ptr)"]
     source = open_system(str(machine.write_two_systems(tmp_path / "other")), "prod")
-    assert any("does not export lowcore_ptr" in odd for odd in source.oddities)
+    assert any("does not export lowcore_ptr" in odd for odd in source.remarks)
     source.close()

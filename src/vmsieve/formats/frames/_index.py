@@ -30,7 +30,7 @@ class Index:
         places: Offset of each in the framed file.
         sizes: Packed bytes of each.
         torn: The file ends early, or is damaged from some point on.
-        oddities: Sentences on that.
+        remarks: Sentences on that.
     """
 
     def __init__(self, frame: Frame, file: ByteFile) -> None:
@@ -44,13 +44,13 @@ class Index:
         self.places = array("Q")
         self.sizes = array("Q")
         self.torn = False
-        self.oddities: list[str] = []
+        self.remarks: list[str] = []
         self._frame, self._file = frame, file
         try:
             for piece in frame.pieces(file):
                 self._add(piece)
         except (CorruptError, TruncatedError, ReadError) as error:
-            self.oddities.append(end_remark(error))
+            self.remarks.append(end_remark(error))
             self.torn = True
         if not self.sizes:
             raise TruncatedError(f"the {frame.title} file has no readable content", file=file.name)

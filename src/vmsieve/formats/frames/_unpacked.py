@@ -28,7 +28,7 @@ class UnpackedFile:
 
     Attributes:
         torn: The framed file ends early, or is damaged.
-        oddities: Sentences on that, and on the location of the content.
+        remarks: Sentences on that, and on the location of the content.
     """
 
     def __init__(self, outer: ByteFile, frame: Frame) -> None:
@@ -40,7 +40,7 @@ class UnpackedFile:
         self.name = outer.name
         self.size = 0
         self.torn = False
-        self.oddities: list[str] = []
+        self.remarks: list[str] = []
         self._outer, self._frame = outer, frame
         self._folder = _folder()
         self._file = self._temporary()
@@ -49,7 +49,7 @@ class UnpackedFile:
         except BaseException:
             self._file.close()
             raise
-        self.oddities.insert(
+        self.remarks.insert(
             0,
             f"the {frame.title} file has no random access: it was unpacked into {self._folder} ({self.size} bytes)",
         )
@@ -87,7 +87,7 @@ class UnpackedFile:
         except (CorruptError, TruncatedError, ReadError) as error:
             if not self.size:
                 raise
-            self.oddities.append(end_remark(error))
+            self.remarks.append(end_remark(error))
             self.torn = True
 
     def _check_room(self, size: int) -> None:

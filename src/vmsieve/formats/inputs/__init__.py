@@ -52,7 +52,7 @@ class InputFormat:
 class Container:
     """A format that stores a file within a file.
 
-    Attributes as of :class:`InputFormat`; ``open`` returns the inner file, which is probed in turn, oddities of the
+    Attributes as of :class:`InputFormat`; ``open`` returns the inner file, which is probed in turn, remarks of the
     container, and True if the container is incomplete.
     """
 
@@ -152,12 +152,12 @@ def _open_set(files: list[ByteFile]) -> Source:
 class _Containers:
     """The containers around a dump."""
 
-    oddities: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
     torn: bool = False
 
     def describe(self, source: Source) -> None:
-        source.oddities[:0] = self.oddities
+        source.remarks[:0] = self.remarks
         source.incomplete |= self.torn
         if self.titles:
             source.header = {"within": ", ".join(self.titles), **source.header}
@@ -189,8 +189,8 @@ def _unwrap(files: list[ByteFile], i: int) -> tuple[InputFormat, _Containers]:
             )
         if isinstance(plugin, InputFormat):
             return plugin, containers
-        files[i], oddities, incomplete = plugin.open(file)
-        containers.oddities += oddities
+        files[i], remarks, incomplete = plugin.open(file)
+        containers.remarks += remarks
         containers.titles.append(plugin.title)
         containers.torn |= incomplete
     raise FormatError("too many containers within each other", file=files[i].name)

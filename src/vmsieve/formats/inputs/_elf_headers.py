@@ -245,7 +245,7 @@ class Segments:
             if not stored:
                 raise CorruptError("the ELF core holds no memory, and claims too much", file=self._file.name)
 
-    def oddities(self, count: int) -> Iterator[str]:
+    def remarks(self, count: int) -> Iterator[str]:
         """Yield remarks, after :meth:`finish`."""
         if self._seen < count:
             yield f"the file ends within the program headers: {self._seen} of {count} are in it"

@@ -126,10 +126,10 @@ class PartsSource(KdumpSource):
         self.notes = with_text(best.notes, self.byte_order, elf.NOTE_ERASEINFO, erased(ordered))
         self.format += f", {len(parts)} file{'s' * (len(parts) > 1)} of a split dump"
         self.incomplete = any(part.incomplete for part in ordered)
-        self.oddities = [f"{part.file.name}: {odd}" for part in ordered for odd in part.oddities]
+        self.remarks = [f"{part.file.name}: {odd}" for part in ordered for odd in part.remarks]
         for start, end in gaps(ordered):
             self.incomplete = True
-            self.oddities.append(f"no file is given that holds page frames {start:#x} to {end:#x} of the split dump")
+            self.remarks.append(f"no file is given that holds page frames {start:#x} to {end:#x} of the split dump")
         self.header = {
             **self.header,
             "stored pages": self.pages.count,

@@ -65,7 +65,7 @@ class KdumpSource(Source):
             crash_time=header.crash_time or None,
         )
         if header.version > kdump.VERSION:
-            self.oddities.append(f"header version {header.version} is unknown: read as version {kdump.VERSION}")
+            self.remarks.append(f"header version {header.version} is unknown: read as version {kdump.VERSION}")
         self.pages = PageMap(file, header)
         self.texts: dict[str, tuple[int, int]] = {}
         self._idle: list[PageReader] = []
@@ -79,7 +79,7 @@ class KdumpSource(Source):
         header, sub = self.head, self.head.sub
         self.dump_level = sub.dump_level
         if not 0 <= self.dump_level <= _LEVELS:
-            self.oddities.append(f"the dump level {self.dump_level} is invalid: ignored")
+            self.remarks.append(f"the dump level {self.dump_level} is invalid: ignored")
             self.dump_level = 0
         self.header = {
             "header version": header.version,
@@ -99,39 +99,39 @@ class KdumpSource(Source):
             lacking = reader.take(*area)
             notes, self.large_notes = reader.small, tuple(reader.large)
             if lacking:
-                self.oddities.append(f"the notes are damaged: {lacking} bytes are ignored")
+                self.remarks.append(f"the notes are damaged: {lacking} bytes are ignored")
         for title, name, limit, wanted in _TEXTS:
             if (area := self._text(title, name, limit)) is not None:
                 notes = with_text(notes, order, wanted, read_exactly(self.file, *area))
         set_notes(self, notes)
 
     def _text(self, title: str, name: str, limit: int) -> tuple[int, int] | None:
-        """Offset and size in the sub-header, or None; adds an oddity if they are invalid."""
+        """Offset and size in the sub-header, or None; adds a remark if they are invalid."""
         offset, size = (getattr(self.head.sub, f"{field}_{name}") for field in ("offset", "size"))
         if size == 0 or offset == 0:
             return None
         if size <= limit and 0 < offset <= self.file.size - size:
             self.texts[name] = offset, size
             return offset, size
-        self.oddities.append(f"the header places {size} bytes of {title} at {offset:#x}: ignored")
+        self.remarks.append(f"the header places {size} bytes of {title} at {offset:#x}: ignored")
         return None
 
     def _check(self) -> None:
-        """Set ``incomplete`` and ``oddities``."""
+        """Set ``incomplete`` and ``remarks``."""
         header = self.head
         if header.status & kdump.INCOMPLETE:
             self.incomplete = True
-            self.oddities.append("the dump is marked incomplete: its writer could not finish")
+            self.remarks.append("the dump is marked incomplete: its writer could not finish")
         if header.status & kdump.EXCLUDED_VMEMMAP:
-            self.oddities.append("the memory map of excluded pages was excluded too (makedumpfile -e)")
+            self.remarks.append("the memory map of excluded pages was excluded too (makedumpfile -e)")
         lacking = header.descriptors + self.pages.count * kdump.DESCRIPTOR.size - self.file.size
         if lacking > 0:
             self.incomplete = True
-            self.oddities.append(f"the file is cut off: {lacking} bytes of page descriptors and all data are missing")
+            self.remarks.append(f"the file is cut off: {lacking} bytes of page descriptors and all data are missing")
         else:
             self._check_data()
         if header.exists == header.stored:
-            self.oddities.append("there is only one bitmap: excluded pages look like holes")
+            self.remarks.append("there is only one bitmap: excluded pages look like holes")
 
     def _check_data(self) -> None:
         """Check that the data of the last pages, which end the file, are in it."""
@@ -142,9 +142,9 @@ class KdumpSource(Source):
         ends = [page.offset + page.size for page in pages if page.offset > 0]
         lacking = max(ends, default=0) - self.file.size
         if lacking > 0:
-            self.oddities.append(f"the file is cut off: at least {lacking} bytes of page data are missing")
+            self.remarks.append(f"the file is cut off: at least {lacking} bytes of page data are missing")
         if len(ends) < number and not self.incomplete:
-            self.oddities.append(f"at least {number - len(ends)} pages were not written")
+            self.remarks.append(f"at least {number - len(ends)} pages were not written")
         self.incomplete |= lacking > 0 or len(ends) < number
 
     def end(self) -> int:

@@ -64,7 +64,7 @@ def complete(source: Source) -> None:
     if source.machine == I386 and name == "x86_64":
         source.notes = _widened(source.notes)
         source.cpus = cpus(source.notes, order)
-    source.oddities.append(f"the machine, which is labelled {label}, is {name} by its {evidence}")
+    source.remarks.append(f"the machine, which is labelled {label}, is {name} by its {evidence}")
     source.machine, source.machine_number = name, machine_number(name)
     if order != source.byte_order and not name.startswith("ppc64"):
         # Notes of ppc64 are converted when VMCOREINFO is found in memory.

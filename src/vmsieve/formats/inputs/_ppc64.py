@@ -35,11 +35,11 @@ def is_lacking(source: Source) -> bool:
 def complete(source: Source) -> None:
     """Find VMCOREINFO, and by it the byte order, in the memory of ``source``, a ppc64 dump without.
 
-    Sets ``vmcoreinfo``, ``byte_order``, ``machine``, ``notes`` and ``cpus``, and adds corrections to ``oddities``.
+    Sets ``vmcoreinfo``, ``byte_order``, ``machine``, ``notes`` and ``cpus``, and adds corrections to ``remarks``.
     """
     found = find_vmcoreinfo(source)
     if found is None:
-        source.oddities.append("there is no VMCOREINFO: neither among the notes, nor found in memory")
+        source.remarks.append("there is no VMCOREINFO: neither among the notes, nor found in memory")
         return
     source.vmcoreinfo, order = found
     source.header["vmcoreinfo_from"] = "a search of memory"
@@ -52,7 +52,7 @@ def complete(source: Source) -> None:
 
 def turn(source: Source, order: str) -> None:
     """Convert ``source``, whose headers have the other byte order, to ``order``."""
-    source.oddities.append(
+    source.remarks.append(
         f"the headers are {source.byte_order}-endian, the kernel is {order}-endian: notes are converted"
     )
     source.notes = _turned(source.notes, source.byte_order, order)

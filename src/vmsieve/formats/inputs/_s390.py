@@ -40,7 +40,7 @@ _MOST_REMARKS: Final = 8
 def complete(source: Source, prefixes: Sequence[int] | None = ()) -> None:
     """Set ``notes``, ``cpus`` and ``vmcoreinfo`` of ``source`` from memory, where its headers lack them.
 
-    Also sets ``machine``, adds to ``header``, and adds missing parts to ``oddities``. Reads a few pages, unless
+    Also sets ``machine``, adds to ``header``, and adds missing parts to ``remarks``. Reads a few pages, unless
     VMCOREINFO has to be searched for.
 
     Args:
@@ -87,7 +87,7 @@ def keep_own_registers(source: Source, size: int) -> None:
     found = parse_notes(source.notes)
     kept = [cpu for cpu in found if (cpu.prefix in own if own else cpu.prefix < size)]
     if len(kept) < len(found):
-        source.oddities.append(f"processors of the other kernel are left out: {len(found) - len(kept)}")
+        source.remarks.append(f"processors of the other kernel are left out: {len(found) - len(kept)}")
         source.notes = notes(kept, source.vmcoreinfo)
     _set_cpus(source)
 
@@ -98,7 +98,7 @@ def _kernels_prefixes(source: Source) -> list[int]:
     symbol, length = (re.search(rb"^%b\(lowcore_ptr\)=([0-9a-fA-F]{1,16})\r?$" % kind, text, re.MULTILINE)
                       for kind in (b"SYMBOL", b"LENGTH"))  # fmt: skip
     if symbol is None or length is None or not length[1].isdigit():
-        source.oddities.append("VMCOREINFO does not export lowcore_ptr: the processors' registers are unknown")
+        source.remarks.append("VMCOREINFO does not export lowcore_ptr: the processors' registers are unknown")
         return []
     count = min(int(length[1]), _MOST_CPUS)
     for _, maps in linear_maps(source, text):
@@ -110,7 +110,7 @@ def _kernels_prefixes(source: Source) -> list[int]:
         prefixes = [one[0] for one in found if one is not None and one[0] % lowcore.PREFIX_ALIGN == 0]
         if prefixes:
             return prefixes
-    source.oddities.append("the kernel's array of lowcores is not where VMCOREINFO says")
+    source.remarks.append("the kernel's array of lowcores is not where VMCOREINFO says")
     return []
 
 
@@ -123,20 +123,20 @@ def _processors(source: Source, prefixes: Sequence[int]) -> list[Registers]:
             found.append(read_registers(source, prefix))
         except ReadError as error:
             failed.append(f"the registers of the processor with prefix {prefix:#x} are unknown: {error.message}")
-    source.oddities += failed[:_MOST_REMARKS]
+    source.remarks += failed[:_MOST_REMARKS]
     if len(failed) > _MOST_REMARKS:
-        source.oddities.append(f"the same is true of {len(failed) - _MOST_REMARKS} more processors")
+        source.remarks.append(f"the same is true of {len(failed) - _MOST_REMARKS} more processors")
     return found
 
 
 def _describe_os_info(source: Source, info: OsInfo | None) -> None:
-    """Describe ``info`` in ``header``, and its problems in ``oddities``."""
+    """Describe ``info`` in ``header``, and its problems in ``remarks``."""
     if info is None:
         source.header["os_info"] = "none"
         return
     if info.problem is not None:
         source.header["os_info"] = f"BAD at {info.address:#x}: {info.problem}"
-        source.oddities.append(f"the kernel's os_info page can't be used: {info.problem}")
+        source.remarks.append(f"the kernel's os_info page can't be used: {info.problem}")
         return
     source.header["os_info"] = f"OK at {info.address:#x}, version {info.version[0]}.{info.version[1]}"
     base, size = info.crashkernel
@@ -150,7 +150,7 @@ def _describe_os_info(source: Source, info: OsInfo | None) -> None:
             text = f"{entry.state}, {entry.size} bytes at {text}"
         source.header[f"os_info_{entry.name.lower()}"] = text
         if entry.state in ("BAD", "missing"):
-            source.oddities.append(f"the os_info entry {entry.name} can't be used: {text}")
+            source.remarks.append(f"the os_info entry {entry.name} can't be used: {text}")
 
 
 def _vmcoreinfo(source: Source, info: OsInfo | None) -> bytes | None:
@@ -165,8 +165,8 @@ def _vmcoreinfo(source: Source, info: OsInfo | None) -> bytes | None:
     found = find_vmcoreinfo(source)
     text = found[0] if found is not None and found[1] == source.byte_order else None
     if text is not None:
-        source.oddities.append("neither os_info nor the lowcore leads to VMCOREINFO: memory was searched for it")
+        source.remarks.append("neither os_info nor the lowcore leads to VMCOREINFO: memory was searched for it")
         source.header["vmcoreinfo_from"] = "a search of memory"
     else:
-        source.oddities.append("there is no VMCOREINFO: neither os_info nor the lowcore leads to it, and a search of memory found none")
+        source.remarks.append("there is no VMCOREINFO: neither os_info nor the lowcore leads to it, and a search of memory found none")
     return text

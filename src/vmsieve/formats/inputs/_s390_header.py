@@ -44,7 +44,7 @@ class StandAloneSource(ZeroFilledSource):
         """Take the result of :func:`end_marker`."""
         if tod is None:
             self.incomplete = True
-            self.oddities.append(problem)
+            self.remarks.append(problem)
         elif tod:
             self.header["dump_ended"] = moment(tod)
 

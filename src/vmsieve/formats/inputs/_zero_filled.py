@@ -71,7 +71,7 @@ class ZeroFilledSource(Source):
         self.sparse = self._end > _SPARSE * self.file.size
         if self._stored_end < self._end:
             self.incomplete = True
-            self.oddities.append(f"{self._end - self._stored_end} bytes of memory are missing at its end")
+            self.remarks.append(f"{self._end - self._stored_end} bytes of memory are missing at its end")
 
     def _keep_pieces_only(self) -> None:
         claimed = self._end
@@ -84,7 +84,7 @@ class ZeroFilledSource(Source):
             )
         self._end = self._stored_end = self._memory.ends[-1]
         self.incomplete = True
-        self.oddities.append(
+        self.remarks.append(
             f"{claimed} bytes of memory can't be in a file of {self.file.size}: memory that it does not store is ignored"
         )
 

@@ -54,7 +54,7 @@ class ElfSource(Source):
         )
         self.wide = header.wide
         if machine is None:
-            self.oddities.append(f"machine number {header.e_machine} is unknown")
+            self.remarks.append(f"machine number {header.e_machine} is unknown")
         segments = Segments(file)
         for segment in read_segments(file, header):
             segments.take(segment)
@@ -62,10 +62,10 @@ class ElfSource(Source):
         self._data, self._memory = segments.data, segments.memory
         self.virtual = tuple(segments.virtual)
         self.incomplete = segments.cut_off or bool(header.e_flags & elf.FLAG_INCOMPLETE)
-        self.oddities += segments.oddities(header.e_phnum)
+        self.remarks += segments.remarks(header.e_phnum)
         self.passed_over += segments.passed_over
         if header.e_flags & elf.FLAG_INCOMPLETE:
-            self.oddities.append("the dump is marked incomplete: its writer could not finish")
+            self.remarks.append("the dump is marked incomplete: its writer could not finish")
         self._read_notes(segments.notes)
         self.header = {
             "machine number": header.e_machine,
@@ -79,9 +79,9 @@ class ElfSource(Source):
         lacking = sum(reader.take(offset, size) for offset, size in areas)
         if lacking:
             stated = sum(size for _, size in areas)
-            self.oddities.append(f"{lacking} of {stated} bytes of notes are damaged, missing or over the limit")
+            self.remarks.append(f"{lacking} of {stated} bytes of notes are damaged, missing or over the limit")
         if not areas:
-            self.oddities.append("there is no note segment: no registers and no VMCOREINFO")
+            self.remarks.append("there is no note segment: no registers and no VMCOREINFO")
         set_notes(self, reader.small)
         self.large_notes = tuple(reader.large)
         self._granule = _page_size(self.vmcoreinfo or b"") or _LARGEST_PAGE

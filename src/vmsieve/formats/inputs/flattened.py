@@ -34,7 +34,7 @@ class FlattenedFile(PiecedFile):
 
     Attributes:
         torn: The stream lacks its end mark.
-        oddities: Remarks on the stream.
+        remarks: Remarks on the stream.
     """
 
     def __init__(self, outer: ByteFile) -> None:
@@ -47,14 +47,14 @@ class FlattenedFile(PiecedFile):
         _check_header(read_exactly(outer, 0, flattened.HEADER_SIZE), outer.name)
         super().__init__(outer, 0, Extents())
         self.torn = True
-        self.oddities: list[str] = []
+        self.remarks: list[str] = []
         self._walk()
         if not self._pieces.starts:
             raise TruncatedError("the flattened file holds nothing", file=outer.name)
         self._pieces.resolve_overlaps(last_wins=True)
         self.size = self._pieces.ends[-1]
         if self._pieces.repeated:
-            self.oddities.append(f"{self._pieces.repeated} bytes were written more than once; the last ones hold")
+            self.remarks.append(f"{self._pieces.repeated} bytes were written more than once; the last ones hold")
 
     def _walk(self) -> None:
         """Go from piece header to piece header up to the end mark, or up to an invalid one."""
@@ -62,20 +62,20 @@ class FlattenedFile(PiecedFile):
         for _ in range(_PIECES_LIMIT):
             head = bytearray(_PIECE.size)
             if self._outer.read_into(at, memoryview(head)) < len(head):
-                self.oddities.append("the flattened file is torn: it has no end mark")
+                self.remarks.append("the flattened file is torn: it has no end mark")
                 return
             offset, size = _PIECE.unpack(head)
             if (offset, size) == flattened.END:
                 self.torn = False
                 return
             if not _valid(offset, size):
-                self.oddities.append(f"the flattened file is damaged at {at:#x}: the rest is ignored")
+                self.remarks.append(f"the flattened file is damaged at {at:#x}: the rest is ignored")
                 return
             at += _PIECE.size
             stored = min(size, self._outer.size - at)
             self._pieces.add(offset, offset + stored, at)
             if stored < size:
-                self.oddities.append(f"the flattened file is torn: its last piece lacks {size - stored} bytes")
+                self.remarks.append(f"the flattened file is torn: its last piece lacks {size - stored} bytes")
                 return
             at += size
         raise UnsupportedError("the flattened file is in too many pieces", file=self.name)
@@ -142,7 +142,7 @@ def _read_all(read: Callable[[int], bytes], size: int) -> bytes:
 
 def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
     inner = FlattenedFile(outer)
-    return inner, inner.oddities, inner.torn
+    return inner, inner.remarks, inner.torn
 
 
 def _probe(start: bytes) -> bool:

@@ -38,8 +38,8 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
     except NotSeekableError:
         _check_content(outer, frame)
         unpacked = UnpackedFile(outer, frame)
-        return unpacked, unpacked.oddities, unpacked.torn
-    return FramedFile(outer, frame, index), index.oddities, index.torn
+        return unpacked, unpacked.remarks, unpacked.torn
+    return FramedFile(outer, frame, index), index.remarks, index.torn
 
 
 def _check_content(outer: ByteFile, frame: Frame) -> None:

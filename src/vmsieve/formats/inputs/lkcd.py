@@ -70,9 +70,9 @@ class LkcdSource(ZeroFilledSource):
         self._which = codec_number("zlib")
         if walk.problem:
             self.incomplete = True
-            self.oddities.append(walk.problem)
+            self.remarks.append(walk.problem)
         if data.repeated:
-            self.oddities.append(f"{data.repeated // PAGE} pages are stored more than once; the first ones hold")
+            self.remarks.append(f"{data.repeated // PAGE} pages are stored more than once; the first ones hold")
         self.set_pieces(data, walk.highest if walk.problem else self.end())
 
     def _prefixes(self, at: int) -> tuple[int, ...]:
@@ -83,7 +83,7 @@ class LkcdSource(ZeroFilledSource):
         data = read_exactly(self.file, at, size)
         machine = lkcd.MACHINE.unpack(data)
         if machine.magic != lkcd.MACHINE_MAGIC:
-            self.oddities.append("there is no header of the machine: no registers")
+            self.remarks.append("there is no header of the machine: no registers")
             return ()
         self.header.update(cpus_online=machine.cpu_cnt, cpus_real=machine.real_cpu_cnt)
         return struct.unpack_from(f">{min(machine.cpu_cnt, lkcd.CPUS_MOST)}I", data, lkcd.MACHINE.size)

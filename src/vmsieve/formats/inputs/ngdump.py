@@ -45,8 +45,8 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
     found = system.find(ext4.ROOT, name.encode())
     if found is None:
         raise UnsupportedError("the dump that ngdump.meta names is missing", file=outer.name, found=name[:80])
-    oddities = ["the file system was not unmounted: its journal is not replayed"] if system.dirty else []
-    return system.open(found), oddities, False
+    remarks = ["the file system was not unmounted: its journal is not replayed"] if system.dirty else []
+    return system.open(found), remarks, False
 
 
 def _probe(start: bytes) -> bool:

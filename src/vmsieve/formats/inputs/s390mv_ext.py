@@ -115,11 +115,11 @@ class VolumesSource(StandAloneSource):
             f"{volumes.name(i)}: {volumes.by_number[i][1].file.name}" for i in range(used) if i in volumes.by_number
         )
         if extra := sorted(set(volumes.by_number) - set(range(used))):
-            self.oddities.append(f"the dump does not reach {', '.join(map(volumes.name, extra))}")
+            self.remarks.append(f"the dump does not reach {', '.join(map(volumes.name, extra))}")
 
     def _torn(self, why: str) -> None:
         self.incomplete = True
-        self.oddities.append(_NOT_COMPLETE + why)
+        self.remarks.append(_NOT_COMPLETE + why)
 
     def _walk(self, number: int) -> bool:
         """Add the segments of volume ``number``; returns True if the dump continues on the next one."""

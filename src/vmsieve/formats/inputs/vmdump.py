@@ -96,7 +96,7 @@ class VmdumpSource(ZeroFilledSource):
         if complete >= self._stored_pages:
             self.set_pieces(Extents(), self._end)
             return
-        self.oddities.append(f"the file is cut off: {self._stored_pages - complete} pages are missing")
+        self.remarks.append(f"the file is cut off: {self._stored_pages - complete} pages are missing")
         i = max(bisect_left(self._ranks, complete + 1) - 1, 0)
         mask, page = self._mask(i), -1
         for _ in range(complete - self._ranks[i] + 1):

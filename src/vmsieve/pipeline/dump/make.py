@@ -57,7 +57,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
 
                 source = Through(source)  # a Source maps nothing by default
             knowledge = gather_knowledge_from(plan.basis, source, vmcoreinfo, vmlinux=vmlinux)
-        report.notes += source.oddities + knowledge.notes
+        report.notes += source.remarks + knowledge.notes
         report.details += _details(source, knowledge, codec, level)
         report.page_size = knowledge.page_size
         report.release, report.crash_time = knowledge.identity.utsname[2], knowledge.identity.crash_time

@@ -79,7 +79,7 @@ class Bench:
     zeros: tuple[int, float] = (0, 0.0)  # bytes, and the seconds it took to find the zero pages
     zero_pages: int = 0  # in the sample
     packings: list[Packing] = field(default_factory=list)  # one for each choice
-    notes: list[str] = field(default_factory=list)  # sentences on oddities
+    notes: list[str] = field(default_factory=list)  # sentences on remarks
 
 
 def choices(names: Sequence[str], threads: Sequence[int]) -> list[Choice]:

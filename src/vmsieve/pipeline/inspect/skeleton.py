@@ -61,7 +61,7 @@ class Skeleton:
     unreadable: int = 0  # unreadable in the input
     withheld: int = 0  # read by classification and not stored: not known to be the kernel's own
     bytes_out: int = 0  # size of the skeleton
-    notes: list[str] = field(default_factory=list)  # sentences on oddities
+    notes: list[str] = field(default_factory=list)  # sentences on remarks
     weaker: bool = False  # the skeleton lacks something that the original shows
     incomplete: bool = False  # the input is incomplete, and so is the skeleton
 
@@ -115,7 +115,7 @@ class _Maker:
             self._host = host_field_ranges(knowledge.memory, knowledge.info)
         self.kinds = PageKinds()
         self.result = Skeleton(
-            knowledge.page_size, notes=source.oddities + found.notes + knowledge.notes, incomplete=source.incomplete
+            knowledge.page_size, notes=source.remarks + found.notes + knowledge.notes, incomplete=source.incomplete
         )
         self.chosen = Scan(knowledge.max_pfn(source.end()))
         self._class_0 = Bitmap()

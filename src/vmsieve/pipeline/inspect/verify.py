@@ -59,7 +59,7 @@ class Comparison:
     survey: Survey = field(default_factory=Survey)  # what the source stores, by its ranges
     passed_over: int = 0  # bytes of that which its reader skips
     places: list[LeftOut] = field(default_factory=list)  # ranges of lost memory
-    notes: list[str] = field(default_factory=list)  # sentences on oddities, the first different pages included
+    notes: list[str] = field(default_factory=list)  # sentences on remarks, the first different pages included
 
     @property
     def right(self) -> bool:

@@ -69,7 +69,7 @@ def show_usage(request: Request, messages: Messages) -> int:
             source = Without(source, _reserved(messages))
         progress = messages.progress()
         scanned = scan(source, knowledge, _LEVEL, progress, whole=False)
-        notes = source.oddities + knowledge.notes + scanned.notes
+        notes = source.remarks + knowledge.notes + scanned.notes
         job = CopyJob(source, scanned, knowledge.page_size, _Nowhere(), progress, notes, drop_zero=True)
         copy_pages(job)
         progress.close()

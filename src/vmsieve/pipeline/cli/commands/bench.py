@@ -101,7 +101,7 @@ def _run(arguments: Arguments) -> int:
             source, knowledge, wanted, progress_for(quiet=arguments.json),
             sample=int(arguments.sample * (1 << 20)), seconds=arguments.seconds,
         )  # fmt: skip
-        print_remarks(source.oddities + knowledge.notes + result.notes)
+        print_remarks(source.remarks + knowledge.notes + result.notes)
     if arguments.json:
         print_json(as_json(result, output))
     else:

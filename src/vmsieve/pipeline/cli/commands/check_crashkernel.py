@@ -146,7 +146,7 @@ def _run(arguments: Arguments) -> int:
     try:
         with _opened(arguments) as (source, given, origin):
             verdict = check_crash_kernel(source, given, origin, progress_for(quiet=arguments.json))
-            print_remarks(source.oddities)
+            print_remarks(source.remarks)
     except UsageError:
         raise
     except VmsieveError as error:

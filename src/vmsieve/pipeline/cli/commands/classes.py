@@ -124,7 +124,7 @@ def _run(arguments: Arguments) -> int:
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
         class_counts, cells = _count_classes(arguments, source, knowledge)
         zones = _count_zones(arguments, source, knowledge)
-        print_remarks(source.oddities + knowledge.notes + class_counts.notes + source.note_shrinking())
+        print_remarks(source.remarks + knowledge.notes + class_counts.notes + source.note_shrinking())
         if arguments.json:
             print_json({**_as_json(class_counts), **({"zones": _zones_as_json(zones)} if arguments.zones else {})})
         else:

@@ -76,7 +76,7 @@ def _as_json(source: Source, knowledge: Knowledge) -> dict[str, Any]:
         "erased": _erased(source),
         "vmcoreinfo": info.text.decode("ascii", "replace").splitlines() if info is not None else None,
         "problem": knowledge.problem,
-        "odd": source.oddities + knowledge.notes,
+        "odd": source.remarks + knowledge.notes,
     }
 
 
@@ -159,7 +159,7 @@ def _run(arguments: Arguments) -> int:
 def _describe(arguments: Arguments, more: dict[str, Any]) -> int:
     """Describe the input; ``more``: further keys for JSON."""
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
-        source.oddities += source.note_shrinking()
+        source.remarks += source.note_shrinking()
         facts = _as_json(source, knowledge)
         if arguments.json:
             print_json({**facts, **more})

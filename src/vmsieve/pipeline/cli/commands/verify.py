@@ -74,7 +74,7 @@ def _run(arguments: Arguments) -> int:
             comparison = verify(source, knowledge, dump, progress_for(quiet=arguments.json))
             shrunk = source.note_shrinking() + dump.note_shrinking()
             sure = not (comparison.unreadable or shrunk)
-            print_remarks(source.oddities + dump.oddities + knowledge.notes + comparison.notes + shrunk)
+            print_remarks(source.remarks + dump.remarks + knowledge.notes + comparison.notes + shrunk)
             if arguments.json:
                 print_json(_as_json(comparison, dump.incomplete, knowledge.page_size))
             else:
