@@ -92,8 +92,8 @@ def test_the_target_is_removed(core: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_target_that_hangs(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step hangs, and so does whoever touches the target then: the first process does not, and ends."""
-    own, alive = os.getpid(), target_module.Target.alive
-    monkeypatch.setattr(target_module.Target, "alive", lambda self: time.sleep(30) if os.getpid() != own else alive(self))
+    own, alive = os.getpid(), target_module.Target.writable
+    monkeypatch.setattr(target_module.Target, "writable", lambda self: time.sleep(30) if os.getpid() != own else alive(self))
     monkeypatch.setattr(isolation, "_ANSWER", 1.0)
     breaking(monkeypatch, lambda _: time.sleep(30))
     code, told = capture(core, tmp_path / "out", stall=1)

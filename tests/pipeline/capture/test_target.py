@@ -362,7 +362,7 @@ def test_room_is_left_for_the_record(free: int, room: int, tmp_path: Path, monke
 
     place = target_module.Target(str(tmp_path), "directory", "", [], held=os.open(tmp_path, os.O_RDONLY))
     monkeypatch.setattr(os, "statvfs", lambda _: Told)
-    assert place.room() == room
+    assert place.space() == room
     place.release()
 
 

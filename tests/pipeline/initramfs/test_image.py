@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import ctypes
-import errno
 import json
 import marshal
 import os
@@ -24,10 +22,9 @@ from tests.test_rooms import HEAVY
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.pipeline.initramfs.bundle import Bundle, pack
 from vmsieve.pipeline.initramfs.closure import Closure
-from vmsieve.pipeline.initramfs.minify import lean
+from vmsieve.pipeline.initramfs.minify import minify
 from vmsieve.pipeline.initramfs.make import changed
 from vmsieve.pipeline.initramfs.sample import write_sample
-from vmsieve.pipeline.initramfs.shims import ctypes as stand_in
 from vmsieve.pipeline.initramfs.trial import try_image
 
 if TYPE_CHECKING:
@@ -207,34 +204,6 @@ def test_a_bundle_imports_as_python_does(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_used_of_ctypes_is_in_its_stand_in() -> None:
-    """By name, as the sources of an image's modules use it; and what it makes does the same."""
-    texts = [Path(path).read_text() for path in Closure(os.uname().machine).ours.values()]
-    used = {name for text in texts for name in re.findall(r"\bctypes\.(\w+)", text)}
-    lists = [names for text in texts for names in re.findall(r"from ctypes import (.*)", text)]
-    used |= {name.strip() for names in lists for name in names.split(",")}
-    assert used - {"Array"}
-    assert used <= set(stand_in.__all__)
-    for name in used:
-        real, ours = getattr(ctypes, name), getattr(stand_in, name)
-        if name.startswith("c_"):
-            assert (ctypes.sizeof(real), real._type_) == (ctypes.sizeof(ours), ours._type_), name
-    buffer = stand_in.create_string_buffer(b"memory", 8)
-    assert stand_in.string_at(stand_in.addressof(buffer), 8) == b"memory\0\0"
-    stand_in.memset(stand_in.addressof(buffer), ord("x"), 3)
-    stand_in.memmove(stand_in.addressof(buffer) + 3, b"yz", 2)
-    assert buffer.value == b"xxxyzy"
-    library = stand_in.CDLL(None, use_errno=True)
-    assert library.close(-1) == -1
-    assert stand_in.get_errno() == errno.EBADF
-    assert (
-        stand_in.cast(library.close, stand_in.c_void_p).value
-        == ctypes.cast(ctypes.CDLL(None).close, ctypes.c_void_p).value
-    )
-    with pytest.raises(AttributeError):
-        _ = library.no_such_function
-
-
 def test_text_is_opened_in_the_encoding_that_is_there() -> None:
     """An image's modules open files as UTF-8 alone: Python's other encodings are modules, which it has none of."""
     texts = [Path(path).read_text() for path in Closure(os.uname().machine).ours.values()]
@@ -242,7 +211,7 @@ def test_text_is_opened_in_the_encoding_that_is_there() -> None:
 
 
 def test_smaller_modules_do_for_the_standard_library(image: Path) -> None:
-    """``os`` and its environment work on the smaller ABCs; ``collections``, which threads need, on the real ones."""
+    """``os`` and its environment work in an image, and so does ``collections``, which threads need."""
     code = """if True:
         import vmsieve_bundle
         vmsieve_bundle.install()
@@ -265,6 +234,7 @@ def test_imports_that_nothing_uses_are_left_out() -> None:
     source = """
 from __future__ import annotations
 import os
+import re
 import a.b
 from typing import TYPE_CHECKING, Final
 from one import load, save
@@ -279,7 +249,7 @@ def add(x: int) -> int:
 def use() -> int:
     return save(a.b.c)
 """
-    text = ast.unparse(lean(ast.parse(source)))
+    text = ast.unparse(minify(ast.parse(source)))
     kept = [line for line in text.splitlines() if "import" in line]
     assert kept == ["import a.b", "from one import save", "from two import handed"]
 

@@ -1,9 +1,9 @@
-"""``vmsieve capture``: a dump in the crash kernel, whatever happens.
+"""``vmsieve capture``: a dump of the crashed kernel's memory, whatever fails on the way.
 
-The first process does next to nothing: it forks one child for each step of a ladder (:mod:`.ladder`), watches it
-(:mod:`.child`), and keeps the record (:mod:`.status`). A child may crash, hang or be killed for lack of memory; the
-next step assumes less. What steps do is in :mod:`.work` and :mod:`.plain`, which are loaded in children only.
+Here: the first process, which forks one child for each step of a ladder, watches it and keeps the record; what the
+children do; and the target. Not here: how a dump is made (``pipeline.dump``).
 
-Both processes are in memory at the same time, so what the first one loads counts twice: modules that it uses import
-neither ``typing`` nor ``signal`` nor ``argparse``, each of which brings half a megabyte or more along.
+The first process (:mod:`.run`, :mod:`.ladder`, :mod:`.child`, :mod:`.record`, :mod:`.target`) stays in memory beside
+each child, so its size counts twice: it imports neither ``typing`` nor ``signal`` nor ``argparse``, of which each costs
+half a megabyte or more. :mod:`.work`, :mod:`.opening`, :mod:`.log` and :mod:`.plain_copy` are loaded in children only.
 """

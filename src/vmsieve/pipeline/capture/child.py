@@ -1,8 +1,8 @@
-"""A step of the ladder in a process of its own, which may crash, hang or be killed without harm to the capture."""
+"""Runs steps of the ladder in child processes, which may crash, hang or be killed without harm to the capture."""
 
 from __future__ import annotations
 
-# What ``signal`` wraps, without its enumerations, which take a megabyte.
+# Not ``signal``, whose enumerations cost a megabyte.
 import _signal  # type: ignore[import-not-found]
 import marshal
 import mmap
@@ -18,69 +18,68 @@ if TYPE_CHECKING:
 
 __all__ = ["CLASSIFYING", "COPYING", "FINISHING", "LOG", "OPENING", "PHASES", "Board", "Limits", "Watcher", "protect"]
 
-#: How far a step is; what a board's ``phase`` says.
+#: Values of ``Board.phase``; PHASES names them in messages.
 OPENING, LOG, CLASSIFYING, COPYING, FINISHING = range(5)
 PHASES = ("opening the input", "writing the kernel log", "classifying pages", "copying pages", "finishing the dump")
 
-_WORD = 8
 _BEATS, _PHASE, _DONE, _TOTAL, _FREED, _LOGGED = range(6)
-#: Bytes that come through the pipe at most: what it takes without a reader.
+#: Largest result in bytes: it must fit into the pipe's buffer, because nobody reads before the child has ended.
 _MOST_RESULT = 32 << 10
-#: Seconds that a child that was told to stop has to bring its dump to an end.
+#: Seconds from SIGTERM, on which a child finalises its dump, to SIGKILL.
 _GRACE = 30.0
-#: Seconds to wait for the end of a process that was killed: one that sleeps in the kernel has none.
+#: Seconds to wait for a process after SIGKILL: one in uninterruptible sleep does not end.
 _GONE = 10.0
-#: Bytes that a process that goes on reads until it is given up for stalled.
+#: A child without heartbeat counts as alive if it reads this many bytes per stall interval.
 _READING = 1 << 20
 _ASKS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 _ALL = (*_ASKS, _signal.SIGCHLD)
-#: Of /proc/PID/oom_score_adj: never, and after everybody else. If nobody could be killed, the kernel would give up.
+#: Values of oom_score_adj: never kill, and kill last. If all processes were exempt, the kernel would panic.
 _NEVER, _LAST = -1000, -900
 
 
 class Board:
-    """What a child tells while it works, in memory that both see: it outlives any end."""
+    """Progress of a child, in shared memory, so that it survives a crash of the child."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
         self._words = memoryview(self._memory).cast("Q")
 
     def clear(self) -> None:
-        """Nothing is done yet."""
-        for place in range(_LOGGED + 1):
-            self._words[place] = 0
+        """Reset all values."""
+        for index in range(_LOGGED + 1):
+            self._words[index] = 0
 
     def tell(self, phase: int, done: int, total: int) -> None:
-        """Say how far the work is."""
+        """Set phase and progress, and count a heartbeat."""
         self._words[_PHASE], self._words[_DONE], self._words[_TOTAL] = phase, done, total
         self._words[_BEATS] += 1
 
     def free(self) -> None:
-        """Say that what earlier steps left was removed, to make room."""
+        """Note that the kept dump of an earlier step was deleted."""
         self._words[_FREED] = 1
 
     def log(self, size: int) -> None:
-        """Say that the kernel log, of ``size`` bytes, is on its medium under its own name."""
+        """Note that the kernel log, of ``size`` bytes, is on disk under its final name."""
         self._words[_LOGGED] = size
 
     @property
     def logged(self) -> int:
-        """Bytes of the kernel log if it is whole; else 0."""
+        """Bytes of the kernel log once it is complete; else 0."""
         return self._words[_LOGGED]
 
     @property
     def beats(self) -> int:
-        """Goes up as long as there is progress."""
+        """Heartbeats counted so far."""
         return self._words[_BEATS]
 
     @property
     def phase(self) -> int:
-        """One of :data:`PHASES`."""
+        """Index into :data:`PHASES`."""
         return self._words[_PHASE]
 
     @property
     def done(self) -> int:
-        """Parts of the phase that are done: pages, but for a plain copy, which counts blocks."""
+        """Parts of the phase that are done: pages, or blocks in a plain copy."""
         return self._words[_DONE]
 
     @property
@@ -90,17 +89,17 @@ class Board:
 
     @property
     def freed(self) -> bool:
-        """What earlier steps left was removed, to make room."""
+        """True if the kept dump of an earlier step was deleted."""
         return bool(self._words[_FREED])
 
 
 class Limits:
-    """When a step is over, in seconds of ``time.monotonic``; 0: never.
+    """Time limits of a step; 0: none.
 
     Attributes:
-        first: By then the first page must be on its way.
-        end: Then the child is told to bring its dump to an end.
-        stall: Seconds without progress after which it is killed.
+        first: ``time.monotonic`` by which copying must have begun.
+        end: ``time.monotonic`` at which the child gets SIGTERM and finalises its dump.
+        stall: Seconds without a heartbeat after which it is killed.
     """
 
     def __init__(self, *, first: float = 0, end: float = 0, stall: float = 0) -> None:
@@ -108,29 +107,30 @@ class Limits:
 
 
 class Watcher:
-    """Runs children, one after the other, and listens to whoever wants the capture to stop.
+    """Runs children one after the other, and passes on requests to stop.
 
     Attributes:
-        asked: Number of the signal that asked this process to stop; 0: none did.
+        asked: Signal that asked this process to stop; 0: no signal.
     """
 
     def __init__(self) -> None:
         self.asked = 0
-        # Whoever started this may not have wanted to hear of its children; we must.
+        # An ignored SIGCHLD is inherited, and would make waitpid() fail.
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
 
     def close(self) -> None:
-        """Let signals through again, but for those that came while there was nothing left to stop."""
+        """Unblock the signals; pending ones are discarded, as there is nothing left to stop."""
         while _signal.sigtimedwait(_ALL, 0) is not None:
             pass
         _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
 
     def run(self, work: Work, board: Board, limits: Limits, *, calm: bool = False) -> dict[str, Any]:
-        """What ``work`` returns in a child, or what became of it: ``end`` is ``crashed``, ``stalled`` or ``late``.
+        """Run ``work`` in a child and return its result.
 
-        ``killed`` is set then if the child had to be killed: it stalled, or ignored SIGTERM. A ``calm`` child hears no
-        signal: it does little, and has to do it.
+        If the child fails, ``end`` is ``crashed``, ``stalled``, ``late`` or ``stopped``; ``killed`` is set if it was
+        killed because it stalled or ignored SIGTERM. A ``calm`` child keeps signals blocked: it is short and must
+        complete.
         """
         board.clear()
         reader, writer = os.pipe()
@@ -139,7 +139,7 @@ class Watcher:
         except OSError as error:
             os.close(reader)
             os.close(writer)
-            return {"end": "crashed", "error": f"no process can be had: {error.strerror}"}
+            return {"end": "crashed", "error": f"can't start a process: {error.strerror}"}
         if pid == 0:
             os.close(reader)
             self._work(work, board, writer, calm=calm)
@@ -156,12 +156,12 @@ class Watcher:
         return {"end": verdict or "crashed", "error": sentence, "killed": bool(verdict)}
 
     def _work(self, work: Work, board: Board, writer: int, *, calm: bool) -> NoReturn:
-        """The child's life."""
+        """Do the child's work and exit."""
         status = 1
         try:
-            # Its own group: what a terminal sends goes to the first process, which passes it on.
+            # Own process group: a terminal's signals reach the first process alone, which passes them on.
             os.setpgid(0, 0)
-            # What a terminal would do to those who write to it from behind: stop them (termios(3), TOSTOP).
+            # A background process that writes to a terminal may be stopped (termios(3), TOSTOP).
             _signal.signal(_signal.SIGTTOU, _signal.SIG_IGN)
             protect(_LAST)
             if not calm:
@@ -174,9 +174,9 @@ class Watcher:
             os._exit(status)
 
     def _watch(self, pid: int, board: Board, limits: Limits) -> tuple[str, int | None]:
-        """Wait for the child's end; returns why it was killed, if it was, and its status, if it has one."""
+        """Wait for the child; returns why it was killed ("": it was not) and its wait status (None: it did not end)."""
         beats, beaten = board.beats, time.monotonic()
-        told, read = 0.0, 0
+        terminated, read = 0.0, 0
         while True:
             came = _signal.sigtimedwait(_ALL, 1.0)
             again = self.asked
@@ -190,10 +190,10 @@ class Watcher:
             now = time.monotonic()
             if board.beats != beats:
                 beats, beaten = board.beats, now
-            if not told and (self.asked or (limits.end and now >= limits.end)):
+            if not terminated and (self.asked or (limits.end and now >= limits.end)):
                 os.kill(pid, _signal.SIGTERM)
-                told = now
-            if told and now >= told + _GRACE:
+                terminated = now
+            if terminated and now >= terminated + _GRACE:
                 return "stopped" if self.asked else "late", _kill(pid)
             if limits.first and now >= limits.first and board.phase < COPYING:
                 return "late", _kill(pid)
@@ -201,12 +201,12 @@ class Watcher:
                 before, read = read, _bytes_read(pid) if board.phase < CLASSIFYING else 0
                 if read - before < _READING:
                     return "stalled", _kill(pid)
-                # It searches memory for the kernel, which it does not tell of.
+                # A search of memory for the kernel has no heartbeat; reading shows that it goes on.
                 beaten = now
 
 
 def _bytes_read(pid: int) -> int:
-    """Bytes that a process has read so far; 0 where the kernel does not tell."""
+    """Bytes that a process has read so far (CONFIG_TASK_IO_ACCOUNTING); 0 if unknown."""
     try:
         with open(f"/proc/{pid}/io", "rb") as file:
             return int(file.readline().split()[1])
@@ -227,7 +227,7 @@ def _kill(pid: int) -> int | None:
 
 def _ended(status: int | None) -> str:
     if status is None:
-        return "it can't be killed: it sleeps in the kernel"
+        return "it can't be killed: it is in uninterruptible sleep"
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         names = {_signal.SIGSEGV: "SIGSEGV", _signal.SIGBUS: "SIGBUS", _signal.SIGILL: "SIGILL",
@@ -237,7 +237,7 @@ def _ended(status: int | None) -> str:
 
 
 def _received(reader: int) -> dict[str, Any] | None:
-    """What the child, which is gone, has sent; None if that is nothing whole."""
+    """The result that the ended child has sent; None if missing or damaged."""
     os.set_blocking(reader, False)
     try:
         data = os.read(reader, _MOST_RESULT)
@@ -248,7 +248,7 @@ def _received(reader: int) -> dict[str, Any] | None:
 
 
 def protect(score: int = _NEVER) -> None:
-    """Let the kernel, when memory runs out, end everybody else first; where it does not allow that, nothing happens."""
+    """Set this process's OOM score so that others are killed first; ignored if the kernel refuses."""
     try:
         fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     except OSError:

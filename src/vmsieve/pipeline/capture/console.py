@@ -1,4 +1,4 @@
-"""Lines for the console of a crash kernel, which may be a serial line that nobody takes anything from."""
+"""Writes lines to the console of a crash kernel, which may be a blocked serial line."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = ["tell"]
 
-#: Seconds that a line may take, once; then no more are tried.
+#: Seconds that one line may take; after the first timeout nothing is written any more.
 _PATIENCE = 10.0
 
 
 class _Console:
-    """Standard error. ``deaf``: It took a line too long."""
+    """Standard error. ``deaf``: a line timed out."""
 
     deaf = False
 
@@ -27,12 +27,12 @@ def _give_up(number: int, frame: object) -> NoReturn:
 
 
 def tell(text: str) -> None:
-    """Write ``text`` to standard error, if there is one, and if that does not take for ever: the dump comes first."""
+    """Write ``text`` to standard error; errors and timeouts are ignored, because the dump comes first."""
     if _Console.deaf:
         return
     before = _signal.signal(_signal.SIGALRM, _give_up)
     try:
-        # Once more each second: one that comes before the write begins ends nothing.
+        # Repeated each second: a signal that arrives before write() is entered interrupts nothing.
         _signal.setitimer(_signal.ITIMER_REAL, _PATIENCE, 1.0)
         os.write(2, text.encode(errors="replace"))
     except TimeoutError:

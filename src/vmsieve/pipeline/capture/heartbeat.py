@@ -1,4 +1,4 @@
-"""Progress of a step: lines for a console, beats for whoever watches, and the end when time or room runs out."""
+"""Progress of a step: lines for the console, and a heartbeat on the board that the first process watches."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Heartbeat"]
 
-_LOW = 8 << 20  # bytes left at which what was kept has to go
+_LOW = 8 << 20  # bytes of free space below which the kept dump is deleted
 
 
 class Heartbeat(Lines):
-    """Lines for a console; and whoever watches is told, and may end the work in time."""
+    """Progress on the console and the board; ends the copy at the deadline, and frees space for it."""
 
     def __init__(self, job: Job, board: Board) -> None:
         super().__init__()
@@ -34,25 +34,25 @@ class Heartbeat(Lines):
         self._phase = child.CLASSIFYING if name.startswith("Classifying") else child.COPYING
         self._board.tell(self._phase, 0, total)
         if self._phase == child.COPYING:
-            self._make_room()
+            self._free_space()
 
     def advance(self, parts: int) -> None:
-        """See :class:`vmsieve.pipeline.process.progress.Progress`; raises Interrupted when time is up."""
+        """See :class:`vmsieve.pipeline.process.progress.Progress`; raises Interrupted at the deadline."""
         super().advance(parts)
         self._board.tell(self._phase, self._done, self._total)
         if self._phase != child.COPYING:
             return
         if self._job.end and time.monotonic() >= self._job.end:
-            raise Interrupted("the deadline has come")
-        self._make_room()
+            raise Interrupted("the deadline has passed")
+        self._free_space()
 
-    def _make_room(self) -> None:
-        """Remove what an earlier step left as soon as this one has more, if room runs out."""
+    def _free_space(self) -> None:
+        """Delete an earlier step's partial dump once this step has copied more and free space runs out."""
         path, share = self._job.spare or ("", 0.0)
         if not path or self._board.freed or self._done < share * self._total:
             return
-        told = os.statvfs(path)
-        if not share or told.f_bavail * told.f_frsize < _LOW:
+        stats = os.statvfs(path)
+        if not share or stats.f_bavail * stats.f_frsize < _LOW:
             os.unlink(path)
             self._board.free()
 

@@ -1,4 +1,4 @@
-"""What touches the target runs in another process: a server that does not answer holds the one that asks it."""
+"""Runs everything that touches the target in a child: a server that hangs blocks the process that asks it."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
 
 __all__ = ["ask_target", "opened", "reopened"]
 
-#: Seconds in which a target answers that was not taken away.
+#: Seconds after which a target that does not answer counts as hanging.
 _ANSWER = 10.0
 
 
 def ask_target(question: Callable[[], Any], target: Target, watcher: Watcher, board: Board) -> dict[str, Any]:
-    """The ``answer`` to a question about ``target``; without an answer, ``end`` says why: ``stalled`` or another."""
+    """Call ``question`` in a child; the result has its ``answer``, or an ``end`` other than ``finished``."""
 
     def work(_: Board) -> dict[str, Any]:
         target.enter()
         return {"end": "finished", "answer": question(), "state": target.state}
 
-    told = watcher.run(work, board, Limits(stall=_ANSWER), calm=True)
-    if told["end"] == "crashed":
-        # No memory for another process: the target does not hang at least.
+    result = watcher.run(work, board, Limits(stall=_ANSWER), calm=True)
+    if result["end"] == "crashed":
+        # fork() failed for lack of memory: ask in this process, at the risk that the target hangs.
         try:
-            told = work(board)
+            result = work(board)
         except OSError:
-            return told
-    if "state" in told:
-        target.state = told["state"]
-    return told
+            return result
+    if "state" in result:
+        target.state = result["state"]
+    return result
 
 
 def opened(request: Request, watcher: Watcher, board: Board) -> Target:
-    """The target that ``request`` names.
+    """Open the target that ``request`` names.
 
     Raises:
-        OSError: It can't be opened, or does not answer.
-        ValueError: It is no target.
+        OSError: Opening failed or timed out.
+        ValueError: It is a regular file.
     """
 
     def make(board: Board) -> Target:
@@ -59,11 +59,7 @@ def opened(request: Request, watcher: Watcher, board: Board) -> Target:
 
 
 def reopened(target: Target, watcher: Watcher, board: Board) -> Target:
-    """The directory of ``target``, which was removed, made anew on the same medium.
-
-    Raises:
-        OSError: It can't be made, or does not answer.
-    """
+    """Recreate the directory of ``target``, which was removed, on the same medium; raises OSError as :func:`opened`."""
 
     def make(_: Board) -> Target:
         from vmsieve.pipeline.capture.opening import reopen
@@ -74,7 +70,7 @@ def reopened(target: Target, watcher: Watcher, board: Board) -> Target:
 
 
 def _open_in_child(make: Callable[[Board], Target], watcher: Watcher, board: Board, patience: float) -> Target:
-    """The target that ``make`` opens in a child; its descriptor comes through a socket."""
+    """Call ``make`` in a child and receive its target, with the file descriptor through a socket (SCM_RIGHTS)."""
     import _socket
 
     here, there = _socket.socketpair()
@@ -92,20 +88,20 @@ def _open_in_child(make: Callable[[Board], Target], watcher: Watcher, board: Boa
         return {"end": "finished", "target": target.facts()}
 
     try:
-        told = watcher.run(work, board, Limits(stall=patience))
+        result = watcher.run(work, board, Limits(stall=patience))
         there.close()
-        if "target" in told:
+        if "target" in result:
             _, sent, _, _ = here.recvmsg(1, _socket.CMSG_LEN(4), _socket.MSG_CMSG_CLOEXEC)
-            return Target(**told["target"], held=int.from_bytes(sent[0][2], sys.byteorder) if sent else None)
+            return Target(**result["target"], held=int.from_bytes(sent[0][2], sys.byteorder) if sent else None)
     finally:
         here.close()
-    if told["end"] == "usage":
-        raise ValueError(told["error"])
-    if told["end"] == "stalled":
+    if result["end"] == "usage":
+        raise ValueError(result["error"])
+    if result["end"] == "stalled":
         raise OSError(errno.ETIMEDOUT, "it does not answer")
-    if told["end"] == "failed":
-        raise OSError(told["errno"], told["error"])
+    if result["end"] == "failed":
+        raise OSError(result["errno"], result["error"])
     if watcher.asked:
         raise OSError(errno.EINTR, os.strerror(errno.EINTR))
-    # No memory for another process.
+    # fork() failed for lack of memory.
     return make(board)

@@ -1,4 +1,4 @@
-"""The steps of a capture, from what was asked to what always works, and which one follows on which failure."""
+"""The ladder: the steps of a capture, from the dump as asked to a plain copy, and the order after each failure."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Ladder", "Step"]
 
-#: Packs without any library: always there, and a reader of every kdump file knows it.
+#: Needs no shared library, and every reader of kdump files supports zlib.
 _CAREFUL_CODEC = "zlib@built-in"
+#: Steps from the most to the least knowledge of the kernel. "with less" repeats the first one carefully: single-threaded,
+#: unmapped. The two after it distrust the VMCOREINFO note and search memory instead. "what is known" accepts a dump that
+#: leaves out less than asked, "unfiltered" needs only the headers, "plain copy" only readable bytes.
+_ORDER = (
+    "as asked", "with less", "facts from memory", "facts from symbols", "what is known", "unfiltered", "plain copy",
+)  # fmt: skip
 
 
 class Step:
     """One way to make the dump.
 
     Attributes:
-        name: For the record.
+        name: Its name in the record.
         basis: What knowledge of the kernel starts from: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
-        careful: One thread, no mapped input, the codec that needs no library.
-        insist: Give up, before the first byte, if less would be left out than was asked for.
-        level: Dump level; None: the one asked for.
-        plain: Copy the input's bytes; nothing else counts then.
-        instead: There is no room for it beside what an earlier step left, which goes when all is ready.
+        careful: Use one thread, no mapped input, and the codec that needs no library.
+        insist: Fail before the first byte if fewer pages would be left out than asked for.
+        level: Dump level; None: as asked.
+        plain: Copy the input's bytes; the other attributes are ignored.
+        instead: Replaces the kept dump of an earlier step, which is deleted before the first page is written.
     """
 
     def __init__(
@@ -33,12 +39,12 @@ class Step:
         self.level, self.plain, self.instead = level, plain, instead
 
     def codec(self, asked: str) -> str:
-        """The codec to use where ``asked`` was asked for."""
+        """The codec for this step; ``asked``: the requested one."""
         return _CAREFUL_CODEC if self.careful and asked.partition(":")[0] != "none" else asked
 
 
 class Ladder:
-    """Chooses steps by what became of those before."""
+    """Chooses the next step by the outcomes of the earlier ones."""
 
     def __init__(self, level: int) -> None:
         self._level = level
@@ -47,34 +53,33 @@ class Ladder:
         self._next = "as asked"
 
     def first(self) -> Step:
-        """What was asked for."""
+        """The first step: as asked."""
         return self._step("as asked")
 
     def after(self, step: Step, outcome: dict[str, Any]) -> Step | None:
-        """The step to try after ``step`` failed with ``outcome``; None: there is none left."""
+        """The step after ``step`` failed with ``outcome``; None at the end of the ladder."""
         weaker = outcome["end"] == "weaker"
         self._weaker |= weaker
-        order = ["as asked", "with less", "facts from memory", "facts from symbols", "what is known", "unfiltered"]
-        order.append("plain copy")
-        rest = order[order.index(step.name) + 1 :]
+        rest = list(_ORDER[_ORDER.index(step.name) + 1 :])
         if weaker and "with less" in rest:
-            # Nothing broke: the same facts say the same once more.
+            # Nothing crashed; the same basis would fall short again.
             rest.remove("with less")
         elif not weaker:
             self._careful = True
         if not self._weaker and "what is known" in rest:
-            # No step lacked facts, so that asking for less of them changes nothing.
+            # Every failure was a crash, not a lack of knowledge: accepting less knowledge would not help.
             rest.remove("what is known")
         if outcome["end"] == "late":
+            # Half of the deadline is gone: only steps that need no analysis are left.
             rest = [name for name in rest if name in ("unfiltered", "plain copy")]
         return self._step(rest[0]) if rest else None
 
     def smaller(self, step: Step) -> Step:
-        """As much left out as can be by what ``step`` knew, because there was no room for its dump."""
+        """Level 31 on the basis of ``step``, whose dump did not fit."""
         return Step("smaller", step.basis, careful=step.careful, level=31, instead=True)
 
     def as_before(self, step: Step) -> Step:
-        """The part of a dump that went to make room for ``step``, which failed: as much of it as there is room for."""
+        """Make the partial dump again that was deleted for ``step``, which failed."""
         return Step("as before", step.basis, careful=step.careful)
 
     def _step(self, name: str) -> Step:

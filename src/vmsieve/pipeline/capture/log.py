@@ -1,6 +1,6 @@
-"""What a child of a capture does first: the kernel's log, which is small and tells the most.
+"""Writes the kernel log, a child's first work: it is small, and the most useful part of a dump.
 
-It takes half of what a dump does, and is written before the other half is loaded.
+It needs half of the modules of a dump, and is written before the other half is loaded.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["show_log", "write_log"]
 
-_GATHERED = 64 << 10
-_SHOWN = 100  # lines of the log that a console is shown
+_BUFFER = 64 << 10
+_SHOWN = 100  # lines printed on a console
 
 
 def write_log(job: Job, board: Board) -> dict[str, Any]:
-    """Write the kernel log to its own file; a log that breaks off keeps the name of an incomplete one."""
+    """Write the kernel log to a file, which keeps its incomplete name if the log breaks off; returns its entry."""
     board.tell(child.LOG, 0, 0)
     log: dict[str, Any] = {"file": job.log_partial, "bytes": 0, "complete": False, "error": ""}
-    # What an earlier step has of it stays until there is more.
+    # An earlier step's partial log stays until this one is longer.
     made = job.log_partial if not os.path.lexists(job.log_partial) else f"{job.log_partial}.new"
     try:
         source = open_system(job.input)
@@ -38,7 +38,7 @@ def write_log(job: Job, board: Board) -> dict[str, Any]:
             knowledge = gather_knowledge_from(job.basis, source)
             if knowledge.memory is None or knowledge.info is None:
                 raise KernelError(f"the kernel log can't be found: {knowledge.problem}")
-            with open(made, "wb", buffering=_GATHERED, opener=_made) as out:
+            with open(made, "wb", buffering=_BUFFER, opener=_made) as out:
                 _copy_log(log, out, kernel_log(knowledge.memory, knowledge.info))
         finally:
             source.close()
@@ -51,7 +51,7 @@ def write_log(job: Job, board: Board) -> dict[str, Any]:
 
 
 def _made(path: str, flags: int) -> int:
-    """Opener of a file that is made; what an earlier step had there goes."""
+    """Opener for ``open``: creates a file, replacing an earlier step's."""
     del flags
     with suppress(FileNotFoundError):
         os.unlink(path)
@@ -64,7 +64,7 @@ def _copy_log(log: dict[str, Any], out: Any, lines: Any) -> None:
             out.write(line)
             log["bytes"] += len(line)
             if log["bytes"] == len(line):
-                out.flush()  # the first one; what follows comes in larger pieces
+                out.flush()  # the first line at once, the rest buffered
         log["complete"] = True
     except VmsieveError as error:
         log["error"] = str(error)
@@ -74,7 +74,7 @@ def _copy_log(log: dict[str, Any], out: Any, lines: Any) -> None:
 
 
 def _name_log(job: Job, log: dict[str, Any], made: str) -> None:
-    """Give the log the name it deserves, unless there is more under that name already."""
+    """Rename the log by its completeness; a partial log no longer than the earlier one is deleted."""
     try:
         size = os.stat(made).st_size
     except OSError:
@@ -96,12 +96,12 @@ def _name_log(job: Job, log: dict[str, Any], made: str) -> None:
 
 
 def show_log(path: str) -> dict[str, Any]:
-    """The last lines of the kernel log of the dump at ``path``, on standard error."""
+    """Print the last lines of the kernel log of the dump at ``path`` on standard error."""
     try:
         source = open_system(path)
         knowledge = gather_knowledge_from("note", source)
         if knowledge.memory is None or knowledge.info is None:
-            raise KernelError(f"it can't be found: {knowledge.problem}")
+            raise KernelError(f"not found: {knowledge.problem}")
         last: list[bytes] = []
         for line in kernel_log(knowledge.memory, knowledge.info):
             last = [*last[1 - _SHOWN :], line]

@@ -1,7 +1,7 @@
 """Opens the target of a capture. Loaded in children only.
 
-Nothing that lies in a directory is believed. One that others can write to gets a directory of root's alone within it,
-and what a capture writes goes through its descriptor, wherever others move it.
+The contents of a directory are not trusted. In one that others can write to, a new directory for root alone is made, and
+the capture writes through its file descriptor, wherever others move it.
 """
 
 from __future__ import annotations
@@ -25,53 +25,53 @@ if TYPE_CHECKING:
 
 __all__ = ["in_memory", "open_target", "refuse_in_use", "reopen"]
 
-#: File systems that end with the machine; an initramfs is the first, or the second.
+#: File systems in memory; an initramfs is rootfs or tmpfs.
 _IN_MEMORY = (b"rootfs", b"tmpfs", b"ramfs", b"devtmpfs")
-#: Names that are tried for a new directory.
+#: Names to try for a new directory.
 _TRIES = 100
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-#: What says that somebody else has the name, or had: a link, a file, a directory, one that is gone.
+#: Errors that show that another process took, or removed, a name: link, file, directory.
 _TAKEN = (errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
 def open_target(request: Request, board: Board) -> Target:
-    """The target that ``request`` names; a directory is made if it is not there.
+    """Open the target that ``request`` names; a missing directory is created.
 
     Raises:
-        OSError: It can't be written to.
-        ValueError: It is a file.
+        OSError: The target is not writable.
+        ValueError: It is a regular file.
     """
     same = bool(request.status) and os.path.realpath(request.status) == os.path.realpath(request.input)
     notes = [f"{request.status} is the input: the record goes beside the dump"] if same else []
     asked = os.path.abspath(request.status) if request.status and not same else ""
     if request.target == "-":
         if sys.__stdout__ is None:
-            raise OSError(errno.EBADF, "it was closed when the capture began")
+            raise OSError(errno.EBADF, "standard output was closed when the capture began")
         return Target("-", "stream", asked, notes)
     try:
         mode = os.stat(request.target).st_mode
     except FileNotFoundError:
-        # The end of a link that leads to nothing is made as any directory is.
-        place = os.path.realpath(request.target)
-        if place.startswith("/dev/") or os.path.abspath(request.target).startswith("/dev/"):
-            # A disk that is not there: a directory in its place would be in memory.
+        # A dangling link is followed, and the directory that it names is created.
+        path = os.path.realpath(request.target)
+        if path.startswith("/dev/") or os.path.abspath(request.target).startswith("/dev/"):
+            # A missing disk: a directory of its name would be in memory (devtmpfs).
             raise
-        os.makedirs(place, 0o700)
+        os.makedirs(path, 0o700)
         mode = stat.S_IFDIR
     if stat.S_ISREG(mode):
-        raise ValueError(f"{request.target}: a capture takes a directory, which it makes if need be, not a file")
+        raise ValueError(f"{request.target}: a capture takes a directory, which it creates if missing, not a file")
     if stat.S_ISDIR(mode):
         return _directory(request, asked, notes)
     if stat.S_ISBLK(mode):
         refuse_in_use(request.target)
     target = Target(request.target, "device" if stat.S_ISBLK(mode) else "stream", asked, notes)
     if stat.S_ISFIFO(mode):
-        target.held = _read_by_someone(request.target, min(request.stall, request.deadline or request.stall), board)
+        target.held = _open_fifo(request.target, min(request.stall, request.deadline or request.stall), board)
     return target
 
 
 def refuse_in_use(path: str) -> None:
-    """Refuse a disk that is mounted or a part of another one: it holds what the dump would destroy. open(2), O_EXCL."""
+    """Raise OSError for a disk that is mounted or part of another device, which a dump would destroy (open(2), O_EXCL)."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC))
     except OSError as error:
@@ -80,13 +80,12 @@ def refuse_in_use(path: str) -> None:
         raise
 
 
-def _read_by_someone(path: str, patience: float, board: Board) -> int:
-    """A descriptor that keeps the reader of a FIFO there, from one step to the next.
+def _open_fifo(path: str, timeout: float, board: Board) -> int:
+    """Open a FIFO for writing; raises OSError if it has no reader for ``timeout`` seconds.
 
-    Raises:
-        OSError: Nobody opens its other end for ``patience`` seconds.
+    The file descriptor stays open between steps, so that the reader sees no end of file.
     """
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     while True:
         try:
             return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -100,17 +99,17 @@ def _read_by_someone(path: str, patience: float, board: Board) -> int:
 
 
 def _directory(request: Request, asked: str, notes: list[str]) -> Target:
-    """The target itself, or a new directory in it if others can write to it, or it holds anything, or is locked."""
+    """Open a directory, or a new one in it if others can write to it, it holds a dump, or another capture locked it."""
     path = os.path.abspath(request.target)
     fd = os.open(path, _DIRECTORY)
     shared = not (of_root_alone(os.fstat(fd)) and _leads_to(path, fd))
     fresh = shared or request.stamp or not _lock(fd) or any(one.startswith(DUMP) for one in os.listdir(fd))
     if fresh:
-        path, fd = _own(path, fd, _stamp())
+        path, fd = _make_private(path, fd, _stamp())
     if shared:
         notes = [*notes, f"others can write to {request.target}: all goes to {path}, which is new"]
     if os.path.basename(asked).startswith(DUMP) and _is_folder_of(asked, fd):
-        # By no name does the record take the place of a dump or a log.
+        # The record must not replace a dump or a log.
         asked = ""
     medium = os.fstat(fd).st_dev
     target = Target(path, "directory", asked, notes, medium, volatile=in_memory(medium), held=fd)
@@ -128,43 +127,37 @@ def _is_folder_of(path: str, fd: int) -> bool:
 
 
 def reopen(target: Target) -> Target:
-    """The directory of ``target``, which was removed, made anew on the same medium.
-
-    Raises:
-        OSError: It can't be made.
-    """
+    """Recreate the removed directory of ``target``; raises OSError if its medium is gone."""
     parent, name = os.path.split(os.path.abspath(target.path))
     above = os.open(parent, _DIRECTORY)
     if os.fstat(above).st_dev != target.medium:
         raise OSError(errno.ESTALE, "its medium is gone")
-    path, fd = _own(parent, above, name)
+    path, fd = _make_private(parent, above, name)
     return Target(path, "directory", target.asked, target.notes, target.medium, volatile=target.volatile, held=fd)
 
 
 def _leads_to(path: str, fd: int) -> bool:
-    """Whether ``path`` is the directory, or a link of root's: where a link of others leads is their choice."""
-    there = os.lstat(path)
-    return there.st_uid in (0, os.geteuid()) if stat.S_ISLNK(there.st_mode) else os.path.samestat(there, os.fstat(fd))
+    """True if ``path`` is the directory itself, or a link to it that belongs to root: others may redirect theirs."""
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
+        return status.st_uid in (0, os.geteuid())
+    return os.path.samestat(status, os.fstat(fd))
 
 
 def _lock(fd: int) -> bool:
-    """Lock a directory; False if another process has the lock."""
+    """Lock a directory; returns False if another process holds the lock."""
     from fcntl import LOCK_EX, LOCK_NB, flock
 
     try:
         flock(fd, LOCK_EX | LOCK_NB)
     except OSError as error:
-        # A file system without locks: one that another machine would have to use at the same time.
+        # A file system without locks: only another machine could use it at the same time, which is accepted.
         return error.errno != errno.EWOULDBLOCK
     return True
 
 
-def _own(parent: str, above: int, name: str) -> tuple[str, int]:
-    """Make a directory in ``parent``, whose descriptor is ``above``; returns its path and descriptor.
-
-    Raises:
-        OSError: It can't be made.
-    """
+def _make_private(parent: str, above: int, name: str) -> tuple[str, int]:
+    """Create a directory in ``parent``, open as ``above``; returns its path and file descriptor."""
     for number in range(_TRIES):
         chosen = f"{name}-{os.urandom(4).hex()}" if number else name
         try:
@@ -179,13 +172,13 @@ def _own(parent: str, above: int, name: str) -> tuple[str, int]:
             os.close(above)
             return os.path.join(parent, chosen), fd
         os.close(fd)
-    raise FileExistsError(errno.EEXIST, "others take each name for a directory", parent)
+    raise FileExistsError(errno.EEXIST, "all names for a new directory were taken", parent)
 
 
 def _is_ours(fd: int) -> bool:
-    """Whether a directory is new and ours; it holds an empty record then, so that others can't remove it.
+    """True if a directory is new and ours; an empty record in it then keeps others from removing it.
 
-    Ours is what belongs to the owner of what we make there: a server may have another one for what root does.
+    It is ours if a file that we create in it has the same owner: an NFS server may map root to another user.
     """
     os.fchdir(fd)
     try:
@@ -196,7 +189,7 @@ def _is_ours(fd: int) -> bool:
         raise
     ours = os.fstat(made.fd).st_uid == os.fstat(fd).st_uid and os.listdir(".") == [RECORD]
     if ours and os.fstat(fd).st_mode & 0o077:
-        # A file system that knows no permissions, or an empty directory of root's that was moved here.
+        # A file system without permissions, or another empty directory of root that was moved here.
         os.fchmod(fd, 0o700)
     if ours:
         made.keep()
@@ -206,15 +199,15 @@ def _is_ours(fd: int) -> bool:
 
 
 def _stamp() -> str:
-    """A name for a directory as kdump names it, but for the host's address, which may not be known."""
+    """A directory name as kdump forms it, with the host name instead of its address, which may be unknown."""
     host = os.uname().nodename.replace("/", "_")
-    # What the kernel calls itself as long as nobody gave it a name.
+    # "(none)" is the kernel's default (init/Kconfig, DEFAULT_HOSTNAME).
     host = host if host not in ("", "(none)") else "localhost"
     return f"{host}-{time.strftime('%Y-%m-%d-%H:%M:%S')}"
 
 
 def in_memory(device: int) -> bool:
-    """Whether what is on ``device`` is in this machine's memory: nothing was mounted where a disk should be."""
+    """True if the file system with number ``device`` is in memory: no disk is mounted there."""
     wanted = f"{os.major(device)}:{os.minor(device)}".encode()
     try:
         with open("/proc/self/mountinfo", "rb") as file:

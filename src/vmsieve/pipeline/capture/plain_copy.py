@@ -1,6 +1,6 @@
-"""The last step of a capture: the input's bytes as they are, nothing of them understood.
+"""The last step of a capture: a copy of the input's bytes without interpretation.
 
-What holds nothing but zeros becomes a hole; what can't be read becomes zeros, and is listed.
+Blocks of zeros become holes. Unreadable ranges become zeros, and are listed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PlainCopy"]
 
-_STEP: Final = 64 << 10
+_BLOCK: Final = 64 << 10
 _PAGE: Final = 4096
-_ZEROS: Final = bytes(_STEP)
+_ZEROS: Final = bytes(_BLOCK)
 _FLAGS: Final = slice(48, 52)  # e_flags of an Elf64_Ehdr
 _MOST_LISTED: Final = 100
 
@@ -37,18 +37,14 @@ class PlainCopy:
     """One copy.
 
     Attributes:
-        unreadable: Bytes of the input that could not be read.
-        listed: Where they are: the first stretches, each the first byte and one above the last.
-        stopped: What ended the copy early; None: nothing did.
-        bytes: Written.
+        unreadable: Unreadable bytes of the input.
+        listed: The first unreadable ranges: start and end offset of each.
+        stopped: The error that ended the copy early, or None.
+        bytes: Bytes written.
     """
 
     def __init__(self, job: Job) -> None:
-        """Open the input.
-
-        Raises:
-            FormatError: It can't be opened.
-        """
+        """Open the input; raises FormatError if that fails or it is empty."""
         self._job = job
         self.unreadable = 0
         self.listed: list[list[int]] = []
@@ -60,31 +56,31 @@ class PlainCopy:
         except OSError as error:
             raise FormatError(f"can't open the input: {error.strerror}", file=job.input) from error
         if not self._size or stat.S_ISDIR(os.fstat(self._fd).st_mode):
-            raise FormatError("there is nothing in the input that could be copied", file=job.input)
-        head = self._read(0, min(_STEP, self._size))
-        # What is lost of it is met once more.
+            raise FormatError("the input is empty or a directory", file=job.input)
+        head = self._read(0, min(_BLOCK, self._size))
+        # The copy reads the head again, and counts its errors then.
         self.unreadable, self.listed = 0, []
         self._order = ">" if head[elf.EI_DATA : elf.EI_DATA + 1] == bytes([elf.ELFDATA2MSB]) else "<"
         self._flags = head[_FLAGS] if head.startswith(elf.MAGIC) and len(head) >= elf.EHDR.size else b""
 
     def run(self, progress: Progress) -> None:
-        """Copy it. Only what comes before the first byte is raised; later errors are in ``stopped``.
+        """Copy the input. Errors after the first byte are not raised but stored in ``stopped``.
 
         Raises:
             OutputError: The output can't be opened.
-            FormatError: Not a byte of the input can be read.
+            FormatError: No byte of the input is readable.
         """
         job = self._job
         plan = Plan(job.input, job.output, 0, flattened=not job.final, size_limit=job.limit, force=not job.final)
         with DumpOutput(plan, output_format("elf")) as target:
             try:
-                progress.step("Copying all bytes", -(-self._size // _STEP), _STEP)
+                progress.step("Copying all bytes", -(-self._size // _BLOCK), _BLOCK)
                 self._copy(target.place, progress)
             except (OutputError, Interrupted) as stop:
                 self.stopped = stop
             progress.close()
             if self.unreadable == self._size:
-                raise FormatError("nothing of the input can be read", file=job.input)
+                raise FormatError("no byte of the input is readable", file=job.input)
             try:
                 self._finish(target)
             except OutputError as error:
@@ -94,8 +90,8 @@ class PlainCopy:
     def _copy(self, place: Place, progress: Progress) -> None:
         if self._flags:
             place.hold(_FLAGS.start, self._marked(), self._flags)
-        for at in range(0, self._size, _STEP):
-            data = self._read(at, min(_STEP, self._size - at))
+        for at in range(0, self._size, _BLOCK):
+            data = self._read(at, min(_BLOCK, self._size - at))
             if at == 0 and self._flags:
                 place.put(0, data[: _FLAGS.start])
                 place.put(_FLAGS.stop, data[_FLAGS.stop :])
@@ -104,7 +100,7 @@ class PlainCopy:
             progress.advance(1)
 
     def _marked(self) -> bytes:
-        """The header's flags of an ELF file that is not whole."""
+        """e_flags with the bit that marks an incomplete dump."""
         (flags,) = struct.unpack(self._order + "I", self._flags)
         return struct.pack(self._order + "I", flags | elf.FLAG_INCOMPLETE)
 
@@ -118,7 +114,7 @@ class PlainCopy:
         target.finish()
 
     def _read(self, at: int, size: int) -> bytes:
-        """The bytes from ``at`` on, zeros where they can't be read."""
+        """Read ``size`` bytes at ``at``, page by page after an error; unreadable bytes become zeros."""
         try:
             data = os.pread(self._fd, size, at)
         except OSError:
@@ -151,16 +147,16 @@ class PlainCopy:
             self.listed.append([start, end])
 
     def notes(self) -> list[str]:
-        """Sentences for the record."""
-        told = []
+        """Remarks for the record."""
+        notes = []
         if self.listed and self.listed[0][0] < elf.EHDR.size:
-            told = ["the input's header can't be read: the copy has its memory, and no tool opens it as it is"]
-        told += [f"bytes {start:#x} to {end - 1:#x} of the input can't be read: zeros are in their place"
+            notes = ["the input's header is unreadable: the copy holds the memory, but no tool opens it without a repair"]
+        notes += [f"bytes {start:#x} to {end - 1:#x} of the input are unreadable: the copy has zeros there"
                 for start, end in self.listed]  # fmt: skip
         if self.unreadable > sum(end - start for start, end in self.listed):
-            told.append("there are more of them")
-        return told
+            notes.append("further unreadable ranges are not listed")
+        return notes
 
     def close(self) -> None:
-        """Give back the input."""
+        """Close the input."""
         os.close(self._fd)

@@ -1,4 +1,4 @@
-"""The first process of a capture: step after step until there is a dump, and the record of it."""
+"""The first process of a capture: runs step after step until there is a dump, and keeps the record."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 import sys
 import time
 
-import vmsieve
 from vmsieve.pipeline.capture.child import COPYING, Board, Limits, Watcher, protect
 from vmsieve.pipeline.capture.console import tell
 from vmsieve.pipeline.capture.isolation import ask_target, opened, reopened
 from vmsieve.pipeline.capture.job import Job
 from vmsieve.pipeline.capture.ladder import Ladder, Step
 from vmsieve.pipeline.capture.options import DEFAULT_INPUT
+from vmsieve.pipeline.capture.record import Record
 from vmsieve.pipeline.capture.status import write_record
-from vmsieve.pipeline.capture.target import DUMP, LOG
+from vmsieve.pipeline.capture.target import LOG
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_WEAKER
 from vmsieve.pipeline.process.writing import open_standard_fds
 
@@ -28,19 +28,16 @@ if TYPE_CHECKING:
 
 __all__ = ["capture"]
 
-#: Facts by which a log that is still missing is looked for at the end.
+#: Bases on which a log that is still missing is searched for at the end.
 _LOG_BASES = ("note", "memory", "symbols")
-#: A part of the deadline that is left for bringing everything to its end, and seconds that it is at the least and most.
-_MARGIN, _MARGIN_LEAST, _MARGIN_MOST = 0.05, 0.5, 10.0
-#: Seconds that may be spent on showing the log.
-_PATIENCE = 60.0
-_RESULTS = {
-    EXIT_OK: "whole", EXIT_FAILED: "failed", EXIT_WEAKER: "weaker", EXIT_INCOMPLETE: "incomplete",
-}  # fmt: skip
+#: Share of the deadline that is reserved for finishing the dump, and its bounds in seconds.
+_MARGIN, _MARGIN_MIN, _MARGIN_MAX = 0.05, 0.5, 10.0
+#: Seconds that showing the log on the console may take.
+_SHOW_LOG_TIMEOUT = 60.0
 
 
 def capture(request: Request) -> int:
-    """Make the dump that ``request`` asks for, or the best that can be had; returns the exit status."""
+    """Make the dump that ``request`` asks for, or the best possible; returns the exit status."""
     if request.check and not os.path.exists(DEFAULT_INPUT):
         from vmsieve.pipeline.capture.check import find_problem
 
@@ -49,7 +46,7 @@ def capture(request: Request) -> int:
         return EXIT_USAGE if problem else EXIT_OK
     protect()
     try:
-        # Steps work in another directory.
+        # Absolute, because steps change to the target's directory.
         request.input = os.path.abspath(request.input)
         os.close(os.open(request.input, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
@@ -64,7 +61,7 @@ def capture(request: Request) -> int:
 
 
 def _opened(request: Request, watcher: Watcher, board: Board) -> Target | int:
-    """The target, or the exit status if it can't be used."""
+    """Open the target; returns the exit status if it is unusable."""
     try:
         return opened(request, watcher, board)
     except ValueError as error:
@@ -77,64 +74,67 @@ def _opened(request: Request, watcher: Watcher, board: Board) -> Target | int:
 
 
 def _show_log(request: Request, watcher: Watcher) -> None:
-    """The end of the kernel log, on the console: there is no other place left."""
+    """Print the end of the kernel log on the console, the only output that is left."""
 
     def work(_: Board) -> dict[str, Any]:
         from vmsieve.pipeline.capture.log import show_log
 
         return show_log(request.input)
 
-    told = watcher.run(work, Board(), Limits(end=time.monotonic() + _PATIENCE, stall=request.stall))
-    if told["error"]:
-        say(f"the kernel log: {told['error']}")
+    limits = Limits(end=time.monotonic() + _SHOW_LOG_TIMEOUT, stall=request.stall)
+    result = watcher.run(work, Board(), limits)
+    if result["error"]:
+        say(f"the kernel log: {result['error']}")
 
 
 def say(line: str) -> None:
-    """A line for the console, if there is one."""
+    """Print a line on the console, if there is one."""
     tell(f"vmsieve: {line}\n")
 
 
 class _Capture:
+    """One capture.
+
+    ``_board`` shows a step's progress; ``_target_board`` serves the short children that touch the target, so that the
+    step's last words stay readable.
+    """
+
     def __init__(self, request: Request, target: Target, watcher: Watcher, board: Board) -> None:
         self._request, self._target, self._watcher, self._board = request, target, watcher, board
-        self._aside, self._ladder = Board(), Ladder(request.level)
-        self._began = time.monotonic()
+        self._target_board, self._ladder = Board(), Ladder(request.level)
+        self._record = Record(request, target)
         self._end = 0.0
         if request.deadline:
-            margin = min(max(request.deadline * _MARGIN, _MARGIN_LEAST), _MARGIN_MOST)
-            self._end = self._began + max(request.deadline - margin, request.deadline / 2)
+            margin = min(max(request.deadline * _MARGIN, _MARGIN_MIN), _MARGIN_MAX)
+            self._end = self._record.began + max(request.deadline - margin, request.deadline / 2)
         self._log: dict[str, Any] = {"complete": False}
         self._log_tried: set[str] = set()
-        self._sent = self._yielded = self._mute = False
-        self._lost: list[str] = []
-        self._record: dict[str, Any] = {
-            "version": vmsieve.__version__, "result": "running", "exit_status": None, "input": request.input,
-            "target": target.path, "asked": {"level": request.level, "codec": request.codec, "deadline": request.deadline},
-            "began": int(time.time()), "seconds": 0.0, "dump": None, "log": None, "lost": self._lost, "steps": [],
-            "notes": target.notes,
-        }  # fmt: skip
+        self._sent = self._record_removed = self._record_unwritable = False
 
     def run(self) -> int:
-        """Climb down until something holds."""
+        """Try the ladder's steps until one succeeds; returns the exit status."""
         for note in self._target.notes:
             say(note)
         if os.path.realpath(self._request.input) == DEFAULT_INPUT and self._target.volatile:
-            self._lost.append(
+            self._record.lost.append(
                 f"{self._target.path} is in this machine's memory: what is there is lost when it restarts"
             )
-        self._write()
+        self._write_record()
         step: Step | None = self._ladder.first()
         outcome: dict[str, Any] = {"end": "failed"}
         while step is not None:
             outcome = self._try(step)
             if outcome["end"] in ("finished", "stopped") or self._watcher.asked:
                 break
-            step = self._following(step, outcome)
-        self._log_at_last()
+            step = self._next_step(step, outcome)
+        self._retry_log()
         status = self._status(outcome)
         self._close(status)
         self._target.release()
         return status
+
+    def _late(self) -> bool:
+        return bool(self._end) and time.monotonic() >= self._end
 
     def _try(self, step: Step) -> dict[str, Any]:
         began = time.monotonic()
@@ -142,6 +142,7 @@ class _Capture:
         if not self._log["complete"]:
             job = job.with_log(self._target)
             self._log_tried.add(job.basis)
+        # A step that has copied nothing at half time leaves the other half to the steps that need no analysis.
         first = began + (self._end - began) / 2 if self._end and not step.plain else 0.0
         outcome = self._run("perform", job, Limits(first=first, end=self._end, stall=self._request.stall))
         share = self._board.done / max(self._board.total, 1) if self._board.phase >= COPYING else 0.0
@@ -149,190 +150,183 @@ class _Capture:
         if self._board.freed:
             self._target.kept = None
         self._take_log(outcome)
-        self._record["steps"].append({
-            "step": step.name, "facts": step.basis, "careful": step.careful, "level": job.level,
-            "seconds": time.monotonic() - began, "end": outcome["end"], "error": outcome.get("error", ""),
-            "done": round(share, 3), "notes": outcome.get("notes", []),
-        })  # fmt: skip
+        self._record.add_step(step, job, time.monotonic() - began, share, outcome)
         for note in outcome.get("notes", []):
             say(note)
         if outcome["end"] == "finished":
-            self._finished(step, outcome)
+            self._ask(self._target.drop_kept)
+            self._record.finished(step, self._target, outcome)
         else:
             if outcome.get("killed"):
-                self._ask(self._target.alive)
+                self._ask(self._target.writable)
             self._ask(lambda: self._target.keep(share))
             say(f"{step.name}: {outcome.get('error')}")
-        self._write()
+        self._write_record()
         return outcome
 
     def _run(self, name: str, job: Job, limits: Limits) -> dict[str, Any]:
+        """Run function ``name`` of :mod:`.work` in a child that works in the target's directory."""
+
         def work(board: Board) -> dict[str, Any]:
-            from vmsieve.pipeline.capture import work as room
+            # Imported in the child: the first process must not grow.
+            from vmsieve.pipeline.capture import work as functions
 
             self._target.enter()
-            job.limit = self._target.room()
-            result: dict[str, Any] = getattr(room, name)(job, board)
+            job.limit = self._target.space()
+            result: dict[str, Any] = getattr(functions, name)(job, board)
             return result
 
         return self._watcher.run(work, self._board, limits)
 
     def _ask(self, question: Callable[[], Any]) -> Any:
-        """What ``question`` finds at the target; None if that does not answer, and it is left alone from then on."""
+        """Ask the target in a child; None if it doesn't answer. A target that hangs is never asked again."""
         if self._target.hangs:
             return None
-        told = ask_target(question, self._target, self._watcher, self._aside)
-        self._target.hangs = told["end"] == "stalled"
-        return told.get("answer")
+        result = ask_target(question, self._target, self._watcher, self._target_board)
+        self._target.hangs = result["end"] == "stalled"
+        return result.get("answer")
 
     def _take_log(self, outcome: dict[str, Any]) -> None:
         log = outcome.get("log")
         if log is None and self._board.logged:
-            # Whoever wrote it did not live to tell.
+            # The child died after writing the log, before it could return its result.
             log = {"file": LOG, "bytes": self._board.logged, "complete": True, "error": ""}
         if log is not None:
-            self._log = self._record["log"] = {**log, "file": self._target.full(log.get("file", LOG))}
+            self._log = self._record.set_log(log, self._target)
 
-    def _finished(self, step: Step, outcome: dict[str, Any]) -> None:
-        self._ask(self._target.drop_kept)
-        self._record["dump"] = {
-            "file": self._target.full(DUMP), "step": step.name, "level": outcome["level"], "bytes": outcome["bytes"],
-            "pages": outcome["pages"], "complete": not outcome["incomplete"],
-        }  # fmt: skip
-        missing = outcome["pages"].get("unreadable", 0)
-        if missing:
-            self._lost.append(f"{missing} pages could not be read")
-        elif outcome["incomplete"]:
-            self._lost.append("the input is not whole, or can't be read everywhere: see the step's notes")
-
-    def _following(self, step: Step, outcome: dict[str, Any]) -> Step | None:
-        """The next step, if there is any sense in one."""
+    def _next_step(self, step: Step, outcome: dict[str, Any]) -> Step | None:
+        """Choose the next step; None if no step can help."""
         if self._target.stream and self._sent:
+            return None  # bytes can't be taken back from a stream
+        if self._late():
             return None
-        if self._end and time.monotonic() >= self._end:
-            return None
+        # After "as before" nothing is left to try; a smaller dump that fails with the larger one in place leaves that.
         if step.name == "as before" or (step.instead and not self._board.freed):
             return None
-        if step.instead and self._ask(self._target.alive):
+        # The larger dump was deleted for the smaller one, which failed: make the larger one again, as far as it fits.
+        if step.instead and self._ask(self._target.writable):
             return self._ladder.as_before(step)
         if outcome["end"] == "full":
-            return self._again(step) or self._smaller(step, outcome)
+            return self._without_record(step) or self._smaller(step, outcome)
         if self._restored():
-            say(f"{self._target.path} was removed: it is made anew")
-            self._log, self._record["log"] = {"complete": False}, None
+            say(f"{self._target.path} was removed: it is made again")
+            self._log, self._record.data["log"] = {"complete": False}, None
             self._log_tried.clear()
-        if not self._ask(self._target.alive):
-            say(f"{self._target.path}: nothing can be written there any more")
+        if not self._ask(self._target.writable):
+            say(f"{self._target.path} is no longer writable")
             return None
         return self._ladder.as_before(step) if step.instead else self._ladder.after(step, outcome)
 
-    def _again(self, step: Step) -> Step | None:
-        """The same once more, without a record, if that took the last place that a file could have."""
-        if self._yielded or self._target.kept is not None:
+    def _without_record(self, step: Step) -> Step | None:
+        """Repeat ``step`` without a record, once, if the record took the file system's last free inode or block."""
+        if self._record_removed or self._target.kept is not None:
             return None
-        self._yielded = bool(self._ask(self._target.yield_record))
-        return step if self._yielded else None
+        self._record_removed = bool(self._ask(self._target.remove_record))
+        return step if self._record_removed else None
 
     def _restored(self) -> bool:
-        """Make the directory again if it was removed; whether that was done."""
+        """Recreate the directory if it was removed; returns True if it was."""
         if not self._ask(self._target.gone):
             return False
         try:
-            made = reopened(self._target, self._watcher, self._aside)
+            made = reopened(self._target, self._watcher, self._target_board)
         except OSError:
             return False
         self._target.release()
-        self._target, self._record["target"] = made, made.path
+        self._target, self._record.data["target"] = made, made.path
         return True
 
     def _smaller(self, step: Step, outcome: dict[str, Any]) -> Step | None:
-        """A dump that leaves out more, if it is known to fit where this one did not."""
-        if self._request.level == 31 or step.instead or step.plain or step.basis == "headers" or "pages" not in outcome:
+        """Choose level 31 if an estimate shows that its dump fits where this one did not."""
+        if self._request.level == 31 or step.instead or step.plain or step.basis == "headers":
+            return None
+        if "pages" not in outcome:
             return None
         smaller = self._ladder.smaller(step)
-        told = self._run("estimate", Job(self._request, smaller, self._target, 0), Limits(stall=self._request.stall))
+        estimate = self._run("estimate", Job(self._request, smaller, self._target, 0), Limits(stall=self._request.stall))
         pages = outcome["pages"]["kept"] + outcome["pages"]["zero"]
-        if told["end"] != "finished" or told["weaker"] or not pages:
+        if estimate["end"] != "finished" or estimate["weaker"] or not pages:
             return None
-        if self._end and time.monotonic() + self._record["steps"][-1]["seconds"] * told["kept"] / pages > self._end:
+        ratio = estimate["kept"] / pages
+        if self._end and time.monotonic() + self._record.last_step["seconds"] * ratio > self._end:
             return None
-        needed = int(told["kept"] * outcome["bytes"] / pages * 1.1)
-        room = self._ask(self._target.room) or 0
-        say(f"a dump of level 31 would take {needed >> 10} KiB, and there is room for {room >> 10} KiB")
-        return smaller if needed <= room else None
+        needed = int(ratio * outcome["bytes"] * 1.1)
+        space = self._ask(self._target.space) or 0
+        say(f"a dump of level 31 would take {needed >> 10} KiB; {space >> 10} KiB are free")
+        return smaller if needed <= space else None
 
-    def _log_at_last(self) -> None:
-        """The dump is as it is: now there is time to look for the log on another basis."""
+    def _retry_log(self) -> None:
+        """Search for a missing log on the bases not tried yet; done last, because the dump matters more."""
         for basis in _LOG_BASES:
             if self._log["complete"] or self._watcher.asked or not self._target.directory:
                 return
-            if basis in self._log_tried or (self._end and time.monotonic() >= self._end):
+            if basis in self._log_tried or self._late():
                 continue
-            if not self._ask(self._target.there):
+            if not self._ask(self._target.exists):
                 return
             job = Job(self._request, Step("log", basis, careful=True), self._target, 0).with_log(self._target)
             self._take_log(self._run("log_alone", job, Limits(end=self._end, stall=self._request.stall)))
 
     def _status(self, outcome: dict[str, Any]) -> int:
+        """Determine the exit status, and enter a partial dump in the record."""
         if outcome["end"] == "finished":
             if outcome["incomplete"]:
                 return EXIT_INCOMPLETE
-            as_asked = not outcome["weaker"] and self._record["steps"][-1]["level"] == self._request.level
+            as_asked = not outcome["weaker"] and self._record.last_step["level"] == self._request.level
             return EXIT_OK if as_asked else EXIT_WEAKER
-        if not self._ask(self._target.there):
+        if not self._ask(self._target.exists):
             state = "does not answer" if self._target.hangs else "is gone"
-            self._lost.append(f"the target {state}: what was written to it can't be looked at")
+            self._record.lost.append(f"the target {state}: the state of the dump is unknown")
             return EXIT_FAILED
         if self._target.kept is not None:
             size = self._ask(self._target.settle)
-            share = f"{100 * self._target.kept[1]:.0f} %"
-            self._record["dump"] = {
-                "file": self._target.full(self._target.kept[0]), "bytes": size, "complete": False, "share": share,
-            }  # fmt: skip
-            self._lost.append(f"the dump ends after {share} of its pages")
+            name, share = self._target.kept
+            self._record.partial(self._target.full(name), size, share)
             return EXIT_INCOMPLETE
         if self._sent and not self._target.directory:
-            self._record["dump"] = {"file": self._target.path, "bytes": None, "complete": False}
-            self._lost.append("the dump ends early: what went out lacks its end")
+            self._record.partial(self._target.path, None)
             return EXIT_INCOMPLETE
-        self._lost.append("there is no dump")
+        self._record.lost.append("there is no dump")
         return EXIT_FAILED
 
     def _close(self, status: int) -> None:
         if self._target.directory and not self._log["complete"]:
             name = os.path.basename(self._log.get("file", LOG))
             unsaved = self._log.get("bytes") and not self._ask(lambda: self._target.bytes_in(name))
-            if unsaved or not self._ask(self._target.there):
+            if unsaved or not self._ask(self._target.exists):
                 _show_log(self._request, self._watcher)
-            self._lost.append(f"the kernel log is not whole: {self._log.get('error') or 'it was not reached'}")
+            why = self._log.get("error") or "it was not reached"
+            self._record.lost.append(f"the kernel log is incomplete: {why}")
         if self._ask(self._target.moved):
-            self._lost.append(f"{self._target.path} leads elsewhere by now: its directory was moved or unmounted")
+            self._record.lost.append(f"{self._target.path} leads elsewhere: its directory was moved or unmounted")
         self._ask(self._target.tidy)
-        self._record["result"], self._record["exit_status"] = _RESULTS[status], status
-        self._write()
-        dump = self._record["dump"]
-        place = "standard output" if self._target.path == "-" else dump and dump["file"]
-        size = f"{dump['bytes'] / 1e6:.1f} MB" if dump and dump["bytes"] is not None else "a part"
-        what = f"{size} in {place}" if dump else "no dump"
-        lost = "; ".join(self._lost)
-        say(f"{_RESULTS[status]}: {what}, {time.monotonic() - self._began:.1f} s" + (f" ({lost})" if lost else ""))
+        summary = self._record.close(status)
+        self._write_record()
+        say(summary)
 
-    def _write(self) -> None:
-        self._record["seconds"] = time.monotonic() - self._began
-        target, running = self._target, self._record["result"] == "running"
-        if not target.record or target.hangs or (running and (self._yielded or self._mute)):
+    def _write_record(self) -> None:
+        record, target = self._record, self._target
+        record.data["seconds"] = time.monotonic() - record.began
+        if not target.record or target.hangs:
             return
-        told = ask_target(lambda: write_record(target.record, self._record), target, self._watcher, self._aside)
-        self._mute = told["end"] != "finished"
-        problem = "the record can't be written: its place does not answer" if self._mute else told["answer"]
+        # A running record is dispensable; the final one is always tried.
+        if record.running and (self._record_removed or self._record_unwritable):
+            return
+        result = ask_target(
+            lambda: write_record(target.record, record.data), target, self._watcher, self._target_board
+        )
+        self._record_unwritable = result["end"] != "finished"
+        problem = "the record can't be written: its place does not answer"
+        if not self._record_unwritable:
+            problem = result["answer"]
         if problem:
             say(problem)
 
 
 def main(words: list[str]) -> int | None:
-    """Run with the command line's ``words``; None where argparse has to explain something.
+    """Run with the command line's ``words``; returns None if argparse has to explain an error.
 
-    Where a kernel has crashed there is nobody to explain anything to: what makes no sense is left out, and a dump made.
+    After a crash nobody reads an explanation: arguments that make no sense are ignored there, and a dump is made.
     """
     from vmsieve.pipeline.capture.options import DEFAULT_INPUT, read_request
 
@@ -347,5 +341,5 @@ def main(words: list[str]) -> int | None:
     open_standard_fds()
     sys.stdout, sys.stderr = sys.stdout or sys.__stdout__, sys.stderr or sys.__stderr__
     if wrong:
-        say(f"left out, as it makes no sense: {' '.join(wrong)}")
+        say(f"ignored, as it makes no sense: {' '.join(wrong)}")
     return capture(request)

@@ -1,4 +1,4 @@
-"""The record of a capture, for whoever looks after the next boot: one JSON object in a file."""
+"""Writes the record of a capture: one JSON object in a file, read after the next boot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 
 
 def encode(value: Any, indent: str = "\n") -> str:
-    """``value`` as JSON. The standard module takes a megabyte, which the first process of a capture does without."""
+    """Encode ``value`` as JSON. The standard ``json`` costs a megabyte in the first process."""
     if isinstance(value, dict):
         inner = indent + " "
         return "{" + ",".join(f"{inner}{encode(str(k))}: {encode(v, inner)}" for k, v in value.items()) + indent + "}"
@@ -43,7 +43,7 @@ def _character(one: str) -> str:
 
 
 def write_record(path: str, record: dict[str, Any]) -> str:
-    """Write ``record`` to ``path``, so that there is a whole one at any time; returns what went wrong."""
+    """Write ``record`` to ``path`` atomically; returns an error message, or an empty string."""
     try:
         replace_file(path, (encode(record) + "\n").encode())
     except OSError as error:
@@ -52,22 +52,18 @@ def write_record(path: str, record: dict[str, Any]) -> str:
 
 
 def of_root_alone(status: os.stat_result) -> bool:
-    """Whether nobody but root, or this process's user, can write to a directory."""
+    """True if only root and this process's user can write to the directory."""
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def replace_file(path: str, data: bytes) -> None:
-    """Let ``path`` hold ``data``, or what it held before if that can't be done.
-
-    Raises:
-        OSError: It can't.
-    """
+    """Replace the content of ``path`` by ``data``; on OSError, the old content stays."""
     alone = of_root_alone(os.stat(os.path.dirname(path) or "."))
     if not alone:
         _clear(path)
     try:
-        # Where others can put a link, it is replaced and not followed. A name in the directory that this process works
-        # in is used as it is: the directory's path leads elsewhere once others have moved it.
+        # In a directory that others can write to, a link is replaced, not followed: it may be theirs. A relative name
+        # is not resolved either: the working directory's path changes meaning if others move the directory.
         write_file(path, data, force=True, follow=alone and os.path.isabs(path))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not os.path.lexists(path):
@@ -76,7 +72,7 @@ def replace_file(path: str, data: bytes) -> None:
 
 
 def _clear(path: str) -> None:
-    """Remove a link or a FIFO of others, which would be followed or waited for."""
+    """Remove a link, which would be followed, or a FIFO of another user, which would block."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -86,10 +82,10 @@ def _clear(path: str) -> None:
 
 
 def _overwrite(path: str, data: bytes) -> None:
-    """The same where there is no place for a second file: what is there has room already.
+    """Overwrite ``path`` in place, for a full disk: its blocks are already allocated.
 
     Raises:
-        OSError: It can't be done, or the file has other names, or belongs to others.
+        OSError: Writing failed, or the file has hard links or another owner: it may not be a record.
     """
     fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -1,6 +1,6 @@
-"""Where a capture leaves what it has: a directory, a block device, a stream.
+"""The target of a capture: a directory, a block device or a stream.
 
-What touches a directory runs in children that work in it: where its path leads may change.
+Whatever touches a directory runs in children that have it as working directory, because its path may change meaning.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ if TYPE_CHECKING:
 
 __all__ = ["DUMP", "LOG", "PARTIAL_LOG", "RECORD", "Target"]
 
-#: Names in a directory: of the dump once it is whole and until then, of the kernel log, of the record.
+#: File names in a directory: the dump when whole and while incomplete, the kernel log, the record.
 DUMP, _PARTIAL = "vmcore", "vmcore-incomplete"
 LOG, PARTIAL_LOG = "vmcore-dmesg.txt", "vmcore-dmesg-incomplete.txt"
 RECORD = "vmcore-status.json"
-#: Bytes that a dump leaves for the record.
+#: Bytes of free space reserved for the record.
 _RESERVE = 128 << 10
 
 
 class Target:
-    """The target, opened as far as it has to be.
+    """An opened target.
 
     Attributes:
-        path: Of the directory that all goes to, or of the device or stream.
-        directory, device, stream: Which of them it is.
-        asked: Where the record was asked to go; empty: beside the dump.
-        notes: What has to be said of it.
+        path: Path of the directory, device or stream.
+        directory, device, stream: The kind; exactly one is true.
+        asked: Path of the record as requested; empty: beside the dump.
+        notes: Remarks for the user.
         medium: Device number of the directory's file system.
-        volatile: What is written there is in this machine's memory.
-        held: Descriptor of the directory, or of the FIFO that its reader waits for; open as long as the capture lives.
-        partial: Where the next dump is written until it is whole: a name in the directory.
-        kept: A dump that a step could not finish: its name, and which part of it is there, 0 to 1; or None.
-        hangs: The target does not answer: it is not touched any more.
+        volatile: The file system is in this machine's memory.
+        held: File descriptor of the directory, or of a FIFO, whose reader must not see an end of file between steps.
+            Open until :meth:`release`.
+        partial: Name of the next dump, in the directory, until it is whole.
+        kept: A partial dump of an earlier step: its name, and the share of pages in it, 0 to 1.
+        hangs: The target did not answer; nothing touches it any more.
     """
 
     def __init__(
@@ -52,14 +53,14 @@ class Target:
         self.hangs = False
 
     def facts(self) -> dict[str, Any]:
-        """What another process makes the same of, ``held`` apart."""
+        """Arguments of the constructor that recreate this target in another process, except ``held``."""
         kind = "directory" if self.directory else "device" if self.device else "stream"
         named = ("path", "asked", "notes", "medium", "volatile")
         return {"kind": kind, **{name: getattr(self, name) for name in named}}
 
     @property
     def state(self) -> tuple[str, tuple[str, float] | None]:
-        """What a child may have changed."""
+        """The attributes that a child may change."""
         return self.partial, self.kept
 
     @state.setter
@@ -67,38 +68,38 @@ class Target:
         self.partial, self.kept = state
 
     def enter(self) -> None:
-        """Make the directory this process's own."""
+        """Change to the directory."""
         if self.directory and self.held is not None:
             os.fchdir(self.held)
 
     def full(self, name: str) -> str:
-        """Path of ``name``, for people."""
+        """Path of file ``name``, for messages and the record."""
         return os.path.join(self.path, name) if self.directory else self.path
 
     @property
     def record(self) -> str:
-        """Where the record belongs, seen from the directory; empty: nowhere."""
+        """Path of the record, relative to the directory; empty: no record is written."""
         return self.asked or (RECORD if self.directory else "")
 
-    def room(self) -> int | None:
-        """Bytes that a dump may take if what was kept goes; None: that can't be told, or does not matter."""
+    def space(self) -> int | None:
+        """Bytes that a dump may take, including those of the kept dump; None: unknown or unlimited."""
         if not self.directory or self.held is None:
             return None
         try:
-            told = os.statvfs(self.held)
+            stats = os.statvfs(self.held)
         except OSError:
             return None
-        free = told.f_bavail * told.f_frsize
+        free = stats.f_bavail * stats.f_frsize
         return max(free - min(_RESERVE, free // 8), 0) + (self.bytes_in(self.kept[0]) if self.kept is not None else 0)
 
     def release(self) -> None:
-        """Let others have the target."""
+        """Close ``held``, which also unlocks the directory."""
         if self.held is not None:
             os.close(self.held)
             self.held = None
 
-    def there(self) -> bool:
-        """Whether the directory is still one that names lead to."""
+    def exists(self) -> bool:
+        """True unless the directory was removed."""
         if not self.directory or self.held is None:
             return True
         try:
@@ -107,7 +108,7 @@ class Target:
             return False
 
     def moved(self) -> bool:
-        """Whether its path leads elsewhere by now."""
+        """True if the path no longer leads to the directory."""
         if not self.directory or self.held is None:
             return False
         try:
@@ -116,11 +117,11 @@ class Target:
             return True
 
     def gone(self) -> bool:
-        """Whether the directory was removed."""
-        return not self.there() or (self.moved() and not self.alive())
+        """True if the directory was removed, or moved to where nothing can be written."""
+        return not self.exists() or (self.moved() and not self.writable())
 
-    def alive(self) -> bool:
-        """Whether anything can be written at all."""
+    def writable(self) -> bool:
+        """True if :meth:`probe` succeeds."""
         try:
             self.probe()
         except OSError:
@@ -128,19 +129,15 @@ class Target:
         return True
 
     def probe(self) -> None:
-        """Write to the directory, and leave nothing.
-
-        Raises:
-            OSError: That can't be done.
-        """
+        """Create and remove a file; raises OSError if that fails."""
         if self.directory:
             with open_output(f".vmsieve-{os.urandom(4).hex()}", beside=False) as made:
-                # Before all else: a process killed here leaves nothing. What was made is synced all the same.
+                # Unlinked first, so that a killed process leaves nothing behind; leaving the block still syncs.
                 made.drop()
 
     def keep(self, share: float) -> None:
-        """A step ended before its dump was whole: of this and what was kept before, keep what there is more of."""
-        if not self.directory or not self.there():
+        """Keep the larger of this step's partial dump, with ``share`` of its pages, and the one kept before."""
+        if not self.directory or not self.exists():
             return
         new, old = self.partial, self.kept
         status = self._status(new)
@@ -156,13 +153,13 @@ class Target:
             number += 1
 
     def drop_kept(self) -> None:
-        """Delete what was kept: it is superseded."""
+        """Delete the superseded partial dump."""
         if self.kept is not None:
             self.remove(self.kept[0])
             self.kept = None
 
     def settle(self) -> int:
-        """Nothing better will come: what was kept gets the usual name. Returns the bytes that it takes up."""
+        """Rename the kept dump to its final name; returns the bytes that it occupies."""
         if self.kept is None:
             return 0
         if self.kept[0] != _PARTIAL:
@@ -174,19 +171,19 @@ class Target:
             self.kept = (_PARTIAL, self.kept[1])
         return self.bytes_in(_PARTIAL)
 
-    def yield_record(self) -> bool:
-        """Remove the record, so that a dump has its place; whether there was one."""
+    def remove_record(self) -> bool:
+        """Remove the record to free its inode and blocks; returns True if there was one."""
         return self.directory and self.bytes_in(self.record) > 0 and self.remove(self.record)
 
     def tidy(self) -> None:
-        """Remove the empty record that held a new directory's place, if the record is elsewhere."""
+        """Remove the empty record that protected a new directory, if the record is written elsewhere."""
         if self.directory and self.asked:
             status = self._status(RECORD)
             if status is not None and not status.st_size:
                 self.remove(RECORD)
 
     def bytes_in(self, name: str) -> int:
-        """Bytes that a file takes up; 0 if it is not there."""
+        """Bytes that a file occupies on disk; 0 if it does not exist."""
         status = self._status(name)
         return status.st_blocks * 512 if status is not None and stat.S_ISREG(status.st_mode) else 0
 
@@ -197,7 +194,7 @@ class Target:
             return None
 
     def remove(self, name: str) -> bool:
-        """Remove ``name``; whether that was done."""
+        """Remove ``name``; returns True on success."""
         try:
             os.unlink(name)
         except OSError:

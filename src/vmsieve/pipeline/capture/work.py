@@ -1,6 +1,6 @@
-"""What a child of a capture does: the kernel log, a dump, an estimate. Loaded in children only.
+"""Work of a child of a capture: the kernel log, a dump, an estimate. Loaded in children only.
 
-What makes a dump is loaded behind the log, which is on its way by then.
+Modules that make a dump are imported after the log is written, so that it is safe as early as possible.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["estimate", "log_alone", "perform"]
 
-_NOTES, _NOTE = 40, 400  # most sentences for the record, and characters of one
+_NOTES, _NOTE = 40, 400  # limits for the record: remarks, and characters of each
 
 
 def perform(job: Job, board: Board) -> dict[str, Any]:
-    """Do ``job``; what came of it, in values that ``marshal`` knows. Raises nothing.
+    """Do ``job``; returns its result in types that ``marshal`` supports, and raises nothing.
 
-    ``end`` of the result: ``finished`` (whole, if not ``incomplete``), ``weaker`` (nothing was written, as less would
-    be left out than asked), ``full``, ``output``, ``stopped``, ``memory``, ``failed``.
+    Values of ``end``: ``finished``, ``weaker`` (nothing written, because fewer pages would be left out than asked),
+    ``full``, ``output``, ``stopped``, ``memory``, ``failed``.
     """
     result: dict[str, Any] = {"end": "failed", "error": "", "notes": []}
     try:
@@ -37,12 +37,12 @@ def perform(job: Job, board: Board) -> dict[str, Any]:
                 result["log"] = _log(job, board)
             result.update(_dump(job, board))
     except BaseException as error:  # the first process decides what to do about it
-        result["end"], result["error"] = _told(error)
+        result["end"], result["error"] = _classified(error)
     return result
 
 
-def _told(error: BaseException) -> tuple[str, str]:
-    """A kind of end, and a sentence."""
+def _classified(error: BaseException) -> tuple[str, str]:
+    """The value of ``end`` for an error, and its message."""
     if isinstance(error, MemoryError):
         return "memory", "out of memory"
     if isinstance(error, OSError):
@@ -56,8 +56,8 @@ def _told(error: BaseException) -> tuple[str, str]:
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
-    place = f" ({os.path.basename(at.tb_frame.f_code.co_filename)}:{at.tb_lineno})" if at is not None else ""
-    return "failed", f"{type(error).__name__}: {error}{place}"
+    source = f" ({os.path.basename(at.tb_frame.f_code.co_filename)}:{at.tb_lineno})" if at is not None else ""
+    return "failed", f"{type(error).__name__}: {error}{source}"
 
 
 def _log(job: Job, board: Board) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _log(job: Job, board: Board) -> dict[str, Any]:
 
 
 def log_alone(job: Job, board: Board) -> dict[str, Any]:
-    """The kernel log, after the dump, on another basis than before."""
+    """Write the kernel log only, after the dump, on another basis than before."""
     return {"end": "finished", "error": "", "log": _log(job, board)}
 
 
@@ -103,7 +103,6 @@ def _plain(job: Job, progress: Heartbeat) -> dict[str, Any]:
 
 
 def _finished(job: Job, report: Report) -> dict[str, Any]:
-    told = report.json()
     result = {
         "end": "finished",
         "error": "",
@@ -111,16 +110,16 @@ def _finished(job: Job, report: Report) -> dict[str, Any]:
         "incomplete": report.incomplete,
         "weaker": report.weaker,
         "level": report.level,
-        "pages": told["pages"],
+        "pages": report.json()["pages"],
         "bytes": report.bytes_out,
     }
     return _named(job, result, report.stopped)
 
 
 def _named(job: Job, result: dict[str, Any], stopped: OutputError | Interrupted | None) -> dict[str, Any]:
-    """Give the dump the name of a whole one if it is one, else say what ended it."""
+    """Rename a finished dump to its final name, or enter what stopped it."""
     if stopped is not None:
-        result["end"], result["error"] = _told(stopped)
+        result["end"], result["error"] = _classified(stopped)
     elif job.final:
         os.rename(job.output, job.final)
         sync_directory(".")
@@ -128,7 +127,7 @@ def _named(job: Job, result: dict[str, Any], stopped: OutputError | Interrupted 
 
 
 def estimate(job: Job, board: Board) -> dict[str, Any]:
-    """How many pages a dump of the job's level would hold: ``kept``."""
+    """Count the pages of a dump of the job's level: ``kept`` of the result."""
     from vmsieve.filters.gather import gather_knowledge_from
     from vmsieve.formats.systems import open_system
     from vmsieve.pipeline.capture.heartbeat import Heartbeat
@@ -141,5 +140,5 @@ def estimate(job: Job, board: Board) -> dict[str, Any]:
             scanned = scan(source, knowledge, job.level, Heartbeat(job, board))
             return {"end": "finished", "error": "", "kept": scanned.kept.count(), "weaker": scanned.weaker}
     except BaseException as error:
-        end, sentence = _told(error)
+        end, sentence = _classified(error)
         return {"end": end, "error": sentence}

@@ -1,7 +1,9 @@
-"""``vmsieve image``: the files that a capture needs, and no others, for a crash kernel's initramfs.
+"""``vmsieve image``: the file tree of vmsieve and Python for a crash kernel's initramfs.
 
-What they are is found by running, not by guessing: the interpreter that the image is made for runs the commands on a
-small dump and tells what it loaded (:mod:`~vmsieve.pipeline.initramfs.inside`). Modules that an unusual course of events
-would import come from the import statements of what was found (:mod:`~vmsieve.pipeline.initramfs.closure`). Before an image
-is handed over, the commands run in it, as if there was nothing else (:mod:`~vmsieve.pipeline.initramfs.trial`).
+Here: finding the files that a capture needs, laying them out, and testing the result. Not here: what runs in the image
+(``pipeline.capture``, ``pipeline.makedumpfile``) and the services that install it (``pipeline.services``).
+
+The target interpreter runs the commands on a small dump and reports what it loaded (:mod:`.inside`). Modules that only
+unusual paths import come from the import statements of the modules found (:mod:`.closure`). The finished image is
+tested in a root directory of its own (:mod:`.trial`).
 """

@@ -1,10 +1,12 @@
-"""All modules of an image in one file, and what imports them from there.
+"""All modules of an image in one file, and the finder and loader for it.
 
-To look for a module in folders, and to read it, takes a dozen calls of the kernel; for a hundred and fifty modules that
-is a third of the time of a small capture under emulation. The file: the index's size (8 bytes, little-endian), the
-index (``marshal``: name -> whether it is a package, offset, size), then each module's code (``marshal``).
+Format: the index's size (8 bytes, little-endian), the index (``marshal``: name -> is package, offset, size), the code
+objects (``marshal``). An image's programs import this module first, so it imports only built-in modules.
 
-An image's launchers import this module first; it imports nothing that has to be looked for.
+Each mechanism saves 10 % or more of the CPU time of a small dump (60 ms; medians of 21 to 41 interleaved runs). Without
+it: .pyc files in directories instead of this file +28 % (to import all modules: +53 %, from a zip file +81 %); importlib
+instead of :func:`_bypass_importlib` +13 %; the real ``collections`` for ``array`` +11 %, and 0.6 MiB of memory. The
+garbage collector's default threshold costs up to 11 %.
 """
 
 from __future__ import annotations
@@ -23,27 +25,25 @@ if TYPE_CHECKING:
 
 __all__ = ["NAME", "Bundle", "install", "pack"]
 
-#: The file's name, beside this module's.
+#: Name of the file, which lies beside this module.
 NAME = "modules"
 _HEAD = 8
-#: The highest of the standard descriptors.
-_STANDARD = 2
-#: New objects after which Python looks for cycles. The usual 700 come a dozen times while modules are loaded, which
-#: leave none: an eighth of that time.
-_NEW_OBJECTS = 20_000
+_STDERR = 2
+#: Garbage collection threshold: the default of 700 objects is reached a dozen times during start-up, without garbage.
+_GC_THRESHOLD = 20_000
 _Spec: Any = type(sys.__spec__)
 _Module: Any = type(sys)
 _importlib: Any = _frozen_importlib
 
 
 class Bundle:
-    """Finds and loads the modules of the file at ``path``, as if each was in a file below ``folder``."""
+    """Finder and loader of the modules in the file at ``path``; their ``__file__`` is below ``folder``."""
 
     def __init__(self, path: str, folder: str) -> None:
         self._path, self._folder = path, folder
-        # Stays open, unless whoever started this left descriptors 0 to 2 closed, which nothing must take.
+        # Stays open, except as 0 to 2: if a standard stream was closed at start, nothing else may take its number.
         self._fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-        if self._fd <= _STANDARD:
+        if self._fd <= _STDERR:
             posix.close(self._fd)
             self._fd = -1
         size = int.from_bytes(self._read(0, _HEAD), "little")
@@ -79,20 +79,20 @@ class Bundle:
         """See importlib.abc.Loader."""
         name = module.__name__
         package, offset, size = self.index[name]
-        # Said here, and not in the spec, which would make up a place for bytecode too.
+        # Set here, because a spec with an origin would compute a __cached__ path too.
         module.__file__ = self._file(name) + ("/__init__.py" if package else ".py")
         exec(marshal.loads(self._read(offset, size)), module.__dict__)
 
     def load(self, name: str) -> ModuleType:
-        """Import a module of the bundle that was not imported yet, by what Python's way to do it comes down to."""
+        """Import a module of the bundle that is not in ``sys.modules``, as importlib would."""
         parent, _, own = name.rpartition(".")
         if parent and parent not in sys.modules:
             __import__(parent)
-            if name in sys.modules:  # by its package
+            if name in sys.modules:  # the package imported it
                 return sys.modules[name]
         module: Any = _Module(name)
         spec = module.__spec__ = self.find_spec(name)
-        spec._initializing = True  # noqa: SLF001 - as importlib does, for what is said of imports in a circle
+        spec._initializing = True  # noqa: SLF001 - for messages on circular imports
         module.__loader__ = self
         module.__package__ = parent
         if spec.submodule_search_locations is not None:
@@ -109,13 +109,13 @@ class Bundle:
         return sys.modules[name]
 
     def names(self, package: str) -> set[str]:
-        """Names of the modules in ``package``, which no folder tells."""
+        """Names of the modules in ``package``, which has no directory to list."""
         start = f"{package}."
         return {name[len(start) :] for name in self.index if name.startswith(start) and "." not in name[len(start) :]}
 
 
 def pack(modules: dict[str, tuple[bool, bytes]]) -> bytes:
-    """The file of these modules: name -> whether it is a package, code."""
+    """Build the file from ``modules``: name -> is package, code."""
     index: dict[str, tuple[bool, int, int]] = {}
 
     def laid_out(start: int) -> bytes:
@@ -125,22 +125,22 @@ def pack(modules: dict[str, tuple[bool, bytes]]) -> bytes:
             at += len(code)
         return marshal.dumps(index, 2)
 
-    # Numbers take the same room whatever they are, up to 2 GiB.
+    # marshal encodes every number below 2 GiB in the same size, so the first pass gives the size of the index.
     start = _HEAD + len(laid_out(0))
     head = laid_out(start)
     return len(head).to_bytes(_HEAD, "little") + head + b"".join(code for _, code in modules.values())
 
 
 def install() -> None:
-    """Import from the bundle beside this file, behind what is built in and before all else."""
-    gc.set_threshold(_NEW_OBJECTS)
+    """Import from the bundle beside this file, after built-in and frozen modules and before sys.path."""
+    gc.set_threshold(_GC_THRESHOLD)
     folder = __file__.rpartition("/")[0]
     bundle = Bundle(f"{folder}/{NAME}", folder)
     sys.meta_path.insert(2, bundle)
-    _hasten(bundle)
+    _bypass_importlib(bundle)
     import _collections_abc
 
-    # For one line in it, ``array`` imports ``collections``, which takes more than any module of ours.
+    # ``array`` imports ``collections`` only to register itself as a MutableSequence.
     names = ("collections", "collections.abc")
     if not any(name in sys.modules for name in names):
         sys.modules.update(dict.fromkeys(names, _collections_abc))
@@ -150,11 +150,11 @@ def install() -> None:
             del sys.modules[name]
 
 
-def _hasten(bundle: Bundle) -> None:
-    """Have modules of the bundle imported without Python's own steps: its locks, its finders, and what they ask.
+def _bypass_importlib(bundle: Bundle) -> None:
+    """Import modules of the bundle without importlib's locks and finders, which take most of an import's time.
 
-    Those are nine tenths of what an import takes beside the module itself. ``import`` of what was not imported before
-    comes down to ``_find_and_load`` (Python/import.c, 3.9 to 3.14). With a second thread, locks are needed again.
+    ``import`` of a new module calls ``_find_and_load`` (Python/import.c, 3.9 to 3.14); without that name, nothing
+    changes. With a second thread the locks are needed, and importlib does the import.
     """
     usual: Any = getattr(_importlib, "_find_and_load", None)
     if usual is None:

@@ -1,4 +1,4 @@
-"""Which modules of this package a capture may ever import, told from the sources."""
+"""The modules of this package that a capture may ever import, found in the import statements of the sources."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "Closure", "package_folder"]
 
-#: What an image can do, as far as this package has it.
+#: Commands of an image.
 COMMANDS: Final = ("capture", "dmesg", "dump", "makedumpfile")
-#: Plugins that an image takes along, by room: ``/proc/vmcore`` is an ELF file. Of other rooms all, of architectures
-#: that of the machine.
+#: Plugins that an image includes, by package: ``/proc/vmcore`` is an ELF file. Packages in _ALL_PLUGINS come whole; of
+#: _ARCH only the machine's own.
 _PLUGINS: Final = {
     "vmsieve.formats.inputs": ("elf", "flattened", "kdump"),
     "vmsieve.formats.outputs": ("elf", "kdump"),
@@ -25,7 +25,7 @@ _PLUGINS: Final = {
 }
 _ALL_PLUGINS: Final = ("vmsieve.formats.codecs", "vmsieve.filters.rules")
 _ARCH: Final = "vmsieve.filters.linux.arch"
-#: Other ways to run kernels than machine code, what asks whether that is old, and what reads a vmlinux file.
+#: Backends of loops besides machine code, the check of its age, and readers of vmlinux files.
 _LEFT_OUT: Final = (
     "vmsieve.formats.compiler.numba_backend", "vmsieve.formats.compiler.dialect", "vmsieve.formats.compiler.checkout",
     "vmsieve.filters.linux.debuginfo.vmlinux", "vmsieve.filters.linux.debuginfo.dwarf",
@@ -34,7 +34,7 @@ _ROOT: Final = next(iter(vmsieve.__path__))
 
 
 def package_folder() -> str:
-    """The folder that this package is imported from."""
+    """The directory that this package is imported from."""
     return os.path.dirname(_ROOT)
 
 
@@ -42,9 +42,9 @@ class Closure:
     """The modules of an image.
 
     Attributes:
-        ours: Path of the source of each module of this package, by its dotted name.
-        others: Modules imported from elsewhere: the standard library, and packages that an image does without.
-        commands: Those that the image has.
+        ours: Source path of each module of this package, by dotted name.
+        others: Other imported modules: the standard library, and packages that an image does without.
+        commands: Commands of the image.
     """
 
     def __init__(self, machine: str) -> None:
@@ -81,7 +81,7 @@ class Closure:
 
 
 def _path(name: str) -> str | None:
-    """Source of the module ``name`` of this package; None if there is no such module."""
+    """Source path of a module of this package, or None."""
     base = os.path.join(_ROOT, *name.split(".")[1:])
     for path in (os.path.join(base, "__init__.py"), f"{base}.py"):
         if os.path.isfile(path):
@@ -90,7 +90,7 @@ def _path(name: str) -> str | None:
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
-    """What is imported anywhere but for type checkers; ``from a import b`` may mean ``a.b``."""
+    """Yield imported names, except those in ``if TYPE_CHECKING``; ``from a import b`` may mean module ``a.b``."""
     if isinstance(tree, ast.If) and isinstance(tree.test, ast.Name) and tree.test.id == "TYPE_CHECKING":
         children: list[ast.AST] = list(tree.orelse)
     else:

@@ -1,4 +1,4 @@
-"""Writes cpio archives for an initramfs: the same entries give the same bytes, whoever's files they were."""
+"""Writes reproducible cpio archives for an initramfs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ __all__ = ["archive"]
 
 
 def archive(root: str, names: Iterable[str]) -> Iterator[bytes]:
-    """A whole archive of files below ``root``, in pieces.
+    """Yield an archive of the files ``names`` below directory ``root``, in pieces.
 
-    Args:
-        root: A folder.
-        names: Paths within it, without a leading slash; folders that are named only by what lies in them are entries
-            too. Regular files, folders and symbolic links; owner root, no times.
+    ``names`` are relative paths of regular files, directories and symbolic links; parent directories are added. All
+    entries belong to root and have time 0.
     """
     listed = sorted(_with_folders(names))
     for number, name in enumerate(listed, 1):

@@ -1,7 +1,7 @@
-"""Runs in the interpreter that an image is made for: tells what the commands load, and compiles modules.
+"""Runs in the interpreter that an image is made for: reports what the commands load, and compiles modules.
 
-Started as a program of its own (``-I -S -B``), with a task on standard input and the answer on standard output, both as
-Python literals: nothing but itself is loaded that is not looked for.
+Started as a program of its own (``-I -S -B``), so that little else is loaded. The task comes on standard input, the
+answer goes to standard output, both as Python literals.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 
 
 def _import_each(names: list[str]) -> None:
-    """Import what can be: of ``a.b`` with ``b`` a function, ``a``."""
+    """Import every name that is a module; names of functions (``a.b``) are skipped."""
     for name in names:
         try:
             __import__(name)
@@ -22,7 +22,7 @@ def _import_each(names: list[str]) -> None:
 
 
 def _run(module: str, command: list[str]) -> None:
-    """Run a command line with the ``main`` of ``module``; its outcome does not matter here."""
+    """Run a command line with the ``main`` of ``module``, ignoring its exit status."""
     __import__(module)
     try:
         sys.modules[module].main(command)
@@ -31,7 +31,7 @@ def _run(module: str, command: list[str]) -> None:
 
 
 def _quietly(module: str, runs: list[list[str]]) -> None:
-    """Run commands with the standard streams on nothing."""
+    """Run commands with standard streams on /dev/null."""
     kept = [os.dup(fd) for fd in (0, 1, 2)]
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
@@ -46,14 +46,14 @@ def _quietly(module: str, runs: list[list[str]]) -> None:
 
 
 def _mapped() -> list[str]:
-    """Files that are mapped into this process."""
+    """Files mapped into this process."""
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
         paths = {line.split(None, 5)[5].rstrip("\n") for line in file if line.count("/")}
     return sorted(path for path in paths if path.startswith("/") and not path.endswith("(deleted)"))
 
 
 def probe(task: dict) -> dict:  # type: ignore[type-arg]  # Python 3.9, and nothing imported for it
-    """What is loaded when the commands run: modules with their files and whether they are frozen, and mapped files."""
+    """Run the commands; returns the modules loaded (name -> file, is frozen) and the files mapped."""
     sys.path += task["path"]
     for name in task["hidden"]:
         sys.modules[name] = None  # type: ignore[assignment]
@@ -69,7 +69,7 @@ def probe(task: dict) -> dict:  # type: ignore[type-arg]  # Python 3.9, and noth
 
 
 def about(task: dict) -> dict:  # type: ignore[type-arg]
-    """Where this interpreter and its library are."""
+    """Paths and version of this interpreter."""
     del task
     base = getattr(sys, "_base_executable", None) or sys.executable
     return {
@@ -83,10 +83,10 @@ def about(task: dict) -> dict:  # type: ignore[type-arg]
 
 
 def compile_each(task: dict) -> dict:  # type: ignore[type-arg]
-    """Compile sources to bytecode, without docstrings and assertions; the same source gives the same bytes.
+    """Compile sources to reproducible bytecode, without docstrings and assertions.
 
-    ``files`` go into files of their own, ``modules`` into one: name, whether it is a package, source, the name that
-    errors tell, and whether it may be made smaller.
+    ``files`` (target, source, name for tracebacks, minify) become .pyc files; ``modules`` (name, is package, source,
+    name for tracebacks, minify) go into one bundle.
     """
     import importlib.util
     import marshal
@@ -96,7 +96,7 @@ def compile_each(task: dict) -> dict:  # type: ignore[type-arg]
 
     for target, *one in task["files"]:
         with open(target, "wb") as file:
-            # Flags: never compared with a source, which is not there (PEP 552).
+            # Flags: unchecked hash, because there is no source to compare with (PEP 552).
             file.write(importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(_code(*one)))
     modules = {name: (package, marshal.dumps(_code(*one))) for name, package, *one in task["modules"]}
     with open(task["bundle"], "wb") as file:
@@ -105,10 +105,10 @@ def compile_each(task: dict) -> dict:  # type: ignore[type-arg]
 
 
 def _code(source: str, name: str, small: bool):  # type: ignore[no-untyped-def]
-    """The code of a module."""
+    """Compile a source, or load a .pyc file."""
     import ast
 
-    from vmsieve.pipeline.initramfs.minify import lean
+    from vmsieve.pipeline.initramfs.minify import minify
 
     if source.endswith(".pyc"):
         import marshal
@@ -117,7 +117,7 @@ def _code(source: str, name: str, small: bool):  # type: ignore[no-untyped-def]
             return marshal.loads(file.read()[16:])
     with open(source, "rb") as file:
         tree = ast.parse(file.read(), name)
-    return compile(lean(tree) if small else tree, name, "exec", dont_inherit=True, optimize=2)
+    return compile(minify(tree) if small else tree, name, "exec", dont_inherit=True, optimize=2)
 
 
 if __name__ == "__main__":

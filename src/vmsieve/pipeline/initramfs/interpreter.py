@@ -1,4 +1,4 @@
-"""The Python that an image is made for, asked by running it."""
+"""The Python interpreter that an image is made for, examined by running it."""
 
 from __future__ import annotations
 
@@ -13,64 +13,59 @@ from vmsieve.formats.errors import UsageError, VmsieveError
 __all__ = ["Interpreter"]
 
 _INSIDE: Final = os.path.join(os.path.dirname(__file__), "inside.py")
-#: As in the crash kernel: no environment, no site packages, nothing written. Bytecode tells lines and no columns, which
-#: nothing there shows.
+#: As in the crash kernel: no environment, no site packages, no files written. Bytecode without column numbers is smaller.
 _FLAGS: Final = ("-I", "-S", "-B", "-X", "no_debug_ranges")
-_PATIENCE: Final = 300  # seconds
+_TIMEOUT: Final = 300  # seconds
 
 
 class Interpreter:
-    """A Python.
+    """A Python interpreter.
 
     Attributes:
-        program: Its file.
-        version: Such as ``3.11.2``.
-        short: Such as ``python3.11``: the name of its library's folder.
-        library: Folder of its standard library.
-        folder: ``lib``, or what a distribution calls the folder that ``library`` lies in.
-        machine: The machine it runs on, as ``uname -m`` says it.
+        program: Path of the executable.
+        version: As in ``3.11.2``.
+        short: As in ``python3.11``: the name of the library directory.
+        library: Directory of the standard library.
+        folder: Name of the directory above: ``lib`` or the distribution's ``lib64``.
+        machine: ``uname -m``.
     """
 
     def __init__(self, program: str | None) -> None:
-        """Ask ``program``, or the Python that runs this.
-
-        Raises:
-            UsageError: It is no Python that can be used.
-        """
+        """Examine ``program``, or by default the running interpreter; raises UsageError if it is unusable."""
         self._started = program or sys.executable
-        told = self.ask("about")
-        self.program: str = told["program"]
-        self.version: str = told["version"]
-        self.short: str = told["short"]
-        self.library: str = told["library"]
-        self.folder: str = told["folder"]
-        self.machine: str = told["machine"]
+        answer = self.ask("about")
+        self.program: str = answer["program"]
+        self.version: str = answer["version"]
+        self.short: str = answer["short"]
+        self.library: str = answer["library"]
+        self.folder: str = answer["folder"]
+        self.machine: str = answer["machine"]
         self._started = self.program
         if self.version.startswith(("2.", "3.0.", "3.1.", "3.2.", "3.3.", "3.4.", "3.5.", "3.6.", "3.7.", "3.8.")):
             raise UsageError("this Python is too old", file=self.program, expected="3.9", found=self.version)
 
     def ask(self, what: str, **task: Any) -> dict[str, Any]:
-        """Have it do one thing of :mod:`~vmsieve.pipeline.initramfs.inside`.
+        """Run one task of :mod:`.inside` in it.
 
         Raises:
-            UsageError: It is no Python.
-            VmsieveError: It can't do that.
+            UsageError: It is not Python.
+            VmsieveError: The task failed.
         """
         command = [self._started, *_FLAGS, _INSIDE]
         try:
             ran = subprocess.run(
                 command, input=repr({"what": what, **task}), check=False, capture_output=True, text=True,
-                timeout=_PATIENCE,
+                timeout=_TIMEOUT,
             )  # fmt: skip
         except (OSError, UnicodeError, subprocess.TimeoutExpired) as error:
             raise UsageError(f"this Python can't be run: {error}", file=self._started) from error
         if ran.returncode:
-            said = ran.stderr.strip().splitlines() or ["nothing was said"]
+            said = ran.stderr.strip().splitlines() or ["no message"]
             raise VmsieveError(f"this Python can't make an image: {said[-1]}", file=self._started)
         try:
             answer = ast.literal_eval(ran.stdout)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             answer = None
-        if not isinstance(answer, dict) or "what" in answer:  # nothing of the kind, or what it was asked
-            raise UsageError("this is no Python", file=self._started)
+        if not isinstance(answer, dict) or "what" in answer:  # other output, or the task echoed
+            raise UsageError("this is not Python", file=self._started)
         return answer

@@ -1,4 +1,4 @@
-"""Shared libraries that an image needs, and where its loader looks for them."""
+"""The shared libraries of an image, and the paths where the loader looks for them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 __all__ = ["is_base", "loader", "names", "shared"]
 
 _PT_INTERP: Final = 3
-#: What every initramfs with a program in it has, by the beginning of its name.
+#: Name prefixes of the libraries that every initramfs has.
 _BASE: Final = ("ld-linux", "ld64.so", "ld.so", "libc.so", "libc-", "ld-")
 
 
 def shared(mapped: Iterable[str]) -> list[str]:
-    """Those of the mapped files that are shared libraries, the loader among them."""
+    """Select the shared libraries, including the loader, from ``mapped`` files."""
     return [path for path in mapped if ".so" in os.path.basename(path)]
 
 
 def is_base(path: str) -> bool:
-    """Whether every initramfs has this library: the loader and the C library."""
+    """True for the loader and the C library, which every initramfs has."""
     return os.path.basename(path).startswith(_BASE)
 
 
 def names(path: str) -> Iterator[str]:
-    """Names in its folder that ``path`` goes by, itself first: a loader asks for ``libz.so.1``, a link."""
+    """Yield ``path`` and the links to it in its directory: the loader opens ``libz.so.1``, a link."""
     yield path
     folder, real = os.path.split(path)
     stem = real.partition(".so")[0] + ".so"
@@ -39,7 +39,7 @@ def names(path: str) -> Iterator[str]:
 
 
 def loader(program: str) -> str | None:
-    """The loader that ``program`` names, as it names it; None if it needs none."""
+    """The path in the PT_INTERP header of ``program``; None for a static program."""
     with open(program, "rb") as file:
         head = file.read(elf.EHDR.size)
         if not head.startswith(elf.MAGIC) or head[elf.EI_CLASS] != elf.ELFCLASS64:

@@ -1,4 +1,4 @@
-"""Order of events: ask the interpreter, lay out, try, hand over."""
+"""Builds an image: examine the interpreter, lay out the files, test."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "changed"]
 
-#: Packages that a capture does without, where the system has the library.
+#: Packages that an image leaves out, because the system has the C libraries.
 _PACKAGES: Final = ("zstandard", "isal", "lz4", "tqdm")
-#: Programs: the module and function that each starts.
+#: Programs of an image, and the module and function that each calls.
 _LAUNCHERS: Final = {
     "vmsieve": ("vmsieve.pipeline.cli.start", "run"),
     "vmsieve-makedumpfile": ("vmsieve.pipeline.makedumpfile.main", "run"),
@@ -33,26 +33,26 @@ _MAIN: Final = "vmsieve.pipeline.cli.main"
 
 
 def build(root: str, program: str | None, *, trial: bool = True) -> tuple[Tree, dict[str, Any]]:
-    """Lay out an image in the empty folder ``root``; returns it and its manifest.
+    """Lay out an image in the empty directory ``root``; returns it and its manifest.
 
     Args:
-        root: The folder.
-        program: The Python that it is for; None: the one that runs this.
-        trial: Run its commands in it.
+        root: The directory.
+        program: Path of the target interpreter; None: the running one.
+        trial: Test the image.
 
     Raises:
-        VmsieveError: It can't be made, or does not work.
+        VmsieveError: Building or testing failed.
     """
     python = Interpreter(program)
     closure = Closure(python.machine)
-    told = _probe(python, closure)
+    loaded = _probe(python, closure)
     tree = Tree(root)
     own = next(iter(vmsieve.__path__))
-    tree.modules(python, closure, told["modules"])
+    tree.modules(python, closure, loaded["modules"])
     tree.objects(python, os.path.join(own, "formats", "compiler", "objects"))
     tree.program(python, [(name, *where) for name, where in _LAUNCHERS.items() if where[0] in closure.ours])
     inside = os.path.realpath(os.path.join(own, "formats")) + os.sep, python.library + os.sep
-    tree.libraries(python, [path for path in told["mapped"] if not path.startswith(inside)])
+    tree.libraries(python, [path for path in loaded["mapped"] if not path.startswith(inside)])
     _add_zstd(tree, python)
     manifest = {
         "vmsieve": vmsieve.__version__,
@@ -68,12 +68,12 @@ def build(root: str, program: str | None, *, trial: bool = True) -> tuple[Tree, 
 
 
 def changed(manifest: Mapping[str, Any]) -> list[str]:
-    """Files that an image was made of and that are gone or others since: with any, it is time to make it again."""
+    """Files that an image was made of and that have changed or vanished since; if any, rebuild the image."""
     return [path for path, then in manifest["made_of"].items() if not os.path.exists(path) or digest(path) != then]
 
 
 def _probe(python: Interpreter, closure: Closure) -> dict[str, Any]:
-    """What the commands load, when the system's libraries are all there is."""
+    """Find what the commands load when only the system's libraries are available."""
     with tempfile.TemporaryDirectory() as folder:
         write_sample(os.path.join(folder, SAMPLE))
         os.mkdir(os.path.join(folder, "level31"))
@@ -88,11 +88,11 @@ def _probe(python: Interpreter, closure: Closure) -> dict[str, Any]:
 
 
 def _add_zstd(tree: Tree, python: Interpreter) -> None:
-    """The library in the zstandard package, where the system has none."""
+    """Add libzstd from the zstandard package if the system has no libzstd."""
     if any("libzstd" in name for name in tree.sources):
         return
     found = wheel_files("zstandard", "_cffi")
     if not found:
-        raise VmsieveError("zstd pages need libzstd.so.1 or the zstandard package, and neither is here")
+        raise VmsieveError("zstd pages need libzstd.so.1 or the zstandard package, and both are missing")
     for _, path in found[:1]:
         tree.copy(path, f"{tree.library(python)}/zstandard/{os.path.basename(path)}", strip=True)

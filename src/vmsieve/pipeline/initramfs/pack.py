@@ -1,4 +1,4 @@
-"""An image as a cpio archive, or as a list of files."""
+"""Exports an image as a cpio archive or a list of files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["each_line", "write_archive"]
 
 
 def write_archive(tree: Tree, write: Callable[[bytes], object], packing: str, *, complete: bool) -> None:
-    """Hand the archive to ``write``, compressed in a way that the kernel unpacks.
+    """Pass the compressed archive to ``write``.
 
-    ``complete``: with the loader and the C library. Without, it is to be appended to an archive that has them.
+    ``complete``: include the loader and the C library; otherwise the archive must follow one that has them.
     """
     names = [name for name in [*tree.sources, *tree.links] if complete or not is_base(name)]
     pack, finish = _packer(packing)
@@ -32,7 +32,7 @@ def write_archive(tree: Tree, write: Callable[[bytes], object], packing: str, *,
 
 
 def _packer(packing: str) -> tuple[Any, Any]:
-    """Two functions: one packs a piece, the other gives the end."""
+    """The functions that compress a piece, and that return the end of the stream."""
     if packing == "gzip":
         import zlib
 
@@ -41,7 +41,7 @@ def _packer(packing: str) -> tuple[Any, Any]:
     if packing == "xz":
         import lzma
 
-        # The kernel knows no checksum but this one.
+        # The only checksum that the kernel's decoder supports (lib/xz).
         two = lzma.LZMACompressor(check=lzma.CHECK_CRC32, preset=9)
         return two.compress, two.flush
     if packing == "zstd":
@@ -67,7 +67,7 @@ def _zstd() -> tuple[Any, Any]:
 
 
 def each_line(tree: Tree, root: str) -> Iterator[str]:
-    """``SOURCE TARGET`` for each file: a library of the host from its own place, all else from below ``root``."""
+    """Yield ``SOURCE TARGET`` for each file: libraries from the host, everything else from ``root``."""
     for name, source in sorted(tree.sources.items()):
         yield f"{os.path.join(root, name) if name.startswith((HOME, 'usr/bin')) else source} /{name}\n"
     for name in sorted(tree.links):

@@ -1,4 +1,4 @@
-"""A small made-up dump, for commands to work on when an image is made and tried."""
+"""A small synthetic dump, on which the commands run when an image is built and tested."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["write_sample"]
 
 _PAGE: Final = 4096
 _PAGES: Final = 96
-_AT: Final = 1 << 20  # physical address of the first
+_START: Final = 1 << 20  # physical address of the first page
 _TEXT: Final = b"OSRELEASE=0.0-sample\nPAGESIZE=4096\nCRASHTIME=1\n"
 
 
 def write_sample(path: str) -> None:
-    """Write an ELF core of this machine: pages that pack well or not at all, zero pages, VMCOREINFO of no kernel."""
+    """Write an ELF core of this machine: zero, compressible and random pages, and VMCOREINFO without a kernel."""
     machine = os.uname().machine
     order, data = sys.byteorder, elf.ELFDATA2LSB if sys.byteorder == "little" else elf.ELFDATA2MSB
     note = build_note(b"VMCOREINFO", 0, _TEXT, sys.byteorder)
@@ -31,7 +31,7 @@ def write_sample(path: str) -> None:
     at = elf.EHDR.size + 2 * elf.PHDR.size
     size = _PAGES * _PAGE
     header += elf.PHDR.format(order).pack(elf.PT_NOTE, 0, at, 0, 0, len(note), len(note), 4)
-    header += elf.PHDR.format(order).pack(elf.PT_LOAD, elf.PF_RWX, offset, 0, _AT, size, size, _PAGE)
+    header += elf.PHDR.format(order).pack(elf.PT_LOAD, elf.PF_RWX, offset, 0, _START, size, size, _PAGE)
     with open(path, "wb") as file:
         file.write((header + note).ljust(offset, b"\0"))
         file.writelines(_page(number) for number in range(_PAGES))

@@ -1,4 +1,4 @@
-"""The folder that an image is laid out in."""
+"""The directory that an image is laid out in."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ENVIRONMENT", "HOME", "MANIFEST", "OPTIONS", "PROGRAM", "Tree", "digest"]
 
-#: Where everything is that an initramfs does not have already.
+#: Directory of everything that an initramfs does not have already.
 HOME: Final = "usr/lib/vmsieve"
 MANIFEST: Final = f"{HOME}/manifest.json"
 PROGRAM: Final = f"{HOME}/bin/python3"
-#: The module that imports all others.
+#: Name of the module :mod:`.bundle` in an image.
 BUNDLE: Final = "vmsieve_bundle"
-#: How a program of the image is started: the interpreter's options, and its environment. Nothing of site packages is
-#: looked for. With a seed, Python does not ask the kernel for random numbers, which it may take a second to gather when
-#: it has only just started, as a crash kernel has.
+#: Options and environment of the interpreter: no site packages; a fixed hash seed, because getrandom() may block for a
+#: second in a kernel that has just booted.
 OPTIONS: Final = "-sSB"
 ENVIRONMENT: Final = {"PYTHONHASHSEED": "0", "PYTHONHOME": "", "PYTHONPATH": ""}
 _LAUNCH: Final = """\
@@ -42,25 +41,24 @@ import {bundle}
 from {module} import {function}
 {function}()
 """
-#: Modules that the interpreter needs before a bundle can be used; by ``os`` it finds its library.
+#: Modules that the interpreter imports before the bundle is installed; it finds its library by ``os``.
 _EARLY: Final = (
     "encodings", "os", "codecs", "io", "abc", "_collections_abc", "stat", "posixpath", "genericpath",
 )  # fmt: skip
 _HERE: Final = os.path.dirname(__file__)
-_ABC: Final = "_collections_abc"
-#: Modules of the standard library that an image has a smaller one for, which does for this package.
-_STAND_INS: Final = ("ctypes", "typing", "encodings.aliases")
+#: Modules of the standard library that an image replaces, and what by.
+_SHIMS: Final = {"typing": os.path.join(_HERE, "typing_shim.py")}
 
 
 @record
 class Tree:
-    """An image in the making.
+    """An image that is being built.
 
     Attributes:
-        root: The folder.
-        sources: Where each file comes from, by its path within: a host's file, or "" for what is made here.
-        links: Target of each symbolic link.
-        parts: The host's files that the bundle is made of.
+        root: Its directory.
+        sources: The host's file that each file was copied from, by path in the image; "" for generated files.
+        links: Target of each symbolic link, by path in the image.
+        parts: The host's files in the bundle.
     """
 
     root: str
@@ -70,17 +68,17 @@ class Tree:
 
     @staticmethod
     def library(python: Interpreter) -> str:
-        """Folder of Python's modules, ours among them."""
+        """Directory of Python's modules, including ours."""
         return f"{HOME}/{python.folder}/{python.short}"
 
     def path(self, name: str) -> str:
-        """Where ``name`` is on the host; its folder is there."""
+        """Path of ``name`` on the host; creates its directory."""
         path = os.path.join(self.root, name)
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         return path
 
     def copy(self, source: str, name: str, *, strip: bool = False, mode: int = 0o644) -> None:
-        """Take a host's file along; ``strip``: without symbols, where there is a ``strip``."""
+        """Copy a host's file; ``strip``: without symbols, if the program ``strip`` is available."""
         target = self.path(name)
         shutil.copyfile(source, target)
         os.chmod(target, mode)
@@ -90,27 +88,27 @@ class Tree:
         self.sources[name] = source
 
     def write(self, name: str, text: str, mode: int = 0o644) -> None:
-        """Make a file."""
+        """Write a text file."""
         with open(self.path(name), "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(os.path.join(self.root, name), mode)
         self.sources[name] = ""
 
     def link(self, target: str, name: str) -> None:
-        """Make a symbolic link."""
+        """Create a symbolic link."""
         os.symlink(target, self.path(name))
         self.links[name] = target
 
     def size(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         return sum(os.path.getsize(os.path.join(self.root, name)) for name in self.sources)
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of what the files were made of, by the host's path."""
+        """SHA-256 of the host's files that the image was made of, by path."""
         return {path: digest(path) for path in sorted({*self.sources.values(), *self.parts}) if path}
 
     def modules(self, python: Interpreter, closure: Closure, loaded: dict[str, tuple[str, bool]]) -> None:
-        """Lay out modules as bytecode: ours, and of the standard library those that were loaded."""
+        """Compile our modules, and those of the standard library that were ``loaded`` (name -> file, is frozen)."""
         library, inside = self.library(python), python.library + os.sep
         wanted = dict(closure.ours)
         for name, (path, frozen) in loaded.items():
@@ -120,12 +118,11 @@ class Tree:
                 self.copy(path, f"{library}/lib-dynload/{os.path.basename(path)}", strip=True)
             elif not frozen or name == "os":
                 wanted[name] = path
-        stand_ins = _stand_ins(frozen=loaded[_ABC][1])
-        wanted = {name: path for name, path in wanted.items() if name.partition(".")[0] not in stand_ins} | stand_ins
-        early = [name for name in wanted if name.partition(".")[0] in _EARLY and name != _ABC]
+        wanted = {name: path for name, path in wanted.items() if name.partition(".")[0] not in _SHIMS} | _SHIMS
+        early = [name for name in wanted if name.partition(".")[0] in _EARLY]
         alone = {name: wanted.pop(name) for name in early}
         alone[BUNDLE] = os.path.join(_HERE, "bundle.py")
-        small = {*closure.ours, *stand_ins, BUNDLE}
+        small = {*closure.ours, *_SHIMS, BUNDLE}
         files = [
             (self._made(f"{library}/{_file_of(name, path)}", path), path, name, name in small)
             for name, path in alone.items()
@@ -142,7 +139,7 @@ class Tree:
         return self.path(name)
 
     def program(self, python: Interpreter, launchers: Iterable[tuple[str, str, str]]) -> None:
-        """The interpreter, and scripts that start it: name, module and function of each."""
+        """Copy the interpreter, and write scripts that start it: name, module and function of each."""
         self.copy(python.program, PROGRAM, strip=True, mode=0o755)
         environment = " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items())
         for name, module, function in launchers:
@@ -152,14 +149,14 @@ class Tree:
             self.write(f"usr/bin/{name}", text, 0o755)
 
     def objects(self, python: Interpreter, folder: str) -> None:
-        """Machine code of the kernels for this machine: of its first models too, which an emulator may be."""
-        place = f"{self.library(python)}/vmsieve/formats/compiler/objects"
+        """Copy the loops' machine code for this machine, including that for its baseline CPU, which emulators may have."""
+        target = f"{self.library(python)}/vmsieve/formats/compiler/objects"
         for name in (f"{python.machine}.so", f"{python.machine}-v1.so"):
             if os.path.exists(os.path.join(folder, name)):
-                self.copy(os.path.join(folder, name), f"{place}/{name}")
+                self.copy(os.path.join(folder, name), f"{target}/{name}")
 
     def libraries(self, python: Interpreter, mapped: Iterable[str]) -> None:
-        """Shared libraries, where the loader looks for them: at their own places."""
+        """Copy shared libraries to the paths where the loader looks for them."""
         start = libraries.loader(python.program)
         taken = {os.path.realpath(start)} if start else set()
         if start:
@@ -175,7 +172,7 @@ class Tree:
             for name in list(libraries.names(path))[1:]:
                 self.link(os.path.basename(path), name.lstrip("/"))
             return
-        # A library of this Python's own, found beside the interpreter, or by the full name of where it was.
+        # A private library of this Python: found relative to the interpreter, or by its absolute path on the host.
         for name in libraries.names(path):
             own = f"{HOME}/{python.folder}/{os.path.basename(name)}"
             if name == path:
@@ -185,14 +182,8 @@ class Tree:
             self.link(f"/{own}", name.lstrip("/"))
 
 
-def _stand_ins(*, frozen: bool) -> dict[str, str]:
-    """Sources of what an image has in the place of modules; ``frozen``: the interpreter itself holds the real ABCs."""
-    names = (*_STAND_INS, _ABC) if frozen else _STAND_INS
-    return {name: os.path.join(_HERE, "shims", f"{name.rpartition('.')[2]}.py") for name in names}
-
-
 def _file_of(name: str, path: str) -> str:
-    """Where the bytecode of a module goes, below the folder of the library."""
+    """Path of a module's bytecode, relative to the library directory."""
     parts = name.replace(".", "/")
     return f"{parts}/__init__.pyc" if _is_package(path) else f"{parts}.pyc"
 
@@ -208,7 +199,7 @@ def digest(path: str) -> str:
 
 
 def _strip(path: str) -> None:
-    """Take symbols out of a program or library. Without the tool, or one that can't, the file stays as it is."""
+    """Strip symbols from a program or library; if ``strip`` is missing or fails, the file stays as it is."""
     try:
         ran = subprocess.run(
             ["strip", "--strip-unneeded", "-o", f"{path}.stripped", path], check=False, capture_output=True, timeout=60

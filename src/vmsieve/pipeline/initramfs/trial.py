@@ -1,4 +1,4 @@
-"""Tries an image: its commands run in it as in a crash kernel's initramfs, where there is nothing else."""
+"""Tests an image: runs its commands in it as root directory, as in a crash kernel's initramfs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLE", "runs", "try_image"]
 
 _FOLDER: Final = "vmsieve-trial"
-#: The made-up dump that commands work on, and what they write.
+#: Names of the synthetic dump that commands read, and of their output.
 SAMPLE: Final = "sample"
 _OUT: Final = "out"
-_PATIENCE: Final = 120  # seconds
+_TIMEOUT: Final = 120  # seconds
 _NEWNS, _NEWUSER = 0x20000, 0x10000000  # sched.h: CLONE_NEWNS, CLONE_NEWUSER
 _BIND_ALL: Final = 0x1000 | 0x4000  # mount.h: MS_BIND | MS_REC
 
 
 def runs(commands: list[str], folder: str) -> Iterator[tuple[list[str], int, str]]:
-    """Command lines over a sample in ``folder``: words, exit status, and the name of the dump that it leaves, or ""."""
+    """Yield command lines over the sample in ``folder``: words, expected exit status, name of the dump made or ""."""
     sample, out = f"{folder}/{SAMPLE}", f"{folder}/{_OUT}"
     for packing in ("-z", "-l", "-c", "-p", "--codec=none", "-E"):
         yield ["dump", "-d", "1", packing, "-f", sample, out], 0, _OUT
@@ -65,10 +65,10 @@ def _makedumpfile(sample: str, out: str) -> Iterator[tuple[list[str], int, str]]
 
 
 def try_image(root: str, commands: list[str]) -> None:
-    """Run the commands of the image at ``root`` with it as their root folder, and compare what they wrote.
+    """Run the commands of the image at ``root``, and verify the dumps that they write.
 
     Raises:
-        VmsieveError: They don't work, or can't be run so.
+        VmsieveError: A command failed, or this process may not change its root directory.
     """
     folder = os.path.join(root, _FOLDER)
     os.makedirs(os.path.join(folder, "level31"))
@@ -86,34 +86,34 @@ def try_image(root: str, commands: list[str]) -> None:
 
 def _try_one(root: str, command: list[str], status: int) -> None:
     asked = " ".join(["vmsieve", *command])
-    # As the scripts in usr/bin do; their shell is the initramfs's.
+    # As the scripts in usr/bin, whose shell is not part of the image.
     program = [f"/{PROGRAM}", OPTIONS, f"/{HOME}/vmsieve", *command]
     if command[0] == "makedumpfile":
         program = [f"/{PROGRAM}", OPTIONS, f"/{HOME}/vmsieve-makedumpfile", *command[1:]]
     try:
         ran = subprocess.run(
             program, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=_PATIENCE, env=ENVIRONMENT, preexec_fn=lambda: _enter(root),
+            timeout=_TIMEOUT, env=ENVIRONMENT, preexec_fn=lambda: _enter(root),
         )  # fmt: skip
     except subprocess.SubprocessError as error:
         raise VmsieveError(
-            "the image can't be tried: this needs root, or user namespaces", found=str(error), hint="--no-trial"
+            "the image can't be tried: this needs root or user namespaces", found=str(error), hint="--no-trial"
         ) from error
     except OSError as error:
         raise VmsieveError(f"the image does not run: {error.strerror}", found=asked) from error
     if ran.returncode != status or "Traceback" in ran.stderr:
-        said = ran.stderr.strip().splitlines() or ["nothing was said"]
+        said = ran.stderr.strip().splitlines() or ["no message"]
         raise VmsieveError(
             f"the image does not work: '{asked}' ended with {ran.returncode}: {said[-1]}", expected=status
         )
 
 
 def _enter(root: str) -> None:
-    """Make ``root`` the root folder of this process; with ``/proc``, where that can be had."""
+    """Make ``root`` the root directory of this process, with ``/proc`` if mounting it is permitted."""
     library = ctypes.CDLL(None, use_errno=True)
     alone = _NEWNS if os.geteuid() == 0 else _NEWNS | _NEWUSER
     if library.unshare(alone) == 0:
-        library.mount(b"none", b"/", None, 0x4000 | 0x40000, None)  # MS_REC | MS_PRIVATE: nobody else sees it
+        library.mount(b"none", b"/", None, 0x4000 | 0x40000, None)  # MS_REC | MS_PRIVATE: invisible to others
         library.mount(b"/proc", os.path.join(root, "proc").encode(), None, _BIND_ALL, None)
     os.chroot(root)
     os.chdir("/")

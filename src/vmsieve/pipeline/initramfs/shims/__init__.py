@@ -1,1 +1,0 @@
-"""What an image has in the place of larger modules of the standard library."""
