@@ -14,7 +14,7 @@ from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli.main import main as vmsieve
 from vmsieve.pipeline.makedumpfile.main import main
-from vmsieve.pipeline.makedumpfile.mem_usage import Without
+from vmsieve.pipeline.makedumpfile.mem_usage import Excluding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def test_memory_by_type(core: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_memory_of_the_crash_kernel_is_not_counted(core: Path) -> None:
     """It is no part of the machine's dump: pages that lie in it as a whole."""
     source = open_source(str(core))
-    less = Without(source, [(0x10_0800, 0x10_4800), (0x7FFF_F000, 1 << 40)])
+    less = Excluding(source, [(0x10_0800, 0x10_4800), (0x7FFF_F000, 1 << 40)])
     for first in (0, 256):
         for whole, left in zip(source.memory_bits(first, 512, 4096), less.memory_bits(first, 512, 4096)):
             gone = {0x101, 0x102, 0x103}

@@ -12,7 +12,7 @@ from tests.dumps import ROOT
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.makedumpfile import options
 from vmsieve.pipeline.makedumpfile.main import main
-from vmsieve.pipeline.makedumpfile.request import understand
+from vmsieve.pipeline.makedumpfile.request import parse_command_line
 from vmsieve.pipeline.makedumpfile.getopt import parse_words
 
 
@@ -75,7 +75,7 @@ def test_words_are_read_as_getopt_long_reads_them(words: str, options_: dict[str
 def test_what_makes_no_sense_is_refused(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line says why; the status is 1, when it is checked as when it is done. No file is opened for that."""
     with pytest.raises(UsageError, match=re.escape(said)):
-        understand(words.split())
+        parse_command_line(words.split())
     for checked in (False, True):
         assert main([*["--check-params"] * checked, *words.split()]) == 1
         heard = capsys.readouterr()
@@ -97,7 +97,7 @@ WORDS = st.one_of(
 def test_any_words_are_a_request_or_refused(words: list[str]) -> None:
     """Whatever is typed; what is refused is told in a line."""
     try:
-        request = understand(words)
+        request = parse_command_line(words)
     except UsageError as error:
         assert 0 < len(str(error)) < 500 + sum(map(len, words))  # noqa: PT017
     else:
@@ -135,7 +135,7 @@ def test_what_kdump_scripts_ask_for_is_right(words: str, capsys: pytest.CaptureF
 def test_numbers_are_looked_at_closely_in_time_only(words: str) -> None:
     """As the C library's atoi when a dump is at stake: what is no number is 0."""
     assert main(["--check-params", *words.split()]) == 1
-    assert understand(words.split()).levels == (0,)
+    assert parse_command_line(words.split()).levels == (0,)
 
 
 def test_the_page_about_it_has_the_table() -> None:

@@ -1,4 +1,5 @@
-"""makedumpfile's command line: the same words, messages and exit status, for scripts that call it.
+"""The makedumpfile command line: the same options, messages and exit statuses, for scripts that call makedumpfile.
 
-It runs in the crash kernel, so nothing here loads argparse, and what a request does not need is not loaded either.
+Here: reading the command line and printing what makedumpfile prints. Not here: the work itself (``pipeline.dump``).
+It runs in the crash kernel: argparse is not loaded, and modules that a request does not need are not either.
 """

@@ -1,4 +1,4 @@
-"""A dump, as makedumpfile makes one: level after level until one has room."""
+"""Makes a dump as makedumpfile does: tries the dump levels in turn until one fits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOT_UNDERSTOOD: Final = ("The kernel version is not supported.", "The makedumpf
 
 
 def make_dump(request: Request, messages: Messages) -> int:
-    """Make the dump that is asked for; returns the exit status."""
+    """Make the requested dump; returns the exit status."""
     texts = _texts(request, messages)
     report, stopped = None, None
     for number, level in enumerate(request.levels):
@@ -45,23 +45,23 @@ def make_dump(request: Request, messages: Messages) -> int:
         limited = request.size_limit is not None and isinstance(stopped, OutputError) and stopped.errno == errno.EFBIG
         why = f"Size limit({request.size_limit}) reached." if limited else "No space left on device."
         messages.common(f"\nCan't write the dump file({shown(plan.output)}). {why}")
-        if last or report is not None or not _room_again(plan):
+        if last or report is not None or not _retractable(plan):
             break
         messages.common(f"Retry to create a dumpfile by dump_level({request.levels[number + 1]}).")
     if report is None:
         assert stopped is not None
         raise stopped
-    return _tell(request, messages, report)
+    return _print_report(request, messages, report)
 
 
 def _texts(request: Request, messages: Messages) -> tuple[bytes | None, bytes | None]:
-    """What -i and -x say of the kernel; what reads it is not loaded where they are not given, as in a crash kernel.
+    """VMCOREINFO from -i and -x.
 
-    There, a file that can't be read, or is of another kernel (since an update, say), costs no dump: as a rule the dump
-    itself tells what the file would.
+    After a crash, an unreadable file or one of another kernel (after an update) is reported and ignored: usually the
+    dump contains the same information.
     """
     if not request.has("i", "x"):
-        return None, None
+        return None, None  # without importing kernel_info
     from vmsieve.pipeline.makedumpfile.kernel_info import kernel_texts
 
     try:
@@ -74,7 +74,7 @@ def _texts(request: Request, messages: Messages) -> tuple[bytes | None, bytes | 
 
 
 def _is_crash(request: Request) -> bool:
-    """Whether the machine has crashed, and nobody asks a second time before it starts again."""
+    """True in a crash kernel, which has only one attempt."""
     return os.path.realpath(request.operands[0]) == _VMCORE
 
 
@@ -99,13 +99,13 @@ def _plan(request: Request, level: int, *, salvage: bool) -> Plan:
     )
 
 
-def _room_again(plan: Plan) -> bool:
-    """Whether what was written was taken back: not from a pipe or a device."""
+def _retractable(plan: Plan) -> bool:
+    """True if the output was deleted, so that another level can be tried: not a pipe or a device."""
     paths = [path for path in plan.split or (plan.output,) if os.path.exists(path)]
     return plan.output != "-" and all(stat.S_ISREG(os.stat(path).st_mode) for path in paths)
 
 
-def _tell(request: Request, messages: Messages, report: Report) -> int:
+def _print_report(request: Request, messages: Messages, report: Report) -> int:
     messages.debug([*release_lines(report.release, report.crash_time), *report.details])
     if report.weaker:
         for line in _NOT_UNDERSTOOD:

@@ -1,7 +1,7 @@
-"""The words of a command line, read as ``getopt_long`` of the C library reads them (getopt(3)).
+"""Parses command lines as ``getopt_long`` does (getopt(3)).
 
-Short options may be bundled, long ones shortened as long as they are told from others, and operands may come before
-options. ``--`` ends the options.
+Short options may be bundled, long ones abbreviated as long as they are unambiguous, and operands may precede options.
+``--`` ends the options.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["parse_words"]
 
 
 def parse_words(words: Sequence[str]) -> tuple[list[tuple[Option, str]], list[str]]:
-    """The options, each with its argument ("" if it takes none), in the order they came, and the operands.
+    """Parse ``words``; returns the options in order, each with its argument or "", and the operands.
 
     Raises:
-        UsageError: There is no such option, or it lacks its argument, or takes none.
+        UsageError: An option is unknown, ambiguous, or has a missing or surplus argument.
     """
     given: list[tuple[Option, str]] = []
     operands: list[str] = []
@@ -41,7 +41,7 @@ def parse_words(words: Sequence[str]) -> tuple[list[tuple[Option, str]], list[st
 
 
 def _short(letters: str, left: Iterator[str]) -> Iterator[tuple[Option, str]]:
-    """The options that are bundled in one word; the last one may have its argument there or in the next word."""
+    """Yield the options bundled in one word; the argument of the last one is the rest or the next word."""
     while letters:
         letter, letters = letters[0], letters[1:]
         option = next((one for one in OPTIONS if one.letter == letter), None)

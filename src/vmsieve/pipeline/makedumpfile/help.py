@@ -1,4 +1,4 @@
-"""``-h`` and ``-v``."""
+"""Output of ``-h`` and ``-v``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ makedumpfile's command line, done by vmsieve.
 
 
 def help_lines() -> list[str]:
-    """Every option, from the table that the command line is read by."""
+    """Usage and all options."""
     lines = [_USAGE]
     for option in OPTIONS:
         state = "" if option.state == DONE else f"[{option.state}] "
@@ -34,6 +34,6 @@ def help_lines() -> list[str]:
 
 
 def version_lines() -> list[str]:
-    """The version, and the codecs in the form that makedumpfile names its own."""
+    """The version, and the codecs in makedumpfile's form."""
     packing = [codec.name for codec in codecs() if codec.option and codec.name != "zlib"]
     return [f"makedumpfile: vmsieve {__version__}", *(f"{name}\tenabled" for name in sorted(packing)), ""]

@@ -1,4 +1,4 @@
-"""``-R`` and ``--reassemble``: dumps that came in pieces, as one file."""
+"""``-R`` and ``--reassemble``: make one file of a flattened stream or a split dump."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["join_parts", "rebuild_stream"]
 
 
 def rebuild_stream(request: Request, messages: Messages) -> int:
-    """Make a file of the flattened stream at standard input; returns the exit status."""
+    """Write the flattened stream on standard input to a file; returns the exit status."""
     path = request.operands[0]
     if not rebuild_from_pipe(Plan("-", path, force=request.has("f"), size_limit=request.size_limit)):
         messages.error("the flattened stream ends before its end mark: the dump is incomplete")
@@ -33,7 +33,7 @@ def join_parts(request: Request, messages: Messages) -> int:
     *parts, path = request.operands
     plan = Plan(parts[0], path, force=request.has("f"), size_limit=request.size_limit, reads=tuple(parts))
     if not reassemble(plan, parts, messages.progress()):
-        messages.error("the dump is incomplete: it, or a file that it is made of, lacks pages")
+        messages.error("the dump is incomplete: pages are missing from it or from one of its parts")
         return EXIT_FAILED
     messages.common(f"\nThe dumpfile is saved to {shown(path)}.")
     return EXIT_OK

@@ -1,4 +1,4 @@
-"""What is asked of the kernel alone: its name, its log, where an address is; and what files are given about it."""
+"""``--dump-dmesg``, ``-g`` and ``--vtop``, and the files about the kernel that ``-i`` and ``-x`` name."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ __all__ = ["kernel_texts", "opened", "save_log", "save_vmcoreinfo", "translate"]
 
 
 def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
-    """VMCOREINFO from the file that -i names, and from the vmlinux file that -x names; None for what is not given.
+    """VMCOREINFO from the file of -i, and from the vmlinux of -x; None for an option not given.
 
     Raises:
-        WrongReleaseError: It is of another kernel than the dump's.
-        UsageError: The file can't be read.
-        FormatError: It, or the dump, is not what it should be.
+        WrongReleaseError: The file belongs to another kernel than the dump.
+        UsageError: The file is unreadable.
+        FormatError: The file or the dump is malformed.
     """
     text, made = read_vmcoreinfo(request.values.get("i")), read_vmlinux(request.values.get("x"))
     given = VmcoreInfo.parse(text or made or b"").release
@@ -47,7 +47,7 @@ def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
     source.close()
     if own and own != given:
         raise WrongReleaseError(
-            "the file is of another kernel", file=request.values.get("i", request.values.get("x")), expected=own,
+            "the file belongs to another kernel", file=request.values.get("i", request.values.get("x")), expected=own,
             found=given,
         )  # fmt: skip
     return text, made
@@ -55,7 +55,7 @@ def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
 
 @contextmanager
 def opened(request: Request) -> Iterator[tuple[Source, Knowledge]]:
-    """The dump, and what is known of its kernel."""
+    """Open the dump and gather knowledge of its kernel."""
     text, made = kernel_texts(request)
     source = open_system(request.operands[0])
     try:
@@ -65,7 +65,7 @@ def opened(request: Request) -> Iterator[tuple[Source, Knowledge]]:
 
 
 def save_log(request: Request, messages: Messages) -> int:
-    """Write the kernel's log; returns the exit status."""
+    """Write the kernel log; returns the exit status."""
     output = request.output
     inputs = files_read(request.operands[0], request.values.get("i"), request.values.get("x"))
     with saved_stream(output, inputs, force=request.has("f"), what="log") as out, opened(request) as (_, knowledge):
@@ -84,24 +84,20 @@ def save_log(request: Request, messages: Messages) -> int:
 
 
 class _Limited:
-    """Writes to ``out``, and no more than ``limit`` bytes.
-
-    Attributes:
-        left: Bytes that may still be written; below 0: so many were not.
-    """
+    """Writes at most ``limit`` bytes to ``out``; ``left`` is negative once bytes were dropped."""
 
     def __init__(self, out: BinaryIO, limit: int | None) -> None:
         self._out = out
         self.left = sys.maxsize if limit is None else limit
 
     def write(self, line: bytes) -> None:
-        """Write of ``line`` what may be written."""
+        """Write ``line`` up to the limit."""
         self._out.write(line[: max(self.left, 0)])
         self.left -= len(line)
 
 
 def save_vmcoreinfo(request: Request, messages: Messages) -> int:
-    """Write the VMCOREINFO of a vmlinux file; returns the exit status."""
+    """Write the VMCOREINFO of a vmlinux; returns the exit status."""
     text, path = read_vmlinux(request.values["x"]), request.values["g"]
     assert text is not None
     with saved(path, [request.values["x"]], force=request.has("f"), what="VMCOREINFO") as out:
@@ -111,7 +107,7 @@ def save_vmcoreinfo(request: Request, messages: Messages) -> int:
 
 
 def translate(request: Request, messages: Messages) -> None:
-    """Say where the virtual address that was given is."""
+    """Print the physical address of the virtual address given."""
     vaddr = _address(request.values["vtop"])
     with opened(request) as (_, knowledge):
         if knowledge.memory is None:
@@ -122,7 +118,7 @@ def translate(request: Request, messages: Messages) -> None:
 
 
 def _address(text: str) -> int:
-    """An address: a number as in C, or hexadecimal without its prefix, as other tools print it."""
+    """Parse an address: a number as in C, or hexadecimal digits without prefix."""
     for base in (0, 16):
         with suppress(ValueError):
             if 0 < (number := int(text, base)) < 1 << 64:

@@ -1,4 +1,4 @@
-"""``vmsieve makedumpfile``, and the program ``vmsieve-makedumpfile``: a command line in, an exit status out."""
+"""Entry points of ``vmsieve makedumpfile`` and of the program ``vmsieve-makedumpfile``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from vmsieve.formats.errors import UsageError, VmsieveError
 from vmsieve.pipeline.makedumpfile.messages import Messages
-from vmsieve.pipeline.makedumpfile.request import WrongReleaseError, understand
+from vmsieve.pipeline.makedumpfile.request import WrongReleaseError, parse_command_line
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK
 from vmsieve.pipeline.process.signals import Interrupted, interruptible
 from vmsieve.pipeline.process.streams import set_up_streams
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "run"]
 
-#: What is said of the kernel is of another one.
+#: Exit status if -i or -x names a file of another kernel.
 _WRONG_RELEASE: Final = 2
 
 
 def main(words: Sequence[str]) -> int:
-    """Do what ``words``, the command line without the program's name, ask for; returns the exit status."""
+    """Run the command line ``words``, without the program's name; returns the exit status."""
     set_up_streams()
     try:
-        request = understand(words)
+        request = parse_command_line(words)
     except UsageError as error:
-        return _wrong(error, words)
+        return _invalid(error, words)
     messages = Messages(request.message_level, data_out=request.has("F"))
     if request.checking:
         return EXIT_OK
@@ -37,7 +37,7 @@ def main(words: Sequence[str]) -> int:
         return _about(request, messages)
     try:
         with interruptible():
-            messages.errors(request.without)
+            messages.errors(request.not_done)
             status = _do(request, messages)
     except (VmsieveError, Interrupted, OSError, MemoryError) as error:
         messages.error("out of memory" if isinstance(error, MemoryError) else error)
@@ -47,8 +47,8 @@ def main(words: Sequence[str]) -> int:
     return status
 
 
-def _wrong(error: UsageError, words: Sequence[str]) -> int:
-    # What is not understood can only be looked at: is standard output for data?
+def _invalid(error: UsageError, words: Sequence[str]) -> int:
+    # The words could not be parsed: guess from any -F whether standard output is for data.
     messages = Messages(data_out=any(word.startswith("-") and word[1:2] != "-" and "F" in word for word in words))
     messages.error(error)
     messages.common("Commandline parameter is invalid.\nTry `makedumpfile --help' for more information.")
@@ -65,7 +65,7 @@ def _about(request: Request, messages: Messages) -> int:
 
 
 def _do(request: Request, messages: Messages) -> int:
-    """Do what is asked for; what it does not need is not loaded."""
+    """Dispatch; each branch imports only its own modules, because memory is scarce in the crash kernel."""
     if request.job == "R":
         from vmsieve.pipeline.makedumpfile.join import rebuild_stream
 
@@ -95,7 +95,7 @@ def _do(request: Request, messages: Messages) -> int:
 
 
 def run() -> NoReturn:
-    """The program ``vmsieve-makedumpfile``, and ``makedumpfile`` where it is called so."""
+    """Run the program ``vmsieve-makedumpfile``, or ``makedumpfile`` where it has that name."""
     from vmsieve.pipeline.process.streams import exit_process
 
     exit_process(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""``--mem-usage``: how much of the memory is of which type."""
+"""``--mem-usage``: counts the pages of each type."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.makedumpfile.messages import Messages
     from vmsieve.pipeline.makedumpfile.request import Request
 
-__all__ = ["Without", "show_usage"]
+__all__ = ["Excluding", "show_usage"]
 
 _KCORE: Final = "/proc/kcore"
-#: Whatever a dump may leave out is counted; of the rest, which pages are zero.
+#: All classes that a dump may leave out are counted, and the zero pages of the rest.
 _LEVEL: Final = 31
 
 
 class _Nowhere(Writer):
-    """Writes nothing: pages are read to be counted."""
+    """Discards pages, which are read only to be counted."""
 
     def begin(self) -> None:
         """See :class:`vmsieve.formats.outputs.Writer`."""
@@ -41,11 +41,11 @@ class _Nowhere(Writer):
         """See :class:`vmsieve.formats.outputs.Writer`."""
 
 
-class Without(Through):
-    """Another dump, without some of its memory."""
+class Excluding(Through):
+    """A source without some ranges of its memory."""
 
     def __init__(self, inner: Source, ranges: list[tuple[int, int]]) -> None:
-        """Leave out ``ranges``: first physical address, and one above the last; pages that are in one as a whole."""
+        """Exclude the pages that lie wholly within ``ranges`` (start and end address)."""
         super().__init__(inner)
         self._ranges = ranges
 
@@ -63,10 +63,10 @@ class Without(Through):
 
 
 def show_usage(request: Request, messages: Messages) -> int:
-    """Count the pages of each type and print the table; returns the exit status."""
+    """Print the table of page types; returns the exit status."""
     with opened(request) as (source, knowledge):
         if os.path.realpath(request.operands[0]) == _KCORE:
-            source = Without(source, _reserved(messages))
+            source = Excluding(source, _reserved(messages))
         progress = messages.progress()
         scanned = scan(source, knowledge, _LEVEL, progress, whole=False)
         notes = source.remarks + knowledge.notes + scanned.notes
@@ -81,7 +81,7 @@ def show_usage(request: Request, messages: Messages) -> int:
 
 
 def _reserved(messages: Messages) -> list[tuple[int, int]]:
-    """Where the crash kernel is: it will not be in a dump of this machine."""
+    """Ranges reserved for the crash kernel, which a dump of this machine will not contain."""
     try:
         return iomem_ranges(CRASH_KERNEL)
     except FormatError as error:

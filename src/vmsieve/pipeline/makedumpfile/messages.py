@@ -1,4 +1,4 @@
-"""What is said, and where: as makedumpfile says it, as far as the message level allows."""
+"""Messages in makedumpfile's form, filtered by the message level."""
 
 from __future__ import annotations
 
@@ -20,67 +20,64 @@ if TYPE_CHECKING:
 __all__ = ["ProgressLine", "Messages"]
 
 _PROGRESS, _COMMON, _ERROR = 1, 2, 4
-#: makedumpfile's names of the steps.
+#: makedumpfile's names of the phases.
 _NAMES: Final = {"Classifying pages": "Excluding unnecessary pages", "Copying pages": "Copying data"}
 _SPINNER: Final = "/|\\-"
 
 
 class Messages:
-    """Says lines.
+    """Prints messages.
 
-    Common lines, debug lines and the report go to standard output, unless data does: then to standard error, as
-    progress and errors always do.
+    Common and debug messages and the report go to standard output, or to standard error if the dump goes to standard
+    output. Progress and errors always go to standard error.
     """
 
     def __init__(self, level: int = DEFAULT_LEVEL, *, data_out: bool = False) -> None:
-        """Be ready to speak: ``messages``: the message level; ``data_out``: standard output is for data."""
+        """``level``: the message level; ``data_out``: the dump goes to standard output."""
         self._level = level
         self._data_out = data_out
 
-    def _say(self, which: int, line: str, stream: TextIO | None = None) -> None:
+    def _print(self, which: int, line: str, stream: TextIO | None = None) -> None:
         if not self._level & which:
             return
-        # No dump is lost because nothing can be said about it.
+        # A broken output of messages must not fail the dump.
         with suppress(OSError, ValueError):
             print(line, file=stream or (sys.stderr if self._data_out else sys.stdout), flush=True)
 
     def common(self, line: str) -> None:
-        """Say what everybody is told."""
-        self._say(_COMMON, line)
+        """Print a message of level 2 (common)."""
+        self._print(_COMMON, line)
 
     def error(self, line: object) -> None:
-        """Say what is wrong."""
-        self._say(_ERROR, f"makedumpfile: {shown(str(line))}", sys.stderr)
+        """Print an error."""
+        self._print(_ERROR, f"makedumpfile: {shown(str(line))}", sys.stderr)
 
     def errors(self, lines: Iterable[str]) -> None:
-        """Say each line once."""
+        """Print errors, each once."""
         for line in dict.fromkeys(lines):
             self.error(line)
 
     def debug(self, lines: Iterable[str]) -> None:
-        """Say lines for those who look for a fault."""
+        """Print debug messages."""
         for line in lines:
-            self._say(DEBUG, shown(line))
+            self._print(DEBUG, shown(line))
 
     def report(self, lines: Iterable[str]) -> None:
-        """Say the lines of a report."""
+        """Print a report."""
         for line in lines:
-            self._say(REPORT, line)
+            self._print(REPORT, line)
 
     def progress(self) -> ProgressLine:
-        """What shows progress."""
+        """The display of progress."""
         return ProgressLine(shown=bool(self._level & _PROGRESS))
 
 
 class ProgressLine(Progress):
-    """Progress in makedumpfile's form: a line that is written over once a second; see :class:`~..progress.Progress`.
-
-    On a terminal that can't (TERM=dumb), line follows line.
-    """
+    """Progress in makedumpfile's form: one line, rewritten once a second, or new lines with TERM=dumb."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
-        self._over = "" if os.environ.get("TERM") == "dumb" else "\r"
+        self._overwrite = "" if os.environ.get("TERM") == "dumb" else "\r"
         self._name, self._total, self._done, self._turns = "", 0, 0, 0
         self._began = self._last = 0.0
 
@@ -104,7 +101,7 @@ class ProgressLine(Progress):
         left = f"eta: {spent / share - spent:.0f}s" if share and self._name == "Copying data" else ""
         line = f"{self._name:<50}: [{100 * share:5.1f} %] {_SPINNER[self._turns % 4]}  {left:>16}"
         self._turns += 1
-        self.say(self._over + line, end="" if self._over else "\n")
+        self.say(self._overwrite + line, end="" if self._overwrite else "\n")
 
     def say(self, line: str, end: str = "\n") -> None:
         """See :class:`vmsieve.pipeline.process.progress.Progress`."""
@@ -115,6 +112,6 @@ class ProgressLine(Progress):
         """See :class:`vmsieve.pipeline.process.progress.Progress`."""
         if self._name:
             self._show(time.monotonic())
-            if self._over:
+            if self._overwrite:
                 self.say("")
             self._name = ""

@@ -1,7 +1,6 @@
-"""Every option of makedumpfile 1.7.9 and of its repository (commit b7587f1), and what becomes of it here.
+"""The options of makedumpfile 1.7.9 and of its repository (commit b7587f1), and their support here.
 
-The one description of them: the command line is read by it, ``-h`` prints it, ``--check-params`` refuses by it, and the
-table in ``docs/makedumpfile.md`` is made of it.
+This table is used by the parser, ``-h``, ``--check-params`` and the table in ``docs/makedumpfile.md``.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from vmsieve.formats.slim.records import record
 
 __all__ = ["DONE", "IGNORED", "KEPT", "OPTIONS", "REFUSED", "Option", "table"]
 
-#: Does what it does in makedumpfile, but for what its text says.
+#: Supported; differences from makedumpfile are in the text.
 DONE: Final = "yes"
-#: Accepted; there is nothing that it would change.
+#: Accepted without effect.
 IGNORED: Final = "ignored"
-#: Pages that it leaves out are kept: ``--check-params`` refuses it, a dump is made without it, and that is said.
+#: The pages that it excludes are kept: ``--check-params`` rejects it; a dump is made without it, with a message.
 KEPT: Final = "without it"
-#: No dump is made: it would not be the one that is asked for.
+#: Rejected: the dump would not be the requested one.
 REFUSED: Final = "refused"
 
 
@@ -27,11 +26,11 @@ class Option:
     """An option.
 
     Attributes:
-        letter: Its short form, without the dash; empty if it has none.
-        name: Its long form, without the dashes; empty if it has none.
-        argument: What its argument is called; empty if it takes none.
-        state: What becomes of it, one of the constants of this module.
-        text: What it does here, or why it does nothing.
+        letter: Short form without the dash, or "".
+        name: Long form without the dashes, or "".
+        argument: Name of its argument, or "".
+        state: Support: one of the constants of this module.
+        text: Its effect here, or why it has no effect.
     """
 
     letter: str
@@ -42,12 +41,12 @@ class Option:
 
     @property
     def key(self) -> str:
-        """How the option is known here: its letter, or else its name."""
+        """Key in ``Request.values``: the letter, or else the name."""
         return self.letter or self.name
 
     @property
     def typed(self) -> str:
-        """How it is typed, with its argument."""
+        """Forms and argument, as in a usage message."""
         forms = ["-" + self.letter] * bool(self.letter) + ["--" + self.name] * bool(self.name)
         return ", ".join(forms) + (" " + self.argument if self.argument else "")
 
@@ -108,7 +107,7 @@ OPTIONS: Final = (
 
 
 def table() -> list[str]:
-    """The options as a table in Markdown, line by line."""
+    """The options as lines of a Markdown table."""
     lines = ["| makedumpfile | here | |", "|---|---|---|"]
     for option in OPTIONS:
         typed = option.typed.replace("|", "\\|")

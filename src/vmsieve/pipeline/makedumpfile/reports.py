@@ -1,4 +1,4 @@
-"""The report and the table of page types, in makedumpfile's form: scripts read them."""
+"""The report and the table of page types in makedumpfile's form, which scripts parse."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["release_lines", "report_lines", "usage_lines"]
 
-#: Rows of the report: title, and the rules whose pages it counts.
+#: Rows of the report: title, and the rules whose pages are counted.
 _ROWS: Final = (
     ("Pages filled with zero ", ("zero",)),
     ("Non-private cache pages", ("cache",)),
@@ -19,7 +19,7 @@ _ROWS: Final = (
     ("Hwpoison pages         ", ("hwpoison",)),
     ("Offline pages          ", ("offline",)),
 )
-#: Rows of the table: name, the rules whose pages it counts, description.
+#: Rows of the table: name, the rules whose pages are counted, description.
 _TYPES: Final = (
     ("ZERO\t\t", ("zero",), "Pages filled with zero"),
     ("NON_PRI_CACHE\t", ("cache",), "Cache pages without private flag"),
@@ -27,7 +27,7 @@ _TYPES: Final = (
     ("USER\t\t", ("user",), "User process pages"),
     ("FREE\t\t", ("free", "unaccepted"), "Free pages"),
 )
-#: Names of the steps whose time is told.
+#: Phases whose duration is reported: key, makedumpfile's name.
 _STEPS: Final = (("classify", "Excluding unnecessary pages"), ("copy", "Copying data               "))
 
 
@@ -36,9 +36,9 @@ def _sum(counts: dict[str, int], names: tuple[str, ...]) -> int:
 
 
 def report_lines(report: Report, *, elf: bool) -> list[str]:
-    """The report of a dump; ``elf``: it is an ELF core, where short runs of pages that are left out stay in."""
+    """The report of a dump; ``elf``: an ELF core, which keeps short runs of excluded pages."""
     counts = [(title, _sum(report.dropped, names)) for title, names in _ROWS]
-    # What a filtered input lacks was left out before: it is in no class now.
+    # Pages missing from a filtered input count as excluded, in no class.
     original, excluded = report.existing, sum(count for _, count in counts) + report.absent
     gone = excluded - report.bridged if elf else excluded
     lines = [f"STEP [{name}] : {report.seconds[key]:.6f} seconds" for key, name in _STEPS if key in report.seconds]
@@ -56,7 +56,7 @@ def report_lines(report: Report, *, elf: bool) -> list[str]:
 
 
 def usage_lines(counts: dict[str, int], stored: int, page_size: int) -> list[str]:
-    """The table of page types of a machine or a dump that has ``stored`` pages, ``counts`` of them in a class."""
+    """The table of page types: ``stored`` pages in all, ``counts`` of them by rule."""
     kernel = stored - sum(counts.values())
     lines = ["", "TYPE\t\tPAGES\t\t\tEXCLUDABLE\tDESCRIPTION", "-" * 70]
     lines += [f"{name}{_sum(counts, rules):<16}\tyes\t\t{text}" for name, rules, text in _TYPES]
@@ -68,5 +68,5 @@ def usage_lines(counts: dict[str, int], stored: int, page_size: int) -> list[str
 
 
 def release_lines(release: str, crash_time: int | None) -> list[str]:
-    """Lines that scripts look for among the debug messages (SUSE's ``kdump-save``)."""
+    """Debug lines that scripts search for (SUSE's ``kdump-save``)."""
     return [f"  OSRELEASE={release}"] * bool(release) + [f"  CRASHTIME={crash_time}"] * (crash_time is not None)

@@ -1,4 +1,4 @@
-"""What a command line asks for, checked as makedumpfile checks it before it opens anything."""
+"""The request of a makedumpfile command line, validated as makedumpfile does before it opens a file."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from vmsieve.pipeline.dump.plan import parse_size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DEBUG", "DEFAULT_LEVEL", "REPORT", "Request", "WrongReleaseError", "understand"]
+__all__ = ["DEBUG", "DEFAULT_LEVEL", "REPORT", "Request", "WrongReleaseError", "parse_command_line"]
 
-#: Message level bits, besides 1 (progress), 2 (common) and 4 (errors).
+#: Bits of the message level, besides 1 (progress), 2 (common) and 4 (errors).
 DEBUG: Final = 8
 REPORT: Final = 16
 DEFAULT_LEVEL: Final = 7
 _ALL_MESSAGES: Final = 31
 _LEVELS: Final = 31
-#: Digits of a number that are read: more than any that makes sense.
+#: Digits of a number that are read.
 _DIGITS: Final = 12
-#: Most levels that may be listed, as in makedumpfile.
+#: Most dump levels in a list, as in makedumpfile.
 _MOST_LEVELS: Final = 32
 _CODECS: Final = {"c": "zlib", "l": "lzo", "p": "snappy", "z": "zstd"}
-#: Options that ask for something else than a dump, in the order that they are looked for.
+#: Options that request something other than a dump, by precedence.
 _JOBS: Final = ("g", "R", "reassemble", "dump-dmesg", "mem-usage")
-#: Options that say how a dump is made: nonsense where none is.
+#: Options of a dump, invalid with other jobs.
 _OF_DUMPS: Final = (*_CODECS, "E", "F", "i")
 
 
 class WrongReleaseError(UsageError):
-    """What is said of the kernel is of another kernel."""
+    """A file given about the kernel belongs to another kernel."""
 
 
 @record
 class Request:
-    """A command line, taken apart.
+    """A parsed command line.
 
     Attributes:
-        values: The argument of each option given, by its key; of an option given twice, the last one.
+        values: Last argument of each option given, by key.
         operands: Files.
-        job: The option that asks for something else than a dump; "dump" if none does.
-        levels: To be tried one after the other.
+        job: Key of the option that requests something other than a dump, or "dump".
+        levels: Dump levels to try in turn.
         codec: Name of the page codec.
         message_level: Sum of the kinds of messages to print.
-        without: Sentences on what will not be done, and does not hinder a dump.
-        size_limit: Bytes that the output may have.
+        not_done: Remarks on options that will be ignored.
+        size_limit: Most bytes of the output; None: unlimited.
     """
 
     values: dict[str, str] = field(default_factory=dict)
@@ -57,43 +57,42 @@ class Request:
     levels: tuple[int, ...] = (0,)
     codec: str = "none"
     message_level: int = DEFAULT_LEVEL
-    without: list[str] = field(default_factory=list)
+    not_done: list[str] = field(default_factory=list)
     size_limit: int | None = None
 
     def has(self, *keys: str) -> bool:
-        """Whether one of the options was given."""
+        """True if one of the options was given."""
         return any(key in self.values for key in keys)
 
     def number(self, key: str) -> int:
-        """The number that option ``key`` has; 0 if it was not given, or has none, as the C library's ``atoi``."""
+        """Argument of option ``key`` as by atoi(3); 0 if the option was not given."""
         return leading_number(self.values.get(key, ""))
 
     @property
     def checking(self) -> bool:
-        """Nothing is to be done but to check."""
+        """True if the command line is to be checked only."""
         return self.has("check-params")
 
     @property
     def output(self) -> str:
-        """The file to write; ``-``: standard output."""
+        """Path of the output; ``-``: standard output."""
         if self.has("dry-run"):
             return "/dev/null"
         return self.operands[-1] if len(self.operands) > 1 else "-"
 
 
 def leading_number(text: str) -> int:
-    """The number that ``text`` begins with, 0 if it begins with none."""
+    """The number at the start of ``text``, or 0, as atoi(3)."""
     digits = text.strip()
     end = next((at for at, letter in enumerate(digits) if not letter.isdigit() or not letter.isascii()), len(digits))
     return int(digits[: min(end, _DIGITS)] or "0")
 
 
-def understand(words: Sequence[str]) -> Request:
-    """Read a command line.
+def parse_command_line(words: Sequence[str]) -> Request:
+    """Parse and validate a command line.
 
     Raises:
-        UsageError: It makes no sense, or asks for what can't be done. With ``--check-params`` also: it asks for what
-            can be left undone.
+        UsageError: It is invalid or unsupported; with ``--check-params`` also if it has options that would be ignored.
     """
     given, operands = parse_words(words)
     request = Request({option.key: value for option, value in given}, operands)
@@ -105,15 +104,15 @@ def understand(words: Sequence[str]) -> Request:
         if option.state == REFUSED:
             raise UsageError(f"{option.typed} can't be done", hint=option.text)
         if option.state == KEPT:
-            request.without.append(f"{option.typed.split(' ')[0]} is not done: {option.text}")
-    if request.checking and request.without:
-        raise UsageError(request.without[0])
-    _take_numbers(request)
+            request.not_done.append(f"{option.typed.split(' ')[0]} is not done: {option.text}")
+    if request.checking and request.not_done:
+        raise UsageError(request.not_done[0])
+    _parse_numbers(request)
     _check(request)
     return request
 
 
-def _take_numbers(request: Request) -> None:
+def _parse_numbers(request: Request) -> None:
     level = request.values.get("message-level")
     request.message_level = DEFAULT_LEVEL if level is None else leading_number(level)
     if request.message_level > _ALL_MESSAGES:
@@ -129,7 +128,7 @@ def _take_numbers(request: Request) -> None:
 
 
 def _check_numbers(request: Request, levels: list[str]) -> None:
-    """In time, numbers are looked at more strictly than when a dump is at stake."""
+    """Reject malformed numbers, which are tolerated when a dump is at stake."""
     numbers = {key: request.values.get(key, "0") for key in ("message-level", "num-threads", "splitblock-size", "b")}
     for key, text in (*numbers.items(), *(("d", level) for level in levels)):
         if not (text.isascii() and text.isdigit()):
@@ -138,21 +137,21 @@ def _check_numbers(request: Request, levels: list[str]) -> None:
 
 def _check(request: Request) -> None:
     if request.job == "g":
-        _check_alone(request, "-g writes VMCOREINFO", *_OF_DUMPS, "R", "X", "dry-run")
+        _reject(request, "-g writes VMCOREINFO", *_OF_DUMPS, "R", "X", "dry-run")
         if not request.has("x"):
             raise UsageError("-g takes the kernel's file from -x VMLINUX, which is missing")
         _count(request, 0, 0, "-g VMCOREINFO -x VMLINUX")
     elif request.job == "R":
-        _check_alone(request, "-R makes a file of a stream as it is", *_OF_DUMPS, "x", "X")
+        _reject(request, "-R makes a file of a stream as it is", *_OF_DUMPS, "x", "X")
         _count(request, 1, 1, "-R DUMPFILE")
     elif request.job == "reassemble":
-        _check_alone(request, "--reassemble joins files as they are", *_OF_DUMPS, "x", "X", "split", "dry-run")
+        _reject(request, "--reassemble joins files as they are", *_OF_DUMPS, "x", "X", "split", "dry-run")
         _count(request, 2, None, "--reassemble DUMPFILE1 DUMPFILE2 [DUMPFILE3 ...] DUMPFILE")
     else:
         _check_dump(request)
 
 
-def _check_alone(request: Request, what: str, *keys: str) -> None:
+def _reject(request: Request, what: str, *keys: str) -> None:
     unfit = [key for key in keys if request.has(key)] + ["d"] * (request.levels[0] > 0)
     if unfit:
         key = unfit[0]

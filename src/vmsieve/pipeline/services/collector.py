@@ -6,7 +6,7 @@ from typing import Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import record
-from vmsieve.pipeline.makedumpfile.request import understand
+from vmsieve.pipeline.makedumpfile.request import parse_command_line
 
 __all__ = ["OURS", "Collector", "refusal"]
 
@@ -56,7 +56,7 @@ def refusal(options: tuple[str, ...], *, streams: bool) -> str:
     ``streams``: its standard output takes the dump, not a file.
     """
     try:
-        understand(["--check-params", *options, "vmcore", *([] if streams else ["dumpfile"])])
+        parse_command_line(["--check-params", *options, "vmcore", *([] if streams else ["dumpfile"])])
     except UsageError as error:
         return str(error)
     return ""
