@@ -1,7 +1,7 @@
-"""Changes to a system's files: what they are, and how a file is when one of them is taken back.
+"""Changes to a system's files, and how to revert them.
 
-A change within a file of others replaces whole lines by a block between two marks, the old lines in it as comments. It
-is taken back by putting the old lines where the block is, so what others changed elsewhere in the file stays.
+A change to another package's file replaces whole lines by a block between two markers, with the old lines as comments.
+Reverting replaces the block by the old lines, so that later edits elsewhere in the file survive.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from vmsieve.pipeline.services.settings import Setting
 
-__all__ = ["MARK", "Change", "Draft", "Edit", "taken_back"]
+__all__ = ["MARK", "Change", "Draft", "Edit", "reverted"]
 
-#: In each line that begins or ends a block.
+#: Start of the lines that begin and end a block.
 MARK: Final = "# vmsieve install-kdump:"
 _BEGIN: Final = f"{MARK} begin ('vmsieve install-kdump --undo' takes this back)\n"
 _END: Final = f"{MARK} end\n"
@@ -26,7 +26,7 @@ _END: Final = f"{MARK} end\n"
 
 @record(frozen=True)
 class Edit:
-    """A piece of a file's text: what it was, and what it is now."""
+    """Replacement of the text ``was`` by ``now``."""
 
     was: str
     now: str
@@ -34,13 +34,13 @@ class Edit:
 
 @record(frozen=True)
 class Change:
-    """A file as it shall be.
+    """The desired state of a file.
 
     Attributes:
-        path: Its path on the system.
-        content: All of it.
-        mode: Permissions of a file that is made; one that is there keeps its own.
-        edits: What is different from how it was; empty: the whole file is ours.
+        path: Path on the system.
+        content: Whole content.
+        mode: Permissions of a new file; an existing one keeps its own.
+        edits: Differences from the original; empty: the whole file is ours.
     """
 
     path: str
@@ -50,14 +50,10 @@ class Change:
 
 
 class Draft:
-    """A configuration file that is being changed."""
+    """A configuration file being edited."""
 
     def __init__(self, path: str, content: bytes | None) -> None:
-        """``content``: what it holds without our changes; None: it does not exist.
-
-        Raises:
-            UsageError: It does not exist.
-        """
+        """``content``: without our changes; UsageError if it is None: the file does not exist."""
         if content is None:
             raise UsageError("it does not exist", file=path, hint="is the kdump service installed?")
         self.path = path
@@ -65,7 +61,7 @@ class Draft:
         self._edits: list[Edit] = []
 
     def set(self, old: Sequence[Setting], line: str) -> None:
-        """Put ``line`` in the place of the lines ``old``, at the end if there are none."""
+        """Replace the lines ``old`` by ``line``; without old lines, append it."""
         if not old:
             glue = "" if not self.text or self.text.endswith("\n") else "\n"
             self._replace(len(self.text), Edit("", f"{glue}{_BEGIN}{line}\n{_END}"))
@@ -76,7 +72,7 @@ class Draft:
             at = self._replace(at, Edit(setting.line, f"{_BEGIN}#{old_line}\n{now}{_END}"))
 
     def _line(self, line: str, start: int) -> int:
-        """Where ``line`` is, from ``start`` on."""
+        """Offset of ``line`` at or after ``start``."""
         at = self.text.index(line, start)
         while at and self.text[at - 1] != "\n":
             at = self.text.index(line, at + 1)
@@ -88,15 +84,12 @@ class Draft:
         return at + len(edit.now)
 
     def change(self) -> Change:
-        """What came of it."""
+        """The resulting change."""
         return Change(self.path, self.text.encode("utf-8", "surrogateescape"), edits=tuple(self._edits))
 
 
-def taken_back(content: bytes, edits: Sequence[Edit]) -> bytes | None:
-    """``content`` without the ``edits``; None if it does not hold them as they were made.
-
-    If nothing of them is left in it, it is as it shall be.
-    """
+def reverted(content: bytes, edits: Sequence[Edit]) -> bytes | None:
+    """Revert ``edits`` in ``content``; returns None if others modified them. Content without our marker is unchanged."""
     text = content.decode("utf-8", "surrogateescape")
     for edit in dict.fromkeys(edits):
         times = sum(edit == other for other in edits)

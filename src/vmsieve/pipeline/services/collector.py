@@ -10,19 +10,19 @@ from vmsieve.pipeline.makedumpfile.request import parse_command_line
 
 __all__ = ["OURS", "Collector", "refusal"]
 
-#: How vmsieve is called by services that are told a command; it is one that they know how to treat.
+#: vmsieve's program in a collector setting; services treat names that contain "makedumpfile" as makedumpfile.
 OURS: Final = "vmsieve-makedumpfile"
 
 
 @record(frozen=True)
 class Collector:
-    """A command and how it is come by.
+    """A collector command.
 
     Attributes:
         words: The command and its options, without input and output.
-        ours: It is vmsieve.
-        streams: The service takes the dump from its standard output.
-        origin: Where it is set.
+        ours: True for vmsieve.
+        streams: The service reads the dump from the command's standard output.
+        origin: The setting that names it.
     """
 
     words: tuple[str, ...]
@@ -32,16 +32,16 @@ class Collector:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Its options alone."""
+        """Its options."""
         return self.words[1:]
 
     @property
     def is_makedumpfile(self) -> bool:
-        """It takes makedumpfile's options."""
+        """True if it takes makedumpfile's options."""
         return bool(self.words) and self.words[0].rpartition("/")[2] in ("makedumpfile", OURS)
 
     def level(self) -> int:
-        """The dump level that it is asked for first; 0 if none is, or it is no number."""
+        """The first dump level in its options; 0 if missing or malformed."""
         for at, word in enumerate(self.words):
             if word.startswith("-d"):
                 text = (word[2:] or " ".join(self.words[at + 1 : at + 2])).split(",")[0]
@@ -51,10 +51,7 @@ class Collector:
 
 
 def refusal(options: tuple[str, ...], *, streams: bool) -> str:
-    """Why vmsieve would not take these options of makedumpfile; empty: it takes them.
-
-    ``streams``: its standard output takes the dump, not a file.
-    """
+    """Why vmsieve rejects these options of makedumpfile, or "". ``streams``: the dump goes to standard output."""
     try:
         parse_command_line(["--check-params", *options, "vmcore", *([] if streams else ["dumpfile"])])
     except UsageError as error:

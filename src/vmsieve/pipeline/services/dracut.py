@@ -1,4 +1,4 @@
-"""vmsieve's dracut module, which puts it into initramfs images that are made for kdump."""
+"""vmsieve's dracut module, which adds it to the initramfs of kdump."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from vmsieve.pipeline.services.templates import fill
 
 __all__ = ["IMAGE", "MODULE", "MODULE_SETUP", "module_change"]
 
-#: Modules are installed in the order of their names: this one after kdump's own (99kdump, 99kdumpbase).
+#: dracut installs modules in the order of their names: this one after kdump's (99kdump, 99kdumpbase).
 MODULE: Final = "/usr/lib/dracut/modules.d/99vmsieve"
 MODULE_SETUP: Final = f"{MODULE}/module-setup.sh"
-#: What ``vmsieve image`` made for the last initramfs.
+#: Output of ``vmsieve image`` for the last initramfs.
 IMAGE: Final = "/var/lib/vmsieve/kdump-image"
 
 
 def module_change(program: tuple[str, ...]) -> Change:
-    """The module, which runs ``program`` to learn what it has to put in."""
+    """The change that installs the module; it calls ``program`` to build the image."""
     return Change(MODULE_SETUP, fill("module-setup.sh", program=program, image=(IMAGE,)), 0o755)

@@ -1,4 +1,4 @@
-"""vmsieve put into a kdump service, and taken out again."""
+"""Installs vmsieve in a kdump service, and uninstalls it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.services.flavours import Flavour, InstallRequest
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["Install", "Step", "Undo", "differences", "plan_install", "plan_undo"]
+__all__ = ["FileUpdate", "Install", "Undo", "differences", "plan_install", "plan_undo"]
 
 _MOST: Final = 16 << 20
 
 
 @record(frozen=True)
-class Step:
-    """One file: what it holds now and what it shall hold; None: it does not exist."""
+class FileUpdate:
+    """A change of one file from content ``now`` to ``then``; None: the file does not exist."""
 
     path: str
     now: bytes | None
@@ -35,34 +35,33 @@ class Step:
 
 @record(frozen=True)
 class Install:
-    """What has to be done for a service to use vmsieve.
+    """A planned installation.
 
     Attributes:
         flavour: The service.
-        wanted: Each change, and what the file held before any of ours.
-        steps: Files that are not yet as they shall be.
-        journal: What was done at an earlier time.
+        wanted: Each change, with the original content of its file.
+        updates: Files that differ from the desired state.
+        journal: Record of an earlier installation.
     """
 
     flavour: Flavour
     wanted: list[tuple[Change, bytes | None]]
-    steps: list[Step]
+    updates: list[FileUpdate]
     journal: Journal | None
 
     def apply(self, system: System) -> None:
-        """Do it.
+        """Write the files.
 
         Raises:
-            OutputError: A file can't be written. If nothing was set up before, nothing is now; else what is done can
-                be undone.
+            OutputError: A file can't be written. A first installation is rolled back; a later one can be undone.
         """
         finish(system, self.journal)
-        if not self.steps:
+        if not self.updates:
             self._settle(system)
             return
         journal, undone = enter(system, self.flavour.name, self.wanted, self.journal)
         try:
-            _take(system, self.steps)
+            _write(system, self.updates)
         except OutputError:
             if self.journal is None:
                 plan_undo(system).apply(system)
@@ -70,7 +69,7 @@ class Install:
         drop(system, journal, undone)
 
     def _settle(self, system: System) -> None:
-        """All files are as they shall be: leave out of the journal what a process that was killed did not."""
+        """Remove journal entries that a killed process wrote but did not carry out."""
         if self.journal is not None:
             wanted = {(change.path, digest(change.content)) for change, _ in self.wanted}
             old = [one for one in self.journal.entries if (one.path, one.after) not in wanted]
@@ -79,52 +78,48 @@ class Install:
 
 @record(frozen=True)
 class Undo:
-    """What has to be done for a system to be as it was.
+    """A planned uninstallation.
 
     Attributes:
-        journal: What was done.
-        steps: The files that are to be changed.
+        journal: Record of the installation.
+        updates: Files to restore.
     """
 
     journal: Journal
-    steps: list[Step]
+    updates: list[FileUpdate]
 
     def apply(self, system: System) -> None:
-        """Do it.
-
-        Raises:
-            OutputError: A file can't be written; it can be tried again.
-        """
+        """Restore the files; after an OutputError it can be repeated."""
         finish(system, self.journal)
-        _take(system, self.steps)
+        _write(system, self.updates)
         forget(system, self.journal)
 
 
-def _take(system: System, steps: list[Step]) -> None:
-    for step in steps:
-        if step.then is None:
-            remove(system, step.path)
+def _write(system: System, updates: list[FileUpdate]) -> None:
+    for update in updates:
+        if update.then is None:
+            remove(system, update.path)
         else:
-            make_folders(system, step.path.rpartition("/")[0] or "/")
-            put(system, step.path, step.then, step.mode)
+            make_folders(system, update.path.rpartition("/")[0] or "/")
+            put(system, update.path, update.then, update.mode)
 
 
 def plan_install(system: System, flavour: Flavour, request: InstallRequest) -> Install:
-    """What has to be done; nothing is changed.
+    """Plan an installation without changing anything.
 
     Raises:
-        UsageError: It can't be done, or something done earlier has been changed since.
-        FormatError: A file can't be read.
+        UsageError: It is impossible, or our earlier changes have been modified.
+        FormatError: A file is unreadable.
     """
     journal = load_journal(system)
     if journal is not None and journal.flavour != flavour.name:
         raise UsageError(
-            f"vmsieve is set up for {journal.flavour} here", hint="vmsieve install-kdump --undo takes that back"
+            f"vmsieve is set up for {journal.flavour} here", hint="vmsieve install-kdump --undo reverts that"
         )
     original = _original(system, journal)
     wanted = [(change, original(change.path)) for change in flavour.changes(original, request)]
-    steps = [
-        Step(change.path, now, change.content, change.mode)
+    updates = [
+        FileUpdate(change.path, now, change.content, change.mode)
         for change, _ in wanted
         if (now := system.read(change.path, _MOST)) != change.content
     ]
@@ -132,12 +127,12 @@ def plan_install(system: System, flavour: Flavour, request: InstallRequest) -> I
     if journal is not None:
         for path in journal.paths:
             if path not in still:
-                steps += _undo_step(system, path, journal.undone(system, path))
-    return Install(flavour, wanted, steps, journal)
+                updates += _undo_update(system, path, journal.undone(system, path))
+    return Install(flavour, wanted, updates, journal)
 
 
 def _original(system: System, journal: Journal | None) -> Callable[[str], bytes | None]:
-    """A reader of files as they are without our changes."""
+    """A function that reads files as they are without our changes."""
 
     def read(path: str) -> bytes | None:
         if journal is None or path not in journal.paths:
@@ -147,42 +142,42 @@ def _original(system: System, journal: Journal | None) -> Callable[[str], bytes 
     return read
 
 
-def _undo_step(system: System, path: str, then: bytes | None) -> Iterator[Step]:
+def _undo_update(system: System, path: str, then: bytes | None) -> Iterator[FileUpdate]:
     now = system.read(path, _MOST)
     if now != then:
-        yield Step(path, now, then)
+        yield FileUpdate(path, now, then)
 
 
 def plan_undo(system: System) -> Undo:
-    """What has to be done for all to be as it was; nothing is changed.
+    """Plan the uninstallation without changing anything.
 
     Raises:
-        UsageError: Nothing was done, or a file has been changed since in a way that can't be undone.
-        FormatError: A file can't be read.
+        UsageError: Nothing is installed, or later edits of a file can't be separated from ours.
+        FormatError: A file is unreadable.
     """
     journal = load_journal(system)
     if journal is None and leftovers(system):
         return Undo(Journal(""), [])
     if journal is None:
         raise UsageError("there is nothing to undo: vmsieve install-kdump was not applied here")
-    steps: list[Step] = []
+    updates: list[FileUpdate] = []
     refused: list[str] = []
     for path in journal.paths:
         try:
-            steps += _undo_step(system, path, journal.undone(system, path))
+            updates += _undo_update(system, path, journal.undone(system, path))
         except VmsieveError as error:
             refused.append(str(error))
     if refused:
         raise UsageError("this can't be undone, and nothing was: " + "; ".join(refused))
-    return Undo(journal, steps)
+    return Undo(journal, updates)
 
 
-def differences(steps: list[Step]) -> str:
-    """What the steps change, as ``diff -u`` would show it."""
+def differences(updates: list[FileUpdate]) -> str:
+    """The updates in the format of ``diff -u``."""
     out: list[str] = []
-    for step in steps:
-        before, after = (_lines(one) for one in (step.now, step.then))
-        names = [step.path if one is not None else "/dev/null" for one in (step.now, step.then)]
+    for update in updates:
+        before, after = (_lines(one) for one in (update.now, update.then))
+        names = [update.path if one is not None else "/dev/null" for one in (update.now, update.then)]
         out += difflib.unified_diff(before, after, names[0], names[1])
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in out)
 

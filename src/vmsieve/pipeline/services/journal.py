@@ -1,4 +1,4 @@
-"""What was changed on a system, written down before it is done, so that it can be undone after anything."""
+"""The journal of changes to a system, written before they are made, so that they can be undone after a crash."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record
-from vmsieve.pipeline.services.changes import Change, Edit, taken_back
+from vmsieve.pipeline.services.changes import Change, Edit, reverted
 from vmsieve.pipeline.services.dracut import IMAGE
 from vmsieve.pipeline.services.system_files import make_folders, put, remove, remove_folders, remove_unfinished
 
@@ -28,14 +28,14 @@ _MOST: Final = 16 << 20
 
 @record(frozen=True)
 class Entry:
-    """One file that was changed.
+    """A changed file.
 
     Attributes:
-        path: Its path on the system.
-        edits: What is different in it; empty: all of it is ours.
-        after: Digest of what it was changed to.
-        before: Digest of what it was; None: it did not exist.
-        backup: Path of what it was; empty: it did not exist.
+        path: Path on the system.
+        edits: Our edits; empty: the whole file is ours.
+        after: Digest of the new content.
+        before: Digest of the original; None: the file did not exist.
+        backup: Path of the original; empty: the file did not exist.
     """
 
     path: str
@@ -45,10 +45,10 @@ class Entry:
     backup: str
 
     def undone(self, system: System) -> bytes | None:
-        """What the file has to hold for the change to be undone; None: it must not exist.
+        """Content of the file with the change undone; None: no file.
 
         Raises:
-            UsageError: That is not known, because the file has been changed since.
+            UsageError: The file was modified since, so that it is unknown.
         """
         now = system.read(self.path, _MOST)
         if now is None or digest(now) == self.before:
@@ -59,7 +59,7 @@ class Entry:
             saved = system.read(self.backup, _MOST)
             if saved is not None and digest(saved) == self.before:
                 return saved
-        found = taken_back(now, self.edits) if self.edits else None
+        found = reverted(now, self.edits) if self.edits else None
         if found is None:
             raise UsageError(
                 "vmsieve's lines in it have been changed since" if self.edits else "it has been changed since",
@@ -71,12 +71,12 @@ class Entry:
 
 @record
 class Journal:
-    """All that was changed.
+    """All changes.
 
     Attributes:
-        flavour: Name of the kdump service that it was changed for.
-        entries: The files. A file has two if it was being changed from one to the other when the process was killed.
-        folders: Those that were made for them, each before what is in it.
+        flavour: Name of the kdump service.
+        entries: The files. A file has two entries if the process was killed while changing it from one to the other.
+        folders: Directories created for them, parents first.
     """
 
     flavour: str
@@ -89,11 +89,7 @@ class Journal:
         return list(dict.fromkeys(one.path for one in self.entries))
 
     def undone(self, system: System, path: str) -> bytes | None:
-        """What ``path``, one of the files, has to hold for its change to be undone; None: it must not exist.
-
-        Raises:
-            UsageError: That is not known, because the file has been changed since.
-        """
+        """Content of ``path`` with its change undone; see :meth:`Entry.undone`."""
         problem: UsageError | None = None
         for entry in (one for one in self.entries if one.path == path):
             try:
@@ -104,26 +100,26 @@ class Journal:
 
 
 def digest(content: bytes) -> str:
-    """What tells one content from another."""
+    """SHA-256."""
     return hashlib.sha256(content).hexdigest()
 
 
 def load_journal(system: System) -> Journal | None:
-    """What was changed on ``system``; None: nothing.
+    """Read the journal; returns None if nothing is installed.
 
     Raises:
         UsageError: The journal is damaged.
-        FormatError: It can't be read.
+        FormatError: It is unreadable.
     """
     data = system.read(_JOURNAL, _MOST)
     if data is None:
         return None
     try:
-        told = json.loads(data)
-        if told["version"] != _VERSION:
+        content = json.loads(data)
+        if content["version"] != _VERSION:
             raise ValueError("made by another version of vmsieve")
-        entries = [_entry(one) for one in told["files"]]
-        return Journal(_string(told["flavour"]), entries, [_string(one) for one in told["folders"]])
+        entries = [_entry(one) for one in content["files"]]
+        return Journal(_string(content["flavour"]), entries, [_string(one) for one in content["folders"]])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"the journal is damaged: {error}", file=_JOURNAL) from error
 
@@ -134,20 +130,19 @@ def _string(value: object) -> str:
     return value
 
 
-def _entry(told: Any) -> Entry:
-    edits = tuple(Edit(_string(one["was"]), _string(one["now"])) for one in told["edits"])
-    before = None if told["before"] is None else _string(told["before"])
-    return Entry(_string(told["path"]), edits, _string(told["after"]), before, _string(told["backup"]))
+def _entry(item: Any) -> Entry:
+    edits = tuple(Edit(_string(one["was"]), _string(one["now"])) for one in item["edits"])
+    before = None if item["before"] is None else _string(item["before"])
+    return Entry(_string(item["path"]), edits, _string(item["after"]), before, _string(item["backup"]))
 
 
 def enter(
     system: System, flavour: str, wanted: list[tuple[Change, bytes | None]], earlier: Journal | None
 ) -> tuple[Journal, list[Entry]]:
-    """Write down that each change will be made to what is beside it, and save that.
+    """Save a journal of the ``wanted`` changes (each with the original content) before they are made.
 
     Returns:
-        The journal, and of what was done ``earlier`` that which is being undone or changed: it can be left out of the
-        journal (:func:`drop`) when it is.
+        The journal, and the entries of ``earlier`` that are superseded: pass them to :func:`drop` afterwards.
     """
     journal = Journal(flavour, folders=list(earlier.folders) if earlier is not None else _missing(system, _JOURNAL))
     make_folders(system, _ORIGINAL)
@@ -165,7 +160,7 @@ def enter(
 
 
 def drop(system: System, journal: Journal, undone: list[Entry]) -> None:
-    """Leave what is ``undone`` out of the journal."""
+    """Remove entries ``undone`` from the journal, and backups that it no longer needs."""
     if undone:
         journal.entries = [one for one in journal.entries if one not in undone]
         _write(system, journal)
@@ -176,14 +171,14 @@ def drop(system: System, journal: Journal, undone: list[Entry]) -> None:
 
 
 def leftovers(system: System) -> bool:
-    """Whether a process was killed before it wrote down, or after it forgot, what it changed."""
+    """True if a process was killed before it wrote the journal, or after it removed it."""
     return not system.exists(_JOURNAL) and system.exists(os.path.dirname(FOLDER)) and (
         system.exists(FOLDER) or not system.names(os.path.dirname(FOLDER))
     )  # fmt: skip
 
 
 def finish(system: System, journal: Journal | None) -> None:
-    """Remove what a process that was killed left: files that have not got their name, folders without a journal."""
+    """Remove leftovers of a killed process: temporary files, and directories without a journal."""
     for path in journal.paths if journal is not None else ():
         remove_unfinished(system, path)
     remove_unfinished(system, f"{FOLDER}/")
@@ -194,14 +189,14 @@ def finish(system: System, journal: Journal | None) -> None:
 
 
 def _missing(system: System, path: str) -> list[str]:
-    """Folders above ``path`` that do not exist, the highest first."""
+    """Missing parent directories of ``path``, topmost first."""
     parts = path.split("/")[1:-1]
     above = ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
     return [one for one in above if not system.exists(one)]
 
 
 def _write(system: System, journal: Journal) -> None:
-    told = {
+    content = {
         "version": _VERSION,
         "flavour": journal.flavour,
         "folders": journal.folders,
@@ -213,15 +208,15 @@ def _write(system: System, journal: Journal) -> None:
             for one in journal.entries
         ],
     }  # fmt: skip
-    put(system, _JOURNAL, json.dumps(told, indent=1).encode() + b"\n", 0o600)
+    put(system, _JOURNAL, json.dumps(content, indent=1).encode() + b"\n", 0o600)
 
 
 def forget(system: System, journal: Journal) -> None:
-    """Nothing is changed any more: remove the journal, what it kept, and folders that are empty."""
+    """Remove the journal, its backups, and empty directories, after everything was undone."""
     shutil.rmtree(system.resolve(IMAGE), ignore_errors=True)
     folders = [_ORIGINAL, *reversed(journal.folders)]
     drop(system, Journal(journal.flavour), [])
-    # Only the journal's own stay, which are known without it.
+    # Twice: the journal's own directories are empty only after its removal, and are known without it.
     remove_folders(system, folders)
     remove(system, _JOURNAL)
     remove_folders(system, folders)

@@ -1,6 +1,6 @@
-"""The two kinds of configuration files that kdump services have: lines of directives, and assignments of a shell.
+"""Parsers of the two kinds of kdump configuration files: lines of directives, and shell assignments.
 
-Both are read as their services read them, and neither is executed: what only a shell could tell is not known.
+Both are parsed as their services do, but never executed: a value that needs a shell is unknown.
 """
 
 from __future__ import annotations
@@ -18,12 +18,7 @@ _ASSIGNMENT: Final = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*
 
 @record(frozen=True)
 class Setting:
-    """One line that sets something.
-
-    Attributes:
-        key, value: What it sets to what; None: only a shell could tell.
-        line: The whole line with its end, as it is in the file.
-    """
+    """A line that sets ``key`` to ``value`` (None: needs a shell); ``line``: the whole line with its end."""
 
     key: str
     value: str | None
@@ -31,16 +26,12 @@ class Setting:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of ``text`` with their ends. Nothing but a line feed ends one."""
+    """Split ``text`` into lines with their ends; only a line feed ends a line."""
     return [f"{line}\n" for line in text.split("\n")[:-1]] + [last for last in text.split("\n")[-1:] if last]
 
 
 def directives(text: str) -> list[Setting]:
-    """Lines ``key value`` of ``kdump.conf``.
-
-    As kdump-utils reads them: a comment begins anywhere with ``#``, and a pair of quotes around the value is not part
-    of it.
-    """
+    """Parse lines ``key value`` of kdump.conf as kdump-utils does: ``#`` begins a comment anywhere, quotes are removed."""
     found = []
     for line in lines_of(text):
         key, _, rest = line.strip().partition("#")[0].strip().replace("\t", " ").partition(" ")
@@ -53,7 +44,7 @@ def directives(text: str) -> list[Setting]:
 
 
 def assignments(text: str) -> list[Setting]:
-    """Lines ``KEY=value`` of a file that a shell takes in."""
+    """Parse lines ``KEY=value`` of a file that a shell sources."""
     found = []
     for line in lines_of(text):
         match = _ASSIGNMENT.fullmatch(line.rstrip("\n"))
@@ -63,7 +54,7 @@ def assignments(text: str) -> list[Setting]:
 
 
 def _word(text: str) -> str | None:
-    """The value that a shell would take ``text`` for; None if it takes more than quotes to know."""
+    """The value of ``text`` in a shell; None if it has expansions or is malformed."""
     plain = re.sub(r"'[^']*'", "", text)
     if "$" in plain or "`" in plain:
         return None
@@ -77,11 +68,11 @@ def _word(text: str) -> str | None:
 
 
 def last(settings: list[Setting], *keys: str) -> Setting | None:
-    """The last of ``settings`` with one of these keys: it is the one that counts."""
+    """The last of ``settings`` with one of ``keys``, which takes effect; None if missing."""
     return next((one for one in reversed(settings) if one.key in keys), None)
 
 
 def value_of(text: str, key: str) -> str:
-    """What the assignments in ``text`` set ``key`` to; empty if they don't, or if only a shell could tell."""
+    """Value of ``key`` in the assignments of ``text``; empty if missing or unknown."""
     found = last(assignments(text), key)
     return (found.value if found else "") or ""

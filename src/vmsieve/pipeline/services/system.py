@@ -1,7 +1,6 @@
-"""A Linux system below a folder: ``/``, or what stands for one in a test or an image that is being built.
+"""Read access to a Linux system below a directory: ``/``, or a tree in a test or an image build.
 
-Nothing in it is believed: a path may be a FIFO that never answers, a link that leads out of the folder, or a file of
-any size.
+The tree is not trusted: a path may be a FIFO without a writer, a link out of the tree, or a file of any size.
 """
 
 from __future__ import annotations
@@ -21,25 +20,17 @@ _TEXT_MOST: Final = 1 << 20
 
 @record(frozen=True)
 class System:
-    """A system.
-
-    Attributes:
-        root: The folder that holds it.
-    """
+    """The system below directory ``root``."""
 
     root: str = "/"
 
     @property
     def running(self) -> bool:
-        """It is the one that this process runs on."""
+        """True for the system that this process runs on."""
         return os.path.realpath(self.root) == "/"
 
     def resolve(self, name: str) -> str:
-        """Where ``name``, a path of the system's, really is in ours. Links are followed as the system would.
-
-        Raises:
-            FormatError: Its links go round in circles.
-        """
+        """Resolve ``name``, a path in the system, to ours; links are relative to its root. Raises FormatError on a loop."""
         parts = [part for part in name.split("/") if part]
         done: list[str] = []
         links = 0
@@ -55,31 +46,31 @@ class System:
                 continue
             links += 1
             if links > _LINKS_MOST:
-                raise FormatError("its links go round in circles", file=name)
+                raise FormatError("too many symbolic links", file=name)
             done = [] if target.startswith("/") else done
             parts = [one for one in target.split("/") if one] + parts
         return os.path.join(self.root, *done)
 
     def status(self, name: str) -> os.stat_result | None:
-        """What is known of ``name``; None if it is not there or can't be seen."""
+        """lstat of the resolved ``name``; None on error."""
         try:
             return os.stat(self.resolve(name), follow_symlinks=False)
         except (OSError, ValueError, FormatError):
             return None
 
     def exists(self, name: str) -> bool:
-        """Whether ``name`` can be seen."""
+        """True if :meth:`status` succeeds."""
         return self.status(name) is not None
 
     def read(self, name: str, most: int = _TEXT_MOST) -> bytes | None:
-        """Up to ``most`` bytes of ``name``; None if it does not exist.
+        """Read up to ``most`` bytes of ``name``; None if it does not exist.
 
         Raises:
-            FormatError: It can't be read, or is no file.
+            FormatError: It is unreadable or not a regular file.
         """
         path = self.resolve(name)
         try:
-            # A FIFO must not be waited for.
+            # O_NONBLOCK: don't wait for the writer of a FIFO.
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
@@ -87,7 +78,7 @@ class System:
             raise FormatError(f"can't be read: {getattr(error, 'strerror', None) or error}", file=name) from error
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise FormatError("is no file", file=name)
+                raise FormatError("is not a regular file", file=name)
             return _read(fd, most)
         except OSError as error:
             raise FormatError(f"can't be read: {error.strerror}", file=name) from error
@@ -95,7 +86,7 @@ class System:
             os.close(fd)
 
     def text(self, name: str) -> str | None:
-        """``name`` as text; None if it does not exist or can't be read."""
+        """Text of ``name``; None if missing or unreadable."""
         try:
             data = self.read(name)
         except FormatError:
@@ -103,17 +94,17 @@ class System:
         return data.decode("utf-8", "surrogateescape") if data is not None else None
 
     def number(self, name: str) -> int | None:
-        """The one number in ``name``, as files of sysfs have it; None if there is none."""
+        """The number in ``name``, a sysfs file; None if missing or malformed."""
         text = (self.text(name) or "").strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
     def release(self) -> str:
-        """The release of the kernel that runs; empty if that is not known."""
+        """Release of the running kernel; empty if unknown."""
         text = (self.text("/proc/sys/kernel/osrelease") or "").strip()
         return text if "/" not in text and "\0" not in text else ""
 
     def names(self, folder: str) -> list[str]:
-        """What ``folder`` holds, sorted; nothing if it can't be seen."""
+        """Sorted entries of ``folder``; empty if unreadable."""
         try:
             return sorted(os.listdir(self.resolve(folder)))
         except (OSError, ValueError, FormatError):

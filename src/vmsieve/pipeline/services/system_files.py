@@ -1,4 +1,4 @@
-"""Files of a system, written so that they are whole or as they were, whenever the power fails."""
+"""Writes and removes files of a system atomically, also across a power failure."""
 
 from __future__ import annotations
 
@@ -15,16 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["make_folders", "put", "remove", "remove_folders", "remove_unfinished"]
 
-#: Ends the name of a file that is not in its place yet; the number is the process that makes it.
+#: Suffix of a temporary file; the number is the PID of its writer.
 _UNFINISHED: Final = re.compile(r"\.vmsieve-[0-9]+\Z")
 
 
 def put(system: System, name: str, content: bytes, mode: int) -> None:
-    """Make ``name`` hold ``content``. A file that is there keeps its owner, permissions and labels.
-
-    Raises:
-        OutputError: It can't be written.
-    """
+    """Write ``content`` to ``name``; an existing file keeps owner, permissions and labels. Raises OutputError."""
     path = system.resolve(name)
     new = f"{path}.vmsieve-{os.getpid()}"
     try:
@@ -32,10 +28,10 @@ def put(system: System, name: str, content: bytes, mode: int) -> None:
         with open(fd, "wb") as file:
             file.write(content)
             if os.path.lexists(path):
-                there = os.stat(path, follow_symlinks=False)
-                os.fchown(fd, there.st_uid, there.st_gid)
+                status = os.stat(path, follow_symlinks=False)
+                os.fchown(fd, status.st_uid, status.st_gid)
                 shutil.copystat(path, new, follow_symlinks=False)
-                os.utime(new)  # what is made from it must be made again
+                os.utime(new)  # newer than what was built from the old content
             else:
                 os.fchmod(fd, mode)
             file.flush()
@@ -49,7 +45,7 @@ def put(system: System, name: str, content: bytes, mode: int) -> None:
 
 
 def remove_unfinished(system: System, name: str) -> None:
-    """Remove what a killed :func:`put` to ``name`` left; to any file in the folder ``name`` if it ends with a slash."""
+    """Remove temporary files of a killed :func:`put` to ``name``, or, with a final slash, into that directory."""
     folder, _, own = system.resolve(name).rpartition("/") if name[-1:] != "/" else (system.resolve(name), "", "")
     with contextlib.suppress(OSError):
         for one in os.listdir(folder):
@@ -66,23 +62,15 @@ def _sync_folder(path: str) -> None:
 
 
 def make_folders(system: System, name: str) -> None:
-    """Make the folder ``name`` and those above it.
-
-    Raises:
-        OutputError: It can't be made.
-    """
+    """Create directory ``name`` and its parents; raises OutputError."""
     try:
         os.makedirs(system.resolve(name), mode=0o755, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"the folder can't be made: {error.strerror}", file=name) from error
+        raise OutputError(f"the directory can't be created: {error.strerror}", file=name) from error
 
 
 def remove(system: System, name: str) -> None:
-    """Remove the file ``name``, if it is there.
-
-    Raises:
-        OutputError: It can't be removed.
-    """
+    """Remove file ``name`` if it exists; raises OutputError."""
     path = system.resolve(name)
     try:
         os.unlink(path)
@@ -94,7 +82,7 @@ def remove(system: System, name: str) -> None:
 
 
 def remove_folders(system: System, names: list[str]) -> None:
-    """Remove those of the folders that are empty."""
+    """Remove the empty ones of these directories."""
     for name in names:
         with contextlib.suppress(OSError):
             os.rmdir(system.resolve(name))

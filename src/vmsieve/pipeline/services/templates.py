@@ -1,4 +1,4 @@
-"""The files that are put into a system, as they lie in ``files`` beside this module."""
+"""Templates of the files installed in a system, from the directory ``files``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["fill", "read_template"]
 
 
 def read_template(name: str) -> bytes:
-    """The file ``name`` as it is."""
+    """Read template ``name``."""
     with open(f"{__file__.rpartition('/')[0]}/files/{name}", "rb") as file:
         return file.read()
 
 
 def fill(name: str, **words: tuple[str, ...]) -> bytes:
-    """The file ``name`` with ``words``, quoted for a shell, where it says ``@NAME@``."""
+    """Fill template ``name``: each ``@NAME@`` becomes the shell-quoted words of that keyword."""
     text = read_template(name)
     for key, some in words.items():
         quoted = " ".join(shlex.quote(word) for word in some)

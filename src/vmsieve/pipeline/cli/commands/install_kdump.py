@@ -18,7 +18,7 @@ from vmsieve.pipeline.services.system import System
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.flavours import Flavour
-    from vmsieve.pipeline.services.install import Step
+    from vmsieve.pipeline.services.install import FileUpdate
 
 __all__ = ["COMMAND"]
 
@@ -61,35 +61,35 @@ def _request(arguments: Arguments) -> InstallRequest:
     return InstallRequest(_program(), arguments.options, arguments.capture)
 
 
-def _install(arguments: Arguments, system: System) -> tuple[Flavour, list[Step]]:
+def _install(arguments: Arguments, system: System) -> tuple[Flavour, list[FileUpdate]]:
     """Show the changes, with ``--apply`` make them; returns the service and the changes."""
     flavour = choose(system, arguments.flavour)
     if arguments.capture and not flavour.captures:
         raise UsageError(f"{flavour.title} has no setting for --capture")
     plan = plan_install(system, flavour, _request(arguments))
-    if not plan.steps:
+    if not plan.updates:
         print(f"{flavour.title}: vmsieve is set up already.")
     else:
-        print(f"{flavour.title}:\n{differences(plan.steps)}", end="")
+        print(f"{flavour.title}:\n{differences(plan.updates)}", end="")
     if arguments.apply:
         plan.apply(system)
-    if plan.steps and arguments.apply:
+    if plan.updates and arguments.apply:
         print("Done. 'vmsieve install-kdump --undo' restores the files.")
-    return flavour, plan.steps
+    return flavour, plan.updates
 
 
-def _undo(arguments: Arguments, system: System) -> tuple[Flavour | None, list[Step]]:
+def _undo(arguments: Arguments, system: System) -> tuple[Flavour | None, list[FileUpdate]]:
     plan = plan_undo(system)
-    print(differences(plan.steps), end="")
+    print(differences(plan.updates), end="")
     if not arguments.dry_run:
         plan.apply(system)
         print("Done: all files are restored.")
-    return choose(system, plan.journal.flavour) if plan.steps else None, plan.steps
+    return choose(system, plan.journal.flavour) if plan.updates else None, plan.updates
 
 
-def _rebuild(flavour: Flavour, steps: list[Step], *, done: bool, run: bool) -> None:
+def _rebuild(flavour: Flavour, updates: list[FileUpdate], *, done: bool, run: bool) -> None:
     """Show, or ``run``, the commands that rebuild and load the crash kernel's initramfs."""
-    inside = [step for step in steps if not step.path.startswith(flavour.outside)]
+    inside = [update for update in updates if not update.path.startswith(flavour.outside)]
     if not inside:
         print("It takes effect at the next crash." if done else "Nothing was changed.")
         return
@@ -114,9 +114,9 @@ def _run(arguments: Arguments) -> int:
         raise UsageError("--rebuild needs --apply or --undo")
     if arguments.rebuild and not system.running:
         raise UsageError("--rebuild works on the running system only", hint="run the commands shown on that system")
-    flavour, steps = _undo(arguments, system) if arguments.undo else _install(arguments, system)
-    if flavour is not None and steps:
-        _rebuild(flavour, steps, done=done, run=arguments.rebuild)
+    flavour, updates = _undo(arguments, system) if arguments.undo else _install(arguments, system)
+    if flavour is not None and updates:
+        _rebuild(flavour, updates, done=done, run=arguments.rebuild)
     return EXIT_OK
 
 
