@@ -61,7 +61,7 @@ def test_for_people(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(system, "/sys/kernel/kexec_crash_loaded", "0\n")
     assert main(["doctor", "--root", str(system)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    at = lines.index("fail        crash kernel loaded: none is loaded.")
+    at = lines.index("fail        crash kernel loaded: no crash kernel is loaded.")
     assert lines[at + 1].strip().startswith("Next: ")
 
 

@@ -1,1 +1,4 @@
-"""Would a crash now leave a dump? Looked into beforehand, on the system itself, without changing anything."""
+"""``vmsieve doctor``: checks that a crash now would leave a dump, without changing the system.
+
+Here: the checks, one file each (checks/), and their summary. Not here: their output (``pipeline.cli``).
+"""

@@ -1,4 +1,4 @@
-"""All checks, one after the other, and what they come to."""
+"""Runs all checks, and sums up their findings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["examine", "exit_status"]
 
 
 def examine(system: System, progress: Progress, *, quick: bool) -> Iterator[tuple[Check, Finding]]:
-    """Each check and what it found, as it is done. ``quick``: without reading memory."""
+    """Run all checks; yields each with its finding. ``quick``: without reading memory."""
     case = Case(system, detect(system), progress, quick=quick)
     for check in checks():
         try:
@@ -31,7 +31,7 @@ def examine(system: System, progress: Progress, *, quick: bool) -> Iterator[tupl
 
 
 def exit_status(states: list[str]) -> int:
-    """0: all is well; 1: something would cost the dump; 3: something may, or can't be told."""
+    """0: all OK; 1: a check failed; 3: a warning or an unknown outcome."""
     if FAIL in states:
         return EXIT_FAILED
     return EXIT_WEAKER if {WARN, CANT_TELL} & set(states) else EXIT_OK

@@ -1,4 +1,7 @@
-"""The kdump services of the distributions: one file each, ending in ``FLAVOUR``, a :class:`Flavour`."""
+"""The kdump services: one file each, ending in ``FLAVOUR``, a :class:`Flavour`.
+
+Facts of one distribution's service belong here, shared mechanisms in the package above.
+"""
 
 from __future__ import annotations
 
@@ -18,26 +21,26 @@ __all__ = ["Flavour", "Target", "Parts", "InstallRequest", "choose", "detect", "
 
 @record(frozen=True)
 class Target:
-    """Where dumps go.
+    """The target of dumps.
 
     Attributes:
-        kind: ``folder``, ``device``, ``mount`` (a file system that is not mounted now) or ``remote``.
-        where: A path of the system's, or a host.
-        origin: The setting that says so.
+        kind: ``folder``, ``device``, ``mount`` (a file system that is not mounted) or ``remote``.
+        location: A path on the system, or a host.
+        origin: The setting that names it.
     """
 
     kind: str
-    where: str
+    location: str
     origin: str
 
 
 @record(frozen=True)
 class Parts:
-    """What is loaded as the crash kernel; None: not known.
+    """The files of the crash kernel.
 
     Attributes:
-        kernel, initramfs: Paths.
-        in_initramfs: The dump is saved by programs of the initramfs, not of the root file system.
+        kernel, initramfs: Paths; None: unknown.
+        in_initramfs: Programs of the initramfs save the dump, not of the root file system.
     """
 
     kernel: str | None
@@ -47,12 +50,12 @@ class Parts:
 
 @record(frozen=True)
 class InstallRequest:
-    """What is to be set up.
+    """The requested installation.
 
     Attributes:
-        program: The words that run vmsieve on the system.
-        options: makedumpfile's options to be used; None: those that are set now.
-        capture: Run ``vmsieve capture`` in place of the service's own procedure, where that can be.
+        program: The command that runs vmsieve on the system.
+        options: makedumpfile's options; None: those configured now.
+        capture: Replace the service's own procedure by ``vmsieve capture`` if the service supports it.
     """
 
     program: tuple[str, ...]
@@ -65,20 +68,20 @@ class Flavour:
     """A kdump service.
 
     Attributes:
-        name: What the user types.
-        order: When several are installed, the first is meant.
+        name: Name on the command line.
+        order: Rank: the first installed service is used.
         title: Name for people.
-        marks: Files of which it has at least one.
+        marks: Files that identify it; one is enough.
         config: Its configuration file.
-        load: The command that loads the crash kernel, for a shell.
-        rebuild: The command that makes the crash kernel's initramfs again, the same.
-        outside: How paths begin of files that are not in the initramfs: it need not be made again when they change.
-        collector: What it runs to save memory, by the text of its configuration file.
-        target: Where dumps go.
-        parts: What it loads, for the release of the running kernel.
-        changes: What has to change for it to use vmsieve, given a reader of files as they are without vmsieve.
-            Raises UsageError if that can't be.
-        captures: It can be told to run a command in place of its own procedure.
+        load: Shell command that loads the crash kernel.
+        rebuild: Shell command that rebuilds the crash kernel's initramfs.
+        outside: Path prefixes of files outside the initramfs: changing them requires no rebuild.
+        collector: Its collector, by the text of its configuration file.
+        target: The target of dumps, by the same text.
+        parts: The crash kernel's files, by the release of the running kernel.
+        changes: Changes that make it use vmsieve, given a reader of files as they are without vmsieve. Raises
+            UsageError if that is impossible.
+        captures: Supports ``InstallRequest.capture``.
     """
 
     name: str
@@ -97,30 +100,26 @@ class Flavour:
 
 
 def flavours() -> list[Flavour]:
-    """All services that are known."""
+    """All known services by rank."""
     from vmsieve.pipeline.services import flavours as room
 
     return sorted(scan(room, "FLAVOUR", Flavour), key=lambda one: one.order)
 
 
 def flavour_names() -> list[str]:
-    """What users call them."""
+    """Names on the command line."""
     from vmsieve.pipeline.services import flavours as room
 
     return [name.replace("_", "-") for name in names(room)]
 
 
 def detect(system: System) -> Flavour | None:
-    """The service that ``system`` has."""
+    """The kdump service of ``system``, or None."""
     return next((one for one in flavours() if any(system.exists(mark) for mark in one.marks)), None)
 
 
 def choose(system: System, name: str | None) -> Flavour:
-    """The service called ``name``, else the one that ``system`` has.
-
-    Raises:
-        UsageError: It has none.
-    """
+    """The service called ``name``, or by default that of ``system``; raises UsageError if none is installed."""
     if name is not None:
         from vmsieve.pipeline.services import flavours as room
 

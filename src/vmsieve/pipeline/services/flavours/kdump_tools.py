@@ -1,9 +1,9 @@
 """kdump-tools of Debian and Ubuntu: ``/etc/default/kdump-tools``.
 
-After a crash, its crash kernel mounts the real root file system and runs ``makedumpfile`` by that name, from a
-``PATH`` that ``kdump-config`` sets before it takes in its settings (kdump-tools 1.8.1, kdump-config). So a line in the
-settings puts a folder before it in which ``makedumpfile`` is vmsieve's; nothing else on the system sees it. With
-``--capture``, a script of the initramfs saves the dump before that; kdump-tools has its turn if that comes to nothing.
+The crash kernel mounts the root file system and runs ``makedumpfile`` from ``PATH``, which ``kdump-config`` sets before
+it sources its settings (kdump-tools 1.8.1, kdump-config). So a setting prepends a directory whose ``makedumpfile`` is
+vmsieve's, without effect on the rest of the system. With ``--capture``, a script in the initramfs saves the dump
+earlier, and kdump-tools runs only if that fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["FLAVOUR"]
 
 _CONFIG: Final = "/etc/default/kdump-tools"
 _FOLDER: Final = "/usr/local/lib/vmsieve/kdump-tools"
-#: In full, because systemd takes in the same file and knows no variables in it.
+#: Without $PATH, because systemd reads the same file and expands no variables.
 _PATH: Final = f"{_FOLDER}:/usr/sbin:/usr/bin:/sbin:/bin"
 _SCRIPT: Final = "/etc/initramfs-tools/scripts/local-bottom/vmsieve"
 _OPTIONS: Final = "-F -c -d 31"
@@ -80,7 +80,7 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
 
 
 def _captures(text: str, request: InstallRequest) -> list[Change]:
-    """What saves a dump from the initramfs, before the system is booted any further."""
+    """The script that saves a dump in the initramfs, before the root file system is booted."""
     if not request.capture:
         return []
     remote = next((key for key in ("FTP", "SSH", "NFS") if value_of(text, key)), None)

@@ -1,8 +1,8 @@
-"""kdump-utils of Fedora, RHEL, CentOS Stream and their kin (earlier part of kexec-tools): ``/etc/kdump.conf``.
+"""kdump-utils of Fedora, RHEL and CentOS Stream (formerly part of kexec-tools): ``/etc/kdump.conf``.
 
-Its initramfs is made by dracut, and ``kdump.sh`` in it saves memory with the command that ``core_collector`` names. A
-command whose name contains ``makedumpfile`` gets what makedumpfile would get: ``-F`` where the dump goes to ssh or to
-a device, ``--num-threads`` where there are several CPUs (kdump-utils 63f248c, dracut/99kdumpbase/kdump.sh).
+dracut builds its initramfs, in which ``kdump.sh`` runs the command of ``core_collector``. If its name contains
+``makedumpfile``, it gets makedumpfile's options: ``-F`` for ssh and devices, ``--num-threads`` with several CPUs
+(kdump-utils 63f248c, dracut/99kdumpbase/kdump.sh).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _set_in(text: str) -> Collector:
     words = tuple(((found.value if found else "") or _default()).split())
     ours = words[0].rpartition("/")[2] == OURS
     streams = last(settings, "ssh", "raw") is not None
-    # The service takes -F out of what is set and puts it in where it is needed.
+    # The service removes a configured -F, and adds it where it is needed.
     words = (words[0], *(word for word in words[1:] if word != "-F"), *(("-F",) if streams else ()))
     return Collector(words, ours, streams, f"core_collector in {_CONFIG}" if found else "the service's default")
 
@@ -67,7 +67,7 @@ def _target(system: System, text: str) -> Target:
 
 
 def _mount_point(system: System, device: str) -> str | None:
-    """Where the file system on ``device`` is mounted; None if it is not."""
+    """Mount point of the file system on ``device``, or None."""
     kind, _, name = device.partition("=")
     if kind in _NAMED and name:
         device = f"/dev/disk/{_NAMED[kind]}/{name.strip(chr(34))}"
@@ -75,7 +75,7 @@ def _mount_point(system: System, device: str) -> str | None:
     for line in (system.text("/proc/mounts") or "").splitlines():
         source, _, rest = line.partition(" ")
         if source and (system.resolve(source) if source.startswith("/") else source) == real:
-            # Blanks are written as octal numbers: fs/proc_namespace.c, mangle().
+            # Blanks are octal escapes: fs/proc_namespace.c, mangle().
             return rest.partition(" ")[0].replace("\\040", " ")
     return None
 
@@ -97,7 +97,7 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
     collector = _set_in(draft.text)
     options = request.options
     if options is None:
-        # What belongs to another program means nothing to us.
+        # Options of another collector are meaningless to vmsieve.
         words = collector.options if collector.is_makedumpfile else tuple(_default().split()[1:])
         options = " ".join(word for word in words if word != "-F")
     why = refusal(tuple(options.split()), streams=False)

@@ -1,8 +1,8 @@
 """kdump of SUSE: ``/etc/sysconfig/kdump``.
 
-Its initramfs is made by dracut, and ``kdump-save`` in it runs ``makedumpfile`` by that name, flattened and through a
-FIFO, for the log and for memory; or else the command in ``KDUMP_TRANSFER`` in place of all that it does itself
-(openSUSE kdump 34da4b8, dracut/kdump-save).
+dracut builds its initramfs, in which ``kdump-save`` runs ``makedumpfile``, flattened and through a FIFO, for the log and
+for memory, or the command in ``KDUMP_TRANSFER`` instead of its own procedure (openSUSE kdump 34da4b8,
+dracut/kdump-save).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["FLAVOUR"]
 
 _CONFIG: Final = "/etc/sysconfig/kdump"
 _TRANSFER: Final = "vmsieve-kdump-transfer"
-#: In the initramfs.
+#: Paths in the initramfs.
 _PROGRAM: Final = "/usr/bin/vmsieve-makedumpfile"
 _OTHER: Final = "/usr/lib/vmsieve/makedumpfile"
 _FORMATS: Final = {"ELF": "-E", "compressed": "-c", "lzo": "-l", "snappy": "-p", "zstd": "-z"}
@@ -47,7 +47,7 @@ def _target(_: System, text: str) -> Target:
     kind, separator, path = where.partition("://")
     if not separator or kind.lower() == "file":
         return Target("folder", path or where, f"KDUMP_SAVEDIR in {_CONFIG}")
-    # A password may be part of the address.
+    # Strip user and password.
     return Target("remote", f"{kind}://{path.rpartition('@')[2]}", f"KDUMP_SAVEDIR in {_CONFIG}")
 
 

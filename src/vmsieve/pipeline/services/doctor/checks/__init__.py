@@ -1,4 +1,7 @@
-"""What is looked into: one file each, ending in ``CHECK``, a :class:`Check`."""
+"""The checks of ``vmsieve doctor``: one file each, ending in ``CHECK``, a :class:`Check`.
+
+A check reads the system through ``case.system`` and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,12 @@ CANT_TELL: Final = "can't tell"
 
 @record(frozen=True)
 class Finding:
-    """What a check found.
+    """The outcome of a check.
 
     Attributes:
         state: :data:`OK`, :data:`WARN`, :data:`FAIL` or :data:`CANT_TELL`.
-        what: A sentence without its full stop.
-        then: What to do next, the same; empty: nothing.
+        what: A sentence without full stop.
+        then: Advice on what to do next, or "".
     """
 
     state: str
@@ -37,15 +40,15 @@ class Finding:
 
 
 class Case:
-    """What is looked at.
+    """The examined system.
 
     Attributes:
-        system: The system.
-        flavour: Its kdump service; None: it has none that is known.
-        progress: To be told how far a check that takes long is.
-        quick: Such checks are not wanted.
-        release: Of the running kernel; empty: not known.
-        config: Text of the service's configuration file; None: it can't be read.
+        system: Access to its files.
+        flavour: Its kdump service; None: no known service.
+        progress: Progress of long checks.
+        quick: Skip long checks.
+        release: Release of the running kernel; empty: unknown.
+        config: Text of the service's configuration file; None: unreadable.
     """
 
     def __init__(self, system: System, flavour: Flavour | None, progress: Progress, *, quick: bool) -> None:
@@ -55,21 +58,21 @@ class Case:
 
     @property
     def collector(self) -> Collector | None:
-        """What saves memory; None: not known."""
+        """The collector; None: unknown."""
         if self.flavour is None or self.config is None:
             return None
         return self.flavour.collector(self.system, self.config)
 
     @property
     def target(self) -> Target | None:
-        """Where dumps go; None: not known."""
+        """The target of dumps; None: unknown."""
         if self.flavour is None or self.config is None:
             return None
         return self.flavour.target(self.system, self.config)
 
     @property
     def parts(self) -> Parts | None:
-        """What is loaded as the crash kernel; None: not known."""
+        """The files of the crash kernel; None: unknown."""
         return self.flavour.parts(self.system, self.release) if self.flavour is not None else None
 
 
@@ -78,10 +81,10 @@ class Check:
     """A check.
 
     Attributes:
-        name: For machines.
-        order: Place among the others.
-        title: For people.
-        run: Does it. Raises VmsieveError if it can't.
+        name: Name in JSON.
+        order: Rank.
+        title: Name for people.
+        run: Examines a case; may raise VmsieveError.
     """
 
     name: str
@@ -91,7 +94,7 @@ class Check:
 
 
 def checks() -> list[Check]:
-    """All checks, in their order."""
+    """All checks by rank."""
     from vmsieve.pipeline.services.doctor import checks as room
 
     return sorted(scan(room, "CHECK", Check), key=lambda one: one.order)

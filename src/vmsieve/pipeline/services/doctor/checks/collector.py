@@ -1,4 +1,4 @@
-"""Does vmsieve take the options that the kdump service will give it?"""
+"""Checks that vmsieve is the collector, and accepts the options set for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CHECK"]
 def _run(case: Case) -> Finding:
     flavour, collector = case.flavour, case.collector
     if flavour is None or collector is None:
-        return Finding(CANT_TELL, "it is not known what saves memory")
+        return Finding(CANT_TELL, "the collector is unknown")
     line = " ".join(collector.words)
     if not collector.ours:
         return Finding(WARN, f"memory is saved by {line}", "vmsieve install-kdump shows how to have vmsieve do it")

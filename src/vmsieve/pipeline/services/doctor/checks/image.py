@@ -1,4 +1,4 @@
-"""Is the crash kernel's initramfs there, for this kernel, and newer than what it was made of?"""
+"""Checks that the crash kernel's initramfs exists, fits the kernel, and is newer than its sources."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from vmsieve.pipeline.services.dracut import IMAGE, MODULE_SETUP
 
 __all__ = ["CHECK"]
 
-#: SUSE writes the release of the kernel that its one image is for here.
+#: On SUSE, holds the release of the kernel that its only initramfs is for.
 _SUSE_RELEASE: Final = "/var/lib/kdump/kernel-version"
 
 
 def _run(case: Case) -> Finding:
     flavour, parts = case.flavour, case.parts
     if flavour is None or parts is None:
-        return Finding(CANT_TELL, "there is no kdump service that makes one")
+        return Finding(CANT_TELL, "no kdump service builds one")
     again = flavour.rebuild
     status = case.system.status(parts.initramfs) if parts.initramfs is not None else None
     if status is None:
-        return Finding(FAIL, f"there is none for kernel {case.release or '(unknown)'}", again)
+        return Finding(FAIL, f"no initramfs for kernel {case.release or '(unknown)'}", again)
     other = (case.system.text(_SUSE_RELEASE) or "").strip()
     if flavour.name == "suse" and other and case.release and other != case.release:
         return Finding(WARN, f"it is for kernel {other}, and {case.release} is running", again)
@@ -40,7 +40,7 @@ def _run(case: Case) -> Finding:
 
 
 def _with_vmsieve(case: Case, path: str, made: float, again: str) -> Finding:
-    """What of vmsieve is in the initramfs at ``path``, and whether it is what is installed now."""
+    """Compare the vmsieve in the initramfs at ``path`` with the installed one."""
     name = f"{IMAGE}/{MANIFEST}"
     status = case.system.status(name)
     if status is None:

@@ -1,4 +1,4 @@
-"""Is the crash kernel as it was loaded?"""
+"""Checks the loaded crash kernel against its checksums."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["CHECK"]
 
 def _run(case: Case) -> Finding:
     if not case.system.running:
-        return Finding(CANT_TELL, "only a running system's memory can be looked at")
+        return Finding(CANT_TELL, "only the running system's memory can be read")
     if case.quick:
-        return Finding(CANT_TELL, "not looked at with --quick", "vmsieve check-crashkernel --live")
+        return Finding(CANT_TELL, "skipped with --quick", "vmsieve check-crashkernel --live")
     where = live_ranges()
     source = open_live(where[0].start)
     try:

@@ -1,7 +1,4 @@
-"""Is a crash kernel loaded?
-
-kernel/ksysfs.c; for firmware-assisted dumps, arch/powerpc/kernel/fadump.c.
-"""
+"""Checks that a crash kernel is loaded (kernel/ksysfs.c), or fadump registered (arch/powerpc/kernel/fadump.c)."""
 
 from __future__ import annotations
 
@@ -21,11 +18,11 @@ def _run(case: Case) -> Finding:
         return Finding(OK, "a firmware-assisted dump is registered")
     loaded = number(_KEXEC)
     if loaded is None:
-        return Finding(CANT_TELL, f"{_KEXEC} does not tell", "use a kernel with CONFIG_KEXEC and CONFIG_CRASH_DUMP")
+        return Finding(CANT_TELL, f"{_KEXEC} is missing", "use a kernel with CONFIG_KEXEC and CONFIG_CRASH_DUMP")
     if loaded == 1:
         return Finding(OK, f"{_KEXEC} says so")
     command = case.flavour.load if case.flavour is not None else "kexec -p"
-    return Finding(FAIL, "none is loaded", f"{command}; if it fails, its messages say why")
+    return Finding(FAIL, "no crash kernel is loaded", f"{command}; if it fails, its messages say why")
 
 
 CHECK: Final = Check("loaded", 30, "crash kernel loaded", _run)

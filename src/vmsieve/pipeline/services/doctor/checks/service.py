@@ -1,4 +1,4 @@
-"""Is there a service that loads a crash kernel and saves memory in it?"""
+"""Checks that a kdump service is installed and its configuration readable."""
 
 from __future__ import annotations
 
