@@ -93,7 +93,7 @@ def test_a_note_that_misleads_is_not_believed(scratch: Path, tmp_path: Path) -> 
 def test_no_step_that_knows_kernels_works(
     fault: Any, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever understands kernels fails, each time: every page is kept, packed."""
+    """Every step that analyses the kernel fails: every page is kept, compressed."""
 
     def broken(plan: Plan) -> None:
         if plan.basis != "headers":
@@ -123,7 +123,7 @@ def test_nothing_but_a_plain_copy_works(core: Path, tmp_path: Path, monkeypatch:
 
 
 def test_a_kernel_of_which_too_little_is_known(tmp_path: Path) -> None:
-    """No source of facts is enough: what is known is used, after all of them were asked."""
+    """No basis yields enough knowledge: after all were tried, a weaker dump is made."""
     built = machine()
     text = b"\n".join(line for line in built.vmcoreinfo().splitlines() if b"mem_section)" not in line) + b"\n"
     source = built.write(tmp_path / "core", text)
@@ -186,8 +186,8 @@ def test_a_step_that_hangs_is_given_up(core: Path, tmp_path: Path, monkeypatch: 
     assert (status, steps(told)) == (0, [("as asked", "stalled"), ("with less", "finished")])
 
 
-def test_unreadable_pages_are_told_of(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages that can't be read are left out, counted and told; the dump ends with all others in it."""
+def test_unreadable_pages_are_counted(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unreadable pages are left out, counted and reported; the dump holds all others."""
     bad = set(sorted(expected(machine(), 31))[40:45])
 
     def opened(path: str, select: str | None = None) -> Source:
@@ -219,8 +219,8 @@ def test_what_an_earlier_crash_left_of_a_log_stays(name: str, core: Path, tmp_pa
     assert not (tmp_path / "vmcore").exists()
 
 
-def test_a_target_in_memory_is_told_of(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a crash kernel where nothing was mounted, the dump is made, and nobody is told that it will last."""
+def test_a_target_in_memory_is_reported(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a crash kernel where nothing was mounted, the dump is made, and the record says that it will be lost."""
     assert in_memory(os.stat("/dev").st_dev) or not os.path.ismount("/dev")
     assert not in_memory(os.stat("/proc").st_dev)
     monkeypatch.setattr(run, "DEFAULT_INPUT", os.path.realpath(core))
@@ -256,7 +256,7 @@ def test_an_input_without_bytes_is_no_dump(source: str, tmp_path: Path) -> None:
 
 
 def test_no_room_for_a_later_step_either(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first step dies half-way; the second finds no room for its first byte: what the first left is told of."""
+    """The first step dies half-way; the second finds no room for its first byte: the record names the first one's dump."""
     real = work.perform
 
     def broken(job: Job, board: child.Board) -> dict[str, Any]:

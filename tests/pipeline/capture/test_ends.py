@@ -46,7 +46,7 @@ def ends(*words: object) -> tuple[int, list[str]]:
 
 
 def test_a_stream_is_flattened_and_whole(source: Path, tmp_path: Path) -> None:
-    """What goes to ssh is rebuilt at the other end, and is right."""
+    """The stream to ssh is rebuilt at the other end, and is right."""
     flat = tmp_path / "flat"
     with flat.open("wb") as out:
         running = start(source, "-", stdout=out)

@@ -83,7 +83,7 @@ def test_the_reader_of_a_fifo_outlives_a_step(core: Path, tmp_path: Path, monkey
 
 
 def test_the_target_is_removed(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half-way somebody removes the directory: it is made anew, and the next step's dump is whole."""
+    """The directory is removed half-way: it is created again, and the next step's dump is whole."""
     breaking(monkeypatch, lambda plan: shutil.rmtree(tmp_path / "out") if plan.mapped else None)
     code, told = capture(core, tmp_path / "out")
     assert (code, steps(told)) == (0, [("as asked", "output"), ("with less", "finished")])
@@ -91,7 +91,7 @@ def test_the_target_is_removed(core: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_target_that_hangs(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step hangs, and so does whoever touches the target then: the first process does not, and ends."""
+    """A step hangs, and so do the children that touch the target: the first process does not, and ends."""
     own, alive = os.getpid(), target_module.Target.writable
     monkeypatch.setattr(target_module.Target, "writable", lambda self: time.sleep(30) if os.getpid() != own else alive(self))
     monkeypatch.setattr(isolation, "_ANSWER", 1.0)
@@ -101,7 +101,7 @@ def test_a_target_that_hangs(core: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_record_takes_the_last_file(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is room for one file more, and the record has it: it makes way for the dump."""
+    """The record took the last inode: it is deleted for the dump."""
 
     def no_more_files(_: Any) -> None:
         if (tmp_path / "out" / "vmcore-status.json").exists():
@@ -131,7 +131,7 @@ def test_a_record_without_room_for_a_second_file(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_smaller_dump_that_fails(dies: bool, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What there was no room for stays until the smaller dump is on its way; if that fails then, it is made again."""
+    """The larger dump stays until the smaller one is on its way; if that fails then, the larger one is made again."""
 
     def fault(plan: Any) -> None:
         limited(plan, 64 << 20 if plan.level == 31 else 1 << 20)
@@ -157,7 +157,7 @@ def test_a_smaller_dump_that_fails(dies: bool, core: Path, tmp_path: Path, monke
 def test_the_target_is_removed_during_a_smaller_dump(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The larger one had made way for it: in the directory that is made anew, that one is begun again."""
+    """The larger dump was deleted for it: it is made again in the recreated directory."""
 
     def first_chunk(self: Heartbeat, parts: int) -> None:
         if self._job.level == 31 and self._phase == child.COPYING:
@@ -174,7 +174,7 @@ def test_the_target_is_removed_during_a_smaller_dump(
 
 
 def test_nothing_can_be_read(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a byte of the input: there is no file of zeros that says it is a dump."""
+    """No byte of the input is readable: no file of zeros is left as a dump."""
 
     def unreadable(*_: object) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -187,7 +187,7 @@ def test_nothing_can_be_read(core: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(("work_of", "end"), [("reads", "finished"), ("sleeps", "stalled")])
 def test_a_search_of_memory_is_no_standstill(work_of: str, end: str) -> None:
-    """A child that tells nothing of what it does goes on as long as it reads."""
+    """A child without heartbeat goes on as long as it reads."""
 
     def search(_: child.Board) -> dict[str, Any]:
         until = time.monotonic() + 3.5
@@ -222,7 +222,7 @@ def test_a_log_whose_writer_dies(core: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_host_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the kernel says where nobody set a name is not one."""
+    """The kernel's default host name, "(none)", becomes localhost."""
     nobody = os.uname_result(("Linux", "(none)", "6.1", "#1", "x86_64"))
     monkeypatch.setattr(os, "uname", lambda: nobody)
     assert opening._stamp().startswith("localhost-")

@@ -140,7 +140,7 @@ def test_leftovers_in_a_directory_of_roots_cost_nothing(kind: str, core: Path, t
 
 @pytest.mark.parametrize("kind", ["link", "FIFO", "directory", "file"])
 def test_a_name_that_is_taken(kind: str, core: Path, crash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever knows the host and the second can take the name for the new directory first: another one is used."""
+    """Another user takes the name of the new directory first: another name is used."""
     monkeypatch.setattr(opening, "_stamp", lambda: "host-now")
     (crash / "secret").write_text("")
     plant(kind, crash / "host-now", crash / "secret") if kind != "file" else (crash / "host-now").touch()
@@ -207,7 +207,7 @@ def test_a_directory_that_is_moved_while_it_is_written_to(
 
 
 def test_a_removed_directory_whose_name_is_taken(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others put a link there: the directory that is made anew has another name."""
+    """Another user put a link there: the recreated directory has another name."""
     target, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     elsewhere.mkdir()
 
@@ -228,7 +228,7 @@ def test_a_removed_directory_whose_name_is_taken(core: Path, tmp_path: Path, mon
 def test_a_target_that_does_not_answer_at_first(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever opens it waits for ever: the first process does not, and shows the end of the log."""
+    """Opening it blocks for ever: the first process does not wait, and shows the end of the log."""
     first = os.getpid()
     monkeypatch.setattr(opening, "open_target", lambda *_: time.sleep(60) if os.getpid() != first else 1 // 0)
     assert run.capture(request(core, tmp_path, stall=1)) == 1
@@ -366,7 +366,7 @@ def test_room_is_left_for_the_record(free: int, room: int, tmp_path: Path, monke
     place.release()
 
 
-#: What another user may do to a directory that all can write to, without end. Started with it as argument.
+#: Program of an attacker: endless operations in the world-writable directory that is its argument.
 ATTACK = """
 import os, random, sys
 os.chdir(sys.argv[1])

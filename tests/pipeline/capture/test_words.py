@@ -1,4 +1,4 @@
-"""What a capture is told and what it tells, without the standard library's modules for either."""
+"""The option parser and the JSON encoder of a capture, which replace argparse and json."""
 
 from __future__ import annotations
 
@@ -89,6 +89,6 @@ def test_where_a_kernel_has_crashed_no_option_costs_the_dump(tmp_path: Path, mon
     )
 )
 def test_the_record_is_json(value: Any) -> None:
-    """What is written without the standard module is read by it: any text, lone surrogates of file names among it."""
+    """The standard json reads what the encoder writes: any text, including lone surrogates of file names."""
     assert json.loads(encode(value)) == value
     assert json.loads(encode({"file": os.fsdecode(b"\xff\x00")})) == {"file": "\udcff\0"}

@@ -135,7 +135,7 @@ def test_the_report(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_the_report_of_a_dump_that_was_filtered_before(
     core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What it lacks already is excluded, as if all had been done at once."""
+    """Pages that a filtered input lacks count as excluded, as after a single pass."""
     make(core, tmp_path / "before", 17)
     found = []
     for number, source in enumerate((core, tmp_path / "before")):

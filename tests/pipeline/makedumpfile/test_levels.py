@@ -48,7 +48,7 @@ def test_when_the_levels_run_out_the_last_dump_stays(
 
 
 def test_a_full_stream_is_not_tried_again() -> None:
-    """What went out can't be taken back."""
+    """Bytes written to a pipe can't be taken back, so no other level is tried."""
     with open("/dev/full", "wb") as full:
         ran = subprocess.run(
             [sys.executable, "-c", PROGRAM, "-F", "-d", "1,31", str(ROOT / "tests/zoo/x86_64-6.1-kdump.zst")],

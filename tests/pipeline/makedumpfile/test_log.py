@@ -1,4 +1,4 @@
-"""What makedumpfile's command line makes besides dumps: the kernel's log, addresses, memory by type."""
+"""The makedumpfile command line besides dumps: the kernel log, addresses, memory by type."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_log_since_it_was_cleared(demo: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_a_damaged_log(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can be read of it is there, and the status says that this is not all."""
+    """The readable part is written, and the exit status shows that it is incomplete."""
 
     def kernel_log(*_: object, since_clear: bool) -> Iterator[bytes]:
         yield b"a line\n"

@@ -80,7 +80,7 @@ def same(one: Ran, other: Ran, folder: Path) -> None:
 
 @pytest.mark.parametrize("level", [0, 1, 2, 4, 8, 16, 17, 23, 31])
 def test_dumps_are_the_same_to_the_byte(level: int, core: Path, tmp_path: Path) -> None:
-    """Where no codec packs the pages, for those differ in how well they do."""
+    """Without compression, because codecs differ in the sizes they reach."""
     if level & 8 and version(theirs()) < SLAB_SINCE:
         pytest.skip("this makedumpfile takes slab pages for anonymous ones")
     same(*both(f"--message-level 16 -d {level} {core} OUT", tmp_path), tmp_path)

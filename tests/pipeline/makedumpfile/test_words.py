@@ -133,7 +133,7 @@ def test_what_kdump_scripts_ask_for_is_right(words: str, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("words", ["-d x a b", "--num-threads y a b", "--message-level z a b"])
 def test_numbers_are_looked_at_closely_in_time_only(words: str) -> None:
-    """As the C library's atoi when a dump is at stake: what is no number is 0."""
+    """As the C library's atoi when a dump is at stake: a malformed number is 0."""
     assert main(["--check-params", *words.split()]) == 1
     assert parse_command_line(words.split()).levels == (0,)
 

@@ -46,7 +46,7 @@ def examined(capsys: pytest.CaptureFixture[str], root: Path, *more: str) -> tupl
 
 
 def test_all_is_well(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What can be told of a system that does not run is told, whichever service it has."""
+    """A system that is not running is checked as far as its files allow, whichever service it has."""
     status, found = examined(capsys, system)
     states = {name: one["state"] for name, one in found.items()}
     assert {name for name, state in states.items() if state == "ok"} >= {
@@ -122,7 +122,7 @@ def test_an_old_initramfs(fedora: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_the_crash_kernel_is_another_one(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What kdump-utils is told of it counts, not the kernel that runs."""
+    """The release in kdump-utils' configuration counts, not the running kernel."""
     put(fedora, "/etc/sysconfig/kdump", 'KDUMP_KERNELVER="5.14.0-1.el9"\n')
     _, found = examined(capsys, fedora)
     assert found["image"]["state"] == "fail"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Every how many calls: each one takes minutes.
 EVERY = int(os.environ.get("VMSIEVE_KILL_EVERY", "7"))
-#: What changes a file system, or brings it to its medium.
+#: Calls that change a file system or sync it.
 CALLS = ("mkdir", "open", "replace", "rename", "unlink", "rmdir", "fsync", "utime", "fchmod", "fchown")
 JOURNAL = "var/lib/vmsieve"
 

@@ -21,7 +21,7 @@ JOURNAL = "var/lib/vmsieve/install-kdump/journal.json"
 
 
 def test_changes_of_others_stay(fedora: Path) -> None:
-    """What was changed elsewhere in the file since is kept; only our lines are taken back."""
+    """Later edits elsewhere in the file are kept; only our lines are reverted."""
     path = config(fedora, "kdump-utils")
     install(fedora, "--apply")
     path.write_text(path.read_text().replace("/var/crash", "/srv/crash") + "final_action poweroff\n")
