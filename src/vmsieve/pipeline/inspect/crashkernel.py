@@ -102,34 +102,34 @@ def _decide(checks: list[Check], source: Source, where: tuple[Region, ...], orig
     if not named:
         return Verdict(UNKNOWN, _NOTHING_THERE if known else _NOTHING_FOUND, where, origin)
     check, names = max(named, key=lambda one: (one[0].intact, one[0].problem is None, _size(one[0])))
-    others = len(named) - 1
-    if check.intact:
-        return Verdict(INTACT, "the checksum of all regions is right", where, origin, check, names, (), others)
-    if check.problem is not None:
-        return Verdict(UNKNOWN, check.problem, where, origin, check, names, (), others)
     regions = check.table.regions
-    damaged = tuple(is_damaged(source, regions, names, i) for i in range(len(regions)))
-    return Verdict(DAMAGED, _why(regions, names, damaged), where, origin, check, names, damaged, others)
+    damaged: tuple[bool | None, ...] = ()
+    if check.intact:
+        state, reason = INTACT, "the checksum of all regions is right"
+    elif check.problem is not None:
+        state, reason = UNKNOWN, check.problem
+    else:
+        damaged = tuple(is_damaged(source, regions, names, i) for i in range(len(regions)))
+        state, reason = DAMAGED, _explain(regions, names, damaged)
+    return Verdict(state, reason, where, origin, check, names, damaged, len(named) - 1)
 
 
 _NOTHING_THERE: Final = (
     "no list of checksummed regions is in the memory reserved for the crash kernel: none is loaded, or its purgatory is"
     " damaged"
 )
-_NOTHING_FOUND: Final = (
-    "no crash kernel was found in this memory" + _KDUMP + "; if there is one, --crashkernel tells where"
-)
+_NOTHING_FOUND: Final = f"no crash kernel was found in this memory{_KDUMP}; --crashkernel gives its range if there is one"
 
 
 def _size(check: Check) -> int:
     return sum(region.size for region in check.table.regions)
 
 
-def _why(regions: Sequence[Region], names: Sequence[str], damaged: Sequence[bool | None]) -> str:
+def _explain(regions: Sequence[Region], names: Sequence[str], damaged: Sequence[bool | None]) -> str:
     wrong = [f"the region at {regions[i].start:#x} ({names[i]})" for i, known in enumerate(damaged) if known]
     if wrong:
         return f"the checksum of all regions is wrong; damage was found in {' and in '.join(wrong)}"
     return (
-        "the checksum of all regions is wrong; it covers them together, so that it does not tell which one is damaged,"
-        " or whether the checksum itself is"
+        "the checksum of all regions is wrong; it covers them together: unknown is which one is damaged, or whether the"
+        " checksum itself is"
     )
