@@ -63,17 +63,18 @@ class Request:
         check: Check options and target without writing a dump.
     """
 
-    input: str
-    target: str
-    level: int
-    codec: str
-    threads: int
-    deadline: int
-    stall: int
-    stamp: bool
-    status: str
-    quiet: bool
-    check: bool
+    if TYPE_CHECKING:
+        input: str
+        target: str
+        level: int
+        codec: str
+        threads: int
+        deadline: int
+        stall: int
+        stamp: bool
+        status: str
+        quiet: bool
+        check: bool
 
     def __init__(self, values: Mapping[str, object]) -> None:
         self.__dict__.update(defaults(OPTIONS), **values)
