@@ -11,7 +11,7 @@ from vmsieve.formats.slim.cache import cached
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vmsieve.filters.linux.arch import Translator
+    from vmsieve.filters.linux.translator import Translator
     from vmsieve.formats.inputs import Source
 
 __all__ = ["MAX_READ", "PhysicalMemory", "VirtualMemory"]

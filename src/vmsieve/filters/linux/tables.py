@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.arch import Translator
+from vmsieve.filters.linux.translator import Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.records import record
 from vmsieve.formats.slim.cache import cached

@@ -1,61 +1,30 @@
-"""Architectures: how a machine's kernel lays out its virtual memory.
+"""Architectures: how a machine's kernel lays out its virtual memory. One file a machine, which ends in ``ARCH``.
 
-A plugin is one file, named like the machine, that ends in ``ARCH``, an :class:`Arch`. Its ``open`` reads what it needs
-(VMCOREINFO, page tables, the dump's headers) and returns a :class:`Translator`. What a kernel exports is taken first,
-what is known of its version only as a default.
+Here: page tables, direct maps, and the defaults of numbers that a kernel does not export. Not here: what is in that
+memory (:mod:`vmsieve.filters.linux`), and registers and notes of dumps (:mod:`vmsieve.formats`).
+
+An architecture's ``open`` reads what it needs (VMCOREINFO, page tables, the dump's headers) and returns a
+:class:`Translator`. What the kernel exports comes first; its version only decides defaults.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Callable
 
+from vmsieve.filters.linux.translator import Translator
 from vmsieve.formats.errors import KernelError
-from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["Arch", "Translator", "arches", "find"]
+__all__ = ["Arch", "Translator", "arches", "find", "header_offsets", "page_shift", "tables_not_found"]
 
-
-@record(eq=False)
-class Translator(ABC):
-    """Virtual to physical addresses of one crashed kernel.
-
-    Attributes:
-        phys_base: What a kdump sub-header calls so: physical address of the kernel map's start, less its link-time
-            address; bytes, may be negative. None where the architecture has none.
-        page_offset: Where the direct map of physical memory begins, a virtual address; None when not known.
-        flat_first_pfn: Page frame of ``mem_map[0]`` where the memory model is flat (the kernel's ARCH_PFN_OFFSET);
-            may be negative.
-        notes: Sentences on what the translation is based on, for reports.
-    """
-
-    phys_base: int | None = None
-    page_offset: int | None = None
-    flat_first_pfn: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    @abstractmethod
-    def translate(self, vaddr: int) -> tuple[int, int]:
-        """Physical address of ``vaddr``, and for how many bytes from there on both run side by side (at least 1).
-
-        Safe to call from several threads.
-
-        Raises:
-            KernelError: There is no such address, or its page table entries make no sense.
-            ReadError: A page table is not in the dump.
-        """
-
-    def is_kernel(self, vaddr: int) -> bool:
-        """Could ``vaddr`` be an address of the kernel's? For telling pointers from garbage."""
-        return 1 << 63 <= vaddr < 1 << 64
-
-    def describe(self) -> list[str]:
-        """Sentences on what the translation is based on, for reports."""
-        return list(self.notes)
+#: Mappings of the dump's headers that are tried; a dump has a handful.
+_HEADERS = 64
 
 
 @record(frozen=True)
@@ -68,12 +37,13 @@ class Arch:
         section_size_bits: SECTION_SIZE_BITS of a kernel that does not export it: a memory section has
             ``1 << bits`` bytes.
         max_physmem_bits: Likewise MAX_PHYSMEM_BITS: physical addresses are below ``1 << bits``.
-        open: Gets ready to translate. Raises KernelError when the kernel does not tell enough, ReadError when what it
-            needs is not in the dump.
+        open: Prepares translation. Raises KernelError if the kernel does not export enough, ReadError if something
+            that is needed is not in the dump.
         roots: Symbols of the top page table, the best first.
-        virtual: Told where the ``roots`` are, by name, and where the kernel's text is, physical addresses: what has to
-            be added to a physical address in the kernel's image to give a virtual one, or None. None: not known how.
-        image: Where processors' registers say that the kernel's image is: physical addresses, from and to, or None.
+        virtual: Given the physical addresses of ``roots``, by name, and of the kernel's text: returns the difference
+            of virtual and physical addresses in the kernel image, or None. None: not implemented.
+        image: Returns the physical addresses of the kernel image, start and end, by the registers in the dump's notes;
+            or None. None: not implemented.
     """
 
     name: str
@@ -87,7 +57,7 @@ class Arch:
 
 
 def arches() -> list[Arch]:
-    """All plugins of this room, by name."""
+    """Return all architectures, by name."""
     from vmsieve.filters.linux import arch
     from vmsieve.formats.plugins import scan
 
@@ -95,16 +65,16 @@ def arches() -> list[Arch]:
 
 
 def find(machine: str | None) -> Arch:
-    """The architecture called ``machine``.
+    """Return the architecture called ``machine``.
 
     Raises:
-        KernelError: None is; the message lists those that exist.
+        KernelError: There is none; the message lists those that exist.
     """
     from vmsieve.filters.linux import arch as room
     from vmsieve.formats.plugins import load, names
 
     if machine in names(room):
-        # The others take a tenth of the time to the first page.
+        # Importing the others takes a tenth of the time to the first page.
         return load(room, "ARCH", machine, "machine", Arch)
     known = arches()
     for arch in known:
@@ -114,4 +84,31 @@ def find(machine: str | None) -> Arch:
         "no knowledge of this machine's kernel",
         expected=", ".join(arch.name for arch in known),
         found=machine or "a dump that does not name its machine",
+    )
+
+
+def page_shift(memory: PhysicalMemory, info: VmcoreInfo, default: int) -> int:
+    """Return the binary logarithm of the page size, of a machine that has pages of 4, 16 and 64 KiB.
+
+    Raises:
+        KernelError: The page size is another.
+    """
+    size = info.page_size or memory.source.page_size or default
+    shift = size.bit_length() - 1
+    if shift not in (12, 14, 16):
+        raise KernelError("not a page size of this machine", expected="4, 16 or 64 KiB", found=size)
+    return shift
+
+
+def header_offsets(memory: PhysicalMemory, vaddr: int) -> Iterator[int]:
+    """Yield virtual minus physical address of the dump's headers that map ``vaddr``."""
+    for piece in memory.source.virtual[:_HEADERS]:
+        if piece.vaddr <= vaddr < piece.vaddr + piece.size:
+            yield piece.vaddr - piece.paddr
+
+
+def tables_not_found(root: int, sources: str = "VMCOREINFO and the dump's headers say") -> KernelError:
+    """Return the error for page tables that do not map their own address ``root`` to where they are."""
+    return KernelError(
+        f"the page tables are not where {sources}", expected="page tables that map themselves", found=root
     )

@@ -2,7 +2,7 @@
 
 Tables: Arm Architecture Reference Manual, "The AArch64 Virtual Memory System Architecture", VMSAv8-64 descriptors;
 ``arch/arm64/include/asm/pgtable-hwdef.h``. Addresses: ``arch/arm64/include/asm/memory.h`` and
-Documentation/arch/arm64/memory.rst. What it exports: ``arch/arm64/kernel/vmcore_info.c`` (before v6.9 crash_core.c).
+Documentation/arch/arm64/memory.rst. Exports: ``arch/arm64/kernel/vmcore_info.c`` (before v6.9 crash_core.c).
 
 Arithmetic are the kernel image (``kimage_voffset``) and the linear map (``PHYS_OFFSET``). Where the linear map begins
 has changed: Linux commit 14c127c957c1 ("arm64: mm: Flip kernel VA space"), v5.4, and f4693c2716b3 ("arm64: mm: extend
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.arch import Arch
+from vmsieve.filters.linux.arch import Arch, header_offsets, page_shift, tables_not_found
 from vmsieve.filters.linux.tables import (
     MEMORY,
     NONSENSE,
@@ -25,7 +25,6 @@ from vmsieve.filters.linux.tables import (
     find_linear,
     levels_of,
 )
-from vmsieve.formats.errors import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,13 +38,10 @@ __all__ = ["ARCH", "Arm64Tables"]
 _WORD: Final = (1 << 64) - 1
 _VALID: Final = 1
 _TABLE: Final = 2  # at level 0: a page; above: a table, else a block
-_PAGE_SHIFTS: Final = (12, 14, 16)
 _VA_BITS: Final = range(36, 53)
 #: A pointer's highest bit that neither tags (KASAN, MTE) nor authentication codes change: set in the kernel's.
 _KERNEL_BIT: Final = 1 << 55
 _TOP_BYTE: Final = 0xFF << 56
-#: Mappings of the dump's headers that are tried; a dump has a handful.
-_HEADERS: Final = 64
 
 
 class Arm64Tables(RadixTables):
@@ -82,13 +78,13 @@ class Arm64Translator(RadixTranslator):
     Args:
         tables: The page tables.
         linear: The linear map.
-        signs: Bits that authentication codes take in pointers (KERNELPACMASK).
+        pac_mask: Bits that authentication codes take in pointers (KERNELPACMASK).
         phys_base: See :class:`Translator`; makedumpfile and crash mean PHYS_OFFSET by it.
     """
 
-    def __init__(self, tables: Arm64Tables, linear: Linear | None, signs: int, phys_base: int) -> None:
+    def __init__(self, tables: Arm64Tables, linear: Linear | None, pac_mask: int, phys_base: int) -> None:
         super().__init__(tables, linear, phys_base)
-        self._ones = _TOP_BYTE | signs
+        self._ones = _TOP_BYTE | pac_mask
 
     def is_kernel(self, vaddr: int) -> bool:
         """See :class:`Translator`: with any tag in the top byte."""
@@ -97,14 +93,6 @@ class Arm64Translator(RadixTranslator):
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :class:`Translator`; tags and authentication codes are no address."""
         return super().translate(vaddr | self._ones if vaddr & _KERNEL_BIT else vaddr)
-
-
-def _page_shift(memory: PhysicalMemory, info: VmcoreInfo) -> int:
-    size = info.page_size or memory.source.page_size or 4096
-    shift = size.bit_length() - 1
-    if shift not in _PAGE_SHIFTS:
-        raise KernelError("not a page size of this machine", expected="4, 16 or 64 KiB", found=size)
-    return shift
 
 
 def _va_bits(info: VmcoreInfo) -> Iterator[tuple[int, int, str]]:
@@ -126,22 +114,21 @@ def _va_bits(info: VmcoreInfo) -> Iterator[tuple[int, int, str]]:
 
 
 def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> dict[int, str]:
-    """What may have to be taken from addresses of the kernel image to get physical ones, and where each is from."""
+    """Return what may be virtual minus physical address in the kernel image, and the origin of each."""
     found = {}
     number = info.number_unsigned("kimage_voffset")
     if number is not None:
         found[number] = "NUMBER(kimage_voffset)"
-    for piece in memory.source.virtual[:_HEADERS]:
-        if piece.vaddr <= root < piece.vaddr + piece.size:
-            found.setdefault(piece.vaddr - piece.paddr & _WORD, "the dump's headers")
+    for offset in header_offsets(memory, root):
+        found.setdefault(offset & _WORD, "the dump's headers")
     return found
 
 
 def _find_tables(memory: PhysicalMemory, info: VmcoreInfo, shift: int) -> tuple[Arm64Tables, int, int, list[str]]:
-    """The tables that map themselves to where they are; their place, the planned bits, and notes.
+    """Return page tables that map themselves to where they are, their physical address, the planned bits, and notes.
 
     Raises:
-        KernelError: There are none.
+        KernelError: They are not found.
     """
     root = info.need("SYMBOL", "swapper_pg_dir")
     for offset, origin in _image_offsets(memory, info, root).items():
@@ -156,15 +143,11 @@ def _find_tables(memory: PhysicalMemory, info: VmcoreInfo, shift: int) -> tuple[
                 f"page tables of {tables.levels} levels for {bits} bits of address ({key}) and pages of"
                 f" {1 << shift - 10} KiB at physical address {paddr:#x}, from SYMBOL(swapper_pg_dir) and {origin}"
             ]  # fmt: skip
-    raise KernelError(
-        "the page tables are not where VMCOREINFO and the dump's headers say",
-        expected="page tables that map themselves",
-        found=root,
-    )
+    raise tables_not_found(root)
 
 
-def _places(tables: Arm64Tables, planned: int) -> Iterator[tuple[int, int]]:
-    """Where the linear map may be: the lower half of the address space since v5.4, the upper half before."""
+def _linear_ranges(tables: Arm64Tables, planned: int) -> Iterator[tuple[int, int]]:
+    """Yield where the linear map may be: in the lower half of the address space since v5.4, in the upper before."""
     actual = ((1 << 64) - tables.start).bit_length() - 1
     # The lower half of as many bits as such a kernel has at the least (VA_BITS_MIN).
     end = (1 << 64) - (1 << min(planned, 47 if tables.page_shift == 14 and planned > 48 else 48) - 1)
@@ -173,23 +156,23 @@ def _places(tables: Arm64Tables, planned: int) -> Iterator[tuple[int, int]]:
 
 
 def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
-    """Find the page tables, and by them the linear map."""
-    shift = _page_shift(memory, info)
+    """Find the page tables, and check the linear map by them."""
+    shift = page_shift(memory, info, 4096)
     tables, known, planned, notes = _find_tables(memory, info, shift)
     phys_offset = info.number_unsigned("PHYS_OFFSET")
     linear = None
     if phys_offset is not None:
-        linear = find_linear(tables, _places(tables, planned), phys_offset, known, memory.source.end())
-    signs = (info.number_unsigned("KERNELPACMASK") or 0) & tables.start
+        linear = find_linear(tables, _linear_ranges(tables, planned), phys_offset, known, memory.source.end())
+    pac_mask = (info.number_unsigned("KERNELPACMASK") or 0) & tables.start
     signed = (phys_offset or 0) - (1 << 64 if (phys_offset or 0) >> 63 else 0)
-    translator = Arm64Translator(tables, linear, signs, signed)
+    translator = Arm64Translator(tables, linear, pac_mask, signed)
     translator.flat_first_pfn = signed >> shift
     if linear:
         notes.append(f"the linear map at {linear.start:#x}, by NUMBER(PHYS_OFFSET)")
     else:
         notes.append("the linear map by page tables alone: they do not bear NUMBER(PHYS_OFFSET) out")
-    if signs:
-        notes.append(f"NUMBER(KERNELPACMASK) {signs:#x} is left out of addresses")
+    if pac_mask:
+        notes.append(f"NUMBER(KERNELPACMASK) {pac_mask:#x} is left out of addresses")
     translator.notes = notes
     return translator
 

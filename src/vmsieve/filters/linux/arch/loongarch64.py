@@ -1,18 +1,18 @@
-"""loongarch64: all physical memory through windows of the address space, and page tables of 2 to 4 levels for the rest.
+"""loongarch64: direct-mapped windows of all physical memory, and page tables of 2 to 4 levels for the rest.
 
 Windows: LoongArch Reference Manual, volume 1, 5.2.1 "Direct Mapped Address Translation Mode";
 ``arch/loongarch/include/asm/addrspace.h``. Tables: ``arch/loongarch/include/asm/{pgtable,pgtable-bits}.h``. The kernel
 image lies in a window; tables have vmalloc memory and the virtual memory map.
 
-Nothing tells how many levels there are. The tables themselves do: entries above the last level are addresses in a
-window, and where nothing is mapped they lead to tables of nothing, as many as there are levels.
+The kernel does not export the number of levels. It is counted: entries above the last level are addresses in a window,
+and unmapped ones lead to a chain of empty tables with as many levels.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.arch import Arch
+from vmsieve.filters.linux.arch import Arch, page_shift
 from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, RadixTranslator
 from vmsieve.formats.errors import KernelError
 
@@ -32,9 +32,8 @@ _PHYSICAL: Final = (1 << 48) - 1
 _PRESENT: Final = 1 << 7
 _HUGE: Final = 1 << 6  # above the last level; there it means "global"
 _LARGE: Final = _HUGE | _PRESENT
-_PAGE_SHIFTS: Final = (12, 14, 16)
 _MOST_LEVELS: Final = 4
-#: Tables below the top one that are tried to learn the number of levels.
+#: Entries of the top table that are followed to count the levels.
 _TRIED: Final = 16
 
 
@@ -100,10 +99,7 @@ class LoongTranslator(RadixTranslator):
 
 def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
     """Find the page tables."""
-    size = info.page_size or memory.source.page_size or 1 << 14
-    shift = size.bit_length() - 1
-    if shift not in _PAGE_SHIFTS:
-        raise KernelError("not a page size of this machine", expected="4, 16 or 64 KiB", found=size)
+    shift = page_shift(memory, info, 1 << 14)
     symbol = info.need("SYMBOL", "swapper_pg_dir")
     if not _is_table(symbol, shift):
         raise KernelError("SYMBOL(swapper_pg_dir) is not in a window of physical memory", found=symbol)
@@ -112,25 +108,17 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
     translator = LoongTranslator(LoongTables(memory, root, shift, levels), None, None)
     translator.page_offset = _CACHED
     translator.notes = [
-        f"page tables of {levels} levels (as found) for pages of {size >> 10} KiB at physical address {root:#x},"
+        f"page tables of {levels} levels (as found) for pages of {1 << shift - 10} KiB at physical address {root:#x},"
         f" from SYMBOL(swapper_pg_dir)",
         f"windows of physical memory from {_WINDOWS:#x} on",
     ]
     return translator
 
 
-def _section_size_bits(_: VmcoreInfo) -> int:
-    return 29
-
-
-def _max_physmem_bits(_: VmcoreInfo) -> int:
-    return 48
-
-
 ARCH: Final = Arch(
     name="loongarch64",
     aliases=("loongarch", "loong64"),
-    section_size_bits=_section_size_bits,
-    max_physmem_bits=_max_physmem_bits,
+    section_size_bits=lambda _: 29,
+    max_physmem_bits=lambda _: 48,
     open=_open,
 )

@@ -1,7 +1,7 @@
 """riscv64: page tables of 3 to 5 levels (Sv39, Sv48, Sv57), and the linear map by arithmetic.
 
 Tables: The RISC-V Instruction Set Manual, volume II, "Supervisor-Level ISA"; ``arch/riscv/include/asm/pgtable-64.h``.
-Addresses: ``arch/riscv/include/asm/page.h`` and Documentation/arch/riscv/vm-layout.rst. What it exports:
+Addresses: ``arch/riscv/include/asm/page.h`` and Documentation/arch/riscv/vm-layout.rst. Exports:
 ``arch/riscv/kernel/vmcore_info.c`` (before v6.9 crash_core.c).
 """
 
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.arch import Arch
+from vmsieve.filters.linux.arch import Arch, header_offsets, tables_not_found
 from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, RadixTranslator, find_linear
-from vmsieve.formats.errors import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,10 +35,8 @@ _FRAME: Final = (1 << 44) - 1
 _NAPOT: Final = 1 << 63
 #: KERNEL_LINK_ADDR since v5.13: Linux commit 2bfc6cd81bd1 ("riscv: Move kernel mapping outside of linear mapping").
 _LINK_ADDRESS: Final = (1 << 64) - (2 << 30)
-#: Where a kernel lies in memory of which it does not say where: after 2 MiB of firmware.
+#: Default load offset: the kernel follows 2 MiB of firmware.
 _FIRMWARE: Final = 2 << 20
-#: Mappings of the dump's headers that are tried; a dump has a handful.
-_HEADERS: Final = 64
 
 
 class RiscvTables(RadixTables):
@@ -65,13 +62,12 @@ class RiscvTables(RadixTables):
 
 
 def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> Iterator[tuple[int, str]]:
-    """What may have to be taken from addresses of the kernel image to get physical ones, and where each is from."""
+    """Yield what may be virtual minus physical address in the kernel image, and its origin."""
     number = info.number_unsigned("va_kernel_pa_offset")
     if number is not None:
         yield number, "NUMBER(va_kernel_pa_offset)"
-    for piece in memory.source.virtual[:_HEADERS]:
-        if piece.vaddr <= root < piece.vaddr + piece.size:
-            yield piece.vaddr - piece.paddr, "the dump's headers"
+    for offset in header_offsets(memory, root):
+        yield offset, "the dump's headers"
     base = info.number_unsigned("phys_ram_base")
     if base is not None:
         link = info.number_unsigned("KERNEL_LINK_ADDR") or _LINK_ADDRESS
@@ -81,10 +77,10 @@ def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> Itera
 
 
 def _find_tables(memory: PhysicalMemory, info: VmcoreInfo) -> tuple[RiscvTables, int, list[str]]:
-    """The tables that map themselves to where they are; their place, and notes.
+    """Return page tables that map themselves to where they are, their physical address, and notes.
 
     Raises:
-        KernelError: There are none.
+        KernelError: They are not found.
     """
     root = info.need("SYMBOL", "swapper_pg_dir")
     told = info.number("VA_BITS")
@@ -98,15 +94,11 @@ def _find_tables(memory: PhysicalMemory, info: VmcoreInfo) -> tuple[RiscvTables,
                     f"page tables of {tables.levels} levels, Sv{bits} ({key}), at physical address {paddr:#x},"
                     f" from SYMBOL(swapper_pg_dir) and {origin}"
                 ]  # fmt: skip
-    raise KernelError(
-        "the page tables are not where VMCOREINFO and the dump's headers say",
-        expected="page tables that map themselves",
-        found=root,
-    )
+    raise tables_not_found(root)
 
 
 def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
-    """Find the page tables, and by them the linear map."""
+    """Find the page tables, and check the linear map by them."""
     tables, known, notes = _find_tables(memory, info)
     base, start = info.number_unsigned("phys_ram_base"), info.number_unsigned("PAGE_OFFSET")
     linear = None
@@ -124,18 +116,10 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
     return translator
 
 
-def _section_size_bits(_: VmcoreInfo) -> int:
-    return 27
-
-
-def _max_physmem_bits(_: VmcoreInfo) -> int:
-    return 56
-
-
 ARCH: Final = Arch(
     name="riscv64",
     aliases=("riscv",),
-    section_size_bits=_section_size_bits,
-    max_physmem_bits=_max_physmem_bits,
+    section_size_bits=lambda _: 27,
+    max_physmem_bits=lambda _: 56,
     open=_open,
 )

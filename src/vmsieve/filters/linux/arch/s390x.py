@@ -1,14 +1,14 @@
-"""s390x: memory that is mapped by arithmetic, and page tables of three to five levels for the rest.
+"""s390x: linear maps, and page tables of three to five levels for the rest.
 
-Tables: z/Architecture Principles of Operation, "Dynamic Address Translation"; ``arch/s390/include/asm/pgtable.h``. What
-is arithmetic: :mod:`vmsieve.formats.s390_mappings`. The memory map lies in virtual memory that page tables map.
+Tables: z/Architecture Principles of Operation, "Dynamic Address Translation"; ``arch/s390/include/asm/pgtable.h``.
+Linear maps: :mod:`vmsieve.formats.s390_mappings`. Struct pages are in virtual memory that page tables map.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.arch import Arch, Translator
+from vmsieve.filters.linux.arch import Arch, Translator, tables_not_found
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.s390_mappings import in_linear, linear_maps
@@ -38,7 +38,7 @@ class S390Tables:
 
     Args:
         memory: Where they are.
-        root: Physical address of the top table. Its own entries tell of what kind it is.
+        root: Physical address of the top table, whose entries have its kind.
 
     Raises:
         ReadError: The top table is not in the dump.
@@ -70,10 +70,7 @@ class S390Tables:
         return (entry & _TABLE) + at, 0x1000 - at
 
     def _walk(self, block: int) -> tuple[int, int]:
-        """For the MiB of virtual memory number ``block``: bytes that are mapped in one piece, and where to.
-
-        Of memory that is mapped by pages: 0, and where their table is.
-        """
+        """Return size and physical address of the page that maps a 1 MiB block, or 0 and that of its page table."""
         vaddr, table, first, last = block << 20, self._root, 0, 3
         for level in range(self._top, -1, -1):
             shift = 20 + 11 * level
@@ -93,7 +90,7 @@ class S390Tables:
 
 
 class S390Translator(Translator):
-    """What is arithmetic by arithmetic, everything else by page tables."""
+    """Linear maps by arithmetic, everything else by page tables."""
 
     def __init__(self, tables: S390Tables, linear: tuple[VirtualRange, ...]) -> None:
         super().__init__(page_offset=linear[-1].vaddr)
@@ -101,16 +98,12 @@ class S390Translator(Translator):
         self._linear = linear
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`: the kernel has an address space of its own, of which all may be its."""
+        """See :class:`Translator`. The kernel has an address space of its own."""
         return lowcore.SIZE <= vaddr < self._tables.end
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         """See :class:`Translator`."""
         return in_linear(self._linear, vaddr) or self._tables.translate(vaddr)
-
-
-def _section_size_bits(_: VmcoreInfo) -> int:
-    return 28
 
 
 def _max_physmem_bits(info: VmcoreInfo) -> int:
@@ -119,7 +112,7 @@ def _max_physmem_bits(info: VmcoreInfo) -> int:
 
 
 def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
-    """Find the page tables and make sure that they are: they map themselves to where they are."""
+    """Find the page tables: right ones map themselves to where they are."""
     root = info.need("SYMBOL", "swapper_pg_dir")
     for origin, linear in linear_maps(memory.source, info.text):
         place = in_linear(linear, root)
@@ -135,17 +128,13 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
             f"the kernel's own memory by {origin}",
         ]
         return translator
-    raise KernelError(
-        "the page tables are not where VMCOREINFO and os_info say",
-        expected="page tables that map themselves",
-        found=root,
-    )
+    raise tables_not_found(root, "VMCOREINFO and os_info say")
 
 
 ARCH: Final = Arch(
     name="s390x",
     aliases=("s390",),
-    section_size_bits=_section_size_bits,
+    section_size_bits=lambda _: 28,
     max_physmem_bits=_max_physmem_bits,
     open=_open,
 )

@@ -1,8 +1,7 @@
 """x86_64: page tables of 4 or 5 levels, and the kernel's own map.
 
-Tables: Intel SDM volume 3, 4.5 "4-level paging and 5-level paging"; the kernel's address layout:
-Documentation/arch/x86/x86_64/mm.rst; what it exports: arch/x86/kernel/vmcore_info_64.c (before v6.9
-machine_kexec_64.c).
+Tables: Intel SDM volume 3, 4.5 "4-level paging and 5-level paging". Addresses: Documentation/arch/x86/x86_64/mm.rst.
+Exports: arch/x86/kernel/vmcore_info_64.c (before v6.9 machine_kexec_64.c).
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.arch import Arch, Translator
+from vmsieve.filters.linux.arch import Arch, Translator, tables_not_found
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.notes import each_note
 from vmsieve.formats.slim.contexts import suppress
@@ -24,26 +23,26 @@ __all__ = ["ARCH", "KERNEL_MAP", "X86Tables"]
 
 #: __START_KERNEL_map, arch/x86/include/asm/page_64_types.h.
 KERNEL_MAP: Final = 0xFFFFFFFF80000000
-#: KERNEL_IMAGE_SIZE with KASLR, same header: the window the kernel image lies in. Modules follow.
+#: KERNEL_IMAGE_SIZE with KASLR, same header: the kernel image lies within. Modules follow.
 _IMAGE_SIZE: Final = 1 << 30
 
 _PRESENT: Final = 1
 _LARGE: Final = 1 << 7
-#: Bits 12 to 51 of an entry are an address.
+#: Address bits of an entry: 12 to 51.
 _ADDRESS: Final = (1 << 52) - (1 << 12)
 _WORD: Final = (1 << 64) - 1
 #: Mappings of the dump's headers that are tried; a dump has a handful.
 _HEADERS: Final = 64
 
-#: Notes that are looked at for registers; where QEMU's have control registers; CR4's bit for five levels of tables; and
-#: how large an image is at most.
+#: Notes that are searched for registers; a dump has one or more a processor.
 _NOTES: Final = 32
+#: Offset of the control registers in QEMU's notes, and CR4's bit for 5 levels.
 _CONTROL: Final = 8 + 18 * 8 + 10 * 24
 _LA57: Final = 1 << 12
+#: Most bytes of a kernel image.
 _SPAN_MOST: Final = 128 << 20
 
-#: Symbols of the root table, newest first; all name one table (arch/x86/kernel/head_64.S). init_level4_pgt was renamed
-#: in v4.13.
+#: Symbols of the root table, newest first (arch/x86/kernel/head_64.S). init_level4_pgt was renamed in v4.13.
 _ROOTS: Final = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
 
 
@@ -54,7 +53,7 @@ class X86Tables:
         memory: Where they are.
         root: Physical address of the top table.
         levels: 4 or 5.
-        ignored: Address bits of an entry that are no address: the memory encryption bit (sme_mask).
+        ignored: Bits to clear in an entry's address: the memory encryption bit (sme_mask).
     """
 
     def __init__(self, memory: PhysicalMemory, root: int, levels: int, ignored: int = 0) -> None:
@@ -64,7 +63,7 @@ class X86Tables:
         self._mask = _ADDRESS & ~ignored
         #: The lowest address of the kernel's half of the address space.
         self.upper_half = (1 << 64) - (1 << levels * 9 + 11)
-        # Walks of neighbours, such as of struct pages, differ in the last level only.
+        # Neighbouring addresses, such as of struct pages, differ in the last level only.
         self._directory = cached(self._walk, 256)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
@@ -80,14 +79,14 @@ class X86Tables:
         return (entry & self._mask) + at, 0x1000 - at
 
     def _walk(self, block: int) -> tuple[bool, int]:
-        """For the 2 MiB of virtual memory number ``block``: mapped in one piece, and the address of it or its table."""
+        """Return True and the address that a 2 MiB block is mapped to, or False and that of its table of pages."""
         vaddr = block << 21
         table = self._root
         for level in range(self._levels - 1, 0, -1):
             shift = 12 + level * 9
             entry = self._entry(table, vaddr, shift)
             table = entry & self._mask
-            # A large page: 1 GiB or 2 MiB. Above, the bit is reserved and the entry is damaged.
+            # A page of 1 GiB or 2 MiB. At higher levels the bit is reserved.
             if entry & _LARGE:
                 if level > 2:
                     raise KernelError("a page table entry makes no sense", offset=vaddr, found=entry)
@@ -112,7 +111,7 @@ class X86Translator(Translator):
         self._to_physical = phys_base - KERNEL_MAP
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`: the canonical upper half."""
+        """See :class:`Translator`. The upper half of canonical addresses."""
         return self._tables.upper_half <= vaddr < 1 << 64
 
     def translate(self, vaddr: int) -> tuple[int, int]:
@@ -129,12 +128,8 @@ def _levels(info: VmcoreInfo) -> int:
     return 5 if info.number("pgtable_l5_enabled") else 4
 
 
-def _section_size_bits(_: VmcoreInfo) -> int:
-    return 27
-
-
 def _max_physmem_bits(info: VmcoreInfo) -> int:
-    """arch/x86/include/asm/sparsemem.h through the years."""
+    """Follow arch/x86/include/asm/sparsemem.h through the years."""
     if _levels(info) == 5:
         return 52
     if info.version >= (2, 6, 31) or info.version == (0, 0, 0):
@@ -143,11 +138,11 @@ def _max_physmem_bits(info: VmcoreInfo) -> int:
 
 
 def _candidates(memory: PhysicalMemory, info: VmcoreInfo) -> dict[int, str]:
-    """Values that phys_base may have, most trusted first, and where each is from."""
+    """Return values that phys_base may have, most trusted first, and the origin of each."""
     found = {}
     number = info.number("phys_base")
     if number is not None:
-        # A signed number: a kernel may lie below where its map begins.
+        # Signed: a kernel may be loaded below its link-time address.
         found[number - (1 << 64) if number >= 1 << 63 else number] = "NUMBER(phys_base)"
     for piece in memory.source.virtual[:_HEADERS]:
         if piece.vaddr >= KERNEL_MAP:
@@ -157,16 +152,16 @@ def _candidates(memory: PhysicalMemory, info: VmcoreInfo) -> dict[int, str]:
 
 
 def _page_offset(memory: PhysicalMemory) -> int | None:
-    """From the headers: the last mapping that is not the kernel's own; v4.19's /proc/kcore has others before it."""
+    """Return the direct map's start: the last mapping below the kernel map; v4.19's /proc/kcore has several."""
     starts = [piece.vaddr - piece.paddr for piece in memory.source.virtual if 1 << 63 <= piece.vaddr < KERNEL_MAP]
     return starts[-1] if starts and starts[-1] >= 1 << 63 else None
 
 
 def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
-    """Find the page tables and make sure that they are: they map themselves to where they are."""
+    """Find the page tables: right ones map themselves to where they are."""
     name, root = next(((name, at) for name in _ROOTS for at in [info.symbol(name)] if at), (None, 0))
     if name is None:
-        raise KernelError("VMCOREINFO does not tell where the page tables are", expected="SYMBOL(init_top_pgt)")
+        raise KernelError("VMCOREINFO does not name the page tables", expected="SYMBOL(init_top_pgt)")
     ignored = (info.number_unsigned("sme_mask") or 0) & _ADDRESS
     levels = _levels(info)
     for phys_base, origin in _candidates(memory, info).items():
@@ -184,17 +179,13 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
             f"phys_base {phys_base:#x} from {origin}",
         ]
         if ignored:
-            translator.notes.append(f"NUMBER(sme_mask) {ignored:#x} is left out of page table entries")
+            translator.notes.append(f"NUMBER(sme_mask) {ignored:#x} is cleared in page table entries")
         return translator
-    raise KernelError(
-        "the page tables are not where VMCOREINFO and the dump's headers say",
-        expected="page tables that map themselves",
-        found=root,
-    )
+    raise tables_not_found(root)
 
 
 def _virtual(memory: PhysicalMemory, roots: dict[str, int], text: int) -> int | None:
-    """The tables map the kernel's image, themselves with it, in pieces of 2 MiB as a rule."""
+    """Find the kernel image in the page tables, which map it in pieces of 2 MiB as a rule, and themselves with it."""
     for root in (roots[name] for name in _ROOTS if name in roots):
         for levels in (4, 5):
             tables = X86Tables(memory, root, levels)
@@ -209,13 +200,13 @@ def _virtual(memory: PhysicalMemory, roots: dict[str, int], text: int) -> int | 
 
 
 def _image(memory: PhysicalMemory) -> tuple[int, int] | None:
-    """By the page tables that a processor used: QEMU's notes have CR3 (``struct QEMUCPUState``, arch_dump.c)."""
+    """Find the kernel image by the page tables that a processor used: QEMU's notes have CR3 (``QEMUCPUState``)."""
     order = memory.byte_order
     for _, note in zip(range(_NOTES), each_note(memory.source.notes, order)):
         if note.name != b"QEMU" or note.size < _CONTROL + 5 * 8:
             continue
         _, _, _, cr3, cr4 = struct.unpack_from("<5Q", memory.source.notes, note.offset + _CONTROL)
-        # With KPTI, users' tables lie behind the kernel's and map little of it.
+        # With KPTI, user space's top table follows the kernel's and maps little of the kernel.
         for root in dict.fromkeys((cr3 & _ADDRESS & ~0x1000, cr3 & _ADDRESS)):
             tables = X86Tables(memory, root, 5 if cr4 & _LA57 else 4)
             found = []
@@ -230,7 +221,7 @@ def _image(memory: PhysicalMemory) -> tuple[int, int] | None:
 ARCH: Final = Arch(
     name="x86_64",
     aliases=("amd64", "x86-64"),
-    section_size_bits=_section_size_bits,
+    section_size_bits=lambda _: 27,
     max_physmem_bits=_max_physmem_bits,
     open=_open,
     roots=_ROOTS,
