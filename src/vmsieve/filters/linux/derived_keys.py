@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.filters.linux.identity import BEFORE_NAME, FIELD_SIZE
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 if TYPE_CHECKING:
@@ -68,9 +69,6 @@ _BUDDY_BEFORE_TYPES: Final = -128
 
 SYMBOL_NAMES: Final = (*_SYMBOLS, *(symbol for symbol, _, _ in VARIABLES.values()))
 TYPE_NAMES: Final = (*STRUCTURES, *_ENUMERATIONS)
-#: Bytes of a string in struct new_utsname; most bytes before the first one in its namespace.
-_FIELD: Final = 65
-_BEFORE_NAME: Final = 64
 
 
 def is_derivable(key: str) -> bool:
@@ -132,9 +130,9 @@ class DerivedKeys:
         """The kernel's release, from init_uts_ns."""
         if "init_uts_ns" not in self.symbols:
             return None
-        data = self.read(self.symbols["init_uts_ns"], _BEFORE_NAME + 3 * _FIELD)
-        at = data.find(b"Linux".ljust(_FIELD, b"\0"))
-        release = data[at + 2 * _FIELD : at + 3 * _FIELD].partition(b"\0")[0] if at >= 0 else b""
+        data = self.read(self.symbols["init_uts_ns"], BEFORE_NAME + 3 * FIELD_SIZE)
+        at = data.find(b"Linux".ljust(FIELD_SIZE, b"\0"))
+        release = data[at + 2 * FIELD_SIZE : at + 3 * FIELD_SIZE].partition(b"\0")[0] if at >= 0 else b""
         return release.decode("ascii", "replace") or None
 
     def _from_types(self, kind: str, name: str, version: tuple[int, int]) -> int | None:

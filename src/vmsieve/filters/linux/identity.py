@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["HOST_FIELDS", "Identity", "host_field_ranges", "identify"]
+__all__ = ["BEFORE_NAME", "FIELD_SIZE", "HOST_FIELDS", "Identity", "host_field_ranges", "identify"]
 
 #: Six strings of __NEW_UTS_LEN + 1 bytes: struct new_utsname, include/uapi/linux/utsname.h.
 _FIELDS = 6
-_FIELD_SIZE = 65
+FIELD_SIZE = 65
 #: Fields that identify the machine: nodename and domainname.
 HOST_FIELDS = (1, 5)
 #: Most bytes that precede the name in its namespace.
-_BEFORE_NAME = 64
+BEFORE_NAME = 64
 
 
 @record(frozen=True)
@@ -60,10 +60,10 @@ def host_field_ranges(memory: VirtualMemory, info: VmcoreInfo) -> list[tuple[int
     try:
         start = _name_address(info) if info.symbol("system_utsname") else info.need("SYMBOL", "init_uts_ns")
         # Kernels before v5.11 do not export the offset of the name in its namespace, where a counter precedes it.
-        found = memory.read(start, _BEFORE_NAME + _FIELDS * _FIELD_SIZE).find(b"Linux\0", 0, _BEFORE_NAME)
+        found = memory.read(start, BEFORE_NAME + _FIELDS * FIELD_SIZE).find(b"Linux\0", 0, BEFORE_NAME)
     except (KernelError, ReadError):
         return []
-    return [(start + found + field * _FIELD_SIZE, _FIELD_SIZE) for field in HOST_FIELDS] if found >= 0 else []
+    return [(start + found + field * FIELD_SIZE, FIELD_SIZE) for field in HOST_FIELDS] if found >= 0 else []
 
 
 def _name_address(info: VmcoreInfo) -> int:
@@ -76,8 +76,8 @@ def _name_address(info: VmcoreInfo) -> int:
 
 def _utsname(memory: VirtualMemory, info: VmcoreInfo) -> tuple[str, ...]:
     vaddr = _name_address(info)
-    data = memory.read(vaddr, _FIELDS * _FIELD_SIZE)
-    fields = [data[at : at + _FIELD_SIZE].partition(b"\0") for at in range(0, len(data), _FIELD_SIZE)]
+    data = memory.read(vaddr, _FIELDS * FIELD_SIZE)
+    fields = [data[at : at + FIELD_SIZE].partition(b"\0") for at in range(0, len(data), FIELD_SIZE)]
     names = tuple(head.decode("utf-8", "replace") for head, _, _ in fields)
     if names[0] != "Linux" or not all(nul for _, nul, _ in fields):
         raise KernelError("no utsname where it should be", offset=vaddr)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.candidates import SEARCHED, SEARCHED_PACKED
+from vmsieve.filters.linux.identity import BEFORE_NAME, FIELD_SIZE
 from vmsieve.filters.linux.kallsyms import Kallsyms, open_kallsyms
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.records import record
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KernelImage", "find_image", "relocate"]
 
-#: Bytes of a string in struct new_utsname; at most this many precede them in the namespace (a reference count).
-_FIELD: Final = 65
-_LINUX: Final = b"Linux".ljust(_FIELD, b"\0")
-_BEFORE_NAME: Final = 64
+_LINUX: Final = b"Linux".ljust(FIELD_SIZE, b"\0")
 #: Alignments of a kernel's load address; largest kernel image.
 _STEPS: Final = (2 << 20, 64 << 10, 4096)
 _IMAGE_MOST: Final = 256 << 20
@@ -108,11 +106,11 @@ def _deltas(source: Source, info: VmcoreInfo) -> Iterator[int]:
 def _holds_name(read: Read, paddr: int) -> bool:
     """True if a UTS namespace is there: the first string is "Linux", the third begins with a digit."""
     try:
-        data = read(paddr, _BEFORE_NAME + 3 * _FIELD)
+        data = read(paddr, BEFORE_NAME + 3 * FIELD_SIZE)
     except (KernelError, ReadError):
         return False
     at = data.find(_LINUX)
-    return 0 <= at <= _BEFORE_NAME and data[at + 2 * _FIELD : at + 2 * _FIELD + 1].isdigit()
+    return 0 <= at <= BEFORE_NAME and data[at + 2 * FIELD_SIZE : at + 2 * FIELD_SIZE + 1].isdigit()
 
 
 class _Bounded:
@@ -194,10 +192,10 @@ def _named(source: Source, release: bytes) -> Iterator[int]:
     left = SEARCHED_PACKED if source.compressed else SEARCHED
     tries = _TRIES
     wanted = release + b"\0"
-    for at, data in scan_memory(source, 0, source.end(), keep=3 * _FIELD):
+    for at, data in scan_memory(source, 0, source.end(), keep=3 * FIELD_SIZE):
         found = data.find(_LINUX)
         while found >= 0 and tries:
-            if data.startswith(wanted, found + 2 * _FIELD):
+            if data.startswith(wanted, found + 2 * FIELD_SIZE):
                 yield at + found
                 tries -= 1
             found = data.find(_LINUX, found + 1)
