@@ -1,4 +1,4 @@
-"""How many page frames are of which class, and what of them a dump level drops."""
+"""Counts of page frames by class, and by the rule that drops them at a dump level."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ __all__ = ["Histogram", "dropping", "tally"]
 
 
 class Histogram:
-    """How many page frames have which class: 256 counters."""
+    """Page frames by class: 256 counters."""
 
     def __init__(self) -> None:
         self._words = (ctypes.c_uint64 * 256)()
 
     @property
     def address(self) -> int:
-        """Of the counters, for kernels."""
+        """Address of the counters, for loops."""
         return ctypes.addressof(self._words)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Each class that occurs, with its count."""
+        """Yield each class that occurs, with its count."""
         return ((which, count) for which, count in enumerate(self._words) if count)
 
 
 def dropping(rules: list[Rule], level: int) -> int:
-    """The class bits that drop a page at dump level ``level``."""
+    """Return the class bits that drop a page at dump level ``level``."""
     return sum(1 << i for i, rule in enumerate(rules) if rule.levels & level or not rule.levels)
 
 
 def tally(histogram: Iterable[tuple[int, int]], rules: list[Rule], level: int) -> dict[str, int]:
-    """Pages dropped at ``level`` by rule name, each counted for the first rule that drops it; and ``"kept"``.
+    """Count the pages dropped at ``level`` by rule name, each for the first rule that drops it; and ``"kept"``.
 
     ``histogram``: pairs of a class and how many pages have it.
     """

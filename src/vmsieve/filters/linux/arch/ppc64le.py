@@ -2,7 +2,7 @@
 
 All memory is mapped by arithmetic from :data:`PAGE_OFFSET` on. Where the rest is, the MMU decides:
 
-* Radix (POWER9 and later): page tables map everything, themselves too; which is how they are told.
+* Radix (POWER9 and later): page tables map everything, themselves included, by which they are recognised.
 * Hash: the processor's hash table maps everything. The kernel's own page tables have vmalloc and IO memory only; the
   list ``vmemmap_list`` has the pieces of the virtual memory map, of ``mmu_psize_defs[mmu_vmemmap_psize]`` each.
   Kernels with the radix MMU kept that list too until v6.6 (Linux commit 368a0590d954, "powerpc/book3s64/vmemmap:
@@ -121,7 +121,7 @@ class PpcTables:
 
 
 class Backing:
-    """The pieces of the virtual memory map that a kernel with the hash MMU keeps a list of.
+    """The list of pieces of the virtual memory map that a kernel with the hash MMU keeps.
 
     Attributes:
         size: Bytes a piece.
@@ -144,7 +144,7 @@ class Backing:
         except (KernelError, ReadError) as error:
             self.notes.append(f"vmemmap_list is damaged after {len(found)} pieces ({error})")
         self.count = len(found)
-        # Stretches of pieces that follow each other in virtual and in physical memory: there are few of them.
+        # Pieces adjacent in virtual and in physical memory are merged: few remain.
         self._starts, self._places, self._sizes = array("Q"), array("Q"), array("Q")
         for start in sorted(found):
             self._add(start, found[start])
@@ -180,7 +180,7 @@ class Backing:
             if start < PAGE_OFFSET or (start | place) % self.size or place > _PAGE_ADDRESS:
                 raise KernelError("a piece of the memory map can't be there", offset=start, found=place)
             found.setdefault(start, place)
-        raise KernelError("the list is too long to be true", expected=_MOST_PIECES)
+        raise KernelError("the list is too long", expected=_MOST_PIECES)
 
 
 class PpcTranslator(Translator):
@@ -247,7 +247,7 @@ def _maps_itself(tables: PpcTables, root: int) -> bool:
 
 
 def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
-    """Find out the MMU: the radix MMU's page tables map themselves to where they are."""
+    """Determine the MMU: the radix MMU's page tables map themselves to where they are."""
     page_size = info.page_size or memory.source.page_size
     if page_size not in _RADIX:
         raise KernelError("no kernel of this machine has pages of this size", expected="4096, 65536", found=page_size)
