@@ -144,8 +144,8 @@ def _origin(text: bytes | None, doubt: str | None) -> str:
 def _search(source: Source, known: list[_Candidate]) -> list[bytes]:
     """Search memory for VMCOREINFO of kernels other than ``known``."""
     from vmsieve.filters.linux.arch import find
-    from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.filters.linux.kernel_search import iter_kernels, name_address
+    from vmsieve.filters.linux.memory import PhysicalMemory
 
     try:
         arch = find(source.machine)

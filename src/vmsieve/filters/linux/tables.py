@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.translator import Translator
 from vmsieve.formats.errors import KernelError, ReadError
-from vmsieve.formats.slim.records import record
 from vmsieve.formats.slim.cache import cached
+from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.filters.linux.arch import Arch, Translator, tables_not_found
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.notes import each_note
-from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.slim.cache import cached
+from vmsieve.formats.slim.contexts import suppress
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
