@@ -6,10 +6,9 @@ look at a struct page so serves any dump level. ``match_rules`` is all the rules
 
 A page inherits a class in two ways, and both reach over the end of a run:
 
-* A rule gave the size of a *block*: all page frames below ``BLOCK_END`` get ``BLOCK_CLASS``. With ``VERIFY``, the block
-  ends at the first page that can't be free.
-* A head has the order of a *compound page*: tails below ``COMPOUND_END`` that point to that head get
-  ``COMPOUND_CLASS``. PG_hwpoison and PG_reserved count for each tail by itself.
+* A rule gave the size of a *block*, to ``BLOCK_END``. With ``VERIFY`` it ends at the first page that can't be free.
+* A head has the order of a *compound page*, to ``COMPOUND_END``: tails that point to it get its class. PG_hwpoison and
+  PG_reserved count for each tail by itself.
 """
 
 from __future__ import annotations
@@ -81,8 +80,7 @@ _EIGHT: Final = 0x0101010101010101
 def _rules() -> list[Callable[..., int]]:
     from vmsieve.filters.rules import struct_page_rules
 
-    functions: list[Any] = [rule.matches for rule in struct_page_rules()]
-    return functions
+    return [rule.matches for rule in struct_page_rules() if rule.matches is not None]
 
 
 match_rules: Any = Plugins(_rules, "hits", RULE_STRIDE)
@@ -338,8 +336,7 @@ def count_pages(classes: int, base: int, pfns: int, zeros: int, sizes: int, coun
 def count_missing(classes: int, there: int, here: int, count: int, histogram: int) -> int:
     """Count by class the pages that are set in bitmap ``there`` and clear in ``here``; returns how many there are.
 
-    ``classes``: address of ``count`` classes, a multiple of 8, as of bits; ``histogram``: address of 256 64-bit
-    counters.
+    ``classes``: address of ``count`` classes (a multiple of 8); ``histogram``: address of 256 64-bit counters.
     """
     found = 0
     for byte in range(count >> 3):
