@@ -176,8 +176,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
 
     ``p``: address of the parameters. ``more``: 1 if another struct page follows the last one in memory; a head's first
     tail has its order. ``out``: address of ``count`` bytes, set to the classes. Returns how many are not 0.
-
-    The state (BLOCK_END and the like) is kept in the parameters: runs must come in ascending order.
+    Runs come in ascending order: the parameters carry the state over.
     """
     size = load64(p, SIZE)
     swap = load64(p, SWAP)
@@ -192,7 +191,6 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     block_end = load64(p, BLOCK_END)
     compound_end = load64(p, COMPOUND_END)
     compound_class = load64(p, COMPOUND_CLASS)
-    # From a struct page's address here to its virtual address in the crashed kernel.
     virtual = load64(p, BASE) + first_pfn * size - pages
     mark = 0
     classed = 0
@@ -204,8 +202,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         own = 0
         if pfn < block_end:
             block = load64(p, BLOCK_CLASS)
-            # The block's class decides and its pages are one run, unless other rules' bits are wanted, or a compound
-            # page goes on behind the block and its tails have to be followed.
+            # Its pages are one run, unless other rules' bits are wanted or a compound page goes on behind the block.
             skip = thorough == 0 and compound_end <= block_end
             run = min(block_end - pfn, count - i) if skip else 1
             if verify:
@@ -224,8 +221,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         prefetch(page, AHEAD)
         flags = field64(page, load64(p, FLAGS), swap)
         next_known = more or i + 1 < count
-        run = 0  # pages that follow and have the same class
-        # No runs in memory with marks, nor in a block that a compound page outlasts: page by page there.
+        run = 0  # pages that follow and have the same class; none in memory with marks
         most = 0 if marks or (block and thorough == 0) else count - i - 1
         if marks:
             mark = load8(marks, (load64(p, PHASE) + i * size) >> 12)
