@@ -26,7 +26,8 @@ def room(dotted: str) -> str | None:
     return ".".join(parts[1:3]) if len(parts) > 2 and parts[1] in FLOORS else None
 
 
-def _modules(package: Path) -> dict[str, Path]:
+def modules(package: Path = _PACKAGE) -> dict[str, Path]:
+    """Every module on the floors, and its file."""
     found = {}
     for floor in FLOORS:
         for path in sorted((package / floor).rglob("*.py")):
@@ -35,25 +36,26 @@ def _modules(package: Path) -> dict[str, Path]:
     return found
 
 
-def _imports(path: Path, modules: dict[str, Path]) -> Iterator[str]:
+def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """Modules that the file imports anywhere; of a package that re-exports a name, the package."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield full if full in modules else node.module
+                yield full if full in known else node.module
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
 def arrows(package: Path = _PACKAGE) -> dict[str, set[str]]:
     """Every room, and the rooms that it imports."""
-    modules = _modules(package)
+    known = modules(package)
     found: dict[str, set[str]] = defaultdict(set)
-    for dotted, path in modules.items():
+    for dotted, path in known.items():
         here = room(dotted)
         if here is None:
             continue
-        found[here] |= {there for there in map(room, _imports(path, modules)) if there not in (None, here)}
+        found[here] |= {there for there in map(room, imports(path, known)) if there not in (None, here)}
     return dict(found)
 
 

@@ -66,6 +66,18 @@ def plugin(file: str, folder: Path) -> Any:
     return made
 
 
+PAGES = ["CONTRIBUTING.md", "README.md", "perf/README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_paths_in_a_page_exist(page: str) -> None:
+    """From the top of the project, or beside the page; ``<name>`` stands for a file to be added."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:src|pipeline|filters|formats|tests|perf|docs|\.ci)/[\w./<>*-]*)`", text)
+    folders = {one: re.sub(r"/[^/]*[<*].*", "", one) for one in named}
+    assert not [one for one, path in folders.items() if not (ROOT / path).exists()]
+
+
 def test_every_kind_has_an_example() -> None:
     assert set(blocks()) == set(KINDS)
 

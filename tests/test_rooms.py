@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
+from perf import rooms
 
 import vmsieve
 from tests.dumps import PACKAGE, ROOT, dump
@@ -92,6 +93,37 @@ def test_imports_go_one_way(room: str) -> None:
         and dotted.split(".")[1] not in MAY_IMPORT[room]
     ]
     assert not wrong
+
+
+def test_imports_between_rooms_form_no_circle() -> None:
+    """On each floor, imports for type checkers included: whoever reads a room need not read what imports it."""
+    assert not [one for one, others in rooms.reach(rooms.arrows()).items() if one in others]
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Within a room too; a package and its modules apart, which its ``__init__`` finds or hands on."""
+    graph = {
+        dotted: {other for other in rooms.imports(path, found) if other in found}
+        for found in [rooms.modules()]
+        for dotted, path in found.items()
+    }
+    pairs = {(one, other) for one, others in graph.items() for other in others if one in graph[other] and one != other}
+    assert not [
+        pair for pair in pairs if not pair[0].startswith(f"{pair[1]}.") and not pair[1].startswith(f"{pair[0]}.")
+    ]
+
+
+def test_the_picture_in_the_design_is_drawn_from_the_imports() -> None:
+    """``python -m perf.rooms docs/rooms.svg`` draws it again."""
+    assert (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8") == rooms.draw(rooms.arrows())
+
+
+def test_each_room_says_what_belongs_there() -> None:
+    """And what does not, in the docstring of its package; a newcomer decides by it where a new file goes."""
+    packages = [path for path in modules() if path.name == "__init__.py" and path.parent.parent.parent == PACKAGE]
+    assert len(packages) > 15
+    texts = {name(path): ast.get_docstring(tree(path)) or "" for path in packages}
+    assert not [one for one, text in texts.items() if len(text.splitlines()) < 3]
 
 
 def test_the_rooms_reach_each_other_by_the_package_only() -> None:
