@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FLOORS: Final = ("pipeline", "filters", "formats")
 _PACKAGE: Final = Path(__file__).parents[1] / "src" / "vmsieve"
-_HEIGHT, _GAP, _LETTER, _PER_ROW = 24, 46, 7, 15
+_HEIGHT, _GAP, _LETTER, _PER_ROW = 22, 26, 7, 15
 
 
 def room(dotted: str) -> str | None:
@@ -117,7 +117,7 @@ def _centred(places: dict[str, tuple[float, float, float]], width: float) -> dic
 def _boxes(places: dict[str, tuple[float, float, float]]) -> Iterator[str]:
     for one, (x, y, size) in places.items():
         yield f'<rect class="room" x="{x:.0f}" y="{y:.0f}" width="{size:.0f}" height="{_HEIGHT}" rx="4"/>'
-        yield f'<text x="{x + size / 2:.0f}" y="{y + 16:.0f}" text-anchor="middle">{one.split(".")[1]}</text>'
+        yield f'<text x="{x + size / 2:.0f}" y="{y + 15:.0f}" text-anchor="middle">{one.split(".")[1]}</text>'
 
 
 def _curves(graph: dict[str, set[str]], places: dict[str, tuple[float, float, float]]) -> Iterator[str]:
