@@ -16,8 +16,8 @@ from tests.filters.classify_kit import bits, run
 from tests.pipeline.kit import expected
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux import consistency
-from vmsieve.filters.linux.memmap import MemMap
 from vmsieve.filters.linux.kernel_search import subtract
+from vmsieve.filters.linux.memmap import MemMap
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs import Source, open_source

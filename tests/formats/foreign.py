@@ -173,8 +173,7 @@ def _stub(machine: str, size: int) -> bytes:
     os.environ["NUMBA_OPT"] = "0"
     import llvmlite.binding as ll
 
-    from vmsieve.formats.compiler import linker
-    from vmsieve.formats.compiler import lowering
+    from vmsieve.formats.compiler import linker, lowering
 
     ll.initialize_all_targets()
     ll.initialize_all_asmprinters()

@@ -17,7 +17,7 @@ from tests.build.notes import prstatus, vmcoreinfo
 from tests.build.pages import parse
 from tests.build.zfcpdump_disk import disk as zfcpdump_disk
 from tests.outcome import result_or_error
-from vmsieve.formats.errors import ReadError, VmsieveError
+from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import Source, open_file
 
 if TYPE_CHECKING:

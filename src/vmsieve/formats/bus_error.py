@@ -12,8 +12,8 @@ import os
 from typing import Final
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.loops import bus_error as layout
 from vmsieve.formats.compiler import code_address
+from vmsieve.formats.loops import bus_error as layout
 
 __all__ = ["Guard", "guard"]
 

@@ -103,7 +103,7 @@ class Extents:
         return max(address, self.starts[i]) if i < len(self.starts) else end
 
     def page_bits(self, first_pfn: int, count: int, page_size: int) -> bytearray:
-        """A bitmap of ``count`` pages from ``first_pfn`` on (multiples of 8), set for pages with any byte in a piece."""
+        """A bitmap of ``count`` pages from ``first_pfn`` (multiples of 8), set for pages with any byte in a piece."""
         bits = bytearray(count // 8)
         start, end = first_pfn * page_size, (first_pfn + count) * page_size
         i = self.find(start)

@@ -14,7 +14,17 @@ from typing import Protocol
 from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
 from vmsieve.formats.mapping import map_file
 
-__all__ = ["ByteFile", "PlainFile", "next_data", "read_as", "read_at", "read_exactly", "read_memory", "seek_data", "seekable"]
+__all__ = [
+    "ByteFile",
+    "PlainFile",
+    "next_data",
+    "read_as",
+    "read_at",
+    "read_exactly",
+    "read_memory",
+    "seek_data",
+    "seekable",
+]
 
 
 class ByteFile(Protocol):
@@ -57,9 +67,7 @@ class PlainFile:
             raise FormatError(f"can't open the input: {error.strerror}", file=path) from error
         try:
             if not seekable(self._fd):
-                raise FormatError(
-                    "the input is not seekable", file=path, hint="save it to a file first"
-                )
+                raise FormatError("the input is not seekable", file=path, hint="save it to a file first")
             self.size = os.lseek(self._fd, 0, os.SEEK_END)
             self._size_at_open = os.fstat(self._fd).st_size  # 0 for a device
         except OSError as error:

@@ -11,8 +11,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.files import read_at
 from vmsieve.formats.errors import FormatError, ReadError, VmsieveError
+from vmsieve.formats.files import read_at
 from vmsieve.formats.inputs import MemoryRange, Source, open_source
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.files import read_exactly
-from vmsieve.formats.source import Cpu, LargeNote
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.source import Cpu, LargeNote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,19 @@ if TYPE_CHECKING:
     from vmsieve.formats.source import Source
 
 __all__ = [
-    "NOTES_LIMIT", "Note", "NotesReader", "build_note", "cpus", "each_note", "find_note", "note_text", "padded",
-    "readable_size", "with_text", "without_vmcoreinfo", "set_notes",
+    "NOTES_LIMIT",
+    "Note",
+    "NotesReader",
+    "build_note",
+    "cpus",
+    "each_note",
+    "find_note",
+    "note_text",
+    "padded",
+    "readable_size",
+    "set_notes",
+    "with_text",
+    "without_vmcoreinfo",
 ]  # fmt: skip
 
 #: Most bytes of notes held in memory: 10,000 processors of the machine with the longest notes.

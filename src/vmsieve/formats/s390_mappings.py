@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.source import VirtualRange
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.os_info import read_os_info
+from vmsieve.formats.source import VirtualRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,8 +11,8 @@ from tests.build.symbols import packed_names
 from tests.outcome import result_or_error
 from vmsieve.filters.linux import kallsyms_search
 from vmsieve.filters.linux.arch import find
-from vmsieve.filters.linux.kernel_image import find_image
 from vmsieve.filters.linux.kallsyms_search import DIGITS, open_by_tokens
+from vmsieve.filters.linux.kernel_image import find_image
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 import struct
 import subprocess
-from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 import pytest
 
@@ -21,6 +20,9 @@ from vmsieve.filters.linux.identity import identify
 from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.inputs import open_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.oracle
 

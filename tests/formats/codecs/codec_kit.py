@@ -13,9 +13,8 @@ import pytest
 from hypothesis import strategies as st
 
 from vmsieve.formats.codecs import codecs
-from vmsieve.formats.compiler import Loop, bind
-from vmsieve.formats.compiler import native_backend
 from vmsieve.formats.codecs._pack import pack_pages, unpack_pages
+from vmsieve.formats.compiler import Loop, bind, native_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +26,9 @@ BACKENDS = pytest.mark.parametrize(
     [
         "python",
         pytest.param("jit", marks=pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")),
-        pytest.param("aot", marks=pytest.mark.skipif(not native_backend.available(), reason="no machine code was built")),
+        pytest.param(
+            "aot", marks=pytest.mark.skipif(not native_backend.available(), reason="no machine code was built")
+        ),
     ],
 )
 _CANARY = b"\xa5\x5a" * 32

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from tests.formats.codecs import codec_kit as kit
 from tests.formats.codecs.codec_kit import BACKENDS
-from tests.formats.loops.twins import lzo
-from tests.formats.loops.twins import snappy
+from tests.formats.loops.twins import lzo, snappy
 from vmsieve.formats.codecs import codec
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from tests.build.machine import EVERYTHING, Machine
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.codecs._libraries import call_back
-from vmsieve.formats.errors import UsageError
 from vmsieve.formats.codecs._pack import pack_pages
+from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.cli.main import main
 
 if TYPE_CHECKING:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.dumps import ROOT
-
+from vmsieve.formats.compiler import checkout, native_backend
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.compiler import checkout
-from vmsieve.formats.compiler import native_backend
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmsieve.formats.errors import UsageError
 from vmsieve.formats.compiler import Loop, bind, inline, loop
 from vmsieve.formats.compiler.dialect import MASK, DialectError
 from vmsieve.formats.compiler.families import Plugins
@@ -40,6 +39,7 @@ from vmsieve.formats.compiler.primitives import (
     swap32,
     swap64,
 )  # fmt: skip
+from vmsieve.formats.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,8 +218,7 @@ def hitting(mask: int, parameters: int, a: int) -> Any:
 def _lowered(loops: list[Any], folder: Path) -> dict[str, Callable[..., int]]:
     """Machine code for this machine, made and loaded as the package's own is."""
     os.environ["NUMBA_OPT"] = "0"
-    from vmsieve.formats.compiler import linker
-    from vmsieve.formats.compiler import lowering
+    from vmsieve.formats.compiler import linker, lowering
     from vmsieve.formats.compiler.numba_backend import llvm
 
     target = next((t for t in lowering.TARGETS if t.name == os.uname().machine), None)

@@ -12,16 +12,14 @@ import pytest
 from tests.formats.codecs import codec_kit as kit
 from tests.formats.compiler import test_dialect as dialect
 from tests.formats.foreign import MACHINES, Program, Result, emulator, shipped
-from tests.formats.loops.twins import deflate
-from tests.formats.loops.twins import lzo
-from tests.formats.loops.twins import snappy
+from tests.formats.loops.twins import deflate, lzo, snappy
 from vmsieve.formats.codecs import codec
 from vmsieve.formats.codecs import zlib as zlib_codec
 from vmsieve.formats.compiler import loop
-from vmsieve.formats.loops import bus_error
-from vmsieve.formats.loops.deflate_memory import constants, fast_constants, memory_size
 from vmsieve.formats.compiler.dialect import MASK
 from vmsieve.formats.compiler.primitives import load64, store64
+from vmsieve.formats.loops import bus_error
+from vmsieve.formats.loops.deflate_memory import constants, fast_constants, memory_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,8 +139,7 @@ def _lowered(machine: str, loops: list[Any]) -> Program:
     """A program with these loops, lowered here."""
     pytest.importorskip("numba")
     os.environ["NUMBA_OPT"] = "0"
-    from vmsieve.formats.compiler import linker
-    from vmsieve.formats.compiler import lowering
+    from vmsieve.formats.compiler import linker, lowering
     from vmsieve.formats.compiler.numba_backend import llvm
 
     target = next(t for t in lowering.TARGETS if t.name == machine)

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.dumps import ROOT
-
 from vmsieve.formats import compiler as loops
-from vmsieve.formats.errors import UsageError
 from vmsieve.formats.compiler import native_backend
+from vmsieve.formats.errors import UsageError
 
 V2 = "fpu sse sse2 cx16 lahf_lm popcnt ssse3 sse4_1 sse4_2 avx"
 

@@ -56,7 +56,7 @@ def test_registers_and_vmcoreinfo_come_from_memory() -> None:
 
 
 def test_live_dumps_say_so() -> None:
-    """zgetdump marks dumps of /dev/mem at address 0."""
+    """Zgetdump marks dumps of /dev/mem at address 0."""
     assert source(replace(DUMP, memory=b"LIVEDUMP" + MEMORY[8:]).flat()).header["dump_method"] == "live"
     assert "dump_method" not in source(DUMP.flat()).header
 

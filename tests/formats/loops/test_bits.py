@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmsieve.filters.loops.classify import apply_classes, count_pages, count_missing
+from vmsieve.filters.loops.classify import apply_classes, count_missing, count_pages
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.compiler import bind
 from vmsieve.formats.loops.bits import (

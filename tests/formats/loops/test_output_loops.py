@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tests.formats.codecs.codec_kit import BACKENDS, on
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.loops.describe import cut_segments, describe_pages, page_runs
-from vmsieve.formats.loops.describe import UNREADABLE
+from vmsieve.formats.loops.describe import UNREADABLE, cut_segments, describe_pages, page_runs
 
 
 def _view(values: array[int]) -> memoryview:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vmsieve.formats.places.device import DeviceStream
 from vmsieve.formats.inputs.flattened import rebuild
 from vmsieve.formats.places import FlattenedPlace
+from vmsieve.formats.places.device import DeviceStream
 
 if TYPE_CHECKING:
     from pathlib import Path

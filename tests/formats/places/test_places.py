@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.formats.places import places_kit as kit
 from tests.formats.output_kit import Medium
+from tests.formats.places import places_kit as kit
 from vmsieve.formats import places
 from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace
 
@@ -129,9 +129,7 @@ def test_gathering_makes_few_writes_and_bounds_memory(file: int, monkeypatch: py
 
 
 @pytest.mark.parametrize(("upward", "first"), [(False, 16384), (True, 4096)])
-def test_the_write_order_of_gathered_runs(
-    upward: bool, first: int, file: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_write_order_of_gathered_runs(upward: bool, first: int, file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data goes before pointers to it; without pointers, the lower offset first, so a torn file has no holes."""
     offsets: list[int] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import os
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.formats.places import places_kit as kit
 from tests.formats.output_kit import PAGE, ZLIB, Elf, Kdump, Medium, Memory
+from tests.formats.places import places_kit as kit
 from tests.outcome import result_or_error
 from vmsieve.formats import places
 from vmsieve.formats.errors import OutputError

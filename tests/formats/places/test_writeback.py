@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vmsieve.formats.places import writeback
 from vmsieve.formats.errors import OutputError
-from vmsieve.formats.places import FilePlace
+from vmsieve.formats.places import FilePlace, writeback
 from vmsieve.formats.places.writeback import LEAST, Writeback, bound
 
 if TYPE_CHECKING:

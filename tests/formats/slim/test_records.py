@@ -5,13 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.dumps import ROOT
-
 from vmsieve.formats.slim.records import field, record, replace
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import json
 import os
 import signal
 from typing import TYPE_CHECKING, Any, Callable
 
-from tests.pipeline.kit import pages, read
-from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.dump import make as dump_module
 from vmsieve.pipeline.capture import run
 from vmsieve.pipeline.capture.options import Request
+from vmsieve.pipeline.dump import make as dump_module
 from vmsieve.pipeline.dump.make import dump
 
 if TYPE_CHECKING:
@@ -23,8 +20,8 @@ if TYPE_CHECKING:
     import pytest
 
     from vmsieve.pipeline.dump.plan import Plan
-    from vmsieve.pipeline.process.progress import Progress
     from vmsieve.pipeline.dump.report import Report
+    from vmsieve.pipeline.process.progress import Progress
 
 
 def capture(source: Path, target: Path, **more: Any) -> tuple[int, dict[str, Any]]:

@@ -256,7 +256,7 @@ def test_an_input_without_bytes_is_no_dump(source: str, tmp_path: Path) -> None:
 
 
 def test_no_room_for_a_later_step_either(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first step dies half-way; the second finds no room for its first byte: the record names the first one's dump."""
+    """The first step dies half-way; the second has no space for a byte: the record names the first one's dump."""
     real = work.perform
 
     def broken(job: Job, board: child.Board) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from tests.pipeline.capture.capture_kit import breaking, capture, complete, die,
 from tests.pipeline.cli_kit import environment
 from tests.pipeline.kit import compared
 from vmsieve.formats.errors import OutputError, output_error
-from vmsieve.pipeline.dump import make as dump_module
-from vmsieve.pipeline.capture import isolation, child, console, opening, run, status, work
+from vmsieve.pipeline.capture import child, console, isolation, opening, run, status, work
 from vmsieve.pipeline.capture import target as target_module
 from vmsieve.pipeline.capture.heartbeat import Heartbeat
 from vmsieve.pipeline.capture.options import Request
+from vmsieve.pipeline.dump import make as dump_module
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,9 @@ def test_the_target_is_removed(core: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_a_target_that_hangs(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step hangs, and so do the children that touch the target: the first process does not, and ends."""
     own, alive = os.getpid(), target_module.Target.writable
-    monkeypatch.setattr(target_module.Target, "writable", lambda self: time.sleep(30) if os.getpid() != own else alive(self))
+    monkeypatch.setattr(
+        target_module.Target, "writable", lambda self: time.sleep(30) if os.getpid() != own else alive(self)
+    )
     monkeypatch.setattr(isolation, "_ANSWER", 1.0)
     breaking(monkeypatch, lambda _: time.sleep(30))
     code, told = capture(core, tmp_path / "out", stall=1)

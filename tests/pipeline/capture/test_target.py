@@ -18,7 +18,7 @@ import pytest
 
 from tests.pipeline.capture.capture_kit import breaking, capture, die, names, steps
 from tests.pipeline.kit import compared
-from vmsieve.pipeline.capture import isolation, child, opening, run, status, work
+from vmsieve.pipeline.capture import child, isolation, opening, run, status, work
 from vmsieve.pipeline.capture import target as target_module
 from vmsieve.pipeline.capture.options import Request
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.pipeline.kit import machine
 from vmsieve.pipeline.capture import run
-from vmsieve.pipeline.capture.status import encode
 from vmsieve.pipeline.capture.options import read_request
+from vmsieve.pipeline.capture.status import encode
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from tests.build.flattened_file import cut, flattened
 from tests.build.machine import PAGE, Machine
 from tests.formats.output_kit import Kdump
 from tests.pipeline.cli_kit import failed, vmsieve
-from tests.pipeline.kit import contents, expected, make, pages, readable
+from tests.pipeline.kit import contents, expected, make, readable
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import open_source
 

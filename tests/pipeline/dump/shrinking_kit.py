@@ -1,7 +1,7 @@
 """``vmsieve`` whose input becomes shorter at a given moment.
 
-``python -m tests.pipeline.dump.shrinking_kit FILE MOMENT SIZE ARGUMENTS``: ``FILE`` is cut to ``SIZE`` bytes. The moment is
-``KERNEL:NUMBER``, before that kernel runs over mapped memory after so many times, or ``read:NUMBER``.
+``python -m tests.pipeline.dump.shrinking_kit FILE MOMENT SIZE ARGUMENTS``: ``FILE`` is cut to ``SIZE`` bytes. The
+moment is ``KERNEL:NUMBER``, before that kernel runs over mapped memory after so many times, or ``read:NUMBER``.
 """
 
 from __future__ import annotations

@@ -11,8 +11,7 @@ from tests.build.machine import PAGE, Machine
 from tests.pipeline.cli_kit import vmsieve
 from tests.pipeline.dump.shrinking_kit import vmsieve_shrinking
 from tests.pipeline.kit import contents, expected, kept, make, readable
-from vmsieve.formats.errors import ReadError, VmsieveError
-from vmsieve.formats.inputs import open_source
+from vmsieve.formats.errors import VmsieveError
 
 _SHORTER = "the file has become shorter while it was read"
 # Bytes that are left, of 34 MiB: all but one; to the middle of a page; the struct pages are gone; all are.

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.dumps import PACKAGE, ROOT
-from tests.pipeline.initramfs.test_cpio import read
+from tests.dumps import PACKAGE
 from tests.pipeline.cli_kit import environment, failed, vmsieve
+from tests.pipeline.initramfs.test_cpio import read
 from tests.test_rooms import HEAVY
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.pipeline.initramfs.bundle import Bundle, pack
 from vmsieve.pipeline.initramfs.closure import Closure
-from vmsieve.pipeline.initramfs.minify import minify
 from vmsieve.pipeline.initramfs.make import changed
+from vmsieve.pipeline.initramfs.minify import minify
 from vmsieve.pipeline.initramfs.sample import write_sample
 from vmsieve.pipeline.initramfs.trial import try_image
 
@@ -121,7 +121,8 @@ MOST_MODULES, MOST_BYTECODE = 100, 545_000
 MOST_FOR_LOG, MOST_BYTECODE_FOR_LOG = 55, 304_000
 #: Of the standard library, what the interpreter has not loaded by itself.
 STANDARD = {
-    "vmsieve_bundle", "array", "typing", "errno", "_ctypes", "_struct", "struct", "ctypes", "ctypes._endian", "types", "gc", "mmap", "_bisect",
+    "vmsieve_bundle", "array", "typing", "errno", "_ctypes", "_struct", "struct", "ctypes", "ctypes._endian", "types",
+    "gc", "mmap", "_bisect",
     "bisect", "itertools", "zlib", "_heapq", "heapq", "time", "_signal",
 }  # fmt: skip
 

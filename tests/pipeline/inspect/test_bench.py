@@ -12,10 +12,10 @@ from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.inspect.bench import Choice, Packing, _bit_reversed, bench, choices, recommend
 from vmsieve.pipeline.cli.main import main
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import scan
+from vmsieve.pipeline.inspect.bench import Choice, Packing, _bit_reversed, bench, choices, recommend
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,8 +20,8 @@ from vmsieve.formats import live
 from vmsieve.formats.errors import FormatError, ReadError
 from vmsieve.formats.inputs import MemoryRange, open_source
 from vmsieve.formats.live import DevMemSource, iomem_ranges, open_live
-from vmsieve.pipeline.inspect import crashkernel
 from vmsieve.pipeline.cli.main import main
+from vmsieve.pipeline.inspect import crashkernel
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,17 +18,17 @@ from tests.dumps import dump as real_dump
 from tests.filters.test_classify_oracle import makedumpfile
 from tests.pipeline.cli_kit import failed, vmsieve
 from tests.pipeline.kit import Damaged, contents, expected, machine
-from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.gather import gather_knowledge
+from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.inputs import Source, open_source
-from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.dump.plan import Plan
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import scan
-from vmsieve.pipeline.inspect.skeleton import Skeleton, make_skeleton
 from vmsieve.pipeline.dump.watch import Watched
+from vmsieve.pipeline.inspect.classes import count_classes
+from vmsieve.pipeline.inspect.skeleton import Skeleton, make_skeleton
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,13 @@ def described(path: Path) -> list[Any]:
     try:
         knowledge = gather_knowledge(source)
         class_counts = count_classes(source, knowledge, Silent())
-        found: list[Any] = [class_counts.nonzero, class_counts.zero, class_counts.existing, class_counts.stored, knowledge.phys_base]
+        found: list[Any] = [
+            class_counts.nonzero,
+            class_counts.zero,
+            class_counts.existing,
+            class_counts.stored,
+            knowledge.phys_base,
+        ]
         for level in range(32):
             one = scan(source, knowledge, level, Silent())
             found.append((list(one.exists), list(one.stored), list(one.kept), one.counts, one.notes, one.weaker))

@@ -24,8 +24,8 @@ from tests.pipeline.kit import Damaged, compared, expected, machine, make
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli.main import main
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.inspect.verify import verify
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,13 @@ def test_right_dumps_of_every_level(level: int, core: Path, built: Machine, tmp_
     comparison = compared(core, tmp_path / "out")
     assert comparison.right
     assert comparison.equal == len(expected(built, level))
-    assert (comparison.level, comparison.different, comparison.extra, comparison.lost, comparison.notes) == (level, 0, 0, 0, [])
+    assert (comparison.level, comparison.different, comparison.extra, comparison.lost, comparison.notes) == (
+        level,
+        0,
+        0,
+        0,
+        [],
+    )
     assert sum(comparison.missing.values()) == len(built.frames()) - comparison.equal
     counted = {name: count for name, count in report.dropped.items() if count and name != "zero"}
     if level == 31:

@@ -11,9 +11,9 @@ from tests.dumps import dump
 from tests.pipeline.cli_kit import vmsieve
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.inspect.zones import count_zones
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path

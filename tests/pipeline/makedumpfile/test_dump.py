@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipeline.makedumpfile.makedumpfile_kit import run
 from tests.pipeline.kit import contents, make
+from tests.pipeline.makedumpfile.makedumpfile_kit import run
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli.main import main as vmsieve
 from vmsieve.pipeline.makedumpfile import dump as dump_module

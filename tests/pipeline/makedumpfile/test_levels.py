@@ -10,8 +10,8 @@ import pytest
 
 from tests.dumps import ROOT
 from tests.pipeline.cli_kit import environment
-from tests.pipeline.makedumpfile.makedumpfile_kit import PROGRAM
 from tests.pipeline.kit import make
+from tests.pipeline.makedumpfile.makedumpfile_kit import PROGRAM
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.makedumpfile.main import main
 

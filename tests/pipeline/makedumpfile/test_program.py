@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.pipeline.cli_kit import environment
-from tests.pipeline.makedumpfile.makedumpfile_kit import PROGRAM
 from tests.pipeline.kit import make
+from tests.pipeline.makedumpfile.makedumpfile_kit import PROGRAM
 from tests.test_rooms import HEAVY, MEMORY_BUDGET
 from vmsieve.pipeline.cli.main import main as vmsieve
 from vmsieve.pipeline.makedumpfile import options

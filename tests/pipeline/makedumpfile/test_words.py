@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.dumps import ROOT
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.makedumpfile import options
+from vmsieve.pipeline.makedumpfile.getopt import parse_words
 from vmsieve.pipeline.makedumpfile.main import main
 from vmsieve.pipeline.makedumpfile.request import parse_command_line
-from vmsieve.pipeline.makedumpfile.getopt import parse_words
 
 
 def read(*words: str) -> tuple[dict[str, str], list[str]]:

@@ -379,7 +379,10 @@ def test_two_outputs_that_are_one() -> None:
 
 def test_it_loads_next_to_nothing() -> None:
     """The first process of a capture has no memory for more."""
-    code = "import sys; before = set(sys.modules); import vmsieve.pipeline.process.writing; print(*set(sys.modules) - before)"
+    code = (
+        "import sys; before = set(sys.modules); import vmsieve.pipeline.process.writing\n"
+        "print(*set(sys.modules) - before)"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/",
         env={"PYTHONPATH": str(ROOT / "src")},

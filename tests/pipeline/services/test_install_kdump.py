@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.kdump_system import CONFIGS, TEXTS, config, make
-from tests.dumps import PACKAGE, ROOT
+from tests.dumps import PACKAGE
 from tests.pipeline.services.install_kit import MODULE, install, snapshot
 from vmsieve.pipeline.services.settings import assignments, directives, last
 from vmsieve.pipeline.services.templates import fill
@@ -172,7 +172,7 @@ def test_every_script_can_be_read(name: str) -> None:
 
 @pytest.mark.parametrize("runs", ["vmsieve", "other"])
 def test_makedumpfile_that_can_not_start(runs: str, tmp_path: Path) -> None:
-    """kdump's makedumpfile is vmsieve; if its interpreter is missing, the original makedumpfile runs."""
+    """Kdump's makedumpfile is vmsieve; if its interpreter is missing, the original makedumpfile runs."""
     for name in ("vmsieve", "other"):
         (tmp_path / name).write_text(f'#!/bin/sh\necho "{name}: $*"\n')
         (tmp_path / name).chmod(0o755)

@@ -9,9 +9,9 @@ import pytest
 from tests.build.kdump_system import TEXTS, config
 from tests.pipeline.services.install_kit import MODULE, OURS, install, snapshot
 from vmsieve.formats.errors import OutputError
+from vmsieve.pipeline.process.signals import Interrupted
 from vmsieve.pipeline.services.system import System
 from vmsieve.pipeline.services.system_files import put
-from vmsieve.pipeline.process.signals import Interrupted
 
 if TYPE_CHECKING:
     from pathlib import Path

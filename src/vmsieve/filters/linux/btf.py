@@ -60,7 +60,9 @@ def magic(byte_order: str) -> bytes:
     return struct.pack(">HBBII" if byte_order == "big" else "<HBBII", _MAGIC, 1, 0, HEADER_SIZE, 0)
 
 
-def find_btf(read: Read, byte_order: str, addresses: Iterable[int], names: Collection[str], kernel_type: str) -> Btf | None:
+def find_btf(
+    read: Read, byte_order: str, addresses: Iterable[int], names: Collection[str], kernel_type: str
+) -> Btf | None:
     """Load the types ``names`` from the first of ``addresses`` that is a kernel's section; None if there is none.
 
     ``kernel_type``: a type that the kernel has and modules, whose sections are in memory too, do not have.

@@ -1,9 +1,9 @@
 """Integrity of the loaded crash kernel: the digest that its purgatory would compute, checked beforehand.
 
 The purgatory is a small program that runs between crashed kernel and crash kernel. It has a table of the loaded
-regions, computes the SHA-256 digest of all of them in the table's order, and compares it with the one computed when they
-were loaded. If they differ, the crash kernel is not started. Table and digest lie in the memory reserved for the crash
-kernel, in the purgatory, which is not a region itself; the kernel does not export their addresses.
+regions, computes the SHA-256 digest of all of them in the table's order, and compares it with the one computed when
+they were loaded. If they differ, the crash kernel is not started. Table and digest lie in the memory reserved for the
+crash kernel, in the purgatory, which is not a region itself; the kernel does not export their addresses.
 
 Sources: ``struct kexec_sha_region``, include/linux/purgatory.h (before v4.20 arch/x86/include/asm/purgatory.h), written
 by ``kexec_calculate_store_digests``, kernel/kexec_file.c; ``struct sha256_region`` of kexec-tools, which

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.crashkernel import Region
     from vmsieve.formats.inputs import Source
 
-__all__ = ["is_damaged", "any_recognised", "name_regions"]
+__all__ = ["any_recognised", "is_damaged", "name_regions"]
 
 KERNEL: Final = "kernel"
 INITRD: Final = "initrd"

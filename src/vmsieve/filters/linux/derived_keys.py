@@ -1,8 +1,8 @@
 """VMCOREINFO keys derived from a kernel's symbols and types.
 
-Macros are in no type. Page types were macros before v6.10; their values (Linux commit 6e292b9be7f4, "mm: split page_type
-out from _mapcount", v4.18; ca215086b14b, "mm: convert PG_balloon to PG_offline", v5.0) hold for all kernels with BTF
-(v5.2 and later). Before v4.18 a free page had a _mapcount of -128 (ef2b4b95a63a, "mm: PageBuddy and mapcount
+Macros are in no type. Page types were macros before v6.10; their values (Linux commit 6e292b9be7f4, "mm: split
+page_type out from _mapcount", v4.18; ca215086b14b, "mm: convert PG_balloon to PG_offline", v5.0) hold for all kernels
+with BTF (v5.2 and later). Before v4.18 a free page had a _mapcount of -128 (ef2b4b95a63a, "mm: PageBuddy and mapcount
 robustness", v2.6.38).
 """
 

@@ -191,7 +191,11 @@ class Kallsyms:
         for decode in self._decoders():
             start, end = (decode(found[name]) for name in _ORDERED)
             near = self._layout.relative_base is None or -_IMAGE_MOST < start - self._base < _IMAGE_MOST
-            if near and start < end < start + _IMAGE_MOST and self._ascends(decode, *(found[name] for name in _ORDERED)):
+            if (
+                near
+                and start < end < start + _IMAGE_MOST
+                and self._ascends(decode, *(found[name] for name in _ORDERED))
+            ):
                 self._decode = decode
                 return
         raise KernelError("the addresses in the kernel's symbol table are not believable")

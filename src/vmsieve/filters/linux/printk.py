@@ -8,8 +8,8 @@ Three layouts, told apart by what VMCOREINFO exports:
   "struct log");
 * before v3.5: a ring of characters.
 
-A line reads ``[    1.234567] [     T42] text``: seconds since boot, and the task (T) or processor (C) that logged it, if
-recorded. Further lines of one record are indented alike. Bytes that are neither printable ASCII nor white space are
+A line reads ``[    1.234567] [     T42] text``: seconds since boot, and the task (T) or processor (C) that logged it,
+if recorded. Further lines of one record are indented alike. Bytes that are neither printable ASCII nor white space are
 shown as ``\xNN``.
 """
 
@@ -70,9 +70,7 @@ def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = F
     elif info.symbol("log_buf") is not None:
         yield from _Records.open(memory, info, since_clear).lines(damage)
     else:
-        raise KernelError(
-            "VMCOREINFO lacks the address of the kernel's log", expected="SYMBOL(prb) or SYMBOL(log_buf)"
-        )
+        raise KernelError("VMCOREINFO lacks the address of the kernel's log", expected="SYMBOL(prb) or SYMBOL(log_buf)")
     if damage.count:
         places = "a place" if damage.count == 1 else f"{damage.count} places"
         raise KernelError(f"the kernel's log is damaged in {places}: {damage.first}")
@@ -113,8 +111,8 @@ def _format(ts_nsec: int, caller: int | None, text: bytes) -> Iterator[bytes]:
 class _Ring:
     """The log of v5.10 and later.
 
-    Record *id* has its descriptor and its info at index ``id % count`` of their arrays. The descriptor has the state, and
-    the begin and end of the text block: logical positions, which grow for ever; the offset in the text ring is the
+    Record *id* has its descriptor and its info at index ``id % count`` of their arrays. The descriptor has the state,
+    and the begin and end of the text block: logical positions, which grow for ever; the offset in the text ring is the
     position modulo the ring's size. A block that would cross the end is stored at the start instead. Each block begins
     with its record's id, 8 bytes.
     """

@@ -61,7 +61,7 @@ class RadixTables(ABC):
 
     @abstractmethod
     def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:
-        """Return the kind of an entry (:data:`NOTHING`, :data:`TABLE`, :data:`MEMORY`, :data:`NONSENSE`) and its address.
+        """Return kind (:data:`NOTHING`, :data:`TABLE`, :data:`MEMORY`, :data:`NONSENSE`) and address of an entry.
 
         ``level``: 0 for entries of pages, which never lead to tables; one more for each level above. Address bits below
         the size that an entry of its level maps are ignored. ``index``: of the entry in its table.

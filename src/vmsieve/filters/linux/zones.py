@@ -2,8 +2,8 @@
 
 VMCOREINFO has the addresses of the nodes (``node_data``, an array of pointers, or ``contig_page_data``, the only node)
 and the offset of a node's zones (``struct pglist_data``, ``struct zone`` of ``include/linux/mmzone.h``). It lacks the
-offset of a zone's first page frame: two words before ``spanned_pages`` since v3.13, checked against the node's span. And
-it lacks the offset of its name: one of the words after, a pointer to one of few strings.
+offset of a zone's first page frame: two words before ``spanned_pages`` since v3.13, checked against the node's span.
+And it lacks the offset of its name: one of the words after, a pointer to one of few strings.
 
 A zone's *span* may contain page frames of others, if the memory of nodes alternates.
 """

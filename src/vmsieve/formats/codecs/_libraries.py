@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["REQUESTED", "REJECTED", "address", "is_requested", "call_back", "libraries", "wheel_files", "words"]
+__all__ = ["REJECTED", "REQUESTED", "address", "call_back", "is_requested", "libraries", "wheel_files", "words"]
 
 #: Rejected libraries, with reasons.
 REJECTED: Final[dict[str, str]] = {}

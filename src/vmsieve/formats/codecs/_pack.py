@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.compiler import loop
-from vmsieve.formats.loops.copies import copy
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import load32, load64, store32
+from vmsieve.formats.loops.copies import copy
 from vmsieve.formats.loops.zero import is_zero
 
 if TYPE_CHECKING:

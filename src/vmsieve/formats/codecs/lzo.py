@@ -5,8 +5,8 @@ from __future__ import annotations
 from vmsieve.formats.codecs import Codec
 from vmsieve.formats.codecs._built_in import open_decompressor, opener
 from vmsieve.formats.compiler import inline
-from vmsieve.formats.loops.lzo import TABLE_SIZE, lzo_pack, lzo_unpack
 from vmsieve.formats.compiler.primitives import load64
+from vmsieve.formats.loops.lzo import TABLE_SIZE, lzo_pack, lzo_unpack
 
 __all__ = ["CODEC"]
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 from vmsieve.formats.codecs import Codec, State, _isal
 from vmsieve.formats.codecs._isal import inflate
 from vmsieve.formats.codecs._libraries import address, call_back, is_requested, libraries, words
-from vmsieve.formats.errors import UsageError
 from vmsieve.formats.compiler import inline
+from vmsieve.formats.compiler.primitives import call1, call2, call4, call5, call6, load32, load64, store32, store64
+from vmsieve.formats.errors import UsageError
 from vmsieve.formats.loops.deflate import deflate_fast, deflate_pack
 from vmsieve.formats.loops.deflate_memory import constants, fast_constants, memory_size
-from vmsieve.formats.compiler.primitives import call1, call2, call4, call5, call6, load32, load64, store32, store64
 
 __all__ = ["CODEC"]
 

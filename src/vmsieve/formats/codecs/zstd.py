@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.codecs import Codec, State
 from vmsieve.formats.codecs._libraries import address, call_back, libraries, words
-from vmsieve.formats.errors import UsageError
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import call4, call5, load64
+from vmsieve.formats.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -192,9 +192,7 @@ def rewrite(function: Callable[..., int], spelling: Spelling) -> Callable[..., i
     return _rewrite_text(text, function.__name__, function.__module__, function.__globals__, spelling)
 
 
-def _rewrite_text(
-    text: str, name: str, where: str, space: Mapping[str, Any], spelling: Spelling
-) -> Callable[..., int]:
+def _rewrite_text(text: str, name: str, where: str, space: Mapping[str, Any], spelling: Spelling) -> Callable[..., int]:
     tree = ast.parse(text)
     rewriter = _Rewriter(f"{where}.{name}", space, spelling)
     tree.body = [rewriter.visit(tree.body[0])]
@@ -210,9 +208,7 @@ def _rewrite_text(
             namespace[used_name] = spelling.helper(rewrite(value, spelling))
         elif isinstance(value, Plugins):
             plugin_text, plugin_space = value.source(used_name)
-            namespace[used_name] = spelling.helper(
-                _rewrite_text(plugin_text, used_name, where, plugin_space, spelling)
-            )
+            namespace[used_name] = spelling.helper(_rewrite_text(plugin_text, used_name, where, plugin_space, spelling))
         else:
             raise DialectError(f"{where}.{name}: {used_name} is neither a constant, a primitive nor an inline function")
     exec(compile(ast.fix_missing_locations(tree), f"<loop {where}.{name}>", "exec"), namespace)

@@ -14,8 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from vmsieve.formats.compiler import PACKAGES, Loop
-from vmsieve.formats.compiler import linker
+from vmsieve.formats.compiler import PACKAGES, Loop, linker
 from vmsieve.formats.compiler.checkout import DIGEST, is_fresh, source_digest
 
 if TYPE_CHECKING:
@@ -92,7 +91,8 @@ def refresh(folder: Path) -> list[Path]:
 
 def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
     """Write ``<name>.so`` for each target and the sources' digest into ``folder``; return the paths of the former."""
-    # numba would optimise for the building machine (its vector width, its inline costs). _emit runs the target's passes.
+    # numba would optimise for the building machine (its vector width, its inline costs). _emit runs the target's
+    # passes.
     os.environ["NUMBA_OPT"] = "0"
     from vmsieve.formats.compiler.numba_backend import llvm
 

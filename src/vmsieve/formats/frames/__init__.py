@@ -7,10 +7,10 @@ Output is a sequence of independently packed blocks, so that threads can pack th
 front. Files of others are read at random if the sizes of their pieces can be found (``_index``), else unpacked once
 (``_unpacked``).
 
-Random access to lz4 and gzip frames takes 180 lines and stays. Unpacking needs space in TMPDIR for the whole dump, loses
-everything behind a damaged block, and takes time: of a dump of 806 MB on a busy machine, ``info`` took 2.4 s at random
-and 17 s unpacked (lz4), 1.1 s and 13 s (gzip); ``dump -d 31`` 9.7 s and 18 s, 4.2 s and 16 s. Only an lz4 file of
-another program, whose blocks are unpacked once for their sizes, took as long at random (13 s and 10 s).
+Random access to lz4 and gzip frames takes 180 lines and stays. Unpacking needs space in TMPDIR for the whole dump,
+loses everything behind a damaged block, and takes time: of a dump of 806 MB on a busy machine, ``info`` took 2.4 s at
+random and 17 s unpacked (lz4), 1.1 s and 13 s (gzip); ``dump -d 31`` 9.7 s and 18 s, 4.2 s and 16 s. Only an lz4 file
+of another program, whose blocks are unpacked once for their sizes, took as long at random (13 s and 10 s).
 
 Outside packages are imported when a frame is opened: a capture without frames does not pay for them.
 """

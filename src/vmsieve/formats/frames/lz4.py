@@ -10,7 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
-from vmsieve.formats.frames import PIECES_LIMIT, ROWS_LIMIT, STEP, Frame, NotSeekableError, Piece, missing_package, read_up_to
+from vmsieve.formats.frames import (
+    PIECES_LIMIT,
+    ROWS_LIMIT,
+    STEP,
+    Frame,
+    NotSeekableError,
+    Piece,
+    missing_package,
+    read_up_to,
+)
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:

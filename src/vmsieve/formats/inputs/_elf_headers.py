@@ -22,11 +22,11 @@ __all__ = ["Segments", "read_header", "read_segments", "unsupported_32"]
 _ENTRY_LIMIT: Final = 4096
 #: Bytes of program headers read at a time.
 _TABLE_STEP: Final = 64 << 10
-#: One above the highest valid physical address: 512 TiB, eight times the largest x86_64 machine with four levels of page
-#: tables. A damaged header that claims more would cost hours of scanning empty bitmaps.
+#: One above the highest valid physical address: 512 TiB, eight times the largest x86_64 machine with four levels of
+#: page tables. A damaged header that claims more would cost hours of scanning empty bitmaps.
 _ADDRESS_END: Final = 1 << 49
-#: Most bytes of memory without content that are accepted: per stored byte, and in any case. A dump describes such memory
-#: with a bit per page; the smallest dump of a machine holds a hundred times more.
+#: Most bytes of memory without content that are accepted: per stored byte, and in any case. A dump describes such
+#: memory with a bit per page; the smallest dump of a machine holds a hundred times more.
 _BARE_EACH: Final = 1 << 19
 _BARE_LEAST: Final = 1 << 38
 #: Most ranges of memory with holes between them. There may be many more segments, as excluded memory is not a hole.

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of, cut_bits
 from vmsieve.formats.codecs import codecs
+from vmsieve.formats.codecs._pack import unpack_pages
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import next_data
+from vmsieve.formats.layouts import kdump
 from vmsieve.formats.loops import descriptors as plan
 from vmsieve.formats.loops.bits import count_bits
-from vmsieve.formats.codecs._pack import unpack_pages
-from vmsieve.formats.layouts import kdump
 
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import State

@@ -14,10 +14,10 @@ from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import MemoryRange, Source
 from vmsieve.formats.inputs._kdump_header import read_header
-from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
 from vmsieve.formats.inputs._kdump_page_sizes import divided, joined
-from vmsieve.formats.loops.descriptors import find_bit
+from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
 from vmsieve.formats.layouts import elf, kdump
+from vmsieve.formats.loops.descriptors import find_bit
 from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, set_notes, with_text
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import TruncatedError, UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE
-from vmsieve.formats.loops.page_records import BAD, CUT, END, FULL, RUN_PAGES, WALK_WORDS, walk_records
 from vmsieve.formats.layouts import lkcd
+from vmsieve.formats.loops.page_records import BAD, CUT, END, FULL, RUN_PAGES, WALK_WORDS, walk_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

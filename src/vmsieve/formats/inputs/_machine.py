@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo, stored_memory
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.machines import I386, machine_number
 from vmsieve.formats.notes import build_note, cpus, each_note
+from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo, stored_memory
 
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
@@ -149,6 +149,10 @@ def _widened(notes: bytes) -> bytes:
             values = dict(zip(names, struct.unpack_from(f"<{len(names)}I", content, elf.PRSTATUS_32.size)))
             registers = [values.get(name, 0) for name in elf.REGISTERS_X86_64.split()]
             pid = elf.PRSTATUS_32.unpack(content, order="little").pr_pid
-            content = elf.PRSTATUS.pack("little", pr_pid=pid) + struct.pack(f"<{len(registers)}Q", *registers) + bytes(elf.PRSTATUS_TAIL)
+            content = (
+                elf.PRSTATUS.pack("little", pr_pid=pid)
+                + struct.pack(f"<{len(registers)}Q", *registers)
+                + bytes(elf.PRSTATUS_TAIL)
+            )
         out.append(build_note(note.name, note.type, content, "little"))
     return b"".join(out)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.vmcoreinfo_search import find_vmcoreinfo
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import build_note, cpus, each_note
+from vmsieve.formats.vmcoreinfo_search import find_vmcoreinfo
 
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source

@@ -10,13 +10,13 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
-from vmsieve.formats.s390_registers import notes, parse_notes, read_registers
-from vmsieve.formats.source import read_bytes
-from vmsieve.formats.vmcoreinfo_search import find_vmcoreinfo
 from vmsieve.formats.layouts import elf, lowcore
 from vmsieve.formats.notes import build_note, cpus
 from vmsieve.formats.os_info import lowcore_vmcoreinfo, read_os_info
 from vmsieve.formats.s390_mappings import in_linear, linear_maps
+from vmsieve.formats.s390_registers import notes, parse_notes, read_registers
+from vmsieve.formats.source import read_bytes
+from vmsieve.formats.vmcoreinfo_search import find_vmcoreinfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,5 +168,7 @@ def _vmcoreinfo(source: Source, info: OsInfo | None) -> bytes | None:
         source.remarks.append("neither os_info nor the lowcore leads to VMCOREINFO: memory was searched for it")
         source.header["vmcoreinfo_from"] = "a search of memory"
     else:
-        source.remarks.append("there is no VMCOREINFO: neither os_info nor the lowcore leads to it, and a search of memory found none")
+        source.remarks.append(
+            "there is no VMCOREINFO: neither os_info nor the lowcore leads to it, and a search of memory found none"
+        )
     return text

@@ -79,13 +79,11 @@ class ZeroFilledSource(Source):
             self._memory.add(start // PAGE * PAGE, _pages(stop) * PAGE, start // PAGE * PAGE)
         self._memory.resolve_overlaps(last_wins=False)
         if not self._memory.starts:
-            raise CorruptError(
-                "the size of memory is invalid, and none is stored", file=self.file.name, found=claimed
-            )
+            raise CorruptError("the size of memory is invalid, and none is stored", file=self.file.name, found=claimed)
         self._end = self._stored_end = self._memory.ends[-1]
         self.incomplete = True
         self.remarks.append(
-            f"{claimed} bytes of memory can't be in a file of {self.file.size}: memory that it does not store is ignored"
+            f"{claimed} bytes of memory can't be in a file of {self.file.size}: memory it does not store is ignored"
         )
 
     def end(self) -> int:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codec_number
+from vmsieve.formats.codecs._pack import unpack_pages
 from vmsieve.formats.errors import ReadError, TruncatedError, UnsupportedError
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE, ZeroFilledSource
 from vmsieve.formats.inputs._lkcd_records import OFFSET_BITS, Walk, full_size
 from vmsieve.formats.inputs._s390 import complete
-from vmsieve.formats.codecs._pack import unpack_pages
-from vmsieve.formats.loops.page_records import RUN_PAGES, expand_rle, plan_records
+from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE, ZeroFilledSource
 from vmsieve.formats.layouts import lkcd
+from vmsieve.formats.loops.page_records import RUN_PAGES, expand_rle, plan_records
 
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import State
@@ -62,7 +62,8 @@ class LkcdSource(ZeroFilledSource):
         self.utsname = names
         self.crash_time = head.tv_sec if 0 < head.tv_sec < 1 << 40 else None
         self.header = {
-            "version": head.version, "level": head.dump_level, "method": lkcd.METHODS[self._method], "pages": walk.records,
+            "version": head.version, "level": head.dump_level, "method": lkcd.METHODS[self._method], "pages":
+            walk.records,
             "pages_taken_as_zeros": self.end() // PAGE - (sum(data.ends) - sum(data.starts)) // PAGE,
         }  # fmt: skip
         self.prefixes = self._prefixes(head.hdr_size)

@@ -1,7 +1,7 @@
 """VMDUMP files of z/VM guests, in the format of 64-bit machines (64big).
 
-Layout: :mod:`vmsieve.formats.layouts.vmdump`. Zero pages are not stored. The offset of a page follows from the number of
-stored pages before it, which is counted once for each 4096 pages.
+Layout: :mod:`vmsieve.formats.layouts.vmdump`. Zero pages are not stored. The offset of a page follows from the number
+of stored pages before it, which is counted once for each 4096 pages.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedErro
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._zero_filled import PAGE, ZeroFilledSource
 from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.inputs._s390_header import moment
+from vmsieve.formats.inputs._zero_filled import PAGE, ZeroFilledSource
 from vmsieve.formats.layouts import s390, vmdump
 from vmsieve.formats.s390_registers import Registers, notes, registers
 
@@ -77,7 +77,9 @@ class VmdumpSource(ZeroFilledSource):
                 bits &= (1 << vmdump.INDEX_BITS - 1 - group) - 1
                 pages = total - first - group * vmdump.KEYS
                 if pages <= 0:
-                    raise CorruptError("the bitmaps cover more memory than the guest has", file=self.file.name, offset=at)
+                    raise CorruptError(
+                        "the bitmaps cover more memory than the guest has", file=self.file.name, offset=at
+                    )
                 self._groups.append(first // vmdump.KEYS + group)
                 self._keys.append(at)
                 self._ranks.append(self._stored_pages)

@@ -31,9 +31,7 @@ _SHDR: Final = (
     " sh_entsize:{0}"
 )
 EHDR: Final = Struct("Elf64_Ehdr", _EHDR.format("Q"))
-PHDR: Final = Struct(
-    "Elf64_Phdr", "p_type:I p_flags:I p_offset:Q p_vaddr:Q p_paddr:Q p_filesz:Q p_memsz:Q p_align:Q"
-)
+PHDR: Final = Struct("Elf64_Phdr", "p_type:I p_flags:I p_offset:Q p_vaddr:Q p_paddr:Q p_filesz:Q p_memsz:Q p_align:Q")
 SHDR: Final = Struct("Elf64_Shdr", _SHDR.format("Q"))
 EHDR_32: Final = Struct("Elf32_Ehdr", _EHDR.format("I"))
 PHDR_32: Final = Struct(

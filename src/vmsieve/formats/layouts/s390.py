@@ -42,8 +42,8 @@ CPUS_MOST: Final = 512
 END: Final = Struct("struct df_s390_em", "text:8s tod:Q", "big")
 END_TEXT: Final = b"DUMP_END"
 
-#: size_on_disk: in blocks; 0: not compressed. Then, at :data:`ENTRIES_AT`, an offset for each entry: blocks from the end
-#: of the segment's header.
+#: size_on_disk: in blocks; 0: not compressed. Then, at :data:`ENTRIES_AT`, an offset for each entry: blocks from the
+#: end of the segment's header.
 SEGMENT: Final = Struct(
     "struct df_s390_dump_segm_hdr", "start:Q len:Q stop_marker:Q size_on_disk:I entry_count:I@0x30", "big"
 )

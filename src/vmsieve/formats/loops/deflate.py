@@ -10,6 +10,18 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline
+from vmsieve.formats.compiler.primitives import (
+    big_endian,
+    load8,
+    load16,
+    load32,
+    load64,
+    store8,
+    store16,
+    store32,
+    store64,
+    swap32,
+)  # fmt: skip
 from vmsieve.formats.loops.adler import adler32
 from vmsieve.formats.loops.copies import copy, copy_short, match_length
 from vmsieve.formats.loops.deflate_memory import (
@@ -26,18 +38,6 @@ from vmsieve.formats.loops.deflate_memory import (
     TABLE,
 )  # fmt: skip
 from vmsieve.formats.loops.deflate_write import choose_codes, end_block, put_literals, put_match, write_block
-from vmsieve.formats.compiler.primitives import (
-    big_endian,
-    load8,
-    load16,
-    load32,
-    load64,
-    store8,
-    store16,
-    store32,
-    store64,
-    swap32,
-)  # fmt: skip
 
 __all__ = ["deflate_fast", "deflate_pack"]
 

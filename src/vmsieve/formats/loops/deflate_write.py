@@ -5,6 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline
+from vmsieve.formats.compiler.primitives import (
+    big_endian,
+    load8,
+    load16,
+    load32,
+    load64,
+    store16,
+    store64,
+    swap64,
+)  # fmt: skip
 from vmsieve.formats.loops.deflate_memory import (
     CODES,
     COUNTS,
@@ -21,16 +31,6 @@ from vmsieve.formats.loops.deflate_memory import (
     WORK,
 )  # fmt: skip
 from vmsieve.formats.loops.huffman import make_code
-from vmsieve.formats.compiler.primitives import (
-    big_endian,
-    load8,
-    load16,
-    load32,
-    load64,
-    store16,
-    store64,
-    swap64,
-)  # fmt: skip
 
 __all__ = ["choose_codes", "end_block", "put_literals", "put_match", "write_block"]
 

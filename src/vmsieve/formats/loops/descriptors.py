@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline, loop
-from vmsieve.formats.loops.bits import ones
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64, swap32, swap64
+from vmsieve.formats.loops.bits import ones
 from vmsieve.formats.loops.describe import UNREADABLE
 
 __all__ = [

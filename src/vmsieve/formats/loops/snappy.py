@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline
-from vmsieve.formats.loops.copies import copy_match, copy_run, copy_short, match_length
 from vmsieve.formats.compiler.primitives import load8, load16, load32, store8, store16, store64
+from vmsieve.formats.loops.copies import copy_match, copy_run, copy_short, match_length
 
 __all__ = ["TABLE_SIZE", "snappy_pack", "snappy_unpack"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Callable, Protocol
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from vmsieve.formats.bitmap import PageBits
     from vmsieve.formats.codecs import Codec

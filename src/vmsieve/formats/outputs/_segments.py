@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.source import VirtualRange
 from vmsieve.formats.loops.describe import cut_segments
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.source import VirtualRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

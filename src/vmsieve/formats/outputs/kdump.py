@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of, count_between
 from vmsieve.formats.errors import OutputError
-from vmsieve.formats.loops.describe import describe_pages
 from vmsieve.formats.layouts import kdump
+from vmsieve.formats.loops.describe import describe_pages
 from vmsieve.formats.machines import machine_number
 from vmsieve.formats.outputs import OutputFormat, Writer
 from vmsieve.formats.outputs._notes import notes_size, put_notes
@@ -96,7 +96,7 @@ class KdumpWriter(Writer):
             nr_cpus=it.cpus,
         )
         status_end = _STATUS_AT + _STATUS_SIZE
-        self._place.put(0, header[: _STATUS_AT])
+        self._place.put(0, header[:_STATUS_AT])
         self._place.hold(_STATUS_AT, self._status(whole=False), self._status(whole=True))
         self._place.put(status_end, header[status_end:])
 

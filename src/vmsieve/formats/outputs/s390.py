@@ -11,11 +11,11 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.s390_registers import parse_notes
 from vmsieve.formats.layouts import s390
 from vmsieve.formats.outputs import OutputFormat, Writer
 from vmsieve.formats.outputs._registers import Patches, patched, register_pages
 from vmsieve.formats.outputs._runs import stored_runs
+from vmsieve.formats.s390_registers import parse_notes
 
 if TYPE_CHECKING:
     from vmsieve.formats.outputs import Batch, Description, Place

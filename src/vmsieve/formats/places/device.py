@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.layouts import flattened
+from vmsieve.formats.slim.contexts import suppress
 
 __all__ = ["DeviceStream"]
 

@@ -10,9 +10,10 @@ __all__ = ["Ladder", "Step"]
 
 #: Needs no shared library, and every reader of kdump files supports zlib.
 _CAREFUL_CODEC = "zlib@built-in"
-#: Steps from the most to the least knowledge of the kernel. "with less" repeats the first one carefully: single-threaded,
-#: unmapped. The two after it distrust the VMCOREINFO note and search memory instead. "what is known" accepts a dump that
-#: leaves out less than asked, "unfiltered" needs only the headers, "plain copy" only readable bytes.
+#: Steps from the most to the least knowledge of the kernel. "with less" repeats the first one carefully:
+#: single-threaded, unmapped. The two after it distrust the VMCOREINFO note and search memory instead. "what is known"
+#: accepts a dump that leaves out less than asked, "unfiltered" needs only the headers, "plain copy" only readable
+#: bytes.
 _ORDER = (
     "as asked", "with less", "facts from memory", "facts from symbols", "what is known", "unfiltered", "plain copy",
 )  # fmt: skip

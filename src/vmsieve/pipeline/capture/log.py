@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.gather import gather_knowledge_from
-from vmsieve.formats.slim.contexts import suppress
+from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.formats.errors import KernelError, VmsieveError
+from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.capture import child
 from vmsieve.pipeline.process.writing import open_output, sync_directory

@@ -1,7 +1,7 @@
 """Opens the target of a capture. Loaded in children only.
 
-The contents of a directory are not trusted. In one that others can write to, a new directory for root alone is made, and
-the capture writes through its file descriptor, wherever others move it.
+The contents of a directory are not trusted. In one that others can write to, a new directory for root alone is made,
+and the capture writes through its file descriptor, wherever others move it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import sys
 import time
 
 from vmsieve.pipeline.capture.child import OPENING
-from vmsieve.pipeline.capture.target import DUMP, RECORD, Target
 from vmsieve.pipeline.capture.status import of_root_alone
-from vmsieve.pipeline.process.writing import BUSY
-from vmsieve.pipeline.process.writing import open_output, sync_directory
+from vmsieve.pipeline.capture.target import DUMP, RECORD, Target
+from vmsieve.pipeline.process.writing import BUSY, open_output, sync_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def open_target(request: Request, board: Board) -> Target:
 
 
 def refuse_in_use(path: str) -> None:
-    """Raise OSError for a disk that is mounted or part of another device, which a dump would destroy (open(2), O_EXCL)."""
+    """Raise OSError for a disk that is mounted or part of another device: a dump would destroy it (O_EXCL)."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC))
     except OSError as error:

@@ -150,7 +150,9 @@ class PlainCopy:
         """Remarks for the record."""
         notes = []
         if self.listed and self.listed[0][0] < elf.EHDR.size:
-            notes = ["the input's header is unreadable: the copy holds the memory, but no tool opens it without a repair"]
+            notes = [
+                "the input's header is unreadable: the copy holds the memory, but no tool opens it without a repair"
+            ]
         notes += [f"bytes {start:#x} to {end - 1:#x} of the input are unreadable: the copy has zeros there"
                 for start, end in self.listed]  # fmt: skip
         if self.unreadable > sum(end - start for start, end in self.listed):

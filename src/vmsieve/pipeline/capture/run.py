@@ -243,7 +243,9 @@ class _Capture:
         if "pages" not in outcome:
             return None
         smaller = self._ladder.smaller(step)
-        estimate = self._run("estimate", Job(self._request, smaller, self._target, 0), Limits(stall=self._request.stall))
+        estimate = self._run(
+            "estimate", Job(self._request, smaller, self._target, 0), Limits(stall=self._request.stall)
+        )
         pages = outcome["pages"]["kept"] + outcome["pages"]["zero"]
         if estimate["end"] != "finished" or estimate["weaker"] or not pages:
             return None
@@ -312,9 +314,7 @@ class _Capture:
         # A running record is dispensable; the final one is always tried.
         if record.running and (self._record_removed or self._record_unwritable):
             return
-        result = ask_target(
-            lambda: write_record(target.record, record.data), target, self._watcher, self._target_board
-        )
+        result = ask_target(lambda: write_record(target.record, record.data), target, self._watcher, self._target_board)
         self._record_unwritable = result["end"] != "finished"
         problem = "the record can't be written: its place does not answer"
         if not self._record_unwritable:

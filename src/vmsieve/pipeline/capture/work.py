@@ -14,8 +14,8 @@ from vmsieve.pipeline.process.signals import Interrupted, interruptible
 from vmsieve.pipeline.process.writing import sync_directory
 
 if TYPE_CHECKING:
-    from vmsieve.pipeline.capture.heartbeat import Heartbeat
     from vmsieve.pipeline.capture.child import Board
+    from vmsieve.pipeline.capture.heartbeat import Heartbeat
     from vmsieve.pipeline.capture.job import Job
     from vmsieve.pipeline.dump.report import Report
 

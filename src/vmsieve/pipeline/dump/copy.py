@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import Codec, codec_number
 from vmsieve.formats.codecs import codec as find_codec
-from vmsieve.formats.loops import bits
 from vmsieve.formats.codecs._pack import pack_pages
-from vmsieve.formats.mapping import anonymous
+from vmsieve.formats.loops import bits
 from vmsieve.formats.loops.describe import UNREADABLE
+from vmsieve.formats.mapping import anonymous
 from vmsieve.formats.outputs import Batch
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch, batch_size

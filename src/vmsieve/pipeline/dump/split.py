@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from vmsieve.formats.inputs import Source
     from vmsieve.formats.bitmap import PageBits
+    from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Description, OutputFormat, Writer
     from vmsieve.pipeline.dump.batches import PageBatch
     from vmsieve.pipeline.dump.plan import Plan

@@ -4,9 +4,9 @@ Format: the index's size (8 bytes, little-endian), the index (``marshal``: name 
 objects (``marshal``). An image's programs import this module first, so it imports only built-in modules.
 
 Each mechanism saves 10 % or more of the CPU time of a small dump (60 ms; medians of 21 to 41 interleaved runs). Without
-it: .pyc files in directories instead of this file +28 % (to import all modules: +53 %, from a zip file +81 %); importlib
-instead of :func:`_bypass_importlib` +13 %; the real ``collections`` for ``array`` +11 %, and 0.6 MiB of memory. The
-garbage collector's default threshold costs up to 11 %.
+it: .pyc files in directories instead of this file +28 % (to import all modules: +53 %, from a zip file +81 %);
+importlib instead of :func:`_bypass_importlib` +13 %; the real ``collections`` for ``array`` +11 %, and 0.6 MiB of
+memory. The garbage collector's default threshold costs up to 11 %.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from vmsieve.formats.errors import UsageError, VmsieveError
 __all__ = ["Interpreter"]
 
 _INSIDE: Final = os.path.join(os.path.dirname(__file__), "inside.py")
-#: As in the crash kernel: no environment, no site packages, no files written. Bytecode without column numbers is smaller.
+#: As in the crash kernel: no environment, no site packages, no files written. Bytecode without column numbers is
+#: smaller.
 _FLAGS: Final = ("-I", "-S", "-B", "-X", "no_debug_ranges")
 _TIMEOUT: Final = 300  # seconds
 

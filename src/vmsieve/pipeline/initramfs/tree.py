@@ -149,7 +149,7 @@ class Tree:
             self.write(f"usr/bin/{name}", text, 0o755)
 
     def objects(self, python: Interpreter, folder: str) -> None:
-        """Copy the loops' machine code for this machine, including that for its baseline CPU, which emulators may have."""
+        """Copy the loops' machine code for this machine and for its baseline CPU, which emulators may have."""
         target = f"{self.library(python)}/vmsieve/formats/compiler/objects"
         for name in (f"{python.machine}.so", f"{python.machine}-v1.so"):
             if os.path.exists(os.path.join(folder, name)):

@@ -13,8 +13,8 @@ from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.initramfs.sample import write_sample
 from vmsieve.pipeline.initramfs.tree import ENVIRONMENT, HOME, OPTIONS, PROGRAM
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.inspect.verify import verify
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

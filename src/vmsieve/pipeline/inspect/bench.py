@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codec_number, codecs
-from vmsieve.formats.errors import UsageError
 from vmsieve.formats.codecs._pack import pack_pages
+from vmsieve.formats.errors import UsageError
 from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch

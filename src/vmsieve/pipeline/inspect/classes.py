@@ -10,14 +10,14 @@ from vmsieve.filters.loops.classify import count_pages
 from vmsieve.filters.rules import rules
 from vmsieve.formats.bitmap import BLOCK, address_of, cut_bits
 from vmsieve.formats.codecs import codec, codec_number
-from vmsieve.formats.loops.bits import count_bits
 from vmsieve.formats.codecs._pack import pack_pages
+from vmsieve.formats.loops.bits import count_bits
 from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan
-from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.inspect.blocks import block_bitmap, classify_block, walk_blocks
+from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,9 +86,7 @@ class ClassCounts:
         return size / sampled if sampled else float(self.page_size)
 
 
-def count_classes(
-    source: Source, knowledge: Knowledge, progress: Progress, cells: Cells | None = None
-) -> ClassCounts:
+def count_classes(source: Source, knowledge: Knowledge, progress: Progress, cells: Cells | None = None) -> ClassCounts:
     """Classify every page for all levels at once, and read every page to find the zero pages.
 
     ``cells``: cells of a map, filled on the way.
@@ -114,9 +112,7 @@ def count_classes(
 class _Counter:
     """Counts pages, one block of page frames at a time."""
 
-    def __init__(
-        self, source: Source, counts: ClassCounts, classifier: Classifier | None, cells: Cells | None
-    ) -> None:
+    def __init__(self, source: Source, counts: ClassCounts, classifier: Classifier | None, cells: Cells | None) -> None:
         self._source, self._counts, self._classifier, self._cells = source, counts, classifier, cells
         self._pages = PageBatch(counts.page_size, mapped=True)
         self._classes = bytearray(BLOCK)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.crashkernel_regions import any_recognised, is_damaged, name_regions
 from vmsieve.filters.linux.crashkernel import Check, Region, check_table, reserved, search_tables
+from vmsieve.filters.linux.crashkernel_regions import any_recognised, is_damaged, name_regions
 from vmsieve.filters.linux.memory_scan import any_stored
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
@@ -87,7 +87,9 @@ _KDUMP: Final = " (a crash kernel that is started leaves its own out)"
 
 def _checks(source: Source, where: tuple[Region, ...], progress: Progress) -> list[Check]:
     progress.step("Searching", sum(-(-region.size // _MIB) for region in where), _MIB)
-    tables = [table for region in where for table in search_tables(source, region, lambda n: progress.advance(n // _MIB))]
+    tables = [
+        table for region in where for table in search_tables(source, region, lambda n: progress.advance(n // _MIB))
+    ]
     regions = [region for table in tables for region in table.regions]
     progress.step("Checking", sum(-(-region.size // _MIB) for region in regions), _MIB)
     found = [check_table(source, table, lambda n: progress.advance(-(-n // _MIB))) for table in tables]
@@ -118,7 +120,9 @@ _NOTHING_THERE: Final = (
     "no list of checksummed regions is in the memory reserved for the crash kernel: none is loaded, or its purgatory is"
     " damaged"
 )
-_NOTHING_FOUND: Final = f"no crash kernel was found in this memory{_KDUMP}; --crashkernel gives its range if there is one"
+_NOTHING_FOUND: Final = (
+    f"no crash kernel was found in this memory{_KDUMP}; --crashkernel gives its range if there is one"
+)
 
 
 def _size(check: Check) -> int:

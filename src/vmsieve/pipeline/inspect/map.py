@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.text import shown
+from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.inspect.cells import COLUMNS
 from vmsieve.pipeline.inspect.picture import binary_size, colours, draw
-from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.process.saving import saved
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.slim.records import record
-from vmsieve.pipeline.inspect.cells import COLUMNS, Band, Cells
 from vmsieve.pipeline.dump.report import size_text
+from vmsieve.pipeline.inspect.cells import COLUMNS, Band, Cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

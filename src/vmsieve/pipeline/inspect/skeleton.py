@@ -26,14 +26,14 @@ from vmsieve.formats.outputs import Description
 from vmsieve.formats.outputs._skeleton import MISSING, OTHER, OWN, ZERO, skeleton_format
 from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.systems import open_system
+from vmsieve.pipeline.dump.account import set_bits
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.copy import CopyJob, copy_pages
 from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.dump.scan import Scan, blocks_with_memory, open_classifier, scan
-from vmsieve.pipeline.dump.account import set_bits
+from vmsieve.pipeline.dump.watch import Watched
 from vmsieve.pipeline.inspect.blocks import block_bitmap, put_block, walk_blocks
 from vmsieve.pipeline.inspect.skeleton_pages import PageKinds, PatchedSource, count_ones, expanded, keep_common
-from vmsieve.pipeline.dump.watch import Watched
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:

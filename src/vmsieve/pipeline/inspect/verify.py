@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.histogram import Histogram, dropping, tally
 from vmsieve.filters.loops.classify import apply_classes
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
-from vmsieve.formats.s390_registers import parse_notes
 from vmsieve.formats.loops.bits import and_bits, count_bits, join_bits, spread_bits
 from vmsieve.formats.loops.compare import compare_pages
 from vmsieve.formats.loops.descriptors import find_bit
 from vmsieve.formats.loops.zero import zero_pages
-from vmsieve.formats.source import read_bytes
 from vmsieve.formats.outputs._registers import patched, register_pages
 from vmsieve.formats.outputs._unread import MARK
+from vmsieve.formats.s390_registers import parse_notes
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.source import read_bytes
 from vmsieve.pipeline.dump.account import StoredBits, Survey, add_piece, survey
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.scan import open_classifier

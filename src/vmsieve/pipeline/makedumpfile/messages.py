@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
-__all__ = ["ProgressLine", "Messages"]
+__all__ = ["Messages", "ProgressLine"]
 
 _PROGRESS, _COMMON, _ERROR = 1, 2, 4
 #: makedumpfile's names of the phases.

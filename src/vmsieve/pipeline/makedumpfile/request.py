@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record
-from vmsieve.pipeline.makedumpfile.options import KEPT, REFUSED
-from vmsieve.pipeline.makedumpfile.getopt import parse_words
 from vmsieve.pipeline.dump.plan import parse_size
+from vmsieve.pipeline.makedumpfile.getopt import parse_words
+from vmsieve.pipeline.makedumpfile.options import KEPT, REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

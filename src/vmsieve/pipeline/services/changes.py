@@ -89,7 +89,7 @@ class Draft:
 
 
 def reverted(content: bytes, edits: Sequence[Edit]) -> bytes | None:
-    """Revert ``edits`` in ``content``; returns None if others modified them. Content without our marker is unchanged."""
+    """Revert ``edits`` in ``content``; None if others modified them. Content without our marker is unchanged."""
     text = content.decode("utf-8", "surrogateescape")
     for edit in dict.fromkeys(edits):
         times = sum(edit == other for other in edits)

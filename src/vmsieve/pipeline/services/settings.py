@@ -31,7 +31,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def directives(text: str) -> list[Setting]:
-    """Parse lines ``key value`` of kdump.conf as kdump-utils does: ``#`` begins a comment anywhere, quotes are removed."""
+    """Parse lines ``key value`` of kdump.conf as kdump-utils does: ``#`` starts a comment, quotes are removed."""
     found = []
     for line in lines_of(text):
         key, _, rest = line.strip().partition("#")[0].strip().replace("\t", " ").partition(" ")

@@ -30,7 +30,7 @@ class System:
         return os.path.realpath(self.root) == "/"
 
     def resolve(self, name: str) -> str:
-        """Resolve ``name``, a path in the system, to ours; links are relative to its root. Raises FormatError on a loop."""
+        """Resolve ``name``, a path in the system, to ours; links are relative to its root. A loop: FormatError."""
         parts = [part for part in name.split("/") if part]
         done: list[str] = []
         links = 0
@@ -52,7 +52,7 @@ class System:
         return os.path.join(self.root, *done)
 
     def status(self, name: str) -> os.stat_result | None:
-        """lstat of the resolved ``name``; None on error."""
+        """Lstat of the resolved ``name``; None on error."""
         try:
             return os.stat(self.resolve(name), follow_symlinks=False)
         except (OSError, ValueError, FormatError):

@@ -128,9 +128,7 @@ class _Vmlinux:
                 return types
         dwarf = Dwarf(self._open, self._order, self._path, TYPE_NAMES)
         if not dwarf.knows("page"):
-            raise FormatError(
-                "neither BTF nor DWARF has a kernel's types", file=self._path, hint=self._elsewhere()
-            )
+            raise FormatError("neither BTF nor DWARF has a kernel's types", file=self._path, hint=self._elsewhere())
         return dwarf
 
     def _elsewhere(self) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.services.collector import Collector
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["Flavour", "Target", "Parts", "InstallRequest", "choose", "detect", "flavour_names", "flavours"]
+__all__ = ["Flavour", "InstallRequest", "Parts", "Target", "choose", "detect", "flavour_names", "flavours"]
 
 
 @record(frozen=True)

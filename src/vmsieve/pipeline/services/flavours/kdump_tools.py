@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Callable, Final
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.services.changes import Change, Draft
 from vmsieve.pipeline.services.collector import Collector, refusal
-from vmsieve.pipeline.services.flavours import Flavour, Target, Parts, InstallRequest
+from vmsieve.pipeline.services.flavours import Flavour, InstallRequest, Parts, Target
 from vmsieve.pipeline.services.settings import assignments, value_of
 from vmsieve.pipeline.services.templates import fill
 

@@ -14,7 +14,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.services.changes import Change, Draft
 from vmsieve.pipeline.services.collector import OURS, Collector, refusal
 from vmsieve.pipeline.services.dracut import module_change
-from vmsieve.pipeline.services.flavours import Flavour, Target, Parts, InstallRequest
+from vmsieve.pipeline.services.flavours import Flavour, InstallRequest, Parts, Target
 from vmsieve.pipeline.services.settings import Setting, directives, last, value_of
 
 if TYPE_CHECKING:

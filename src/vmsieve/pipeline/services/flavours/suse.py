@@ -1,7 +1,7 @@
 """kdump of SUSE: ``/etc/sysconfig/kdump``.
 
-dracut builds its initramfs, in which ``kdump-save`` runs ``makedumpfile``, flattened and through a FIFO, for the log and
-for memory, or the command in ``KDUMP_TRANSFER`` instead of its own procedure (openSUSE kdump 34da4b8,
+dracut builds its initramfs, in which ``kdump-save`` runs ``makedumpfile``, flattened and through a FIFO, for the log
+and for memory, or the command in ``KDUMP_TRANSFER`` instead of its own procedure (openSUSE kdump 34da4b8,
 dracut/kdump-save).
 """
 
@@ -13,7 +13,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.services.changes import Change, Draft
 from vmsieve.pipeline.services.collector import Collector
 from vmsieve.pipeline.services.dracut import MODULE, MODULE_SETUP, module_change
-from vmsieve.pipeline.services.flavours import Flavour, Target, Parts, InstallRequest
+from vmsieve.pipeline.services.flavours import Flavour, InstallRequest, Parts, Target
 from vmsieve.pipeline.services.settings import assignments, value_of
 from vmsieve.pipeline.services.templates import fill, read_template
 

@@ -11,10 +11,10 @@ from vmsieve.formats.plugins import scan
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    from vmsieve.pipeline.services.collector import Collector
-    from vmsieve.pipeline.services.flavours import Flavour, Target, Parts
-    from vmsieve.pipeline.services.system import System
     from vmsieve.pipeline.process.progress import Progress
+    from vmsieve.pipeline.services.collector import Collector
+    from vmsieve.pipeline.services.flavours import Flavour, Parts, Target
+    from vmsieve.pipeline.services.system import System
 
 __all__ = ["CANT_TELL", "FAIL", "OK", "WARN", "Case", "Check", "Finding", "checks"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
 from vmsieve.pipeline.services.collector import refusal
+from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
 
 __all__ = ["CHECK"]
 

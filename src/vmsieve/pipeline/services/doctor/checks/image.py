@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
 from vmsieve.pipeline.initramfs.make import changed
 from vmsieve.pipeline.initramfs.tree import MANIFEST
+from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
 from vmsieve.pipeline.services.dracut import IMAGE, MODULE_SETUP
 
 __all__ = ["CHECK"]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.systems import open_system
+from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
-from vmsieve.pipeline.dump.report import size_text
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.flavours import Target
@@ -33,7 +33,9 @@ def _run(case: Case) -> Finding:
     if target.kind in ("remote", "mount"):
         what = "another machine" if target.kind == "remote" else "a file system that is not mounted now"
         return Finding(CANT_TELL, f"dumps go to {target.location}, {what}", "look there yourself")
-    space = _device_size(case.system, target.location) if target.kind == "device" else _free(case.system, target.location)
+    space = (
+        _device_size(case.system, target.location) if target.kind == "device" else _free(case.system, target.location)
+    )
     if space is None:
         return Finding(FAIL, f"{target.location} does not exist", f"set {target.origin} right, or make it")
     return _compared(case, target, space, collector.level())
