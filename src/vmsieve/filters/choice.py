@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
 
-__all__ = ["check_against_memory", "choose_kernel"]
-
 _WORD = (1 << 64) - 1
 #: A note that lacks so many keys was cut off.
 _MANY = 3

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.filters.rules import Rule
 
-__all__ = ["Classifier"]
-
 _WORD: Final = (1 << 64) - 1
 _BYTES: Final = 1 << 20  # of struct pages that one call classifies
 _MOST_MAPPED: Final = 4  # pieces of memory; more are read, as each takes two system calls to map

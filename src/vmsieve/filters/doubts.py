@@ -9,8 +9,6 @@ from vmsieve.formats.slim.records import field, record
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Doubts"]
-
 _MOST_CONTESTED: Final = 1 << 10  # each is compared with every piece of struct pages
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memmap import MemMap
     from vmsieve.formats.inputs import Source
 
-__all__ = ["gather_knowledge", "gather_knowledge_from"]
-
 #: Page sizes of a machine's kernels, where these are fewer than :data:`_ANY_SIZE`.
 _PAGE_SIZES: Final = {"x86_64": (4096,), "s390x": (4096,), "riscv64": (4096,)}
 _ANY_SIZE: Final = (4096, 8192, 16384, 65536)

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.rules import Rule
 
-__all__ = ["Histogram", "dropping", "tally"]
-
 
 class Histogram:
     """Page frames by class: 256 counters."""

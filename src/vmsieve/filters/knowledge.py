@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["Knowledge"]
-
 
 @record
 class Knowledge:

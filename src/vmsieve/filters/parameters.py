@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout
     from vmsieve.filters.rules import Rule
 
-__all__ = ["Parameters"]
-
 _HUGETLB: Final = {"": 0, "type": 1, "flag": 2, "dtor": 3}
 
 

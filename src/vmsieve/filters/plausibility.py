@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.rules import Rule
     from vmsieve.formats.bitmap import Bitmap
 
-__all__ = ["doubt_scan"]
-
 _UNIT: Final = 4096
 _MOST_POISONED: Final = 3  # pages of the kernel's own that may really be poisoned
 

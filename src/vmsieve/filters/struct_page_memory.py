@@ -11,8 +11,6 @@ from vmsieve.filters.loops.parameters import ALIAS, CONTESTED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["StructPageMemory"]
-
 _UNIT: Final = 4096
 _MOST_PIECES: Final = 1 << 16  # beyond which nothing is noted
 

@@ -15,8 +15,6 @@ from vmsieve.formats.loops.bits import count_bits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BLOCK", "BLOCK_BYTES", "Bitmap", "PageBits", "address_of", "count_between", "cut_bits"]
-
 #: Page frames per block.
 BLOCK: Final = 1 << 18
 BLOCK_BYTES: Final = BLOCK // 8

@@ -15,8 +15,6 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.compiler import code_address
 from vmsieve.formats.loops import bus_error as layout
 
-__all__ = ["Guard", "guard"]
-
 _WINDOWS: Final = 512
 _WORD: Final = 8
 # struct sigaction of the C libraries: handler, mask, flags. glibc on s390x has the flags first, at 12; offset 136 is

@@ -8,21 +8,6 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-__all__ = [
-    "CorruptError",
-    "FormatError",
-    "KernelError",
-    "OutputError",
-    "ReadError",
-    "TruncatedError",
-    "UnsupportedError",
-    "UsageError",
-    "VmsieveError",
-    "WeakerError",
-    "output_error",
-]
-
-
 #: The target is full: file system, quota, or maximum file size.
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

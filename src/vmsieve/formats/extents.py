@@ -12,8 +12,6 @@ from vmsieve.formats.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["EXTENTS_LIMIT", "Extents"]
-
 #: Default limit of pieces: 96 MiB, and as much again while they are sorted.
 EXTENTS_LIMIT: Final = 4 << 20
 #: Most ascending sequences of pieces that are merged into one, and most pieces that overlap at one address. A real file

@@ -14,18 +14,6 @@ from typing import Protocol
 from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
 from vmsieve.formats.mapping import map_file
 
-__all__ = [
-    "ByteFile",
-    "PlainFile",
-    "next_data",
-    "read_as",
-    "read_at",
-    "read_exactly",
-    "read_memory",
-    "seek_data",
-    "seekable",
-]
-
 
 class ByteFile(Protocol):
     """Bytes at offsets ``0 <= offset < size``. Safe to use from several threads at once."""

@@ -18,8 +18,6 @@ from vmsieve.formats.inputs import MemoryRange, Source, open_source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CRASH_KERNEL", "DevMemSource", "iomem_ranges", "open_live"]
-
 CRASH_KERNEL: Final = "Crash kernel"
 _SYSTEM_RAM: Final = "System RAM"
 _IOMEM, _KCORE, _MEM = "/proc/iomem", "/proc/kcore", "/dev/mem"
@@ -95,16 +93,13 @@ class DevMemSource(Source):
         )
 
     def end(self) -> int:
-        """See :class:`Source`."""
         return self._ranges[-1][1]
 
     def ranges(self) -> Iterator[MemoryRange]:
-        """See :class:`Source`."""
         for start, end in self._ranges:
             yield MemoryRange(start, end, end)
 
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        """See :class:`Source`."""
         bits = 0
         for start, end in self._ranges:
             first = min(max(start // page_size - first_pfn, 0), count)
@@ -114,7 +109,6 @@ class DevMemSource(Source):
         return bytearray(found), bytearray(found)
 
     def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`."""
         if self.file.read_into(paddr, out) < len(out):
             raise ReadError("no such physical memory", file=self.file.name, offset=paddr)
 

@@ -6,8 +6,6 @@ from typing import Final
 
 from vmsieve.formats.layouts import elf
 
-__all__ = ["I386", "machine_name", "machine_number"]
-
 #: Label of a 32-bit x86 machine; QEMU's label of an x86_64 one that is not in long mode.
 I386: Final = "i386"
 _NUMBERS: Final = {**elf.MACHINES, **elf.OTHER_MACHINES}

@@ -22,8 +22,6 @@ from vmsieve.formats.loops.bus_error import ANONYMOUS, FIXED, PRIVATE, READ
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Window", "anonymous", "map_file", "unmap"]
-
 # The same on all targets of the loops: asm-generic/mman-common.h, asm-generic/mman.h.
 _WRITE: Final = 2
 _POPULATE: Final = 0x8000

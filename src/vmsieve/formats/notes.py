@@ -20,22 +20,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.source import Source
 
-__all__ = [
-    "NOTES_LIMIT",
-    "Note",
-    "NotesReader",
-    "build_note",
-    "cpus",
-    "each_note",
-    "find_note",
-    "note_text",
-    "padded",
-    "readable_size",
-    "set_notes",
-    "with_text",
-    "without_vmcoreinfo",
-]  # fmt: skip
-
 #: Most bytes of notes held in memory: 10,000 processors of the machine with the longest notes.
 NOTES_LIMIT = 16 << 20
 #: Most bytes that are read, zeros included, and most notes.

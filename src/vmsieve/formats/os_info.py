@@ -17,8 +17,6 @@ from vmsieve.formats.vmcoreinfo_search import vmcoreinfo_at
 if TYPE_CHECKING:
     from vmsieve.formats.source import Source
 
-__all__ = ["Entry", "OsInfo", "checksum", "lowcore_vmcoreinfo", "read_os_info"]
-
 #: Most bytes of an entry; the kernel's are a page or two.
 ENTRY_LIMIT: Final = 1 << 20
 _ALL_ONES: Final = 0xFFFFFFFF

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-__all__ = ["load", "names", "scan"]
-
 T = TypeVar("T")
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.source import Source
 
-__all__ = ["in_linear", "linear_maps"]
-
 _END: Final = 1 << 64
 #: Names of the same value in VMCOREINFO and in os_info.
 _NAMES: Final = (

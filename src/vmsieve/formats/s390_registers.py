@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.layouts import Fields
     from vmsieve.formats.source import Source
 
-__all__ = ["SAVED", "Registers", "notes", "parse_notes", "read_registers", "registers"]
-
 _PRSTATUS, _FPREGSET, _PRPSINFO = 1, 2, 3
 _TIMER, _TODCMP, _TODPREG, _CTRS, _PREFIX = 0x301, 0x302, 0x303, 0x304, 0x305
 _VXRS_LOW, _VXRS_HIGH, _GS_CB = 0x309, 0x30A, 0x30B

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["Cpu", "LargeNote", "LeftOut", "MemoryRange", "Source", "VirtualRange", "read_bytes"]
-
 
 @record(frozen=True)
 class MemoryRange:

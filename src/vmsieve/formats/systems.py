@@ -23,8 +23,6 @@ from vmsieve.formats.source import read_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SYSTEMS", "SelectedSource", "choose", "open_system"]
-
 #: Names of the systems, and descriptions for messages.
 SYSTEMS: Final = {
     "prod": "the system that crashed",
@@ -141,13 +139,11 @@ class SelectedSource(Source):
         self._end: int | None = None
 
     def end(self) -> int:
-        """See :class:`Source`."""
         if self._end is None:
             self._end = max((one.end for one in self.ranges()), default=0)
         return self._end
 
     def ranges(self) -> Iterator[MemoryRange]:
-        """See :class:`Source`."""
         last: MemoryRange | None = None
         for one in self._each_range():
             whole = last is not None and last.stored_end == last.end
@@ -170,7 +166,6 @@ class SelectedSource(Source):
                     yield MemoryRange(start - piece.shift, end - piece.shift, stored - piece.shift)
 
     def next_memory(self, paddr: int) -> int:
-        """See :class:`Source`."""
         for piece in self._pieces:
             if paddr < piece.end:
                 at = max(paddr, piece.start)
@@ -180,7 +175,6 @@ class SelectedSource(Source):
         return max(paddr, self.end())
 
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        """See :class:`Source`."""
         exists, stored = bytearray(count // 8), bytearray(count // 8)
         for piece in self._pieces:
             start = max(first_pfn, piece.start // page_size)
@@ -193,7 +187,6 @@ class SelectedSource(Source):
         return exists, stored
 
     def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`."""
         done = 0
         while done < len(out):
             at = paddr + done
@@ -210,10 +203,8 @@ class SelectedSource(Source):
             done += step
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
-        """See :class:`Source`."""
         piece = next((one for one in self._pieces if one.start <= paddr and paddr + size <= one.end), None)
         return piece is not None and self._inner.map_at(address, paddr + piece.shift, size)
 
     def close(self) -> None:
-        """See :class:`Source`."""
         self._inner.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["as_utf8", "shown"]
-
 #: Range to which :func:`os.fsdecode` maps bytes that are not UTF-8 (PEP 383).
 _BYTE, _LAST_BYTE = 0xDC00, 0xDCFF
 

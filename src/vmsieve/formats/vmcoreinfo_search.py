@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.source import Source
 
-__all__ = ["each_vmcoreinfo", "find_vmcoreinfo", "stored_memory", "vmcoreinfo_at"]
-
 #: Most memory to search, unpacked and packed, and bytes per read.
 _SEARCHED: Final = 16 << 30
 _SEARCHED_PACKED: Final = 1 << 30

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.linux.kallsyms import Read
 
-__all__ = ["HEADER_SIZE", "Btf", "find_btf", "magic"]
-
 #: struct btf_header: magic, version, flags, hdr_len, type_off, type_len, str_off, str_len.
 _HEADER: Final = "HBBIIIII"
 HEADER_SIZE: Final = 24

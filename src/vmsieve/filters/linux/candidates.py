@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.formats.inputs import Source
 
-__all__ = ["SEARCHED", "SEARCHED_PACKED", "Candidates", "likely_areas"]
-
 #: Bytes searched at most: of plain memory, of packed pages.
 SEARCHED: Final = 16 << 30
 SEARCHED_PACKED: Final = 1 << 30

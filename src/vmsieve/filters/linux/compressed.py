@@ -13,8 +13,6 @@ from vmsieve.formats.errors import ReadError
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
 
-__all__ = ["ARCHIVES", "MAGICS", "all_zeros", "verify_archive", "verify_stream"]
-
 #: Magic numbers of cpio archives.
 ARCHIVES: Final = (b"070701", b"070702")
 _GZIP, _XZ, _BZIP2, _ZSTD = b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd"

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import Source
 
-__all__ = ["find_contradiction", "foreign_memory", "is_crash_kernel", "log_text"]
-
 #: Bytes to read at most of the log, and of the kernel image from its symbol table on.
 _LOG_MOST: Final = 4 << 20
 _IMAGE_MOST: Final = 32 << 20

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["bit_of_reserved", "check_constants"]
-
 #: Possible values of each key in some kernels; empty if they do not export it.
 _Row = dict[str, tuple[int, ...]]
 

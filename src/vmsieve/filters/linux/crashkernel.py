@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
 
-__all__ = ["TABLES_MOST", "Check", "Region", "Table", "check_table", "reserved", "search_tables"]
-
 #: Most tables to check: one, and a few that earlier crash kernels left behind.
 TABLES_MOST: Final = 16
 #: Matches in one piece of memory.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.crashkernel import Region
     from vmsieve.formats.inputs import Source
 
-__all__ = ["any_recognised", "is_damaged", "name_regions"]
-
 KERNEL: Final = "kernel"
 INITRD: Final = "initrd"
 BOOT_PARAMETERS: Final = "boot parameters"

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
             """Names and values of the enumeration ``name``; empty if there is none."""
 
 
-__all__ = ["PAGE_TYPES", "STRUCTURES", "SYMBOL_NAMES", "TYPE_NAMES", "VARIABLES", "DerivedKeys", "is_derivable"]
-
 #: Structures that keys describe, and enumerations.
 STRUCTURES: Final = (
     "page", "folio", "zone", "mem_section", "uts_namespace", "list_head", "free_area", "atomic_long_t",

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["BEFORE_NAME", "FIELD_SIZE", "HOST_FIELDS", "Identity", "host_field_ranges", "identify"]
-
 #: Six strings of __NEW_UTS_LEN + 1 bytes: struct new_utsname, include/uapi/linux/utsname.h.
 _FIELDS = 6
 FIELD_SIZE = 65

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["SYMBOLS_MOST", "TOKENS", "Kallsyms", "TableLayout", "find_symbols", "open_kallsyms", "read_some"]
-
 #: Most symbols; kernels have some 200,000.
 SYMBOLS_MOST: Final = 1 << 23
 TOKENS: Final = 256

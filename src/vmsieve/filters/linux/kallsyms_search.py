@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.linux.kallsyms import Read
 
-__all__ = ["DIGITS", "open_by_tokens"]
-
 #: The tokens of the digits, which begin at number 48.
 DIGITS: Final = b"\0".join(b"%d" % digit for digit in range(10))
 _FIRST_DIGIT: Final = ord("0")

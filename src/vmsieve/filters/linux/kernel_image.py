@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import Source
 
-__all__ = ["KernelImage", "find_image", "relocate"]
-
 _LINUX: Final = b"Linux".ljust(FIELD_SIZE, b"\0")
 #: Alignments of a kernel's load address; largest kernel image.
 _STEPS: Final = (2 << 20, 64 << 10, 4096)

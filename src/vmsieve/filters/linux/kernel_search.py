@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.arch import Arch
     from vmsieve.filters.linux.memory import PhysicalMemory
 
-__all__ = ["iter_kernels", "name_address"]
-
 _MOST_KERNELS: Final = 4
 
 

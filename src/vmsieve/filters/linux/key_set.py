@@ -10,8 +10,6 @@ from vmsieve.formats.loops.lookup import BASE, MIX, SHIFT, SLOTS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["KeySet", "hash_name"]
-
 _WORD: Final = (1 << 64) - 1
 
 

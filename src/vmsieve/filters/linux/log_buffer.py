@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["flat_buffer", "log_blocks", "text_ring"]
-
 _WORD: Final = (1 << 64) - 1
 _MAX_TEXT_BITS: Final = 31
 _BLOCK: Final = 4096

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["MemMap", "Run", "open_memmap"]
-
 _WORD = (1 << 64) - 1
 # Flags in section_mem_map. The last came in v6.15; arrays are aligned to more than 64 bytes, so these bits are flags or
 # 0 in every kernel.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.translator import Translator
     from vmsieve.formats.inputs import Source
 
-__all__ = ["MAX_READ", "PhysicalMemory", "VirtualMemory"]
-
 #: Most bytes that one ``read`` allocates; only damaged lengths exceed it.
 MAX_READ = 16 << 20
 

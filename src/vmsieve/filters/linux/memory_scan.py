@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
 
-__all__ = ["any_stored", "bytes_left_out", "scan_memory"]
-
 _SIZE: Final = 1 << 20
 #: Page size of dumps that do not have one: any divisor of the real one serves.
 _PAGE: Final = 4096

@@ -15,8 +15,6 @@ from vmsieve.formats.slim.records import record
 if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["Order", "PageLayout"]
-
 _U32: Final = 0xFFFFFFFF
 
 

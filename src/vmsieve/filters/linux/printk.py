@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["kernel_log"]
-
 _WORD = (1 << 64) - 1
 # No kernel reaches these sizes: a larger one is damaged.
 _MAX_RECORD_BITS = 24

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.derived_keys import DerivedKeys
     from vmsieve.filters.linux.memory import PhysicalMemory, VirtualMemory
 
-__all__ = ["FILE", "MEMORY", "ORIGINS", "SYMBOLS", "TYPES", "Resolver"]
-
 #: Origins of keys.
 MEMORY, SYMBOLS, TYPES = "VMCOREINFO in memory", "the kernel's symbols", "the kernel's types (BTF)"
 FILE: Final = "the vmlinux file"

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.linux.memory import PhysicalMemory
 
-__all__ = [
-    "MEMORY", "NONSENSE", "NOTHING", "TABLE", "Linear", "RadixTables", "RadixTranslator", "find_linear", "levels_of",
-]  # fmt: skip
-
 #: Kinds of page table entries.
 NOTHING, TABLE, MEMORY, NONSENSE = range(4)
 
@@ -68,7 +64,6 @@ class RadixTables(ABC):
         """
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :meth:`Translator.translate`."""
         if not self.start <= vaddr < _END:
             raise KernelError("not an address of the kernel", offset=vaddr)
         span = self.page_shift + self._step
@@ -160,11 +155,9 @@ class RadixTranslator(Translator):
         self._from, self._to, self._add = (linear.start, linear.end, linear.add) if linear else (0, 0, 0)
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`."""
         return self.tables.start <= vaddr < _END
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :class:`Translator`."""
         if self._from <= vaddr < self._to:
             return vaddr + self._add, self._to - vaddr
         return self.tables.translate(vaddr)

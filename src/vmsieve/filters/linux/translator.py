@@ -6,8 +6,6 @@ from abc import ABC, abstractmethod
 
 from vmsieve.formats.slim.records import field, record
 
-__all__ = ["Translator"]
-
 
 @record(eq=False)
 class Translator(ABC):

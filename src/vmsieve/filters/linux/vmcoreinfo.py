@@ -18,8 +18,6 @@ from typing import Callable
 
 from vmsieve.formats.errors import KernelError
 
-__all__ = ["MAX_SIZE", "VmcoreInfo"]
-
 #: Longest text. The kernel's is one page; files made by tools are not much longer.
 MAX_SIZE = 1 << 20
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["Zone", "end_of_nodes", "find_zones", "free_blocks", "free_counters"]
-
 #: Bounds of MAX_NUMNODES, MAX_NR_ZONES.
 _MOST_NODES: Final = 4096
 _MOST_ZONES: Final = 8

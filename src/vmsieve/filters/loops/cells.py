@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store32
 
-__all__ = ["CATEGORIES", "count_cell_bits", "count_cell_pages"]
-
 #: 32-bit counters of a cell: a power of two.
 CATEGORIES: Final = 16
 

@@ -72,8 +72,6 @@ from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import ctz64, load8, load32, load64, prefetch, store8, store64
 
-__all__ = ["apply_classes", "classify_pages", "count_missing", "count_pages"]
-
 _EIGHT: Final = 0x0101010101010101
 
 
@@ -88,6 +86,7 @@ match_rules: Any = Plugins(_rules, "hits", RULE_STRIDE)
 
 @inline
 def count_up(p: int, at: int) -> int:
+    """Increment the counter at offset ``at`` of the parameter block."""
     return store64(p, at, load64(p, at) + 1)
 
 

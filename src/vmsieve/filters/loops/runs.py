@@ -31,8 +31,6 @@ from vmsieve.filters.rules import MAPPING_BITS, ORDERS
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load32, load64, prefetch, store8, swap32, swap64
 
-__all__ = ["AHEAD", "alike_ahead", "fill", "members_ahead", "tails_ahead"]
-
 _NO_TYPE: Final = 0xFFFFFFFF
 #: Bytes between a struct page and the one that is prefetched: into the next page of memory, which hardware prefetchers
 #: do not reach. Takes a quarter off the time from a mapped file.

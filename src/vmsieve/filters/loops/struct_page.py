@@ -24,11 +24,6 @@ from vmsieve.filters.loops.parameters import (
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load8, load16, load32, load64, swap16, swap32, swap64
 
-__all__ = [
-    "REFCOUNT_BITS", "believed_hits", "compound_pages", "field32", "field64", "field_of_width", "is_copied_head",
-    "is_hugetlb", "is_slab", "is_tail_of",
-]  # fmt: skip
-
 #: No page has 2**28 references; garbage usually has more.
 REFCOUNT_BITS: Final = 28
 

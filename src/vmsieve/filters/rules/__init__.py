@@ -17,11 +17,6 @@ from vmsieve.formats.slim.records import record
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout
 
-__all__ = [
-    "MAPPING_BITS", "ORDERS", "PARAMETERS", "RULE_STRIDE", "Rule", "RuleOff", "require_page_type", "require_tails",
-    "rules", "struct_page_rules",
-]  # fmt: skip
-
 #: Bits of ``mapping`` that say what it points to (``PAGE_MAPPING_FLAGS``, Linux include/linux/page-flags.h).
 MAPPING_BITS: Final = 3
 #: Values of ``private`` below this may be the order of a block.

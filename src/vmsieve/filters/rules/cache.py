@@ -16,8 +16,6 @@ from vmsieve.formats.compiler.primitives import load64
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout
 
-__all__ = ["RULE", "cache_parameters", "is_cache"]
-
 
 @inline
 def is_cache(own: int, flags: int, mapping: int, slab: int) -> int:

@@ -8,8 +8,6 @@ from vmsieve.filters.rules import Rule
 from vmsieve.filters.rules.cache import cache_parameters, is_cache
 from vmsieve.formats.compiler import inline
 
-__all__ = ["RULE"]
-
 
 @inline
 def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:

@@ -16,8 +16,6 @@ from vmsieve.formats.compiler.primitives import load64
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout
 
-__all__ = ["RULE"]
-
 #: MAX_PAGE_ORDER + 1 of most kernels (``include/linux/mmzone.h``); other values are larger as a rule.
 _ORDERS: Final = 11
 

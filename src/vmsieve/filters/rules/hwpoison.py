@@ -15,8 +15,6 @@ from vmsieve.formats.compiler.primitives import load64
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout
 
-__all__ = ["RULE"]
-
 
 @inline
 def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:

@@ -16,8 +16,6 @@ from vmsieve.formats.compiler.primitives import load64
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout
 
-__all__ = ["RULE"]
-
 #: Since v5.3 kernels export the key next to those of huge pages (kernel/crash_core.c). One of these without it: damage.
 _SINCE: Final = (5, 3)
 _BESIDE: Final = ("NUMBER(HUGETLB_PAGE_DTOR)", "NUMBER(PG_hugetlb)", "NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)")

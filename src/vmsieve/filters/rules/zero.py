@@ -6,6 +6,4 @@ from typing import Final
 
 from vmsieve.filters.rules import Rule
 
-__all__ = ["RULE"]
-
 RULE: Final = Rule("zero", "Pages filled with zero", 90, 1, None, lambda _: [])

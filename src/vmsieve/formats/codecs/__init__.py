@@ -18,8 +18,6 @@ from typing import Any, Callable
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record, replace
 
-__all__ = ["Codec", "State", "codec", "codec_number", "codecs", "rejected_libraries"]
-
 
 @record
 class State:

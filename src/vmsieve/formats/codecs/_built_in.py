@@ -8,8 +8,6 @@ from typing import Callable
 from vmsieve.formats.codecs import State
 from vmsieve.formats.codecs._libraries import words
 
-__all__ = ["open_decompressor", "opener"]
-
 
 def opener(scratch: int) -> Callable[[int, int], State]:
     """Make an ``open_compressor`` whose state holds the address of ``scratch`` bytes."""

@@ -14,8 +14,6 @@ from vmsieve.formats.codecs._libraries import REJECTED, address, libraries, word
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import call1, load32, load64, store32, store64
 
-__all__ = ["inflate", "open_inflate"]
-
 _WHEEL: Final = "isal/isal_zlib"
 _SONAMES: Final = ("libisal.so.2",)
 _ODD: Final = "it unpacked a sample page wrong: its structure is not that of ISA-L 2.31"

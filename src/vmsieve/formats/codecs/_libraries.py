@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Callable, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["REJECTED", "REQUESTED", "address", "call_back", "is_requested", "libraries", "wheel_files", "words"]
-
 #: Rejected libraries, with reasons.
 REJECTED: Final[dict[str, str]] = {}
 #: Requested providers, the innermost last; "" accepts any.

@@ -16,8 +16,6 @@ from vmsieve.formats.loops.zero import is_zero
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["pack_pages", "unpack_pages"]
-
 
 def _each(function: str) -> Any:
     def collect() -> list[Callable[..., int]]:

@@ -8,8 +8,6 @@ from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
 from vmsieve.formats.loops.lzo import TABLE_SIZE, lzo_pack, lzo_unpack
 
-__all__ = ["CODEC"]
-
 
 @inline
 def compress_lzo(state: int, source: int, size: int, out: int, room: int) -> int:

@@ -7,8 +7,6 @@ import ctypes
 from vmsieve.formats.codecs import Codec, State
 from vmsieve.formats.compiler import inline
 
-__all__ = ["CODEC"]
-
 
 @inline
 def compress_none(state: int, source: int, size: int, out: int, room: int) -> int:  # noqa: ARG001 - the codecs' signature

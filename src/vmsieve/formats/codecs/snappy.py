@@ -8,8 +8,6 @@ from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
 from vmsieve.formats.loops.snappy import TABLE_SIZE, snappy_pack, snappy_unpack
 
-__all__ = ["CODEC"]
-
 
 @inline
 def compress_snappy(state: int, source: int, size: int, out: int, room: int) -> int:

@@ -19,8 +19,6 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.loops.deflate import deflate_fast, deflate_pack
 from vmsieve.formats.loops.deflate_memory import constants, fast_constants, memory_size
 
-__all__ = ["CODEC"]
-
 _MASK32: Final = 0xFFFFFFFF
 _LIBDEFLATE: Final = ("libdeflate.so.0",)
 _LIBZ: Final = ("libz.so.1",)

@@ -17,8 +17,6 @@ from vmsieve.formats.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CODEC"]
-
 _WHEEL: Final = "zstandard/_cffi"
 _SONAMES: Final = ("libzstd.so.1",)
 _LEVEL, _CONTENT_SIZE, _CHECKSUM = 100, 200, 201  # ZSTD_c_compressionLevel, _contentSizeFlag, _checksumFlag

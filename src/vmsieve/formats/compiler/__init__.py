@@ -30,8 +30,6 @@ from typing import Any, Callable, Final, TypeVar, cast
 
 from vmsieve.formats.errors import UsageError
 
-__all__ = ["BACKENDS", "PACKAGES", "backend", "code_address", "inline", "loop"]
-
 F = TypeVar("F", bound=Callable[..., int])
 
 BACKENDS: Final = ("aot", "jit", "python")

@@ -10,8 +10,6 @@ from typing import Final
 
 from vmsieve.formats.errors import UsageError
 
-__all__ = ["DIGEST", "demand_fresh", "is_fresh", "source_digest"]
-
 #: File in the folder of the machine code.
 DIGEST: Final = "digest"
 _ROOT: Final = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-__all__ = ["DialectError", "Plugins"]
-
 
 class DialectError(TypeError):
     """A loop uses something outside the dialect."""

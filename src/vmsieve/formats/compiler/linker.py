@@ -13,8 +13,6 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["LinkError", "shared_object"]
-
 _PAGE: Final = 0x10000  # the largest page size of the targets
 _CODE_PAGE: Final = 0x1000  # unit of page-relative instructions (ADRP, PCALAU12I)
 _DYNAMIC_SIZE: Final = 96  # 6 entries of 16 bytes

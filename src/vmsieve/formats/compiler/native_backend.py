@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Callable, Final, cast
 if TYPE_CHECKING:
     from vmsieve.formats.compiler import Loop
 
-__all__ = ["available", "bind", "object_path"]
-
 #: Flags of x86-64-v2 (System V ABI). Debian also runs on older processors, and QEMU's default is one: x86_64-v1 serves
 #: them.
 _X86_64_V2: Final = {"cx16", "lahf_lm", "popcnt", "ssse3", "sse4_1", "sse4_2"}

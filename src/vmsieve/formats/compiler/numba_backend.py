@@ -22,8 +22,6 @@ from vmsieve.formats.compiler.dialect import Spelling, rewrite
 if TYPE_CHECKING:
     from vmsieve.formats.compiler import Loop
 
-__all__ = ["BIG_ENDIAN", "bind", "llvm"]
-
 U64: Final = types.uint64
 _I64: Final = ir.IntType(64)
 _BYTE: Final = ir.IntType(8)

@@ -10,12 +10,6 @@ import ctypes
 import sys
 from typing import Callable, Final
 
-__all__ = [
-    "CALLS", "NAMES", "big_endian", "call1", "call2", "call3", "call4", "call5", "call6", "ctz64",
-    "load8", "load16", "load32", "load64", "own_word", "prefetch", "store8", "store16", "store32", "store64",
-    "swap16", "swap32", "swap64",
-]  # fmt: skip
-
 _U64 = ctypes.c_uint64
 #: Numbers of arguments of C functions that loops may call.
 CALLS: Final = (1, 2, 3, 4, 5, 6)

@@ -29,21 +29,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.errors import VmsieveError
     from vmsieve.formats.files import ByteFile
 
-__all__ = [
-    "PIECES_LIMIT",
-    "PIECE_LIMIT",
-    "ROWS_LIMIT",
-    "STEP",
-    "Frame",
-    "NotSeekableError",
-    "Piece",
-    "end_remark",
-    "frame",
-    "frames",
-    "missing_package",
-    "read_up_to",
-]  # fmt: skip
-
 #: Largest content of a piece read at random. Files with larger ones are unpacked as a whole.
 PIECE_LIMIT: Final = 8 << 20
 #: Most pieces of a file: an index of 96 MiB.

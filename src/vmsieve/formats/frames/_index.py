@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.frames import Frame, Piece
 
-__all__ = ["FramedFile", "Index"]
-
 #: Bytes of unpacked content in the cache.
 _CACHE_BYTES: Final = 16 << 20
 #: Largest packed piece of zeros that is remembered to recognise others.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Callable, Final
 
-__all__ = ["check_frame"]
-
 #: Bytes unpacked at a time: the package does not bound its output, and four bytes can be 128 KiB of content.
 _PIECE: Final = 512
 #: Memory that unpacking may take: the window of zstd -22.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.frames import Frame
 
-__all__ = ["UnpackedFile"]
-
 #: Space left free in the file system.
 _LEAVE: Final = 256 << 20
 #: Length of zeros that become holes: dumps, and bombs, are full of them.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["FRAME"]
-
 _MAGIC: Final = b"\x1f\x8b\x08"  # with the only method defined, deflate
 _EXTRA: Final = 4  # flag: an extra field follows
 _UNKNOWN_SYSTEM: Final = 255

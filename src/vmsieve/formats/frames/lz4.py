@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["FRAME"]
-
 _MAGIC: Final = 0x184D2204
 _SKIPPABLE: Final = 0x184D2A50
 #: Block sizes for the numbers from 4 on in bits 4 to 6 of BD.

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["FRAME"]
-
 _MAGIC: Final = 0xFD2FB528
 #: Magic number of skippable frames, without its lowest four bits.
 _SKIPPABLE: Final = 0x184D2A50

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.layouts import Fields
 
-__all__ = ["Segments", "read_header", "read_segments", "unsupported_32"]
-
 #: Largest valid distance between program headers.
 _ENTRY_LIMIT: Final = 4096
 #: Bytes of program headers read at a time.

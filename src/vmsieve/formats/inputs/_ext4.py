@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["Ext4"]
-
 _DEEPEST: Final = 5
 _DIRECTORY_MOST: Final = 1 << 20
 #: Entries of all nodes of a tree, empty ones among them.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.layouts import Fields
 
-__all__ = ["KdumpHeader", "read_header"]
-
 #: Most page frames: half a PiB of 4 KiB pages, 32 MiB of ranks.
 _PAGES_LIMIT: Final = 1 << 37
 

@@ -14,8 +14,6 @@ from vmsieve.formats.loops.bits import join_bits, spread_bits
 if TYPE_CHECKING:
     from vmsieve.formats.inputs._kdump_pages import PageMap
 
-__all__ = ["divided", "joined"]
-
 
 def divided(pages: PageMap, first_pfn: int, count: int, ratio: int) -> tuple[bytearray, bytearray]:
     """As :meth:`PageMap.both`, with ``ratio`` pages per block."""

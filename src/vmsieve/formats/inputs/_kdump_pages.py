@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.inputs._kdump_header import KdumpHeader
 
-__all__ = ["BLOCK", "PageMap", "PageReader"]
-
 #: Page frames per block of the index: 4 KiB of bitmap.
 BLOCK: Final = 1 << 15
 _BLOCK_BYTES: Final = BLOCK // 8

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs._kdump_header import KdumpHeader
 
-__all__ = ["PartsSource", "erased", "gaps", "in_order"]
-
 
 def in_order(parts: list[KdumpSource]) -> list[KdumpSource]:
     """The files of one dump, in order of their page frames.
@@ -87,12 +85,10 @@ class _Pages(PageMap):
         self.count = sum(part.pages.count for part in parts)
 
     def next_block(self, block: int, *, stored: bool) -> int:
-        """See :class:`PageMap`."""
         found = (part.pages.next_block(block, stored=stored) for part in self._parts)
         return min((block for block in found if block >= 0), default=-1)
 
     def last_block(self) -> int:
-        """See :class:`PageMap`."""
         return max(part.pages.last_block() for part in self._parts)
 
     def both(self, first_pfn: int, count: int) -> tuple[bytearray, bytearray]:
@@ -148,7 +144,6 @@ class PartsSource(KdumpSource):
             at = end
 
     def read_blocks(self, paddr: int, out: memoryview) -> None:
-        """See :class:`KdumpSource`."""
         stored = 0
         for part, start, end in self._pieces(paddr, len(out)):
             stored += part.fill(paddr + start, out[start:end])
@@ -156,6 +151,5 @@ class PartsSource(KdumpSource):
             raise self.not_stored(paddr)
 
     def close(self) -> None:
-        """See :class:`Source`."""
         for part in self._parts:
             KdumpSource.close(part)

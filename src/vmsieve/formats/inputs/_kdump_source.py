@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["KdumpSource"]
-
 #: Texts that the sub-header points to: title, name in its fields, most bytes (the kernel's VMCOREINFO is one page), and
 #: the note that has the text in other formats. Each is put in front of the notes, so that the last one comes first.
 _TEXTS: Final = (
@@ -148,7 +146,6 @@ class KdumpSource(Source):
         self.incomplete |= lacking > 0 or len(ends) < number
 
     def end(self) -> int:
-        """See :class:`Source`."""
         if self._end is None:
             self._end = self._find_end() * self._size
         return self._end
@@ -159,11 +156,9 @@ class KdumpSource(Source):
         return first + int.from_bytes(self.pages.both(first, BLOCK)[0], "little").bit_length() if first >= 0 else 0
 
     def next_memory(self, paddr: int) -> int:
-        """See :class:`Source`."""
         return self._next(paddr, stored=False)
 
     def next_data(self, paddr: int) -> int:
-        """See :class:`Source`."""
         return self._next(paddr, stored=True)
 
     def _next(self, paddr: int, *, stored: bool) -> int:
@@ -171,7 +166,6 @@ class KdumpSource(Source):
         return max(paddr, block * BLOCK * self._size) if block >= 0 else self.end()
 
     def ranges(self) -> Iterator[MemoryRange]:
-        """See :class:`Source`."""
         start = stored_end = end = 0
         for stored, first, last in self._runs():
             if first == end and (not stored or stored_end == end):
@@ -269,7 +263,6 @@ class KdumpSource(Source):
             self._idle.append(reader)
 
     def close(self) -> None:
-        """See :class:`Source`."""
         while self._idle:
             self._idle.pop().close()
         super().close()

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["OFFSET_BITS", "Walk", "full_size"]
-
 #: An index entry of a page: the number of its run, and in these low bits the offset among the run's unpacked pages.
 OFFSET_BITS: Final = (RUN_PAGES * PAGE).bit_length() - 1
 #: Bytes of the file, and runs, that are scanned at a time.

@@ -18,8 +18,6 @@ from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo, stored_memory
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
 
-__all__ = ["complete"]
-
 #: Lines that only one machine's kernel adds to VMCOREINFO (``arch_crash_save_vmcoreinfo`` of ``arch/*``). ppc64 stands
 #: for either byte order.
 _KEYS: Final = (

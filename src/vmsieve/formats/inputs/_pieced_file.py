@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.extents import Extents
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["PiecedFile"]
-
 
 class PiecedFile:
     """A file made of pieces of another, with zeros between them; see :class:`vmsieve.formats.files.ByteFile`."""

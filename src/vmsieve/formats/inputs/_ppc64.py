@@ -16,8 +16,6 @@ from vmsieve.formats.vmcoreinfo_search import find_vmcoreinfo
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
 
-__all__ = ["complete", "is_lacking", "turn"]
-
 _MACHINES: Final = {"little": "ppc64le", "big": "ppc64"}
 #: ``struct elf_prstatus`` before ``pr_reg``: bytes per number, and numbers (Linux ``include/linux/elfcore.h``).
 _PRSTATUS: Final = ((4, 3), (2, 2), (8, 2), (4, 4), (8, 8))

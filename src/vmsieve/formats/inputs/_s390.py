@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.os_info import OsInfo
     from vmsieve.formats.s390_registers import Registers
 
-__all__ = ["complete", "keep_own_registers"]
-
 #: zgetdump writes this to address 0 of a live dump.
 _LIVE: Final = b"LIVEDUMP"
 #: Bits of a PSW's first word: wait state; I/O and external interruptions enabled.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.layouts import Fields
 
-__all__ = ["StandAloneSource", "end_marker", "moment", "read_header"]
-
 
 class StandAloneSource(ZeroFilledSource):
     """An open stand-alone dump. Subclasses find the stored memory."""

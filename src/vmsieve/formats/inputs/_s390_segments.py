@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.layouts import Fields
 
-__all__ = ["Segment", "SegmentSource", "Segments", "read_segment"]
-
 #: Marks an entry of :class:`Extents` that is not a file offset, but the number of a compressed segment.
 _PACKED: Final = 1 << 62
 _MIB: Final = 1 << 20
@@ -237,7 +235,6 @@ class SegmentSource(StandAloneSource):
             raise ReadError("the compressed data are damaged")
 
     def close(self) -> None:
-        """See :class:`Source`."""
         if self.compressed:
             self._inflater.close()
         super().close()

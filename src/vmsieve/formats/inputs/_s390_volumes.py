@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.layouts import Fields
 
-__all__ = ["SHIFT", "Table", "Volume", "VolumesFile", "is_disk", "is_signed", "read_volume"]
-
 #: Bits of an offset within a volume in a :class:`VolumesFile`.
 SHIFT: Final = 48
 _BLOCKS: Final = (4096, 2048, 1024, 512)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["ADDRESS_END", "PAGE", "ZeroFilledSource"]
-
 #: Pages of s390x have one size.
 PAGE: Final = 4096
 #: One above the highest valid physical address: 64 TiB, the limit of Linux (MAX_PHYSMEM_BITS).
@@ -87,20 +85,16 @@ class ZeroFilledSource(Source):
         )
 
     def end(self) -> int:
-        """See :class:`Source`."""
         return self._end
 
     def ranges(self) -> Iterator[MemoryRange]:
-        """See :class:`Source`."""
         for start, end in zip(self._memory.starts, self._memory.ends):
             yield MemoryRange(start, end, min(end, self._stored_end))
 
     def next_memory(self, paddr: int) -> int:
-        """See :class:`Source`."""
         return self._memory.next_address(paddr, self._end)
 
     def next_data(self, paddr: int) -> int:
-        """See :class:`Source`."""
         start = next((start for start, _, _ in self._pieces(paddr, self._stored_end)), self._end)
         return max(paddr, start // PAGE * PAGE)
 
@@ -118,7 +112,6 @@ class ZeroFilledSource(Source):
         return exists, stored
 
     def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`."""
         end, memory = paddr + len(out), self._memory
         i = memory.find(paddr // PAGE * PAGE)
         existing_end = _pages(memory.ends[i]) * PAGE if i < len(memory.ends) and memory.starts[i] <= paddr else 0
@@ -146,7 +139,6 @@ class ZeroFilledSource(Source):
         read_memory(self.file, offset, out, paddr)
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
-        """See :class:`Source`."""
         map_file = getattr(self.file, "map_at", None)
         if map_file is None or self.compressed or paddr + size > self._stored_end:
             return False

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.codecs import State
 
-__all__ = ["Inflater", "Units"]
-
 #: Cached units; there are more only while more threads than that use units.
 _KEPT: Final = 8
 K = TypeVar("K", bound="Hashable")

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["FORMAT", "ElfSource"]
-
 #: Largest page of Linux; assumed if VMCOREINFO does not have the page size.
 _LARGEST_PAGE: Final = 64 << 10
 _PAGE_SIZE: Final = b"PAGESIZE="
@@ -87,19 +85,15 @@ class ElfSource(Source):
         self._granule = _page_size(self.vmcoreinfo or b"") or _LARGEST_PAGE
 
     def end(self) -> int:
-        """See :class:`Source`."""
         return self._memory.ends[-1]
 
     def next_memory(self, paddr: int) -> int:
-        """See :class:`Source`."""
         return self._memory.next_address(paddr, self.end())
 
     def next_data(self, paddr: int) -> int:
-        """See :class:`Source`."""
         return self._data.next_address(paddr, self.end())
 
     def ranges(self) -> Iterator[MemoryRange]:
-        """See :class:`Source`."""
         data, i = self._data, 0
         for start, end in zip(self._memory.starts, self._memory.ends):
             while start < end:
@@ -112,12 +106,10 @@ class ElfSource(Source):
                 start = min(following, end)
 
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        """See :class:`Source`."""
         wanted = first_pfn, count, page_size
         return self._memory.page_bits(*wanted), self._data.page_bits(*wanted)
 
     def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`."""
         data, at, end = self._data, paddr, paddr + len(out)
         self._check_span(paddr, end)
         i = data.find(paddr)
@@ -132,7 +124,6 @@ class ElfSource(Source):
             at, i = stop, i + 1
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
-        """See :class:`Source`."""
         data, i = self._data, self._data.find(paddr)
         whole = i < len(data.starts) and data.starts[i] <= paddr and paddr + size <= data.ends[i]
         if not whole or not isinstance(self.file, PlainFile):

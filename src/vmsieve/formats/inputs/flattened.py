@@ -18,8 +18,6 @@ from vmsieve.formats.layouts import flattened
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["FORMAT", "FlattenedFile", "rebuild"]
-
 _PIECE: Final = flattened.PIECE.format()
 #: One above the largest offset in the rebuilt file.
 _SIZE_LIMIT: Final = 1 << 63

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.frames import Frame
 
-__all__ = ["FORMAT"]
-
 
 def _frame(start: bytes) -> Frame | None:
     return next((frame for frame in frames() if frame.probe(start)), None)

@@ -17,8 +17,6 @@ from vmsieve.formats.machines import I386, machine_number
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["FORMAT"]
-
 
 def _probe(start: bytes) -> bool:
     return start.startswith((kdump.SIGNATURE, kdump.OLD_SIGNATURE))

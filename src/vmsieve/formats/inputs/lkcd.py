@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.codecs import State
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["FORMAT", "LkcdSource"]
-
 _MAGIC: Final = struct.pack(">Q", lkcd.MAGIC)
 _WITHIN: Final = (1 << OFFSET_BITS) - 1
 #: Most bytes of a run in the file.
@@ -90,7 +88,6 @@ class LkcdSource(ZeroFilledSource):
         return struct.unpack_from(f">{min(machine.cpu_cnt, lkcd.CPUS_MOST)}I", data, lkcd.MACHINE.size)
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:  # noqa: ARG002 - no page is aligned
-        """See :class:`Source`."""
         return False
 
     def _read_piece(self, offset: int, paddr: int, out: memoryview) -> None:
@@ -136,7 +133,6 @@ class LkcdSource(ZeroFilledSource):
             self._idle.append(state)
 
     def close(self) -> None:
-        """See :class:`Source`."""
         while self._idle:
             self._idle.pop().close()
         super().close()

@@ -17,8 +17,6 @@ from vmsieve.formats.layouts import ext4
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["FORMAT"]
-
 _META: Final = b"ngdump.meta"
 _META_MOST: Final = 1 << 16
 _VERSION: Final = "1"

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.layouts import Fields
 
-__all__ = ["FORMAT", "S390Source", "open_flat"]
-
 _MAGIC: Final = struct.pack(">Q", s390.MAGIC)
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.layouts import Fields
 
-__all__ = ["FORMAT"]
-
 _MAGIC: Final = struct.pack(">Q", s390.MAGIC_EXT)
 #: Block sizes, the usual one first.
 _BLOCKS: Final = (4096, 512, 1024, 2048)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.inputs._s390_volumes import Table
 
-__all__ = ["FORMAT"]
-
 _NOT_COMPLETE: Final = "the dump is not complete: "
 
 

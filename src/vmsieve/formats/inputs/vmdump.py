@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["FORMAT", "VmdumpSource"]
-
 #: Most processors that are read; z/VM gives a guest up to 64.
 _CPUS_MOST: Final = 512
 #: The lowest bit of each byte.

@@ -20,8 +20,6 @@ from vmsieve.formats.os_info import checksum
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
 
-__all__ = ["FORMAT"]
-
 #: boot_info in the first block: magic, version, dump, SCSI.
 _BOOT_AT: Final = 0x70
 _BOOT: Final = b"zIPL\x01\x01\x02"

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     Buffer = Union[bytes, bytearray, memoryview]
 
-__all__ = ["ORDERS", "Fields", "Struct"]
-
 #: Prefix of a :mod:`struct` format by the name of its byte order.
 ORDERS: Final = {"little": "<", "big": ">"}
 

@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import big_endian, load8, load64, swap64
 
-__all__ = ["adler32"]
-
 _BASE: Final = 65521
 #: Words per block: their sums, and the sums of those sums, fit into 16 bits.
 _BLOCK: Final = 16

@@ -7,17 +7,6 @@ from typing import Final
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64
 
-__all__ = [
-    "GATHER_WORDS",
-    "and_bits",
-    "bridge_gaps",
-    "count_bits",
-    "count_words",
-    "gather_pages",
-    "join_bits",
-    "spread_bits",
-]
-
 #: 64-bit words that :func:`gather_pages` returns.
 GATHER_WORDS: Final = 4
 

@@ -11,11 +11,6 @@ from typing import Final
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import call1, call3, call6, load32, load64, own_word, store64
 
-__all__ = [
-    "ANONYMOUS", "ARMED", "BEFORE", "END", "FIRST", "FIXED", "LOST", "MMAP", "PAGE", "PRIVATE", "RAISE", "READ",
-    "SIGACTION", "SIGBUS", "SLOT", "SLOTS", "START", "handle_bus_error",
-]  # fmt: skip
-
 # Table: offsets of 64-bit words, then one slot per window.
 MMAP: Final = 0  # addresses of the C library's functions
 SIGACTION: Final = 8

@@ -6,8 +6,6 @@ from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load32, load64, store8
 from vmsieve.formats.loops.zero import is_zero
 
-__all__ = ["compare_pages"]
-
 
 @loop
 def compare_pages(one: int, other: int, index: int, count: int, size: int, out: int) -> int:

@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import big_endian, ctz64, load8, load64, store8, store64, swap64
 
-__all__ = ["copy", "copy_match", "copy_run", "copy_short", "match_length"]
-
 #: One nibble per distance below 8: its smallest multiple of at least 8.
 _MULTIPLES: Final = 0xECA89880
 

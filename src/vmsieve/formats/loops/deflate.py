@@ -39,8 +39,6 @@ from vmsieve.formats.loops.deflate_memory import (
 )  # fmt: skip
 from vmsieve.formats.loops.deflate_write import choose_codes, end_block, put_literals, put_match, write_block
 
-__all__ = ["deflate_fast", "deflate_pack"]
-
 _MIX: Final = 0x9E3779B97F4A7C15
 #: No match begins in the last bytes: eight bytes can be read from any match.
 _TAIL: Final = 16

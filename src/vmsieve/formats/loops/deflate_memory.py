@@ -12,12 +12,6 @@ from typing import Final
 
 from vmsieve.formats.loops.huffman import WORK_SIZE
 
-__all__ = [
-    "CODES", "COUNTS", "DISTANCES", "DISTANCE_FORMS", "DISTANCE_SYMBOLS", "END", "FOUND", "LENGTHS",
-    "LENGTH_FORMS", "LENGTH_SYMBOLS", "LITERALS", "MORE_COUNTS", "ORDER", "ORDERS", "REVERSED", "RUNS", "TABLE",
-    "WORK", "constants", "fast_constants", "memory_size",
-]  # fmt: skip
-
 #: The end-of-block symbol; lengths follow.
 END: Final = 256
 DISTANCES: Final = 288

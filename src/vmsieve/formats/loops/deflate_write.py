@@ -32,8 +32,6 @@ from vmsieve.formats.loops.deflate_memory import (
 )  # fmt: skip
 from vmsieve.formats.loops.huffman import make_code
 
-__all__ = ["choose_codes", "end_block", "put_literals", "put_match", "write_block"]
-
 _REPEAT, _ZEROS, _MANY_ZEROS = 16, 17, 18  # symbols of the alphabet of code lengths
 _FORMS: Final = 30  # distance symbols; length symbols rounded up
 _BITS: Final = 0xFFFF

@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store32, store64, swap32, swap64
 
-__all__ = ["UNREADABLE", "cut_segments", "describe_pages", "page_runs"]
-
 #: Flags of a page that exists but could not be read. Its page descriptor has no data.
 UNREADABLE: Final = 0x80000000
 

@@ -9,11 +9,6 @@ from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, s
 from vmsieve.formats.loops.bits import ones
 from vmsieve.formats.loops.describe import UNREADABLE
 
-__all__ = [
-    "BEYOND", "CHANGED", "DONE", "EMPTY", "MISSING", "PLAN_WORDS", "TOO_LONG",
-    "find_bit", "plan_pages", "rank_blocks", "take_pages",
-]  # fmt: skip
-
 #: 64-bit words that :func:`plan_pages` returns.
 PLAN_WORDS: Final = 6
 # Why plan_pages stopped: the next page ...

@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load8, load16, load32, store8, store32, store64
 
-__all__ = ["WORK_SIZE", "make_code"]
-
 #: Symbols of the largest alphabet, rounded up.
 _MOST: Final = 320
 _SYMBOL: Final = 511  # bits of a key that hold the symbol; its count is above

@@ -13,8 +13,6 @@ from typing import Final
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import big_endian, load8, load32, load64, store32, store64, swap32
 
-__all__ = ["BASE", "MIX", "SHIFT", "SLOTS", "TOKEN_WORDS", "match_marks", "match_names", "match_strings", "match_types"]
-
 SLOTS: Final = 1024
 #: ``slot(key) == key * MIX >> SHIFT``, modulo 2**64.
 MIX: Final = 0x9E3779B97F4A7C15
@@ -29,6 +27,7 @@ _MARK: Final = 255
 
 @inline
 def is_wanted(wanted: int, key: int) -> int:
+    """1 if ``key`` is in the hash table ``wanted``."""
     slot = key * MIX >> SHIFT
     for _ in range(SLOTS):
         there = load64(wanted, slot * 8)

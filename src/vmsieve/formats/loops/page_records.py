@@ -17,8 +17,6 @@ from vmsieve.formats.compiler.primitives import (
     swap64,
 )
 
-__all__ = ["BAD", "CUT", "END", "FULL", "MORE", "RUN_PAGES", "WALK_WORDS", "expand_rle", "plan_records", "walk_records"]
-
 #: Most pages of a run: all its records are walked to find one page.
 RUN_PAGES: Final = 32
 #: 64-bit words of the state of :func:`walk_records`.

@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load64, store64, swap64
 
-__all__ = ["SLOTS", "TABLE_SIZE", "find_tables"]
-
 #: Regions that a table has room for: KEXEC_SEGMENT_MAX of include/uapi/linux/kexec.h, SHA256_REGIONS of kexec-tools.
 SLOTS: Final = 16
 #: Bytes of a table: start and length of each region, 64 bits each.
@@ -20,6 +18,7 @@ _IN_PAGE: Final = 4095
 
 @inline
 def word_at(memory: int, offset: int, swap: int) -> int:
+    """The 64-bit word at ``offset`` in the dump's byte order; ``swap``: it is not this machine's."""
     word = load64(memory, offset)
     return swap64(word) if swap else word
 

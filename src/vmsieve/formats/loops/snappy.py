@@ -12,8 +12,6 @@ from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load8, load16, load32, store8, store16, store64
 from vmsieve.formats.loops.copies import copy_match, copy_run, copy_short, match_length
 
-__all__ = ["TABLE_SIZE", "snappy_pack", "snappy_unpack"]
-
 #: Bytes of scratch memory: 16-bit places by a hash of 12 bits for pages of 4 KiB, else 13.
 TABLE_SIZE: Final = 2 << 13
 _MIX: Final = 0x9E3779B97F4A7C15

@@ -5,8 +5,6 @@ from __future__ import annotations
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load32, load64, store8
 
-__all__ = ["is_zero", "zero_pages"]
-
 
 @inline
 def is_zero(page: int, size: int) -> int:

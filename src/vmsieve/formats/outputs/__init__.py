@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.codecs import Codec
     from vmsieve.formats.source import LargeNote, VirtualRange
 
-__all__ = [
-    "MARK_SIZE",
-    "Batch",
-    "Description",
-    "OutputFormat",
-    "Place",
-    "Writer",
-    "output_format",
-    "output_formats",
-]  # fmt: skip
-
 
 class Place(Protocol):
     """The target of a writer's bytes: a file, a flattened stream, a pipe; see :mod:`vmsieve.formats.places`.

@@ -9,8 +9,6 @@ from vmsieve.formats.notes import padded
 if TYPE_CHECKING:
     from vmsieve.formats.outputs import Description, Place
 
-__all__ = ["notes_size", "put_notes"]
-
 _STEP: Final = 256 << 10
 
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.s390_registers import Registers
 
-__all__ = ["Patches", "Read", "patched", "register_pages"]
-
 _PAGE: Final = s390.PAGE_SIZE
 #: By page frame: offsets in the page, and the bytes for them.
 Patches = dict[int, list[tuple[int, bytes]]]

@@ -10,8 +10,6 @@ from vmsieve.formats.loops.describe import page_runs
 if TYPE_CHECKING:
     from vmsieve.formats.outputs import Batch
 
-__all__ = ["stored_runs"]
-
 
 def stored_runs(batch: Batch, page_size: int) -> tuple[list[tuple[int, memoryview]], int]:
     """Join neighbours among the stored pages of ``batch``; also count its unreadable pages.

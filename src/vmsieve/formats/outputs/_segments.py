@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.bitmap import PageBits
 
-__all__ = ["AddressMap", "Segment", "segments"]
-
 #: Dropped pages in a row that end a segment. Every page in a segment's stored part is real: rows too short for a
 #: segment are stored (:attr:`vmsieve.formats.outputs.OutputFormat.bridge`), not filled with zeros.
 GAP: Final = 1

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.outputs import Batch, Description, Place
 
-__all__ = ["FILLER", "MISSING", "OTHER", "OWN", "ZERO", "Kinds", "skeleton_format"]
-
 #: Kinds of pages in a skeleton: content left out, zeros, stored, unreadable.
 OTHER, ZERO, OWN, MISSING = b"\1", b"\2", b"\3", b"\4"
 #: Content of pages left out: neither zeros nor a page of any machine.
@@ -52,7 +50,6 @@ class _SkeletonWriter(KdumpWriter):
         self._announced = kinds.count(OWN)
 
     def begin(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         self._put_header()
         self._put_sub_header()
         self._put_bitmap(self._bitmaps, self._it.exists)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.outputs import Batch, Description, OutputFormat, Place
 
-__all__ = ["SplitWriter"]
-
 
 class SplitWriter(Writer):
     """Several writers of one dump."""
@@ -36,7 +34,6 @@ class SplitWriter(Writer):
         self._failed: dict[int, OutputError] = {}
 
     def begin(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         for number in range(len(self._writers)):
             self._try(number, self._writers[number].begin)
 
@@ -58,7 +55,6 @@ class SplitWriter(Writer):
             self._try(number, self._writers[number].pages, batch)
 
     def end(self, *, complete: bool) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         for number, writer in enumerate(self._writers):
             try:
                 writer.end(complete=complete and number not in self._failed)

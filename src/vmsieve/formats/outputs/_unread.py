@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.outputs import Batch
 
-__all__ = ["MARK", "SPARE", "Unread", "unreadable_pages"]
-
 #: Content of such a page; its length is a power of two.
 MARK: Final = b"vmsieve: unreadable memory here\n"
 #: Program headers reserved.

@@ -51,7 +51,6 @@ class ElfWriter(Writer):
         self._unread = Unread(0, 1)
 
     def begin(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         count, size = self._measure()
         spare = SPARE if count + SPARE < elf.PN_XNUM else 0
         self._unread = Unread(spare if getattr(self._place, "rewrites", False) else 0, 1 + len(self._map.aliases))
@@ -152,7 +151,6 @@ class ElfWriter(Writer):
                 yield offset + low - start, alias.vaddr + low - alias.paddr, low, stored, high - low
 
     def pages(self, batch: Batch) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         runs, missing = stored_runs(batch, self._it.page_size)
         none = memoryview(b"")
         unread = [(pfn, none) for pfn in unreadable_pages(batch)] if missing else []
@@ -184,7 +182,6 @@ class ElfWriter(Writer):
         return segment, offset
 
     def end(self, *, complete: bool) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         whole = complete and self._missing == 0
         if complete:
             if self._pages != self._it.kept.count():

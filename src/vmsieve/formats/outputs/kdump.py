@@ -63,7 +63,6 @@ class KdumpWriter(Writer):
         self._missing = 0
 
     def begin(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         if 2 * self._bitmap_size // self._it.page_size > kdump.MAX_MAPNR_32:
             raise OutputError("too much memory for a kdump-compressed file", found=self._it.max_pfn)
         self._put_header()
@@ -133,7 +132,6 @@ class KdumpWriter(Writer):
             self._place.put(offset + at, bits[number][: self._bitmap_size - at])
 
     def pages(self, batch: Batch) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         if batch.count == 0:
             return
         if self._pages + batch.count > self._announced:
@@ -156,7 +154,6 @@ class KdumpWriter(Writer):
         self._missing += missing
 
     def end(self, *, complete: bool) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         if complete and self._pages != self._announced:
             raise AssertionError(f"{self._pages} pages came, {self._announced} were announced")
         if self._begun:

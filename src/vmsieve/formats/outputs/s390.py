@@ -39,7 +39,6 @@ class S390Writer(Writer):
         self._missing = 0
 
     def begin(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         self._patches = register_pages(self._cpus, self._it.read, self._size)
         self._place.put(0, self._header())
         self._place.flush()
@@ -64,7 +63,6 @@ class S390Writer(Writer):
         return (head.ljust(s390.PREFIXES_AT, b"\0") + vector).ljust(s390.HEADER_SIZE, b"\0")
 
     def pages(self, batch: Batch) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         runs, missing = stored_runs(batch, _PAGE)
         for pfn, data in runs:
             self._put_run(pfn, data)
@@ -88,7 +86,6 @@ class S390Writer(Writer):
         self._place.put(s390.HEADER_SIZE + pfn * _PAGE, data)
 
     def end(self, *, complete: bool) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
         all_came = self._pages == self._it.kept.count()
         if complete and not all_came:
             raise AssertionError(f"{self._pages} pages came, {self._it.kept.count()} were announced")

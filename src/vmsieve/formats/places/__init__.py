@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     Bytes = Union[bytes, bytearray, memoryview]
 
-__all__ = ["FilePlace", "FlattenedPlace", "PipePlace", "Sender"]
-
 #: Bytes gathered in all runs before they are written. A larger batch of pages goes out as it is.
 GATHERED = 64 * 1024
 #: Runs gathered side by side: page descriptors and data.
@@ -59,7 +57,6 @@ class _Gathering(ABC):
         """Write one run."""
 
     def put(self, offset: int, data: Bytes, unit: int = 1) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`."""
         view = memoryview(data).cast("B")
         if len(view) >= GATHERED:
             self.flush()
@@ -90,7 +87,6 @@ class _Gathering(ABC):
             self._emit(offset, memoryview(run), unit)
 
     def extend(self, size: int) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`."""
         self._size = max(self._size, size)
 
 
@@ -133,11 +129,9 @@ class FilePlace(_Gathering):
             os.pwrite(self._fd, bytes(done % unit), offset + done - done % unit)
 
     def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
-        """See :class:`vmsieve.formats.outputs.Place`."""
         self.put(offset, torn)
 
     def settle(self, offset: int, data: bytes) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`."""
         self.flush()
         self._lengthen()
         try:
@@ -149,7 +143,6 @@ class FilePlace(_Gathering):
         self._emit(offset, memoryview(data), 1)
 
     def finish(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`."""
         self.flush()
         self._lengthen()
 
@@ -240,15 +233,12 @@ class FlattenedPlace(_Gathering):
             self._sender.send(header.ljust(flattened.HEADER_SIZE, b"\0"))
 
     def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
-        """See :class:`vmsieve.formats.outputs.Place`."""
         self._held[offset] = torn
 
     def settle(self, offset: int, data: bytes) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`."""
         self._held[offset] = data
 
     def finish(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`."""
         self.flush()
         for offset, data in self._held.items():
             self._emit(offset, memoryview(data), 1)

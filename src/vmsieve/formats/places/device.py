@@ -12,8 +12,6 @@ import os
 from vmsieve.formats.layouts import flattened
 from vmsieve.formats.slim.contexts import suppress
 
-__all__ = ["DeviceStream"]
-
 _BLANK = bytes(flattened.PIECE.size)
 
 

@@ -11,8 +11,6 @@ import errno
 import os
 from typing import Final
 
-__all__ = ["LEAST", "Writeback", "available", "bound"]
-
 #: Dirty bytes that are always allowed.
 LEAST: Final = 16 << 20
 _SHARE: Final = 8  # divisor of the available memory

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Callable, TypeVar
 
-__all__ = ["cached"]
-
 V = TypeVar("V")
 
 

@@ -14,8 +14,6 @@ from vmsieve.pipeline.process.streams import require_stdout
 if TYPE_CHECKING:
     from vmsieve.pipeline.capture.options import Request
 
-__all__ = ["find_problem"]
-
 _PAGE_SIZE = 4096  # for the trial of the packer; any size will do
 
 

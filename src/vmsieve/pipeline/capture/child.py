@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     Work = Callable[["Board"], dict[str, Any]]
 
-__all__ = ["CLASSIFYING", "COPYING", "FINISHING", "LOG", "OPENING", "PHASES", "Board", "Limits", "Watcher", "protect"]
-
 #: Values of ``Board.phase``; PHASES names them in messages.
 OPENING, LOG, CLASSIFYING, COPYING, FINISHING = range(5)
 PHASES = ("opening the input", "writing the kernel log", "classifying pages", "copying pages", "finishing the dump")

@@ -9,8 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["tell"]
-
 #: Seconds that one line may take; after the first timeout nothing is written any more.
 _PATIENCE = 10.0
 

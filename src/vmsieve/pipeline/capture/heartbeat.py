@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board
     from vmsieve.pipeline.capture.job import Job
 
-__all__ = ["Heartbeat"]
-
 _LOW = 8 << 20  # bytes of free space below which the kept dump is deleted
 
 
@@ -29,7 +27,6 @@ class Heartbeat(Lines):
         self._phase = child.OPENING
 
     def step(self, name: str, total: int, unit: int = 1) -> None:
-        """See :class:`vmsieve.pipeline.process.progress.Progress`."""
         super().step(name, total, unit)
         self._phase = child.CLASSIFYING if name.startswith("Classifying") else child.COPYING
         self._board.tell(self._phase, 0, total)
@@ -57,10 +54,8 @@ class Heartbeat(Lines):
             self._board.free()
 
     def say(self, line: str) -> None:
-        """See :class:`vmsieve.pipeline.process.progress.Progress`."""
         if not self._job.quiet:
             tell(f"vmsieve: {line}\n")
 
     def close(self) -> None:
-        """See :class:`vmsieve.pipeline.process.progress.Progress`."""
         self._board.tell(child.FINISHING, self._done, self._total)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board, Watcher
     from vmsieve.pipeline.capture.options import Request
 
-__all__ = ["ask_target", "opened", "reopened"]
-
 #: Seconds after which a target that does not answer counts as hanging.
 _ANSWER = 10.0
 

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.options import Request
     from vmsieve.pipeline.capture.target import Target
 
-__all__ = ["Job"]
-
 
 class Job:
     """A step of the ladder, with the request's values.

@@ -6,8 +6,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Ladder", "Step"]
-
 #: Needs no shared library, and every reader of kdump files supports zlib.
 _CAREFUL_CODEC = "zlib@built-in"
 #: Steps from the most to the least knowledge of the kernel. "with less" repeats the first one carefully:

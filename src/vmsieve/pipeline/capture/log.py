@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board
     from vmsieve.pipeline.capture.job import Job
 
-__all__ = ["show_log", "write_log"]
-
 _BUFFER = 64 << 10
 _SHOWN = 100  # lines printed on a console
 

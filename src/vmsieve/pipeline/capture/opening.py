@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board
     from vmsieve.pipeline.capture.options import Request
 
-__all__ = ["in_memory", "open_target", "refuse_in_use", "reopen"]
-
 #: File systems in memory; an initramfs is rootfs or tmpfs.
 _IN_MEMORY = (b"rootfs", b"tmpfs", b"ramfs", b"devtmpfs")
 #: Names to try for a new directory.

@@ -8,8 +8,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEFAULT_INPUT", "OPTIONS", "Request", "read_request"]
-
 DEFAULT_INPUT = "/proc/vmcore"
 _DEFAULT_STALL = 300
 _DAYS = 30 * 86400

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.job import Job
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["PlainCopy"]
-
 _BLOCK: Final = 64 << 10
 _PAGE: Final = 4096
 _ZEROS: Final = bytes(_BLOCK)

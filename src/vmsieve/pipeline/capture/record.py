@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.options import Request
     from vmsieve.pipeline.capture.target import Target
 
-__all__ = ["Record"]
-
 _RESULTS = {
     EXIT_OK: "whole", EXIT_FAILED: "failed", EXIT_WEAKER: "weaker", EXIT_INCOMPLETE: "incomplete",
 }  # fmt: skip

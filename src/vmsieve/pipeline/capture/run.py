@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.options import Request
     from vmsieve.pipeline.capture.target import Target
 
-__all__ = ["capture"]
-
 #: Bases on which a log that is still missing is searched for at the end.
 _LOG_BASES = ("note", "memory", "symbols")
 #: Share of the deadline that is reserved for finishing the dump, and its bounds in seconds.

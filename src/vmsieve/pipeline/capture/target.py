@@ -14,8 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DUMP", "LOG", "PARTIAL_LOG", "RECORD", "Target"]
-
 #: File names in a directory: the dump when whole and while incomplete, the kernel log, the record.
 DUMP, _PARTIAL = "vmcore", "vmcore-incomplete"
 LOG, PARTIAL_LOG = "vmcore-dmesg.txt", "vmcore-dmesg-incomplete.txt"

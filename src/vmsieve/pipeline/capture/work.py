@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.job import Job
     from vmsieve.pipeline.dump.report import Report
 
-__all__ = ["estimate", "log_alone", "perform"]
-
 _NOTES, _NOTE = 40, 400  # limits for the record: remarks, and characters of each
 
 

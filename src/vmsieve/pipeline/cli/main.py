@@ -16,8 +16,6 @@ from vmsieve.pipeline.process.streams import discard_stdout, exit_process, set_u
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main", "run"]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""

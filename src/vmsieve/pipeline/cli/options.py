@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.formats.systems import SYSTEMS
 from vmsieve.pipeline.process.options import Option
 
-__all__ = ["DUMP", "INPUT_TEXT", "JSON", "SELECT", "VMCOREINFO", "VMLINUX", "force"]
-
 INPUT_TEXT: Final = "/proc/vmcore or a dump; several volumes of a dump with commas between them"
 VMCOREINFO: Final = Option("--vmcoreinfo", "VMCOREINFO text to use instead of the dump's", metavar="FILE")
 VMLINUX: Final = Option("--vmlinux", "the kernel's vmlinux, for what VMCOREINFO lacks", metavar="FILE")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.cli.commands import Command
     from vmsieve.pipeline.process.options import Group, Option
 
-__all__ = ["build_parser"]
-
 _EPILOG = """\
 exit status:
   0  done as asked                    3  whole, but less was filtered than asked

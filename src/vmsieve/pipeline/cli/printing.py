@@ -10,8 +10,6 @@ from vmsieve.formats.text import as_utf8, shown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["json_text", "print_json", "print_remarks"]
-
 
 def json_text(value: dict[str, Any]) -> str:
     """``value`` as JSON: ASCII only, without lone surrogates, which strict readers reject."""

@@ -7,8 +7,6 @@ import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
-__all__ = ["run"]
-
 
 def run() -> None:
     """Run the program and end the process. Called by the name makedumpfile, it takes makedumpfile's command line."""

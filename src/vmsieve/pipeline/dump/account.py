@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import MemoryRange, Source
 
-__all__ = ["StoredBits", "Survey", "add_piece", "partial_pages", "survey"]
-
 _NAMED: Final = 8  # pieces of memory that are reported one by one
 
 

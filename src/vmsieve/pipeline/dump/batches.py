@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.bitmap import Bitmap
     from vmsieve.formats.inputs import Source
 
-__all__ = ["Gatherer", "PageBatch", "batch_size"]
-
 #: Bytes of a batch. Twice as many take 1 % less time and a megabyte more.
 _BYTES = 512 << 10
 #: The same with several threads: larger, because each batch that changes hands costs time.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.scan import Scan
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["Copied", "CopyJob", "copy_pages"]
-
 _NAMED = 8  # unreadable pages that get a note each
 
 

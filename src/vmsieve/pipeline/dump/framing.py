@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.places import Sender
     from vmsieve.pipeline.dump.plan import Plan
 
-__all__ = ["FramedStream", "chosen_frame"]
-
 
 def chosen_frame(plan: Plan) -> tuple[Frame, int] | None:
     """The frame that ``plan`` asks for, and its level, or None.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
 
-__all__ = ["opened", "read_vmcoreinfo", "read_vmlinux"]
-
 
 @contextmanager
 def opened(

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.split import SplitOutput
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["dump"]
-
 _DEFAULT_CODEC = "zstd"
 #: In a compressed frame: packed pages can't be compressed again.
 _DEFAULT_FRAMED = "none"

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.framing import FramedStream
     from vmsieve.pipeline.dump.plan import Plan
 
-__all__ = ["DumpOutput"]
-
 
 class DumpOutput:
     """The opened output of a plan; a context that closes it.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import record
 
-__all__ = ["Plan", "parse_size"]
-
 
 @record(frozen=True)
 class Plan:

@@ -14,8 +14,6 @@ from vmsieve.formats.places.writeback import available
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["affordable", "ordered", "usable_cores"]
-
 #: Bytes of available memory for each thread: it takes some 10 MiB, and a crash kernel needs the rest.
 _MEMORY_A_THREAD = 32 << 20
 

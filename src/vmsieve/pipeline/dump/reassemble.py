@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.plan import Plan
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["reassemble"]
-
 _CHUNK: Final = 1 << 20
 _LEAVE_ZERO: Final = 1
 _STATUS_AT: Final = kdump.HEADER.offset("status")

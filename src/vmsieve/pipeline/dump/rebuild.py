@@ -14,8 +14,6 @@ from vmsieve.pipeline.dump.output import DumpOutput
 if TYPE_CHECKING:
     from vmsieve.pipeline.dump.plan import Plan
 
-__all__ = ["rebuild_from_pipe"]
-
 
 def rebuild_from_pipe(plan: Plan) -> bool:
     """Rebuild the dump in the flattened stream at standard input; returns True if it is whole.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.scan import Scan
     from vmsieve.pipeline.process.signals import Interrupted
 
-__all__ = ["Report", "size_text"]
-
 
 def size_text(size: float) -> str:
     """Format a number of bytes, in decimal units."""

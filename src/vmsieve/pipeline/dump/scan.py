@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import LeftOut, MemoryRange, Source
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["Scan", "blocks_with_memory", "needs_struct_pages", "open_classifier", "scan"]
-
 #: Scans of all struct pages, each with more doubts than the previous one. A damaged kernel takes a few.
 _ROUNDS = 16
 

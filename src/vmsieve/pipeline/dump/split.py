@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.plan import Plan
     from vmsieve.pipeline.dump.scan import Scan
 
-__all__ = ["InTurns", "SplitOutput", "cut_evenly"]
-
 
 def cut_evenly(kept: PageBits, parts: int, max_pfn: int) -> list[int]:
     """Cut a dump into parts with equal numbers of kept pages.

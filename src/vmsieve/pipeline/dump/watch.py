@@ -9,8 +9,6 @@ from vmsieve.formats.inputs import MemoryRange, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Through", "Watched"]
-
 _UNIT: Final = 4096  # bytes of a recorded unit: no machine has smaller pages
 _SMALL: Final = 16  # units up to which a read is recorded unit by unit, as the same few are read over and over
 
@@ -23,27 +21,21 @@ class Through(Source):
         self._inner = inner
 
     def end(self) -> int:
-        """See :class:`Source`."""
         return self._inner.end()
 
     def ranges(self) -> Iterator[MemoryRange]:
-        """See :class:`Source`."""
         return self._inner.ranges()
 
     def next_memory(self, paddr: int) -> int:
-        """See :class:`Source`."""
         return self._inner.next_memory(paddr)
 
     def next_data(self, paddr: int) -> int:
-        """See :class:`Source`."""
         return self._inner.next_data(paddr)
 
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        """See :class:`Source`."""
         return self._inner.memory_bits(first_pfn, count, page_size)
 
     def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`."""
         self._inner.read_into(paddr, out)
 
 
@@ -56,12 +48,10 @@ class Watched(Through):
         self._spans: list[tuple[int, int]] = []
 
     def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`."""
         self._inner.read_into(paddr, out)
         self._record(paddr, len(out))
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
-        """See :class:`Source`."""
         mapped = self._inner.map_at(address, paddr, size)
         if mapped:
             self._record(paddr, size)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["NAME", "Bundle", "install", "pack"]
-
 #: Name of the file, which lies beside this module.
 NAME = "modules"
 _HEAD = 8

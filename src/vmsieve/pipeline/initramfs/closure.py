@@ -11,8 +11,6 @@ import vmsieve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["COMMANDS", "Closure", "package_folder"]
-
 #: Commands of an image.
 COMMANDS: Final = ("capture", "dmesg", "dump", "makedumpfile")
 #: Plugins that an image includes, by package: ``/proc/vmcore`` is an ELF file. Packages in _ALL_PLUGINS come whole; of

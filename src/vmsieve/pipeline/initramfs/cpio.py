@@ -11,8 +11,6 @@ from vmsieve.formats.layouts import cpio as layout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["archive"]
-
 
 def archive(root: str, names: Iterable[str]) -> Iterator[bytes]:
     """Yield an archive of the files ``names`` below directory ``root``, in pieces.

@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from vmsieve.formats.errors import UsageError, VmsieveError
 
-__all__ = ["Interpreter"]
-
 _INSIDE: Final = os.path.join(os.path.dirname(__file__), "inside.py")
 #: As in the crash kernel: no environment, no site packages, no files written. Bytecode without column numbers is
 #: smaller.

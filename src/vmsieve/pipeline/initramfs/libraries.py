@@ -10,8 +10,6 @@ from vmsieve.formats.layouts import elf
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["is_base", "loader", "names", "shared"]
-
 _PT_INTERP: Final = 3
 #: Name prefixes of the libraries that every initramfs has.
 _BASE: Final = ("ld-linux", "ld64.so", "ld.so", "libc.so", "libc-", "ld-")

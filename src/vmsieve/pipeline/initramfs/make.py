@@ -19,8 +19,6 @@ from vmsieve.pipeline.initramfs.trial import SAMPLE, runs, try_image
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["build", "changed"]
-
 #: Packages that an image leaves out, because the system has the C libraries.
 _PACKAGES: Final = ("zstandard", "isal", "lz4", "tqdm")
 #: Programs of an image, and the module and function that each calls.

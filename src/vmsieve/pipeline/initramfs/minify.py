@@ -11,8 +11,6 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-__all__ = ["minify"]
-
 _LOOPS = ("loop", "inline")
 
 

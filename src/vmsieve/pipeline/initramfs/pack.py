@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from vmsieve.pipeline.initramfs.tree import Tree
 
-__all__ = ["each_line", "write_archive"]
-
 
 def write_archive(tree: Tree, write: Callable[[bytes], object], packing: str, *, complete: bool) -> None:
     """Pass the compressed archive to ``write``.

@@ -10,8 +10,6 @@ from typing import Final
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import build_note
 
-__all__ = ["write_sample"]
-
 _PAGE: Final = 4096
 _PAGES: Final = 96
 _START: Final = 1 << 20  # physical address of the first page

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.initramfs.closure import Closure
     from vmsieve.pipeline.initramfs.interpreter import Interpreter
 
-__all__ = ["ENVIRONMENT", "HOME", "MANIFEST", "OPTIONS", "PROGRAM", "Tree", "digest"]
-
 #: Directory of everything that an initramfs does not have already.
 HOME: Final = "usr/lib/vmsieve"
 MANIFEST: Final = f"{HOME}/manifest.json"

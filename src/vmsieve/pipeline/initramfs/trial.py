@@ -19,8 +19,6 @@ from vmsieve.pipeline.process.progress import Silent
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SAMPLE", "runs", "try_image"]
-
 _FOLDER: Final = "vmsieve-trial"
 #: Names of the synthetic dump that commands read, and of their output.
 SAMPLE: Final = "sample"

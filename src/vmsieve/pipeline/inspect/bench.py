@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["LEVEL", "Bench", "Choice", "Packing", "as_json", "bench", "choices", "recommend"]
-
 #: Dump level whose pages are packed.
 LEVEL = 31
 _STAGES = 4  # shares of the time for reading and the zero check together; each packing has one

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["block_bitmap", "classify_block", "put_block", "walk_blocks"]
-
 
 def walk_blocks(title: str, end_pfn: int, page_size: int, progress: Progress, *sources: Source) -> Iterator[int]:
     """Yield the first page frame of each block with memory below ``end_pfn``; ``progress`` follows."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.rules import Rule
     from vmsieve.formats.inputs import MemoryRange
 
-__all__ = ["COLUMNS", "Band", "Category", "Cells", "MapLayout", "categories"]
-
 COLUMNS: Final = 256
 _ROWS: Final = 288  # of all bands, each of which counts for one more: the line of text between two
 _GAP: Final = 4  # rows without memory that are drawn rather than omitted

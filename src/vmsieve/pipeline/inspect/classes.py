@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.inspect.cells import Cells
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["ClassCounts", "count_classes"]
-
 _SAMPLES = 256  # batches of 1 MiB, spread over the dump, that are packed to estimate sizes
 _CODEC = "zstd"
 _DESCRIPTOR = 24  # size of a page descriptor (page_desc_t)

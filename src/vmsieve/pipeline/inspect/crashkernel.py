@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["DAMAGED", "INTACT", "UNKNOWN", "Verdict", "check_crash_kernel", "live_ranges"]
-
 INTACT: Final = "intact"
 DAMAGED: Final = "damaged"
 UNKNOWN: Final = "unknown"

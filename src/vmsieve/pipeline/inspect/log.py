@@ -10,8 +10,6 @@ from vmsieve.formats.errors import KernelError, VmsieveError
 if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
 
-__all__ = ["write_log"]
-
 
 def write_log(
     knowledge: Knowledge, write: Callable[[bytes], object], name: str, *, since_clear: bool = False

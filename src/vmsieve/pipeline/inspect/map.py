@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.inspect.classes import ClassCounts
     from vmsieve.pipeline.inspect.picture import Drawing
 
-__all__ = ["check_name", "write_map"]
-
 _SHARES: Final = 15  # the share of a category in a cell is one hexadecimal digit, in fifteenths
 
 _STYLE: Final = """

@@ -13,8 +13,6 @@ from vmsieve.pipeline.inspect.cells import COLUMNS, Band, Cells
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["COLOURS", "Drawing", "Picture", "PlacedBand", "binary_size", "draw", "place_bands"]
-
 _SIDE: Final = 4  # width and height of a cell in pixels
 _LEFT, _TOP, _EDGE = 116, 26, 12
 _LINE: Final = 16  # height of a line of text in pixels

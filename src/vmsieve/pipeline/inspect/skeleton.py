@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.plan import Plan
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["Skeleton", "make_skeleton"]
-
 _LEVEL: Final = 31
 #: Kind of a page by 1 (to be stored) + 2 (zero) + 4 (unreadable).
 _KINDS: Final = OTHER + OWN + ZERO + OWN + MISSING * 252

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
 
-__all__ = ["PageKinds", "PatchedSource", "count_ones", "expanded", "keep_common"]
-
 _BITS: Final = tuple(bytes(byte >> bit & 1 for bit in range(8)) for byte in range(256))
 
 
@@ -49,7 +47,6 @@ class PatchedSource(Through):
         self._page_size, self._patches = page_size, patches
 
     def read_into(self, paddr: int, out: memoryview) -> None:
-        """See :class:`Source`."""
         self._inner.read_into(paddr, out)
         size = self._page_size
         for pfn, patches in self._patches.items():

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.outputs._registers import Patches
     from vmsieve.pipeline.process.progress import Progress
 
-__all__ = ["Comparison", "verify"]
-
 _NAMED = 8  # pages named one by one
 _LOST = "no class of the dump's level is the reason"
 _EQUAL, _FILLER = 0, 1  # results of compare_pages; any other: different

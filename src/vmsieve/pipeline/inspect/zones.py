@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.zones import Zone
     from vmsieve.formats.inputs import Source
 
-__all__ = ["ZoneCounts", "count_zones"]
-
 
 @record
 class ZoneCounts:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.makedumpfile.messages import Messages
     from vmsieve.pipeline.makedumpfile.request import Request
 
-__all__ = ["make_dump"]
-
 _VMCORE: Final = "/proc/vmcore"
 _NOT_UNDERSTOOD: Final = ("The kernel version is not supported.", "The makedumpfile operation may be incomplete.")
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from vmsieve.pipeline.makedumpfile.options import Option
 
-__all__ = ["parse_words"]
-
 
 def parse_words(words: Sequence[str]) -> tuple[list[tuple[Option, str]], list[str]]:
     """Parse ``words``; returns the options in order, each with its argument or "", and the operands.

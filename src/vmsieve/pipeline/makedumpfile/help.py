@@ -8,8 +8,6 @@ from vmsieve import __version__
 from vmsieve.formats.codecs import codecs
 from vmsieve.pipeline.makedumpfile.options import DONE, OPTIONS
 
-__all__ = ["help_lines", "version_lines"]
-
 _USAGE: Final = """\
 makedumpfile's command line, done by vmsieve.
 

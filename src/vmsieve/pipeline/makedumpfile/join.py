@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.makedumpfile.messages import Messages
     from vmsieve.pipeline.makedumpfile.request import Request
 
-__all__ = ["join_parts", "rebuild_stream"]
-
 
 def rebuild_stream(request: Request, messages: Messages) -> int:
     """Write the flattened stream on standard input to a file; returns the exit status."""

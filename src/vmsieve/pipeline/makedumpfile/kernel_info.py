@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.makedumpfile.messages import Messages
     from vmsieve.pipeline.makedumpfile.request import Request
 
-__all__ = ["kernel_texts", "opened", "save_log", "save_vmcoreinfo", "translate"]
-
 
 def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
     """VMCOREINFO from the file of -i, and from the vmlinux of -x; None for an option not given.

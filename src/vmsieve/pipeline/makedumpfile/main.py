@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from vmsieve.pipeline.makedumpfile.request import Request
 
-__all__ = ["main", "run"]
-
 #: Exit status if -i or -x names a file of another kernel.
 _WRONG_RELEASE: Final = 2
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.makedumpfile.messages import Messages
     from vmsieve.pipeline.makedumpfile.request import Request
 
-__all__ = ["Excluding", "show_usage"]
-
 _KCORE: Final = "/proc/kcore"
 #: All classes that a dump may leave out are counted, and the zero pages of the rest.
 _LEVEL: Final = 31
@@ -50,7 +48,6 @@ class Excluding(Through):
         self._ranges = ranges
 
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        """See :class:`vmsieve.formats.inputs.Source`."""
         exists, stored = super().memory_bits(first_pfn, count, page_size)
         for start, end in self._ranges:
             first = max(-(-start // page_size) - first_pfn, 0)

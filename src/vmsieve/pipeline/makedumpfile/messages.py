@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
-__all__ = ["Messages", "ProgressLine"]
-
 _PROGRESS, _COMMON, _ERROR = 1, 2, 4
 #: makedumpfile's names of the phases.
 _NAMES: Final = {"Classifying pages": "Excluding unnecessary pages", "Copying pages": "Copying data"}
@@ -82,13 +80,11 @@ class ProgressLine(Progress):
         self._began = self._last = 0.0
 
     def step(self, name: str, total: int, unit: int = 1) -> None:  # noqa: ARG002 - a Progress's signature
-        """See :class:`vmsieve.pipeline.process.progress.Progress`."""
         self.close()
         self._name, self._total, self._done = _NAMES.get(name, name), total, 0
         self._began = self._last = time.monotonic()
 
     def advance(self, parts: int) -> None:
-        """See :class:`vmsieve.pipeline.process.progress.Progress`."""
         self._done += parts
         now = time.monotonic()
         if now - self._last >= 1:
@@ -104,12 +100,10 @@ class ProgressLine(Progress):
         self.say(self._overwrite + line, end="" if self._overwrite else "\n")
 
     def say(self, line: str, end: str = "\n") -> None:
-        """See :class:`vmsieve.pipeline.process.progress.Progress`."""
         if self._shown:
             print(line, end=end, file=raw_stderr(), flush=True)
 
     def close(self) -> None:
-        """See :class:`vmsieve.pipeline.process.progress.Progress`."""
         if self._name:
             self._show(time.monotonic())
             if self._overwrite:

@@ -9,8 +9,6 @@ from typing import Final
 
 from vmsieve.formats.slim.records import record
 
-__all__ = ["DONE", "IGNORED", "KEPT", "OPTIONS", "REFUSED", "Option", "table"]
-
 #: Supported; differences from makedumpfile are in the text.
 DONE: Final = "yes"
 #: Accepted without effect.

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from vmsieve.pipeline.dump.report import Report
 
-__all__ = ["release_lines", "report_lines", "usage_lines"]
-
 #: Rows of the report: title, and the rules whose pages are counted.
 _ROWS: Final = (
     ("Pages filled with zero ", ("zero",)),

@@ -13,8 +13,6 @@ from vmsieve.pipeline.makedumpfile.options import KEPT, REFUSED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DEBUG", "DEFAULT_LEVEL", "REPORT", "Request", "WrongReleaseError", "parse_command_line"]
-
 #: Bits of the message level, besides 1 (progress), 2 (common) and 4 (errors).
 DEBUG: Final = 8
 REPORT: Final = 16

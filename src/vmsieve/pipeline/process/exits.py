@@ -1,7 +1,5 @@
 """Exit statuses of commands. A module of its own, because the first process of a capture loads as little as it can."""
 
-__all__ = ["EXIT_FAILED", "EXIT_INCOMPLETE", "EXIT_OK", "EXIT_USAGE", "EXIT_WEAKER"]
-
 EXIT_OK = 0  # done as asked
 EXIT_FAILED = 1  # failed, nothing usable
 EXIT_USAGE = 2  # the request makes no sense

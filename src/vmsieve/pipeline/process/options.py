@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-__all__ = ["Group", "Option", "defaults", "number", "parse"]
-
 
 class Group:
     """Options that exclude each other; ``required``: one of them must be given."""

@@ -8,8 +8,6 @@ from typing import Any
 
 from vmsieve.pipeline.process.streams import raw_stderr
 
-__all__ = ["Bar", "Lines", "Progress", "Silent", "progress_for"]
-
 _LINE_EVERY = 5.0  # seconds between lines in a log
 
 
@@ -38,12 +36,10 @@ class Lines(Progress):
         self._began = self._last = 0.0
 
     def step(self, name: str, total: int, unit: int = 1) -> None:
-        """See :class:`Progress`."""
         self._name, self._total, self._unit, self._done = name, total, unit, 0
         self._began = self._last = time.monotonic()
 
     def advance(self, parts: int) -> None:
-        """See :class:`Progress`."""
         self._done += parts
         now = time.monotonic()
         if now - self._last < _LINE_EVERY:
@@ -68,7 +64,6 @@ class Bar(Progress):
         self._bar: Any = None
 
     def step(self, name: str, total: int, unit: int = 1) -> None:
-        """See :class:`Progress`."""
         from tqdm import tqdm
 
         self.close()
@@ -78,12 +73,10 @@ class Bar(Progress):
         )
 
     def advance(self, parts: int) -> None:
-        """See :class:`Progress`."""
         if self._bar is not None:
             self._bar.update(parts * self._unit)
 
     def close(self) -> None:
-        """See :class:`Progress`."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

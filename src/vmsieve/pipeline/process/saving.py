@@ -23,18 +23,6 @@ from vmsieve.pipeline.process.writing import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = [
-    "SideFile",
-    "check_saved",
-    "check_standard_output",
-    "files_read",
-    "opened_output",
-    "refusal",
-    "saved",
-    "saved_stream",
-    "standard_output",
-]  # fmt: skip
-
 
 def files_read(dump: str, *others: str | None) -> tuple[str, ...]:
     """The files that a command reads: those named in ``dump``, and each of ``others`` that is not None."""

@@ -15,8 +15,6 @@ from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.process.writing import open_standard_fds
 
-__all__ = ["discard_stdout", "exit_process", "print_line", "raw_stderr", "require_stdout", "set_up_streams"]
-
 
 class _Shown:
     """A standard stream; control characters other than line feed and tab are made visible."""

@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 
     Bytes = Union[bytes, bytearray, memoryview]
 
-__all__ = [
-    "BUSY", "Output", "RefusedError", "check_output", "check_stream", "open_output", "open_standard_fds", "same_output",
-    "sync_directory", "write_file",
-]  # fmt: skip
-
 #: A disk that can't be opened exclusively: EBUSY, see open(2), O_EXCL.
 BUSY = "busy: mounted, or a part of LVM, RAID or the like"
 _MODE = 0o600

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from vmsieve.pipeline.services.settings import Setting
 
-__all__ = ["MARK", "Change", "Draft", "Edit", "reverted"]
-
 #: Start of the lines that begin and end a block.
 MARK: Final = "# vmsieve install-kdump:"
 _BEGIN: Final = f"{MARK} begin ('vmsieve install-kdump --undo' takes this back)\n"

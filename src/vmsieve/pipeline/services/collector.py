@@ -8,8 +8,6 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import record
 from vmsieve.pipeline.makedumpfile.request import parse_command_line
 
-__all__ = ["OURS", "Collector", "refusal"]
-
 #: vmsieve's program in a collector setting; services treat names that contain "makedumpfile" as makedumpfile.
 OURS: Final = "vmsieve-makedumpfile"
 

@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.pipeline.services.changes import Change
 from vmsieve.pipeline.services.templates import fill
 
-__all__ = ["IMAGE", "MODULE", "MODULE_SETUP", "module_change"]
-
 #: dracut installs modules in the order of their names: this one after kdump's (99kdump, 99kdumpbase).
 MODULE: Final = "/usr/lib/dracut/modules.d/99vmsieve"
 MODULE_SETUP: Final = f"{MODULE}/module-setup.sh"

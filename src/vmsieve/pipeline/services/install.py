@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.services.flavours import Flavour, InstallRequest
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["FileUpdate", "Install", "Undo", "differences", "plan_install", "plan_undo"]
-
 _MOST: Final = 16 << 20
 
 

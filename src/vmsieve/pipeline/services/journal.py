@@ -17,8 +17,6 @@ from vmsieve.pipeline.services.system_files import make_folders, put, remove, re
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["FOLDER", "Entry", "Journal", "digest", "drop", "enter", "finish", "forget", "leftovers", "load_journal"]
-
 FOLDER: Final = "/var/lib/vmsieve/install-kdump"
 _JOURNAL: Final = f"{FOLDER}/journal.json"
 _ORIGINAL: Final = f"{FOLDER}/original"

@@ -11,8 +11,6 @@ from typing import Final
 
 from vmsieve.formats.slim.records import record
 
-__all__ = ["Setting", "assignments", "directives", "last", "lines_of", "value_of"]
-
 _ASSIGNMENT: Final = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 
 

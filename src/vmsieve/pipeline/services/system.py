@@ -12,8 +12,6 @@ from typing import Final
 from vmsieve.formats.errors import FormatError
 from vmsieve.formats.slim.records import record
 
-__all__ = ["System"]
-
 _LINKS_MOST: Final = 40  # as the kernel's MAXSYMLINKS, include/linux/namei.h
 _TEXT_MOST: Final = 1 << 20
 

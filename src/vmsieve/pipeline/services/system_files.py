@@ -13,8 +13,6 @@ from vmsieve.formats.errors import OutputError
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["make_folders", "put", "remove", "remove_folders", "remove_unfinished"]
-
 #: Suffix of a temporary file; the number is the PID of its writer.
 _UNFINISHED: Final = re.compile(r"\.vmsieve-[0-9]+\Z")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 
-__all__ = ["fill", "read_template"]
-
 
 def read_template(name: str) -> bytes:
     """Read template ``name``."""

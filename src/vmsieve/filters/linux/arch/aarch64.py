@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["ARCH", "Arm64Tables"]
-
 _WORD: Final = (1 << 64) - 1
 _VALID: Final = 1
 _TABLE: Final = 2  # at level 0: a page; above: a table, else a block

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["ARCH", "LoongTables"]
-
 #: XKPRANGE: windows, the highest bits say which; and XKVRANGE, which page tables map.
 _WINDOWS: Final = 0x8000000000000000
 _MAPPED: Final = 0xC000000000000000
@@ -46,7 +44,6 @@ class LoongTables(RadixTables):
         self.start = _MAPPED
 
     def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:  # noqa: ARG002
-        """See :class:`RadixTables`."""
         paddr = entry & _PHYSICAL & -(1 << self.page_shift)
         if not level or entry & _HUGE:
             return MEMORY if entry & _PRESENT else NOTHING, paddr
@@ -90,7 +87,6 @@ class LoongTranslator(RadixTranslator):
         return _WINDOWS <= vaddr < 1 << 64
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :class:`Translator`."""
         if _WINDOWS <= vaddr < _MAPPED:
             paddr = vaddr & _PHYSICAL
             return paddr, _PHYSICAL + 1 - paddr

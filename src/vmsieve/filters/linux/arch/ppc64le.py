@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["ARCH", "PAGE_OFFSET", "Backing", "PpcTables"]
-
 #: Where the direct map of physical memory begins, ``arch/powerpc/include/asm/page.h``.
 PAGE_OFFSET: Final = 0xC << 60
 
@@ -193,11 +191,9 @@ class PpcTranslator(Translator):
         self._linear_end = PAGE_OFFSET + memory_end
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`."""
         return PAGE_OFFSET <= vaddr < 1 << 64
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :class:`Translator`."""
         if PAGE_OFFSET <= vaddr < self._linear_end:
             return vaddr - PAGE_OFFSET, self._linear_end - vaddr
         found = self._backing.translate(vaddr) if self._backing is not None else None

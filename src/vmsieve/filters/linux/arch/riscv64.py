@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["ARCH", "RiscvTables"]
-
 _WORD: Final = (1 << 64) - 1
 _SHIFT: Final = 12
 #: Bits of a virtual address: of satp's modes Sv39, Sv48 and Sv57.
@@ -48,7 +46,6 @@ class RiscvTables(RadixTables):
         self.start = (1 << 64) - (1 << va_bits - 1)
 
     def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:
-        """See :class:`RadixTables`."""
         if not entry & _VALID:
             return NOTHING, 0
         frame = entry >> _FRAME_SHIFT & _FRAME

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import VirtualRange
 
-__all__ = ["ARCH", "S390Tables"]
-
 # Entries of region and segment tables.
 _INVALID: Final = 0x20
 _LARGE: Final = 0x400  # of a region-third table: 2 GiB, of a segment table: 1 MiB
@@ -102,7 +100,6 @@ class S390Translator(Translator):
         return lowcore.SIZE <= vaddr < self._tables.end
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :class:`Translator`."""
         return in_linear(self._linear, vaddr) or self._tables.translate(vaddr)
 
 

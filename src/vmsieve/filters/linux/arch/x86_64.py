@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["ARCH", "KERNEL_MAP", "X86Tables"]
-
 #: __START_KERNEL_map, arch/x86/include/asm/page_64_types.h.
 KERNEL_MAP: Final = 0xFFFFFFFF80000000
 #: KERNEL_IMAGE_SIZE with KASLR, same header: the kernel image lies within. Modules follow.
@@ -115,7 +113,6 @@ class X86Translator(Translator):
         return self._tables.upper_half <= vaddr < 1 << 64
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :class:`Translator`."""
         if KERNEL_MAP <= vaddr < self._image_end:
             paddr = vaddr + self._to_physical
             if paddr < 0:

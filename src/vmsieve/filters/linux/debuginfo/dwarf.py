@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.linux.debuginfo.elf_sections import Section
 
-__all__ = ["Dwarf"]
-
 #: Source files that make VMCOREINFO or use its subjects; v6.9 and older, and older than v4.3.
 _FILES: Final = (
     "mm/page_alloc.c", "kernel/vmcore_info.c", "kernel/crash_core.c", "kernel/kexec_core.c", "kernel/kexec.c",

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.linux.debuginfo.elf_sections import Section
 
-__all__ = ["DwarfUnits"]
-
 _SECTIONS: Final = ("debug_info", "debug_abbrev", "debug_str", "debug_line_str", "debug_str_offsets")
 #: A kernel with 2,000 units takes 0.5 million reads, 6 million if each unit is asked for its name.
 _READS_MOST: Final = 1 << 24

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.slim.contexts import ExitStack
 
-__all__ = ["Section", "open_section"]
-
 _COMPRESSED: Final = 1 << 11
 _PLAIN, _ZLIB, _ZSTD = -1, 1, 2
 #: struct Elf64_Chdr: ch_type, ch_reserved, ch_size, ch_addralign.

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.linux.derived_keys import Types
 
-__all__ = ["describe"]
-
 #: Members and arrays that this project uses.
 _MEMBERS: Final = {
     "page": "flags _refcount mapping lru _mapcount private compound_head compound_info compound_order compound_dtor",

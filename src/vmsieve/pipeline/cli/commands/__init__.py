@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from vmsieve.pipeline.process.options import Option
 
-__all__ = ["Arguments", "Command", "commands", "only"]
-
 
 class Arguments:
     """The values of a command's options, by attribute; ``command`` is the command."""

@@ -14,8 +14,6 @@ from vmsieve.formats.errors import UsageError
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import Codec, State
 
-__all__ = ["describe_codecs", "print_codecs"]
-
 _PAGE_SIZE = 4096
 
 

@@ -16,8 +16,6 @@ from vmsieve.pipeline.process.progress import progress_for
 if TYPE_CHECKING:
     from vmsieve.pipeline.inspect.bench import Bench, Packing
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve bench vmcore                                    every codec at some levels, with one thread and with all
   vmsieve bench --codec zstd:1 --codec zstd:3 vmcore

@@ -8,8 +8,6 @@ from vmsieve.pipeline.capture.options import OPTIONS, Request
 from vmsieve.pipeline.capture.run import capture
 from vmsieve.pipeline.cli.commands import Arguments, Command
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve capture /var/crash                          /proc/vmcore, level 31, zstd: the log, the dump, the record
   vmsieve capture -l --stamp /mnt/crash               LZO, in a directory of its own

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve check-crashkernel --live                              the crash kernel loaded on this machine (as root)
   vmsieve check-crashkernel dump.elf                            a dump made without kdump

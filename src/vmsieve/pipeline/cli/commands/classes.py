@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.inspect.cells import Cells
     from vmsieve.pipeline.inspect.zones import ZoneCounts
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve classes vmcore             how many pages are free, cache, user ... and how large the dump of each level is
   vmsieve classes vmcore --json      the same as JSON

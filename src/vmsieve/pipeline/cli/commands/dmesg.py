@@ -13,8 +13,6 @@ from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.saving import files_read, saved_stream
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve dmesg /proc/vmcore vmcore-dmesg.txt
   vmsieve dmesg vmcore | tail

@@ -17,8 +17,6 @@ from vmsieve.pipeline.services.system import System
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.doctor.checks import Check, Finding
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve doctor            as root: others can read less
   vmsieve doctor --quick    without reading memory

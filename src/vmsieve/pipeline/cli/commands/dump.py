@@ -24,8 +24,6 @@ from vmsieve.pipeline.process.saving import SideFile, files_read
 if TYPE_CHECKING:
     from vmsieve.pipeline.dump.report import Report
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve dump -d 31 /proc/vmcore /var/crash/vmcore        in the crash kernel: keep kernel data only
   vmsieve dump -d 31 -l vmcore small.lzo                   as RHEL's kdump does (LZO)

@@ -19,8 +19,6 @@ from vmsieve.pipeline.process.writing import sync_directory
 if TYPE_CHECKING:
     from vmsieve.pipeline.initramfs.tree import Tree
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve image /var/lib/vmsieve/image                     a directory to copy over the root of an initramfs
   vmsieve image --format cpio vmsieve.cpio                 an archive to append to an initramfs

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve info vmcore
   vmsieve info --json vmcore | jq .kernel.release

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.services.flavours import Flavour
     from vmsieve.pipeline.services.install import FileUpdate
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve install-kdump                     show the changes, make none
   vmsieve install-kdump --apply --rebuild   make them, then rebuild and load the crash kernel's initramfs

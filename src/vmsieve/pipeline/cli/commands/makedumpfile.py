@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.process.options import Option
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve makedumpfile -l --message-level 7 -d 31 /proc/vmcore vmcore
   vmsieve makedumpfile -F -l -d 31 /proc/vmcore | ssh host 'cat > vmcore.flat'

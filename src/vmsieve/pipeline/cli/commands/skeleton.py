@@ -22,8 +22,6 @@ from vmsieve.pipeline.process.saving import files_read
 if TYPE_CHECKING:
     from vmsieve.pipeline.inspect.skeleton import Skeleton
 
-__all__ = ["COMMAND"]
-
 _NO_FRAME: Final = "none"
 _EXAMPLES = """\
   vmsieve skeleton vmcore vmcore.skeleton        a few hundred kilobytes: page tables and struct pages only

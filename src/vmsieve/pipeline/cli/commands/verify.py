@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from vmsieve.filters.rules import rules
 from vmsieve.formats.inputs import open_source
@@ -14,9 +14,6 @@ from vmsieve.pipeline.inspect.verify import Comparison, verify
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
-
-if TYPE_CHECKING:
-    __all__ = ["COMMAND"]
 
 _EXAMPLES = """\
   vmsieve verify /proc/vmcore dump       compare every page; count the pages left out, by class

@@ -13,8 +13,6 @@ from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.streams import require_stdout
 
-__all__ = ["COMMAND"]
-
 _EXAMPLES = """\
   vmsieve vmcoreinfo --vmlinux vmlinux > info        what the kernel would export, from its vmlinux file
   vmsieve dump -d 31 --vmcoreinfo info vmcore small  used for a dump that lacks it

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.services.doctor.checks import Check
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["examine", "exit_status"]
-
 
 def examine(system: System, progress: Progress, *, quick: bool) -> Iterator[tuple[Check, Finding]]:
     """Run all checks; yields each with its finding. ``quick``: without reading memory."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.services.collector import Collector
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["Flavour", "InstallRequest", "Parts", "Target", "choose", "detect", "flavour_names", "flavours"]
-
 
 @record(frozen=True)
 class Target:

@@ -20,8 +20,6 @@ from vmsieve.pipeline.services.templates import fill
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["FLAVOUR"]
-
 _CONFIG: Final = "/etc/default/kdump-tools"
 _FOLDER: Final = "/usr/local/lib/vmsieve/kdump-tools"
 #: Without $PATH, because systemd reads the same file and expands no variables.

@@ -20,8 +20,6 @@ from vmsieve.pipeline.services.settings import Setting, directives, last, value_
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["FLAVOUR"]
-
 _CONFIG: Final = "/etc/kdump.conf"
 _SYSCONFIG: Final = "/etc/sysconfig/kdump"
 _DEFAULT: Final = "makedumpfile -l --message-level 7 -d 31"

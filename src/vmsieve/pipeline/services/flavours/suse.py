@@ -20,8 +20,6 @@ from vmsieve.pipeline.services.templates import fill, read_template
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["FLAVOUR"]
-
 _CONFIG: Final = "/etc/sysconfig/kdump"
 _TRANSFER: Final = "vmsieve-kdump-transfer"
 #: Paths in the initramfs.

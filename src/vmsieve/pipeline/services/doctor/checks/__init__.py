@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.services.flavours import Flavour, Parts, Target
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["CANT_TELL", "FAIL", "OK", "WARN", "Case", "Check", "Finding", "checks"]
-
 OK: Final = "ok"
 WARN: Final = "warn"
 FAIL: Final = "fail"

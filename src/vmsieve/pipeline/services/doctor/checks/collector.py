@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.pipeline.services.collector import refusal
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
 
-__all__ = ["CHECK"]
-
 
 def _run(case: Case) -> Finding:
     flavour, collector = case.flavour, case.collector

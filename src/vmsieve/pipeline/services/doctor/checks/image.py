@@ -10,8 +10,6 @@ from vmsieve.pipeline.initramfs.tree import MANIFEST
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
 from vmsieve.pipeline.services.dracut import IMAGE, MODULE_SETUP
 
-__all__ = ["CHECK"]
-
 #: On SUSE, holds the release of the kernel that its only initramfs is for.
 _SUSE_RELEASE: Final = "/var/lib/kdump/kernel-version"
 

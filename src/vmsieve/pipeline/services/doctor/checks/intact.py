@@ -8,8 +8,6 @@ from vmsieve.formats.live import open_live
 from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, check_crash_kernel, live_ranges
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, Case, Check, Finding
 
-__all__ = ["CHECK"]
-
 
 def _run(case: Case) -> Finding:
     if not case.system.running:

@@ -6,8 +6,6 @@ from typing import Final
 
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, Case, Check, Finding
 
-__all__ = ["CHECK"]
-
 _KEXEC: Final = "/sys/kernel/kexec_crash_loaded"
 _FADUMP: Final = ("/sys/kernel/fadump/registered", "/sys/kernel/fadump_registered")
 

@@ -13,8 +13,6 @@ from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, C
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["CHECK"]
-
 _SIZE: Final = "/sys/kernel/kexec_crash_size"
 _FADUMP: Final = "/sys/kernel/fadump/mem_reserved"
 _MIB: Final = 1 << 20

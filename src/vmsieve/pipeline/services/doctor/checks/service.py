@@ -7,8 +7,6 @@ from typing import Final
 from vmsieve.pipeline.services.doctor.checks import FAIL, OK, WARN, Case, Check, Finding
 from vmsieve.pipeline.services.flavours import flavours
 
-__all__ = ["CHECK"]
-
 
 def _run(case: Case) -> Finding:
     flavour = case.flavour

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.services.flavours import Target
     from vmsieve.pipeline.services.system import System
 
-__all__ = ["CHECK"]
-
 _KCORE: Final = "/proc/kcore"
 _MEMINFO: Final = re.compile(r"^(\w+): +(\d{1,15}) kB$", re.MULTILINE)
 #: Counts of /proc/meminfo (fs/proc/meminfo.c) that each bit of a dump level excludes.
