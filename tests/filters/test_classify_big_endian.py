@@ -55,7 +55,7 @@ def test_who_the_kernel_is(name: str, tmp_path: Path) -> None:
         assert source.vmcoreinfo == machine.vmcoreinfo()
         assert knowledge.memory is not None
         assert knowledge.info is not None
-        with pytest.raises(KernelError, match="where the kernel's log is"):
+        with pytest.raises(KernelError, match="address of the kernel's log"):
             list(kernel_log(knowledge.memory, knowledge.info))
         source.close()
 
