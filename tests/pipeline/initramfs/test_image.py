@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import ctypes
+import errno
 import json
 import marshal
 import os
@@ -25,6 +27,7 @@ from vmsieve.pipeline.initramfs.closure import Closure
 from vmsieve.pipeline.initramfs.make import changed
 from vmsieve.pipeline.initramfs.minify import minify
 from vmsieve.pipeline.initramfs.sample import write_sample
+from vmsieve.pipeline.initramfs.shims import ctypes as shim
 from vmsieve.pipeline.initramfs.trial import try_image
 
 if TYPE_CHECKING:
@@ -121,8 +124,7 @@ MOST_MODULES, MOST_BYTECODE = 100, 545_000
 MOST_FOR_LOG, MOST_BYTECODE_FOR_LOG = 55, 304_000
 #: Of the standard library, what the interpreter has not loaded by itself.
 STANDARD = {
-    "vmsieve_bundle", "array", "typing", "errno", "_ctypes", "_struct", "struct", "ctypes", "ctypes._endian", "types",
-    "gc", "mmap", "_bisect",
+    "vmsieve_bundle", "array", "typing", "errno", "_ctypes", "_struct", "struct", "ctypes", "gc", "mmap", "_bisect",
     "bisect", "itertools", "zlib", "_heapq", "heapq", "time", "_signal",
 }  # fmt: skip
 
@@ -203,6 +205,32 @@ def test_a_bundle_imports_as_python_does(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-ISBc", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{program}"], check=True
     )
+
+
+def test_the_ctypes_shim_has_all_that_is_used() -> None:
+    """By name, as the sources of an image's modules use it; its types and functions behave as the real ones."""
+    texts = [Path(path).read_text() for path in Closure(os.uname().machine).ours.values()]
+    used = {name for text in texts for name in re.findall(r"\bctypes\.(\w+)", text)}
+    lists = [names for text in texts for names in re.findall(r"from ctypes import (.*)", text)]
+    used |= {name.strip() for names in lists for name in names.split(",")}
+    assert used - {"Array"}
+    assert used <= set(shim.__all__)
+    for name in used:
+        real, ours = getattr(ctypes, name), getattr(shim, name)
+        if name.startswith("c_"):
+            assert (ctypes.sizeof(real), real._type_) == (ctypes.sizeof(ours), ours._type_), name
+    buffer = shim.create_string_buffer(b"memory", 8)
+    assert shim.string_at(shim.addressof(buffer), 8) == b"memory\0\0"
+    shim.memset(shim.addressof(buffer), ord("x"), 3)
+    shim.memmove(shim.addressof(buffer) + 3, b"yz", 2)
+    assert buffer.value == b"xxxyzy"
+    library = shim.CDLL(None, use_errno=True)
+    assert library.close(-1) == -1
+    assert shim.get_errno() == errno.EBADF
+    address = ctypes.cast(ctypes.CDLL(None).close, ctypes.c_void_p).value
+    assert shim.cast(library.close, shim.c_void_p).value == address
+    with pytest.raises(AttributeError):
+        _ = library.no_such_function
 
 
 def test_text_is_opened_in_the_encoding_that_is_there() -> None:

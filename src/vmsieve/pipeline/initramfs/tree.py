@@ -45,7 +45,10 @@ _EARLY: Final = (
 )  # fmt: skip
 _HERE: Final = os.path.dirname(__file__)
 #: Modules of the standard library that an image replaces, and what by.
-_SHIMS: Final = {"typing": os.path.join(_HERE, "typing_shim.py")}
+_SHIMS: Final = {
+    name: os.path.join(_HERE, "shims", f"{name.rpartition('.')[2]}.py")
+    for name in ("ctypes", "typing", "encodings.aliases")
+}
 
 
 @record

@@ -1,7 +1,7 @@
 """``typing`` of an image: placeholders without meaning at run time.
 
-The real module costs a third of start-up (18 of 60 ms of a small dump, median of 41) and 1.9 MiB. Shims for ``ctypes``,
-``_collections_abc`` and ``encodings.aliases`` were tried too: 5 % or less each, which their code was not worth.
+The real module costs a third of start-up (18 of 60 ms of a small dump, median of 41) and 1.9 MiB. A shim for
+``_collections_abc`` was tried too: mostly below 7 %, which its code was not worth.
 """
 
 # ruff: noqa: ARG001, ARG002 - arguments have no meaning here
