@@ -156,8 +156,19 @@ class Classifier:
         """Numbers of the 4 KiB blocks of physical memory that the kernel's tables, variables and log were read from."""
         return self._memory.physical.blocks
 
-    def rule_that_drops(self, pfn: int) -> Rule:
-        """Return the rule that drops a page; ends the scan."""
+    def struct_page(self, pfn: int) -> dict[str, int]:
+        """Return the fields of a page frame's struct page that rules look at; empty if it has no struct page.
+
+        Raises:
+            ReadError, KernelError: The struct page is unreadable.
+        """
+        for run in self._memmap.runs(pfn, pfn + 1):
+            page = self._memory.read(run.vaddr, self._layout.size)
+            return self._layout.fields(page, self._memory.physical.byte_order)
+        return {}
+
+    def rule_that_drops(self, pfn: int) -> Rule | None:
+        """Return the rule that drops a page frame; None if it is kept. Not within a scan: the loop's state is reset."""
         # The block or compound page that it is part of may begin far before it.
         for start in (pfn // BLOCK * BLOCK, 0):
             self.struct_page_memory = StructPageMemory(self._doubts.contested)
@@ -165,7 +176,7 @@ class Classifier:
             for first, classes, count in self.classify(start, pfn + 1):
                 if first <= pfn < first + count and (hits := classes[pfn - first] & self.drop):
                     return self.rules[(hits & -hits).bit_length() - 1]
-        raise AssertionError
+        return None
 
     def sieve(self, first_pfn: int, kept: bytearray, histogram: Histogram, found: bytearray | None = None) -> None:
         """Clear the bits of dropped page frames in ``kept``, whose first bit is ``first_pfn``.

@@ -67,7 +67,7 @@ class FormatError(VmsieveError):
 
 
 class TruncatedError(FormatError):
-    """The input ends before its headers' promises."""
+    """The input ends so early that none of it can be used; otherwise the source is ``incomplete``."""
 
 
 class CorruptError(FormatError):

@@ -89,7 +89,8 @@ class Source(ABC):
     Attributes:
         file: The file it is read from.
         format: Name and version of the format, for messages.
-        machine: As ``uname -m``, such as ``"x86_64"``; None: the format does not say.
+        machine: As ``uname -m``, such as ``"x86_64"``; None: the format does not say, and
+            ``inputs/_machine.py`` finds no evidence in memory.
         byte_order: ``"little"`` or ``"big"``.
         page_size: Bytes per page in this format; None: the format does not say (ELF).
         notes: The ELF notes as stored (name, type, descriptor; 4-byte aligned). VMCOREINFO and the record of erased

@@ -77,8 +77,8 @@ def test_a_machine_without_a_name(searched: bool, name: bytes, core: Path, tmp_p
     for form in ("kdump", "elf"):
         report = make(tmp_path / "in", tmp_path / form, 31, format=form)
         assert report.exit_status() == EXIT_OK
-        label = name.decode() or "without a name"
-        assert any(f"labelled {label}, is x86_64 by its VMCOREINFO" in line for line in report.notes)
+        claim = f"labelled {name.decode()}" if name else "the header names no machine"
+        assert any(f"{claim}; it is x86_64 by its VMCOREINFO" in line for line in report.notes)
     opened = open_source(str(tmp_path / "kdump"))
     assert (opened.machine, opened.utsname[0]) == ("x86_64", "Linux")
     assert set(contents(tmp_path / "kdump")) == expected(machine(), 31)

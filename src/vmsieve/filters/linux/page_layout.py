@@ -13,6 +13,8 @@ from vmsieve.formats.errors import KernelError
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 _U32: Final = 0xFFFFFFFF
@@ -121,6 +123,17 @@ class PageLayout:
             ))  # fmt: skip
         elif not self.order.hugetlb:
             self.notes.append((8, "huge pages of hugetlbfs are kept: no key says how they are marked"))
+
+    def fields(self, page: bytes, byte_order: str) -> dict[str, int]:
+        """Return the fields of a struct page that rules look at, by the names that :class:`Rule` has for them."""
+        order: Literal["big", "little"] = "big" if byte_order == "big" else "little"
+        offsets = {
+            "flags": (self.offset_flags, 8), "mapping": (self.offset_mapping, 8), "kind": (self.offset_kind, 4),
+            "private": (self.offset_private, 8), "references": (self.offset_count, 4),
+        }  # fmt: skip
+        return {
+            name: int.from_bytes(page[at : at + size], order) for name, (at, size) in offsets.items() if at is not None
+        }
 
     def _optional(self, name: str, width: int = 8) -> int | None:
         offset = self.info.offset(f"page.{name}")

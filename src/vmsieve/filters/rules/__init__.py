@@ -44,10 +44,10 @@ class Rule:
 
     ``matches`` is an inline function in the loops' dialect, which runs for a struct page that is no tail::
 
-        matches(own, pfn, flags, mapping, kind, private, slab, hugetlb)
+        matches(words, pfn, flags, mapping, kind, private, slab, hugetlb)
 
     =========== ============================================================================================
-    own         address of the words that ``prepare`` returned
+    words       address of the words that ``prepare`` returned: word *i* is ``load64(words, 8 * i)``
     pfn         page frame number; nothing may depend on it but the alignment of a block
     flags       ``flags``, masked by the flags that any rule asked :meth:`PageLayout.flag` for
     mapping     ``mapping``, masked by :data:`MAPPING_BITS`

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 @inline
-def is_cache(own: int, flags: int, mapping: int, slab: int) -> int:
-    """True if a page belongs to the page cache. ``own``: address of :func:`cache_parameters`."""
+def is_cache(words: int, flags: int, mapping: int, slab: int) -> int:
+    """True if a page belongs to the page cache. ``words``: address of :func:`cache_parameters`."""
     if mapping & 1 and slab == 0:
         return 0
-    if flags & load64(own, 0):
+    if flags & load64(words, 0):
         return 1
-    swap = load64(own, 8)
+    swap = load64(words, 8)
     return swap != 0 and flags & swap == swap
 
 
 @inline
-def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
-    return flags & load64(own, 16) == 0 and is_cache(own, flags, mapping, slab) != 0
+def _matches(words: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+    return flags & load64(words, 16) == 0 and is_cache(words, flags, mapping, slab) != 0
 
 
 def cache_parameters(layout: PageLayout) -> list[int]:

@@ -10,8 +10,8 @@ from vmsieve.formats.compiler import inline
 
 
 @inline
-def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
-    return is_cache(own, flags, mapping, slab)
+def _matches(words: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+    return is_cache(words, flags, mapping, slab)
 
 
 RULE: Final = Rule("cache_private", "Private cache pages", 40, 4, _matches, cache_parameters)

@@ -2,7 +2,8 @@
 
 The first page of a free block of ``2**order`` pages has the page type of buddy pages, and the order in ``private``
 (``include/linux/page-flags.h``; ``buddy_order`` in ``mm/internal.h``). The type is exported as
-PAGE_BUDDY_MAPCOUNT_VALUE since v3.9 ("kexec: add the values related to buddy system for filtering free pages").
+PAGE_BUDDY_MAPCOUNT_VALUE since v3.9 ("kexec: add the values related to buddy system for filtering free pages"). Free
+pages on per-CPU lists (``struct per_cpu_pages``) have no type and are kept.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ _ORDERS: Final = 11
 
 
 @inline
-def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
-    if kind & load64(own, 8) != load64(own, 0):
+def _matches(words: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+    if kind & load64(words, 8) != load64(words, 0):
         return 0
-    if slab or private >= load64(own, 16):
+    if slab or private >= load64(words, 16):
         return 0
     return 1 << private
 

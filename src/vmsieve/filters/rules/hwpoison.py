@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @inline
-def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
-    return flags & load64(own, 0) != 0
+def _matches(words: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+    return flags & load64(words, 0) != 0
 
 
 def _prepare(layout: PageLayout) -> list[int]:

@@ -22,8 +22,8 @@ _BESIDE: Final = ("NUMBER(HUGETLB_PAGE_DTOR)", "NUMBER(PG_hugetlb)", "NUMBER(PAG
 
 
 @inline
-def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
-    return slab == 0 and kind & load64(own, 8) == load64(own, 0)
+def _matches(words: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+    return slab == 0 and kind & load64(words, 8) == load64(words, 0)
 
 
 def _prepare(layout: PageLayout) -> list[int]:

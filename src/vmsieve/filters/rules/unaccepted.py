@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @inline
-def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
-    return load64(own, 16) if kind & load64(own, 8) == load64(own, 0) else 0
+def _matches(words: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+    return load64(words, 16) if kind & load64(words, 8) == load64(words, 0) else 0
 
 
 def _prepare(layout: PageLayout) -> list[int]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @inline
-def _matches(own: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
+def _matches(words: int, pfn: int, flags: int, mapping: int, kind: int, private: int, slab: int, hugetlb: int) -> int:
     return hugetlb != 0 or (mapping & 1 and slab == 0)
 
 

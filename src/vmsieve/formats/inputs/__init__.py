@@ -33,7 +33,8 @@ class InputFormat:
     Attributes:
         name: Short and unique.
         title: For messages.
-        order: Probes run in ascending order; a probe that takes anything comes last.
+        order: Probes run in ascending order. It matters if two accept one file: 100 for a magic number at the start,
+            900 for a probe that takes anything.
         probe: True if up to :data:`PROBE_SIZE` bytes are the start of this format.
         open: Opens a file that the probe took; raises FormatError if it is unusable.
         open_set: Opens a dump that consists of several files, in any order, all of which the probe took; None if the

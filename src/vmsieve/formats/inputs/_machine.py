@@ -52,7 +52,7 @@ _NAMES: Final = 6 * _FIELD
 
 def complete(source: Source) -> None:
     """Detect the machine and byte order of ``source``; leaves both unchanged if there is no evidence."""
-    label = source.machine or (f"number {source.machine_number}" if source.machine_number else "without a name")
+    label = source.machine or (f"number {source.machine_number}" if source.machine_number else "")
     found = _detect(source)
     if found is None:
         return
@@ -62,7 +62,8 @@ def complete(source: Source) -> None:
     if source.machine == I386 and name == "x86_64":
         source.notes = _widened(source.notes)
         source.cpus = cpus(source.notes, order)
-    source.remarks.append(f"the machine, which is labelled {label}, is {name} by its {evidence}")
+    claim = f"the machine is labelled {label}" if label else "the header names no machine"
+    source.remarks.append(f"{claim}; it is {name} by its {evidence}")
     source.machine, source.machine_number = name, machine_number(name)
     if order != source.byte_order and not name.startswith("ppc64"):
         # Notes of ppc64 are converted when VMCOREINFO is found in memory.

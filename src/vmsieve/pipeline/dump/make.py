@@ -56,7 +56,6 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
                 source = Through(source)  # a Source maps nothing by default
             knowledge = gather_knowledge_from(plan.basis, source, vmcoreinfo, vmlinux=vmlinux)
         report.notes += source.remarks + knowledge.notes
-        report.details += _details(source, knowledge, codec, level)
         report.page_size = knowledge.page_size
         report.release, report.crash_time = knowledge.identity.utsname[2], knowledge.identity.crash_time
         report.level = plan.level | source.dump_level
@@ -66,6 +65,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
             scanned = scan(source, knowledge, plan.level, progress, form.bridge, whole=plan.whole)
             report.survey = survey(source, knowledge.page_size, whole=plan.whole)
         report.add_scan(scanned)
+        report.details += _details(source, knowledge, codec, level)  # the keys that rules use are known by now
         report.left_out += source.passed_over
         if plan.insist and scanned.weaker:
             raise WeakerError(f"less would be left out than level {plan.level} asks for", hint=report.notes[-1])
