@@ -63,8 +63,8 @@ def _doubt_rules(doubts: Doubts, classifier: Classifier, dropped: _Dropped) -> N
     found: dict[Rule, set[int]] = {}
     for number in sorted(classifier.blocks_read):
         for start, _ in dropped.within(number * _UNIT, (number + 1) * _UNIT):
-            if (rule := classifier.rule_that_drops(start // size)) is not None:
-                found.setdefault(rule, set()).add(start // size)
+            if (dropping := classifier.rule_that_drops(start // size)) is not None:
+                found.setdefault(dropping, set()).add(start // size)
     for rule, pfns in found.items():
         # A few pages of the kernel's own may be broken, which may be why it crashed. Many mean a wrong flag.
         if not rule.poison or len(pfns) > _MOST_POISONED:

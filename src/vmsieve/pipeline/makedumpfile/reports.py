@@ -36,8 +36,8 @@ def _sum(counts: dict[str, int], names: tuple[str, ...]) -> int:
 def report_lines(report: Report, *, elf: bool) -> list[str]:
     """The report of a dump; ``elf``: an ELF core, which keeps short runs of excluded pages."""
     counts = [(title, _sum(report.dropped, names)) for title, names in _ROWS]
-    # Pages missing from a filtered input count as excluded, in no class.
-    original, excluded = report.existing, sum(count for _, count in counts) + report.absent
+    # Pages missing from a filtered input, and those of a rule without a row, count as excluded in no class.
+    original, excluded = report.existing, sum(report.dropped.values()) + report.absent
     gone = excluded - report.bridged if elf else excluded
     lines = [f"STEP [{name}] : {report.seconds[key]:.6f} seconds" for key, name in _STEPS if key in report.seconds]
     lines += ["", f"Original pages  : {original:#018x}", f"  Excluded pages   : {excluded:#018x}"]
