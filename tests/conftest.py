@@ -1,4 +1,4 @@
-"""Machine code that fits the source, and folders that last for the session."""
+"""Fixtures of all tests: machine code that matches the source, and folders that last for the session."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, settings
 
 from tests.dumps import ROOT
 
-# A busy machine makes no test fail.
+# Deadlines would fail tests on a busy machine.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Lower the kernels again when their source changed: a stale object would be tested otherwise."""
+    """Lower the loops again if their source changed; otherwise a stale object would be tested."""
     import vmsieve.formats.compiler as kernels
     from vmsieve.formats.compiler import lowering
 

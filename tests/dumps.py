@@ -1,6 +1,6 @@
-"""Real dumps that tests may use, wherever they are.
+"""Finds the real dumps that tests may use.
 
-``tests/demo`` has one that is always there. ``VMSIEVE_DUMPS`` names folders with more (separated by ``:``). A dump is
+``tests/demo`` has one that is always present. ``VMSIEVE_DUMPS`` names folders with more (separated by ``:``). A dump is
 ``NAME``, or ``NAME.zst``, with makedumpfile's answers in ``STEM.answers.json``.
 """
 
@@ -36,7 +36,7 @@ def answers(stem: str) -> dict[str, Any]:
 
 
 def unpacked(packed: Path, scratch: Path) -> Path:
-    """A ``.zst`` file without its frames, in ``scratch``; of several workers, one unpacks it."""
+    """Unpack a ``.zst`` file into ``scratch``; if several workers need it, one unpacks it."""
     import zstandard
 
     out = scratch / packed.stem

@@ -1,1 +1,1 @@
-"""Faults that a capture has to stand, in namespaces and on disks of their own: see :mod:`tests.faults.__main__`."""
+"""Faults that a capture must survive, in their own namespaces and disks: see :mod:`tests.faults.__main__`."""

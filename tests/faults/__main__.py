@@ -1,7 +1,7 @@
-"""The faults that a capture has to stand, one after the other, and a table of what each left.
+"""Runs the faults that a capture must survive, one after the other, and prints what each left.
 
 ``python -m tests.faults [DUMP] [NAME...]``, as root: file systems are mounted in a namespace of their own. ``DUMP``
-stands for /proc/vmcore (default: the demo). Not a part of ``make test``: it takes minutes, and half an hour more what
+stands for /proc/vmcore (default: the demo). Not part of ``make test``: it takes minutes, and another half hour for what
 is done hundreds of times (``killed``, ``sizes``, ``attacked``).
 """
 

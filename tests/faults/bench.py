@@ -1,4 +1,4 @@
-"""A dump that is captured again and again, and the table of what each fault left of it."""
+"""Captures a dump repeatedly and prints a table of what each fault left."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def run(*words: object, **more: Any) -> subprocess.CompletedProcess[str]:
 
 
 def start(*words: object, **more: Any) -> subprocess.Popen[str]:
-    """A capture that is on its way."""
+    """A running capture."""
     more = {"env": ENVIRONMENT, "stderr": subprocess.PIPE, "text": True, **more}
     return subprocess.Popen([*PYTHON, "capture", *map(str, words)], **more)
 
 
 class Bench:
-    """A dump, a place to work, and the results so far."""
+    """A dump, a working directory, and the results so far."""
 
     def __init__(self, source: Path, scratch: Path) -> None:
         self.source, self.scratch = source, scratch

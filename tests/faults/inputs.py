@@ -1,4 +1,4 @@
-"""Kernels and memory that are damaged."""
+"""Faults of kernels and memory: damaged inputs."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def empty(bench: Bench) -> None:
 
 
 def shim_of(bench: Bench) -> Path | None:
-    """Build a library that makes reads fail; None without a C compiler."""
+    """Build a library that makes reads fail; return None without a C compiler."""
     (bench.scratch / "shim.c").write_text(_SHIM)
     shim = bench.scratch / "shim.so"
     if shutil.which("gcc") is None or run("gcc", "-shared", "-fPIC", "-o", shim, bench.scratch / "shim.c").returncode:

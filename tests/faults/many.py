@@ -1,4 +1,4 @@
-"""The same faults hundreds of times: killed at any point, disks of any size, a target under attack."""
+"""Faults repeated hundreds of times: kills at any point, disks of any size, a target under attack."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ATTACKED = 30.0  # seconds
 
 
 def killed(bench: Bench) -> None:
-    """``capture`` with all its processes, and ``dump``, at random moments."""
+    """Kill ``capture`` with all its processes, and ``dump``, at random moments."""
     for command in ("capture", "dump"):
         tally: Counter[str] = Counter()
         for number in range(KILLS):
@@ -46,7 +46,7 @@ def killed(bench: Bench) -> None:
 
 
 def sizes(bench: Bench) -> None:
-    """Disks that are full after any part of what a capture leaves, the last with room for all."""
+    """Disks that fill up at any point of a capture; the last has room for everything."""
     tally: Counter[str] = Counter()
     for number in range(SIZES):
         size = (bench.size + (512 << 10)) * number // (SIZES - 1) + 4096
@@ -59,7 +59,7 @@ def sizes(bench: Bench) -> None:
 
 
 def attacked(bench: Bench) -> None:
-    """Another user makes, moves and removes names in the target without end."""
+    """Another user creates, moves and removes names in the target continuously."""
     bench.scratch.chmod(0o711)
     secret = bench.scratch / "secret"
     secret.write_text("secret")

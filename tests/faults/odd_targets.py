@@ -1,4 +1,4 @@
-"""Targets that hang, that somebody else has, or that are not what they seem."""
+"""Targets that hang, that another user holds, or that are replaced."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def frozen(bench: Bench) -> None:
         run("mkfs.ext4", "-q", "-F", image)
         with mounted(bench, "-o", "loop", device=str(image)) as place:
             began = time.monotonic()
-            # Not a pipe: the child, which can't be ended, would hold it.
+            # A file, not a pipe: the child can't be ended and would keep the pipe open.
             with (bench.scratch / "said").open("w") as console:
                 running = start(option, "3", *SLOW, bench.source, place, stderr=console)
             wait_for(place / "vmcore-incomplete")

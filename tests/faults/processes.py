@@ -1,4 +1,4 @@
-"""Processes that are killed, told to stop, or lack what they are used to."""
+"""Processes that are killed, asked to stop, or started without standard streams, signals or /dev/null."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def kills(bench: Bench) -> None:
 
 
 def asked(bench: Bench) -> None:
-    """Signals that ask for the end, at any moment."""
+    """Signals that ask for termination, at any moment."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         tally: Counter[str] = Counter()
         for seed in range(KILLS // 2):
@@ -104,7 +104,7 @@ def closed(bench: Bench) -> None:
 
 
 def console(bench: Bench) -> None:
-    """Nobody takes what is said: a serial console that is held, a pipe that is full."""
+    """A console that accepts no output: a serial line that is held, a full pipe."""
     target = bench.scratch / "console"
     for kind in ("pipe", "terminal"):
         reader, writer = os.pipe() if kind == "pipe" else os.openpty()

@@ -1,4 +1,4 @@
-"""Targets that fill up, break or go away."""
+"""Targets that fill up, fail or disappear."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_only(bench: Bench) -> None:
 
 
 def unplugged(bench: Bench) -> None:
-    # A disk whose own medium is full: what the file system promised it can't write.
+    # A disk whose backing store is full: the file system can't write what it accepted.
     with mounted(bench, "-t", "tmpfs", "-o", f"size={bench.size // 2 + (2 << 20)}") as below:
         image = below / "disk.img"
         with image.open("wb") as file:

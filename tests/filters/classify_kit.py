@@ -1,4 +1,4 @@
-"""What the tests of the page rules share: machines opened as dumps, and the kernel called by hand."""
+"""Helpers of the page rules' tests: machines opened as dumps, and the classification loop called directly."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ BACKENDS = ("python", "aot", "jit")
 
 @cache
 def kernel(which: Any, backend: str) -> Callable[..., int]:
-    """A kernel on a backend, compiled once."""
+    """The loop on a backend, compiled once."""
     return bind(which, backend)
 
 
 def opened(machine: Machine, folder: Path, text: bytes | None = None) -> tuple[Source, Knowledge]:
-    """The machine as a dump, and its kernel; ``text``: VMCOREINFO instead of its own."""
+    """The machine as a dump, and its kernel; ``text`` replaces its VMCOREINFO."""
     source = open_source(str(machine.write(folder / "machine.elf", text)))
     return source, gather_knowledge(source)
 
@@ -79,7 +79,7 @@ def classifier(
     byte_order: str = "little",
     told: dict[str, str] | None = None,
 ) -> Classifier:
-    """A classifier of kernels with ``layout`` that is fed by hand; ``told``: keys instead of the layout's own."""
+    """A classifier of kernels with ``layout``, called directly; ``told``: keys that replace the layout's."""
     text = "".join(f"{key}={value}\n" for key, value in (layout.keys() if told is None else told).items())
     physical = SimpleNamespace(byte_order=byte_order, source=SimpleNamespace(page_size=4096))
     memory: Any = SimpleNamespace(physical=physical)
@@ -89,7 +89,7 @@ def classifier(
 def classify(
     judge: Classifier, first_pfn: int, pages: bytes, backend: str = "aot", cuts: Iterable[int] = ()
 ) -> dict[int, set[str]]:
-    """Names of the rules that each page frame's class holds. ``cuts``: page numbers where one call ends."""
+    """Names of the rules that match each page frame. ``cuts``: page numbers at which one call ends."""
     call = kernel(k.classify_pages, backend)
     names = [rule.name for rule in judge.rules]
     count = len(pages) // STRUCT_PAGE
@@ -107,12 +107,12 @@ def classify(
 
 
 def at_level(names: set[str], level: int) -> set[str]:
-    """Those of the rules that drop a page at ``level``."""
+    """The rules that drop a page at ``level``."""
     return {name for name in names if LEVELS[name] & level or not LEVELS[name]}
 
 
 def random_pages(layout: Layout, seed: int, count: int, byte_order: str = "little") -> bytes:
-    """Struct pages with anything in them: likely values, values of other pages, and plain noise."""
+    """Random struct pages: likely values, values of other pages, and noise."""
     dice = random.Random(seed)
     order = "<" if byte_order == "little" else ">"
     masks = [*(layout.mask(name) for name in layout.bits), layout.reserved]

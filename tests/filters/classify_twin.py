@@ -1,16 +1,16 @@
-"""What a page frame is, decided the slow and obvious way: the twin of the classification kernel.
+"""Classifies page frames slowly and plainly: the twin of the classification loop.
 
 Works from a :class:`~tests.build.layouts.Layout` and struct pages as stored; knows neither VMCOREINFO nor the code
-under test. The decisions and their order are makedumpfile's, as its IMPLEMENTATION file describes them, but for these,
-all towards keeping a page that may be needed, or leaving one alone that must not be read:
+under test. The decisions and their order are makedumpfile's, as its IMPLEMENTATION file describes them, with these
+exceptions, which keep pages that may be needed, or leave out pages that must not be read:
 
-* A block of free pages that is not aligned to its size is no such block.
-* A tail belongs to the compound page before it only as far as all pages in between are marked as tails.
-* A head in the midst of a compound page, where none of its own order can begin, is that page's head seen again.
-* A poisoned page is left out although it is a tail, if the compound page that it belongs to is known.
-* A block of free pages goes no further than its pages look free: no tails, of no type, without references.
-* A page with PG_reserved, head, tail or neither, is nothing but broken or offline: the kernel's image has the flag.
-* A page with references is not free, and one with more than a quarter of 2**30 of them is no page.
+* A free block that is not aligned to its size is not a free block.
+* A tail belongs to the preceding compound page only if all pages in between are tails.
+* A head within a compound page, at a place where its order can't begin, is the compound page's head mapped twice.
+* A poisoned tail is left out if its compound page is known.
+* A free block ends at the first page that does not look free: tails, typed pages, referenced pages.
+* A page with PG_reserved, head, tail or neither, can only be hwpoison or offline: the kernel image has the flag.
+* A page with references is not free; one with a reference count above 2**28 is not a struct page.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Fields:
         return self.number(self.layout.head) & 1 == 1
 
     def has(self, *names: str) -> bool:
-        """All of these flags are set, and the kernel has them."""
+        """True if all of these flags are set and the kernel has them."""
         return all(self.layout.mask(name) and self.flags & self.layout.mask(name) for name in names)
 
     def is_type(self, name: str) -> bool:
@@ -88,7 +88,7 @@ class Fields:
 
 
 def _block(pfn: int, page: Fields) -> tuple[str, int]:
-    """The kind of free block that a page begins, and its size in pages; ``""`` if it begins none."""
+    """The kind of free block that a page begins, and its size in pages; ``""`` if it begins no block."""
     if page.count or page.reserved:
         return "", 0
     if page.is_type("buddy") and not page.slab:
@@ -130,7 +130,7 @@ def _compound(pfn: int, page: Fields, tail: Fields | None) -> int:
 
 
 def _again(pfn: int, page: Fields, tail: Fields | None) -> bool:
-    """Whether this head is at a place where none of its order can begin."""
+    """True if this head is at a place where its order can't begin."""
     layout = page.layout
     if tail is None or page.tail or not page.has("head"):
         return False
@@ -139,7 +139,7 @@ def _again(pfn: int, page: Fields, tail: Fields | None) -> bool:
 
 
 def _own(page: Fields, tail: Fields | None) -> set[str]:
-    """What a page that is not a tail is besides free."""
+    """The classes, other than free, of a page that is not a tail."""
     found: set[str] = set()
     if page.count >= 1 << 28:
         return found
@@ -157,7 +157,7 @@ def _own(page: Fields, tail: Fields | None) -> set[str]:
 
 
 def everything(layout: Layout, pages: Mapping[int, bytes], byte_order: str = "little") -> dict[int, set[str]]:
-    """All that each page frame is, ``pages`` being its struct page; names as in :data:`LEVELS`."""
+    """All classes of each page frame; ``pages``: its struct page; names as in :data:`LEVELS`."""
     found: dict[int, set[str]] = {}
     block: tuple[int, set[str]] = (0, set())
     compound: tuple[int, set[str]] = (0, set())
@@ -189,7 +189,7 @@ def everything(layout: Layout, pages: Mapping[int, bytes], byte_order: str = "li
 
 
 def dropped(found: Mapping[int, set[str]], level: int) -> dict[int, str]:
-    """The page frames that ``level`` leaves out, and as what they are counted."""
+    """The page frames that ``level`` leaves out, and the class under which each is counted."""
     out = {}
     for pfn, names in found.items():
         for name, levels in LEVELS.items():

@@ -1,4 +1,4 @@
-"""Types of the kernel: made by hand in either byte order, real ones against VMCOREINFO, and damaged."""
+"""BTF: made by hand in either byte order, real kernels' compared with VMCOREINFO, and damaged."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def test_structures_and_enumerations(order: str, filler: int) -> None:
 
 @each_order
 def test_the_beginning_of_a_section(order: str) -> None:
-    """A section begins with :func:`magic`, which a search looks for."""
+    """:func:`magic` matches the start of a section, for the search."""
     assert table(order).section().startswith(magic(order))
 
 
 @each_order
 def test_found_among_others(order: str) -> None:
-    """False, cut-off and oversized sections and those of modules are skipped by a search."""
+    """A search skips invalid, truncated and oversized sections, and those of modules."""
     good = table(order)
     good.enumeration("pageflags", {"PG_lru": 5})
     module = TypeTable("<" if order == "little" else ">")
@@ -155,7 +155,7 @@ def _deep(made: TypeTable) -> None:
 
 
 def _named(made: TypeTable) -> None:
-    """``zone``: an unnamed member whose type is a circle of typedefs and qualifiers."""
+    """``zone``: an unnamed member whose type is a cycle of typedefs and qualifiers."""
     made.alias("", made.count + 2)
     made.add("", 10, made.count)
     made.structure("zone", 8, [("", made.count, 0)])
@@ -178,9 +178,9 @@ BOMBS = [
 
 @pytest.mark.parametrize("add", [*BOMBS, _long])
 def test_types_that_have_no_end(add: Callable[[TypeTable], None]) -> None:
-    """Structures in themselves, exponentially many members, deep nesting: an error after a bounded number of reads.
+    """Recursive structures, exponentially many members and deep nesting give an error after a bounded number of reads.
 
-    So it is for each further question, and nothing is answered from half a walk.
+    Each further query gives the same error; a partial walk answers nothing.
     """
     made = TypeTable()
     made.structure("page", 8, [("a", made.integer("int", 4), 0)])
@@ -212,7 +212,7 @@ def test_more_types_of_a_name_than_there_are() -> None:
 
 
 def test_more_enumerators_than_there_are() -> None:
-    """An enumeration of 20,000 values is an error, not a walk per question."""
+    """An enumeration of 20,000 values is an error; it is not walked for each query."""
     made = TypeTable()
     made.enumeration("flags", {"a": 1, **{f"m{i}": i for i in range(3)}})
     made.add("wide", 6, 4, 20000, struct.pack("<2I", made.name("a"), 1) * 20000)
@@ -223,7 +223,7 @@ def test_more_enumerators_than_there_are() -> None:
 
 
 def test_a_name_for_itself() -> None:
-    """A circle of types is an error."""
+    """A cycle of types is an error."""
     made = TypeTable()
     made.structure("page", 8, [("a", 1, 0)])
     made.alias("counter_t", made.count + 1)
@@ -234,7 +234,7 @@ def test_a_name_for_itself() -> None:
 
 @pytest.mark.parametrize("name", ["demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf", "s390x-6.1.s390"])
 def test_real_kernels_types_agree_with_vmcoreinfo(name: str, scratch: Path) -> None:
-    """Every size, offset and page flag in VMCOREINFO equals BTF's."""
+    """Sizes, offsets and page flags in VMCOREINFO equal BTF's."""
     source = open_source(str(dump(name, scratch)))
     knowledge = gather_knowledge(source)
     assert knowledge.memory is not None
@@ -266,7 +266,7 @@ def test_real_kernels_types_agree_with_vmcoreinfo(name: str, scratch: Path) -> N
 @settings(deadline=None, max_examples=150)
 @given(seed=st.integers(0, 1 << 32))
 def test_damage_at_random(order: str, seed: int) -> None:
-    """Answers or a typed error, whatever is in the section."""
+    """Random damage gives answers or a typed error."""
     dice = random.Random(seed)
     data = bytearray(table(order, 40).section())
     for _ in range(dice.randrange(1, 6)):

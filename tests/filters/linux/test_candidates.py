@@ -1,4 +1,4 @@
-"""Candidates for kallsyms and BTF: found anywhere in memory, likely areas first, in one pass."""
+"""Candidates for kallsyms and BTF: found anywhere in memory in one pass, likely areas first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def memory(pieces: dict[int, bytes], order: str = "little", size: int = 3 * MIB)
 @pytest.mark.parametrize("order", ["little", "big"])
 @pytest.mark.parametrize("shift", range(8))
 def test_signs_are_found_wherever_they_lie(order: str, shift: int) -> None:
-    """Digits at any address and BTF at multiples of 4 are found, also across pieces of memory, and nothing else."""
+    """Digits at any address and BTF at multiples of 4 are found, also across pieces of memory; nothing else is."""
     at = MIB - 16 + shift
     types = 2 * MIB - 20 + shift * 4
     made = memory({
@@ -44,7 +44,7 @@ def test_signs_are_found_wherever_they_lie(order: str, shift: int) -> None:
 
 
 def test_likely_places_come_first_and_once() -> None:
-    """No more memory is read than the candidates asked for need."""
+    """Memory is read only as far as the requested candidates need."""
     made = memory({100: DIGITS, 2 * MIB + 100: DIGITS, 2 * MIB + 200: magic("little")})
     candidates = Candidates(made, [(2 * MIB, 3 * MIB)])
     digits = candidates.digits()
@@ -72,7 +72,7 @@ def registers(cr3: int, cr4: int = 0) -> bytes:
 
 @pytest.mark.parametrize("levels", [4, 5])
 def test_registers_tell_where_the_image_is(levels: int) -> None:
-    """The kernel image is found by the page tables of a processor, users' ones too; damaged registers give none."""
+    """A processor's page tables, user ones too, locate the kernel image; damaged registers do not."""
     kernel = FakeKernel(levels=levels, phys_base=0x1200000)
     physical = kernel.memory().physical
     flag = (levels == 5) << 12
@@ -93,7 +93,7 @@ def test_registers_tell_where_the_image_is(levels: int) -> None:
 
 
 def test_headers_tell_where_the_image_is() -> None:
-    """The highest mapping in the kernel's half is the kernel image, unless it is too large."""
+    """The highest mapping in the kernel's half is taken for the kernel image, unless it is too large."""
     physical = FakeKernel().memory().physical
     physical.source.virtual = (VirtualRange(0xFFFF888000000000, 0, 1 << 40), VirtualRange(IMAGE, 0x1000000, 0x200000))
     assert list(likely_areas(physical, find("aarch64"))) == [(0x1000000, 0x1200000)]

@@ -1,4 +1,4 @@
-"""Compressed data in memory, checked against their own checksums."""
+"""Compressed data in memory, verified by its own checksums."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ each_packer = pytest.mark.parametrize("name", PACKERS)
 
 
 def memory(data: bytes) -> tuple[Source, int]:
-    """``data`` at physical address 4096, in whole pages; and where they end."""
+    """``data`` at physical address 4096, in whole pages, and its end address."""
     data += bytes(-len(data) % PAGE)
     return source(Core([Load(PAGE, data)]).build()), PAGE + len(data)
 
 
 @each_packer
 def test_stream(name: str) -> None:
-    """An intact stream verifies; one with a changed bit, or cut off, does not."""
+    """An intact stream verifies; a truncated one, or one with a changed bit, does not."""
     data = PACKERS[name](ARCHIVE)
     dump, end = memory(data)
     assert verify_stream(dump, PAGE, end) is True
@@ -129,7 +129,7 @@ def test_bombs_take_little_memory(name: str) -> None:
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1 << 32))
 def test_damage_at_random(name: str, seed: int) -> None:
-    """Any bytes give an answer; a changed stream never verifies."""
+    """Random bytes give an answer; a changed stream never verifies."""
     dice = random.Random(seed)
     data = bytearray(ARCHIVE.ljust(-(-len(ARCHIVE) // 4) * 4, b"\0") * dice.randrange(2) + PACKERS[name](ARCHIVE))
     for _ in range(dice.randrange(1, 4)):

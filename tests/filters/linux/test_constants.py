@@ -1,4 +1,4 @@
-"""Numbers of struct page that no kernel has are rejected, unless the rest of the dump confirms them."""
+"""Struct page constants that no known kernel has are rejected unless the rest of the dump confirms them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def told(layout: Layout, **other: str) -> VmcoreInfo:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_what_kernels_have_is_believed(name: str) -> None:
-    """Known kernels pass without a question, also without an option or in versions that lack a key."""
+    """Known kernels pass without a remark, also with an option off or in versions that lack a key."""
     info = told(LAYOUTS[name])
 
     def never(key: str, *, doubted: bool) -> None:
@@ -60,7 +60,7 @@ def test_what_kernels_have_is_believed(name: str) -> None:
     ("6.1", "NUMBER(HUGETLB_PAGE_DTOR)", 1), ("6.1", "OFFSET(page.compound_dtor)", 18),
 ])  # fmt: skip
 def test_a_number_that_no_kernel_has(name: str, key: str, number: int, tmp_path: Path) -> None:
-    """Nothing in the dump confirms a damaged number: one remark, and no page is dropped that should stay."""
+    """A damaged constant that nothing confirms gives one remark and drops no page that should stay."""
     built = Machine(LAYOUTS[name], EVERYTHING)
     source, knowledge = opened(built, tmp_path)
     whole = bits(run(source, knowledge, 31).kept)
@@ -76,7 +76,7 @@ def test_a_number_that_no_kernel_has(name: str, key: str, number: int, tmp_path:
 
 @pytest.mark.parametrize("origins", [(MEMORY,), (SYMBOLS, TYPES)], ids=["memory", "types"])
 def test_the_rest_of_the_dump_knows_better(origins: tuple[str, ...], scratch: Path) -> None:
-    """Wrong numbers are replaced, with a remark; right ones stay."""
+    """Wrong constants are replaced, with a remark; right ones stay."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
     right = VmcoreInfo.parse(source.vmcoreinfo)
@@ -90,7 +90,7 @@ def test_the_rest_of_the_dump_knows_better(origins: tuple[str, ...], scratch: Pa
 
 
 def test_a_kernel_newer_than_what_is_known() -> None:
-    """A newer kernel's flags are used if something else in the dump confirms them, else rejected."""
+    """A newer kernel's flags are used if something else in the dump confirms them, otherwise rejected."""
     newer = told(LAYOUTS["7.2"], **{"NUMBER(PG_lru)": "7", "NUMBER(PG_private)": "12"})
     newer.resolver = lambda key, doubted: (newer.peek(key) or "", TYPES) if doubted else None
     assert check_constants(newer) == []
@@ -102,7 +102,7 @@ def test_a_kernel_newer_than_what_is_known() -> None:
 
 
 def test_of_two_numbers_either_of_which_may_be_wrong_none_is_believed() -> None:
-    """Two numbers that match different kernels are both rejected."""
+    """Two constants that match different kernels are both rejected."""
     info = VmcoreInfo.parse(b"NUMBER(PG_lru)=4\nNUMBER(PG_head_mask)=64\n")
     assert len(check_constants(info)) == 1
     assert info.rejected == {"NUMBER(PG_lru)", "NUMBER(PG_head_mask)"}

@@ -34,7 +34,7 @@ def verdict(data: bytes, where: tuple[Region, ...] = (), origin: str = "test") -
 @ORDERS
 @KNOWN
 def test_intact(digest_at: int, order: str, where: tuple[Region, ...]) -> None:
-    """Tables of either loader, in either byte order, are found with and without knowing where."""
+    """Tables of either loader, in either byte order, are found with and without a known address."""
     loaded = CrashKernel(order, digest_at)
     found = verdict(loaded.core(), where)
     assert (found.state, found.others) == (INTACT, 0)
@@ -51,7 +51,7 @@ def test_intact(digest_at: int, order: str, where: tuple[Region, ...]) -> None:
 @pytest.mark.parametrize("part", [0, 0.5, 1])
 @pytest.mark.parametrize("number", range(5))
 def test_one_bit_in_any_region(digest_at: int, order: str, where: tuple[Region, ...], number: int, part: float) -> None:
-    """A changed bit anywhere in a region is damage, and the regions are still named."""
+    """A changed bit in any region is damage; the regions are still listed."""
     loaded = CrashKernel(order, digest_at)
     start, data = list(loaded.segments.items())[number]
     at = start + int(part * (len(data) - 1))
@@ -64,7 +64,7 @@ def test_one_bit_in_any_region(digest_at: int, order: str, where: tuple[Region, 
             b"".join(d if a != start else flipped(d, at - a) for a, d in loaded.segments.items())
         ).digest()
     )
-    # No region but this one is blamed.
+    # Only this region is reported as damaged.
     assert not any(known for i, known in enumerate(found.damaged) if i != number)
 
 
@@ -88,7 +88,7 @@ def test_the_damaged_region_is_named(number: int, at: int) -> None:
     found = verdict(core(flipped(loaded.memory(), start + at)))
     assert found.state == DAMAGED
     if number == 4 and at < 0x11000:
-        return  # what does not begin with zeros is nothing known
+        return  # Data that does not begin with zeros is not attributed
     assert found.damaged[number] is True
     assert f"{start:#x}" in found.reason
 
@@ -165,7 +165,7 @@ def test_table_across_pieces(shift: int) -> None:
 
 
 def test_what_an_earlier_crash_kernel_left() -> None:
-    """Its table is reported, and does not make the present one damaged."""
+    """An earlier crash kernel's table is reported, and does not make the present one damaged."""
     loaded = CrashKernel()
     old = struct.pack("<4Q", *loaded.words()[:2], RESERVED[0], PAGE).ljust(256, b"\0")
     found = verdict(replace(loaded, edits={RESERVED[1] - 6 * PAGE: old}).core())
@@ -199,7 +199,7 @@ def test_memory_of_the_crash_kernel_is_not_in_the_dump() -> None:
 def cut(loaded: CrashKernel, low: int, high: int, *, hole: bool, told: bool = True) -> bytes:
     """A dump without ``low .. high``: memory that was left out, or that the machine did not have.
 
-    ``told``: the dump tells its page size, so that its reader knows what a hole is.
+    ``told``: the dump states its page size, so that its reader recognises holes.
     """
     memory = loaded.memory()
     middle = [] if hole else [Load(low, memsz=high - low)]
@@ -218,7 +218,7 @@ def test_a_region_is_not_all_there(hole: bool, told: bool) -> None:
     assert "left out" in found.reason or "can't be read" in found.reason
     found = verdict(cut(loaded, zeros + PAGE, zeros + 2 * PAGE, hole=hole, told=told), (CRASH,))
     assert found.state == (UNKNOWN if hole and told else INTACT)
-    # A hole elsewhere in the reserved memory is no matter.
+    # A hole elsewhere in the reserved memory does not matter.
     elsewhere = cut(loaded, kernel - 4 * PAGE, kernel - 2 * PAGE, hole=hole, told=told)
     assert verdict(elsewhere, (CRASH,)).state == INTACT
 
@@ -234,7 +234,7 @@ def test_left_out_pages_are_counted() -> None:
 
 
 def twin(memory: bytes, order: str) -> str:
-    """The verdict over all memory, the slow way."""
+    """The verdict from a slow search of all memory."""
     state = UNKNOWN
     behind = 0
     for at in range(0, len(memory) - 255, 8):
@@ -258,7 +258,7 @@ def twin(memory: bytes, order: str) -> str:
 
 
 def small(order: str) -> CrashKernel:
-    """A crash kernel in 64 KiB of memory: every word counts, so that random damage hits something."""
+    """A crash kernel in 64 KiB of memory, small so that random damage hits something relevant."""
     segments = {
         0x4000: b"070701".ljust(PAGE, b"."), 0x6000: b"\x7fELF\2\1\1".ljust(2 * PAGE, b"\0"), 0x9000: noise(1, PAGE),
     }  # fmt: skip
@@ -270,7 +270,7 @@ def small(order: str) -> CrashKernel:
 @settings(deadline=None, max_examples=80)
 @given(seed=st.integers(0, 1 << 32))
 def test_damage_at_random(order: str, seed: int) -> None:
-    """The verdict is the slow twin's, whatever is damaged; nothing raises."""
+    """Under random damage the verdict equals the slow twin's; nothing raises."""
     dice = random.Random(seed)
     memory = bytearray(small(order).memory()[:0x10000])
     places = [0xB000, 0xB020, 0xB040, 0xB120, 0x4000, 0x9000]
@@ -292,7 +292,7 @@ def test_damage_at_random(order: str, seed: int) -> None:
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1 << 32))
 def test_regions_of_any_content(seed: int) -> None:
-    """Streams, archives and boot parameters that are damaged: an answer, in bounded memory."""
+    """Damaged streams, archives and boot parameters give an answer in bounded memory."""
     dice = random.Random(seed)
     loaded = CrashKernel()
     memory = bytearray(loaded.memory())
@@ -304,6 +304,6 @@ def test_regions_of_any_content(seed: int) -> None:
 
 
 def test_pages_are_padded_as_they_are_loaded() -> None:
-    """The builder's own: regions are whole pages."""
+    """The test builder pads regions to whole pages."""
     assert all(len(data) % PAGE == 0 for data in CrashKernel().segments.values())
     assert len(padded(b"x")) == PAGE

@@ -1,4 +1,4 @@
-"""Types from DWARF: made by hand in every shape, made by a compiler, and damaged."""
+"""Types from DWARF: made by hand in every form, made by a compiler, and damaged."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def checked(found: Dwarf) -> None:
 @pytest.mark.parametrize("strings", ["strp", "string", "strx"])
 @pytest.mark.parametrize("siblings", [False, True], ids=["alone", "siblings"])
 def test_every_shape(order: str, version: int, wide: bool, strings: str, siblings: bool) -> None:
-    """Versions, formats of 32 and 64 bits, byte orders, names wherever they lie, with and without siblings."""
+    """Versions, 32- and 64-bit formats, byte orders, every form of name, with and without siblings."""
     if strings == "strx" and version < 5:
         return
     made = DwarfSections(order, version, wide=wide, strings=strings, siblings=siblings)
@@ -88,7 +88,7 @@ def test_every_shape(order: str, version: int, wide: bool, strings: str, sibling
 
 
 def test_types_of_other_units() -> None:
-    """References from unit to unit (link-time optimisation), and units that others are made of (dwz)."""
+    """References between units (link-time optimisation), and partial units (dwz)."""
     made = DwarfSections()
     common = types(far=True)
     base = made.unit("", *common[:3], tag=PARTIAL)
@@ -99,7 +99,7 @@ def test_types_of_other_units() -> None:
 
 @pytest.mark.parametrize("strings", ["strp", "strx"])
 def test_files_that_have_other_names(strings: str) -> None:
-    """Types of every kernel are found by name if no unit is of a known file and names are offsets."""
+    """Types are found by name if no unit has a known file name and names are offsets."""
     made = DwarfSections(strings=strings)
     for i in range(5):
         made.unit(f"lib/file_{i}.c", structure("page", 0, declared=True), structure(f"s{i}", 8))
@@ -136,7 +136,7 @@ def used(found: Dwarf) -> None:
 
 
 def loops() -> dict[str, Node]:
-    """Types that lead back to themselves."""
+    """Types that refer back to themselves."""
     alias = Node(0x16, {0x03: "counter_t"})
     alias.values[0x49] = alias
     inside = structure("page", 8)
@@ -148,7 +148,7 @@ def loops() -> dict[str, Node]:
 
 @pytest.mark.parametrize("kind", ["alias", "inside", "many"])
 def test_types_without_end(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error, or an end: never a hang."""
+    """Recursive types give an error or an answer, never a hang."""
     monkeypatch.setattr(dwarf_units, "_READS_MOST", 100_000)
     made = DwarfSections()
     made.unit("mm/page_alloc.c", loops()[kind])
@@ -161,7 +161,7 @@ def test_types_without_end(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def described(sections: dict[str, bytes], path: Path) -> bytes:
-    """VMCOREINFO text made of a vmlinux file with these DWARF sections."""
+    """VMCOREINFO text made from a vmlinux file with these DWARF sections."""
     text = b"\0linux_banner\0"
     symbols = bytes(24) + struct.pack("<IBBHQQ", 1, 0, 0, 1, 0x1000, 8)
     parts = {".rodata": (0x1000, b"Linux version 6.1.0 (test)"), ".symtab": (0, symbols), ".strtab": (0, text)}
@@ -172,7 +172,7 @@ def described(sections: dict[str, bytes], path: Path) -> bytes:
 @pytest.mark.parametrize("siblings", [False, True])
 @pytest.mark.parametrize("section", [".debug_info", ".debug_abbrev", ".debug_str"])
 def test_cut_off_anywhere(section: str, siblings: bool, tmp_path: Path) -> None:
-    """A typed error, or text without the types that are missing."""
+    """Truncated sections give a typed error, or text without the missing types."""
     made = DwarfSections(siblings=siblings)
     made.unit("mm/page_alloc.c", *types())
     whole = made.sections()
@@ -193,7 +193,7 @@ def outcome(sections: dict[str, bytes], path: Path) -> str:
 @pytest.mark.fuzz
 @pytest.mark.parametrize("seed", range(4))
 def test_random_damage(seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A typed error or an answer, in a bounded number of reads."""
+    """Random damage gives a typed error or an answer in a bounded number of reads."""
     monkeypatch.setattr(dwarf_units, "_READS_MOST", 100_000)
     dice = random.Random(seed)
     made = DwarfSections("<", (2, 4, 5)[seed % 3], siblings=bool(seed & 2))
@@ -249,7 +249,7 @@ int main(void) {
     "-gdwarf-4 -gz=zlib-gnu", "-gdwarf-5 -gz=zstd",
 ])  # fmt: skip
 def test_a_compiler_means_the_same(options: str, tmp_path: Path) -> None:
-    """A compiled program and its DWARF agree on its types: each version, compressed too."""
+    """A compiled program and its DWARF agree on its types, for each version, compressed too."""
     from elftools.elf.elffile import ELFFile
 
     (tmp_path / "mm").mkdir()
@@ -282,7 +282,7 @@ class Elf:
 
 
 def test_a_section_ends_where_the_file_does() -> None:
-    """Whatever its header says."""
+    """A section ends at the end of the file, whatever its header says."""
     made = Elf(".debug_info", 0, b"abc")
     for start, size, expected in ((3, 1 << 60, b"abcxxx"), (1 << 60, 1 << 60, b"")):
         made.sections[".debug_info"].update(sh_offset=start, sh_size=size)
@@ -303,7 +303,7 @@ def packed(kind: str, data: bytes = CONTENT, size: int = len(CONTENT)) -> Elf:
 
 @pytest.mark.parametrize("kind", ["zlib", "zstd", "old"])
 def test_compressed_sections(kind: str) -> None:
-    """Unpacked; a size that is not true, damage and an end that comes early are typed errors."""
+    """Compressed sections are unpacked; wrong sizes, damage and truncation are typed errors."""
     made = packed(kind)
     with ExitStack() as stack:
         found = open_section(stack, made.file, made, "vmlinux", ".debug_info")

@@ -1,4 +1,4 @@
-"""Symbols of the kernel: found by name, in the three ways that addresses are stored."""
+"""Kernel symbols: found by name, in the three encodings of addresses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def machine(
 @each_way
 @pytest.mark.parametrize("many", [0, 7, 4000])
 def test_symbols_are_found(way: str, many: int) -> None:
-    """Whole names match only, the first of two; also behind a name of over 127 tokens, and across pages."""
+    """Only whole names match, the first of two; also after a name of over 127 tokens, and across pages."""
     kernel = machine(way, many=many)
     found = find_symbols(kernel.memory(), kernel.info(), NAMES)
     assert found == {
@@ -63,7 +63,7 @@ def test_a_part_is_not_told(key: str) -> None:
 
 
 def test_a_table_that_contradicts_vmcoreinfo() -> None:
-    """If a known symbol's address is wrong, no address is believed."""
+    """If a known symbol's address is wrong, no address is used."""
     kernel = machine()
     kernel.keys["SYMBOL(init_uts_ns)"] = f"{IMAGE + 0x123450:x}"
     with pytest.raises(KernelError, match="disagrees"):
@@ -111,7 +111,7 @@ def test_damage_at_random(way: str, seed: int) -> None:
 
 @each_way
 def test_the_crash_kernels_memory(way: str) -> None:
-    """The kernel's variables name the memory reserved for a crash kernel, or say that there is none."""
+    """The kernel's variables give the memory reserved for a crash kernel, or state that nothing is reserved."""
     kernel = machine(way)
     assert reserved(source(kernel.elf_core())) == ((Region(MIB, 2 * MIB),), "the kernel's crashk_res")
     for more, words in (({"image": 0}, "was loaded"), ({"crash": (0, 0)}, "was reserved")):

@@ -37,7 +37,7 @@ LAYOUTS: dict[str, tuple[str, bool]] = {
 
 
 def memory(layout: str, order: str, count: int) -> tuple[bytes, int, dict[str, int]]:
-    """Memory with a table, where its digits are, and the addresses of some symbols."""
+    """Memory with a table, the address of its digits, and some symbols' addresses."""
     parts, wide = LAYOUTS[layout]
     symbols = [("T_stext", TEXT), *((f"tsymbol_{i:x}_{i * 7919}", TEXT + 16 * i) for i in range(1, count - 2))]
     symbols += [("T_etext", TEXT + (32 << 20)), ("Dinit_uts_ns", TEXT + (33 << 20))]
@@ -80,7 +80,7 @@ def test_every_layout(layout: str, count: int, order: str) -> None:
 
 @pytest.mark.parametrize("layout", ["4.6", "6.2", "6.4"])
 def test_cut_off_tables(layout: str) -> None:
-    """Memory that ends anywhere in the table, on either side: a typed error, or the whole."""
+    """A table truncated on either side gives a typed error or the whole table."""
     data, digits, known = memory(layout, "<", 600)
     for cut in range(8192, len(data) - 8192, 3001):
         for low, high in ((cut, len(data)), (0, cut)):
@@ -96,7 +96,7 @@ def test_cut_off_tables(layout: str) -> None:
 
 @pytest.mark.parametrize("layout", ["4.6", "4.20", "6.2"])
 def test_numbers_that_all_fit(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of words tried as the number of symbols is bounded."""
+    """The number of candidates for the symbol count is bounded."""
     data, digits, _ = memory(layout, "<", 600)
     steps = 0
 
@@ -121,7 +121,7 @@ def test_numbers_that_all_fit(layout: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_memory_full_of_tokens() -> None:
-    """Memory full of tokens without names: reading stops, with the reason."""
+    """Memory full of tokens without names: reading stops with the reason."""
     data, digits, _ = memory("4.6", "<", 600)
     tokens = data[digits - BASE - 4096 :]
     taken = 0

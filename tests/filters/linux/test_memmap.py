@@ -1,4 +1,4 @@
-"""Memory models: from sections to runs of struct pages."""
+"""Memory models with sections: from section_mem_map to runs of struct pages."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_damaged_section_is_skipped_and_said(raw: int) -> None:
 
 @pytest.mark.parametrize("shift", [0x40, 0x80000, -0x100000])
 def test_a_map_less_than_a_map_from_its_place_is_none(shift: int) -> None:
-    """One bit of a section's map: its struct pages would be those of pages a little further."""
+    """One changed bit of section_mem_map gives the struct pages of pages a little further on."""
     kernel = FakeKernel()
     add_sections(kernel, {n: coded(vmemmap(n) + shift * (n == 2), n) for n in range(4)})
     found = opened(kernel, 4 * P)
@@ -158,7 +158,7 @@ def test_a_map_less_than_a_map_from_its_place_is_none(shift: int) -> None:
 
 
 def test_maps_that_were_made_apart_are_right() -> None:
-    """Of kernels without one virtual array, those of memory that was added later lie anywhere."""
+    """Kernels without a virtual memory map place the struct pages of hotplugged memory anywhere."""
     kernel = FakeKernel()
     maps = {n: DIRECT + 0x10000000 + n * P * 64 for n in range(3)}
     maps |= {7: DIRECT + 0x4001000, 8: DIRECT + 0x4001000 + P * 64 + PAGE}

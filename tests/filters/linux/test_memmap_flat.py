@@ -1,4 +1,4 @@
-"""Memory models: from a flat array to runs of struct pages."""
+"""FLATMEM: from the flat array to runs of struct pages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_flatmem_may_begin_above_zero() -> None:
 
 
 def test_flatmem_may_begin_below_zero() -> None:
-    """arm64 with KASLR moves its linear map so that memory's begin lies "before" physical address 0."""
+    """arm64 with KASLR moves its linear map so that memory starts "before" physical address 0."""
     kernel = FakeKernel()
     kernel.static("mem_map", struct.pack("<Q", DIRECT - 100 * 64))
     kernel.keys["SIZE(page)"] = "64"

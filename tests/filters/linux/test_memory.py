@@ -1,4 +1,4 @@
-"""Virtual and physical reads, with translators made up for the purpose."""
+"""Virtual and physical reads, with translators made up for the tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BASE = 0xFFFF800000000000
 
 
 class Shuffled(Translator):
-    """Maps the pages from :data:`BASE` on to the page frames of a list; None is not mapped."""
+    """Maps the pages from :data:`BASE` on to the page frames of a list; None is unmapped."""
 
     def __init__(self, *pfns: int | None) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Shuffled(Translator):
 
 
 def source(*pfns: int, byte_order: str = "little") -> FakeSource:
-    """Pages that hold their own number as 16-bit words."""
+    """Pages filled with their own number as 16-bit words."""
     made = FakeSource(NoFile(), byte_order=byte_order)
     for pfn in pfns:
         made.write(pfn * PAGE, pfn.to_bytes(2, "little") * (PAGE // 2))

@@ -1,4 +1,4 @@
-"""The kernel's log equals makedumpfile's, byte by byte, on made-up kernels and real dumps.
+"""The kernel log equals makedumpfile's byte for byte, on made-up kernels and real dumps.
 
 ``VMSIEVE_DUMPS`` names folders with ELF dumps of x86_64 kernels.
 """

@@ -1,4 +1,4 @@
-"""Page tables and memory maps of ppc64 kernels of either MMU: whole, damaged and hostile."""
+"""Page tables and memory maps of ppc64 kernels with either MMU: intact, damaged and hostile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HERE = OFFSET + (0x3D << 40)
 @EACH
 @ORDERS
 def test_pages_of_every_size_translate(mmu: str, kib: int, order: str) -> None:
-    """Page tables are big-endian, whatever the kernel is."""
+    """Page tables are big-endian on kernels of either byte order."""
     for shift, _ in TABLES[mmu, kib][1:]:
         kernel, size = FakePpc(mmu, kib, order), 1 << shift
         kernel.add_pieces([])
@@ -77,7 +77,7 @@ def test_page_tables_that_map_themselves_are_believed_more_than_a_key() -> None:
 @pytest.mark.parametrize("shift", [12, 16, 20, 24])
 @ORDERS
 def test_the_hash_mmus_memory_map_is_in_pieces(start: int, shift: int, order: str) -> None:
-    """In any order, with holes; neighbours in virtual memory need not be in physical memory."""
+    """vmemmap_list may be in any order and have holes; virtual neighbours may be physically apart."""
     kernel, size = FakePpc("hash", order=order), 1 << shift
     kernel.add_pieces([(start + 3 * size, 2 * size), (start, 5 * size), (start + size, 9 * size)], shift)
     memory = kernel.memory()
@@ -92,7 +92,7 @@ def test_the_hash_mmus_memory_map_is_in_pieces(start: int, shift: int, order: st
 
 
 def test_pieces_that_follow_each_other_twice_are_one_stretch() -> None:
-    """In virtual and in physical memory: what is mapped side by side is looked up once."""
+    """Pieces contiguous in both virtual and physical memory become one run."""
     kernel = FakePpc("hash")
     kernel.add_pieces([(VMEMMAP + n * MIB, (3 + n + (n > 3)) * MIB) for n in (5, 0, 2, 1, 3, 4)], shift=20)
     memory = kernel.memory()
@@ -103,7 +103,7 @@ def test_pieces_that_follow_each_other_twice_are_one_stretch() -> None:
 
 
 def test_of_two_pieces_at_one_address_the_newer_counts() -> None:
-    """The list begins with the newest."""
+    """The list begins with the newest entry."""
     kernel = FakePpc("hash")
     kernel.add_pieces([(VMEMMAP, 0x100000), (VMEMMAP, 0x200000)], shift=20)
     assert kernel.memory().translate(VMEMMAP)[0] == 0x200000
@@ -111,7 +111,7 @@ def test_of_two_pieces_at_one_address_the_newer_counts() -> None:
 
 @pytest.mark.parametrize(("vaddr", "paddr"), [(VMEMMAP + 8, 0), (VMEMMAP, 8), (0x1000000, 0), (VMEMMAP, 1 << 60)])
 def test_a_piece_that_can_not_be_ends_the_list(vaddr: int, paddr: int) -> None:
-    """What was read before it is used, and the report says that the list is damaged."""
+    """Entries read before the damage are used, and the report says that the list is damaged."""
     kernel = FakePpc("hash")
     kernel.add_pieces([(VMEMMAP, 0x100000), (vaddr, paddr), (VMEMMAP + MIB, 0x300000)], shift=20)
     memory = kernel.memory()
@@ -150,7 +150,7 @@ def test_a_list_that_leads_in_a_circle_comes_to_an_end(monkeypatch: pytest.Monke
 )  # fmt: skip
 @pytest.mark.parametrize("mmu", ["hash", "radix"])
 def test_keys_that_can_not_be_are_not_followed(mmu: str, keys: dict[str, str]) -> None:
-    """An error, or a sentence that the list is damaged; the radix MMU needs no list."""
+    """The hash MMU gives an error or a remark on the damaged list; the radix MMU needs no list."""
     kernel = FakePpc(mmu, told=False)
     kernel.source.page_size = None
     kernel.add_pieces([(VMEMMAP, 0x100000)], shift=20)
@@ -205,7 +205,7 @@ def test_the_radix_mmus_entries_say_how_large_the_next_table_is(kib: int, level:
 
 @EACH
 def test_memory_that_is_not_present_is_none(mmu: str, kib: int) -> None:
-    """Bit 63 is the one that counts, whatever else is in the entry."""
+    """Only bit 63 decides, whatever else the entry contains."""
     kernel = FakePpc(mmu, kib)
     kernel.add_pieces([])
     for shift, _ in kernel.levels[1:]:
@@ -258,7 +258,7 @@ def test_defaults_of_memory_sizes_follow_the_version(text: str, bits: int) -> No
 
 
 def _walk(kernel: FakePpc, vaddr: int) -> int | None:
-    """Page tables in plain words: a slow twin that knows nothing of the code under test."""
+    """Page tables walked plainly: a slow twin independent of the code under test."""
     if vaddr // (1 << 60) != 12:
         return None
     table, at = ROOT, vaddr % (1 << 60)

@@ -1,4 +1,4 @@
-"""The kernel's log in its three layouts: whole, damaged and hostile."""
+"""The kernel log in its three layouts: intact, damaged and hostile."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_ids_and_positions_wrap(first_id: int, first_lpos: int) -> None:
 
 
 def test_a_block_that_ends_with_the_ring_is_in_its_place() -> None:
-    """v6.18 on stores a block that fits exactly where it begins; before, none ended there."""
+    """Since v6.18 a block may end exactly at the end of the ring; before, it was wrapped."""
     kernel, where = ring([Record(b"x" * 24)], text_bits=9)
     desc = where["descs"] - DIRECT + (-16 % 16) * 24
     kernel.poke(desc + 8, 512 - 32)
@@ -172,7 +172,7 @@ def test_descriptors_that_are_not_in_the_dump_cost_their_records_only() -> None:
     kernel, where = ring(some(256), count_bits=8, text_bits=13)
     del kernel.source.pages[(where["descs"] - DIRECT) // PAGE]
     text, error = damaged(kernel)
-    # 170 descriptors of 24 bytes fit a page; the next one is cut.
+    # A page holds 170 descriptors of 24 bytes; the next one crosses its end.
     assert text == lines(256, 171)
     assert "171 places" in error
 
@@ -267,5 +267,5 @@ def test_damage_gives_lines_and_typed_errors_only(
         kernel.source.write(statics + at, bytes([value]))
     shown: list[bytes] = []
     result_or_error(lambda: shown.extend(kernel_log(kernel.memory(), kernel.info())))
-    # No byte of text is shown more than once: 16 KiB, each at most "\\xNN" wide or a line of its own.
+    # Each byte of text is shown at most once: 16 KiB, each at most "\\xNN" wide or on its own line.
     assert sum(map(len, shown)) < (1 << 14) * 64

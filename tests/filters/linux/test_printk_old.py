@@ -1,4 +1,4 @@
-"""The kernel's log as it was before v5.10: records in a buffer, and before v3.5 a ring of characters."""
+"""The kernel log before v5.10: records in a buffer; before v3.5, a ring of characters."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_damaged_length_keeps_what_precedes_it(length: int) -> None:
 def test_a_circle_of_records_is_walked_once() -> None:
     kernel = FakeKernel()
     where = add_records(kernel, some(5), size=1024)
-    # Back to the start, which no walk that began there can need.
+    # A jump back to the start, which a walk that began there never needs.
     kernel.source.write(where - DIRECT + 3 * 32 + 8, b"\0\0")
     text, error = damaged(kernel)
     assert text == lines(3, caller=False)

@@ -1,4 +1,4 @@
-"""Page tables of aarch64, riscv64 and loongarch64 kernels: each page size and width, whole, damaged and hostile."""
+"""Page tables of aarch64, riscv64 and loongarch64: each page size and width, intact, damaged and hostile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vmsieve.filters.linux.arch import find
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 
 MACHINES: dict[str, Callable[[], FakeRadix]] = {
-    # Page shift, bits of an address as planned, and on this processor.
+    # Page shift, planned bits of an address, and bits on this processor.
     **{
         f"aarch64-{1 << shift - 10}K-{planned}-{bits}": lambda shift=shift, planned=planned, bits=bits: FakeArm64(  # type: ignore[misc]
             shift, planned, bits
@@ -44,7 +44,7 @@ def test_pages_of_every_size_translate(machine: str) -> None:
         try:
             kernel.map(here, 7 * size, level)
         except ReadError:
-            continue  # what the kernel itself maps is in the way
+            continue  # the kernel's own mappings are in the way
         translate = kernel.memory().translate
         for at in (0, 1, 0x123, PAGE - 1, size - 1):
             paddr, room = translate(here + at)
@@ -65,7 +65,7 @@ def test_an_entry_that_is_not_valid_is_an_error_at_every_level(machine: str) -> 
     for level in range(MACHINES[machine]().levels):
         kernel = MACHINES[machine]()
         if level == kernel.levels - 1 and machine.startswith("aarch64"):
-            continue  # there the kernel itself is
+            continue  # the kernel itself is mapped there
         kernel.map(kernel.here, kernel.ram)
         assert kernel.memory().translate(kernel.here)[0] == kernel.ram
         kernel.poke(kernel.entry_address(kernel.here, level), 0)
@@ -139,7 +139,7 @@ def test_neighbours_in_physical_memory_are_read_together(machine: str) -> None:
 def test_translation_equals_a_walk_in_plain_words(
     machine: str, maps: list[tuple[int, int, int]], odd: list[tuple[int, int, int]], probes: list[int]
 ) -> None:
-    """Of any maps, and with entries that are random numbers."""
+    """Translation of random maps, and of entries that are random numbers, equals a plain walk."""
     kernel = MACHINES[machine]()
     places = list(probes)
     for level, slot, frame in maps:
@@ -174,7 +174,7 @@ def test_translation_equals_a_walk_in_plain_words(
     keys=st.dictionaries(st.integers(0, 9), st.one_of(st.integers(-(1 << 63), END - 1)), max_size=3),
 )
 def test_garbage_gives_typed_errors_only(machine: str, garbage: bytes, probes: list[int], keys: dict[int, int]) -> None:
-    """Garbage for tables, and for numbers in VMCOREINFO."""
+    """Garbage in tables and in VMCOREINFO's numbers gives typed errors only."""
     kernel = MACHINES[machine]()
     names = sorted(key for key in kernel.keys if key.startswith(("NUMBER", "KERNEL", "PAGESIZE")))
     for number, value in keys.items():

@@ -1,4 +1,4 @@
-"""Peculiar to aarch64, riscv64, loongarch64: wide addresses, linear maps, tags, keys that are missing or wrong."""
+"""Peculiarities of aarch64, riscv64, loongarch64: wide addresses, linear maps, tags, missing or wrong keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vmsieve.formats.inputs import VirtualRange
 @pytest.mark.parametrize(("shift", "bit"), [(12, 50), (12, 51), (14, 51), (16, 48), (16, 49), (16, 51)])
 @pytest.mark.parametrize("level", [0, 1])
 def test_physical_addresses_of_52_bits(shift: int, bit: int, level: int) -> None:
-    """LPA in pages of 64 KiB, LPA2 in smaller ones: the highest bits are elsewhere."""
+    """LPA with 64 KiB pages and LPA2 with smaller ones place the highest bits differently."""
     kernel = FakeArm64(shift, 52, 52)
     size = kernel.size(level)
     here = kernel.here // size * size + size
@@ -23,7 +23,7 @@ def test_physical_addresses_of_52_bits(shift: int, bit: int, level: int) -> None
 
 
 def test_shareability_is_no_address_without_lpa2() -> None:
-    """A kernel made for LPA2 on a processor without: the same two bits mean something else."""
+    """On a processor without LPA2, a kernel built for it uses the same two bits for shareability."""
     kernel = FakeArm64(12, 52, 48)
     kernel.map(kernel.here, 0x1234000)
     assert kernel.peek(kernel.entry_address(kernel.here, 0)) >> 8 & 3 == 3
@@ -42,7 +42,7 @@ LINEAR = {
 
 
 def linear_of(kernel: FakeRadix) -> int:
-    """Virtual address of memory's start in the linear map."""
+    """Virtual address of the start of memory in the linear map."""
     if isinstance(kernel, FakeArm64):
         return kernel.page_offset + kernel.ram - kernel.phys_offset
     assert isinstance(kernel, FakeRiscv)
@@ -51,7 +51,7 @@ def linear_of(kernel: FakeRadix) -> int:
 
 @pytest.mark.parametrize("name", sorted(LINEAR))
 def test_the_linear_map_needs_no_tables(name: str) -> None:
-    """It runs on to the end of memory, and no further."""
+    """The linear map ends at the end of memory."""
     kernel = LINEAR[name]
     memory, start = kernel.memory(), linear_of(kernel)
     assert memory.translate(start) == (kernel.ram, 16 << 20)
@@ -92,7 +92,7 @@ def test_where_the_image_is_comes_from_the_headers_where_vmcoreinfo_is_wrong(kin
 
 @pytest.mark.parametrize("inside", [0, 2 << 20])
 def test_a_riscv64_kernel_that_does_not_say_where_it_lies_is_found(inside: int) -> None:
-    """At the start of memory, or after the firmware."""
+    """A riscv64 image may be at the start of memory or after the firmware."""
     kernel = FakeRiscv(48)
     del kernel.keys["NUMBER(va_kernel_pa_offset)"]
     kernel.keys["NUMBER(phys_ram_base)"] = str(kernel.ram - inside)
@@ -107,7 +107,7 @@ def test_the_mode_of_a_riscv64_kernel_is_found_where_it_is_not_told(bits: int) -
 
 
 def test_a_contiguous_page_of_a_riscv64_kernel_has_its_own_place() -> None:
-    """Svnapot: sixteen entries are alike."""
+    """Svnapot: the sixteen entries of a contiguous page are equal."""
     kernel = FakeRiscv(48)
     here = kernel.here // 0x10000 * 0x10000
     for i in range(16):
@@ -120,7 +120,7 @@ def test_a_contiguous_page_of_a_riscv64_kernel_has_its_own_place() -> None:
 
 @pytest.mark.parametrize(("shift", "planned", "bits"), [(16, 52, 52), (16, 52, 48), (12, 48, 48), (12, 39, 39)])
 def test_without_the_number_of_bits_in_use_the_tables_tell(shift: int, planned: int, bits: int) -> None:
-    """TCR_EL1_T1SZ is exported since v5.9; one that is wrong is found out."""
+    """TCR_EL1_T1SZ is exported since v5.9; a wrong value is detected."""
     kernel = FakeArm64(shift, planned, bits)
     for told in (None, "0x3f", "0x1c"):
         kernel.keys.pop("NUMBER(TCR_EL1_T1SZ)", None)
@@ -131,7 +131,7 @@ def test_without_the_number_of_bits_in_use_the_tables_tell(shift: int, planned: 
 
 
 def test_tags_and_authentication_codes_are_no_address() -> None:
-    """The top byte has tags (KASAN, MTE); with KERNELPACMASK bits below it are codes."""
+    """The top byte has tags (KASAN, MTE); with KERNELPACMASK, lower bits hold authentication codes."""
     kernel = FakeArm64(12, 48, 48)
     kernel.map(kernel.here, 0x7000)
     memory = kernel.memory()
@@ -169,7 +169,7 @@ def test_pages_of_a_size_that_the_machine_has_not_are_an_error(kernel: FakeRadix
 
 
 def test_windows_of_loongarch64_are_arithmetic() -> None:
-    """All of them, without a look at page tables."""
+    """loongarch64 windows are translated by arithmetic, without page tables."""
     memory = FakeLoong(14, 3).memory()
     for window in (0x8, 0x9, 0xA):
         assert memory.translate((window << 60) + 0x123456789) == (0x123456789, (1 << 48) - 0x123456789)
@@ -188,6 +188,6 @@ def test_windows_of_loongarch64_are_arithmetic() -> None:
     ],
 )
 def test_defaults_of_memory_sizes(text: str, bits: tuple[int, int]) -> None:
-    """52 bits of physical address show in the number of section roots."""
+    """The number of section roots shows 52 bits of physical address."""
     info = VmcoreInfo.parse(text.encode())
     assert (ARCH.section_size_bits(info), ARCH.max_physmem_bits(info)) == bits

@@ -27,7 +27,7 @@ DROPPED = (
 
 
 def marked(name: str, pfns: range) -> Machine:
-    """A machine where the struct pages of ``pfns`` have PG_reserved, and are else what they were."""
+    """A machine where the struct pages of ``pfns`` have PG_reserved and are otherwise unchanged."""
     built = Machine(LAYOUTS[name], EVERYTHING)
     for pfn in pfns:
         built.set(pfn, flags=built.get(pfn, "flags") | built.layout.reserved)
@@ -36,7 +36,7 @@ def marked(name: str, pfns: range) -> Machine:
 
 @pytest.mark.parametrize("name", ["4.4", "4.16", "6.1", "6.6", "6.10", "7.2"])
 def test_a_page_with_pg_reserved_is_kept(name: str, tmp_path: Path) -> None:
-    """As page cache, user memory, swap cache, hugetlb or a huge page, head or tail: makedumpfile drops each of them."""
+    """As page cache, user memory, swap cache, hugetlb or huge page, head or tail; makedumpfile drops each of them."""
     plain, _ = opened(Machine(LAYOUTS[name], EVERYTHING), tmp_path)
     before = bits(run(plain, gather_knowledge(plain), 31).kept)
     plain.close()
@@ -51,7 +51,7 @@ def test_a_page_with_pg_reserved_is_kept(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["6.1", "6.12"])
 def test_broken_and_offline_pages_stay_out(name: str, tmp_path: Path) -> None:
-    """Reading them could do harm: PG_reserved does not change that, hotplugged blocks had it with PG_offline."""
+    """Broken and offline pages are not read even with PG_reserved; hotplugged blocks had it with PG_offline."""
     pfns = [*range(0x820, 0x834), 0x872]
     built = Machine(LAYOUTS[name], EVERYTHING)
     for pfn in pfns:
@@ -81,7 +81,7 @@ def test_the_flag_follows_from_those_that_are_exported(name: str) -> None:
 
 
 def test_of_an_unknown_kernel_the_types_tell(scratch: Path) -> None:
-    """An unknown kernel's types give the same bit; without types there is none."""
+    """An unknown kernel's types give the same bit; without types the bit is unknown."""
     source = open_source(str(dump("demo.elf", scratch)))
     knowledge = gather_knowledge(source)
     assert knowledge.info is not None

@@ -1,4 +1,4 @@
-"""Keys that VMCOREINFO lacks are found elsewhere in the dump, one by one and all together."""
+"""Keys missing from VMCOREINFO are found elsewhere in the dump, one by one and all together."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_is_searched_is_not_noted(scratch: Path) -> None:
 
 
 def test_what_was_looked_at_for_one_key_does_not_answer_others(scratch: Path) -> None:
-    """Keys that a kernel of this version need not have stay missing, whatever was asked before them."""
+    """Optional keys of this version stay missing after other keys were resolved."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
     source.vmcoreinfo = without(without(source.vmcoreinfo, "NUMBER(PG_hwpoison)"), "SIZE(latched_seq)")
@@ -72,7 +72,7 @@ def test_what_was_looked_at_for_one_key_does_not_answer_others(scratch: Path) ->
 @pytest.mark.parametrize("name", DUMPS)
 @pytest.mark.parametrize("origins", [(SYMBOLS, TYPES), ()], ids=["elsewhere", "nowhere"])
 def test_each_key_that_is_missing(name: str, origins: tuple[str, ...], scratch: Path) -> None:
-    """Level 31 keeps the same pages, or more with a remark; with symbols and types always the same."""
+    """With one key missing, level 31 keeps the same pages, or more with a remark; with symbols and types the same."""
     source = open_source(str(dump(name, scratch)))
     text = source.vmcoreinfo
     assert text is not None
@@ -93,7 +93,7 @@ def test_each_key_that_is_missing(name: str, origins: tuple[str, ...], scratch: 
 
 @pytest.mark.parametrize("name", DUMPS)
 def test_no_vmcoreinfo_at_all(name: str, scratch: Path) -> None:
-    """A search of memory, and symbols and types alone, keep the same pages, each with a remark."""
+    """A search of memory, or symbols and types alone, keep the same pages, each with a remark."""
     source = open_source(str(dump(name, scratch)))
     expected = kept(scan(source, gather_knowledge(source), 31, Silent()))
     identity = gather_knowledge(source).identity.utsname
@@ -147,7 +147,7 @@ def test_a_value_that_is_no_number(scratch: Path) -> None:
 
 
 def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None:
-    """An optional key is not searched for, unless it is cheap and matters."""
+    """An optional key is searched for only if that is cheap and the key matters."""
     source = open_source(str(dump("demo.elf", scratch)))
     whole = source.vmcoreinfo
     assert whole is not None
@@ -170,7 +170,7 @@ def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None
 
 
 def test_a_crash_kernel_takes_the_kernels_word(scratch: Path) -> None:
-    """In /proc/vmcore, a key missing between its neighbours was never written; a damaged one is resolved."""
+    """In /proc/vmcore a key missing between its neighbours was never written; a damaged one is resolved."""
     source = open_source(str(dump("demo.elf", scratch)))
     whole = source.vmcoreinfo
     assert whole is not None
@@ -192,7 +192,7 @@ def test_a_crash_kernel_takes_the_kernels_word(scratch: Path) -> None:
 
 
 def test_types_without_symbols(scratch: Path, tmp_path: Path) -> None:
-    """The kernel's symbol table is damaged: its types are found by a search, with a remark."""
+    """With the symbol table damaged, the kernel's types are found by a search, with a remark."""
     path = tmp_path / "core"
     path.write_bytes(dump("demo.elf", scratch).read_bytes().replace(DIGITS, bytes(len(DIGITS))))
     source = open_source(str(path))
@@ -208,7 +208,7 @@ def test_types_without_symbols(scratch: Path, tmp_path: Path) -> None:
 
 
 def test_a_copy_that_nothing_points_to(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """VMCOREINFO in memory is found by a search, and believed if its symbols match."""
+    """VMCOREINFO found in memory is used if its symbols match."""
     monkeypatch.setattr(Resolver, "_open_copy", lambda *_: None)
     source = open_source(str(dump("demo.elf", scratch)))
     text = source.vmcoreinfo or b""

@@ -1,4 +1,4 @@
-"""Page tables and arithmetic of s390x kernels: whole, damaged and hostile."""
+"""Page tables and address arithmetic of s390x: intact, damaged and hostile."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_pages_of_every_size_translate(levels: int, size: int) -> None:
     ("levels", "vaddr"), [(4, (1 << 53) - PAGE), (5, (1 << 64) - PAGE), (4, 1 << 42), (5, 1 << 53)]
 )
 def test_more_levels_reach_where_fewer_do_not(levels: int, vaddr: int) -> None:
-    """Each level adds eleven bits."""
+    """Each level adds eleven bits of address."""
     kernel = FakeS390(levels=levels)
     kernel.map(vaddr, 0x7000)
     assert kernel.memory().translate(vaddr + 8) == (0x7008, PAGE - 8)
@@ -52,7 +52,7 @@ def test_more_levels_reach_where_fewer_do_not(levels: int, vaddr: int) -> None:
 
 @pytest.mark.parametrize("size", SIZES[:2])
 def test_two_levels_are_enough_for_two_gibibytes(size: int) -> None:
-    """The segment table is the root; the highest address is below 2 GiB."""
+    """With two levels the segment table is the root; the highest address is below 2 GiB."""
     kernel = FakeS390(levels=2)
     kernel.map(0x7FF00000, 5 * size, size)
     tables = S390Tables(PhysicalMemory(kernel.source), ROOT)
@@ -63,7 +63,7 @@ def test_two_levels_are_enough_for_two_gibibytes(size: int) -> None:
 
 
 def test_before_v6_10_addresses_are_the_same_as_far_as_memory_goes() -> None:
-    """Without a look at page tables, which may say otherwise of what lies above."""
+    """Before v6.10, memory is translated without page tables, which decide only above it."""
     kernel = FakeS390()
     memory = kernel.memory()
     assert memory.translate(0) == (0, 16 * MIB)
@@ -76,7 +76,7 @@ def test_before_v6_10_addresses_are_the_same_as_far_as_memory_goes() -> None:
 
 @pytest.mark.parametrize("teller", ["VMCOREINFO", "os_info"])
 def test_since_v6_10_each_part_is_where_the_kernel_says(teller: str) -> None:
-    """Lowcore, 31-bit code, image, identity mapping: by VMCOREINFO or by os_info; all else by page tables."""
+    """Lowcore, 31-bit code, image and identity mapping by VMCOREINFO or os_info; all else by page tables."""
     kernel = FakeS390(split=True)
     if teller == "os_info":
         kernel.add_os_info(kernel.place_values())
@@ -99,7 +99,7 @@ def test_since_v6_10_each_part_is_where_the_kernel_says(teller: str) -> None:
 
 
 def test_what_vmcoreinfo_says_wrong_os_info_says_right() -> None:
-    """The page tables map themselves to where they are, or another teller is heard."""
+    """The page tables must map themselves to their address; otherwise the other source is used."""
     kernel = FakeS390(split=True)
     kernel.add_os_info(kernel.place_values())
     kernel.keys["KERNELOFFPHYS"] = "900000"
@@ -132,7 +132,7 @@ def test_an_invalid_entry_is_an_error(level: int) -> None:
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 def test_an_entry_of_another_kind_of_table_makes_no_sense(level: int) -> None:
-    """Each entry says what kind of table it is in; tables that lead to themselves are found out."""
+    """Each entry has its table's type; tables that refer to themselves are detected."""
     kernel = FakeS390(levels=5)
     kernel.map(FAR, 0x1000)
     at = kernel.entry_address(FAR, level)
@@ -147,7 +147,7 @@ def test_an_entry_of_another_kind_of_table_makes_no_sense(level: int) -> None:
 
 @pytest.mark.parametrize("level", [2, 3])
 def test_large_pages_are_of_two_sizes_only(level: int) -> None:
-    """The bit means nothing in the entries of higher tables: the walk goes on."""
+    """The large-page bit means nothing in entries of higher tables: the walk continues."""
     kernel = FakeS390(levels=5)
     kernel.map(FAR, 0x1000)
     at = kernel.entry_address(FAR, level)
@@ -156,7 +156,7 @@ def test_large_pages_are_of_two_sizes_only(level: int) -> None:
 
 
 def test_a_table_may_have_fewer_than_four_quarters() -> None:
-    """First and last quarter that exist are in the entry that leads to the table."""
+    """The entry that leads to a table gives its first and last quarter."""
     kernel = FakeS390()
     vaddr = HERE + (2 << 29)  # in the third quarter of a segment table
     kernel.map(vaddr, 0x1000)
@@ -193,7 +193,7 @@ def test_neighbours_are_looked_up_once() -> None:
 
 
 def test_all_of_the_address_space_may_be_the_kernels_but_the_lowcore() -> None:
-    """Pointers are low numbers here; null and what lies beyond the page tables are none."""
+    """Kernel pointers may be low numbers; null and addresses beyond the page tables are invalid."""
     is_kernel = FakeS390().memory().translator.is_kernel
     assert [is_kernel(v) for v in (0, 8, 0x2000, 0x100000, HERE, (1 << 42) - 1, 1 << 42, 1 << 63)] == [
         False, False, True, True, True, True, False, False,
@@ -209,7 +209,7 @@ def test_defaults_of_memory_sizes_follow_the_version(text: str, bits: int) -> No
 
 
 def _walk(kernel: FakeS390, vaddr: int) -> int | None:
-    """Page tables in plain words: a slow twin that knows nothing of the code under test."""
+    """Page tables walked plainly: a slow twin independent of the code under test."""
     if vaddr >= 1 << 9 + 11 * kernel.levels:
         return None
     table = ROOT

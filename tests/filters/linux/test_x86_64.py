@@ -1,4 +1,4 @@
-"""Page tables of x86_64 kernels: whole, damaged and hostile."""
+"""Page tables of x86_64: intact, damaged and hostile."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_kernel_addresses_are_those_of_the_upper_half() -> None:
 
 
 def _walk(kernel: FakeKernel, vaddr: int) -> int | None:
-    """Page tables in plain words: a slow twin that knows nothing of the code under test."""
+    """Page tables walked plainly: a slow twin independent of the code under test."""
     table = kernel.root
     for level in range(kernel.levels, 0, -1):
         entry = kernel.peek(table + 8 * (vaddr // (1 << (3 + 9 * level)) % 512))

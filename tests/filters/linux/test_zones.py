@@ -43,7 +43,7 @@ EXPECTED = [
 
 
 def node(kernel: FakeKernel, number: int, gap: int = 2) -> bytes:
-    """A ``struct pglist_data``; ``gap``: words between ``spanned_pages`` and the name, as configured."""
+    """A ``struct pglist_data``; ``gap``: words between ``spanned_pages`` and the name (configuration)."""
     (start, end), zones = NODES[number]
     data = bytearray(NODE)
     for i, (name, first, last) in enumerate(zones):
@@ -66,7 +66,7 @@ def numa(gap: int = 2) -> FakeKernel:
 
 @pytest.mark.parametrize("gap", [2, 3, 4])
 def test_nodes_and_zones_are_those_of_the_kernel(gap: int) -> None:
-    """Empty zones are left out; the name is found at every offset that configurations give it."""
+    """Empty zones are left out; the name is found at every configuration's offset."""
     kernel, notes = numa(gap), list[str]()
     assert find_zones(kernel.memory(), kernel.info(), notes) == EXPECTED
     assert notes == []
@@ -87,7 +87,7 @@ def test_names_that_can_not_be_read_are_numbers() -> None:
 
 @pytest.mark.parametrize("at", [6000, 6008, 6024, 6032, SPANNED, SPANNED - 16])
 def test_a_node_that_can_not_be_is_said_and_passed_over(at: int) -> None:
-    """A damaged node does not hide the other's zones."""
+    """A damaged node does not hide the other nodes' zones."""
     kernel, notes = numa(), list[str]()
     place = kernel.image_physical(int(kernel.keys["SYMBOL(node_0)"], 16)) + at
     kernel.source.write(place, struct.pack("<Q", 1 << 60 | 0x7FFFFFFF))
@@ -134,7 +134,7 @@ def test_damage_gives_notes_or_typed_errors(patches: list[tuple[int, int]]) -> N
 def test_sections_are_missing_only_where_the_dump_goes_on(
     sections: int, nodes: int, missing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A node may end behind the dump: QEMU leaves out what virtio-mem has not plugged in, at the end of a block too."""
+    """A node may end beyond the dump: QEMU leaves out memory that virtio-mem has not plugged, also in a last block."""
     monkeypatch.setattr(MemMap, "end_pfn", sections)
     monkeypatch.setattr(gather, "_end_of_nodes", lambda *_: nodes)
     source = open_source(str(Machine(LAYOUTS["6.12"], EVERYTHING).write(tmp_path / "machine.elf")))

@@ -1,4 +1,4 @@
-"""What tests of page tables do alike: hold a translation against a walk in plain words."""
+"""Helpers of the page table tests: compare a translation with a plain walk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def assert_translates(memory: VirtualMemory, vaddr: int, walk: Callable[[int], int | None]) -> None:
-    """``memory`` finds the same physical address for ``vaddr`` as ``walk``, or none as well."""
+    """Check that ``memory`` translates ``vaddr`` as ``walk`` does, or that both fail."""
     try:
         expected = walk(vaddr)
     except ReadError:

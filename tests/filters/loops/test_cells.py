@@ -1,4 +1,4 @@
-"""The kernels that count pages in the cells of a map, each beside a slow twin."""
+"""The loops that count pages in the cells of a map, each compared with a slow twin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def counters(cells: int) -> array[int]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("shift", [0, 1, 3, 7, 18, 40])
 def test_pages_are_counted_by_cell_and_category(backend: str, shift: int) -> None:
-    """Pages anywhere in a block, of any class, zero or not, above 2**63 too."""
+    """Pages anywhere in a block, of any class, zero or not, also above 2**63."""
     if backend == "jit":
         pytest.importorskip("numba")
     dice = random.Random(shift)
@@ -43,7 +43,7 @@ def test_pages_are_counted_by_cell_and_category(backend: str, shift: int) -> Non
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("shift", [0, 1, 3, 7, 40])
 def test_bits_are_counted_by_cell(backend: str, shift: int) -> None:
-    """Any number of them, those behind the last one left alone."""
+    """Any number of cells; those after the last one stay unchanged."""
     if backend == "jit":
         pytest.importorskip("numba")
     dice = random.Random(shift)

@@ -1,4 +1,4 @@
-"""The classification kernel on every backend, beside a slow twin, with struct pages that hold anything at all."""
+"""The classification loop on every backend, compared with a slow twin, on arbitrary struct pages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_thorough_classes_equal_the_twins(backend: str, name: str, seed: int, fi
 
 
 def neighbours(layout: Layout, seed: int, order: str) -> bytes:
-    """Rows of struct pages that are like the first of each row but for one bit, or for a number beside its order."""
+    """Runs of struct pages equal to the first of each run except for one bit or one value."""
     dice = random.Random(seed)
     first = random_pages(layout, seed, 12, order)
     out = bytearray()
@@ -75,7 +75,7 @@ def neighbours(layout: Layout, seed: int, order: str) -> bytes:
 def test_neighbours_that_are_judged_once_are_what_the_twin_says_of_each(
     thorough: bool, name: str, seed: int, order: str
 ) -> None:
-    """Page by page: what no rule looks at differs among them, and now and then what one does."""
+    """Page by page: neighbours differ in fields that no rule reads, and sometimes in one that a rule reads."""
     layout = LAYOUTS[name]
     data = neighbours(layout, seed, order)
     found = classify(classifier(layout, 31, thorough=thorough, byte_order=order), 0, data)
@@ -98,7 +98,7 @@ def _levels(layout: Layout, data: bytes, first: int, level: int, seed: int) -> s
 @given(name=names, seed=seeds, level=st.integers(0, 31))
 @example(name="4.4", seed=165539, level=16)  # a block ends at a tail that is of the block's head, with others before it
 def test_a_scan_for_one_level_drops_what_the_twin_drops(name: str, seed: int, level: int) -> None:
-    """Skipping what lies in free blocks, which only such a scan does, changes nothing."""
+    """Skipping the inside of free blocks, which only a single-level scan does, changes nothing."""
     layout = LAYOUTS[name]
     data = random_pages(layout, seed, 512)
     truth = everything(layout, pages_of(0, data))
@@ -106,9 +106,9 @@ def test_a_scan_for_one_level_drops_what_the_twin_drops(name: str, seed: int, le
 
 
 def test_a_free_block_that_heads_a_larger_compound_page() -> None:
-    """Damage of the worst kind: a free block of 8 pages whose head is also that of a user page of 64.
+    """A free block of 8 pages whose head is also that of a user page of 64.
 
-    Tails are not free: they are dropped as the user page's, at levels with 8, and the block ends where it began.
+    Tails are not free: they are dropped as the user page's, at levels with 8, and the block ends at its head.
     """
     layout = LAYOUTS["6.12"]
     data = bytearray()
@@ -131,7 +131,7 @@ def test_a_free_block_that_heads_a_larger_compound_page() -> None:
 
 @pytest.mark.parametrize("kind", ["buddy", "unaccepted"])
 def test_a_block_after_one_that_is_out_of_place(kind: str) -> None:
-    """Two neighbours with the same fields, of which only the second can begin a block: where a page is counts."""
+    """Two neighbours with the same fields, of which only the second is aligned to begin a block."""
     layout = LAYOUTS["7.2"]
     page = bytearray(STRUCT_PAGE)
     page[layout.kind : layout.kind + 4] = layout.types[kind].to_bytes(4, "little")
@@ -145,7 +145,7 @@ def test_a_block_after_one_that_is_out_of_place(kind: str) -> None:
 
 
 def test_blocks_across_calls_and_far_apart() -> None:
-    """A free block and a compound page that are larger than a call, and end in a later one."""
+    """A free block and a compound page larger than a call, which end in a later call."""
     layout = LAYOUTS["6.12"]
     count = 3 << 12
     plain = bytearray(STRUCT_PAGE)
