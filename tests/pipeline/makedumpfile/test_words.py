@@ -141,4 +141,5 @@ def test_numbers_are_looked_at_closely_in_time_only(words: str) -> None:
 def test_the_page_about_it_has_the_table() -> None:
     """docs/makedumpfile.md says of every option what the program does with it."""
     page = (ROOT / "docs" / "makedumpfile.md").read_text()
-    assert "\n".join(options.table()) in page
+    rows = (f"| `{option.typed}` | {option.state} | {option.text} |" for option in options.OPTIONS)
+    assert "\n".join(["| makedumpfile | here | |", "|---|---|---|", *rows, ""]) in page

@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.makedumpfile.request import Request
 
 _VMCORE: Final = "/proc/vmcore"
-_NOT_UNDERSTOOD: Final = ("The kernel version is not supported.", "The makedumpfile operation may be incomplete.")
 
 
 def make_dump(request: Request, messages: Messages) -> int:
     """Make the requested dump; returns the exit status."""
     texts = _texts(request, messages)
     report, stopped = None, None
-    for number, level in enumerate(request.levels):
-        last = number + 1 == len(request.levels)
+    for number, level in enumerate(request.levels, 1):
+        last = number == len(request.levels)
         plan = _plan(request, level, salvage=last)
         try:
             report = dump(plan, messages.progress(), *texts)
@@ -45,7 +44,7 @@ def make_dump(request: Request, messages: Messages) -> int:
         messages.common(f"\nCan't write the dump file({shown(plan.output)}). {why}")
         if last or report is not None or not _retractable(plan):
             break
-        messages.common(f"Retry to create a dumpfile by dump_level({request.levels[number + 1]}).")
+        messages.common(f"Retry to create a dumpfile by dump_level({request.levels[number]}).")
     if report is None:
         assert stopped is not None
         raise stopped
@@ -55,8 +54,8 @@ def make_dump(request: Request, messages: Messages) -> int:
 def _texts(request: Request, messages: Messages) -> tuple[bytes | None, bytes | None]:
     """VMCOREINFO from -i and -x.
 
-    After a crash, an unreadable file or one of another kernel (after an update) is reported and ignored: usually the
-    dump contains the same information.
+    In the crash kernel, which has only one attempt, an unreadable file or one of another kernel (after an update) is
+    reported and ignored: usually the dump contains the same information.
     """
     if not request.has("i", "x"):
         return None, None  # without importing kernel_info
@@ -65,15 +64,10 @@ def _texts(request: Request, messages: Messages) -> tuple[bytes | None, bytes | 
     try:
         return kernel_texts(request)
     except VmsieveError as error:
-        if not _is_crash(request):
+        if os.path.realpath(request.operands[0]) != _VMCORE:
             raise
         messages.error(f"done without -i and -x: {error}")
         return None, None
-
-
-def _is_crash(request: Request) -> bool:
-    """True in a crash kernel, which has only one attempt."""
-    return os.path.realpath(request.operands[0]) == _VMCORE
 
 
 def _plan(request: Request, level: int, *, salvage: bool) -> Plan:
@@ -106,8 +100,7 @@ def _retractable(plan: Plan) -> bool:
 def _print_report(request: Request, messages: Messages, report: Report) -> int:
     messages.debug([*release_lines(report.release, report.crash_time), *report.details])
     if report.weaker:
-        for line in _NOT_UNDERSTOOD:
-            messages.common(line)
+        messages.common("The kernel version is not supported.\nThe makedumpfile operation may be incomplete.")
     messages.errors(report.notes)
     for one in report.left_out:
         messages.common(f"As makedumpfile does: {one}")

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 def parse_words(words: Sequence[str]) -> tuple[list[tuple[Option, str]], list[str]]:
     """Parse ``words``; returns the options in order, each with its argument or "", and the operands.
 
-    Raises:
-        UsageError: An option is unknown, ambiguous, or has a missing or surplus argument.
+    Raises UsageError for an option that is unknown or ambiguous, or has a missing or surplus argument.
     """
     given: list[tuple[Option, str]] = []
     operands: list[str] = []
@@ -45,7 +44,7 @@ def _short(letters: str, left: Iterator[str]) -> Iterator[tuple[Option, str]]:
         option = next((one for one in OPTIONS if one.letter == letter), None)
         if option is None:
             raise UsageError(f"there is no option -{letter}")
-        if option.argument:
+        if option.has_argument:
             yield option, letters or _argument(f"-{letter}", left)
             return
         yield option, ""
@@ -58,7 +57,7 @@ def _long(text: str, left: Iterator[str]) -> tuple[Option, str]:
     if option is None:
         likely = " or ".join(f"--{one.name}" for one in found)
         raise UsageError(f"--{name} may be {likely}" if found else f"there is no option --{name}")
-    if not option.argument:
+    if not option.has_argument:
         if equals:
             raise UsageError(f"--{option.name} takes no argument", found=value)
         return option, ""

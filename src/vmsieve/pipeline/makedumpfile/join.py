@@ -14,24 +14,22 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.makedumpfile.request import Request
 
 
-def rebuild_stream(request: Request, messages: Messages) -> int:
-    """Write the flattened stream on standard input to a file; returns the exit status."""
-    path = request.operands[0]
-    if not rebuild_from_pipe(Plan("-", path, force=request.has("f"), size_limit=request.size_limit)):
-        messages.error("the flattened stream ends before its end mark: the dump is incomplete")
-        return EXIT_FAILED
-    messages.common(f"\nThe dumpfile is saved to {shown(path)}.")
-    return EXIT_OK
-
-
-def join_parts(request: Request, messages: Messages) -> int:
-    """Join the files of a split dump; returns the exit status."""
-    from vmsieve.pipeline.dump.reassemble import reassemble
-
+def save_joined(request: Request, messages: Messages) -> int:
+    """Write a file of the flattened stream on standard input or of a split dump's parts; returns the exit status."""
     *parts, path = request.operands
-    plan = Plan(parts[0], path, force=request.has("f"), size_limit=request.size_limit, reads=tuple(parts))
-    if not reassemble(plan, parts, messages.progress()):
-        messages.error("the dump is incomplete: pages are missing from it or from one of its parts")
+    plan = Plan(
+        parts[0] if parts else "-", path, force=request.has("f"), size_limit=request.size_limit, reads=tuple(parts)
+    )
+    if request.job == "R":
+        whole = rebuild_from_pipe(plan)
+        problem = "the flattened stream ends before its end mark: the dump is incomplete"
+    else:
+        from vmsieve.pipeline.dump.reassemble import reassemble
+
+        whole = reassemble(plan, parts, messages.progress())
+        problem = "the dump is incomplete: pages are missing from it or from one of its parts"
+    if not whole:
+        messages.error(problem)
         return EXIT_FAILED
     messages.common(f"\nThe dumpfile is saved to {shown(path)}.")
     return EXIT_OK

@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
     """VMCOREINFO from the file of -i, and from the vmlinux of -x; None for an option not given.
 
-    Raises:
-        WrongReleaseError: The file belongs to another kernel than the dump.
-        UsageError: The file is unreadable.
-        FormatError: The file or the dump is malformed.
+    Raises WrongReleaseError for a file of another kernel than the dump's.
     """
     text, made = read_vmcoreinfo(request.values.get("i")), read_vmlinux(request.values.get("x"))
     given = VmcoreInfo.parse(text or made or b"").release

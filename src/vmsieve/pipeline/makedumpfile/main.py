@@ -32,7 +32,10 @@ def main(words: Sequence[str]) -> int:
     if request.checking:
         return EXIT_OK
     if request.has("h", "v"):
-        return _about(request, messages)
+        from vmsieve.pipeline.makedumpfile.help import help_lines, version_lines
+
+        messages.common("\n".join(help_lines() if request.has("h") else version_lines()))
+        return EXIT_OK
     try:
         with interruptible():
             messages.errors(request.not_done)
@@ -55,23 +58,12 @@ def _invalid(error: UsageError, words: Sequence[str]) -> int:
     return EXIT_FAILED
 
 
-def _about(request: Request, messages: Messages) -> int:
-    from vmsieve.pipeline.makedumpfile.help import help_lines, version_lines
-
-    messages.common("\n".join(help_lines() if request.has("h") else version_lines()))
-    return EXIT_OK
-
-
 def _do(request: Request, messages: Messages) -> int:
     """Dispatch; each branch imports only its own modules, because memory is scarce in the crash kernel."""
-    if request.job == "R":
-        from vmsieve.pipeline.makedumpfile.join import rebuild_stream
+    if request.job in ("R", "reassemble"):
+        from vmsieve.pipeline.makedumpfile.join import save_joined
 
-        return rebuild_stream(request, messages)
-    if request.job == "reassemble":
-        from vmsieve.pipeline.makedumpfile.join import join_parts
-
-        return join_parts(request, messages)
+        return save_joined(request, messages)
     if request.job == "mem-usage":
         from vmsieve.pipeline.makedumpfile.mem_usage import show_usage
 

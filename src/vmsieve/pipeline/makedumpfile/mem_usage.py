@@ -22,21 +22,17 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.makedumpfile.request import Request
 
 _KCORE: Final = "/proc/kcore"
-#: All classes that a dump may leave out are counted, and the zero pages of the rest.
-_LEVEL: Final = 31
+_LEVEL: Final = 31  # counts all classes that a dump may leave out, and the zero pages of the rest
 
 
 class _Nowhere(Writer):
     """Discards pages, which are read only to be counted."""
 
-    def begin(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
+    def begin(self) -> None: ...
 
-    def pages(self, batch: Batch) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
+    def pages(self, batch: Batch) -> None: ...
 
-    def end(self, *, complete: bool) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`."""
+    def end(self, *, complete: bool) -> None: ...
 
 
 class Excluding(Through):

@@ -24,16 +24,14 @@ _SPINNER: Final = "/|\\-"
 
 
 class Messages:
-    """Prints messages.
+    """Prints messages of ``level``.
 
     Common and debug messages and the report go to standard output, or to standard error if the dump goes to standard
-    output. Progress and errors always go to standard error.
+    output (``data_out``). Progress and errors always go to standard error.
     """
 
     def __init__(self, level: int = DEFAULT_LEVEL, *, data_out: bool = False) -> None:
-        """``level``: the message level; ``data_out``: the dump goes to standard output."""
-        self._level = level
-        self._data_out = data_out
+        self._level, self._data_out = level, data_out
 
     def _print(self, which: int, line: str, stream: TextIO | None = None) -> None:
         if not self._level & which:

@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 DEBUG: Final = 8
 REPORT: Final = 16
 DEFAULT_LEVEL: Final = 7
-_ALL_MESSAGES: Final = 31
-_LEVELS: Final = 31
-#: Digits of a number that are read.
-_DIGITS: Final = 12
-#: Most dump levels in a list, as in makedumpfile.
-_MOST_LEVELS: Final = 32
+_HIGHEST: Final = 31  # dump level, message level
+_DIGITS: Final = 12  # of a number that are read
+_MOST_LEVELS: Final = 32  # in a list, as in makedumpfile
 _CODECS: Final = {"c": "zlib", "l": "lzo", "p": "snappy", "z": "zstd"}
 #: Options that request something other than a dump, by precedence.
 _JOBS: Final = ("g", "R", "reassemble", "dump-dmesg", "mem-usage")
@@ -40,11 +37,8 @@ class Request:
 
     Attributes:
         values: Last argument of each option given, by key.
-        operands: Files.
         job: Key of the option that requests something other than a dump, or "dump".
         levels: Dump levels to try in turn.
-        codec: Name of the page codec.
-        message_level: Sum of the kinds of messages to print.
         not_done: Remarks on options that will be ignored.
         size_limit: Most bytes of the output; None: unlimited.
     """
@@ -89,8 +83,7 @@ def leading_number(text: str) -> int:
 def parse_command_line(words: Sequence[str]) -> Request:
     """Parse and validate a command line.
 
-    Raises:
-        UsageError: It is invalid or unsupported; with ``--check-params`` also if it has options that would be ignored.
+    Raises UsageError if it is invalid or unsupported; with ``--check-params`` also for options that would be ignored.
     """
     given, operands = parse_words(words)
     request = Request({option.key: value for option, value in given}, operands)
@@ -113,13 +106,13 @@ def parse_command_line(words: Sequence[str]) -> Request:
 def _parse_numbers(request: Request) -> None:
     level = request.values.get("message-level")
     request.message_level = DEFAULT_LEVEL if level is None else leading_number(level)
-    if request.message_level > _ALL_MESSAGES:
+    if request.message_level > _HIGHEST:
         raise UsageError("a message level is a number from 0 to 31", found=request.message_level)
     request.message_level |= DEBUG * request.has("D") | REPORT * request.has("show-stats")
     request.size_limit = parse_size(request.values["L"]) if request.has("L") else None
     texts = request.values.get("d", "0").split(",")
     request.levels = tuple(leading_number(text) for text in texts if text) or (0,)
-    if len(request.levels) > _MOST_LEVELS or max(request.levels) > _LEVELS:
+    if len(request.levels) > _MOST_LEVELS or max(request.levels) > _HIGHEST:
         raise UsageError("a dump level is a number from 0 to 31", found=request.values["d"])
     if request.checking:
         _check_numbers(request, texts)
@@ -150,9 +143,7 @@ def _check(request: Request) -> None:
 
 
 def _reject(request: Request, what: str, *keys: str) -> None:
-    unfit = [key for key in keys if request.has(key)] + ["d"] * (request.levels[0] > 0)
-    if unfit:
-        key = unfit[0]
+    for key in [key for key in keys if request.has(key)] + ["d"] * (request.levels[0] > 0):
         raise UsageError(f"{what}: {'-' if len(key) == 1 else '--'}{key} does not go with it")
 
 
