@@ -56,76 +56,46 @@ class Place(Protocol):
 
 @record(frozen=True)
 class Description:
-    """Everything that a writer needs before the first page.
+    """Everything that a writer needs before the first page."""
 
-    Attributes:
-        machine: As ``uname -m``; empty if unknown.
-        machine_number: ``e_machine``; 0 if unknown.
-        byte_order: Of the crashed machine, and of the headers.
-        page_size: Bytes.
-        max_pfn: One above the highest page frame.
-        exists: Page frames that the machine had.
-        kept: Page frames to write, including zero pages.
-        notes: ELF notes as stored in the input.
-        vmcoreinfo: Offset and size of the VMCOREINFO text in ``notes``; None without one.
-        eraseinfo: Likewise the record of erased data.
-        utsname: Six strings; empty if unknown.
-        crash_time: Seconds since 1970; 0 if unknown.
-        phys_base: Physical address that the kernel's text was loaded above (x86_64); 0 elsewhere.
-        dump_level: Page classes left out.
-        cpus: Number of NT_PRSTATUS notes.
-        codec: Codec of the pages; None for a format that stores them as they are.
-        part: For one file of a split dump: its first page frame, and one above the last; only these of ``kept`` come.
-            None for a whole dump.
-        virtual: Kernel mappings in the input's headers.
-        read: ``(address, size)``: bytes of the input's physical memory, None if unreadable.
-        large_notes: Notes behind ``notes`` that are still in the input.
-        read_note: ``(offset, out)``: fills ``out`` from the input's file, for ``large_notes``.
-        share_zeros: Zero pages come without bytes at any level.
-    """
-
-    machine: str
-    byte_order: str
+    machine: str  #: As ``uname -m``; empty if unknown.
+    byte_order: str  #: Of the crashed machine, and of the headers.
     page_size: int
-    max_pfn: int
-    exists: PageBits
-    kept: PageBits
-    notes: bytes = b""
-    vmcoreinfo: tuple[int, int] | None = None
-    eraseinfo: tuple[int, int] | None = None
-    utsname: Sequence[str] = ("", "", "", "", "", "")
-    crash_time: int = 0
-    phys_base: int = 0
-    dump_level: int = 0
-    cpus: int = 0
-    codec: Codec | None = None
+    max_pfn: int  #: One above the highest page frame.
+    exists: PageBits  #: Page frames that the machine had.
+    kept: PageBits  #: Page frames to write, including zero pages.
+    notes: bytes = b""  #: ELF notes as stored in the input.
+    vmcoreinfo: tuple[int, int] | None = None  #: Offset and size of the VMCOREINFO text in ``notes``.
+    eraseinfo: tuple[int, int] | None = None  #: Likewise the record of erased data.
+    utsname: Sequence[str] = ("", "", "", "", "", "")  #: Six strings; empty if unknown.
+    crash_time: int = 0  #: Seconds since 1970; 0 if unknown.
+    phys_base: int = 0  #: Physical address that the kernel's text was loaded above (x86_64).
+    dump_level: int = 0  #: Page classes left out.
+    cpus: int = 0  #: Number of NT_PRSTATUS notes.
+    codec: Codec | None = None  #: Of the pages; None for a format that stores them as they are.
+    #: For one file of a split dump: its first page frame, and one above the last; only these of ``kept`` come.
     part: tuple[int, int] | None = None
-    virtual: Sequence[VirtualRange] = ()
+    virtual: Sequence[VirtualRange] = ()  #: Kernel mappings in the input's headers.
+    #: ``(address, size)``: bytes of the input's physical memory, None if unreadable.
     read: Callable[[int, int], bytes | None] | None = None
-    machine_number: int = 0
-    large_notes: Sequence[LargeNote] = ()
+    machine_number: int = 0  #: ``e_machine``; 0 if unknown.
+    large_notes: Sequence[LargeNote] = ()  #: Notes behind ``notes`` that are still in the input.
+    #: ``(offset, out)``: fills ``out`` from the input's file, for ``large_notes``.
     read_note: Callable[[int, memoryview], None] | None = None
-    share_zeros: bool = False
+    share_zeros: bool = False  #: Zero pages come without bytes at any level.
 
 
 @record
 class Batch:
-    """Pages for a writer, ascending; valid until it returns.
-
-    Attributes:
-        count: Pages.
-        pfns: ``count`` page frame numbers, native 64-bit words.
-        sizes: ``count`` native 32-bit words: bytes of each page in ``data``; 0 for a zero page that is not stored (the
-            writer points at its shared block, or leaves a hole) and for an unreadable page.
-        flags: ``count`` native 32-bit words: the codec's flag, 0 for a page stored as it is, or ``UNREADABLE``.
-        data: The pages' bytes, one after another.
-    """
+    """Pages for a writer, ascending; valid until it returns."""
 
     count: int
-    pfns: memoryview
+    pfns: memoryview  #: ``count`` page frame numbers, native 64-bit words.
+    #: ``count`` native 32-bit words: bytes of each page in ``data``; 0 for a zero page that is not stored (the writer
+    #: points at its shared block, or leaves a hole) and for an unreadable page.
     sizes: memoryview
-    flags: memoryview
-    data: memoryview
+    flags: memoryview  #: Native 32-bit words: the codec's flag, 0 for a page stored as it is, or ``UNREADABLE``.
+    data: memoryview  #: The pages' bytes, one after another.
 
 
 class Writer(ABC):
@@ -155,35 +125,42 @@ class Writer(ABC):
         """
 
 
+class FileWriter(Writer):
+    """A writer of one file, which counts its pages."""
+
+    def __init__(self, description: Description, place: Place) -> None:
+        self._it = description
+        self._place = place
+        self._order = description.byte_order
+        self._pages = 0  # that came
+        self._missing = 0  # unreadable ones among them
+
+    def _all_came(self, announced: int, *, demanded: bool) -> bool:
+        """True if ``announced`` pages came; AssertionError if others did and this is ``demanded``."""
+        if demanded and self._pages != announced:
+            raise AssertionError(f"{self._pages} pages came, {announced} were announced")
+        return self._pages == announced
+
+
 #: Bytes of a file that :attr:`OutputFormat.torn_mark` needs.
 MARK_SIZE = 512
 
 
 @record(frozen=True)
 class OutputFormat:
-    """A dump format written.
+    """A dump format written."""
 
-    Attributes:
-        name: Short and unique.
-        title: For people.
-        packed: Pages are compressed one by one; else they come as they are (codec ``none``).
-        sequential: Everything is put in ascending order of offset, so a pipe will do.
-        bridge: Runs of fewer dropped pages are stored, as leaving them out costs more; 0 if every page stands for
-            itself.
-        writer: ``(description, place) -> Writer``.
-        torn_mark: For the first :data:`MARK_SIZE` bytes of a file of this format: offset and bytes of the mark of an
-            incomplete dump; else None.
-        marks_absent: A reader can distinguish left out pages from zeros.
-    """
-
-    name: str
-    title: str
-    packed: bool
-    sequential: bool
+    name: str  #: Short and unique.
+    title: str  #: For people.
+    packed: bool  #: Pages are compressed one by one; else they come as they are (codec ``none``).
+    sequential: bool  #: Everything is put in ascending order of offset, so a pipe will do.
+    #: Runs of fewer dropped pages are stored, as leaving them out costs more; 0 if every page stands for itself.
     bridge: int
     writer: Callable[[Description, Place], Writer]
+    #: For the first :data:`MARK_SIZE` bytes of a file of this format: offset and bytes of the mark of an incomplete
+    #: dump; else None.
     torn_mark: Callable[[bytes], tuple[int, bytes] | None]
-    marks_absent: bool = True
+    marks_absent: bool = True  #: A reader can distinguish left out pages from zeros.
 
 
 def output_formats() -> list[OutputFormat]:

@@ -29,17 +29,11 @@ _MASK: Final = (1 << 64) - 1
 
 @record(frozen=True)
 class Segment:
-    """A contiguous range of existing memory.
+    """A contiguous range of existing memory."""
 
-    Attributes:
-        first: First page frame.
-        stored: Number of pages, from the first on, in the file.
-        pages: Pages in all.
-    """
-
-    first: int
-    stored: int
-    pages: int
+    first: int  #: First page frame.
+    stored: int  #: Number of pages, from the first on, in the file.
+    pages: int  #: Pages in all.
 
 
 class AddressMap:
@@ -115,19 +109,15 @@ class _Cutter:
     """Runs :func:`cut_segments` over one block after another."""
 
     def __init__(self, block: int) -> None:
-        self._exists = bytearray(block // 8)
-        self._kept = bytearray(block // 8)
-        self._base = 0
-        self._next = 0
+        self._exists, self._kept = bytearray(block // 8), bytearray(block // 8)
+        self._base = self._next = 0
         self._state = memoryview(bytearray(32)).cast("Q")
         self._out = memoryview(bytearray(_ROOM * 24)).cast("Q")
 
     def load(self, base: int, exists: bytes, kept: bytes) -> None:
         """Take the block that begins with page frame ``base``."""
-        self._exists[:] = exists
-        self._kept[:] = kept
-        self._base = base
-        self._next = 0
+        self._exists[:], self._kept[:] = exists, kept
+        self._base, self._next = base, 0
 
     def cut(self, end: int) -> Iterator[Segment]:
         """Yield segments finished before page frame ``end``."""

@@ -50,10 +50,7 @@ class _SkeletonWriter(KdumpWriter):
         self._announced = kinds.count(OWN)
 
     def begin(self) -> None:
-        self._put_header()
-        self._put_sub_header()
-        self._put_bitmap(self._bitmaps, self._it.exists)
-        self._put_bitmap(self._bitmaps + self._bitmap_size, self._it.kept)
+        self._put_headers()
         size = self._it.page_size
         other, zero = self._at, self._at + size
         self._at += 2 * size
@@ -93,11 +90,7 @@ class _SkeletonWriter(KdumpWriter):
         return table.tobytes()
 
     def pages(self, batch: Batch) -> None:
-        """See :class:`vmsieve.formats.outputs.Writer`.
-
-        Raises:
-            ReadError: A page has become unreadable.
-        """
+        """See :class:`vmsieve.formats.outputs.Writer`; ReadError: a page has become unreadable."""
         if len(batch.data) != batch.count * self._it.page_size:
             raise ReadError("a page has become unreadable", offset=int(batch.pfns[0]) * self._it.page_size)
         self._place.put(self._at, batch.data)
@@ -108,11 +101,6 @@ class _SkeletonWriter(KdumpWriter):
 def skeleton_format(kinds: Kinds) -> OutputFormat:
     """Make the output format for a skeleton of these kinds of pages."""
     return OutputFormat(
-        "skeleton",
-        "skeleton of a dump",
-        packed=False,
-        sequential=True,
-        bridge=0,
-        writer=lambda description, place: _SkeletonWriter(description, place, kinds),
-        torn_mark=KDUMP.torn_mark,
-    )
+        "skeleton", "skeleton of a dump", packed=False, sequential=True, bridge=0,
+        writer=lambda description, place: _SkeletonWriter(description, place, kinds), torn_mark=KDUMP.torn_mark,
+    )  # fmt: skip

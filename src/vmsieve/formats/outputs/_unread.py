@@ -9,23 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.loops.describe import UNREADABLE
 from vmsieve.formats.outputs._segments import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.formats.outputs import Batch
-
 #: Content of such a page; its length is a power of two.
 MARK: Final = b"vmsieve: unreadable memory here\n"
 #: Program headers reserved.
 SPARE: Final = 64
-
-
-def unreadable_pages(batch: Batch) -> list[int]:
-    """List unreadable page frames of ``batch``."""
-    return [batch.pfns[k] for k in range(batch.count) if batch.flags[k] & UNREADABLE]
 
 
 class Unread:

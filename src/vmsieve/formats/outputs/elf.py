@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.layouts import elf
+from vmsieve.formats.loops.describe import UNREADABLE
 from vmsieve.formats.machines import machine_number
-from vmsieve.formats.outputs import OutputFormat, Writer
+from vmsieve.formats.outputs import FileWriter, OutputFormat
 from vmsieve.formats.outputs._notes import notes_size, put_notes
 from vmsieve.formats.outputs._runs import stored_runs
 from vmsieve.formats.outputs._segments import AddressMap, Segment, segments
-from vmsieve.formats.outputs._unread import MARK, SPARE, Unread, unreadable_pages
+from vmsieve.formats.outputs._unread import MARK, SPARE, Unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,24 +28,20 @@ if TYPE_CHECKING:
 #: Shorter rows of dropped pages are stored: PFN_EXCLUDED of makedumpfile's ``makedumpfile.h``.
 _BRIDGE: Final = 256
 _FLAGS_OFFSET: Final = elf.EHDR.offset("e_flags")
-_FLAGS_SIZE: Final = 4
+_FLAGS_END: Final = _FLAGS_OFFSET + 4
 #: sh_info, the number of program headers, has 32 bits.
 _MOST_HEADERS: Final = 0xFFFFFFFF
 _MASK: Final = (1 << 64) - 1
 
 
-class ElfWriter(Writer):
+class ElfWriter(FileWriter):
     """Writes one ELF core file from uncompressed pages, zero pages without bytes."""
 
     def __init__(self, description: Description, place: Place) -> None:
-        self._it = description
-        self._place = place
-        self._order = description.byte_order
+        super().__init__(description, place)
         self._map = AddressMap(description.virtual, description.page_size)
         self._walk = self._placed()
         self._current = (Segment(0, 0, 0), 0)
-        self._pages = 0
-        self._missing = 0
         self._data = 0
         self._end = 0
         self._notes = 0
@@ -115,7 +112,7 @@ class ElfWriter(Writer):
         )
         self._place.put(0, header[:_FLAGS_OFFSET])
         self._place.hold(_FLAGS_OFFSET, self._flags(whole=False), self._flags(whole=True))
-        self._place.put(_FLAGS_OFFSET + _FLAGS_SIZE, header[_FLAGS_OFFSET + _FLAGS_SIZE :])
+        self._place.put(_FLAGS_END, header[_FLAGS_END:])
 
     def _flags(self, *, whole: bool) -> bytes:
         return elf.EHDR.pack_field("e_flags", 0 if whole else elf.FLAG_INCOMPLETE, self._order)
@@ -152,9 +149,11 @@ class ElfWriter(Writer):
 
     def pages(self, batch: Batch) -> None:
         runs, missing = stored_runs(batch, self._it.page_size)
-        none = memoryview(b"")
-        unread = [(pfn, none) for pfn in unreadable_pages(batch)] if missing else []
-        for pfn, data in sorted(runs + unread, key=lambda run: run[0]) if unread else runs:
+        if missing:
+            unread = (batch.pfns[k] for k in range(batch.count) if batch.flags[k] & UNREADABLE)
+            runs += [(pfn, memoryview(b"")) for pfn in unread]
+            runs.sort(key=lambda run: run[0])
+        for pfn, data in runs:
             self._put_run(pfn, data or self._unreadable(pfn))
         self._missing += missing
         self._pages += batch.count
@@ -182,17 +181,15 @@ class ElfWriter(Writer):
         return segment, offset
 
     def end(self, *, complete: bool) -> None:
-        whole = complete and self._missing == 0
+        self._all_came(self._it.kept.count(), demanded=complete)
         if complete:
-            if self._pages != self._it.kept.count():
-                raise AssertionError(f"{self._pages} pages came, {self._it.kept.count()} were announced")
             self._place.extend(self._end)
         if self._unread:
             table = b"".join(self._phdrs())
             self._place.settle(elf.EHDR.size, table)
             count = elf.EHDR.pack_field("e_phnum", len(table) // elf.PHDR.size, self._order)
             self._place.settle(elf.EHDR.offset("e_phnum"), count)
-        self._place.settle(_FLAGS_OFFSET, self._flags(whole=whole))
+        self._place.settle(_FLAGS_OFFSET, self._flags(whole=complete and not self._missing))
 
 
 def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
@@ -204,11 +201,5 @@ def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
 
 
 FORMAT = OutputFormat(
-    "elf",
-    "ELF core file",
-    packed=False,
-    sequential=True,
-    bridge=_BRIDGE,
-    writer=ElfWriter,
-    torn_mark=_torn_mark,
+    "elf", "ELF core file", packed=False, sequential=True, bridge=_BRIDGE, writer=ElfWriter, torn_mark=_torn_mark
 )

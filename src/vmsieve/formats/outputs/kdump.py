@@ -15,7 +15,7 @@ from vmsieve.formats.errors import OutputError
 from vmsieve.formats.layouts import kdump
 from vmsieve.formats.loops.describe import describe_pages
 from vmsieve.formats.machines import machine_number
-from vmsieve.formats.outputs import OutputFormat, Writer
+from vmsieve.formats.outputs import FileWriter, OutputFormat
 from vmsieve.formats.outputs._notes import notes_size, put_notes
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.outputs import Batch, Description, Place
 
 _STATUS_AT: Final = kdump.HEADER.offset("status")
-_STATUS_SIZE: Final = 4
+_STATUS_END: Final = _STATUS_AT + 4
 #: Dump level bit: zero pages are not stored.
 _LEAVE_ZERO: Final = 1
 _MASK: Final = (1 << 64) - 1
@@ -41,13 +41,11 @@ def _names(description: Description) -> list[str]:
     return [name or other for name, other in zip((*names, machine, domain), _NAMELESS)]
 
 
-class KdumpWriter(Writer):
+class KdumpWriter(FileWriter):
     """Writes one kdump-compressed file from compressed pages, zero pages without bytes."""
 
     def __init__(self, description: Description, place: Place) -> None:
-        self._it = description
-        self._place = place
-        self._order = description.byte_order
+        super().__init__(description, place)
         block = description.page_size
         self._sub_blocks = -(-(kdump.SUB_HEADER.size + notes_size(description)) // block)
         self._bitmap_size = -(-description.max_pfn // (8 * block)) * block
@@ -59,22 +57,24 @@ class KdumpWriter(Writer):
         self._at = self._descriptors + kdump.DESCRIPTOR.size * kept
         self._zero = 0
         self._begun = False
-        self._pages = 0
-        self._missing = 0
 
     def begin(self) -> None:
         if 2 * self._bitmap_size // self._it.page_size > kdump.MAX_MAPNR_32:
             raise OutputError("too much memory for a kdump-compressed file", found=self._it.max_pfn)
-        self._put_header()
-        self._put_sub_header()
-        self._put_bitmap(self._bitmaps, self._it.exists)
-        self._put_bitmap(self._bitmaps + self._bitmap_size, self._it.kept)
+        self._put_headers()
         if self._it.dump_level & _LEAVE_ZERO or self._it.share_zeros:
             self._zero = self._at
             self._place.put(self._at, bytes(self._it.page_size))
             self._at += self._it.page_size
         self._place.flush()
         self._begun = True
+
+    def _put_headers(self) -> None:
+        """Put everything before the page descriptors."""
+        self._put_header()
+        self._put_sub_header()
+        self._put_bitmap(self._bitmaps, self._it.exists)
+        self._put_bitmap(self._bitmaps + self._bitmap_size, self._it.kept)
 
     def _put_header(self) -> None:
         it = self._it
@@ -94,10 +94,9 @@ class KdumpWriter(Writer):
             max_mapnr=min(it.max_pfn, kdump.MAX_MAPNR_32),
             nr_cpus=it.cpus,
         )
-        status_end = _STATUS_AT + _STATUS_SIZE
         self._place.put(0, header[:_STATUS_AT])
         self._place.hold(_STATUS_AT, self._status(whole=False), self._status(whole=True))
-        self._place.put(status_end, header[status_end:])
+        self._place.put(_STATUS_END, header[_STATUS_END:])
 
     def _status(self, *, whole: bool) -> bytes:
         flag = self._it.codec.flag if self._it.codec is not None else 0
@@ -154,8 +153,7 @@ class KdumpWriter(Writer):
         self._missing += missing
 
     def end(self, *, complete: bool) -> None:
-        if complete and self._pages != self._announced:
-            raise AssertionError(f"{self._pages} pages came, {self._announced} were announced")
+        self._all_came(self._announced, demanded=complete)
         if self._begun:
             # Unwritten page descriptors then read as zeros even if no data follow.
             self._place.extend(self._at)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.layouts import s390
-from vmsieve.formats.outputs import OutputFormat, Writer
+from vmsieve.formats.outputs import FileWriter, OutputFormat
 from vmsieve.formats.outputs._registers import Patches, patched, register_pages
 from vmsieve.formats.outputs._runs import stored_runs
 from vmsieve.formats.s390_registers import parse_notes
@@ -23,20 +23,18 @@ if TYPE_CHECKING:
 _PAGE: Final = s390.PAGE_SIZE
 
 
-class S390Writer(Writer):
+class S390Writer(FileWriter):
     """Writes one dump from uncompressed pages, zero pages without bytes."""
 
     def __init__(self, description: Description, place: Place) -> None:
         if (description.machine, description.page_size) != ("s390x", _PAGE):
             raise UsageError("an s390 dump holds the memory of an s390x machine", found=description.machine)
-        self._it = description
-        self._place = place
+        super().__init__(description, place)
         self._size = description.max_pfn * _PAGE
         self._cpus = parse_notes(description.notes)[: s390.CPUS_MOST]
         #: Registers for pages not written yet.
         self._patches: Patches = {}
-        self._pages = 0
-        self._missing = 0
+        self._tod = s390.tod_clock(description.crash_time * 1_000_000) if description.crash_time else 0
 
     def begin(self) -> None:
         self._patches = register_pages(self._cpus, self._it.read, self._size)
@@ -45,7 +43,6 @@ class S390Writer(Writer):
 
     def _header(self) -> bytes:
         prefixes = [cpu.prefix for cpu in self._cpus]
-        tod = s390.tod_clock(self._it.crash_time * 1_000_000) if self._it.crash_time else 0
         head = s390.HEADER.pack(
             magic=s390.MAGIC,
             version=s390.VERSION,
@@ -55,7 +52,7 @@ class S390Writer(Writer):
             mem_size=self._size,
             mem_end=self._size - 1,
             num_pages=self._it.max_pfn & 0xFFFFFFFF,
-            tod=tod,
+            tod=self._tod,
             arch=s390.ARCH_64,
             cpu_cnt=len(prefixes),
         )
@@ -86,17 +83,13 @@ class S390Writer(Writer):
         self._place.put(s390.HEADER_SIZE + pfn * _PAGE, data)
 
     def end(self, *, complete: bool) -> None:
-        all_came = self._pages == self._it.kept.count()
-        if complete and not all_came:
-            raise AssertionError(f"{self._pages} pages came, {self._it.kept.count()} were announced")
-        if not all_came:
+        if not self._all_came(self._it.kept.count(), demanded=complete):
             return
         for pfn in list(self._patches):
             self._put(pfn, patched(bytes(_PAGE), self._patches.pop(pfn)))
         end = s390.HEADER_SIZE + self._size
         if complete and not self._missing:
-            tod = s390.tod_clock(self._it.crash_time * 1_000_000) if self._it.crash_time else 0
-            marker = s390.END.pack(text=s390.END_TEXT, tod=tod)
+            marker = s390.END.pack(text=s390.END_TEXT, tod=self._tod)
             self._place.hold(end, bytes(len(marker)), marker)
             self._place.settle(end, marker)
         else:
@@ -109,12 +102,6 @@ def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
 
 
 FORMAT = OutputFormat(
-    "s390",
-    "s390 stand-alone dump",
-    packed=False,
-    sequential=True,
-    bridge=0,
-    writer=S390Writer,
-    torn_mark=_torn_mark,
+    "s390", "s390 stand-alone dump", packed=False, sequential=True, bridge=0, writer=S390Writer, torn_mark=_torn_mark,
     marks_absent=False,
-)
+)  # fmt: skip
