@@ -1,4 +1,4 @@
-"""Which kernel is believed: wrong notes, other builds, several kernels in one dump."""
+"""Choice of the kernel: wrong notes, other builds, several kernels in one dump."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def machine(base: int = 0, release: str | None = None) -> Machine:
 
 
 def kept(source: Source) -> tuple[set[int], bool, str]:
-    """Page frames that level 31 keeps, whether less was left out than asked, and what was said."""
+    """Page frames that level 31 keeps, whether less was left out than requested, and the remarks."""
     knowledge = gather_knowledge(source)
     found = run(source, knowledge, 31)
     return bits(found.kept), found.weaker, "\n".join(knowledge.notes + found.notes)
@@ -54,7 +54,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("pattern", "other"), WRONG.values(), ids=WRONG)
 def test_a_wrong_note_is_no_worse_than_none(pattern: bytes, other: bytes, tmp_path: Path) -> None:
-    """Memory is searched, the same pages are kept as without a note, and the source has the right text then."""
+    """With a wrong note memory is searched: the same pages are kept as without one; the source gets the right text."""
     built = machine()
     text = re.sub(pattern, other, built.vmcoreinfo(), flags=re.MULTILINE)
     assert text != built.vmcoreinfo()
@@ -71,7 +71,7 @@ def test_a_wrong_note_is_no_worse_than_none(pattern: bytes, other: bytes, tmp_pa
 
 
 def test_a_note_of_another_build_is_not_filtered_by(tmp_path: Path) -> None:
-    """The release in memory is another, and memory holds no better VMCOREINFO: every page is kept."""
+    """If the release in memory differs and no better VMCOREINFO is found, every page is kept."""
     built = Machine(LAYOUT, EVERYTHING)
     text = built.vmcoreinfo().replace(b"OSRELEASE=6.12.0-test", b"OSRELEASE=6.12.1-test")
     source = open_source(str(write_together(tmp_path / "core", [built], text)))
@@ -83,7 +83,7 @@ def test_a_note_of_another_build_is_not_filtered_by(tmp_path: Path) -> None:
 
 
 def test_two_kernels_keep_what_either_may_own(tmp_path: Path) -> None:
-    """Without a note: both are named, neither's view of the other's memory counts, all is kept that is in doubt."""
+    """Without a note both kernels are named, and each page that either may own is kept."""
     one, two = machine(), machine(SECOND, "6.6")
     source = open_source(str(write_together(tmp_path / "core", [one, two])))
     pages, weaker, said = kept(source)
@@ -99,7 +99,7 @@ def test_two_kernels_keep_what_either_may_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("told", [0, 1])
 def test_a_note_does_not_hide_the_other_kernel(told: int, tmp_path: Path) -> None:
-    """Its struct pages cover but a part of memory: that is searched, and the other kernel is found."""
+    """A note's struct pages cover only part of memory: the rest is searched, and the other kernel is found."""
     both = [machine(), machine(SECOND, "6.6")]
     source = open_source(str(write_together(tmp_path / "core", both, both[told].vmcoreinfo())))
     pages, weaker, said = kept(source)
@@ -111,8 +111,8 @@ def test_a_note_does_not_hide_the_other_kernel(told: int, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("select", "which"), [("prod", 0), ("kdump", 1)])
 def test_a_kernel_can_be_selected(select: str, which: int, tmp_path: Path) -> None:
-    """The crash kernel is the one whose log says so, or else the one with less memory."""
-    recipe = EVERYTHING.partition("0x10200")[0]  # struct pages of the third section are there
+    """The crash kernel is identified by its log, otherwise by its smaller memory."""
+    recipe = EVERYTHING.partition("0x10200")[0]  # the third section's struct pages exist
     both = [Machine(LAYOUT, recipe, ram=(*RAM, (512 * MIB, 513 * MIB))), machine(SECOND, "6.6")]
     remember_note(both[0])
     source = open_source(str(write_together(tmp_path / "core", both)))
@@ -127,7 +127,7 @@ def test_a_kernel_can_be_selected(select: str, which: int, tmp_path: Path) -> No
 
 
 def test_what_an_earlier_boot_left_is_passed_over(tmp_path: Path) -> None:
-    """A search meets its VMCOREINFO first; its page tables are gone."""
+    """A search finds an earlier boot's VMCOREINFO first; its page tables are gone."""
     built = machine()
     stale = re.sub(rb"(SYMBOL\(\w+\)=ffffffff8)1", rb"\g<1>4", built.vmcoreinfo())
     built.memory[0x980] = note(b"VMCOREINFO\0", 0, stale)
@@ -141,7 +141,7 @@ def test_what_an_earlier_boot_left_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_all_is_not_filtered(tmp_path: Path) -> None:
-    """By neither kernel."""
+    """``--select all`` filters by neither kernel."""
     both = [machine(), machine(SECOND, "6.6")]
     source = open_source(str(write_together(tmp_path / "core", both)))
     source.selected = "all"
@@ -152,7 +152,7 @@ def test_all_is_not_filtered(tmp_path: Path) -> None:
 
 
 def test_nothing_to_select(tmp_path: Path) -> None:
-    """One kernel that knows all of memory."""
+    """One kernel that covers all memory."""
     built = machine()
     source = open_source(str(write_together(tmp_path / "core", [built])))
     source.selected = "prod"
@@ -163,7 +163,7 @@ def test_nothing_to_select(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("told", [True, False])
 def test_memory_of_a_kernel_that_is_not_found(told: bool, tmp_path: Path) -> None:
-    """Said, with its size and where it begins; the kernel that crashed can't be selected then, its crash kernel can."""
+    """An unknown kernel's memory is reported with size and address; then only the crash kernel can be selected."""
     built = machine()
     path = write_together(tmp_path / "core", [built], built.vmcoreinfo() if told else None, foreign=True)
     source = open_source(str(path))
@@ -186,7 +186,7 @@ def test_memory_of_a_kernel_that_is_not_found(told: bool, tmp_path: Path) -> Non
 
 
 def test_what_a_log_says_of_its_kernel() -> None:
-    """A crash kernel's command line names its ELF header; a line of another build contradicts, a cut one does not."""
+    """A crash kernel's command line has elfcorehdr; another build's banner contradicts, a truncated one does not."""
     assert consistency.is_crash_kernel(b"Kernel command line: elfcorehdr=0x1234 quiet")
     assert not consistency.is_crash_kernel(b"Kernel command line: crashkernel=256M")
     assert consistency._limits_memory(b"\0\0Command line: root=/dev/vda mem=384M\0")
@@ -200,7 +200,7 @@ def test_what_a_log_says_of_its_kernel() -> None:
 
 
 def test_a_build_id_is_held_against_the_kernels_notes(scratch: Path) -> None:
-    """Those in the image, not the vDSO's; the VMCOREINFO in memory has the right one, and is used."""
+    """Build IDs in the image count, not the vDSO's; the VMCOREINFO in memory has the right one and is used."""
     source = open_source(str(dump("demo.elf", scratch)))
     right = source.vmcoreinfo
     assert right is not None
@@ -227,7 +227,7 @@ ONE_KEY = {
 
 @pytest.mark.parametrize(("pattern", "other", "doubt"), ONE_KEY.values(), ids=ONE_KEY)
 def test_a_note_with_one_wrong_key_is_replaced(pattern: bytes, other: bytes, doubt: str, scratch: Path) -> None:
-    """Page tables and sections are found all the same; the source has the text in memory then, which is right."""
+    """Page tables and sections are found despite a wrong key; the source then has the right text from memory."""
     source = open_source(str(dump("demo.elf", scratch)))
     right = source.vmcoreinfo or b""
     source.vmcoreinfo = re.sub(pattern, other, right)
@@ -238,7 +238,7 @@ def test_a_note_with_one_wrong_key_is_replaced(pattern: bytes, other: bytes, dou
 
 
 def test_a_banner_is_held_against_the_kernels_name(scratch: Path) -> None:
-    """The log of another build, or of another kernel, leads to doubt; a log without a banner does not."""
+    """The banner of another build or kernel causes doubt; a log without a banner does not."""
     source = open_source(str(dump("demo.elf", scratch)))
     knowledge = gather_knowledge(source)
     assert knowledge.memory is not None
@@ -254,7 +254,7 @@ def test_a_banner_is_held_against_the_kernels_name(scratch: Path) -> None:
 
 @pytest.mark.parametrize("size", [40, 400, 1400, 2600])
 def test_a_note_that_was_cut_off(size: int, scratch: Path) -> None:
-    """The same pages as without the cut, and VMCOREINFO is whole in the source then, or lacks what no one asks for."""
+    """A truncated note is replaced by the text in memory, and the same pages are kept."""
     source = open_source(str(dump("demo.elf", scratch)))
     right = source.vmcoreinfo or b""
     whole = bits(run(source, gather_knowledge(source), 31).kept)
@@ -266,7 +266,7 @@ def test_a_note_that_was_cut_off(size: int, scratch: Path) -> None:
 
 
 def test_what_both_have_struct_pages_of_is_neithers() -> None:
-    """Of each run, the pieces before, between and behind those of the other kernel, with their struct pages."""
+    """What is left of each run without the page frames that the other kernel covers, with their struct pages."""
     one, other = MemMap("sparsemem", 64), MemMap("sparsemem", 64)
     one.add(100, 100, 0x10000)
     one.add(300, 10, 0x90000)

@@ -1,4 +1,4 @@
-"""Struct pages of big-endian machines: the same recipe gives the same pages as on a little-endian one."""
+"""Struct pages of big-endian machines: a recipe gives the same pages as on a little-endian machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_kernels_pages_are_told_apart(name: str, tmp_path: Path) -> None:
-    """At all 32 levels, against a twin in plain Python that judges the same pages in the other byte order."""
+    """All 32 levels equal a plain Python twin that reads the same pages in the other byte order."""
     layout = LAYOUTS[name]
     machine, other = S390Machine(layout, EVERYTHING), Machine(layout, EVERYTHING)
     source, knowledge = opened(machine, tmp_path)
@@ -44,7 +44,7 @@ def test_every_kernels_pages_are_told_apart(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["6.1", "6.12"])
 def test_who_the_kernel_is(name: str, tmp_path: Path) -> None:
-    """Found in memory: of a core without VMCOREINFO, and of a stand-alone dump, which has no notes at all."""
+    """VMCOREINFO found in memory: of a core without it, and of a stand-alone dump, which has no notes."""
     machine = S390Machine(LAYOUTS[name], EVERYTHING)
     for path in (machine.write(tmp_path / "core", b""), machine.write_s390(tmp_path / "dump")):
         source = open_source(str(path))
@@ -63,7 +63,7 @@ def test_who_the_kernel_is(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("layout", ["ring", "records", "records with callers", "characters"])
 def test_the_log_is_read(layout: str, split: bool) -> None:
-    """In all three layouts, to the byte."""
+    """The log in all three layouts, byte for byte."""
     kernel = FakeS390(split=split)
     if layout == "ring":
         add_ring(kernel, some(40), count_bits=6, text_bits=14)
@@ -78,7 +78,7 @@ def test_the_log_is_read(layout: str, split: bool) -> None:
 
 
 def test_the_log_since_it_was_cleared() -> None:
-    """By the sequence number in the latch that a 32-bit counter tells."""
+    """The log after ``dmesg -c``, by the sequence number in the latch that a 32-bit counter selects."""
     kernel = FakeS390()
     add_ring(kernel, some(9), count_bits=4, text_bits=12, cleared=5)
     assert log(kernel, since_clear=True) == lines(9, 5)

@@ -1,4 +1,4 @@
-"""The machine code of the other machines finds the same pages, of dumps in either byte order."""
+"""Machine code for other architectures selects the same pages, from dumps of either byte order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def program(request: pytest.FixtureRequest) -> Program:
 
 
 def test_pages_are_classified_as_here(program: Program, tmp_path: Path) -> None:
-    """Pages with anything in them, of kernels that tell sizes and types in different ways; and counted by class."""
+    """Random struct pages of kernels with different encodings of orders and types, counted by class."""
     expected, places = [], []
     for number, name in enumerate(LAYOUTS):
         for order in ("little", "big"):

@@ -1,4 +1,4 @@
-"""VMCOREINFO with a key missing: less is filtered, never more, and whoever asked is told."""
+"""VMCOREINFO with a key missing: less is filtered, never more, and a remark says so."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def without(machine: Machine) -> Iterator[tuple[str, bytes]]:
 
 
 def kept(scan: Scan) -> int:
-    """The kept pages as one long number."""
+    """The kept pages as one integer."""
     return int.from_bytes(b"".join(scan.kept), "little")
 
 
 def outcome(scan: Scan, notes: list[str]) -> tuple[int, list[str]]:
-    """Exit status and what is said."""
+    """Exit status and messages."""
     report = Report("in", "out")
     report.add_scan(scan)
     return report.exit_status(), [*notes, *report.notes]
@@ -85,11 +85,11 @@ def test_a_key_less_keeps_the_same_pages_or_more_and_says_so(layout: Layout, tmp
 
 @pytest.mark.parametrize("name", ["4.4", "6.1", "6.6", "6.10", "7.2"])
 def test_every_key_that_a_rule_needs_makes_a_difference(name: str, tmp_path: Path) -> None:
-    """The test above has something to see: without these keys, pages stay that go with them."""
+    """The test above is effective: without these keys more pages are kept."""
     machine = Machine(LAYOUTS[name], recipe(LAYOUTS[name]))
     source, knowledge = opened(machine, tmp_path)
     full = kept(run(source, knowledge, 31))
-    # Of these, page cache goes at level 31 by the other of two rules, and a limit was not reached.
+    # At level 31 the other cache rule drops these pages too, and the limit was not reached.
     exempt = {"NUMBER(PG_private)", "LENGTH(zone.free_area)", "OFFSET(page.lru)"}
     for key, text in without(machine):
         about_pages = re.match(r"(OFFSET\((page|folio)\.|NUMBER\(P|NUMBER\(HUGE|LENGTH\(z|SIZE\(page)", key)
@@ -99,7 +99,7 @@ def test_every_key_that_a_rule_needs_makes_a_difference(name: str, tmp_path: Pat
 
 
 def test_without_private_the_first_cache_rule_is_off(tmp_path: Path) -> None:
-    """At level 2, which asks for page cache without private data only, all page cache is kept."""
+    """At level 2, page cache without private data only, all page cache is kept."""
     machine = Machine(LAYOUTS["6.1"], EVERYTHING)
     source, _ = opened(machine, tmp_path)
     text = next(text for key, text in without(machine) if key == "NUMBER(PG_private)")
@@ -132,7 +132,7 @@ def test_without_private_the_first_cache_rule_is_off(tmp_path: Path) -> None:
     ({"SYMBOL(init_top_pgt)", "SYMBOL(swapper_pg_dir)"}, "page tables"),
 ], ids=lambda value: value if isinstance(value, str) else "+".join(sorted(value)))  # fmt: skip
 def test_what_is_missing_is_named(missing: set[str], said: str, tmp_path: Path) -> None:
-    """The note tells a person which key it is about."""
+    """The remark names the missing key."""
     machine = Machine(LAYOUTS["6.1"], EVERYTHING)
     for key in missing:
         del machine.keys[key]
@@ -144,7 +144,7 @@ def test_what_is_missing_is_named(missing: set[str], said: str, tmp_path: Path) 
 
 
 def test_a_kernel_without_a_release_is_known_by_its_other_keys(tmp_path: Path) -> None:
-    """Page tables and struct pages are where they say: the same pages go, and it is told that a line is missing."""
+    """Page tables and struct pages confirm the kernel: the same pages are dropped; a remark names the missing line."""
     machine = Machine(LAYOUTS["6.1"], EVERYTHING)
     source, knowledge = opened(machine, tmp_path)
     full = kept(run(source, knowledge, 31))
@@ -158,7 +158,7 @@ def test_a_kernel_without_a_release_is_known_by_its_other_keys(tmp_path: Path) -
 
 
 def test_notes_are_of_levels_that_they_matter_for(tmp_path: Path) -> None:
-    """Who asks for free pages only is not bothered with huge pages."""
+    """A level that drops free pages only gives no remark on huge pages."""
     machine = Machine(LAYOUTS["6.1"], EVERYTHING)
     del machine.keys["NUMBER(PG_head_mask)"]
     source, knowledge = opened(machine, tmp_path)
@@ -169,7 +169,7 @@ def test_notes_are_of_levels_that_they_matter_for(tmp_path: Path) -> None:
 
 
 def test_no_vmcoreinfo_keeps_every_page(tmp_path: Path) -> None:
-    """Nothing is known, so nothing is dropped, and every level that asks for more than zero pages is told."""
+    """Without VMCOREINFO nothing is dropped, and each level above 1 gives a remark."""
     machine = Machine(LAYOUTS["6.12"], EVERYTHING)
     source = open_source(str(machine.write(tmp_path / "machine.elf", b"")))
     knowledge = gather_knowledge(source)
@@ -183,7 +183,7 @@ def test_no_vmcoreinfo_keeps_every_page(tmp_path: Path) -> None:
 
 
 def test_swap_cache_of_kernels_before_its_flag_became_an_alias() -> None:
-    """Up to v4.9 PG_swapcache was a flag of its own, after PG_private, and needs no PG_swapbacked beside it."""
+    """Up to v4.9 PG_swapcache was a separate flag after PG_private and does not need PG_swapbacked."""
     old, new = LAYOUTS["4.4"], LAYOUTS["4.16"]
     keys = {key: value for key, value in new.keys().items() if key != "NUMBER(PG_swapbacked)"}
     assert "swapbacked" not in old.bits
@@ -196,7 +196,7 @@ def test_swap_cache_of_kernels_before_its_flag_became_an_alias() -> None:
 
 
 def test_a_block_larger_than_usual_where_the_limit_is_not_known() -> None:
-    """Without LENGTH(zone.free_area) only blocks of the size that any kernel has are believed."""
+    """Without LENGTH(zone.free_area), free blocks above order 10 are ignored."""
     layout = LAYOUTS["6.12"]
     keys = {key: value for key, value in layout.keys().items() if key != "LENGTH(zone.free_area)"}
     machine = Machine(layout, "0x0 free private=11\n0x800 free private=10")
@@ -208,7 +208,7 @@ def test_a_block_larger_than_usual_where_the_limit_is_not_known() -> None:
 
 @pytest.mark.parametrize("name", ["6.10", "6.12"])
 def test_huge_pages_of_a_kernel_without_hugetlbfs(name: str, tmp_path: Path) -> None:
-    """Such a kernel has no key for hugetlb; where the order is follows from PAGE_SLAB_MAPCOUNT_VALUE (v6.10)."""
+    """Without a key for hugetlb, the order's place follows from PAGE_SLAB_MAPCOUNT_VALUE (v6.10)."""
     machine = Machine(LAYOUTS[name], "0x600-0x7ff thp order=9")
     del machine.keys["NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)"]
     source, knowledge = opened(machine, tmp_path)
@@ -226,7 +226,7 @@ def test_huge_pages_of_a_kernel_without_hugetlbfs(name: str, tmp_path: Path) -> 
     ("OFFSET(page.compound_head)", "58"), ("PAGESIZE", "4097"), ("SIZE(mem_section)", "0"),
 ])  # fmt: skip
 def test_values_that_can_not_be_are_as_good_as_none(key: str, value: str, tmp_path: Path) -> None:
-    """No page goes that would stay with the true value."""
+    """An impossible value drops no page that the true value keeps."""
     machine = Machine(LAYOUTS["6.1"], EVERYTHING)
     source, knowledge = opened(machine, tmp_path)
     full = bits(run(source, knowledge, 31).kept)

@@ -1,4 +1,4 @@
-"""Page selection on made-up machines with the struct pages of kernels 4.4 to 7.2, beside a slow twin."""
+"""Page selection on made-up machines with the struct pages of kernels 4.4 to 7.2, compared with a slow twin."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ for_each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUT
 
 def machine(layout: Layout) -> Machine:
     built = Machine(layout, EVERYTHING + MORE + (UNACCEPTED if "unaccepted" in layout.types else ""))
-    # Not marked as a tail, in the middle of what its head says is one compound page: the page is not its own.
+    # Not marked as a tail, but inside a compound page by its head's order: the page is not part of it.
     built.set(0x680, head=0)
-    # The struct pages of a huge page, all mapped to the first page of them: every 64th looks like the head.
+    # Struct pages of a huge page, all mapped to its first page of struct pages (HVO): every 64th looks like the head.
     if layout.head_key:
         for pfn in range(0x1240, 0x1400):
             built.poke(pfn, 0, built.struct_page(0x1200 + pfn % 64))
@@ -51,7 +51,7 @@ def machine(layout: Layout) -> Machine:
 
 @for_each_layout
 def test_every_level_selects_what_the_twin_selects(layout: Layout, tmp_path: Path) -> None:
-    """Kept pages and the count of each class, at all 32 levels."""
+    """Kept pages and the count of each class equal the twin's at all 32 levels."""
     built = machine(layout)
     truth = everything(layout, struct_pages(built))
     source, knowledge = opened(built, tmp_path)
@@ -93,7 +93,7 @@ def test_one_thorough_look_serves_every_level(layout: Layout, tmp_path: Path) ->
 
 
 def test_a_page_named_by_no_line_is_kept(tmp_path: Path) -> None:
-    """A machine of plain kernel pages loses none of them."""
+    """A machine of plain kernel pages loses no page."""
     built = Machine(LAYOUTS["6.12"])
     source, knowledge = opened(built, tmp_path)
     assert bits(run(source, knowledge, 31).kept) == set(built.frames())
@@ -101,9 +101,9 @@ def test_a_page_named_by_no_line_is_kept(tmp_path: Path) -> None:
 
 
 def test_poisoned_tail_of_a_kept_compound_page_is_dropped(tmp_path: Path) -> None:
-    """Reading a broken page may kill the crash kernel, so it goes; the rest of the compound page stays.
+    """A poisoned tail is dropped, as reading it may crash the crash kernel; the rest of the compound page stays.
 
-    makedumpfile keeps such a page: it looks no further once it sees a tail, whose head decides.
+    makedumpfile keeps it: a tail is judged by its head alone.
     """
     built = Machine(LAYOUTS["6.12"], "0x840-0x847 kernel order=3\n0x843 hwpoison")
     source, knowledge = opened(built, tmp_path)
@@ -122,7 +122,7 @@ def test_a_free_block_of_impossible_order_is_kept(order: int, tmp_path: Path) ->
 
 
 def test_a_free_block_that_is_not_aligned_to_its_size_is_kept(tmp_path: Path) -> None:
-    """The buddy allocator has no such blocks: whatever it is, what follows it may be in use."""
+    """The buddy allocator has no misaligned blocks: the pages that follow may be in use."""
     built = Machine(LAYOUTS["6.12"], "0x404 free private=3\n0x501 free private=1\n0x408 free private=3")
     source, knowledge = opened(built, tmp_path)
     assert bits(run(source, knowledge, 31).kept) == set(built.frames()) - set(range(0x408, 0x410))
@@ -131,7 +131,7 @@ def test_a_free_block_that_is_not_aligned_to_its_size_is_kept(tmp_path: Path) ->
 
 @pytest.mark.parametrize("order", [1, 64, 255])
 def test_a_compound_page_of_impossible_order_loses_its_head_only(order: int, tmp_path: Path) -> None:
-    """An order that can't be, or that the head is not aligned to, says nothing about the pages that follow."""
+    """An impossible order, or one to which the head is not aligned, says nothing about the following pages."""
     built = Machine(LAYOUTS["6.12"], "0x600-0x603 thp order=2")
     first = 0x601 if order == 1 else 0x600
     if order == 1:
@@ -147,7 +147,7 @@ def test_a_compound_page_of_impossible_order_loses_its_head_only(order: int, tmp
 
 
 def test_a_page_in_between_that_is_no_tail_ends_a_compound_page(tmp_path: Path) -> None:
-    """Pages behind it are kept although they are marked as tails: whose they are is not known."""
+    """Pages after it are kept although they are marked as tails: their head is unknown."""
     built = Machine(LAYOUTS["6.12"], "0x600-0x63f thp order=6")
     built.set(0x620, head=0, mapping=0, flags=0)
     source, knowledge = opened(built, tmp_path)
@@ -156,7 +156,7 @@ def test_a_page_in_between_that_is_no_tail_ends_a_compound_page(tmp_path: Path) 
 
 
 def test_a_free_block_in_between_ends_a_compound_page(tmp_path: Path) -> None:
-    """Likewise when that page is free: it is no tail either."""
+    """The same if that page is free, which is not a tail either."""
     built = Machine(LAYOUTS["6.12"], "0x600-0x63f thp order=6\n0x620-0x627 free order=3")
     for pfn in range(0x620, 0x628):
         built.set(pfn, head=0, mapping=0)
@@ -176,7 +176,7 @@ def test_types_in_the_top_byte_leave_the_other_bits_to_others(tmp_path: Path) ->
 
 
 def test_a_section_without_struct_pages_is_kept(tmp_path: Path) -> None:
-    """Nothing tells what its pages are; those of the other section are filtered as ever."""
+    """A section without struct pages is kept; the other section is filtered as usual."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING + "section 2 nomap\n")
     truth = dropped(everything(built.layout, struct_pages(built)), 31)
     source, knowledge = opened(built, tmp_path)
@@ -186,7 +186,7 @@ def test_a_section_without_struct_pages_is_kept(tmp_path: Path) -> None:
 
 
 def test_blocks_that_cross_sections(tmp_path: Path) -> None:
-    """A huge page and a free block of 256 MiB each: two sections, and many reads of struct pages."""
+    """A huge page and a free block of 256 MiB each span two sections and many reads of struct pages."""
     built = Machine(LAYOUTS["6.12"], "0x100 slab", ram=((0, 24 * MIB), (256 * MIB, 1024 * MIB)))
     built.keys["LENGTH(zone.free_area)"] = "17"
     built.set(0x20001, head=built.tail_mark(0x20000, 16), flags=16)
@@ -217,7 +217,7 @@ CLAIMS = {
 @pytest.mark.parametrize("claim", CLAIMS)
 @pytest.mark.parametrize("level", [0, 31])
 def test_struct_pages_that_disown_their_own_memory(claim: str, level: int, tmp_path: Path) -> None:
-    """The memory of struct pages is the kernel's; those that say otherwise are not struct pages: nothing is dropped.
+    """Memory of struct pages belongs to the kernel; struct pages that contradict this are invalid and drop nothing.
 
     The struct pages of the first section are at page frames 0x1600 to 0x17ff.
     """
@@ -232,6 +232,6 @@ def test_struct_pages_that_disown_their_own_memory(claim: str, level: int, tmp_p
     if level or "free" not in claim:
         assert found.weaker
         assert any("can't be those of this kernel" in note for note in found.notes)
-        # The first section's struct pages tell of all memory below 128 MiB, and of the struct pages' own.
+        # The first section's struct pages describe memory below 128 MiB, which includes the struct pages themselves.
         assert {pfn for pfn in built.frames() if pfn < 0x8000} <= bits(found.kept)
     source.close()

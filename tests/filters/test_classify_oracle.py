@@ -1,4 +1,4 @@
-"""Page selection on made-up machines, beside makedumpfile's on the same cores."""
+"""Page selection on made-up machines, compared with makedumpfile's on the same cores."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def version(path: str) -> tuple[int, ...]:
 
 
 def makedumpfile(kernel: str) -> str:
-    """One that knows the kernel."""
+    """A makedumpfile that knows the kernel."""
     path = tool("makedumpfile")
     if version(path) < SINCE[kernel]:
         pytest.skip(f"{path} is too old for Linux {kernel}")
@@ -54,7 +54,7 @@ def makedumpfile(kernel: str) -> str:
 
 
 def answer(tool_path: str, core: Path, level: int) -> tuple[set[int], dict[str, int]]:
-    """The page frames that makedumpfile keeps, and its counts by our names of the classes."""
+    """The page frames that makedumpfile keeps, and its counts by vmsieve's class names."""
     out = core.with_suffix(".kdump")
     command = [tool_path, "-f", "-c", "-d", str(level), "--message-level", "16", str(core), str(out)]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -68,7 +68,7 @@ def answer(tool_path: str, core: Path, level: int) -> tuple[set[int], dict[str, 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_selection_and_counts_equal_makedumpfiles(name: str, tmp_path: Path) -> None:
-    """Each bit of the dump level by itself, none and all."""
+    """Each single bit of the dump level, none and all."""
     layout, path = LAYOUTS[name], makedumpfile(name)
     recipe = EVERYTHING + (UNACCEPTED if "unaccepted" in layout.types else "")
     machine = Machine(layout, recipe if version(path) >= SLAB_SINCE else recipe.replace("mapping=1", ""))
@@ -83,7 +83,7 @@ def test_selection_and_counts_equal_makedumpfiles(name: str, tmp_path: Path) -> 
 
 
 def test_where_the_two_differ(tmp_path: Path) -> None:
-    """Ours keeps what follows an odd order, and leaves out a poisoned tail; makedumpfile does neither."""
+    """Pages after an odd order are kept and a poisoned tail is left out; makedumpfile does neither."""
     recipe = "0x840-0x847 kernel order=3\n0x843 hwpoison\n0x404 free private=3"
     source, knowledge = opened(Machine(LAYOUTS["6.1"], recipe), tmp_path)
     kept, _ = answer(makedumpfile("6.1"), tmp_path / "machine.elf", 31)

@@ -1,4 +1,4 @@
-"""What is not plausible is not used: damage to what a dump says of its kernel loses no page of the kernel's."""
+"""Implausible data are not used: damage to what describes the kernel drops no kernel page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRIALS = int(os.environ.get("VMSIEVE_CORRUPTIONS", "8"))
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch: Path) -> None:
-    """Struct pages, page tables, sections, VMCOREINFO: what else goes was not the kernel's before either."""
+    """Damage to struct pages, page tables, sections or VMCOREINFO drops no additional page of the kernel."""
     subject = Subject(unpacked(ZOO / f"{name}.zst", scratch))
     assert not subject.weaker
     assert subject.counts()["struct pages"] > 0
@@ -53,7 +53,7 @@ def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch:
     "k3/x86_64-5.10-kdump/10", "k3/x86_64-7.3-1g/35", "c3/x86_64-7.3-rt-kdump/45",
 ])  # fmt: skip
 def test_what_once_lost_pages(seed: str, scratch: Path) -> None:
-    """Page tables and sections that led to other struct pages, or behind the end of memory."""
+    """Page tables and sections that led to other struct pages, or beyond the end of memory."""
     subject = Subject(unpacked(ZOO / f"{seed.split('/')[1]}.zst", scratch))
     found = subject.trial(seed)
     assert (found.lost, found.failed) == ([], ""), found.what
@@ -61,7 +61,7 @@ def test_what_once_lost_pages(seed: str, scratch: Path) -> None:
 
 
 def test_a_free_block_ends_where_its_pages_are_not_free(tmp_path: Path) -> None:
-    """A head that claims more than it has: the kernel page in between and what follows it stay, and that is said."""
+    """A free block's head with too large an order: the kernel page inside and pages after it stay, with a remark."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING + "0x900-0x97f free order=7\n")
     built.set(0x940, refcount=1)
     source, knowledge = opened(built, tmp_path)
@@ -73,7 +73,7 @@ def test_a_free_block_ends_where_its_pages_are_not_free(tmp_path: Path) -> None:
 
 
 def test_a_tail_belongs_to_the_head_that_it_points_to(tmp_path: Path) -> None:
-    """A head of user memory that claims the tails of another compound page does not get them."""
+    """Tails belong to the compound page that they point to, not to a preceding head of user memory."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING + "0x1000-0x103f thp order=6\n0x1040-0x107f kernel order=6\n")
     built.set(0x1001, flags=7)
     built.set(0x1040, head=built.tail_mark(0x1000, 6))
@@ -85,7 +85,7 @@ def test_a_tail_belongs_to_the_head_that_it_points_to(tmp_path: Path) -> None:
 
 
 def test_a_kernel_without_slab_pages_is_none(tmp_path: Path) -> None:
-    """If no page is known as a slab page, any may be one: user memory is kept, and that is said."""
+    """Without slab pages any user page may be one: user memory is kept, with a remark."""
     built = Machine(LAYOUTS["6.12"], "0x260-0x27f user\n0x300-0x3ff free order=8")
     built.set(0x107FF, kind=0xFFFFFFFF)
     source, knowledge = opened(built, tmp_path)
@@ -97,7 +97,7 @@ def test_a_kernel_without_slab_pages_is_none(tmp_path: Path) -> None:
 
 
 def test_a_rule_that_drops_the_kernels_own_tables_is_off(tmp_path: Path) -> None:
-    """A page table that is free by its struct page: free pages are kept, the others go as before."""
+    """A page table that is free by its struct page: free pages are kept, the others dropped as before."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING)
     table = int(built.keys["SYMBOL(mem_section)"], 16) - 0xFFFF888000000000 >> 12
     built.set(table, kind=built.layout.types["buddy"], private=0, refcount=0)
@@ -111,7 +111,7 @@ def test_a_rule_that_drops_the_kernels_own_tables_is_off(tmp_path: Path) -> None
 
 
 def test_a_page_table_is_no_struct_pages(tmp_path: Path) -> None:
-    """Where a table leads to itself, what it describes as a struct page is kept; all else goes as before."""
+    """If a table refers to itself, pages it maps as struct pages are kept; others are dropped as before."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING + "0x900-0x97f free order=7\n")
     source, knowledge = opened(built, tmp_path)
     assert knowledge.memory is not None
@@ -128,7 +128,7 @@ def test_a_page_table_is_no_struct_pages(tmp_path: Path) -> None:
 
 
 def test_the_log_is_the_kernels_own(tmp_path: Path) -> None:
-    """A page of the log that is free by its struct page: free pages are kept. A log that has no size is none."""
+    """A log page that is free by its struct page: free pages are kept. A log without a size is ignored."""
     for size, weaker in ((1 << 14, True), (0, False)):
         built = Machine(LAYOUTS["6.12"], EVERYTHING)
         variables, log = KERNELS[0], KERNELS[1]
@@ -146,7 +146,7 @@ def test_the_log_is_the_kernels_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("broken", "weaker"), [(1, False), (4, True)])
 def test_memory_of_the_kernels_may_be_broken_but_not_here_and_there(broken: int, weaker: bool, tmp_path: Path) -> None:
-    """A poisoned page of the kernel's own is left out: reading it may end the crash kernel. Many mean a wrong flag."""
+    """A poisoned kernel page is left out, as reading it may end the crash kernel. Many indicate a wrong flag."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING)
     own = KERNELS[:broken]
     for pfn in own:
@@ -161,7 +161,7 @@ def test_memory_of_the_kernels_may_be_broken_but_not_here_and_there(broken: int,
 
 
 def test_the_rule_is_found_by_where_a_block_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page table in the midst of what is one free block, however far before it begins."""
+    """A page table inside a free block that begins far before it."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING)
     table = int(built.keys["SYMBOL(mem_section)"], 16) - 0xFFFF888000000000 >> 12
     head = table & ~0xF
@@ -179,7 +179,7 @@ def test_the_rule_is_found_by_where_a_block_begins(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("how", ["twice", "swapped"])
 def test_struct_pages_in_the_place_of_others_are_not_believed(how: str, tmp_path: Path) -> None:
-    """Sections whose maps are the same memory, or each other's: what they say is of other pages, and all are kept."""
+    """Sections with the same map, or each other's: their struct pages describe other pages, and all are kept."""
     compounds = "".join(f"{at:#x}-{at + 7:#x} kernel order=3\n" for at in (0x400, 0x440, 0x10200, 0x10240))
     built = Machine(LAYOUTS["6.12"], f"{compounds}0x300-0x3ff free order=8\n0x10300-0x103ff free order=8\n0x80 slab")
     one, two = built.sections
@@ -197,7 +197,7 @@ def test_struct_pages_in_the_place_of_others_are_not_believed(how: str, tmp_path
 
 
 def test_many_pieces_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every other page of struct pages would be left out: as a whole they are not believed, and that ends."""
+    """Many contested pieces of struct pages are merged into few, and repeated scans end."""
     monkeypatch.setattr("vmsieve.filters.doubts._MOST_CONTESTED", 20)
     memory = StructPageMemory([])
     memory.note(0, [(0x100000, 0x200000)])
@@ -225,7 +225,7 @@ def test_many_pieces_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_is_noted_once() -> None:
-    """Pieces are merged where they touch; what comes again is marked, and only that."""
+    """Adjacent pieces are merged; only repeated ones are marked."""
     memory = StructPageMemory([])
     assert memory.note(0, [(0x10000, 0x4000)]) is None
     assert memory.note(0, [(0x14000, 0x1000), (0x20000, 0x1000)]) is None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Files are unpacked here, and nothing may be left of them."""
+    """The folder for unpacked files, which must be empty afterwards."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -27,7 +27,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[int]:
-    """A new file, open."""
+    """A new, open file."""
     fd = os.open(tmp_path / "dump", os.O_RDWR | os.O_CREAT, 0o600)
     yield fd
     os.close(fd)
@@ -35,5 +35,5 @@ def file(tmp_path: Path) -> Iterator[int]:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Little is gathered, so that a small dump is written in many pieces."""
+    """Write buffers are small, so that a small dump is written in many pieces."""
     monkeypatch.setattr(places, "GATHERED", 700)

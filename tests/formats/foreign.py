@@ -1,8 +1,8 @@
-"""Running machine code of other machines: qemu-user, and programs made of nothing but the loops and a stub.
+"""Runs machine code of other architectures: qemu-user, and programs made of the loops and a stub.
 
-A program is a static ELF executable: the loops' code as the package ships it and what that writes to, a stub, the way
-into the system, and a piece of memory that already holds all arguments. The stub makes the calls one after another,
-writes the memory to its standard output and ends. It takes neither a compiler nor a C library of the machine.
+A program is a static ELF executable: the loops' code as shipped with its writable data, a stub, the entry
+point, and a piece of memory that already holds all arguments. The stub makes the calls one after another,
+writes the memory to its standard output and ends. It needs neither a compiler nor a C library of the machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PAGE: Final = 0x10000
 
 @dataclass(frozen=True)
 class _System:
-    """A machine: number of its ELF files, their flags, the system calls write and exit_group, and how to make one.
+    """A machine: its ELF machine number and flags, the system calls write and exit_group, and code for a system call.
 
     ``code`` is a function of four arguments, the call's number and its own three: it moves them to where the system
     wants them, makes the call, and returns what the system did. Assembled by hand: llvmlite assembles for no machine
@@ -54,7 +54,7 @@ MACHINES: Final = tuple(_SYSTEMS)
 
 
 def emulator(machine: str) -> list[str]:
-    """The emulator's command; skips the test where there is none."""
+    """The emulator's command; skips the test without one."""
     options = []
     if machine == "x86_64-v1":
         machine, options = "x86_64", ["-cpu", "qemu64"]  # a processor without SSSE3
@@ -147,7 +147,7 @@ class Result:
 
 
 def _loaded(shared_object: bytes) -> tuple[bytes, dict[str, int], tuple[int, int]]:
-    """The loaded code of a shared object, where its functions are, and the pages it may write to: place and size."""
+    """The loaded code of a shared object, the addresses of its functions, and its writable pages: place and size."""
     from elftools.elf.elffile import ELFFile
 
     elf: Any = ELFFile(io.BytesIO(shared_object))
@@ -160,7 +160,7 @@ def _loaded(shared_object: bytes) -> tuple[bytes, dict[str, int], tuple[int, int
     assert (code["p_vaddr"], code["p_offset"]) == (0, 0)
     tags = {tag.entry.d_tag: tag.entry.d_val for tag in dynamic.iter_tags()}
     functions = {}
-    # The names stand right behind the symbols.
+    # The names follow the symbols.
     for at in range(tags["DT_SYMTAB"] + 24, tags["DT_STRTAB"] - 23, 24):
         name, _, _, _, value, _ = struct.unpack_from(order + "IBBHQQ", data, at)
         start = tags["DT_STRTAB"] + name

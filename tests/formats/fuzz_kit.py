@@ -1,4 +1,4 @@
-"""Small dumps of every format to be damaged, and all that can be asked of a dump."""
+"""Small dumps of every format to be damaged, and every query of a dump."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def notes(order: str) -> bytes:
 
 
 def _s390() -> dict[str, bytes]:
-    """Dumps of s390x in its own formats; small ones: nearly all of their memory is zero."""
+    """Small s390x dumps in their formats; nearly all of their memory is zero."""
     memory = bytearray(s390_file.machine(1)[: 68 << 12] + bytes((5 << 20) - (68 << 12)))
     for at in range(1 << 20, 5 << 20, 1 << 20):
         memory[at : at + 4096] = b"some page".ljust(4096, b".")
@@ -86,7 +86,7 @@ SEEDS = _seeds()
 
 @contextmanager
 def bounded(most: int, seconds: int = 60) -> Iterator[None]:
-    """Fails when the block allocates more than ``most`` bytes, or does not end at all."""
+    """Fails if the block allocates more than ``most`` bytes or does not end."""
 
     def stop(*_: object) -> None:
         raise AssertionError("it does not end")
@@ -110,13 +110,13 @@ def try_read(dump: Source, paddr: int, size: int) -> None:
         error = caught
     else:
         return
-    # Callers go on with the address; it may be the start of the page.
+    # Callers continue with the address; it may be the start of the page.
     assert error.offset is not None
     assert paddr - (1 << 20) <= error.offset <= paddr + size
 
 
 def use(dump: Source) -> None:
-    """Everything that can be asked of a dump, as far as there is an end to it."""
+    """Every query of a dump, bounded in number."""
     size = dump.page_size or 4096
     last = -1
     for found in islice(dump.ranges(), 200):
@@ -141,7 +141,7 @@ def use(dump: Source) -> None:
 
 
 def survives(data: bytes, most: int) -> None:
-    """Any bytes give a dump or a typed error, in ``most`` bytes of memory; the file is closed in any case."""
+    """Any bytes give a dump or a typed error, in ``most`` bytes of memory; the file is always closed."""
     file = MemoryFile(data)
     with bounded(most):
         dump = result_or_error(open_file, file)

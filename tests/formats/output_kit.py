@@ -1,4 +1,4 @@
-"""Helpers of the tests of writers: dumps made from page frames, and small readers independent of the product."""
+"""Helpers of the writers' tests: dumps made from page frames, and small independent readers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Memory:
 
     Attributes:
         exists: Page frames it has.
-        pages: What is kept: content of each; a page of zeros is kept without bytes if ``skip_zero``.
+        pages: Content of each kept page; a zero page is kept without bytes if ``skip_zero``.
     """
 
     exists: set[int]
@@ -107,12 +107,12 @@ VMCOREINFO = (len(NOTES) - 20, 20)
 
 
 def page(seed: int, size: int = PAGE) -> bytes:
-    """Page content that is unique to the page and packs well."""
+    """Page content that is unique to the page and compressible."""
     return struct.pack("<Q", seed * 0x9E3779B97F4A7C15 & (2**64 - 1)) * (size // 8)
 
 
 class Medium:
-    """A place in memory: checks what a writer promises, and fails after ``room`` bytes if told to."""
+    """A place in memory: checks the writers' guarantees, and fails after ``room`` bytes if requested."""
 
     def __init__(self, room: int | None = None) -> None:
         self.data = bytearray()
@@ -152,7 +152,7 @@ class Medium:
         self.data.extend(bytes(max(0, size - len(self.data))))
 
     def flush(self) -> None:
-        """Nothing is gathered."""
+        """Writes are not buffered."""
 
     def finish(self) -> None:
         assert not self.held
@@ -177,7 +177,7 @@ def write(writer: Writer, memory: Memory, *, packed: bool, batch: int = 7, compl
 
 @dataclass
 class Kdump:
-    """A kdump-compressed file, read the plain way."""
+    """A kdump-compressed file, parsed plainly."""
 
     data: bytes
     order: str = "<"
@@ -228,7 +228,7 @@ class Load:
 
 
 class Elf:
-    """An ELF core file, read the plain way."""
+    """An ELF core file, parsed plainly."""
 
     def __init__(self, data: bytes, order: str = "<") -> None:
         (ident, self.type, self.machine, _, _, phoff, shoff, self.flags, _, phentsize, phnum, _, self.shnum, _) = (
@@ -252,14 +252,14 @@ class Elf:
                 self.loads.append(Load(offset, vaddr, paddr, stored, size))
 
     def at(self, load: Load, paddr: int, size: int) -> bytes | None:
-        """Bytes as a reader of one segment gets them; None when they are dropped."""
+        """Bytes as a reader of one segment gets them; None if they are dropped."""
         skip = paddr - load.paddr
         if skip >= load.stored:
             return None
         return self.data[load.offset + skip : load.offset + min(skip + size, load.stored)]
 
     def page(self, pfn: int, page_size: int = PAGE) -> bytes | None:
-        """A page by its frame number; None when it was dropped. KeyError when it does not exist."""
+        """A page by its frame number; None if it was dropped. KeyError if it does not exist."""
         paddr = pfn * page_size
         for load in self.loads:
             if load.paddr <= paddr < load.paddr + load.size:

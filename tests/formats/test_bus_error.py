@@ -1,6 +1,6 @@
-"""Mapped pages that are gone when they are touched: zeros and a word where that is provided for, else a SIGBUS as ever.
+"""Mapped pages that vanish: zeros and a report inside a window, otherwise SIGBUS as usual.
 
-What is tried runs in a process of its own, as it ends there if it fails.
+Each trial runs in a separate process, as a failure ends it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def zeros(window: Window) -> list[int]:
 
 
 def touch_foreign(path: str) -> int:
-    """Touch a page that is gone, of a mapping that is not a window's."""
+    """Touch a vanished page of a mapping that is not a window's."""
     with open(path, "r+b") as file:
         memory = mmap.mmap(file.fileno(), COUNT * PAGE, prot=mmap.PROT_READ)
     os.truncate(path, 0)
@@ -68,7 +68,7 @@ def touch_foreign(path: str) -> int:
 
 
 def put_in_force(function: Any) -> None:
-    """Have a C function be the handler, as a library would."""
+    """Install a C function as the handler, as a library would."""
     ctypes.CDLL(None).signal(ctypes.c_int(signal.SIGBUS), function)
 
 
@@ -85,7 +85,7 @@ def child_pages_go(path: str) -> None:
 
 
 def child_pages_fail(path: str) -> None:
-    """As of a medium that fails: the file has its size."""
+    """Like a medium that fails: the file keeps its size."""
     window, source = mapped(path)
     os.truncate(path, 10 * PAGE)
     source.file._size_at_open = 0
@@ -144,7 +144,7 @@ def child_faulthandler(path: str) -> None:
 
 
 def child_sent(path: str) -> None:
-    """As ``kill -BUS`` sends it: what is where an address would be means nothing."""
+    """Like ``kill -BUS``: the address field means nothing."""
     window, _ = mapped(path)
     assert zeros(window) == []
     os.kill(os.getpid(), signal.SIGBUS)
@@ -161,7 +161,7 @@ def child_given_back(path: str) -> None:
 
 
 def child_handler_from_before(path: str) -> None:
-    """A library's handler does what it did; after that, windows are windows again."""
+    """A library's handler works as before; after that, windows are handled again."""
     seen = []
 
     def mend(number: int) -> None:
@@ -217,14 +217,14 @@ def run(name: str, path: Path, backend: str = "aot") -> subprocess.CompletedProc
     ],
 )
 def test_a_window_outlives_its_file(name: str, backend: str, tmp_path: Path) -> None:
-    """Loops and Python code complete over missing pages, and the window of these pages reports the loss."""
+    """Loops and Python code complete over missing pages, and their window reports the loss."""
     done = run(name, tmp_path / "file", backend)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", ["foreign", "faulthandler", "sent", "given_back"])
 def test_what_is_no_window_ends_as_ever(name: str, tmp_path: Path) -> None:
-    """Mappings of others, a signal that somebody sent, and memory that was a window once."""
+    """Other mappings, a signal that was sent, and memory that was a window earlier."""
     done = run(name, tmp_path / "file")
     assert done.returncode == -signal.SIGBUS, done
     assert ("Fatal Python error: Bus error" in done.stderr) == (name == "faulthandler")

@@ -1,4 +1,4 @@
-"""Files mapped into memory: the bytes that reading gives, and a refusal instead of a signal where there are none."""
+"""Files mapped into memory: the bytes equal read ones, and absent bytes are refused instead of a SIGBUS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def noise(tmp_path: Path) -> Iterator[tuple[PlainFile, bytes]]:
 
 
 def test_mapped_pieces_lie_side_by_side(noise: tuple[PlainFile, bytes]) -> None:
-    """Two pieces of a file, mapped one behind the other, read as their bytes."""
+    """Two pieces of a file, mapped contiguously, read as their bytes."""
     file, content = noise
     room = memoryview(anonymous(3 * PAGE))
     assert file.map_at(address_of(room), 5 * PAGE, PAGE)
@@ -42,7 +42,7 @@ def test_mapped_pieces_lie_side_by_side(noise: tuple[PlainFile, bytes]) -> None:
 
 
 def test_a_mapping_replaces_the_one_before(noise: tuple[PlainFile, bytes]) -> None:
-    """The same memory serves batch after batch."""
+    """The same memory is reused for batch after batch."""
     file, content = noise
     room = memoryview(anonymous(PAGE))
     for page in (3, 0, 7):
@@ -63,7 +63,7 @@ def test_memory_is_memory_again(noise: tuple[PlainFile, bytes]) -> None:
 
 
 def test_bytes_past_the_end_are_refused(noise: tuple[PlainFile, bytes]) -> None:
-    """Those that were there when the file was opened, and no longer are, are the window's to refuse."""
+    """Bytes that vanished after the file was opened are left to the window."""
     file, _ = noise
     assert not file.map_at(address_of(memoryview(anonymous(2 * PAGE))), 7 * PAGE, 2 * PAGE)
 
@@ -80,7 +80,7 @@ def test_odd_offsets_are_refused_and_not_tried_again(noise: tuple[PlainFile, byt
 
 
 def test_a_core_maps_what_it_stores_in_one_piece(tmp_path: Path) -> None:
-    """Memory is mapped where all of it lies side by side in the file, else refused; a read gives the reason."""
+    """Memory is mapped if it is contiguous in the file, otherwise refused; a read gives the reason."""
     content = os.urandom(4 * PAGE)
     offset = 4 * PAGE  # beyond the headers
     path = tmp_path / "core"

@@ -1,4 +1,4 @@
-"""How plugins are found: in folders, with or without sources, and in a zip."""
+"""How plugins are found: in folders, with or without sources, and in a zip file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def names(place: Path) -> list[str]:
 
 
 def test_in_a_folder(made: Path) -> None:
-    """In order of their names; what begins with an underscore is no plugin."""
+    """In order of their names; a name that begins with an underscore is not a plugin."""
     assert names(made / "source") == ["first", "second"]
 
 
@@ -71,7 +71,7 @@ def test_in_a_zip(made: Path) -> None:
 
 
 def test_a_module_without_the_constant_is_named(made: Path) -> None:
-    """A plugin that was forgotten half-way does not go unnoticed."""
+    """A module without the constant is reported."""
     (made / "source" / ROOM / "third.py").write_text("")
     with pytest.raises(TypeError, match=f"{ROOM}.third has no constant ONE"):
         names(made / "source")

@@ -1,4 +1,4 @@
-"""Running the page codecs on any backend, with watched memory around what they touch."""
+"""Runs the page codecs on any backend and checks the memory around their buffers."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def on(backend: str, loop: Callable[..., int]) -> Callable[..., int]:
 
 
 def number(name: str) -> int:
-    """The codec's number, as loops know it."""
+    """The codec's number in loops."""
     return [c.name for c in codecs()].index(name)
 
 
 class Guarded:
-    """A copy of some bytes whose end is the end of readable memory: reading on ends the process."""
+    """A copy of some bytes at the end of readable memory: reading beyond them ends the process."""
 
     def __init__(self, data: bytes) -> None:
         whole = -(-max(len(data), 1) // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -63,7 +63,7 @@ class Guarded:
 
 
 class Watched:
-    """Memory to write to, with bytes around it that must stay as they are."""
+    """A buffer surrounded by bytes that must not change."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -71,7 +71,7 @@ class Watched:
         self.address = ctypes.addressof(self._memory) + len(_CANARY)
 
     def content(self) -> bytes:
-        """The bytes written; fails if anything was written around them."""
+        """The bytes written; fails if bytes around the buffer changed."""
         raw = self._memory.raw
         assert raw.startswith(_CANARY), "written before the start"
         assert raw.endswith(_CANARY), "written beyond the end"
@@ -81,7 +81,7 @@ class Watched:
 def pack(
     backend: str, codec: str, state: State, pages: Sequence[bytes], *, flag: int = 1, skip_zero: bool = True
 ) -> list[tuple[int, bytes]]:
-    """Flags and bytes of each page as packed; pages are handed over in reverse, to prove that the index counts."""
+    """Flags and bytes of each page as packed; pages are passed in reverse order, to test the index."""
     page_size, count = len(pages[0]), len(pages)
     memory = Guarded(b"".join(reversed(pages)))
     index = array("I", reversed(range(count)))

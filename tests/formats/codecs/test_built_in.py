@@ -1,4 +1,4 @@
-"""LZO and snappy, which are our own loops: against twins written from the formats, and against the C libraries."""
+"""LZO and snappy, implemented as loops: compared with twins written from the formats, and with the C libraries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZES = [1, 2, 3, 4, 5, 19, 20, 21, 22, 60, 61, 238, 239, 256, 257, 512, 4096, 1
 
 
 def _sizes(backend: str) -> st.SearchStrategy[int]:
-    """Sizes that the backend can do in a reasonable time."""
+    """Sizes that the backend handles in reasonable time."""
     return st.sampled_from([s for s in SIZES if backend != "python" or s <= 512])
 
 

@@ -1,4 +1,4 @@
-"""The deflate encoder, which is our own loop: against a twin that reads strictly, and against the libraries."""
+"""The deflate encoder, implemented as a loop: compared with a strict twin and with the libraries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REVERSED = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
 
 @loop
 def pack_one(level: int, memory: int, source: int, size: int, out: int, room: int) -> int:
-    """One page packed."""
+    """A packed page."""
     if level == 0:
         return deflate_fast(memory, source, size, out, room)
     return deflate_pack(memory, source, size, out, room)
@@ -47,18 +47,18 @@ def pack_one(level: int, memory: int, source: int, size: int, out: int, room: in
 
 @loop
 def check_one(source: int, size: int) -> int:
-    """One page's checksum."""
+    """A page's checksum."""
     return adler32(source, size)
 
 
 @loop
 def code_one(counts: int, size: int, limit: int, lengths: int, codes: int, reverse: int, work: int) -> int:
-    """One alphabet's code."""
+    """An alphabet's code."""
     return make_code(counts, size, limit, lengths, codes, reverse, work)
 
 
 def _compiled(this: Callable[..., int]) -> Callable[..., int]:
-    """A loop of this module, which no machine code was built of."""
+    """A loop of this module that has no machine code."""
     pytest.importorskip("numba")
     return kit.on("jit", this)
 
@@ -70,12 +70,12 @@ def _own(level: int, page_size: int = PAGE) -> State:
 
 
 def _sizes(backend: str) -> st.SearchStrategy[int]:
-    """Sizes that the backend can do in a reasonable time."""
+    """Sizes that the backend handles in reasonable time."""
     return st.sampled_from([s for s in SIZES if backend != "python" or s <= 512])
 
 
 def _check(packed: bytes, page: bytes) -> None:
-    """The twin and zlib unpack ``packed``, and it ends where they say."""
+    """The twin and zlib unpack ``packed``, and find the end where it ends."""
     assert deflate.unpack(packed, len(page)) == page
     decoder = zlib.decompressobj()
     assert decoder.decompress(packed) == page
@@ -119,7 +119,7 @@ def test_odd_pages_are_unpacked_by_the_twin_and_by_zlib(level: int, size: int) -
 
 
 def _pack_to(level: int, page: bytes, room: int) -> bytes:
-    """``page`` packed into ``room`` bytes, empty if that is too little; nothing beyond is written or read."""
+    """``page`` packed into ``room`` bytes, empty if it does not fit; nothing beyond is written or read."""
     start = constants("=") if level else fast_constants("=")
     memory = ctypes.create_string_buffer(start, memory_size(len(page)))
     source, out = kit.Guarded(page), kit.Watched(room)

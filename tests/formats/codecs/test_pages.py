@@ -116,7 +116,7 @@ def test_damage_never_leads_astray(name: str) -> None:
 
 
 def _without(monkeypatch: pytest.MonkeyPatch, *providers: str) -> None:
-    """As on a machine that lacks the named libraries."""
+    """A machine without the named libraries."""
     sources: dict[str, tuple[ModuleType, dict[str, object]]] = {
         "isal": (_isal, {"_WHEEL": "", "_SONAMES": ()}),
         "libdeflate": (zlib_codec, {"_LIBDEFLATE": ()}),
@@ -149,7 +149,7 @@ def test_each_provider_does_the_same(
     this = codec(name)
     reference = this.open_decompressor(PAGE)
     _without(monkeypatch, *lacking)
-    # Levels below have providers of their own.
+    # Levels below have their own providers.
     if not this.open_compressor(2, PAGE).provider.startswith(packs):
         pytest.skip(f"{packs} is not installed")
     if not this.open_decompressor(PAGE).provider.startswith(unpacks):

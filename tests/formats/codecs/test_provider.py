@@ -1,4 +1,4 @@
-"""A requested provider of a codec is used, and no other."""
+"""A requested codec provider is used exclusively."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def packed_by(name: str, level: int) -> tuple[str, bytes]:
 
 @pytest.mark.parametrize("level", [0, 1, 6])
 def test_a_library_instead_of_our_own(level: int) -> None:
-    """Zlib itself is everywhere that Python is; its stream is another than ours, and unpacks to the page."""
+    """Python always has zlib; its stream differs from the loop's and unpacks to the page."""
     try:
         provider, stream = packed_by("zlib@libz", level)
     except UsageError:
@@ -57,7 +57,7 @@ def test_our_own_by_name() -> None:
 
 @pytest.mark.parametrize("name", ["zlib@libnothing", "zlib@wheel", "lzo@liblzo2", "zstd@built-in", "none@libz"])
 def test_a_provider_that_can_not_be_had(name: str) -> None:
-    """It is an error that names the hint, and the next request gets the best provider again."""
+    """An unavailable provider is an error with a hint; the next request gets the best provider again."""
     with pytest.raises(UsageError, match=f"can't come from {name.partition('@')[2]}"):
         codec(name).open_compressor(1, _PAGE)
     assert packed_by("zlib", 1)[0] == "built in"
@@ -81,7 +81,7 @@ def test_nothing_is_written_when_it_can_not_be_had(tmp_path: Path, capsys: pytes
 
 
 def test_an_interruption_within_a_callback_leaves_the_page_as_it_is() -> None:
-    """Machine code called Python, and knows no exceptions: the page counts as one that can't be packed."""
+    """An exception in a callback can't pass through machine code: the page counts as unpackable."""
 
     def interrupted(_data: bytes, _room: int) -> bytes:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Run codecs and page loops through whatever machine code is loaded; for processors that are emulated."""
+"""Run codecs and page loops with the loaded machine code, for emulated processors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE, COUNT = 4096, 8
 
 
 def tour(native: ModuleType) -> None:
-    """Pack and unpack some pages with the codecs that need no library, and find the zero page among them."""
+    """Pack and unpack some pages with the codecs that need no library, and find the zero page."""
     sys.stdout.write(native.object_path())
     pages = bytearray(b"".join((bytes([i, 1, 2, 3]) * 1024 if i else bytes(PAGE)) for i in range(COUNT)))
     index = (ctypes.c_uint32 * COUNT)(*range(COUNT))

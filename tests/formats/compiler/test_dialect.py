@@ -1,6 +1,6 @@
-"""The loops' dialect: one source means the same on every backend, and what would not is refused."""
+"""The loops' dialect: a source means the same on every backend; constructs that differ are refused."""
 
-# ruff: noqa: FURB136, RUF021 - what the dialect has is to be tried, not only what is neat
+# ruff: noqa: FURB136, RUF021 - constructs of the dialect are tested, not only idiomatic ones
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def longest(a: int, b: int) -> int:
 
 @loop
 def remember(value: int) -> int:
-    """The sum of all values it was given so far."""
+    """The sum of all values passed so far."""
     return store64(own_word(), 0, load64(own_word(), 0) + value) + load64(own_word(), 0)
 
 
@@ -121,7 +121,7 @@ def _arithmetic(which: int, a: int, b: int) -> int:
 
 @loop
 def loops(first: int, end: int, most: int) -> int:
-    """Times round two loops, and what is left of them."""
+    """Iterations of two loops, and the remainder."""
     rounds = 0
     for i in range(first, end):
         if rounds == most:
@@ -216,7 +216,7 @@ def hitting(mask: int, parameters: int, a: int) -> Any:
 
 
 def _lowered(loops: list[Any], folder: Path) -> dict[str, Callable[..., int]]:
-    """Machine code for this machine, made and loaded as the package's own is."""
+    """Machine code for this machine, built and loaded like the package's."""
     os.environ["NUMBA_OPT"] = "0"
     from vmsieve.formats.compiler import linker, lowering
     from vmsieve.formats.compiler.numba_backend import llvm
@@ -290,7 +290,7 @@ def test_c_functions_get_their_arguments(run: dict[str, Callable[..., int]]) -> 
 @settings(deadline=None, max_examples=50)
 @given(address=WORDS, offset=WORDS)
 def test_memory_asked_for_need_not_exist(run: dict[str, Callable[..., int]], address: int, offset: int) -> None:
-    """A hint does nothing that could be seen, at any address."""
+    """A prefetch hint has no visible effect, at any address."""
     assert run["hurried"](address, offset) == address
 
 

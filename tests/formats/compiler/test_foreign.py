@@ -1,4 +1,4 @@
-"""The machine code of the other machines does there what the twins do."""
+"""Machine code for other architectures gives the twins' results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _words(program: Program, layout: str, *words: int) -> int:
 
 
 def _pages(chance: random.Random, size: int) -> list[bytes]:
-    """Pages that pack well, badly, not at all, and a zero page."""
+    """Pages that pack well, badly or not at all, and a zero page."""
     noise = chance.randbytes(size)
     pointers = b"".join(struct.pack("<Q", 0xFFFF888000000000 + chance.randrange(1 << 24)) for _ in range(size // 8))
     text = (b"the same thing, again and again; " * (size // 30))[:size]
@@ -50,7 +50,7 @@ def _pages(chance: random.Random, size: int) -> list[bytes]:
 
 
 def _state(program: Program, name: str, page_size: int) -> int:
-    """The state of a compressor that is our own."""
+    """The state of a built-in compressor."""
     if name in TWINS:
         return _words(program, "Q", program.place(bytes(1 << 15)))
     kind, start = (zlib_codec._FAST, fast_constants) if name == "zlib:0" else (zlib_codec._OWN, constants)
@@ -177,14 +177,14 @@ def test_arithmetic_memory_and_loops_mean_the_same(machine: str, tmp_path: Path)
 
 @loop
 def map_last_pages(address: int, size: int, access: int, flags: int, fd: int, offset: int) -> int:
-    """As ``mmap``, which maps nothing but three pages."""
+    """Stands for ``mmap``, and maps three pages only."""
     good = size == 3 * PAGE and access == 1 and flags == 50 and fd == MASK and offset == 0
     return address if good != 0 else MASK
 
 
 @loop
 def count_restored(number: int, action: int, before: int) -> int:
-    """As ``sigaction``, which counts its calls."""
+    """Stands for ``sigaction``, and counts its calls."""
     return store64(action, 0, load64(action, 0) + number + before)
 
 
@@ -195,7 +195,7 @@ def tell_raised(number: int) -> int:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_bus_error_is_handled(machine: str, tmp_path: Path) -> None:
-    """In a window, the rest of which is mapped anew; else the handler from before comes back, and a sent signal too."""
+    """In a window the page is remapped; elsewhere the previous handler is restored, and a sent signal reaches it."""
     emulator(machine)
     program = _lowered(machine, [bus_error.handle_bus_error, map_last_pages, count_restored, tell_raised])
     before, window, slot = program.place(bytes(8)), 0x7F0000000000, bus_error.FIRST + bus_error.SLOT

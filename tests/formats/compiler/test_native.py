@@ -21,7 +21,7 @@ V2 = "fpu sse sse2 cx16 lahf_lm popcnt ssse3 sse4_1 sse4_2 avx"
 
 @pytest.mark.parametrize(("flags", "name"), [(V2, "x86_64"), ("fpu sse sse2 cx16", "x86_64-v1"), ("", "x86_64-v1")])
 def test_old_processors_get_code_they_can_run(monkeypatch: pytest.MonkeyPatch, flags: str, name: str) -> None:
-    """Code for x86-64-v2 ends with SIGILL on a processor without it, such as QEMU's default one."""
+    """Code for x86-64-v2 ends with SIGILL on an older processor, such as QEMU's default."""
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", "", "", "x86_64")))
     monkeypatch.setattr(native_backend, "_processor_flags", lambda: set(flags.split()))
     assert Path(native_backend.object_path()).name == f"{name}.so"
@@ -37,7 +37,7 @@ def test_an_object_that_does_not_load_is_as_good_as_none(monkeypatch: pytest.Mon
 
 
 def test_an_image_that_cannot_load_its_machine_code_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without another backend: a message, not a Python error."""
+    """Without another backend: a message, not a Python traceback."""
     monkeypatch.delattr(loops, "dialect", raising=False)
     monkeypatch.setitem(sys.modules, "vmsieve.formats.compiler.dialect", None)
     with pytest.raises(UsageError, match="no machine code for this machine"):
@@ -46,7 +46,7 @@ def test_an_image_that_cannot_load_its_machine_code_says_so(monkeypatch: pytest.
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the code is for x86_64")
 def test_the_code_for_old_processors_loads_and_runs() -> None:
-    """All loops are in it, and one that is called answers right."""
+    """The library has all loops, and a called one gives the right result."""
     library = ctypes.CDLL(str(Path(native_backend.object_path()).with_name("x86_64-v1.so")))
     library.count_bits.restype = ctypes.c_uint64
     library.count_bits.argtypes = [ctypes.c_uint64] * 2
@@ -56,7 +56,7 @@ def test_the_code_for_old_processors_loads_and_runs() -> None:
 
 @pytest.mark.oracle
 def test_no_instruction_of_a_newer_processor_is_in_it() -> None:
-    """QEMU plays a processor of 2003, which packs and unpacks pages with it."""
+    """QEMU emulates a processor of 2003, which packs and unpacks pages."""
     qemu = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
     if qemu is None:
         pytest.skip("qemu-user for x86_64 is not installed")

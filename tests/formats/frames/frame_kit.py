@@ -19,7 +19,7 @@ _OPEN: list[ByteFile] = []
 
 
 def frame_of(data: bytes) -> Frame:
-    """The one frame that says the file is its own."""
+    """The one frame format that recognises the file."""
     found = [frame for frame in frames() if frame.probe(data[:65536])]
     if not found:
         raise UnsupportedError("no frame")
@@ -28,7 +28,7 @@ def frame_of(data: bytes) -> Frame:
 
 
 def opened(data: bytes) -> tuple[ByteFile, list[str], bool]:
-    """The content of a framed file as a file, what is odd about it, and whether it is torn."""
+    """The content of a framed file as a file, the remarks, and whether it is torn."""
     file, frame = MemoryFile(data), frame_of(data)
     try:
         index = Index(frame, file)
@@ -52,7 +52,7 @@ def whole(file: ByteFile) -> bytes:
 
 
 def text(size: int, seed: int = 1) -> bytes:
-    """Content that packs, with a stretch of noise that does not and a stretch of zeros."""
+    """Compressible content with a run of noise and a run of zeros."""
     chance = random.Random(seed)
     words = [chance.randbytes(chance.randrange(2, 12)) for _ in range(300)]
     out = bytearray()

@@ -1,4 +1,4 @@
-"""Compressed files that unpack to more than there is room for, in memory or on the disk."""
+"""Compressed files that unpack to more than memory or the disk holds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("temporary")
 
 
 def test_what_is_kept_of_the_content_is_bounded() -> None:
-    """64 MiB in pieces of 1 MiB: the last 16 MiB are kept."""
+    """64 MiB in pieces of 1 MiB: the last 16 MiB are cached."""
     content = bytes(64 << 20)
     file, _, _ = opened(made.zstd_seekable(content, 1 << 20))
     tracemalloc.start()
@@ -39,7 +39,7 @@ def test_what_is_kept_of_the_content_is_bounded() -> None:
 
 @pytest.mark.parametrize("sized", [False, True])
 def test_a_bomb_is_refused_after_a_look_at_its_start(sized: bool) -> None:
-    """A terabyte of zeros in 32 MB is no dump; finding that out takes neither memory nor room."""
+    """A terabyte of zeros in 32 MB is not a dump; that is detected in little memory and disk space."""
     data = made.zstd_bomb(1 << 40, sized=sized)
     tracemalloc.start()
     with pytest.raises(UnsupportedError, match="no dump of a known format"):
@@ -50,7 +50,7 @@ def test_a_bomb_is_refused_after_a_look_at_its_start(sized: bool) -> None:
 
 
 def test_zeros_of_an_unpacked_file_take_no_room(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gigabyte of them, behind something that looks like a dump."""
+    """A gigabyte of zeros after something that looks like a dump."""
     files: list[int] = []
     real = os.ftruncate
 
@@ -69,7 +69,7 @@ def test_zeros_of_an_unpacked_file_take_no_room(temporary: Path, monkeypatch: py
 
 
 def test_a_bomb_of_content_does_not_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room for others is left; the error says which folder is too small and what to do."""
+    """Some disk space is left free; the error names the folder that is too small and what to do."""
     real = os.statvfs
 
     class Full:
@@ -81,14 +81,14 @@ def test_a_bomb_of_content_does_not_fill_the_disk(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_folder_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the one that TMPDIR names."""
+    """The missing folder is the one that TMPDIR names."""
     monkeypatch.setenv("TMPDIR", "/nowhere")
     with pytest.raises(FormatError, match="unpacked into /nowhere: No such file"):
         opened(made.gzip_named(CONTENT))
 
 
 def test_without_a_folder_named_large_files_do_not_go_to_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
-    """/tmp is memory on many systems."""
+    """Without TMPDIR, large files avoid /tmp, which is memory on many systems."""
     monkeypatch.delenv("TMPDIR")
     _, remarks, _ = opened(made.gzip_named(CONTENT))
     assert "unpacked into /var/tmp " in remarks[0]
@@ -105,14 +105,14 @@ def test_pieces_too_large_to_be_kept_are_not_read_at_random() -> None:
 
 
 def test_windows_that_take_too_much_memory_are_refused() -> None:
-    """128 MiB, as for the zstd tool."""
+    """The limit is 128 MiB, as for the zstd tool."""
     data = b"\x28\xb5\x2f\xfd\x00\x90" + made.zstd_bomb(1 << 24)[6:]  # a window of 256 MiB
     with pytest.raises(FormatError):
         source(data)
 
 
 def test_room_is_looked_for_before_anything_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Content takes more than the packed file does: where not even that fits, nothing is begun."""
+    """Content is larger than the packed file: without space for even that, unpacking does not begin."""
     data = made.gzip_named(CONTENT)
     monkeypatch.setattr(_unpacked, "_LEAVE", 0)
 

@@ -1,4 +1,4 @@
-"""Truncated, damaged and lying compressed files: readable content is used, the rest is reported."""
+"""Truncated, damaged and inconsistent compressed files: readable content is used, the rest is reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("temporary")
 
 @pytest.mark.parametrize("kind", sorted(made.EVERY))
 def test_a_file_that_is_cut_off_gives_what_is_there(kind: str) -> None:
-    """Cut at many places: a beginning of the content, called torn, which grows with the file."""
+    """A truncated file gives the first part of the content, marked torn, which grows with the file."""
     data = of_kind(kind)
     before = 0
     for size in sorted({*range(1, 100, 7), *range(100, len(data), max(1, len(data) // 60)), len(data) - 1}):
@@ -35,7 +35,7 @@ def test_a_file_that_is_cut_off_gives_what_is_there(kind: str) -> None:
         assert content == CONTENT[: len(content)]
         assert before <= len(content)
         before = len(content)
-        # Cut at the end of a member, gzip's and lz4's files look whole: what is within says that it is torn.
+        # Cut at the end of a member, gzip and lz4 files look whole: the content shows that it is torn.
         assert torn == any("missing" in remark for remark in remarks)
         assert torn or content == CONTENT or kind.startswith(("gzip", "lz4")) or "rows" in kind or "table" in kind
     assert before > len(CONTENT) // 2
@@ -43,7 +43,7 @@ def test_a_file_that_is_cut_off_gives_what_is_there(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["zstd-table", "zstd-small", "gzip-rows", "zstd-window", "gzip-one"])
 def test_the_last_piece_is_salvaged_as_far_as_it_goes(kind: str) -> None:
-    """Its first part can be unpacked, although its end is missing."""
+    """The first part of the last piece is unpacked, although its end is missing."""
     kind_of = {
         "zstd-table": lambda c: made.zstd_seekable(c, 1 << 20),
         "gzip-rows": lambda c: b"".join(map(made.gzip_member, made.blocks(c, 1 << 20))),
@@ -60,7 +60,7 @@ def test_the_last_piece_is_salvaged_as_far_as_it_goes(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["zstd-table", "zstd-rows", "lz4-rows", "lz4-blocks", "gzip-rows"])
 def test_a_damaged_piece_fails_alone(kind: str) -> None:
-    """Reads that need it raise ReadError with the first unreadable byte; all else is right."""
+    """Reads of the damaged piece raise ReadError with the first unreadable byte; all others are right."""
     data = bytearray(of_kind(kind))
     index = Index(frame_of(bytes(data)), MemoryFile(bytes(data)))
     number = len(index.sizes) // 2
@@ -111,7 +111,7 @@ def test_damage_in_an_unpacked_file_ends_it(kind: str) -> None:
 
 
 def test_a_wrong_checksum_at_the_end_is_told() -> None:
-    """All content is there, and may be wrong."""
+    """All content is present and possibly wrong."""
     for data in (made.gzip_named(LONG), made.zstd_frame(LONG, sized=False, window=24)):
         damaged = bytearray(data)
         damaged[-5 if data[0] == 0x1F else -1] ^= 1
@@ -122,7 +122,7 @@ def test_a_wrong_checksum_at_the_end_is_told() -> None:
 
 
 def test_rubbish_behind_the_last_piece_is_told() -> None:
-    """All that comes before is used, but for a last portion that is unpacked together with it."""
+    """Everything before is used, except a last piece that is unpacked together with it."""
     for kind in ("zstd-rows", "lz4-rows", "gzip-rows", "zstd-window", "gzip-one", "lz4-linked"):
         file, remarks, torn = opened(made.EVERY[kind](LONG) + b"rubbish, and more than a header takes " * 9)
         assert torn
@@ -134,7 +134,7 @@ def test_rubbish_behind_the_last_piece_is_told() -> None:
 
 @pytest.mark.parametrize("lies", ["packed", "content", "count", "magic", "reserved", "large", "zero", "frame"])
 def test_a_seek_table_that_can_not_be_is_not_believed(lies: str) -> None:
-    """The frames are walked instead, and the content is right."""
+    """An invalid seek table is ignored: the frames are walked, and the content is right."""
     packed = [made.zstd_frame(block) for block in made.blocks(CONTENT)]
     entries = [(len(one), len(block)) for one, block in zip(packed, made.blocks(CONTENT))]
     if lies == "packed":
@@ -154,7 +154,7 @@ def test_a_seek_table_that_can_not_be_is_not_believed(lies: str) -> None:
 
 
 def test_sizes_that_are_lies_are_damage() -> None:
-    """More or less content than stored in the header: a ReadError for the piece, never bytes of another place."""
+    """A content size that differs from the header's: a ReadError for the piece, never bytes of another place."""
     frames = [made.zstd_frame(b"a" * 3000), made.zstd_frame(b"b" * 2999), made.zstd_frame(b"c" * 3001)]
     lying = b"".join(frames) + made.seek_table([(len(f), 3000) for f in frames])
     members = [made.gzip_member(b"a" * 3000), made.gzip_member(b"b" * 2999, sized=3000)]
@@ -184,14 +184,14 @@ def test_sizes_that_are_lies_are_damage() -> None:
     ],
 )  # fmt: skip
 def test_files_without_content_are_refused(data: bytes) -> None:
-    """One line that says so."""
+    """A file without content gives a one-line error."""
     with pytest.raises(FormatError):
         source(data)
 
 
 @pytest.mark.parametrize("make", [core, lambda r: flattened(cut(core(r), 30_000))])
 def test_damage_is_told_by_physical_address(make: Any) -> None:
-    """Through the frame, and the flattened file within it; the pages beside it are there."""
+    """Damage is reported by physical address through frame and flattened file; neighbouring pages are read."""
     recipe = "@0x1000 noise 1 x400"
     packed = made.gzip_rows(make(recipe))
     index = Index(frame_of(packed), MemoryFile(packed))
@@ -210,7 +210,7 @@ def test_damage_is_told_by_physical_address(make: Any) -> None:
 
 
 def test_a_torn_frame_makes_a_dump_incomplete() -> None:
-    """Also where it ends between two pieces, for the dump within is shorter than it says."""
+    """Also if it ends between two pieces, as the inner dump is shorter than its headers say."""
     inner = core("@0x1000 noise 1 x60")
     for packed in (made.zstd_seekable(inner), made.gzip_rows(inner), made.lz4_rows(inner)):
         index = Index(frame_of(packed), MemoryFile(packed))
@@ -222,7 +222,7 @@ def test_a_torn_frame_makes_a_dump_incomplete() -> None:
 
 
 def test_a_file_that_gets_shorter_is_an_error() -> None:
-    """Not a wrong page."""
+    """A file that shrinks gives an error, never a wrong page."""
     file = MemoryFile(of_kind("gzip-rows"))
     frame = frame_of(file.data)
     framed = FramedFile(file, frame, Index(frame, file))
@@ -232,7 +232,7 @@ def test_a_file_that_gets_shorter_is_an_error() -> None:
 
 
 def test_a_medium_that_fails_is_an_error_of_that_range() -> None:
-    """With a place within the content."""
+    """The error has the offset within the content."""
 
     class Failing(MemoryFile):
         broken = False

@@ -43,7 +43,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 class Damage(NamedTuple):
-    """A good file, bytes that replace others (from the start, or from the end), and how much is cut off."""
+    """A good file, replacement bytes (at offsets from the start or the end), and the number of bytes cut off."""
 
     seed: str
     edits: list[tuple[int, bytes]]
@@ -77,14 +77,14 @@ DAMAGE = st.builds(
 @settings(deadline=None, max_examples=500)
 @given(DAMAGE)
 def test_damaged_frames_give_results_or_typed_errors(damage: Damage) -> None:
-    """No other exception, no end of memory; the file is closed in any case."""
+    """Only typed errors, in bounded memory; the file is always closed."""
     survives(damage.data(), 96 << 20)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from(frames()), st.binary(max_size=300), st.integers(0, 9000))
 def test_rubbish_is_unpacked_to_little_or_refused(one: Frame, data: bytes, room: int) -> None:
-    """Any bytes after any magic number, as a piece by itself: no more content than there is room for."""
+    """Random bytes after each magic number, as a separate piece: no more content than the limit."""
     magic = {"zstd": b"\x28\xb5\x2f\xfd", "lz4": b"\x04\x22\x4d\x18", "gzip": b"\x1f\x8b\x08"}[one.name]
     for piece in (data, magic + data):
         found = result_or_error(one.unpack, piece, room + 1)
@@ -93,7 +93,7 @@ def test_rubbish_is_unpacked_to_little_or_refused(one: Frame, data: bytes, room:
 
 @pytest.mark.parametrize("name", sorted(SEEDS))
 def test_undamaged_files_pass_the_same_questions(name: str) -> None:
-    """Otherwise the other test would prove nothing."""
+    """The other test is effective only if undamaged files pass."""
     dump = open_file(MemoryFile(SEEDS[name]))
     assert not dump.incomplete
     use(dump)

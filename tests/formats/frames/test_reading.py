@@ -1,4 +1,4 @@
-"""Compressed files read at random: vmsieve's own and those of other programs."""
+"""Random reads of compressed files: vmsieve's own and those of other programs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("temporary")
 
 @pytest.mark.parametrize("kind", sorted(made.SEEKABLE))
 def test_what_tells_its_pieces_is_read_where_it_is(kind: str, temporary: Path) -> None:
-    """Byte for byte; nothing is odd about it, and nothing is unpacked into a file."""
+    """Content with an index is read in place, byte for byte, without remarks or an unpacked file."""
     file, remarks, torn = opened(made.SEEKABLE[kind](CONTENT))
     assert isinstance(file, FramedFile)
     assert whole(file) == CONTENT
@@ -40,7 +40,7 @@ def test_what_tells_its_pieces_is_read_where_it_is(kind: str, temporary: Path) -
 
 @pytest.mark.parametrize("kind", sorted(made.SEQUENTIAL))
 def test_what_does_not_is_unpacked_once(kind: str, temporary: Path) -> None:
-    """Byte for byte; that is said, with the folder and the size; no name is left in the folder."""
+    """Content without one is unpacked once, byte for byte, with a remark on folder and size; no name is left there."""
     file, remarks, torn = opened(made.SEQUENTIAL[kind](CONTENT))
     assert not isinstance(file, FramedFile)
     assert whole(file) == CONTENT
@@ -69,7 +69,7 @@ SPANS = st.lists(st.tuples(st.integers(0, 210_000), st.integers(0, 30_000)), min
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from(sorted(made.EVERY)), SPANS)
 def test_any_span_is_what_it_is_in_the_content(kind: str, spans: list[tuple[int, int]]) -> None:
-    """Across pieces and past the end, in any order; bytes behind the end are not touched."""
+    """Reads across pieces and past the end, in any order; the buffer beyond the end is untouched."""
     file, _, _ = opened(of_kind(kind))
     for offset, size in spans:
         out = bytearray(b"\xa5" * size)
@@ -105,7 +105,7 @@ def test_many_threads_unpack_each_piece_once(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_dictionary_that_nobody_has_is_said() -> None:
-    """No frame can be unpacked without it."""
+    """A frame with a dictionary can't be unpacked without it."""
     import zstandard
 
     words = zstandard.train_dictionary(2048, [os.urandom(40) * 3 for _ in range(400)])
@@ -120,7 +120,7 @@ def test_a_dictionary_that_nobody_has_is_said() -> None:
 
 @pytest.mark.parametrize("name", ["zstandard", "lz4", "isal"])
 def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ISA-L is replaced by zlib; the others are asked for."""
+    """Only ISA-L has a substitute, zlib; the error names the other packages."""
     data = of_kind({"zstandard": "zstd-window", "lz4": "lz4-rows", "isal": "gzip-rows"}[name])
     for module in (name, f"{name}.frame", f"{name}.isal_zlib"):
         monkeypatch.setitem(sys.modules, module, None)
@@ -133,7 +133,7 @@ def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("kind", sorted(made.EVERY))
 def test_dumps_within_are_found(kind: str) -> None:
-    """An ELF core, a kdump file and a flattened one in any frame; closing the dump closes the file, once."""
+    """An ELF core, a kdump file and a flattened file in each frame; closing the dump closes the file once."""
     recipe = "@0x1000 fill 01020304 x30"
     for inner in (core(recipe), kdump(recipe), flattened(cut(kdump(recipe), 5000))):
         file = MemoryFile(made.EVERY[kind](inner))
@@ -146,7 +146,7 @@ def test_dumps_within_are_found(kind: str) -> None:
 
 
 def test_an_empty_file_is_no_frame() -> None:
-    """Nor are a few bytes of one."""
+    """A file of a few bytes is not a frame either."""
     for data in (b"", b"\x28", b"\x1f\x8b"):
         with pytest.raises((TruncatedError, UnsupportedError)):
             source(data)

@@ -1,4 +1,4 @@
-"""Compressed files as vmsieve writes them: by the formats' documents, and for the tools and packages of others."""
+"""Compressed files that vmsieve writes: checked against the formats' documents, tools and packages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def written(one: Frame, content: bytes, size: int = 40_000, level: int | None = 
 
 
 def unpacked(name: str, data: bytes) -> bytes:
-    """The content according to another implementation."""
+    """The content as another implementation unpacks it."""
     if name == "gzip":
         return gzip.decompress(data)
     if name == "lz4":
@@ -57,14 +57,14 @@ def unpacked(name: str, data: bytes) -> bytes:
 @each
 @pytest.mark.parametrize("size", [1, 4095, 4096, 40_000, 1 << 22])
 def test_blocks_in_a_row_are_the_content(one: Frame, size: int) -> None:
-    """For another implementation, whatever the size of the blocks."""
+    """Another implementation reads blocks of any size."""
     content = CONTENT if size > 1 else CONTENT[:50]
     assert unpacked(one.name, written(one, content, size)) == content
 
 
 @each
 def test_every_level_is_understood(one: Frame) -> None:
-    """The lowest, the highest and those between; none is outside of what is promised."""
+    """Each level is read by another implementation; the highest packs smaller than the lowest."""
     content = CONTENT[:60_000]
     sizes = {}
     for level in range(one.levels[0], one.levels[1] + 1):
@@ -87,7 +87,7 @@ def test_noise_and_zeros_are_no_trouble(one: Frame) -> None:
 
 @each
 def test_its_own_index_needs_no_unpacking(one: Frame) -> None:
-    """One piece for each block, found without a look at the content; and it is the content."""
+    """One piece for each block, found without unpacking content, and equal to the content."""
 
     def refuse(packed: bytes, room: int) -> Any:
         raise AssertionError("a piece was unpacked")
@@ -103,7 +103,7 @@ def test_its_own_index_needs_no_unpacking(one: Frame) -> None:
 @each
 @pytest.mark.oracle
 def test_the_tool_unpacks_it(one: Frame, tmp_path: Path) -> None:
-    """``zstd -d``, ``lz4 -d``, ``gzip -d``: as a file and as a stream, with no complaint."""
+    """``zstd -d``, ``lz4 -d`` and ``gzip -d`` unpack it as a file and as a stream, without a warning."""
     command = tool(one.name)
     path = tmp_path / {"zstd": "file.zst", "lz4": "file.lz4", "gzip": "file.gz"}[one.name]
     path.write_bytes(written(one, CONTENT))
@@ -117,14 +117,14 @@ def test_the_tool_unpacks_it(one: Frame, tmp_path: Path) -> None:
 @each
 @pytest.mark.oracle
 def test_the_tool_sees_damage(one: Frame) -> None:
-    """There are checksums: a bit in the middle is not passed over."""
+    """Checksums detect a changed bit in the middle."""
     data = bytearray(written(one, CONTENT))
     data[len(data) // 2] ^= 0x10
     assert subprocess.run([tool(one.name), "-dc"], input=data, capture_output=True, check=False).returncode != 0
 
 
 def test_zstd_ends_with_a_seek_table() -> None:
-    """As the seekable format says: a skippable frame of sizes, then their number and a magic number."""
+    """As the seekable format defines: a skippable frame of sizes, then their number and a magic number."""
     one = frame("zstd")
     packed = packed_blocks(one, CONTENT, 40_000)
     data = written(one, CONTENT)
@@ -157,7 +157,7 @@ def test_lz4_blocks_are_frames_that_tell_their_size() -> None:
 
 
 def test_gzip_members_tell_their_size_in_an_extra_field() -> None:
-    """As RFC 1952 lays it out, and with nothing that differs from run to run."""
+    """As RFC 1952 defines, and identical from run to run."""
     one = frame("gzip")
     for member, content in zip(packed_blocks(one, CONTENT, 40_000), blocks(CONTENT, 40_000)):
         assert member[:10] == b"\x1f\x8b\x08\x04" + bytes(4) + b"\x00\xff"
@@ -167,7 +167,7 @@ def test_gzip_members_tell_their_size_in_an_extra_field() -> None:
 
 
 def test_gzip_without_isal_is_packed_by_zlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other bytes, the same content."""
+    """Different bytes, the same content."""
     one = frame("gzip")
     monkeypatch.setitem(sys.modules, "isal", None)
     for level in (1, 3, 9):
@@ -176,7 +176,7 @@ def test_gzip_without_isal_is_packed_by_zlib(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(("name", "package"), [("zstd", "zstandard"), ("lz4", "lz4")])
 def test_a_missing_package_is_named(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is written."""
+    """The error comes before anything is written."""
     for module in (package, f"{package}.frame"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UnsupportedError, match=f"pip install {package}"):
@@ -190,6 +190,6 @@ def test_an_unknown_frame_names_the_known() -> None:
 
 @each
 def test_blocks_are_of_a_size_that_is_read_at_random(one: Frame) -> None:
-    """A frame whose own blocks were too large for its index would be unpacked as a whole."""
+    """A frame whose blocks are too large for its index would be unpacked as a whole."""
     data = written(one, text(one.block + 1000), one.block)
     assert len(Index(one, MemoryFile(data)).sizes) == 2

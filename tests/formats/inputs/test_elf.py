@@ -1,4 +1,4 @@
-"""ELF cores: the memory that odd ones describe, and the errors that unusable ones give."""
+"""ELF cores: the memory that unusual ones describe, and the errors of unusable ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BIG_NOTES = prstatus(7, b"\x11" * 216, "big") + vmcoreinfo(b"OSRELEASE=6.1\nPAGE
 
 @pytest.mark.parametrize(("order", "notes"), [("little", NOTES), ("big", BIG_NOTES)])
 def test_both_byte_orders_give_the_same_memory(order: str, notes: bytes) -> None:
-    """Ranges, bitmaps and every byte of a plain core are what its recipe says."""
+    """Ranges, bitmaps and every byte of a plain core equal its recipe."""
     opened = source(core(RECIPE, notes, order, 22))
     pages = memory(parse(RECIPE))
     assert (opened.machine, opened.byte_order, opened.page_size) == ("s390x", order, None)
@@ -57,12 +57,12 @@ def test_both_byte_orders_give_the_same_memory(order: str, notes: bytes) -> None
     ],
 )  # fmt: skip
 def test_machines_are_named_as_uname_does(number: int, order: str, name: str) -> None:
-    """e_machine and the byte order give the machine."""
+    """e_machine and the byte order determine the machine."""
     assert source(core(RECIPE, order=order, machine=number)).machine == name
 
 
 def test_an_unknown_machine_has_a_remark() -> None:
-    """A core of another machine opens, so that its bytes can be had."""
+    """A core of an unknown machine opens, so that its bytes can be read."""
     opened = source(core(RECIPE, machine=9999))
     assert (opened.machine, opened.machine_number) == (None, 9999)
     assert opened.remarks == ["machine number 9999 is unknown"]
@@ -77,7 +77,7 @@ def test_notes_give_processors_and_vmcoreinfo() -> None:
 
 
 def test_several_note_segments_are_joined() -> None:
-    """/proc/vmcore has one; other writers one a processor, not padded at its end."""
+    """/proc/vmcore has one note segment; other writers one per processor, unpadded at its end."""
     parts = (prstatus(1, b"a" * 8), vmcoreinfo(b"X=1")[:-1], prstatus(2, b"b" * 8))
     opened = source(Core([Load(0, b"x" * PAGE)], parts).build())
     assert [cpu.pid for cpu in opened.cpus] == [1, 2]
@@ -86,7 +86,7 @@ def test_several_note_segments_are_joined() -> None:
 
 
 def test_zeros_between_notes_are_passed_over() -> None:
-    """Room that a processor did not use does not hide the notes after it."""
+    """Unused note space of a processor does not hide the notes after it."""
     notes = prstatus(1, b"a" * 8) + bytes(400) + prstatus(2, b"b" * 8) + bytes(100)
     opened = source(core(RECIPE, notes))
     assert [cpu.pid for cpu in opened.cpus] == [1, 2]
@@ -108,7 +108,7 @@ def test_kernel_text_that_overlaps_has_no_remark() -> None:
 
 
 def test_of_contradicting_segments_the_first_holds() -> None:
-    """As makedumpfile reads them; it is said, since no known writer makes them."""
+    """Of contradicting segments the first is used, as in makedumpfile, with a remark: no known writer makes them."""
     segments = [Load(0x2000, b"a" * 0x2000), Load(0, b"b" * 0x8000), Load(0x1000, b"c" * 0x1000)]
     opened = source(Core(segments, (NOTES,)).build())
     assert read(opened, 0, 0x8000) == b"b" * 0x2000 + b"a" * 0x2000 + b"b" * 0x4000
@@ -116,7 +116,7 @@ def test_of_contradicting_segments_the_first_holds() -> None:
 
 
 def test_virtual_neighbours_are_joined() -> None:
-    """Header order is kept; a virtual address of 0 says that the writer knew none."""
+    """Header order is kept; a virtual address of 0 means unknown."""
     segments = [
         Load(0x9000, b"a" * PAGE, vaddr=0x7000), Load(0x1000, b"a" * PAGE, vaddr=0x5000),
         Load(0x2000, b"a" * PAGE, vaddr=0x6000), Load(0x4000, b"a" * PAGE, vaddr=0),
@@ -126,7 +126,7 @@ def test_virtual_neighbours_are_joined() -> None:
 
 
 def test_program_headers_are_read_from_e_phoff_of_qemu() -> None:
-    """QEMU up to 8.0: e_ehsize 8, program headers at 192, section fields that mean nothing."""
+    """QEMU up to 8.0: e_ehsize 8, program headers at 192, meaningless section fields."""
     parts = Core(loads(parse(RECIPE)), (NOTES,), ehsize=8, phoff=192, sections=(64, 2, 1), shoff=64)
     opened = source(parts.build())
     assert ranges(opened) == ranges(source(core(RECIPE, NOTES)))
@@ -143,12 +143,12 @@ def test_more_segments_than_the_header_can_count(order: str) -> None:
 
 
 def test_few_segments_may_be_counted_in_a_section_header_too() -> None:
-    """PN_XNUM does not depend on the number itself."""
+    """PN_XNUM may be used for few segments too."""
     assert ranges(source(Core([Load(0, b"x" * PAGE)], extended=True).build())) == [(0, PAGE, PAGE)]
 
 
 def test_larger_program_headers_are_stepped_over() -> None:
-    """e_phentsize is the distance, not the size of what is known."""
+    """e_phentsize is the distance between headers, which may exceed the known size."""
     assert ranges(source(Core(loads(parse(RECIPE)), phentsize=72).build())) == ranges(source(core(RECIPE)))
 
 
@@ -171,7 +171,7 @@ def test_pages_held_in_part_are_there_and_read_as_zeros_beyond() -> None:
 
 
 def test_the_kernels_page_size_limits_partial_pages() -> None:
-    """Of a 64 KiB page the stored part is given; the next 64 KiB are no memory."""
+    """Of a 64 KiB page the stored part is given; the next 64 KiB are not memory."""
     opened = source(Core([Load(0x11000, b"a" * 0x1000)], (vmcoreinfo(b"PAGESIZE=65536\n"),)).build())
     assert read(opened, 0x10000, 0x10000) == bytes(0x1000) + b"a" * 0x1000 + bytes(0xE000)
     with pytest.raises(ReadError) as caught:
@@ -180,7 +180,7 @@ def test_the_kernels_page_size_limits_partial_pages() -> None:
 
 
 def test_left_out_memory_among_stored_memory_reads_as_zeros() -> None:
-    """A reader may ask for a span that has pages it does not want."""
+    """A reader may request a span that includes unwanted pages."""
     opened = source(core(RECIPE, NOTES))
     pages = memory(parse(RECIPE))
     assert read(opened, 0x8000, 0x5000) == b"".join(pages[pfn] or bytes(PAGE) for pfn in range(8, 13))
@@ -200,20 +200,20 @@ def test_left_out_memory_among_stored_memory_reads_as_zeros() -> None:
     ],
 )
 def test_memory_that_is_not_there_is_an_error_with_its_address(paddr: int, size: int, at: int, why: str) -> None:
-    """Left out as a whole, or no memory at all."""
+    """Pages that were left out, and addresses that are not memory."""
     with pytest.raises(ReadError, match=why) as caught:
         read(source(core(RECIPE, NOTES)), paddr, size)
     assert caught.value.offset == at
 
 
 def test_makedumpfiles_mark_of_an_incomplete_core() -> None:
-    """e_flags bit 0."""
+    """The mark is bit 0 of e_flags."""
     assert source(Core(loads(parse(RECIPE)), (NOTES,), flags=1).build()).incomplete
     assert not source(Core(loads(parse(RECIPE)), (NOTES,), flags=2).build()).incomplete
 
 
 def test_notes_of_other_kinds_are_kept_but_not_understood() -> None:
-    """A processor's floating point registers, QEMU's own state, an NT_PRSTATUS too short to be one."""
+    """Floating point registers, QEMU's CPU state, and an NT_PRSTATUS that is too short."""
     notes = note(b"CORE\0", 2, b"f" * 512) + note(b"QEMU\0", 0, b"q" * 40) + note(b"CORE\0", 1, b"s" * 120)
     opened = source(core(RECIPE, notes))
     assert opened.cpus == ()
@@ -227,7 +227,7 @@ SEGMENTS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20), st.integer
 @settings(deadline=None, max_examples=300)
 @given(SEGMENTS, st.integers(0, 4))
 def test_any_segments_against_a_map_of_bytes(shape: list[tuple[int, int, int]], lacking: int) -> None:
-    """Ranges, bitmaps and bytes of overlapping, unaligned and cut segments are those of a slow byte by byte model."""
+    """Ranges, bitmaps and bytes of overlapping, unaligned and truncated segments equal a slow bytewise model's."""
     segments = [
         Load(first * UNIT, bytes([i + 1]) * (stored * UNIT), (stored + tail) * UNIT, vaddr=0)
         for i, (first, stored, tail) in enumerate(shape)
@@ -247,7 +247,7 @@ def test_any_segments_against_a_map_of_bytes(shape: list[tuple[int, int, int]], 
     try:
         opened = source(data)
     except FormatError:
-        assert not any(s.paddr for s in segments if s.memsz)  # no memory, or that of a process
+        assert not any(s.paddr for s in segments if s.memsz)  # no memory, or a process's
         return
     found = list(opened.ranges())
     assert {u for r in found for u in range(r.start // UNIT, r.end // UNIT)} == exists
@@ -277,9 +277,9 @@ def test_any_segments_against_a_map_of_bytes(shape: list[tuple[int, int, int]], 
     ],
 )  # fmt: skip
 def test_the_memory_of_real_dumps_is_what_makedumpfile_sees(name: str, end: int, scratch: Path) -> None:
-    """Bitmap 1 of each real dump, bit for bit; and everything that exists is stored.
+    """Bitmap 1 of each real dump, bit for bit; all existing pages are stored.
 
-    makedumpfile leaves out what the kernel has no struct page for: firmware above ``end``.
+    makedumpfile leaves out memory without a struct page: firmware above ``end``.
     """
     expected = answers(name)
     opened = open_source(str(dump(f"{name}.elf", scratch)))

@@ -1,4 +1,4 @@
-"""ELF cores that are damaged, cut off or not of a machine: what can be had of them, and the errors of the others."""
+"""ELF cores that are damaged, truncated or of processes: what is read of them, and the errors."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def test_notes_damaged_half_way_keep_their_first_half() -> None:
 
 
 def test_a_cut_vmcoreinfo_is_not_used() -> None:
-    """Half of the keys would make pages be judged by the wrong rules."""
+    """Half of the keys would select the wrong rules."""
     opened = source(core(RECIPE, NOTES[: len(prstatus(7, bytes(216))) + 40]))
     assert opened.vmcoreinfo is None
     assert opened.remarks
 
 
 def test_a_missing_note_segment_has_a_remark() -> None:
-    """Another tool refuses such a core; its pages are all there."""
+    """A core without notes opens with a remark; its pages are complete."""
     opened = source(Core([Load(0x1000, b"x" * PAGE)]).build())
     assert opened.remarks == ["there is no note segment: no registers and no VMCOREINFO"]
     assert read(opened, 0x1000, 4) == b"xxxx"
 
 
 def test_notes_outside_the_file_have_a_remark() -> None:
-    """A note segment that points past the end of the file costs the notes and nothing else."""
+    """A note segment beyond the end of the file loses only the notes."""
     data = bytearray(Core([Load(0x1000, b"x" * PAGE)], (NOTES,)).build())
     struct.pack_into("<Q", data, 64 + 8, 1 << 60)
     opened = source(bytes(data))
@@ -58,7 +58,7 @@ def test_notes_outside_the_file_have_a_remark() -> None:
 
 @pytest.mark.parametrize("paddr", [NONE - 0x2000, NONE - 1, 1 << 63, (1 << 56) - PAGE + 1])
 def test_segments_beyond_any_address_are_passed_over(paddr: int) -> None:
-    """Also when address and size wrap around."""
+    """Also if address plus size wraps around."""
     opened = source(Core([Load(paddr, b"v" * PAGE, 0x8000), Load(0x1000, b"p" * PAGE)], (NOTES,)).build())
     assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
     where = f"{paddr:#x} - {paddr + 0x7FFF:#x}"
@@ -68,7 +68,7 @@ def test_segments_beyond_any_address_are_passed_over(paddr: int) -> None:
 @pytest.mark.parametrize("bits", [40, 47, 49, 52, 62])
 @pytest.mark.parametrize("start", [0, 0x1000, 1 << 48])
 def test_memory_without_content_is_not_believed_in_any_size(bits: int, start: int) -> None:
-    """A page is stored, the rest is said to be there: only what one page makes believable is."""
+    """One page is stored and the rest claimed: only as much memory as one page makes plausible exists."""
     opened = source(Core([Load(start, b"p" * PAGE, 1 << bits)], (NOTES,)).build())
     assert ranges(opened) == [(start, start + PAGE, start + PAGE)]
     assert opened.incomplete
@@ -77,7 +77,7 @@ def test_memory_without_content_is_not_believed_in_any_size(bits: int, start: in
 
 
 def test_memory_left_out_of_a_small_dump_is_believed() -> None:
-    """A machine of 256 GiB of which next to nothing is stored."""
+    """A machine of 256 GiB of which little is stored."""
     opened = source(Core([Load(0x1000, b"p" * PAGE, 1 << 38)], (NOTES,)).build())
     assert ranges(opened) == [(0x1000, 0x2000, 0x1000 + (1 << 38))]
     assert not opened.incomplete
@@ -85,13 +85,13 @@ def test_memory_left_out_of_a_small_dump_is_believed() -> None:
 
 
 def test_pieces_of_memory_that_meet_are_one_range() -> None:
-    """Also where memory without content is not believed: ranges are as long as possible."""
+    """Ranges are merged also where memory without content is not plausible."""
     loads = [Load(0x2000, b"b" * PAGE), Load(0x1000, b"a" * PAGE), Load(0x5000, b"c" * PAGE, 1 << 45)]
     assert ranges(source(Core(loads, (NOTES,)).build())) == [(0x1000, 0x3000, 0x3000), (0x5000, 0x6000, 0x6000)]
 
 
 def test_memory_below_the_last_valid_address_is_kept() -> None:
-    """A segment that reaches beyond is cut there, and what is cut off is counted."""
+    """A segment that reaches beyond is truncated there, and the bytes cut off are counted."""
     end = 1 << 49
     opened = source(Core([Load(end - PAGE, b"a" * PAGE + b"b" * PAGE)], (NOTES,)).build())
     assert ranges(opened) == [(end - PAGE, end, end)]
@@ -100,7 +100,7 @@ def test_memory_below_the_last_valid_address_is_kept() -> None:
 
 
 def test_more_bytes_in_the_file_than_in_memory_are_kept() -> None:
-    """Against the rules, but the bytes are there."""
+    """p_filesz above p_memsz violates the format, but the bytes exist."""
     opened = source(Core([Load(0x1000, b"p" * PAGE, 0x10)], (NOTES,)).build())
     assert ranges(opened) == [(0x1000, 0x2000, 0x2000)]
     assert opened.remarks == ["1 segments have more bytes in the file than in memory"]
@@ -122,7 +122,7 @@ def test_a_truncated_file_is_read_with_a_remark_on_the_rest() -> None:
 
 
 def test_a_file_cut_off_within_its_program_headers() -> None:
-    """The headers that are there are used."""
+    """The headers within the file are used."""
     segments = [Load(0x1000 * i, b"", PAGE) for i in range(1, 9)]
     data = Core(segments, phnum=8).build()
     opened = source(data[: 64 + 56 * 3 + 10])
@@ -134,7 +134,7 @@ def test_a_file_cut_off_within_its_program_headers() -> None:
 
 
 def test_the_file_getting_shorter_is_a_read_error() -> None:
-    """Opened whole, then cut: the address says where the file ends now."""
+    """A file truncated after opening: the error has the file's new end."""
     file = MemoryFile(Core([Load(0x1000, b"a" * 0x3000)], (NOTES,)).build())
     opened = open_file(file)
     file.data = file.data[:-0x1800]
@@ -144,7 +144,7 @@ def test_the_file_getting_shorter_is_a_read_error() -> None:
 
 
 def test_a_failing_medium_is_a_read_error_at_the_physical_address() -> None:
-    """The file's error names a place in the file; the source's names memory."""
+    """The file's error gives a file offset; the source's gives a physical address."""
 
     class Failing(MemoryFile):
         def read_into(self, offset: int, out: memoryview) -> int:
@@ -187,13 +187,13 @@ def broken(**changes: object) -> bytes:
     ],
 )
 def test_unusable_cores_say_why(data: bytes, error: type[FormatError], words: str) -> None:
-    """Each with its own kind of error, so that callers can distinguish damaged from unsupported files."""
+    """Each cause has its error type, so that callers can distinguish damaged from unsupported files."""
     with pytest.raises(error, match=words):
         source(data)
 
 
 def test_a_wrong_distance_between_program_headers_is_damage() -> None:
-    """Too small to hold one, or absurd."""
+    """Too small for a program header, or absurdly large."""
     for size in (0, 55, 5000):
         data = bytearray(broken())
         struct.pack_into("<H", data, 54, size)

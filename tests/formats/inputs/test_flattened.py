@@ -1,4 +1,4 @@
-"""Flattened files: pieces in any order, torn streams, and what is within."""
+"""Flattened files: pieces in any order, torn streams, and the dumps within."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rebuilt(stream: bytes, step: int = 1000) -> tuple[bytes, bool]:
 
 @pytest.mark.parametrize("size", [1, 100, 4096, 10_240])
 def test_pieces_in_any_order_give_the_file(size: int) -> None:
-    """Shuffled pieces; both ways of reading."""
+    """Shuffled pieces, read in both ways."""
     stream = flattened(cut(DATA, size))
     file = FlattenedFile(MemoryFile(stream))
     assert whole(file) == DATA
@@ -75,7 +75,7 @@ def test_any_pieces_against_a_file_written_piece_by_piece(
 
 
 def test_bytes_written_twice_have_a_remark() -> None:
-    """Readers elsewhere misread such files."""
+    """Other tools misread such files."""
     file = FlattenedFile(MemoryFile(flattened([(0, b"aaaaaa"), (2, b"bb")])))
     assert whole(file) == b"aabbaa"
     assert file.remarks == ["2 bytes were written more than once; the last ones hold"]
@@ -110,7 +110,7 @@ def test_pieces_of_a_torn_stream_are_read(size: int) -> None:
     "after", [struct.pack(">qq", -1, 5), struct.pack(">qq", 5, -1), struct.pack(">qq", 1 << 62, 1 << 62), bytes(16)]
 )
 def test_headers_that_make_no_sense_end_the_stream(after: bytes) -> None:
-    """Old data behind a torn stream on a raw partition, or blank storage."""
+    """Old data after a torn stream on a raw partition, or blank storage."""
     stream = flattened([(0, b"good")], after + b"x" * 100 + END)
     file = FlattenedFile(MemoryFile(stream))
     assert whole(file) == b"good"
@@ -120,7 +120,7 @@ def test_headers_that_make_no_sense_end_the_stream(after: bytes) -> None:
 
 
 def test_empty_pieces_and_bytes_behind_the_end_mark_are_ignored() -> None:
-    """The stream of a raw partition is followed by whatever was there."""
+    """On a raw partition old data follow the stream."""
     stream = flattened([(0, b"good"), (9, b""), (4, b"!")]) + b"rubbish"
     file = FlattenedFile(MemoryFile(stream))
     assert (whole(file), file.torn, file.remarks) == (b"good!", False, [])
@@ -139,20 +139,20 @@ def test_empty_pieces_and_bytes_behind_the_end_mark_are_ignored() -> None:
     ],
 )
 def test_unusable_streams_say_why(data: bytes, error: type[FormatError], words: str) -> None:
-    """Typed errors."""
+    """Unusable streams give typed errors."""
     with pytest.raises(error, match=words):
         FlattenedFile(MemoryFile(data))
 
 
 def test_a_stream_that_is_none_is_refused_before_anything_is_put() -> None:
-    """Also one that ends within its header."""
+    """Also a stream that ends within its header."""
     for data in (b"\x7fELF" + bytes(5000), header()[:100], header(9)):
         with pytest.raises(FormatError):
             rebuild(io.BytesIO(data).read, lambda *_: pytest.fail("something was put"))
 
 
 def test_rebuilding_holds_little() -> None:
-    """A piece of any size is put 1 MiB at a time."""
+    """A piece of any size is written 1 MiB at a time."""
     sizes: list[int] = []
     stream = flattened([(0, bytes(5 << 20))])
     assert rebuild(io.BytesIO(stream).read, lambda *piece: sizes.append(len(piece[1])))
@@ -161,7 +161,7 @@ def test_rebuilding_holds_little() -> None:
 
 @pytest.mark.parametrize("make", [kdump, core])
 def test_dumps_within_are_found(make: Callable[[str], bytes]) -> None:
-    """The content selects the inner format; closing the dump closes the outer file, once."""
+    """The content selects the inner format; closing the dump closes the outer file once."""
     inner = make("@0x1000 fill 01020304 x30")
     file = MemoryFile(flattened(cut(inner, 500)))
     opened = open_file(file)
@@ -173,7 +173,7 @@ def test_dumps_within_are_found(make: Callable[[str], bytes]) -> None:
 
 
 def test_a_torn_dump_is_incomplete() -> None:
-    """Remarks on the stream come before those on the dump."""
+    """Remarks on the stream precede those on the dump."""
     inner = kdump("@0x1000 noise 1 x30", notes=prstatus(1, b"r" * 216))
     stream = flattened([(at, inner[at : at + 4096]) for at in range(0, len(inner), 4096)])
     opened = source(stream[:-30_000])
@@ -184,7 +184,7 @@ def test_a_torn_dump_is_incomplete() -> None:
 
 
 def test_containers_within_each_other_are_bounded() -> None:
-    """Three are unwrapped, a chain without end is refused; everything is closed."""
+    """Three levels are unwrapped, an endless chain is refused; all files are closed."""
     data = core("@0x1000 fill 01020304")
     for _ in range(3):
         data = flattened([(0, data)])

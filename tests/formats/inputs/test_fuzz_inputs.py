@@ -1,4 +1,4 @@
-"""Damaged dumps: opening and reading them ends, in little memory, with a result or a typed error."""
+"""Damaged dumps: opening and reading them ends, in bounded memory, with a result or a typed error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ VALUES = st.one_of(
 
 
 class Damage(NamedTuple):
-    """A good file, bytes that replace others, and where it is cut off or goes on as another file does."""
+    """A good file, replacement bytes, and the place where it is truncated or spliced with another file."""
 
     seed: str
     edits: list[tuple[int, bytes]]
@@ -71,20 +71,20 @@ DAMAGE = st.builds(
 @settings(deadline=None, max_examples=400)
 @given(DAMAGE)
 def test_damaged_dumps_give_results_or_typed_errors(damage: Damage) -> None:
-    """No other exception, no end of memory, and the file is closed in any case."""
+    """Only typed errors, in bounded memory; the file is always closed."""
     survives(damage.data(), 48 << 20)
 
 
 @pytest.mark.parametrize("name", sorted(SEEDS))
 def test_undamaged_dumps_pass_the_same_questions(name: str) -> None:
-    """Otherwise the other test would prove nothing."""
+    """The other test is effective only if undamaged files pass."""
     use(open_file(MemoryFile(SEEDS[name])))
 
 
 @settings(deadline=None, max_examples=100)
 @given(DAMAGE, st.integers(1, 5000))
 def test_damaged_streams_are_rebuilt_or_refused(damage: Damage, step: int) -> None:
-    """Also when they come in small portions; nothing is put outside of what a file can hold."""
+    """Also if it arrives in small portions; nothing is written beyond the largest file offset."""
     data = damage.data()
     at = 0
 
@@ -107,20 +107,20 @@ def test_damaged_streams_are_rebuilt_or_refused(damage: Damage, step: int) -> No
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 40), st.integers(0, 10), st.booleans())
 def test_sparse_giants_do_not_cost_memory(shift: int, tables: int, big: bool) -> None:
-    """Headers that promise up to 2**49 bytes of memory, and more, each segment more of it."""
+    """Headers that claim up to 2**49 bytes of memory and more, each segment more."""
     segments = [Load(i << shift, b"", (1 << 16) << shift) for i in range(tables + 1)]
     file = MemoryFile(Core(segments, (notes("big" if big else "little"),), "big" if big else "little", 22).build())
     with bounded(1 << 20):
         try:
             use(open_file(file))
         except VmsieveError:
-            # Nothing is there, or more than is believed of a core that stores nothing.
+            # Nothing is there, or more than is plausible for a core that stores nothing.
             assert tables == 0 or shift == 0 or (1 << 16) + tables << shift > 1 << 38
 
 
 @pytest.mark.parametrize("kind", [1, 4])
 def test_very_many_program_headers_stay_in_bounds(kind: int) -> None:
-    """Segments out of order over each other, or note segments: what is kept of them is bounded."""
+    """Unordered overlapping segments, or many note segments: memory for them is bounded."""
     count = 70_000
     rows = [
         struct.pack("<IIQQQQQQ", kind, 7, 100, i % 3, (i * 7919) % count << 12, 64, 0x3000, 0) for i in range(count)

@@ -1,4 +1,4 @@
-"""kdump-compressed files: every header version, byte order and codec, and what damage to each part costs."""
+"""kdump-compressed files: every header version, byte order and codec."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ RECIPE = """
 
 
 def recipe(codec: str) -> str:
-    # zlib and zstd pack zeros too; the packers made by hand want bytes that differ.
+    # zlib and zstd pack zeros too; the packers made by hand need other bytes.
     return RECIPE.format(codec=codec, packed=codec if codec in ("zlib", "zstd") else "")
 
 
 def check_pages(opened: Source, pages: list[Page], size: int = PAGE) -> None:
-    """Every stored page by itself, then each row of existing pages at once."""
+    """Every stored page singly, then each run of existing pages at once."""
     content = memory(pages)
     for pfn, data in content.items():
         if data is not None:
@@ -56,7 +56,7 @@ def check_pages(opened: Source, pages: list[Page], size: int = PAGE) -> None:
 @pytest.mark.parametrize("order", ["little", "big"])
 @pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
 def test_every_version_order_and_codec_gives_the_same_memory(version: int, order: str, codec: str) -> None:
-    """Packed, plain, zero and left out pages, whatever the header."""
+    """Packed, plain, zero and left out pages with each header."""
     pages = parse(recipe(codec))
     opened = source(Kdump(pages, version, order, dump_level=17).build())
     assert opened.format == f"kdump-compressed, version {version}"
@@ -77,7 +77,7 @@ def test_every_version_order_and_codec_gives_the_same_memory(version: int, order
 
 @pytest.mark.parametrize("size", [4096, 8192, 16384, 65536, 1 << 20])
 def test_pages_of_every_size(size: int) -> None:
-    """Up to one that is a batch by itself; spans that begin and end within pages."""
+    """Pages up to the size of a batch; spans that begin and end within pages."""
     pages = [Page(pfn, "stored", repeat(bytes([pfn, 1, 2, 3]), size), "snappy") for pfn in range(2, 7)]
     opened = source(Kdump(pages, page_size=size).build())
     whole = b"".join(page.data for page in pages)
@@ -87,12 +87,12 @@ def test_pages_of_every_size(size: int) -> None:
 
 
 def test_facts_of_the_headers() -> None:
-    """Names, time, processors and notes come out as they are."""
+    """Names, time, processors and notes equal the written ones."""
     notes = prstatus(5, b"r" * 216) + vmcoreinfo(b"OSRELEASE=6.1\n")
     opened = source(kdump(recipe("zlib"), notes=notes, vmcoreinfo=b"OSRELEASE=6.1\nX=1\n"))
     assert opened.utsname == ("Linux", "node", "6.1.0", "#1 SMP", "x86_64", "(none)")
     assert (opened.machine, opened.crash_time) == ("x86_64", 1_700_000_000)
-    assert opened.notes == vmcoreinfo(b"OSRELEASE=6.1\nX=1\n") + notes  # the sub-header's text is the one believed
+    assert opened.notes == vmcoreinfo(b"OSRELEASE=6.1\nX=1\n") + notes  # the sub-header's text is preferred
     assert opened.vmcoreinfo == b"OSRELEASE=6.1\nX=1\n"
     assert [cpu.pid for cpu in opened.cpus] == [5]
     assert opened.header["processors"] == 2
@@ -102,7 +102,7 @@ def test_facts_of_the_headers() -> None:
 
 @pytest.mark.parametrize("order", ["little", "big"])
 def test_qemus_vmcoreinfo_is_found_among_the_notes(order: str) -> None:
-    """QEMU stores the note and leaves the place of its text empty."""
+    """QEMU stores the note and leaves the text's offset and size 0."""
     notes = prstatus(1, b"r" * 216, order) + note(b"QEMU\0", 0, b"q" * 40, order) + vmcoreinfo(b"X=1\n", order)
     assert source(kdump(recipe(""), notes=notes, order=order)).vmcoreinfo == b"X=1\n"
 
@@ -118,7 +118,7 @@ def test_old_versions_have_no_notes_and_their_fields_are_not_looked_at() -> None
 
 
 def test_empty_names_and_time_are_unknown() -> None:
-    """QEMU fills in the machine alone."""
+    """QEMU fills in the machine only."""
     data = bytearray(kdump(recipe("")))
     data[12:402] = bytes(390)
     struct.pack_into("<q", data, 408, 0)
@@ -127,7 +127,7 @@ def test_empty_names_and_time_are_unknown() -> None:
 
 
 def test_names_that_are_no_text_do_no_harm() -> None:
-    """Bytes beyond ASCII are spelled out, and 65 bytes without an end are a name."""
+    """Non-ASCII bytes are escaped, and 65 bytes without NUL are a name."""
     data = bytearray(kdump(recipe("")))
     data[12 : 12 + 65] = b"\xff" * 65
     assert source(bytes(data)).utsname[0] == "\\xff" * 65
@@ -159,7 +159,7 @@ def test_many_pages_across_blocks_and_batches() -> None:
 
 
 def test_zero_pages_share_one_block_wherever_it_is() -> None:
-    """Thousands of descriptors point at one place; the pages between them are still read in order."""
+    """Thousands of descriptors point to one block; the pages between them are still read in order."""
     pages = parse("@0 fill 0102030405 x600")
     pages = [Page(p.pfn, "stored", bytes(PAGE) if p.pfn % 3 else p.data) for p in pages]
     file = Kdump(pages)
@@ -175,7 +175,7 @@ def test_zero_pages_share_one_block_wherever_it_is() -> None:
     counting = Counting(data)
     opened = open_file(counting)
     assert read(opened, 0, 600 * PAGE) == b"".join(page.data for page in pages)
-    # Three batches: one row of data each, and the shared block twice at the most.
+    # Three batches: one run of data each, and the shared block at most twice.
     assert counting.reads <= 6
     check_pages(opened, pages)
 
@@ -192,7 +192,7 @@ def test_bits_beyond_the_last_page_frame_mean_nothing() -> None:
 
 
 def test_a_stored_page_exists_whatever_the_first_bitmap_says() -> None:
-    """A contradiction between the bitmaps loses nothing."""
+    """A stored page that bitmap 1 lacks is read."""
     data = bytearray(kdump("@0x1000 fill 01020304 x3"))
     data[2 * PAGE] = 0b0000_0100
     opened = source(bytes(data))
@@ -210,7 +210,7 @@ def test_a_single_bitmap_serves_as_both() -> None:
 
 
 def test_page_frames_beyond_32_bits_of_the_header() -> None:
-    """From version 6 on the wide field counts, and the narrow one where it is empty."""
+    """Since version 6 the wide field is used, or the narrow one if it is 0."""
     pages = parse(recipe(""))
     assert source(Kdump(pages, main={"max_mapnr": 1}).build()).end() == 0x3A000
     assert source(Kdump(pages, fields={"max_mapnr_64": 0}).build()).end() == 0x3A000
@@ -229,35 +229,35 @@ def test_page_frames_beyond_32_bits_of_the_header() -> None:
     ],
 )
 def test_memory_that_is_not_there_is_an_error_with_its_address(paddr: int, size: int, at: int, why: str) -> None:
-    """Left out as a whole, a hole within a span, beyond the end."""
+    """Left-out pages, a hole within a span, beyond the end."""
     with pytest.raises(ReadError, match=why) as caught:
         read(source(kdump(recipe("zlib"))), paddr, size)
     assert caught.value.offset == at
 
 
 def test_nothing_asked_is_nothing_read() -> None:
-    """An empty span is no error, even where there is no memory."""
+    """An empty span is not an error, even where no memory is."""
     assert read(source(kdump(recipe(""))), 0, 0) == b""
 
 
 @pytest.mark.parametrize("order", ["little", "big"])
 @pytest.mark.parametrize("block", [16384, 65536, 1 << 20])
 def test_blocks_of_several_pages(block: int, order: str) -> None:
-    """As QEMU writes them of a kernel with small pages: each page of a block is where the block is."""
+    """As QEMU writes them for a kernel with small pages: each page's offset follows from its block's."""
     pages = [Page(pfn, "exclude" if pfn == 5 else "stored", repeat(bytes([pfn, 1]), block), "") for pfn in (2, 3, 5, 9)]
     opened = source(Kdump(pages, page_size=block, order=order).build())
     ratio = block // PAGE
     exists, stored = page_sets(opened, PAGE, 16 * ratio)
     assert exists == {pfn * ratio + i for pfn in (2, 3, 5, 9) for i in range(ratio)}
     assert stored == exists - {5 * ratio + i for i in range(ratio)}
-    # From the middle of a block on.
+    # From the middle of a block.
     assert opened.memory_bits(8, 16 * ratio, PAGE)[0] == opened.memory_bits(0, 16 * ratio + 8, PAGE)[0][1:]
     assert read(opened, 2 * block + PAGE, PAGE) == repeat(bytes([2, 1]), PAGE)
 
 
 @pytest.mark.parametrize("parts", [False, True], ids=["one", "split"])
 def test_pages_of_several_blocks(parts: bool) -> None:
-    """A page is there when one of its blocks is; the others read as zeros, as do those that were left out."""
+    """A page exists if one of its blocks does; the others read as zeros, as do left-out pages."""
     made = parse("@0x11000 fill 01 x3\n@0x1e000 fill 02 x4\n@0x30000 exclude x16\n@0x5f000 fill 03")
     if parts:
         whole = [(0, 0x13), (0x13, 0x60)]
@@ -281,14 +281,14 @@ def test_pages_of_several_blocks(parts: bool) -> None:
 
 
 def test_a_newer_version_is_read_as_the_newest_known() -> None:
-    """A later version adds fields; it is said that they are not understood."""
+    """A later version's extra fields are ignored, with a remark."""
     opened = source(kdump(recipe("zlib"), version=7))
     assert opened.remarks == ["header version 7 is unknown: read as version 6"]
     check_pages(opened, parse(recipe("zlib")))
 
 
 def test_several_threads_read_at_once() -> None:
-    """Buffers and codec states are not shared: every thread gets its own pages, right to the byte."""
+    """Buffers and codec states are not shared: every thread gets its own pages, byte for byte."""
     pages = [Page(pfn, "stored", repeat(pfn.to_bytes(4, "big"), PAGE), CODECS[pfn % 5]) for pfn in range(1, 900)]
     opened = source(Kdump(pages).build())
     wrong: list[int] = []
@@ -338,7 +338,7 @@ KINDS = st.sampled_from(["hole", "exclude", "zero", "", "zlib", "lzo", "snappy",
 def test_any_pages_against_a_dictionary(
     rows: list[tuple[str, int]], order: str, base: int, spans: list[tuple[int, int]]
 ) -> None:
-    """Bitmaps, ranges, pages and unaligned spans of any mixture are those of a dictionary of pages."""
+    """Bitmaps, ranges, pages and unaligned spans equal those of a dictionary of pages."""
     pages: list[Page] = []
     pfn = base * 32_760
     for kind, count in rows:

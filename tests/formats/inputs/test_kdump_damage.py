@@ -1,4 +1,4 @@
-"""kdump-compressed files: what damage to each part costs, and headers that can't be right."""
+"""kdump-compressed files: the effect of damage to each part, and the errors for invalid headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECIPE = """
 
 
 def test_a_page_that_was_not_written_any_more() -> None:
-    """A page descriptor without data: the page counts as stored, and reading it raises an error with the reason."""
+    """A descriptor without data: the page counts as stored, and reading it raises an error with the reason."""
     pages = "@0x1000 fill 01020304\n@0x2000 missing\n@0x3000 fill 05060708"
     opened = source(kdump(pages, status=8))
     assert opened.incomplete
@@ -34,14 +34,14 @@ def test_a_page_that_was_not_written_any_more() -> None:
 
 
 def test_missing_pages_are_noticed_without_the_mark() -> None:
-    """A writer that was killed could not set it."""
+    """A killed writer could not set the mark."""
     opened = source(kdump("@0x1000 fill 01020304 x5\n@0x6000 missing x2"))
     assert opened.incomplete
     assert opened.remarks == ["at least 2 pages were not written"]
 
 
 def test_status_bits() -> None:
-    """INCOMPLETE and EXCLUDED_VMEMMAP have remarks of their own."""
+    """INCOMPLETE and EXCLUDED_VMEMMAP have their own remarks."""
     assert source(kdump(RECIPE, status=8)).remarks == ["the dump is marked incomplete: its writer could not finish"]
     opened = source(kdump(RECIPE, status=0x10))
     assert not opened.incomplete
@@ -49,7 +49,7 @@ def test_status_bits() -> None:
 
 
 def test_an_invalid_dump_level_has_a_remark() -> None:
-    """It would be or-ed to another."""
+    """It would be combined with another level by OR."""
     opened = source(kdump(RECIPE, dump_level=-5))
     assert opened.dump_level == 0
     assert opened.remarks == ["the dump level -5 is invalid: ignored"]
@@ -63,7 +63,7 @@ def test_an_invalid_dump_level_has_a_remark() -> None:
     ],
 )  # fmt: skip
 def test_notes_that_are_not_in_the_file_are_passed_over(fields: dict[str, int]) -> None:
-    """The pages are all there; what lacks is said."""
+    """The pages are complete; the remark names what is missing."""
     notes = prstatus(1, b"r" * 216)
     opened = source(kdump(RECIPE, notes=notes, vmcoreinfo=b"X=1\n", fields=fields))
     assert len(opened.remarks) == 1
@@ -105,7 +105,7 @@ WHOLE = kdump("@0x1000 fill 01020304 zlib x3")
     ],
 )  # fmt: skip
 def test_headers_that_can_not_be_right_say_why(data: bytes, error: type[FormatError], words: str) -> None:
-    """Each with its own kind of error; nothing is allocated by what they say."""
+    """Each cause has its error type; no memory is allocated by invalid sizes."""
     with pytest.raises(error, match=words):
         source(data)
 
@@ -129,7 +129,7 @@ DAMAGE: list[tuple[str, dict[str, int], str]] = [
 @pytest.mark.parametrize("order", ["little", "big"])
 @pytest.mark.parametrize(("change", "words"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE])
 def test_a_damaged_descriptor_costs_its_page_alone(change: dict[str, int], words: str, order: str) -> None:
-    """The error holds the page's address; its neighbours are read, also by the same reader afterwards."""
+    """The error has the page's address; its neighbours are read, also by the same reader later."""
     file = Kdump(parse("@0x1000 fill 01020304 zlib x5"), order=order)
     data = bytearray(file.build())
     at, place, size = file.places[3]
@@ -157,7 +157,7 @@ def test_damaged_data_never_pass_for_a_page_of_another_length(codec: str) -> Non
 
 
 def test_a_file_cut_off_in_its_data_or_descriptors() -> None:
-    """It opens, is known to be incomplete, and gives the pages that came through."""
+    """A truncated file opens, is marked incomplete, and gives the pages in it."""
     file = Kdump(parse("@0x1000 noise 1 x6"))
     data = file.build()
     cut = source(data[: -2 * PAGE - 100])
@@ -177,7 +177,7 @@ def test_a_file_cut_off_in_its_data_or_descriptors() -> None:
 
 
 def test_a_failing_medium_is_a_read_error_at_the_physical_address() -> None:
-    """And the next read, of the same pages, succeeds when the medium does."""
+    """The next read of the same pages succeeds when the medium does."""
     data = kdump("@0x1000 zero\n@0x2000 fill 01020304 zlib x3\n@0x5000 zero")
 
     class Failing(MemoryFile):

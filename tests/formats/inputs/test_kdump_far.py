@@ -1,4 +1,4 @@
-"""kdump files of memory that lies far apart: what their bitmaps do not say is not read, and not walked through."""
+"""kdump files of sparse physical memory: holes in their bitmaps are neither read nor walked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST = 8 << 20
 
 
 class Counted(PlainFile):
-    """A file that counts what is read of it."""
+    """A file that counts the bytes read."""
 
     count = 0
 
@@ -42,7 +42,7 @@ class Counted(PlainFile):
 
 
 def check(source: Source) -> None:
-    """Everything that is asked of a dump as a whole, in as many steps as there are pages."""
+    """Every query of a whole dump, in as many steps as there are pages."""
     assert source.end() == (PFNS[-1] + 1) * PAGE
     found: list[MemoryRange] = list(source.ranges())
     assert [one.start // PAGE for one in found] == list(PFNS)
@@ -58,7 +58,7 @@ def check(source: Source) -> None:
 
 
 def test_holes_of_a_file_are_not_read(tmp_path: Path) -> None:
-    """A sparse file of 6 GB: holes in its bitmaps are skipped in one step each."""
+    """A sparse file of 6 GB: each hole in its bitmaps is skipped in one step."""
     file = Counted(str(Kdump(PAGES).write_sparse(tmp_path / "far")))
     assert file.size > 6 << 30
     check(open_file(file))
@@ -66,7 +66,7 @@ def test_holes_of_a_file_are_not_read(tmp_path: Path) -> None:
 
 
 def test_holes_of_a_split_dump_are_not_read(tmp_path: Path) -> None:
-    """One part alone: its own pages."""
+    """A single part gives its pages."""
     end = PFNS[-1] + 1
     made = Kdump(PAGES, fields={"split": 1, "start_pfn_64": 50, "end_pfn_64": end}, part=(50, end))
     file = Counted(str(made.write_sparse(tmp_path / "part")))
@@ -78,7 +78,7 @@ def test_holes_of_a_split_dump_are_not_read(tmp_path: Path) -> None:
 
 
 def test_gaps_of_a_flattened_file_are_not_read() -> None:
-    """Zeros between the pieces of a flattened file are never made."""
+    """Zeros between the pieces of a flattened file are not generated."""
     data = flattened(Kdump(PAGES).pieces())
 
     class Bounded(MemoryFile):
@@ -94,7 +94,7 @@ def test_gaps_of_a_flattened_file_are_not_read() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_short_hole_is_read(tmp_path: Path, known: bool) -> None:
-    """Bitmaps of usual size are read whatever the file system says of them: it may be wrong."""
+    """Bitmaps of usual size are read even where the file system reports a hole, as it may be wrong."""
     pages = [Page(pfn, "stored", bytes([pfn]) * PAGE) for pfn in (1, 5)]
 
     class Wrong(PlainFile):
@@ -106,7 +106,7 @@ def test_a_short_hole_is_read(tmp_path: Path, known: bool) -> None:
 
 
 def test_a_device_knows_no_holes(tmp_path: Path) -> None:
-    """Without SEEK_DATA a file is all data; with it, data end with the last byte."""
+    """Without SEEK_DATA the whole file is data; with it, data end at the last byte."""
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)
     assert next_data(PlainFile(str(path)), 3) == 3
@@ -116,7 +116,7 @@ def test_a_device_knows_no_holes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [frame_files.zstd_seekable, frame_files.lz4_rows, frame_files.gzip_rows])
 def test_zeros_of_a_frame_are_known(make: Callable[[bytes], bytes]) -> None:
-    """A piece that is packed like one of zeros is not unpacked; the next one that is not is where data goes on."""
+    """A piece packed like one of zeros is not unpacked; data continue at the next other piece."""
     content = b"x" * (1 << 20) + bytes(64 << 20) + b"y" * (1 << 20)
     file = framed.FORMAT.open(MemoryFile(make(content)))[0]
     assert next_data(file, 2 << 20) == 2 << 20

@@ -64,7 +64,7 @@ def parts(**more: int | str) -> list[Kdump]:
 @pytest.mark.parametrize("order", ["little", "big"])
 @pytest.mark.parametrize("version", [2, 4, 6])
 def test_together_they_are_the_dump(version: int, order: str, tmp_path: Path) -> None:
-    """In any order of the files: pages one by one, and spans that lie in several files."""
+    """Files in any order: single pages, and spans across files."""
     paths = saved(tmp_path, parts(version=version, order=order))
     random.Random(version).shuffle(paths)
     opened = together(paths)
@@ -84,7 +84,7 @@ def test_together_they_are_the_dump(version: int, order: str, tmp_path: Path) ->
 
 
 def test_a_file_that_is_not_there_costs_its_pages(tmp_path: Path) -> None:
-    """The other files are read, with a remark on the missing pages; so is a single file."""
+    """The other files, or a single one, are read, with a remark on the missing pages."""
     paths = saved(tmp_path, parts())
     for lost in range(4):
         opened = together(paths[:lost] + paths[lost + 1 :])
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_there_costs_its_pages(tmp_path: Path) -> None:
 
 
 def test_a_part_without_pages_is_a_part(tmp_path: Path) -> None:
-    """As makedumpfile makes them of small dumps: everything is in the first file."""
+    """As makedumpfile splits small dumps: everything is in the first file."""
     paths = saved(tmp_path, [part(0, LIMIT), part(LIMIT, LIMIT), part(0, 0)])
     opened = together(paths)
     assert (opened.incomplete, opened.remarks) == (False, [])
@@ -112,7 +112,7 @@ def test_a_part_without_pages_is_a_part(tmp_path: Path) -> None:
 
 
 def test_foreign_and_repeated_files_are_refused(tmp_path: Path) -> None:
-    """A whole dump, a file of another one, the same pages twice, the same file twice."""
+    """A whole dump, another dump's file, the same pages twice, the same file twice."""
     good = parts()
     wrong: list[tuple[list[Kdump], type[VmsieveError], str]] = [
         ([*good, Kdump(PAGES)], UsageError, "a whole dump"),
@@ -128,7 +128,7 @@ def test_foreign_and_repeated_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_errors_name_the_damaged_part(tmp_path: Path) -> None:
-    """One that is cut off makes the dump incomplete; its other pages and those of the other files are there."""
+    """A truncated file makes the dump incomplete; its other pages and those of the other files are read."""
     paths = saved(tmp_path, parts())
     paths[2].write_bytes(paths[2].read_bytes()[:-10])
     opened = together(paths)
@@ -140,7 +140,7 @@ def test_errors_name_the_damaged_part(tmp_path: Path) -> None:
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_any_range_can_be_said(start: int, end: int) -> None:
-    """Page frames that can't be: what is stored are the pages within, and there is no error but a typed one."""
+    """Any page frame range, possible or not: the pages within it are stored, and the rest makes the dump incomplete."""
     opened = source(part(0, LIMIT, start_pfn_64=start, end_pfn_64=end).build())
     first, last = start or 0, end or LIMIT
     inside = {pfn for pfn, data in CONTENT.items() if data is not None and first <= pfn < last}
@@ -158,7 +158,7 @@ def test_bits_are_cut_as_bits(data: bytes, start: int, end: int) -> None:
 
 @given(st.sets(st.integers(0, 3 * BLOCK - 1), max_size=40), st.integers(1, 7), st.data())
 def test_dumps_are_cut_into_equal_parts(pages: set[int], count: int, data: st.DataObject) -> None:
-    """Every page is in one part, and no part has two pages more than another."""
+    """Every page is in one part, and parts differ by at most one page."""
     bitmap = Bitmap()
     for block in range(3):
         bits = bytearray(BLOCK_BYTES)

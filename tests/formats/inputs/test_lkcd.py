@@ -1,4 +1,4 @@
-"""LKCD dumps: every method, any order of pages, faults of known writers, damage."""
+"""LKCD dumps: every method, any order of pages, known writers' faults, damage."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def with_zeros(pages: list[int]) -> bytes:
 @pytest.mark.parametrize("method", [0, 1, 2])
 @pytest.mark.parametrize("pages", [None, SOME, SOME[::-1], random.Random(3).sample(SOME, len(SOME))])
 def test_memory_is_as_written(method: int, pages: list[int] | None) -> None:
-    """In any order; pages without a record are zeros; reads of any alignment."""
+    """Pages in any order; pages without a record are zeros; reads of any alignment."""
     dump = Lkcd(MEMORY, method, pages, PREFIXES)
-    # The last page's header keeps a machine of this size: the highest page is there.
+    # A machine of this size always has its last page's header: the highest page is there.
     opened = source(dump.build())
     assert (opened.machine, opened.byte_order, opened.page_size, opened.format) == (
         "s390x",
@@ -57,7 +57,7 @@ def test_memory_is_as_written(method: int, pages: list[int] | None) -> None:
 
 
 def test_header_registers_and_vmcoreinfo() -> None:
-    """Time, names, processors from the machine's header."""
+    """Time, names and processors from the machine's header."""
     opened = source(Lkcd(MEMORY, 2, None, PREFIXES).build())
     assert opened.crash_time == 1300000000
     assert opened.utsname == ("Linux", "box", "2.6.32", "#1 SMP", "s390x", "(none)")
@@ -76,7 +76,7 @@ def test_header_registers_and_vmcoreinfo() -> None:
     ],
 )
 def test_the_ends_that_writers_made(end: bytes) -> None:
-    """All are ends of whole dumps; with pages left out, and with none left out."""
+    """All are ends of whole dumps, with and without left-out pages."""
     for pages in (None, SOME):
         pages = None if pages is None else [*pages, len(MEMORY) - PAGE][: len(SOME) + 1]
         dump = Lkcd(MEMORY, 2, sorted(set(pages)) if pages else None, end=end)
@@ -86,7 +86,7 @@ def test_the_ends_that_writers_made(end: bytes) -> None:
 
 
 def test_a_full_dump_is_not_looked_through() -> None:
-    """The file size shows it; reading a misplaced page is an error."""
+    """The file size shows that the dump is full; reading a misplaced page is an error."""
     data = bytearray(Lkcd(MEMORY).build())
     row = PAGE + 16
     data[0x10000 + 50 * row : 0x10000 + 50 * row + 8] = struct.pack(">Q", 77 * PAGE)
@@ -100,7 +100,7 @@ def test_a_full_dump_is_not_looked_through() -> None:
 
 
 def test_of_pages_stored_twice_the_first_holds() -> None:
-    """Not one after the other, which is vmconvert's end."""
+    """Not consecutive ones, which are vmconvert's end."""
     other = record(3 * PAGE, b"other" + bytes(PAGE - 5), 2)
     opened = source(Lkcd(MEMORY, 2, extra=[other]).build())
     assert "1 pages are stored more than once; the first ones hold" in opened.remarks
@@ -109,7 +109,7 @@ def test_of_pages_stored_twice_the_first_holds() -> None:
 
 @pytest.mark.parametrize("method", [0, 1, 2])
 def test_a_torn_dump_is_read_as_far_as_it_goes(method: int) -> None:
-    """Wherever it ends: whole pages before that are right, what follows is missing."""
+    """Cut anywhere: whole pages before the cut are right, the rest is missing."""
     whole = Lkcd(MEMORY, method, SOME).build()
     last = 0
     for size in range(0x10000 + 5000, len(whole), (len(whole) - 0x10000) // 37):
@@ -125,7 +125,7 @@ def test_a_torn_dump_is_read_as_far_as_it_goes(method: int) -> None:
 
 @pytest.mark.parametrize("size", [8, 0x2DE, 0xFFFF, 0x10000, 0x10010])
 def test_a_file_without_a_page_is_refused(size: int) -> None:
-    """It ends within the header or the first page."""
+    """The file ends within the header or the first page."""
     with pytest.raises(TruncatedError):
         source(Lkcd(MEMORY, 2).build()[:size])
 
@@ -140,7 +140,7 @@ def test_a_file_without_a_page_is_refused(size: int) -> None:
     ],
 )
 def test_unsupported_and_damaged_dumps_say_why(dump: Lkcd, kind: type[FormatError], why: str) -> None:
-    """In one sentence each."""
+    """Each in a single sentence."""
     with pytest.raises(kind, match=why):
         source(dump.build())
     data = bytearray(Lkcd(MEMORY).build())
@@ -164,7 +164,7 @@ def test_a_record_that_can_not_be_ends_the_dump(bad: bytes) -> None:
 
 @pytest.mark.parametrize("method", [1, 2])
 def test_a_damaged_page_costs_itself_only(method: int) -> None:
-    """Too short, too long, not a stream: the error names the page's address."""
+    """Too short, too long, not a stream: the error has the page's address."""
 
     def packed(page: bytes) -> bytes:
         return rle(page) if method == 1 else zlib.compress(page, 1)
@@ -181,7 +181,7 @@ def test_a_damaged_page_costs_itself_only(method: int) -> None:
 
 
 def test_a_dump_without_a_size_ends_with_its_last_page() -> None:
-    """The highest page counts, if the header says less."""
+    """The highest page is used if the header's size is smaller."""
     opened = source(replace(Lkcd(MEMORY, 2), mem_end=0).build())
     assert opened.end() == len(MEMORY)
 
@@ -199,7 +199,7 @@ def runs_twin(pages: list[int]) -> list[tuple[int, int, int]]:
 
 @for_each_backend
 def test_records_are_gathered_to_runs(backend: str) -> None:
-    """As the slow twin does; in pieces of any size, with little room, and with each reason to stop."""
+    """Equal to the slow twin's, in pieces of any size, with a small table, and with each stop reason."""
     dice = random.Random(5)
     pages = [at for at in range(0, 200 * PAGE, PAGE) if dice.random() < 0.9]
     pages[50:60] = reversed(pages[50:60])
@@ -241,7 +241,7 @@ def test_records_are_gathered_to_runs(backend: str) -> None:
 
 @for_each_backend
 def test_pages_of_a_run_are_found(backend: str) -> None:
-    """Place, size, and whether packed; a page that is not there or cut off ends the plan."""
+    """Offset, size, and whether packed; an absent or truncated page ends the plan."""
     data = b"".join(
         struct.pack(">QII", at, 20 + at // PAGE, 1 + at // PAGE % 2) + bytes(20 + at // PAGE) for at in ALL[:9]
     )
@@ -259,7 +259,7 @@ def test_pages_of_a_run_are_found(backend: str) -> None:
 
 @for_each_backend
 def test_run_lengths_are_expanded(backend: str) -> None:
-    """Whatever the page; input that is cut off or gives more or less than a page is damaged."""
+    """Any page unpacks; input that is truncated or of the wrong length is damaged."""
     dice = random.Random(7)
     size = 512
     pages = [bytes(size), b"\1" * size, bytes(dice.choice((0, 0, 1, 255)) for _ in range(size)), dice.randbytes(size)]

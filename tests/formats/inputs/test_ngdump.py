@@ -1,4 +1,4 @@
-"""Partitions of ngdump: the dump within its file system, and errors if there is none."""
+"""ngdump partitions: the dump within its file system, and errors without one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILES = {b"lost+found": b"", b"ngdump.meta": META, b"dump.elf": CORE}
 @pytest.mark.parametrize("features", [TYPICAL, TYPICAL | 0x80])
 @pytest.mark.parametrize("piece", [1, 2, 1000])
 def test_the_dump_is_found_in_the_file_system(block: int, features: int, piece: int) -> None:
-    """Whatever the size of a block, of a group's row, and however often the file is cut; holes are zeros."""
+    """For any block size, group size and fragmentation of the file; holes are zeros."""
     opened = source(Image(FILES, block, features, piece=piece).build())
     alone = source(CORE)
     assert opened.machine == "s390x"
@@ -42,7 +42,7 @@ def test_the_dump_is_found_in_the_file_system(block: int, features: int, piece: 
 
 
 def test_bytes_of_a_file_at_any_place() -> None:
-    """Over the ends of extents and holes, up to the end of the file and not beyond."""
+    """Across extents and holes, up to the end of the file and not beyond."""
     dice = random.Random(4)
     content = dice.randbytes(5000) + bytes(9000) + dice.randbytes(4321)
     system = Ext4(MemoryFile(Image({b"x": content}, piece=1).build()))
@@ -59,7 +59,7 @@ def test_bytes_of_a_file_at_any_place() -> None:
 
 
 def test_a_tree_of_more_entries_than_a_file_has() -> None:
-    """Nodes that many others lead to, empty leaves at the end: an error after a bounded number of entries."""
+    """Nodes with many parents and empty leaves: an error after a bounded number of entries."""
     data = bytearray(Image({b"x": b"a" * 1024}, piece=1).build())
     data += bytes(100 * 1024)
     first = len(data) // 1024 - 10
@@ -85,7 +85,7 @@ def test_a_tree_of_more_entries_than_a_file_has() -> None:
 
 
 def test_a_reserved_extent_reads_as_zeros() -> None:
-    """Blocks that were reserved and never written hold what was there before."""
+    """Reserved blocks that were never written hold old data."""
     data = bytearray(Image({b"x": b"a" * 1024 + b"b" * 1024}, piece=1).build())
     row = struct.pack("<IHH", 1, 1, 0)
     assert data.count(row) == 1
@@ -109,13 +109,13 @@ def test_a_reserved_extent_reads_as_zeros() -> None:
     ],
 )
 def test_file_systems_without_a_dump_say_why(files: dict[bytes, bytes], why: str) -> None:
-    """In one sentence each; another file system's says how to get at a dump in it."""
+    """Each in a single sentence; another file system's error says how to extract a dump from it."""
     with pytest.raises(UnsupportedError, match=why):
         source(Image(files).build())
 
 
 def test_file_systems_that_are_not_read() -> None:
-    """Unknown features, files of the old kind, superblocks that can't be."""
+    """Unknown features, old-style files, invalid superblocks."""
     with pytest.raises(UnsupportedError, match="features"):
         source(Image(FILES, features=TYPICAL | 0x10000).build())
     with pytest.raises(UnsupportedError, match="extents"):
@@ -128,13 +128,13 @@ def test_file_systems_that_are_not_read() -> None:
 
 
 def test_a_journal_that_was_not_replayed_has_a_remark() -> None:
-    """The machine went down while the file system was mounted."""
+    """The machine stopped while the file system was mounted."""
     opened = source(Image(FILES, features=TYPICAL | 4).build())
     assert any("journal" in remark for remark in opened.remarks)
 
 
 def test_a_cut_off_partition() -> None:
-    """Wherever it ends: a dump that is read as far as it goes, or a typed error."""
+    """Cut anywhere: the dump up to the cut, or a typed error."""
     whole = Image(FILES, 4096).build()
     for size in range(1100, len(whole), 7777):
         try:
@@ -147,7 +147,7 @@ def test_a_cut_off_partition() -> None:
 
 @pytest.mark.fuzz
 def test_damage_gives_results_or_typed_errors() -> None:
-    """Trees that lead in circles, inodes that are none, sizes that can't be."""
+    """Cyclic trees, invalid inodes, impossible sizes."""
     whole = Image(FILES, 1024).build()
     dice = random.Random()
     for _ in range(1500):
@@ -166,7 +166,7 @@ def test_damage_gives_results_or_typed_errors() -> None:
 @pytest.mark.oracle
 @pytest.mark.parametrize("options", [[], ["-b", "1024", "-O", "^64bit"], ["-O", "^metadata_csum"]])
 def test_file_systems_of_mke2fs(options: list[str], tmp_path: Path) -> None:
-    """Real ones."""
+    """File systems made by mke2fs."""
     folder = tmp_path / "files"
     folder.mkdir()
     for name, content in FILES.items():

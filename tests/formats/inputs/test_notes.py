@@ -30,14 +30,14 @@ def test_notes_come_back_as_they_were_built(order: str, notes: list[tuple[bytes,
 
 @ORDERS
 def test_a_built_note_is_the_structure_of_the_headers(order: str) -> None:
-    """Against one packed by hand."""
+    """Compared with a note packed by hand."""
     assert build_note(b"CORE", 1, b"12345", order) == note(b"CORE\0", 1, b"12345", order)
     assert build_note(b"VMCOREINFO", 0, b"A=1\n", order) == vmcoreinfo(b"A=1\n", order)
 
 
 @given(st.binary(max_size=200), st.sampled_from(["little", "big"]))
 def test_any_bytes_can_be_read_as_notes(area: bytes, order: str) -> None:
-    """No error, and nothing outside the area."""
+    """No error, and no read outside the area."""
     for found in each_note(area, order):
         assert found.offset + found.size <= found.end + 3 <= len(area) + 3
     assert 0 <= readable_size(area, order) <= len(area)
@@ -48,7 +48,7 @@ def test_any_bytes_can_be_read_as_notes(area: bytes, order: str) -> None:
 
 @given(st.integers(0, 400))
 def test_cut_notes_keep_the_whole_ones(size: int) -> None:
-    """The readable part ends with the last whole note; zeros that follow belong to it."""
+    """The readable part ends with the last whole note, and includes zeros after it."""
     first, second = prstatus(1, b"r" * 80), vmcoreinfo(b"OSRELEASE=6\n")
     area = (first + second)[:size]
     whole = len(first + second) if size >= len(first + second) else len(first) if size >= len(first) else 0
@@ -56,13 +56,13 @@ def test_cut_notes_keep_the_whole_ones(size: int) -> None:
 
 
 def test_a_descriptor_may_end_with_the_area() -> None:
-    """Its padding is not needed."""
+    """The last descriptor's padding may be missing."""
     area = note(b"CORE\0", 1, bytes(112) + b"reg" + bytes(8))[:-1]
     assert [cpu.registers for cpu in cpus(area, "little")] == [b"reg"]
 
 
 def test_the_first_text_that_is_not_empty_is_vmcoreinfo() -> None:
-    """A kernel reserves the note before it fills it; another name or type is another note."""
+    """A kernel reserves the note before it fills it; other names or types are other notes."""
     area = vmcoreinfo(b"") + note(b"VMCOREINFO\0", 1, b"no") + note(b"VMCOREINFO_XEN\0", 0, b"no") + vmcoreinfo(b"X=1")
     place = find_note(area, "little", VMCOREINFO)
     assert place is not None
@@ -72,7 +72,7 @@ def test_the_first_text_that_is_not_empty_is_vmcoreinfo() -> None:
 
 @pytest.mark.parametrize("order", ["little", "big"])
 def test_notes_without_vmcoreinfo_keep_all_others(order: str) -> None:
-    """A text that replaces a rejected one must be the only one; registers are unchanged."""
+    """A replacement must be the only VMCOREINFO; registers are unchanged."""
     before, after = prstatus(7, b"registers" * 8, order), note(b"LINUX\0", 5, b"x" * 9, order)
     text = vmcoreinfo(b"OSRELEASE=1\n", order)
     assert without_vmcoreinfo(before + text + after + text, order) == before + after

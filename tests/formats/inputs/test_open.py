@@ -1,4 +1,4 @@
-"""Opening an input: selected by content, closed on failure, and one sentence if it can't be opened."""
+"""Opening an input: selected by content, closed on failure, with a one-sentence error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECIPE = "@0x1000 fill 01020304 x3"
 
 
 def test_formats_have_an_order_of_their_own() -> None:
-    """Probing does not depend on the names of files."""
+    """Probing does not depend on file names."""
     found = formats()
     assert len({f.order for f in found}) == len(found)
     assert [f.order for f in found] == sorted(f.order for f in found)
@@ -34,7 +34,7 @@ def test_formats_have_an_order_of_their_own() -> None:
 
 @pytest.mark.parametrize("data", [core(RECIPE), kdump(RECIPE), flattened([(0, core(RECIPE))])])
 def test_the_content_selects_the_format(data: bytes, tmp_path: Path) -> None:
-    """Whatever its name."""
+    """File names do not matter."""
     path = tmp_path / "vmcore.elf"
     path.write_bytes(data)
     opened = open_source(str(path))
@@ -44,7 +44,7 @@ def test_the_content_selects_the_format(data: bytes, tmp_path: Path) -> None:
 
 
 def test_bytes_behind_the_headers_may_be_unreadable() -> None:
-    """As of /proc/vmcore, where memory that failed may follow the headers at once: the rest is still to be had."""
+    """In /proc/vmcore unreadable memory may follow the headers directly: the rest is still read."""
 
     class Broken(MemoryFile):
         def read_into(self, offset: int, out: memoryview) -> int:
@@ -57,7 +57,7 @@ def test_bytes_behind_the_headers_may_be_unreadable() -> None:
 
 
 def test_only_one_format_claims_each_file() -> None:
-    """Otherwise the order of probing would decide."""
+    """Otherwise the result would depend on the probing order."""
     for data in (
         core(RECIPE),
         core(RECIPE, order="big"),
@@ -72,7 +72,7 @@ def test_only_one_format_claims_each_file() -> None:
     ("data", "found"), [(b"", "an empty file"), (b"hello", "68 65 6c 6c 6f"), (bytes(70_000), "00 00 00")]
 )
 def test_unknown_files_are_refused_and_closed(data: bytes, found: str) -> None:
-    """The message shows how the file begins."""
+    """The message shows the first bytes of the file."""
     file = MemoryFile(data)
     with pytest.raises(UnsupportedError, match=found):
         open_file(file)
@@ -89,7 +89,7 @@ def test_a_dump_that_can_not_be_used_is_closed() -> None:
 
 
 def test_paths_that_can_not_be_opened(tmp_path: Path) -> None:
-    """Absent, a directory, a pipe that nobody writes to, a device without positions."""
+    """Absent, a directory, a pipe without a writer, a device that can't seek."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(FormatError, match="No such file") as caught:
@@ -101,7 +101,7 @@ def test_paths_that_can_not_be_opened(tmp_path: Path) -> None:
 
 
 def test_plain_files_end_where_they_end(tmp_path: Path) -> None:
-    """Reads past the end are short; positions beyond any file are no error."""
+    """Reads past the end are short; positions beyond the largest file offset are not an error."""
     path = tmp_path / "x"
     path.write_bytes(b"0123456789")
     file = PlainFile(str(path))
@@ -121,7 +121,7 @@ def test_plain_files_end_where_they_end(tmp_path: Path) -> None:
 
 
 def test_a_failing_medium_is_a_read_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the place in the file, after what could still be read."""
+    """With the file offset, after the bytes that were still read."""
     path = tmp_path / "x"
     path.write_bytes(bytes(10_000))
     file = PlainFile(str(path))
@@ -140,7 +140,7 @@ def test_a_failing_medium_is_a_read_error(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_files_are_given_back(tmp_path: Path) -> None:
-    """Neither an opened nor a refused file leaves a descriptor behind."""
+    """Opened and refused files leave no descriptor open."""
     before = len(os.listdir("/proc/self/fd"))
     for name, data in (("good", core(RECIPE)), ("flat", flattened([(0, kdump(RECIPE))])), ("bad", b"?" * 99)):
         path = tmp_path / name
@@ -161,7 +161,7 @@ def fill(table: Extents, pieces: Iterable[tuple[int, int]]) -> Extents:
 
 
 def test_a_table_of_pieces_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too many pieces, too great a disorder, too many over each other."""
+    """Too many pieces, too disordered, too many overlaps."""
     fill(Extents(100), ((i * 10, i * 10 + 5) for i in range(100)))
     with pytest.raises(UnsupportedError, match="too many pieces"):
         fill(Extents(100), ((i * 10, i * 10 + 5) for i in range(101)))
@@ -174,7 +174,7 @@ def test_a_table_of_pieces_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pieces_that_are_hidden_as_a_whole_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One large piece that comes first hides any number of small ones."""
+    """One large first piece hides any number of small ones."""
     monkeypatch.setattr("vmsieve.formats.extents._DISORDER_LIMIT", 10)
     table = fill(Extents(), ((i, 1000) for i in range(20)))
     table.resolve_overlaps(last_wins=False)

@@ -1,4 +1,4 @@
-"""makedumpfile's dumps are read back as the memory that they were made from."""
+"""makedumpfile's dumps read back as the memory that they were made from."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def vmcore(tmp_path: Path) -> Path:
 @CODECS
 @pytest.mark.parametrize("level", ["0", "1"])
 def test_pages_of_every_codec(codec: str, level: str, vmcore: Path, tmp_path: Path) -> None:
-    """Real packers, the shared block of zeros, holes of many blocks: all bytes, one by one and in rows."""
+    """Real packers, the shared block of zeros, holes of many blocks: all bytes, singly and in runs."""
     makedumpfile(*OPTIONS[codec], "-d", level, vmcore, tmp_path / "out")
     opened = open_source(str(tmp_path / "out"))
     made_with(opened, codec)
@@ -80,7 +80,7 @@ def test_pages_of_every_codec(codec: str, level: str, vmcore: Path, tmp_path: Pa
 
 
 def test_flattened_streams(vmcore: Path, tmp_path: Path) -> None:
-    """The file a stream stands for is the one that makedumpfile rebuilds, byte for byte."""
+    """A stream gives the file that makedumpfile rebuilds, byte for byte."""
     stream = makedumpfile("-F", "-c", "-d", "1", vmcore)
     (tmp_path / "flat").write_bytes(stream)
     with (tmp_path / "flat").open("rb") as pipe:
@@ -106,7 +106,7 @@ def test_flattened_streams(vmcore: Path, tmp_path: Path) -> None:
 
 
 def test_elf_cores_with_zero_pages_cut_out(vmcore: Path, tmp_path: Path) -> None:
-    """Memory beyond p_filesz exists and is not stored; what is stored is right."""
+    """Memory beyond p_filesz exists and is not stored; stored memory is right."""
     recipe = "@0x1000 noise 1 x40\n@0x29000 zero x600\n@0x281000 noise 3 x50\n@0x2b3000 zero x300"
     vmcore.write_bytes(core(recipe, prstatus(1, b"r" * 216)))
     makedumpfile("-E", "-d", "1", vmcore, tmp_path / "out")
@@ -122,7 +122,7 @@ def test_elf_cores_with_zero_pages_cut_out(vmcore: Path, tmp_path: Path) -> None
 
 
 def test_files_of_a_split_dump(vmcore: Path, tmp_path: Path) -> None:
-    """Together they are the dump, in any order; alone, each has pages of its own, and each page is in one of them."""
+    """All files in any order are the dump; each alone has its pages, and each page is in one file."""
     parts = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
     makedumpfile("-c", "-d", "1", "--splitblock-size", "64", "--split", vmcore, *parts)
     content = memory(parse(RECIPE))
@@ -144,7 +144,7 @@ def test_files_of_a_split_dump(vmcore: Path, tmp_path: Path) -> None:
 
 @CODECS
 def test_a_real_dump_filtered_and_packed(codec: str, scratch: Path, tmp_path: Path) -> None:
-    """Level 31 of a real kernel's dump: makedumpfile's own bitmaps, and every page equal to the ELF core's."""
+    """Level 31 of a real kernel's dump: makedumpfile's bitmaps, and every page equal to the ELF core's."""
     original = dump("x86_64-6.1-kdump.elf", scratch)
     makedumpfile(*OPTIONS[codec], "-d", "31", original, tmp_path / "out")
     opened, plain = open_source(str(tmp_path / "out")), open_source(str(original))

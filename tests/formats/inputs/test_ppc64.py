@@ -1,4 +1,4 @@
-"""Dumps that hypervisors write of ppc64 machines: without VMCOREINFO, and often in the wrong byte order."""
+"""Hypervisors' dumps of ppc64 machines: without VMCOREINFO, and often in the wrong byte order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ END, LENGTH = 6 * MIB - 4096, struct.pack("<I", len(TEXT))
 
 
 def memory(order: str, at: int = AT, size: int = 6 * MIB) -> bytes:
-    """A kernel's memory: the name as text of a program, then the note."""
+    """A kernel's memory: the note's name in a program's text, then the note."""
     data = bytearray(size)
     data[0x101234:0x101240] = b"VMCOREINFO\0\0"
     content = vmcoreinfo(TEXT, order)
@@ -37,7 +37,7 @@ def memory(order: str, at: int = AT, size: int = 6 * MIB) -> bytes:
 
 
 def registers(order: str) -> bytes:
-    """All notes of a processor as QEMU writes them; every number has another value."""
+    """All notes of a processor as QEMU writes them; every number has a different value."""
     word = ORDERS[order]
     status = struct.pack(word + "IIIHHQQIIII8Q", *range(1, 20)) + struct.pack(word + "48QII", *range(100, 150))
     vmx = b"".join(struct.pack(word + "QQ", *((i, i + 50) if word == ">" else (i + 50, i))) for i in range(32))
@@ -49,14 +49,14 @@ def registers(order: str) -> bytes:
 
 
 def core(labelled: str, content: bytes, notes: bytes | None = None) -> bytes:
-    """QEMU's core of a machine with ``content`` for memory."""
+    """QEMU's core of a machine with memory ``content``."""
     return Core([Load(0, content, vaddr=0)], (registers(labelled) if notes is None else notes,), labelled, 21).build()
 
 
 @pytest.mark.parametrize("kernel", ["little", "big"])
 @pytest.mark.parametrize("labelled", ["little", "big"])
 def test_the_kernels_own_note_tells_the_byte_order(labelled: str, kernel: str) -> None:
-    """Whatever the headers say: memory is as it was, notes are as if the headers had been right."""
+    """Memory is unchanged, and notes are as if the headers had been right."""
     opened = source(core(labelled, memory(kernel)))
     assert (opened.machine, opened.byte_order) == (NAMES[kernel], kernel)
     assert opened.vmcoreinfo == TEXT
@@ -73,7 +73,7 @@ def test_the_kernels_own_note_tells_the_byte_order(labelled: str, kernel: str) -
 @pytest.mark.parametrize("kernel", ["little", "big"])
 @pytest.mark.parametrize("name", [b"Unknown", b"ppc64", b"ppc64le"])
 def test_the_same_of_a_kdump_file(kernel: str, name: bytes) -> None:
-    """QEMU calls the machine "Unknown" there; no other machine has as many registers."""
+    """QEMU names the machine "Unknown"; no other machine has that many registers."""
     content, size = memory(kernel, size=3 * MIB), 65536
     pages = [Page(pfn, "stored", content[pfn * size :][:size], "zlib") for pfn in range(len(content) // size)]
     kdump = Kdump(pages, order="big", notes=registers("big"), machine=name, page_size=size)
@@ -106,7 +106,7 @@ def test_a_core_with_vmcoreinfo_is_taken_at_its_word() -> None:
     ],
 )  # fmt: skip
 def test_invalid_notes_in_memory_are_not_used(content: bytes) -> None:
-    """None there, not at the start of a page, longer than memory, without a release."""
+    """No note, not at the start of a page, longer than memory, without a release."""
     opened = source(core("big", content))
     assert (opened.machine, opened.byte_order, opened.vmcoreinfo) == ("ppc64", "big", None)
     assert opened.notes == registers("big")
@@ -115,7 +115,7 @@ def test_invalid_notes_in_memory_are_not_used(content: bytes) -> None:
 
 @pytest.mark.parametrize("at", [4 * MIB - 4096, 4 * MIB, 6 * MIB - 4096])
 def test_the_note_may_lie_anywhere(at: int) -> None:
-    """Beside the ends of what is searched at a time, and of memory."""
+    """Across the borders of searched pieces, and at the ends of memory."""
     assert source(core("big", memory("little", at))).vmcoreinfo == TEXT
 
 
@@ -127,7 +127,7 @@ def test_the_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_decoys_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A memory full of them costs a bounded number of looks."""
+    """Memory full of invalid notes costs a bounded number of reads."""
     monkeypatch.setattr(vmcoreinfo_search, "_MOST_TRIES", 3)
     content = bytearray(memory("little"))
     for page in range(5):
@@ -150,7 +150,7 @@ NOTES = st.tuples(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(NOTES, max_size=6))
 def test_notes_of_any_size_are_turned_without_loss(given_notes: list[tuple[bytes, int, bytes]]) -> None:
-    """As many notes, of the same names, types and sizes; turned back they are the first ones."""
+    """The same number of notes, names, types and sizes; converted back they equal the original."""
     notes = b"".join(note(*one, "big") for one in given_notes)
     turned = _ppc64._turned(notes, "big", "little")
     assert list(each_note(turned, "little")) == list(each_note(notes, "big"))

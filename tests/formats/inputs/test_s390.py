@@ -1,4 +1,4 @@
-"""Single-volume s390 stand-alone dumps: memory, registers, and those that are not whole."""
+"""Single-volume s390 stand-alone dumps: memory, registers, and incomplete dumps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DUMP = Dump(MEMORY, real_size=8 * MIB)
 
 
 def test_memory_and_header_are_as_written() -> None:
-    """Every byte, the ranges and bitmaps, and the header values for info."""
+    """Every byte, the ranges and bitmaps, and the header values for ``info``."""
     opened = source(DUMP.flat())
     assert (opened.machine, opened.byte_order, opened.page_size) == ("s390x", "big", PAGE)
     assert opened.format == "s390 stand-alone dump, version 5"
@@ -70,7 +70,7 @@ def test_no_processors_is_no_fault() -> None:
 
 
 def test_a_tapes_last_record_may_be_padded() -> None:
-    """Memory that is no multiple of 32 KiB: the end marker is behind the padding. It may be 8 bytes long."""
+    """Memory that is not a multiple of 32 KiB: the end marker follows the padding. It may be 8 bytes long."""
     part = replace(DUMP, memory=MEMORY[: 2 * MIB + PAGE])
     opened = source(part.tape())
     assert not opened.incomplete
@@ -87,7 +87,7 @@ def test_a_tapes_last_record_may_be_padded() -> None:
     ],
 )  # fmt: skip
 def test_a_missing_or_old_marker_says_that_the_dump_is_torn(data: bytes, why: str) -> None:
-    """All its memory is read nevertheless."""
+    """All its memory is still read."""
     opened = source(data)
     assert opened.incomplete
     assert opened.remarks == [why]
@@ -104,7 +104,7 @@ def test_a_marker_of_the_same_moment_is_good() -> None:
 
 @pytest.mark.parametrize("size", [PAGE, PAGE + 5, 2 * PAGE, MIB + 777, len(MEMORY) + PAGE - 1, len(MEMORY) + PAGE])
 def test_a_torn_dump_is_read_as_far_as_it_goes(size: int) -> None:
-    """Pages that the file has a part of are stored, the others existed."""
+    """Pages partly in the file are stored, the others existed."""
     opened = source(DUMP.flat()[:size])
     stored = min(size - PAGE, len(MEMORY))
     assert opened.incomplete
@@ -123,7 +123,7 @@ def test_a_torn_dump_is_read_as_far_as_it_goes(size: int) -> None:
 
 @pytest.mark.parametrize("size", [8, 100, PAGE - 1])
 def test_a_file_that_ends_within_its_header_is_refused(size: int) -> None:
-    """With how long it should be."""
+    """The error has the expected length."""
     with pytest.raises(TruncatedError, match="header"):
         source(DUMP.flat()[:size])
 
@@ -139,19 +139,19 @@ def test_a_file_that_ends_within_its_header_is_refused(size: int) -> None:
     ],
 )
 def test_unsupported_and_damaged_dumps_say_why(made: Dump, kind: type[FormatError], why: str) -> None:
-    """In one sentence each."""
+    """Each in a single sentence."""
     with pytest.raises(kind, match=why):
         source(made.flat())
 
 
 def test_more_processors_than_the_header_has_room_for() -> None:
-    """A damaged count does not lead outside of the header."""
+    """A wrong count is not followed beyond the header."""
     opened = source(replace(DUMP, cpu_cnt=0xFFFF).flat())
     assert len(opened.cpus) == 2
 
 
 def test_memory_beyond_the_end_is_an_error() -> None:
-    """So are pages of another size."""
+    """Pages of another size too."""
     opened = source(DUMP.flat())
     with pytest.raises(ReadError, match="no such physical memory") as caught:
         read(opened, len(MEMORY) - PAGE, 2 * PAGE)
@@ -175,7 +175,7 @@ def test_a_file_is_mapped(tmp_path: Path) -> None:
 
 
 def test_a_real_dump(tmp_path: Path) -> None:
-    """Debian's 6.1, written by zgetdump: whole, two processors, VMCOREINFO by way of the lowcore."""
+    """Debian's 6.1, written by zgetdump: complete, two processors, VMCOREINFO by way of the lowcore."""
     path = dump("s390x-6.1.s390", tmp_path)
     opened = open_source(str(path))
     assert not opened.incomplete

@@ -1,4 +1,4 @@
-"""Extended s390 stand-alone dumps, as they are and packed with zlib: every byte, any size of block, any damage."""
+"""Extended s390 stand-alone dumps, raw and packed with zlib: every byte, any block size, any damage."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_memory_without_a_segment_is_zero(name: str) -> None:
 
 
 def test_header_values_are_shown() -> None:
-    """Version, times, method, units, and the size of a block that was found."""
+    """Version, times, method, units, and the detected block size."""
     opened = source(MADE["zlib, FBA"])
     assert opened.format == "s390 extended stand-alone dump, version 2"
     shown = {name: opened.header[name] for name in ("method", "zlib_version", "zlib_unit", "block_size", "segments")}
@@ -65,7 +65,7 @@ def test_header_values_are_shown() -> None:
 
 @pytest.mark.parametrize("make", [extended, compressed])
 def test_memory_that_is_all_zero(make: type) -> None:
-    """The stop marker is in a segment of no bytes; no processor is known."""
+    """The stop marker is in a segment of size 0; no processor is known."""
     opened = source(make(Dump(bytes(3 * MIB), prefixes=())))
     assert not opened.incomplete
     assert ranges(opened) == [(0, 3 * MIB, 3 * MIB)]
@@ -74,7 +74,7 @@ def test_memory_that_is_all_zero(make: type) -> None:
 
 
 def test_a_dump_larger_than_its_memory() -> None:
-    """Nothing packs: segments' headers make it longer than memory, and it is read to the stop marker."""
+    """Incompressible memory: segment headers make the file longer than memory, and it is read to the stop marker."""
     noise = machine(9).replace(b"\0\0\0\0\0\0\0\0", b"\1\2\3\4\5\6\7\x08")
     rows = [(start, start + MIB) for start in range(0, len(noise), MIB)]
     head = replace(DUMP, memory=noise, magic=MAGIC_EXT, version=1)
@@ -86,7 +86,7 @@ def test_a_dump_larger_than_its_memory() -> None:
 
 @pytest.mark.parametrize("tod_end", [0, DUMP.tod - 1])
 def test_an_old_marker_or_none_says_that_the_dump_is_torn(tod_end: int) -> None:
-    """All segments are there: all memory is read."""
+    """All segments are present: all memory is read."""
     opened = source(extended(replace(DUMP, tod_end=tod_end)))
     assert opened.incomplete
     assert opened.remarks == ["the dump is not complete: the end marker is an older dump's"]
@@ -98,7 +98,7 @@ def test_an_old_marker_or_none_says_that_the_dump_is_torn(tod_end: int) -> None:
 
 @pytest.mark.parametrize("name", ["raw", "zlib", "zlib, FBA", "zlib, small units"])
 def test_a_torn_dump_is_read_as_far_as_it_goes(name: str) -> None:
-    """Wherever it ends: memory before that is right, memory after it is missing, and never made up."""
+    """Cut anywhere: memory before the cut is right, memory after it is missing, never invented."""
     whole = MADE[name]
     last = -1
     for size in [*range(3 * PAGE, whole.rindex(b"DUMP_END"), 97 * 1021), whole.rindex(b"DUMP_END") + 15]:
@@ -118,7 +118,7 @@ def test_a_torn_dump_is_read_as_far_as_it_goes(name: str) -> None:
 
 
 def test_a_file_without_a_segment_is_refused() -> None:
-    """There is a header and nothing else."""
+    """The file has a header only."""
     for size in (PAGE, PAGE + 100):
         with pytest.raises(TruncatedError, match="no segment"):
             source(MADE["raw"][:size])
@@ -156,9 +156,9 @@ def test_a_segment_that_can_not_be_ends_the_dump(name: str) -> None:
 
 
 def test_a_damaged_unit_costs_its_own_memory_only() -> None:
-    """The error names the address; its neighbours are read."""
+    """The error has the address; its neighbours are read."""
     data = bytearray(MADE["zlib, small units"])
-    # Behind the header, the first segment, and the second one's header: the first unit of MiB 1.
+    # After the header, the first segment, and the second one's header: the first unit of MiB 1.
     at = 2 * PAGE + MIB + PAGE
     data[at + 100 : at + 110] = bytes(10)
     opened = source(bytes(data))
@@ -173,7 +173,7 @@ def test_a_damaged_unit_costs_its_own_memory_only() -> None:
 
 
 def test_streams_that_give_more_than_their_unit_are_read() -> None:
-    """The machine ends within a MiB, and the dump tool packed all of it."""
+    """Memory ends within a MiB, and the dump tool packed all of it."""
     memory = machine(4)[: 3 * MIB + 5 * PAGE]
     made = compressed(Dump(memory + machine(4)[3 * MIB + 5 * PAGE :]))
     short = bytearray(made)
@@ -185,7 +185,7 @@ def test_streams_that_give_more_than_their_unit_are_read() -> None:
 
 
 def test_a_tape_with_the_extended_magic_number() -> None:
-    """Its memory is in one piece; the end marker behind it tells."""
+    """Its memory is contiguous; the end marker follows it."""
     tape = replace(DUMP, magic=MAGIC_EXT, memory=MEMORY[: 2 * MIB + PAGE])
     for made in (tape.tape(), replace(tape, memory=MEMORY).flat()):
         opened = source(made)
@@ -194,7 +194,7 @@ def test_a_tape_with_the_extended_magic_number() -> None:
 
 
 def test_units_are_unpacked_once_for_reads_in_order() -> None:
-    """Page after page: the file is read about once, not once a page."""
+    """Sequential page reads read the file about once, not once per page."""
 
     class Counting(MemoryFile):
         taken = 0
@@ -212,7 +212,7 @@ def test_units_are_unpacked_once_for_reads_in_order() -> None:
 
 
 def test_many_threads_read_the_same_as_one() -> None:
-    """More threads than units that are kept, all over each other."""
+    """More threads than cached units, on overlapping ranges."""
     opened = source(MADE["zlib, small units"])
     wrong: list[int] = []
 
@@ -232,7 +232,7 @@ def test_many_threads_read_the_same_as_one() -> None:
 
 
 def test_a_file_is_mapped_zeros_and_all(tmp_path: Path) -> None:
-    """A span over the end of a segment; packed dumps are never mapped."""
+    """A span across the end of a segment; packed dumps are never mapped."""
 
     def opened(name: str) -> Source:
         path = tmp_path / name

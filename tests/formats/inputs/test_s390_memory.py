@@ -29,7 +29,7 @@ def machine() -> FakeS390:
 
 
 def test_every_register_is_where_the_lowcore_has_it() -> None:
-    """Each field against the bytes at its offset, written down here once more."""
+    """Each field compared with the bytes at its offset, listed here again."""
     found = machine()
     area = lowcore(PREFIXES[1], 5, VX)
     cpu = read_registers(found.source, PREFIXES[1])
@@ -56,7 +56,7 @@ def test_an_invalid_vector_area_is_ignored(pointer: int) -> None:
 
 @pytest.mark.parametrize(("length", "guarded"), [(10, False), (11, True), (12, True)])
 def test_a_vector_area_of_the_kernel_may_tell_its_length(length: int, guarded: bool) -> None:
-    """Believed if v0 to v15 begin with the floating point registers: a stand-alone dumper saves nothing there."""
+    """Used if v0 to v15 begin with the floating point registers: a stand-alone dumper does not save the area."""
     found = machine()
     found.write(PREFIXES[0], lowcore(PREFIXES[0], 3, VX + length))
     cpu = read_registers(found.source, PREFIXES[0])
@@ -110,10 +110,10 @@ def test_notes_read_back_as_the_registers_they_were_made_of() -> None:
 
 
 def test_notes_of_the_kernel_and_of_old_kernels_are_understood() -> None:
-    """TODPREG of 8 bytes of which 4 count, high vector registers first, all notes called CORE, zeros at the end."""
+    """TODPREG of 8 bytes of which 4 are used, high vector registers first, all notes named CORE, zeros at the end."""
     status = note(b"CORE\0", 1, bytes(112) + bytes(range(208)) + bytes(16), "big")
     parts = [
-        note(b"CORE\0", 0x305, bytes([9]) * 4, "big"),  # before any processor: of none
+        note(b"CORE\0", 0x305, bytes([9]) * 4, "big"),  # before any processor: ignored
         status,
         note(b"CORE\0", 0x303, struct.pack(">II", 0x1234, 0xDEAD), "big"),
         note(b"LINUX\0", 0x30A, b"h" * 256, "big"),
@@ -130,7 +130,7 @@ def test_notes_of_the_kernel_and_of_old_kernels_are_understood() -> None:
 
 @given(st.binary(max_size=200))
 def test_the_checksum_is_that_of_the_instruction(data: bytes) -> None:
-    """Against one word at a time; also of words that add up to nothing but ones."""
+    """Compared with one word at a time; also words that add up to all ones."""
     for one in (data, data + b"\xff" * 8, b"\xff" * 4 + bytes(len(data)), bytes(len(data))):
         assert checksum(one) == cksm(one)
 
@@ -164,7 +164,7 @@ def test_os_info_is_read() -> None:
     ],
 )  # fmt: skip
 def test_entries_are_checked(entry: tuple[int, int, int], state: str) -> None:
-    """A checksum that is wrong, an address or a size that can't be: none of it is used."""
+    """With a wrong checksum, or an impossible address or size, nothing is used."""
     found = machine()
     found.add_os_info({1: entry})
     info = read_os_info(found.source)
@@ -174,7 +174,7 @@ def test_entries_are_checked(entry: tuple[int, int, int], state: str) -> None:
 
 
 def test_an_os_info_page_that_is_damaged_says_so() -> None:
-    """No page, another page, a bit that flipped, a version from the future, an address that is none."""
+    """No page, another page, a flipped bit, a future version, an invalid address."""
     found = machine()
     assert read_os_info(found.source) is None
     problems = []
@@ -198,7 +198,7 @@ def test_an_os_info_page_that_is_damaged_says_so() -> None:
 
 
 def test_vmcoreinfo_of_os_info_comes_before_that_of_the_lowcore() -> None:
-    """And the lowcore's counts where the checksum of os_info's is wrong."""
+    """The lowcore's is used if os_info's has a wrong checksum."""
     found = machine()
     found.add_note()
     text = b"OSRELEASE=os_info\n"
@@ -216,7 +216,7 @@ def test_vmcoreinfo_of_os_info_comes_before_that_of_the_lowcore() -> None:
 
 
 def test_vmcoreinfo_is_searched_for_where_nothing_leads_to_it() -> None:
-    """Among marks that are no notes; only then memory is read at length."""
+    """Memory is searched only if no pointer leads to the note; invalid notes before it are skipped."""
     found = machine()
     found.add_note()
     found.poke(0xE0C, NOTE + 4)
@@ -229,7 +229,7 @@ def test_vmcoreinfo_is_searched_for_where_nothing_leads_to_it() -> None:
 
 
 def test_a_search_that_finds_nothing_says_so() -> None:
-    """Hundreds of notes that are none do not make it long."""
+    """Hundreds of invalid notes do not make the search long."""
     found = machine()
     false = vmcoreinfo(b"", "big")[:4] + struct.pack(">II", 1 << 20, 0) + b"VMCOREINFO\0\0"
     found.write(0x100000, false.ljust(4096, b"\0") * 300)
@@ -240,7 +240,7 @@ def test_a_search_that_finds_nothing_says_so() -> None:
 
 
 def test_a_dump_is_completed_from_its_memory() -> None:
-    """Notes of the processors whose registers are there, the others named, and VMCOREINFO."""
+    """Notes of the processors with registers, a remark on the others, and VMCOREINFO."""
     found = machine()
     found.add_note()
     complete(found.source, [*PREFIXES, 0x300000, 0x123])
@@ -282,7 +282,7 @@ def test_more_processors_than_anyone_reads_about_are_counted() -> None:
     st.binary(max_size=2000), st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, (1 << 64) - 1)), max_size=6)
 )
 def test_damage_gives_results_and_no_errors(garbage: bytes, pokes: list[tuple[int, int]]) -> None:
-    """Garbage as notes, and numbers anywhere in the os_info page and the lowcore."""
+    """Garbage notes, and random numbers in the os_info page and the lowcore."""
     parse_notes(garbage)
     found = machine()
     found.add_note()
@@ -297,7 +297,7 @@ def test_damage_gives_results_and_no_errors(garbage: bytes, pokes: list[tuple[in
 
 @pytest.mark.parametrize("name", ["elf", "kdump"])
 def test_a_dump_of_qemus_that_lacks_vmcoreinfo_gets_it_from_memory(name: str) -> None:
-    """Its notes have the registers; the machine's name may be in capital letters."""
+    """Its notes have the registers; the machine's name may be in upper case."""
     found = machine()
     found.add_note()
     found.add_os_info()

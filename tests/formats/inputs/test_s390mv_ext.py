@@ -1,4 +1,4 @@
-"""Dumps on several volumes: any order, disks or partitions, and errors for missing and foreign volumes."""
+"""Multi-volume dumps: any order, disks or partitions, and errors for missing and foreign volumes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def opened(folder: Path, parts: list[bytes], order: list[int] | None = None) -> 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 1], [1, 2, 0, 3]])
 @pytest.mark.parametrize("whole", [False, True])
 def test_memory_comes_together_in_any_order(tmp_path: Path, order: list[int], whole: bool) -> None:
-    """Disks, or partitions alone; a volume that the dump does not reach need not be there."""
+    """Disks or partitions; a volume beyond the dump's end may be missing."""
     source = opened(tmp_path, disks(PARTS) if whole else PARTS, order)
     assert not source.incomplete
     assert source.format == "s390 extended multi-volume dump, version 2"
@@ -55,7 +55,7 @@ def test_memory_comes_together_in_any_order(tmp_path: Path, order: list[int], wh
 
 @pytest.mark.parametrize(("block", "version"), [(4096, 1), (2048, 2), (1024, 2), (512, 1)])
 def test_disks_of_other_blocks_and_tools(tmp_path: Path, block: int, version: int) -> None:
-    """The dump tool is in block 3, its table behind it: where that is depends on both."""
+    """The dump tool is in block 3, its table follows: its offset depends on both."""
     source = opened(tmp_path, disks(PARTS, block, version), [1, 0, 2])
     assert read(source, 0, len(MEMORY)) == MEMORY
     assert not source.incomplete
@@ -68,7 +68,7 @@ def test_disks_and_partitions_together(tmp_path: Path) -> None:
 
 
 def test_a_dump_that_one_volume_holds(tmp_path: Path) -> None:
-    """The others need not be named."""
+    """The other volumes need not be given."""
     source = opened(tmp_path, disks(volumes(DUMP, [14 * MIB, MIB])), [0])
     assert not source.incomplete
     assert read(source, 0, len(MEMORY)) == MEMORY
@@ -87,14 +87,14 @@ def test_a_dump_that_one_volume_holds(tmp_path: Path) -> None:
     ],
 )
 def test_missing_volumes_are_named(tmp_path: Path, order: list[int], whole: bool, why: str) -> None:
-    """By number, and by bus ID where a disk tells; the hint says how to name them all."""
+    """Volumes are named by number, and by bus ID if a disk has it; the hint says how to give them all."""
     with pytest.raises(FormatError, match=why) as caught:
         opened(tmp_path, disks(PARTS) if whole else PARTS, order)
     assert "VOLUME0,VOLUME1" in str(caught.value)
 
 
 def test_a_volume_given_twice(tmp_path: Path) -> None:
-    """Both files are named."""
+    """The error names both files."""
     path = tmp_path / "again"
     path.write_bytes(PARTS[1])
     (tmp_path / "vol0").write_bytes(PARTS[0])
@@ -104,14 +104,14 @@ def test_a_volume_given_twice(tmp_path: Path) -> None:
 
 
 def test_volumes_of_two_sets(tmp_path: Path) -> None:
-    """Their tables differ."""
+    """Volumes with different tables."""
     mixed = [disks(PARTS)[0], disks(PARTS, timestamp=8)[1], disks(PARTS)[2]]
     with pytest.raises(CorruptError, match="vol1: the volume is of another set"):
         opened(tmp_path, mixed)
 
 
 def test_segments_of_an_older_dump_are_not_used(tmp_path: Path) -> None:
-    """The dumper died before it came to volume 1: memory ends with volume 0."""
+    """The dumper died before volume 1: memory ends with volume 0."""
     older = volumes(replace(DUMP, tod=DUMP.tod - (1 << 40), memory=machine(12, 9)), SIZES)
     source = opened(tmp_path, [PARTS[0], older[1], older[2]])
     assert source.incomplete
@@ -122,7 +122,7 @@ def test_segments_of_an_older_dump_are_not_used(tmp_path: Path) -> None:
 
 
 def test_a_torn_volume_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    """Cut off within a segment, or no segment where one should be; later volumes are not read."""
+    """Truncated within a segment, or an invalid segment header; later volumes are not read."""
     for size in (MIB + 5 * PAGE, MIB + 2 * PAGE, 2 * MIB + 777, PAGE + 10):
         source = opened(tmp_path, [PARTS[0], PARTS[1][:size], PARTS[2]])
         assert source.incomplete
@@ -135,7 +135,7 @@ def test_a_torn_volume_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
 
 
 def test_volumes_that_were_too_small(tmp_path: Path) -> None:
-    """All of the set are there and full: what they hold is read."""
+    """All volumes are present and full: their content is read."""
     small = volumes(DUMP, [4 * MIB + 40960, 2 * MIB + 40960])
     source = opened(tmp_path, disks(small))
     assert source.incomplete
@@ -146,14 +146,14 @@ def test_volumes_that_were_too_small(tmp_path: Path) -> None:
 
 
 def test_an_old_end_marker(tmp_path: Path) -> None:
-    """As in a dump on one volume."""
+    """Handled as on a single volume."""
     source = opened(tmp_path, volumes(replace(DUMP, tod_end=5), SIZES)[:3])
     assert source.incomplete
     assert read(source, 0, len(MEMORY)) == MEMORY
 
 
 def test_disks_without_a_dump(tmp_path: Path) -> None:
-    """Prepared and never used; of an unknown tool; with a table that can't be; a disk with one volume's tool."""
+    """Prepared and never used; an unknown tool; an invalid table; a disk with a single-volume tool."""
     with pytest.raises(CorruptError, match="holds no dump"):
         opened(tmp_path, disks([bytes(MIB)]))
     with pytest.raises(UnsupportedError, match="unknown version"):
@@ -171,7 +171,7 @@ def test_disks_without_a_dump(tmp_path: Path) -> None:
 
 
 def test_several_files_of_formats_that_lie_in_one(tmp_path: Path) -> None:
-    """They are refused, and so is a mixture of formats."""
+    """They are refused, as is a mixture of formats."""
     (tmp_path / "a").write_bytes(DUMP.flat())
     (tmp_path / "b").write_bytes(PARTS[0])
     with pytest.raises(UsageError, match="is one file"):
@@ -183,7 +183,7 @@ def test_several_files_of_formats_that_lie_in_one(tmp_path: Path) -> None:
 
 
 def test_a_name_with_a_comma_is_one_file(tmp_path: Path) -> None:
-    """If there is such a file. An empty name between commas is none."""
+    """If such a file exists. An empty name between commas is an error."""
     path = tmp_path / "a,b"
     assert input_paths(str(path)) == [str(tmp_path / "a"), "b"]
     path.write_bytes(DUMP.flat())

@@ -17,7 +17,7 @@ WHOLE = DUMP.build()
 
 
 def test_memory_is_as_written() -> None:
-    """Every byte, pages of zeros among them; reads of any alignment, and over the end of a key page (16 MiB)."""
+    """Every byte, including zero pages; reads of any alignment, and across the end of a key page (16 MiB)."""
     opened = source(WHOLE)
     assert (opened.machine, opened.byte_order, opened.page_size, opened.format) == (
         "s390x",
@@ -36,7 +36,7 @@ def test_memory_is_as_written() -> None:
 
 
 def test_pages_here_and_there() -> None:
-    """Every other page of two groups far apart, and one alone; all else is zero."""
+    """Every other page of two distant groups, and a single one; all else is zero."""
     some = {
         pfn: bytes([pfn & 0xFF | 1]) * PAGE for pfn in [*range(0, 4096, 2), *range(5 * 4096 + 1, 6 * 4096, 2), 30000]
     }
@@ -48,17 +48,17 @@ def test_pages_here_and_there() -> None:
 
 
 def test_more_memory_than_an_index_page_tells_of() -> None:
-    """600 GiB: the second index page comes behind the first one's key pages."""
+    """600 GiB: the second index page follows the first one's key pages."""
     far = 512 << 18
     some = {7: b"a" * PAGE, far + 5: b"b" * PAGE}
     opened = source(Vmdump(some, 600 << 30, cpus=1).build())
     assert read(opened, 7 * PAGE, PAGE) == b"a" * PAGE
     assert read(opened, (far + 5) * PAGE, PAGE) == b"b" * PAGE
-    assert opened.end() == (far + 6) * PAGE  # so many zeros are not believed of a file of this size
+    assert opened.end() == (far + 6) * PAGE  # too many zeros to be plausible for a file of this size
 
 
 def test_registers_come_from_the_information_record() -> None:
-    """All processors; VMCOREINFO comes from memory."""
+    """All processors; VMCOREINFO is read from memory."""
     opened = source(WHOLE)
     assert [one.registers[:208] for one in opened.cpus] == [
         cpu(i)["psw"] + cpu(i)["gprs"] + cpu(i)["acrs"] for i in range(2)
@@ -77,14 +77,14 @@ def test_registers_come_from_the_information_record() -> None:
 
 
 def test_the_size_of_memory() -> None:
-    """The highest requested range, or else what the machine was defined with."""
+    """The highest requested range, otherwise the machine's defined size."""
     assert source(replace(DUMP, ranges=[(0, 5 * MIB - 1), (18 * MIB, 20 * MIB - 1)]).build()).end() == 20 * MIB
     assert source(replace(DUMP, ranges=[], record_info=9).build()).end() == 20 * MIB
 
 
 @pytest.mark.parametrize("lacking", [1, PAGE, PAGE + 1, 300 * PAGE, len(DUMP.pages) * PAGE])
 def test_a_torn_file_is_read_as_far_as_it_goes(lacking: int) -> None:
-    """Pages come last and in order: those that are there are right."""
+    """Pages are last and in order: those in the file are right."""
     opened = source(WHOLE[:-lacking])
     assert opened.incomplete
     missing = sorted(DUMP.pages)[-((lacking + PAGE - 1) // PAGE)]
@@ -96,7 +96,7 @@ def test_a_torn_file_is_read_as_far_as_it_goes(lacking: int) -> None:
 
 
 def test_a_file_that_ends_before_its_pages_is_refused() -> None:
-    """Wherever: where pages are is not known then."""
+    """Cut anywhere before: the places of pages are unknown then."""
     start = len(WHOLE) - len(DUMP.pages) * PAGE
     for size in (0x100, PAGE, 2 * PAGE + 5, 3 * PAGE, 5 * PAGE, start - 5000, start - 1):
         with pytest.raises(TruncatedError):
@@ -105,13 +105,13 @@ def test_a_file_that_ends_before_its_pages_is_refused() -> None:
 
 @pytest.mark.parametrize(("kind", "why"), [(0, "31-bit"), (0x82, "old z/VM"), (7, "unknown")])
 def test_other_formats_are_refused(kind: int, why: str) -> None:
-    """With what they are."""
+    """With the detected format."""
     with pytest.raises(UnsupportedError, match=why):
         source(replace(DUMP, kind=kind).build())
 
 
 def test_damaged_records() -> None:
-    """A map that is none, an address space that is none, bitmaps of more than memory, sizes that can't be."""
+    """Invalid maps and address spaces, bitmaps larger than memory, impossible sizes."""
     data = bytearray(WHOLE)
     data[PAGE] ^= 1
     with pytest.raises(CorruptError, match="file map"):
@@ -129,7 +129,7 @@ def test_damaged_records() -> None:
 
 
 def test_next_data_skips_zeros() -> None:
-    """Searches of memory skip zeros, and no page with data."""
+    """Searches of memory skip zeros, but no page with data."""
     some = {7: b"a" * PAGE, 9000: b"b" * PAGE}
     opened = source(Vmdump(some, 64 << 20, cpus=1).build())
     asked = (0, 6 * PAGE, 7 * PAGE, 7 * PAGE + 8, 8 * PAGE, 9000 * PAGE, 9001 * PAGE)

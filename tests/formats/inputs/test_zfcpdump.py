@@ -1,4 +1,4 @@
-"""Disks of zfcpdump: the core on their partition, and what is wrong with some."""
+"""zfcpdump disks: the core on their partition, and faults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CORE = core("@0x1000 fill 01020304 x5\n@0x9000 noise 3 x2", order="big", machine
 
 
 def test_a_disk_and_its_partition_hold_the_same() -> None:
-    """The core is found by way of the boot block and the superblock; what follows it on the partition does no harm."""
+    """The core is found via boot block and superblock; data after it on the partition are ignored."""
     whole = source(disk(CORE))
     part = source(disk(CORE)[PART:])
     alone = source(CORE)
@@ -28,7 +28,7 @@ def test_a_disk_and_its_partition_hold_the_same() -> None:
 
 
 def test_a_partition_that_was_written_to() -> None:
-    """The checksum over its start tells."""
+    """The checksum over its start detects it."""
     data = bytearray(disk(CORE))
     data[PART + 4000] ^= 1
     assert any("its checksum differs" in remark for remark in source(bytes(data)).remarks)
@@ -38,7 +38,7 @@ def test_a_partition_that_was_written_to() -> None:
 
 
 def test_an_unfinished_dump() -> None:
-    """The start of the core is written last: disk and partition say what they are."""
+    """The start of the core is written last: disk and partition are reported as unfinished."""
     for data in (disk(b"zfcpdump busy\0"), disk(b"zfcpdump busy\0")[PART:]):
         with pytest.raises(UnsupportedError, match="did not finish"):
             source(data)
@@ -55,7 +55,7 @@ def test_a_cut_off_disk() -> None:
 @pytest.mark.parametrize("at", [8, 16, 24, 32, 40, 56])
 @pytest.mark.parametrize("value", [0, (1 << 64) - 1, 1 << 63])
 def test_fields_that_can_not_be(at: int, value: int) -> None:
-    """The superblock's: an error or a dump, never anything else."""
+    """Superblock fields: an error or a dump, never an exception."""
     data = bytearray(disk(CORE))
     struct.pack_into(">Q", data, 0x3000 + at, value)
     try:

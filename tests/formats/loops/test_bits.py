@@ -1,4 +1,4 @@
-"""Loops over bitmaps, pages and classes, each beside a slow twin."""
+"""Loops over bitmaps, pages and classes, each compared with a slow twin."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def bound(loop: Any, backend: str) -> Callable[..., int]:
 
 
 def call(loop: Any, backend: str, *arguments: int | bytes | bytearray | array[int]) -> int:
-    """The loop's result; of memory, which lives as long as the call, it is given the address."""
+    """The loop's result; memory is passed as the address of a buffer that lives as long as the call."""
     held = [a if isinstance(a, (int, bytearray)) else bytearray(a) for a in arguments]
     function = bound(loop, backend)
     return function(*(a if isinstance(a, int) else address_of(a) if a else 8 for a in held))
@@ -68,7 +68,7 @@ def test_count_bits(backend: str, data: bytes) -> None:
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 1 << 32), size=st.integers(0, 12))
 def test_and_bits(backend: str, seed: int, size: int) -> None:
-    """Bits that both have, in words above 2**63 too."""
+    """Bits set in both, in words above 2**63 too."""
     dice = random.Random(seed)
     one, other, out = dice.randbytes(size * 8), dice.randbytes(size * 8), bytearray(size * 8)
     assert call(and_bits, backend, one, other, size * 8, out) == 0
@@ -79,7 +79,7 @@ def test_and_bits(backend: str, seed: int, size: int) -> None:
 @settings(deadline=None, max_examples=50)
 @given(kept=bitmaps, seed=st.integers(0, 1 << 32), share=st.sampled_from([0, 10, 90, 100]), gap=st.integers(0, 40))
 def test_bridge_gaps(backend: str, kept: bytes, seed: int, share: int, gap: int) -> None:
-    """Short rows between two bits are filled, unless one of them is not readable; nothing else changes."""
+    """Short gaps between two bits are filled unless unreadable; nothing else changes."""
     dice = random.Random(seed)
     readable = bytearray(sum((dice.randrange(100) < share) << j for j in range(8)) for _ in kept)
     was, can = bits(kept), set(bits(readable))
@@ -97,7 +97,7 @@ def test_bridge_gaps(backend: str, kept: bytes, seed: int, share: int, gap: int)
 @settings(deadline=None, max_examples=50)
 @given(data=bitmaps, shift=st.integers(0, 8))
 def test_spread_and_join_bits(backend: str, data: bytes, shift: int) -> None:
-    """Each bit becomes a row of them; of a row, one is enough."""
+    """Each bit becomes a run of bits; of a run, one set bit is enough."""
     ratio, count = 1 << shift, len(data) * 8
     out = bytearray(len(data) * ratio)
     assert call(spread_bits, backend, data, count, ratio, out) == len(bits(data)) * ratio
@@ -146,7 +146,7 @@ def test_gather_pages(
     backend: str, kept: bytes, stored: bytes, all_stored: bool, first: int, cut: int, pages: int, room: int,
     bridge: int, most: int,
 ) -> None:  # fmt: skip
-    """Kept pages in order, joined over stored ones, within every limit; and where to go on from."""
+    """Kept pages in order, joined across stored ones, within every limit; and the next page to look at."""
     size = len(kept)
     stored = b"\xff" * size if all_stored else bytes(a | b for a, b in zip(kept, stored.ljust(size, b"\0")))
     end = max(size * 8 - cut, 0)
@@ -168,7 +168,7 @@ def test_gather_pages(
         places += [starts + bit - span[0] for bit in span]
         starts += span[-1] - span[0] + 1
     assert words("I", index)[:count] == places
-    # Nothing between the last chosen page and where it goes on is kept.
+    # No page between the last chosen one and the continuation is kept.
     later = [bit for bit in bits(kept) if bit < end and bit >= first and bit not in chosen]
     assert all(bit >= go_on for bit in later)
     assert not chosen or chosen[-1] < go_on
@@ -209,7 +209,7 @@ def test_zero_pages(backend: str, seed: int, count: int) -> None:
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 1 << 32), count=st.integers(0, 8))
 def test_compare_pages(backend: str, seed: int, count: int) -> None:
-    """Equal, zeros in the second buffer, or something else."""
+    """Equal, zeros in the second buffer, or different."""
     dice = random.Random(seed)
     ones = pages_of(seed, 9)
     others = [page if dice.random() < 0.4 else other for page, other in zip(ones, pages_of(seed + 1, 9))]
@@ -231,7 +231,7 @@ def test_compare_pages(backend: str, seed: int, count: int) -> None:
     bit=st.integers(0, 30), drop=st.integers(0, 255),
 )  # fmt: skip
 def test_apply_classes(backend: str, rows: list[tuple[int, int]], seed: int, bit: int, drop: int) -> None:
-    """Bits of other pages stay; pages that were not set are not counted. Long rows of one class are among all."""
+    """Bits of other pages stay; pages that were not set are not counted. Long runs of one class are included."""
     classes = b"".join(bytes([which]) * length for which, length in rows)
     count = len(classes)
     dice = random.Random(seed)
@@ -251,7 +251,7 @@ def test_apply_classes(backend: str, rows: list[tuple[int, int]], seed: int, bit
 @settings(deadline=None, max_examples=30)
 @given(classes=st.binary(min_size=16, max_size=16), seed=st.integers(0, 1 << 32), sized=st.booleans())
 def test_count_pages(backend: str, classes: bytes, seed: int, sized: bool) -> None:
-    """Four tables: pages with content, zero pages, pages with a known size, and the sum of these."""
+    """Four tables: pages with content, zero pages, pages with a known size, and their sum."""
     dice = random.Random(seed)
     base = dice.choice([0, 1 << 18, 1 << 51])
     rows = sorted(dice.sample(range(16), dice.randrange(17)))
@@ -288,7 +288,7 @@ def test_count_missing(backend: str, size: int, seed: int) -> None:
 
 
 def test_bitmap_gives_back_what_it_was_given() -> None:
-    """Blocks that are all ones, all zeros, packable and not, each as often as it is asked for."""
+    """Blocks of all ones, of all zeros, packable or not, read twice."""
     dice = random.Random(1)
     blocks = [bytes(BLOCK_BYTES), b"\xff" * BLOCK_BYTES, b"\xf0" * BLOCK_BYTES, dice.randbytes(BLOCK_BYTES)]
     bitmap = Bitmap()
@@ -301,7 +301,7 @@ def test_bitmap_gives_back_what_it_was_given() -> None:
 
 
 def test_bitmap_block_that_packs_into_its_own_size() -> None:
-    """A packed block may be as long as one that is not; it is unpacked nevertheless."""
+    """A packed block may be as long as an unpacked one; it is still unpacked."""
     import zlib
 
     noise = random.Random(2).randbytes(BLOCK_BYTES)

@@ -1,4 +1,4 @@
-"""The readers' loops do what their slow twins do, on every backend there is."""
+"""The readers' loops equal their slow twins on every backend."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bit(bitmap: bytes | bytearray, number: int) -> int:
 @settings(deadline=None, max_examples=60)
 @given(st.binary(min_size=96, max_size=96), st.integers(1, 3), st.integers(0, 2**40))
 def test_ranks_are_the_bits_counted_one_by_one(backend: str, bitmap: bytes, words: int, before: int) -> None:
-    """The rank of each block, and of the one after the last; which blocks have any bit; blocks that are all empty."""
+    """The rank of each block, and of the one after the last; blocks with any bit; blocks that are empty."""
     blocks = 12 // words
     out = array("Q", bytes(8 * blocks))
     data, filled = bytearray(bitmap[:64] + bytes(32)), bytearray(blocks)
@@ -49,7 +49,7 @@ def test_ranks_are_the_bits_counted_one_by_one(backend: str, bitmap: bytes, word
     st.integers(0, 1),
 )
 def test_the_first_bit_is_found(backend: str, parts: list[bytes], first: int, end: int, value: int) -> None:
-    """Across words that are skipped, from and to any bit."""
+    """Across skipped words, from and to any bit."""
     data = bytearray(b"".join(parts))
     end = min(end, len(data) * 8)
     found = on(backend, loops.find_bit)(address_of(data), first, end, value)
@@ -123,7 +123,7 @@ def test_a_plan_brings_every_page_its_bytes(
     backend: str, stored: list[bool], descriptors: list[tuple[int, int, int]], contiguous: bool, swap: bool, first: int,
     shared: tuple[int, int],
 ) -> None:  # fmt: skip
-    """Reading the extents into the buffer puts each page's bytes where the table says; errors stop at the same page."""
+    """Reading the extents puts each page's bytes where the table says; errors stop at the same page."""
     if contiguous:
         at, row = 100, []
         for _, size, flags in descriptors:
@@ -156,7 +156,7 @@ def test_a_plan_brings_every_page_its_bytes(
 
 
 def test_neighbours_are_read_at_once() -> None:
-    """A row of data is one extent, and so is what follows a page of zeros in it."""
+    """A run of data is one extent, including data after a zero page in it."""
     row = [(100, 30, 1), (130, 30, 1), (40, SIZE, 0), (160, 30, 1), (40, SIZE, 0), (40, SIZE, 0), (190, 5, 1)]
     raw = bytearray(b"".join(struct.pack("=QIIQ", *d, 0) for d in row))
     table, extents = bytearray(16 * 7), (c_uint64 * 14)()
@@ -176,7 +176,7 @@ def test_neighbours_are_read_at_once() -> None:
 def test_packed_pages_are_taken_as_they_are(
     backend: str, descriptors: list[tuple[int, int, int]], swap: bool, zero: int
 ) -> None:
-    """Sizes and flags of each page, and the bytes of all of them in their order; unreadable pages are flagged."""
+    """Sizes and flags of each page, and their bytes in order; unreadable pages are flagged."""
     order = ">" if (sys.byteorder == "little") == swap else "<"
     raw = bytearray(b"".join(struct.pack(order + "QIIQ", *d, 0) for d in descriptors))
     count = len(descriptors)

@@ -1,4 +1,4 @@
-"""Searches for names and types, against slow twins."""
+"""Searches for names and types, compared with slow twins."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def token_words(tokens: list[bytes]) -> ctypes.Array[ctypes.c_uint64]:
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1 << 32), room=st.integers(1, 9))
 def test_names(backend: str, seed: int, room: int) -> None:
-    """Found are the wanted ones and no others, as far as names are whole and there is room."""
+    """Only wanted names are found, if they are whole and the table has space."""
     dice = random.Random(seed)
-    # Without NUL, which ends a token's text: to the hash, NULs in front of a name are nothing.
+    # Without NUL, which ends a token's text: the hash ignores leading NULs.
     tokens = [bytes(dice.choices(range(1, 256), k=dice.randrange(1, 5))) for _ in range(256)]
     packed = [dice.randbytes(dice.choice([0, 1, 2, 3, 5, 127, 128, 300])) for _ in range(dice.randrange(60))]
     texts = [b"".join(tokens[i] for i in name)[1:] for name in packed]
@@ -51,7 +51,7 @@ def test_names(backend: str, seed: int, room: int) -> None:
     for name in packed:
         starts.append(len(data))
         data += bytes([len(name)] if len(name) < 128 else [len(name) & 127 | 128, len(name) >> 7]) + name
-    # A name of one character is empty here, and its hash 0, which nothing has.
+    # A name of one character is empty here; its hash is 0, which no name has.
     wanted = [text for text in texts if text and dice.random() < 0.3]
     size = dice.choice([len(data), dice.randrange(len(data) + 1)])
     first, end = dice.randrange(1 << 40), dice.randrange(len(packed) + 3)
@@ -86,7 +86,7 @@ def test_names(backend: str, seed: int, room: int) -> None:
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1 << 32), room=st.integers(1, 9))
 def test_strings(backend: str, seed: int, room: int) -> None:
-    """As of names."""
+    """Strings as for names."""
     dice = random.Random(seed)
     strings = [bytes(dice.choices(range(1, 256), k=dice.choice([0, 1, 2, 7, 200]))) for _ in range(dice.randrange(60))]
     wanted = [text for text in strings if text and dice.random() < 0.3]
@@ -112,7 +112,7 @@ def test_strings(backend: str, seed: int, room: int) -> None:
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 1 << 32), room=st.integers(1, 9))
 def test_types(backend: str, order: str, seed: int, room: int) -> None:
-    """Finds structures, unions, enumerations and names; and where every 256th type is."""
+    """Finds structures, unions, enumerations and names, and the offset of every 256th type."""
     dice = random.Random(seed)
     made = TypeTable(order)
     places: list[tuple[int, int]] = []
@@ -165,7 +165,7 @@ def test_nothing_is_wanted() -> None:
 @settings(deadline=None, max_examples=100)
 @given(seed=st.integers(0, 1 << 32), room=st.integers(1, 5))
 def test_marks(backend: str, seed: int, room: int) -> None:
-    """Words that lie within the digits' tokens, wherever those begin, or hold the mark at a multiple of 4 bytes."""
+    """Words within the digits' tokens, at any offset, or words that hold the mark at a multiple of 4 bytes."""
     dice = random.Random(seed)
     mark = dice.choice([b"\x9f\xeb\x01\0", b"\xeb\x9f\x01\0"])
     data = bytearray(dice.randbytes(8 * dice.randrange(1, 40)))

@@ -1,4 +1,4 @@
-"""The writers' loops do what their slow twins do, on every backend there is."""
+"""The writers' loops equal their slow twins on every backend."""
 
 from __future__ import annotations
 

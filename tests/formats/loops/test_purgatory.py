@@ -1,4 +1,4 @@
-"""The loop that finds tables of regions, against a slow twin."""
+"""The loop that finds tables of regions, compared with a slow twin."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def twin(memory: bytes, low: int, high: int, swap: bool) -> list[int]:
 
 
 def run(backend: str, memory: bytes, low: int, high: int, swap: bool, room: int = 64) -> list[int]:
-    """Offsets found, and that nothing is written behind the last one."""
+    """Offsets found; nothing is written after the last one."""
     held, out = bytearray(memory) or bytearray(8), bytearray(b"\xaa" * (8 * room + 8))
     count = bound(find_tables, backend)(address_of(held), len(memory), low, high, int(swap), address_of(out), room)
     words = list(struct.unpack(f"={room + 1}Q", out))
@@ -48,7 +48,7 @@ def run(backend: str, memory: bytes, low: int, high: int, swap: bool, room: int 
 
 
 def some_memory(dice: random.Random, low: int, high: int, swap: bool) -> bytes:
-    """Words of which rows look like tables, or almost."""
+    """Words whose runs look like tables, or almost."""
     words: list[int] = []
     while len(words) < 160:
         for _ in range(dice.choice([0, 1, 2, 3, 16, 17])):
@@ -81,13 +81,13 @@ def test_find_tables(backend: str, seed: int, swap: bool, bounds: tuple[int, int
 @for_each_backend
 @pytest.mark.parametrize("size", [0, 8, TABLE_SIZE - 8, TABLE_SIZE, TABLE_SIZE + 4])
 def test_short_memory(backend: str, size: int) -> None:
-    """A file that ends within a table has none."""
+    """A file that ends within a table has no table."""
     table = struct.pack("=4Q", PAGE, PAGE, 2 * PAGE, PAGE).ljust(size, b"\0")[:size]
     assert run(backend, table, PAGE, 8 * PAGE, False) == ([0] if size >= TABLE_SIZE else [])
 
 
 @for_each_backend
 def test_no_more_than_there_is_room_for(backend: str) -> None:
-    """The first ones."""
+    """The first ones are returned."""
     table = struct.pack("=4Q", PAGE, PAGE, 2 * PAGE, PAGE).ljust(TABLE_SIZE, b"\0")
     assert run(backend, table * 9, PAGE, 8 * PAGE, False, room=5) == [i * TABLE_SIZE for i in range(5)]

@@ -1,4 +1,4 @@
-"""ELF files: every page is described, kept ones are stored, addresses survive, and a torn file is marked."""
+"""ELF files: every page is described, kept ones are stored, addresses are preserved, and a torn file is marked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXT = 0xFFFFFFFF81000000
 
 
 def _memory(**more: object) -> Memory:
-    """Memory with a hole, a long and a short stretch of dropped pages, and pages of zeros."""
+    """Memory with a hole, a long and a short run of dropped pages, and pages of zeros."""
     exists = set(range(3, 2000)) | set(range(5000, 5100))
     kept = set(range(3, 40)) | set(range(60, 300)) | set(range(900, 1000)) | set(range(5000, 5050))
     pages = {pfn: bytes(PAGE) if pfn % 5 == 0 else page(pfn) for pfn in kept}
@@ -143,7 +143,7 @@ def test_more_program_headers_than_the_elf_header_can_count() -> None:
     pfns = range(0, 2 * 66000, 2)
     memory = Memory(set(pfns), {pfn: bytes(PAGE) for pfn in pfns})
     medium = Medium()
-    # Everything is zeros, so nothing but headers is put.
+    # Everything is zeros, so only headers are put.
     memory.pages = {**memory.pages, 2 * 65999: page(5)}
     write(ElfWriter(memory.description(block=1 << 12), medium), memory, packed=False, batch=5000)
     dump = Elf(bytes(medium.data))

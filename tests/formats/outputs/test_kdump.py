@@ -1,4 +1,4 @@
-"""kdump-compressed files: every field, every page, both byte orders, and what a torn one looks like."""
+"""kdump-compressed files: every field, every page, both byte orders, and torn ones."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_header_field_is_what_the_description_says(byte_order: str, order:
 
 @pytest.mark.parametrize("known", ["Unknown", "", "toaster"])
 def test_the_machine_is_named_though_the_kernels_name_does_not(known: str) -> None:
-    """As QEMU labels its dumps: what was found out is in the header, what is not known stays as it was called."""
+    """In QEMU's labels, the detected machine replaces the unknown one; unknown fields keep the input's text."""
     names = ("Linux", "host", "6.0", "#1", known, "(none)")
     dump = Kdump(bytes(_written(_memory(), utsname=names, machine="s390x").data))
     assert dump.utsname == [*names[:4], "s390x", "(none)"]

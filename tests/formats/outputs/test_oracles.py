@@ -1,4 +1,4 @@
-"""Other tools read what is written, and makedumpfile writes the same: skipped where a tool is absent."""
+"""Other tools read the output, and makedumpfile writes the same: skipped if a tool is absent."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _run(*command: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
 
 
 def _memory(**more: object) -> Memory:
-    """Memory with a hole and pages of zeros; what was dropped from it is for the tests to choose."""
+    """Memory with a hole and pages of zeros; the tests choose the dropped pages."""
     exists = set(range(16, 1000)) | set(range(5000, 5100))
     pages: dict[int, bytes | None] = {pfn: page(pfn) if pfn % 7 else bytes(PAGE) for pfn in exists}
     pages[500] = bytes(range(256)) * 16
@@ -69,13 +69,13 @@ def test_makedumpfile_writes_the_same_file_byte_for_byte(level: int, tmp_path: P
 
     memory.skip_zero = bool(level)
     ours = Medium()
-    # What it makes of a core without VMCOREINFO is not the matter here.
+    # Its handling of a core without VMCOREINFO is not tested here.
     described = memory.description(
         dump_level=level, utsname=theirs.utsname, crash_time=theirs.seconds, phys_base=theirs.sub[0],
         cpus=theirs.cpus, virtual=(),
     )  # fmt: skip
     write(KdumpWriter(described, ours), memory, packed=False)
-    # Names that it left empty have a placeholder here: libkdumpfile believes no header without them.
+    # Names that it left empty have a placeholder here: libkdumpfile rejects a header without them.
     data, names = bytearray(ours.data), bytearray(theirs.data[NAMES])
     assert not any(names)
     data[NAMES] = names

@@ -1,4 +1,4 @@
-"""Output is read back by this project's own readers: every page, every fact, and the torn mark."""
+"""vmsieve's readers read the output back: every page, every header field, and the torn mark."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_flattened_stream_cut_off_is_incomplete_and_gives_what_it_has(name: st
     source = open_source(str(tmp_path / "flat"))
     assert source.incomplete
     pages = {pfn: _page(source, pfn) for pfn in memory.pages}
-    # In an ELF file a page may lie in part beyond the end, and a hole reads as zeros: never is it another page.
+    # In an ELF file a page may lie partly beyond the end, and a hole reads as zeros, never as another page.
     for pfn, content in pages.items():
         wanted = memory.pages[pfn] or b""
         assert content in (None, wanted, bytes(PAGE)) or wanted.startswith((content or b"").rstrip(b"\0"))
@@ -159,7 +159,7 @@ def test_a_file_torn_by_a_full_disk_is_incomplete_and_gives_what_it_has(name: st
         there = [i for i, pfn in enumerate(order) if pages[i] == memory.pages[pfn]]
         assert there
         assert there == list(range(len(there)))
-        # Of the page that the tear went through, an ELF file has a part.
+        # Of the page at the tear, an ELF file has a part.
         assert not any(pages[len(there) + 1 :])
 
 

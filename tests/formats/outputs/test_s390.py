@@ -1,4 +1,4 @@
-"""s390 stand-alone dumps written: header, memory, registers put back, the end marker last, torn ones without it."""
+"""s390 stand-alone output: header, memory, registers in lowcores, the end marker last, torn ones without it."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def written(
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_a_dump_is_written_byte_for_byte(batch: int) -> None:
-    """The file is that of a hand-made writer: its registers come from notes, and lie where they lay."""
+    """The file equals a hand-made writer's: registers come from notes and are put where they were."""
     assert written(Memory(set(PAGES), PAGES), batch=batch) == DUMP.flat()
 
 
 def test_registers_are_put_back() -> None:
-    """Into lowcores and vector areas of memory that does not have them, be the pages there, zero, or left out."""
+    """Into lowcores and vector areas of memory without them, whether the pages are present, zero or left out."""
     bare = bytearray(MEMORY)
     for number, prefix in enumerate(PREFIXES):
         for group in ((0x1200, 0x1318), (0x1318, 0x1320), (0x1324, 0x13C0 - 0x80), (0x1340, 0x1400)):
@@ -62,7 +62,7 @@ def test_registers_are_put_back() -> None:
     expected = bytearray(MEMORY)
     for number, prefix in enumerate(PREFIXES):
         area = registers(number)
-        # Between the groups that are registers there is memory.
+        # Between the groups of registers is other memory.
         for first, last in ((0x110, 0x118), (0x120, 0x124), (0x138, 0x140)):
             place = prefix + 0x1200
             expected[place + first : place + last] = bare[place + first : place + last]
@@ -72,7 +72,7 @@ def test_registers_are_put_back() -> None:
 
 
 def test_pages_that_are_not_there() -> None:
-    """A lowcore that was left out, the last page a hole: zeros but for the registers, whose vectors have no place."""
+    """A left-out lowcore, the last page a hole: zeros except for the registers, whose vectors have no place."""
     gone = (PREFIXES[1] + 0x1000) // PAGE
     exists = set(PAGES) | {len(PAGES) + 5}
     pages = {pfn: content for pfn, content in PAGES.items() if pfn not in (gone, 0x30)}
@@ -89,7 +89,7 @@ def test_pages_that_are_not_there() -> None:
 
 
 def test_the_header_tells_what_is_known() -> None:
-    """Time and prefixes; each also without."""
+    """Time and prefixes, each also missing."""
     made = written(Memory(set(PAGES), PAGES), crash_time=1700000000)
     opened = source(made)
     assert opened.crash_time == 1700000000
@@ -109,7 +109,7 @@ def test_prefixes_that_can_not_be() -> None:
 
 @pytest.mark.parametrize("lacking", [1, 16, 17, 3 * PAGE, 400_000, 1 << 30])
 def test_a_torn_dump_has_no_end_marker(lacking: int) -> None:
-    """Wherever the room ends: what a reader gets is incomplete, and right as far as it goes."""
+    """At any limit: the file reads as incomplete, and its bytes are right."""
     whole = Medium()
     written(Memory(set(PAGES), PAGES), whole)
     room = max(whole.total() - lacking, 0)
@@ -129,7 +129,7 @@ def test_a_torn_dump_has_no_end_marker(lacking: int) -> None:
 
 
 def test_a_dump_that_is_not_whole_says_so() -> None:
-    """The source was incomplete, or a page could not be read: all pages are there, and no end marker."""
+    """An incomplete source or an unreadable page: all pages are written, without an end marker."""
     pages = dict(PAGES)
     made = written(Memory(set(PAGES), PAGES), complete=False)
     assert source(made).incomplete
@@ -141,7 +141,7 @@ def test_a_dump_that_is_not_whole_says_so() -> None:
 
 
 def test_too_few_pages_are_a_fault() -> None:
-    """A writer that lost pages must not look like one that did not."""
+    """A writer that lost pages must not write a complete dump."""
     medium = Medium()
     memory = Memory(set(PAGES), PAGES)
     writer = S390Writer(described(memory), medium)
@@ -152,7 +152,7 @@ def test_too_few_pages_are_a_fault() -> None:
 
 
 def test_other_machines_are_refused() -> None:
-    """The format knows one."""
+    """The format has a single architecture."""
     with pytest.raises(UsageError, match="s390x"):
         S390Writer(described(Memory({0}, {0: page(1)}), machine="x86_64"), Medium())
 

@@ -1,4 +1,4 @@
-"""Helpers of the tests of places: dumps put to a place, and a parser of flattened streams."""
+"""Helpers of the places' tests: dumps put to a place, and a parser of flattened streams."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def pieces(stream: bytes) -> list[tuple[int, bytes]]:
 
 
 def rebuilt(stream: bytes) -> bytes:
-    """The file that a flattened stream makes; no byte is sent twice."""
+    """The file that a flattened stream gives; no byte is sent twice."""
     whole = bytearray()
     for offset, data in pieces(stream):
         whole += bytes(max(0, offset + len(data) - len(whole)))

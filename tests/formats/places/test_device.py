@@ -1,4 +1,4 @@
-"""A flattened stream on a device that held another one: wherever it is torn, a reader finds its end."""
+"""A flattened stream on a device that held another one: a reader finds its end wherever it is torn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PIECES = [(0, b"a" * 300), (1000, b"b" * 300), (5000, b"c" * 300)]
 
 
 def write(path: Path, mark: bytes, calls: int) -> None:
-    """Write a stream of three pieces; all writes after the first ``calls`` ones are lost, as by a kill."""
+    """Write a stream of three pieces; all writes after the first ``calls`` are lost, as after a kill."""
     fd, left = os.open(path, os.O_RDWR | os.O_CREAT, 0o600), [calls]
     real = os.pwrite
 
@@ -44,7 +44,7 @@ def read(path: Path) -> tuple[dict[int, bytes], bool]:
 
 
 def test_a_stream_torn_anywhere_does_not_go_on_with_an_older_one(tmp_path: Path) -> None:
-    """After each single write to the device, what a reader gets is a beginning of the new stream, or the old one."""
+    """After each write to the device, a reader gets a beginning of the new stream, or the old one."""
     wholes = []
     for calls in range(16):
         device = tmp_path / f"device{calls}"

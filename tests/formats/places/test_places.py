@@ -95,7 +95,7 @@ def test_an_empty_flattened_stream_has_header_and_end() -> None:
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 900)), max_size=60))
 def test_interleaved_streams_arrive_whole(puts: list[tuple[int, int]]) -> None:
-    """Four streams, two more than are gathered side by side."""
+    """Four streams, two more than are buffered side by side."""
     stream, expected, ends = io.BytesIO(), bytearray(400_000), [i * 100_000 for i in range(4)]
     place = FlattenedPlace(stream.write, "stdout")
     for number, (which, size) in enumerate(puts):
@@ -130,7 +130,7 @@ def test_gathering_makes_few_writes_and_bounds_memory(file: int, monkeypatch: py
 
 @pytest.mark.parametrize(("upward", "first"), [(False, 16384), (True, 4096)])
 def test_the_write_order_of_gathered_runs(upward: bool, first: int, file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data goes before pointers to it; without pointers, the lower offset first, so a torn file has no holes."""
+    """Data precede pointers to them; without pointers the lower offset comes first: a torn file has no holes."""
     offsets: list[int] = []
 
     def note(_: int, data: memoryview, at: int) -> int:

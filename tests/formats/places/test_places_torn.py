@@ -1,4 +1,4 @@
-"""Files, flattened streams and pipes that take too little: it is said, and what is there reads as torn."""
+"""Files, flattened streams and pipes without space: the error is reported, and the rest reads as torn."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_file_torn_at_any_write_never_points_at_what_is_not_there(
 
 
 class _Disk:
-    """A disk with room for so many bytes; writing again over what is there needs none."""
+    """A disk with space for so many bytes; overwriting existing bytes takes no space."""
 
     def __init__(self, real: Callable[[int, bytes | memoryview, int], int]) -> None:
         self._real = real
@@ -182,7 +182,7 @@ def _save_until_full(writer: KdumpWriter, memory: Memory, place: FilePlace) -> N
 
 @pytest.mark.oracle
 def test_the_limit_of_a_process_on_file_size_reads_as_no_room(tmp_path: Path) -> None:
-    """A real refusal of the kernel, not one made up: RLIMIT_FSIZE."""
+    """RLIMIT_FSIZE: a real refusal by the kernel."""
     code = (
         "import os, resource\n"
         "from vmsieve.formats.places import FilePlace\n"

@@ -1,4 +1,4 @@
-"""Dirty bytes stay within bounds, and errors of the medium are not lost."""
+"""Dirty bytes are bounded, and errors of the medium are not lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIB = 1 << 20
 
 
 class Medium:
-    """Stands for sync_file_range: takes everything that is on its way when it is asked again, or fails."""
+    """Stands for sync_file_range: accepts everything pending when called again, or fails."""
 
     def __init__(self, error: int = 0) -> None:
         self.error = error
@@ -46,7 +46,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, available: int, error: int = 0) -> 
 
 @pytest.mark.parametrize(("available", "most"), [(0, LEAST), (60 * _MIB, LEAST), (1024 * _MIB, 128 * _MIB)])
 def test_dirty_memory_is_bounded(available: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 1 GiB written in pieces of 1 MiB, no more than an eighth of memory, or 16 MiB, is under way at any moment."""
+    """Of 1 GiB in pieces of 1 MiB, at most an eighth of memory, or 16 MiB, is in flight at any moment."""
     medium, watch = watched(monkeypatch, available)
     for _ in range(1024):
         medium.write(watch, _MIB)
@@ -62,7 +62,7 @@ def test_a_small_file_is_left_to_the_kernel(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.ESPIPE, errno.EINVAL])
 def test_a_file_that_can_not_be_watched(error: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is tried once, and that is no error."""
+    """It is tried once; the failure is not an error."""
     medium, watch = watched(monkeypatch, 0, error)
     for _ in range(64):
         medium.write(watch, _MIB)
@@ -70,7 +70,7 @@ def test_a_file_that_can_not_be_watched(error: int, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_the_medium_refuses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel reports a failed write once, to the first waiter: the report must not get lost."""
+    """The kernel reports a failed write once, to the first waiter: the report must not be lost."""
     medium, _ = watched(monkeypatch, 0, errno.EIO)
     fd = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
     try:
@@ -84,7 +84,7 @@ def test_what_the_medium_refuses_is_an_error(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_real_file_and_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The C library takes the call for both kinds; that of the pipe is refused and not repeated."""
+    """The C library accepts the call for both kinds; the pipe's is refused and not repeated."""
     monkeypatch.setattr(writeback, "available", lambda: 0)
     results = []
     plain = writeback._push

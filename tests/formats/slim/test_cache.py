@@ -1,4 +1,4 @@
-"""Results that are kept."""
+"""Cached results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vmsieve.formats.slim.cache import cached
 
 
 def test_a_result_is_found_once_while_it_is_kept_and_no_more_than_so_many_are() -> None:
-    """Each key once; when there is no room, again."""
+    """Each key is computed once; again after it was evicted."""
     asked: list[int] = []
 
     def find(key: int) -> int:
@@ -24,7 +24,7 @@ def test_a_result_is_found_once_while_it_is_kept_and_no_more_than_so_many_are() 
 
 
 def test_what_fails_is_tried_again() -> None:
-    """An error is not kept."""
+    """An error is not cached."""
     answers = [KeyError("not yet"), None]
 
     def find(key: int) -> int:

@@ -1,4 +1,4 @@
-"""Contexts of our own do what contextlib's do: the same little programs run with both."""
+"""The replacements for contextlib behave like it: the same small programs run with both."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fail(kind: type[Exception] | None) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_suppress(kind: type[Exception] | None) -> None:
-    """Errors of the kinds that it names, and those derived from them, end the block and nothing else."""
+    """Errors of the named kinds, and derived ones, end the block silently; others pass."""
 
     def program(module: Any, said: list[str]) -> str:
         with module.suppress(LookupError, ValueError):
@@ -45,7 +45,7 @@ def test_suppress(kind: type[Exception] | None) -> None:
 @pytest.mark.parametrize("inner", KINDS)
 @pytest.mark.parametrize("how", ["pass", "swallow", "replace", "twice"])
 def test_contextmanager(how: str, inner: type[Exception] | None) -> None:
-    """A generator sees the error of the block; it may end it, replace it, or let it through."""
+    """A generator sees the error of the block; it may suppress it, replace it, or let it through."""
 
     def program(module: Any, said: list[str]) -> str:
         @module.contextmanager  # type: ignore[untyped-decorator]
@@ -82,7 +82,7 @@ def test_contextmanager(how: str, inner: type[Exception] | None) -> None:
 def test_exit_stack(
     block: type[Exception] | None, first: type[Exception] | None, second: type[Exception] | None, swallow: bool
 ) -> None:
-    """The last is left first; what one raises is what the others see; a stack that gave all away does nothing."""
+    """Contexts exit in reverse order, each with the last exception; a stack after pop_all does nothing."""
 
     def program(module: Any, said: list[str]) -> str:
         def leave(kind: Any, error: Any, trace: Any) -> bool:

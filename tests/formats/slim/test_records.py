@@ -1,4 +1,4 @@
-"""Records behave as the standard library's data classes do, as far as they go."""
+"""Records behave like the standard library's data classes, in the features that they have."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Standard:
 
 
 def test_fields_come_from_arguments_names_and_defaults() -> None:
-    """In the order they are written, those of a base first."""
+    """In the order of definition, a base's fields first."""
     assert vars(Derived(1, "x", d=5)) == {"a": 1, "b": "x", "c": [], "d": 5}
     one, other = Mutable(1), Mutable(1)
     one.c.append(1)
@@ -58,7 +58,7 @@ def test_fields_come_from_arguments_names_and_defaults() -> None:
 
 
 def test_fields_that_are_annotated_lazily() -> None:
-    """Python 3.14 makes annotations when they are asked for (PEP 649), unless the module says how."""
+    """Python 3.14 evaluates annotations on request (PEP 649), unless the module says otherwise."""
     source = "@record\nclass One:\n a: int\n b: int = 2\nclass Two(One): pass\n@record\nclass Three(Two):\n c: int\n"
     made: dict[str, Any] = {"__name__": __name__, "record": record}
     exec(compile(source, "lazy", "exec", dont_inherit=True), made)
@@ -85,7 +85,7 @@ def test_equality_hash_and_text_are_those_of_a_data_class() -> None:
 
 
 def test_a_frozen_record_stays_as_it_is() -> None:
-    """Changes make another one."""
+    """A changed copy is another record."""
     one = Frozen(1)
     with pytest.raises(AttributeError):
         one.a = 2  # type: ignore[misc]
@@ -93,7 +93,7 @@ def test_a_frozen_record_stays_as_it_is() -> None:
 
 
 def test_the_capture_path_does_without_the_modules_that_data_classes_bring() -> None:
-    """Their absence is the reason for records, also of what typing.NamedTuple takes since Python 3.14."""
+    """Records exist to avoid these modules, also what typing.NamedTuple imports since Python 3.14."""
     program = (
         "import sys, vmsieve.pipeline.dump.make, vmsieve.pipeline.cli.commands.dump; "
         "print(sorted({'dataclasses', 'inspect', 'annotationlib', 'ast', 'dis', 'tokenize'} & set(sys.modules)))"

@@ -1,6 +1,6 @@
-"""zlib streams as RFC 1950 and RFC 1951 describe them: what every reader takes, and no more, is unpacked.
+"""Unpacks zlib streams (RFC 1950, RFC 1951) that every reader accepts, and refuses others.
 
-Stricter than zlib: codes must be complete, a block must be one that a page of memory needs, and no bits may be left.
+Stricter than zlib: codes must be complete, a block must be one that a page needs, and no bits may be left over.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15]
 
 
 class _Bits:
-    """The bits of a stream, one after another."""
+    """The bits of a stream in order."""
 
     def __init__(self, data: bytes) -> None:
         self._bits = "".join(f"{byte:08b}"[::-1] for byte in data)
         self._at = 0
 
     def number(self, count: int) -> int:
-        """A number of ``count`` bits, the first one lowest."""
+        """A number of ``count`` bits, lowest first."""
         text = self._bits[self._at : self._at + count]
         if len(text) < count:
             raise ValueError("the stream ends early")
@@ -41,7 +41,7 @@ class _Bits:
         return int(text[::-1] or "0", 2)
 
     def symbol(self, code: dict[str, int]) -> int:
-        """The symbol whose code comes next."""
+        """The symbol of the next code."""
         start = self._at
         for end in range(start + 1, start + 16):
             if self._bits[start:end] in code:
@@ -50,7 +50,7 @@ class _Bits:
         raise ValueError("no symbol has such a code")
 
     def end(self) -> None:
-        """Nothing is left but zeros in the last byte."""
+        """Only zeros are left in the last byte."""
         if len(self._bits) - self._at >= 8 or "1" in self._bits[self._at :]:
             raise ValueError("something is left behind the last block")
 
@@ -68,7 +68,7 @@ def make_code(lengths: list[int]) -> dict[str, int]:
 
 
 def least_cost(counts: list[int]) -> int:
-    """The bits that the best code of any length takes (Huffman, 1952)."""
+    """The number of bits of an optimal code of any length (Huffman, 1952)."""
     heap, cost = [count for count in counts if count], 0
     heapify(heap)
     while len(heap) > 1:
@@ -102,7 +102,7 @@ def unpack(packed: bytes, size: int, kinds: Counter[int] | None = None) -> bytes
     """Unpack a stream to exactly ``size`` bytes; counts the kinds of its blocks in ``kinds``.
 
     Raises:
-        ValueError: The stream is not one that our encoder may write.
+        ValueError: The stream is not one that vmsieve's encoder may write.
     """
     if packed[:1] != b"\x78" or int.from_bytes(packed[:2], "big") % 31 or packed[1] & 0x20:
         raise ValueError("the header is not that of a stream with a window of 32 KiB and no dictionary")
