@@ -1,4 +1,4 @@
-"""The two outcomes that an operation on damaged input may have: a result, or a typed error."""
+"""The two allowed outcomes of an operation on damaged input: a result or a typed error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LONGEST = 1000  # characters of a message
 
 
 def result_or_error(call: Callable[..., T], *arguments: object, **more: object) -> T | VmsieveError:
-    """Call, and return the result or the typed error, whose message must be one line of text."""
+    """Call, and return the result or the typed error, whose message must be a single line."""
     try:
         return call(*arguments, **more)
     except VmsieveError as error:

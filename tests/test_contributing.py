@@ -1,4 +1,4 @@
-"""The examples in CONTRIBUTING.md load as plugins, and do what their room requires."""
+"""The examples in CONTRIBUTING.md load as plugins, and work in their room."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ PAGES = ["CONTRIBUTING.md", "README.md", "perf/README.md", *(f"docs/{p.name}" fo
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_paths_in_a_page_exist(page: str) -> None:
-    """From the top of the project, or beside the page; ``<name>`` stands for a file to be added."""
+    """From the project's root, or relative to the page; ``<name>`` stands for a file to be added."""
     text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`((?:src|pipeline|filters|formats|tests|perf|docs|\.ci)/[\w./<>*-]*)`", text)
     folders = {one: re.sub(r"/[^/]*[<*].*", "", one) for one in named}

@@ -1,6 +1,6 @@
-"""The package as users get it: what is in the wheel and the sdist, and that it works where it is installed.
+"""The package as installed: the content of wheel and sdist, and that it works.
 
-Build backends leave files out without a word, so what is in the wheel is counted here.
+Build backends leave files out silently, so the wheel's content is checked here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOMS = ("filters", "formats", "pipeline")
 def attempt(
     *command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``command`` with no more of this process's surroundings than an installed package has."""
+    """Run ``command`` with no more of this process's environment than an installed package has."""
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("VMSIEVE_")}
     return subprocess.run(
         command, cwd=cwd, env={**inherited, **(env or {})}, check=False, capture_output=True, text=True, timeout=900
@@ -41,7 +41,7 @@ def attempt(
 def run(
     *command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``command``; a failure shows what it said."""
+    """Run ``command``; a failure shows its output."""
     ran = attempt(*command, cwd=cwd, env=env)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran
@@ -67,7 +67,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel's content and nothing else, as an installer leaves it."""
+    """A folder with the wheel's content only, as an installer leaves it."""
     folder = tmp_path_factory.mktemp("site")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
@@ -75,7 +75,7 @@ def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources() -> set[str]:
-    """Names that the package's Python files have once it is installed, and scripts that it puts into systems."""
+    """Names of the package's Python files as installed, and of the scripts that it puts into systems."""
     found = [path for room in ROOMS for kind in ("*.py", "*.sh") for path in (PACKAGE / room).rglob(kind)]
     rooms = {f"vmsieve/{path.relative_to(PACKAGE).as_posix()}" for path in found}
     assert len(rooms) > 60
@@ -93,12 +93,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 
 
 def test_one_wheel_serves_all_machines_and_pythons(wheel: Path) -> None:
-    """Machine code is chosen at run time, so the wheel is tied to no platform."""
+    """Machine code is chosen at run time, so the wheel fits all platforms."""
     assert wheel.name.endswith("-py3-none-any.whl")
 
 
 def test_the_sdist_is_the_project(sdist: Path) -> None:
-    """The package, tests, measurements and the build hook; the links at the top would hold everything twice."""
+    """The package, tests, measurements and the build hook; the links at the top would add everything twice."""
     with tarfile.open(sdist) as archive:
         members = archive.getmembers()
     names = {str(PurePosixPath(*PurePosixPath(m.name).parts[1:])) for m in members}
@@ -110,7 +110,7 @@ def test_the_sdist_is_the_project(sdist: Path) -> None:
 
 
 def test_a_wheel_from_the_sdist_is_the_same(sdist: Path, wheel: Path, tmp_path: Path) -> None:
-    """Byte for byte, machine code included: it is compiled anew, and comes out the same."""
+    """Byte for byte, machine code included: it is compiled again, with the same result."""
     run("tar", "-C", tmp_path, "-xf", sdist)
     (project,) = tmp_path.iterdir()
     again = build("wheel", project, tmp_path / "out")
@@ -120,7 +120,7 @@ def test_a_wheel_from_the_sdist_is_the_same(sdist: Path, wheel: Path, tmp_path: 
 
 
 def test_an_installation_works_with_nothing_beside_it(wheel: Path, tmp_path: Path) -> None:
-    """In a clean environment without a single dependency: the script is there, and makes a dump of a small core."""
+    """In a clean environment without dependencies: the script exists, and makes a dump of a small core."""
     pytest.importorskip("pip", reason="pip installs the wheel")
     venv.create(tmp_path / "env", with_pip=False)
     python = tmp_path / "env" / "bin" / "python"
@@ -140,7 +140,7 @@ def test_an_installation_works_with_nothing_beside_it(wheel: Path, tmp_path: Pat
 
 
 def test_an_editable_installation_is_the_checkout(tmp_path: Path) -> None:
-    """``pip install -e .``: a path file that names ``src``, so that what is edited is what runs."""
+    """``pip install -e .``: a path file that names ``src``, so that edited files are the ones that run."""
     pytest.importorskip("pip", reason="pip installs it")
     pytest.importorskip("hatchling", reason="hatchling builds it")
     hook = "from hatchling.build import build_editable; import sys; build_editable(sys.argv[1])"
@@ -155,7 +155,7 @@ def test_an_editable_installation_is_the_checkout(tmp_path: Path) -> None:
 
 
 def test_tests_pass_on_the_installed_package(unpacked: Path, scratch: Path) -> None:
-    """The wheel is what users run: the page selection of the demo dump, tested on it instead of on the checkout."""
+    """Users run the wheel: the page selection of the demo dump is tested on it instead of the checkout."""
     env = {"PYTHONPATH": str(unpacked), "VMSIEVE_KERNELS": "aot"}
     where = run(sys.executable, "-c", "import vmsieve; print(vmsieve.__file__)", cwd=scratch, env=env).stdout
     assert where.startswith(str(unpacked))
@@ -167,7 +167,7 @@ def test_tests_pass_on_the_installed_package(unpacked: Path, scratch: Path) -> N
 
 
 def old_python() -> Iterator[Path]:
-    """Interpreters of Python 3.9, the oldest that the package runs on."""
+    """Interpreters of Python 3.9, the oldest supported version."""
     found = shutil.which("python3.9")
     if found:
         yield Path(found)
@@ -210,7 +210,7 @@ def test_python_39_imports_every_module(unpacked: Path, python39: Path) -> None:
 
 @pytest.mark.parametrize("codec", ["-c", "-l", "-p", "-z"])
 def test_python_39_makes_a_dump(codec: str, unpacked: Path, python39: Path, scratch: Path, tmp_path: Path) -> None:
-    """The demo dump, start to end, with whatever that Python and its system offer."""
+    """The demo dump, start to end, with the packages of that Python and its system."""
     source, out = dump("demo.elf", scratch), tmp_path / "out"
     env = {"PYTHONPATH": str(unpacked), "VMSIEVE_KERNELS": "aot"}
     if codec == "-z" and "no" in run(python39, "-c", HAS_ZSTD, env=env).stdout:

@@ -1,4 +1,4 @@
-"""The rooms keep to their plan: who imports whom, what the capture path loads, how large things get."""
+"""The rooms' rules: allowed imports, modules loaded by the capture path, and sizes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def shipped(room: str) -> list[Path]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_imports_go_one_way(room: str) -> None:
-    """pipeline, filters, formats: each knows the later ones and never the earlier, not even for type checkers."""
+    """pipeline, filters, formats: each imports later ones and never earlier ones, not even for type checkers."""
     wrong = [
         f"{name(path)} imports {dotted}"
         for path in shipped(room)
@@ -96,12 +96,12 @@ def test_imports_go_one_way(room: str) -> None:
 
 
 def test_imports_between_rooms_form_no_circle() -> None:
-    """On each floor, imports for type checkers included: whoever reads a room need not read what imports it."""
+    """On each floor, imports for type checkers included: a room can be read without the rooms that import it."""
     assert not [one for one, others in rooms.reach(rooms.arrows()).items() if one in others]
 
 
 def test_no_two_modules_import_each_other() -> None:
-    """Within a room too; a package and its modules apart, which its ``__init__`` finds or hands on."""
+    """Within a room too; a package and its modules excepted, as ``__init__`` finds or re-exports them."""
     graph = {
         dotted: {other for other in rooms.imports(path, found) if other in found}
         for found in [rooms.modules()]
@@ -119,7 +119,7 @@ def test_the_picture_in_the_design_is_drawn_from_the_imports() -> None:
 
 
 def test_each_room_says_what_belongs_there() -> None:
-    """And what does not, in the docstring of its package; a newcomer decides by it where a new file goes."""
+    """And what does not, in the docstring of its package; it decides where a new file goes."""
     packages = [path for path in modules() if path.name == "__init__.py" and path.parent.parent.parent == PACKAGE]
     assert len(packages) > 15
     texts = {name(path): ast.get_docstring(tree(path)) or "" for path in packages}
@@ -127,7 +127,7 @@ def test_each_room_says_what_belongs_there() -> None:
 
 
 def test_the_rooms_reach_each_other_by_the_package_only() -> None:
-    """``import formats`` would work in a checkout and fail where the package is installed."""
+    """``import formats`` would work in a checkout and fail in an installed package."""
     wrong = [
         f"{name(path)} imports {dotted}"
         for path in modules()
@@ -138,7 +138,7 @@ def test_the_rooms_reach_each_other_by_the_package_only() -> None:
 
 
 def test_only_named_modules_import_packages_from_outside() -> None:
-    """The standard library will do, but for the compiler, the codecs' wheels and the progress bar."""
+    """The standard library suffices, except for the compiler, the codecs' wheels and the progress bar."""
     wrong = []
     for path in modules():
         for dotted, _ in imports(tree(path)):
@@ -151,7 +151,7 @@ def test_only_named_modules_import_packages_from_outside() -> None:
 
 
 def test_packages_from_outside_are_imported_when_they_are_needed() -> None:
-    """Importing a module must not load numba, nor demand zstandard of a machine that has none."""
+    """Importing a module must not load numba, nor require zstandard."""
     compiler = OUTSIDE["numba"]
     wrong = [
         f"{name(path)} imports {dotted}"
@@ -220,7 +220,7 @@ def loops_in_tests() -> set[str]:
 
 
 def test_every_loop_says_what_it_does_and_is_tested_by_itself() -> None:
-    """A loop has a docstring, and a test that calls it directly, beside a twin in plain Python."""
+    """A loop has a docstring, and a test that calls it directly and compares it with a plain Python twin."""
     from vmsieve.formats.compiler import lowering
 
     loops = lowering.find_loops()
@@ -235,7 +235,7 @@ def is_loop(function: ast.FunctionDef) -> bool:
 
 
 def test_files_and_functions_stay_small() -> None:
-    """Files and functions stay below these sizes, beyond which they do more than one thing."""
+    """Files and functions stay below these sizes; larger ones usually do several things."""
     large = []
     for path in modules():
         lines = path.read_text().count("\n")

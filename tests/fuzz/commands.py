@@ -1,4 +1,4 @@
-"""Damage inputs where it matters, and run the commands on them: ``python -m tests.fuzz.commands NAME SECONDS SEED``.
+"""Damage inputs in relevant places, and run the commands on them: ``python -m tests.fuzz.commands NAME SECONDS SEED``.
 
 Each input is one that the tests can write, with some fields changed: sizes, offsets, counts and addresses of headers
 and tables, numbers of VMCOREINFO, types of BTF sections, page table entries. Each command runs in a process of its own.
@@ -44,14 +44,14 @@ _WORDS_MOST = 4096
 
 
 class FindingError(AssertionError):
-    """A command did what none may."""
+    """A command violated a rule that holds for all commands."""
 
 
 @dataclass
 class Seed:
-    """A good input: its file, which is damaged in place, and what is to be damaged.
+    """A good input: its file, which is damaged in place, and the offsets to damage.
 
-    ``fields``: offsets of numbers that are not 0; ``texts``: where VMCOREINFO is; ``types``: where BTF sections are.
+    ``fields``: offsets of numbers that are not 0; ``texts``: of VMCOREINFO; ``types``: of BTF sections.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Seed:
 def _seed(name: str, path: Path) -> Seed:
     data = path.read_bytes()
     pages = [at for at in range(0, len(data), 4096) if data.count(0, at, at + 4096) < 4090]
-    # Headers count as much as all other pages.
+    # Headers have the same weight as all other pages together.
     near = [at for at in range(0, min(len(data) - 8, 1 << 16), 4) if any(data[at : at + 4])]
     dice = random.Random(name)
     far = [page + dice.randrange(512) * 8 for page in dice.choices(pages, k=_WORDS_MOST)] if pages else []
@@ -117,9 +117,9 @@ class Fuzz:
     """Damages the inputs of a family, and runs commands on them.
 
     Attributes:
-        runs: Commands that were run.
-        peak: KiB that the largest had.
-        slowest: Seconds of processor time of the slowest, and which it was.
+        runs: Number of commands run.
+        peak: Peak memory of the largest command in KiB.
+        slowest: Processor time of the slowest command in seconds, and its command line.
     """
 
     def __init__(self, family: str, folder: Path) -> None:
@@ -127,7 +127,7 @@ class Fuzz:
         made = folder / "seeds"
         made.mkdir()
         self.seeds = [_seed(name, path) for name, path in FAMILIES[family](made)]
-        # A child has what its parent had, until it has more.
+        # A child's ru_maxrss starts at its parent's.
         self._own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self.runs = self.peak = 0
         self.slowest = (0.0, "")
@@ -195,7 +195,7 @@ class Fuzz:
             time.sleep(0.001)
 
     def _be(self, command: list[str]) -> None:
-        """Be the command; never returns."""
+        """Run the command in this process; never returns."""
         status = 100
         try:
             said = os.open(self._folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -220,7 +220,7 @@ def _changes(seed: Seed, fd: int, size: int, dice: random.Random) -> Iterator[tu
 
 
 def _field(seed: Seed, fd: int, size: int, dice: random.Random) -> Iterator[tuple[int, bytes]]:
-    """A number that is another one: larger, at the edge, of another field, or its own place."""
+    """Replace a number: larger, at the edge, another field's, or its own offset."""
     at, width = dice.choice(seed.fields), dice.choice((2, 4, 8, 8))
     order = seed.order if dice.random() < 0.9 else "big"
     old = int.from_bytes(os.pread(fd, width, at), order)  # type: ignore[arg-type]
@@ -234,7 +234,7 @@ def _field(seed: Seed, fd: int, size: int, dice: random.Random) -> Iterator[tupl
 
 
 def _text(seed: Seed, fd: int, _size: int, dice: random.Random) -> Iterator[tuple[int, bytes]]:
-    """A line of VMCOREINFO with another number, or another name, of the same length."""
+    """A line of VMCOREINFO with another number or name of the same length."""
     start, end = dice.choice(seed.texts)
     text = os.pread(fd, end - start, start)
     lines = [line for line in text.split(b"\n") if b"=" in line]

@@ -1,4 +1,4 @@
-"""Damage to inputs."""
+"""Damages inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VALUES = (0, 1, 7, 0x7F, 0x80, 0xFF, 0xFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, 1 <
 
 
 def damaged(data: bytes, dice: random.Random, start: int = 0) -> bytes:
-    """``data`` with a few bytes changed, more often near ``start`` than elsewhere, and sometimes cut off or spliced."""
+    """``data`` with a few bytes changed, mostly near ``start``, and sometimes truncated or spliced."""
     out = bytearray(data)
     for _ in range(dice.randrange(1, 7)):
         at = min(len(out) - 1, start + int(len(out) ** dice.random())) if out else 0
@@ -30,7 +30,7 @@ def damaged(data: bytes, dice: random.Random, start: int = 0) -> bytes:
 
 
 class Patched(MemoryFile):
-    """A file of which some bytes read otherwise; the file itself is too large to be copied for each input."""
+    """A file with some bytes replaced on reading, as it is too large to be copied for each input."""
 
     def __init__(self, data: bytes, patches: dict[int, bytes]) -> None:
         super().__init__(data)

@@ -1,4 +1,4 @@
-"""Kernels whose memory is damaged: page tables, memory maps, struct pages, symbols."""
+"""Kernels with damaged memory: page tables, memory maps, struct pages, symbols."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _filled(data: bytes, most: int = 4096) -> list[int]:
 
 
 def _understand(source: Source, dice: random.Random, *, counted: float = 0) -> None:
-    """Learn and scan a machine with damaged memory, and count its pages now and then."""
+    """Gather knowledge of a machine with damaged memory and scan it; count its pages in some runs."""
     try:
         knowledge = gather_knowledge(source)
         found = scan(source, knowledge, dice.randrange(32), Silent())
@@ -91,7 +91,7 @@ def s390x() -> Callable[[random.Random], None]:
         data, places, selects = dice.choice(seeds)
         patches = {}
         for _ in range(dice.randrange(1, 12)):
-            # The first pages as often as all others: header, notes, lowcore.
+            # The first pages have the same weight as all others together: header, notes, lowcore.
             page = dice.choice(places[:20] if dice.random() < 0.5 else places)
             value = dice.choice((*VALUES, 0x77F000, dice.getrandbits(64), dice.getrandbits(32)))
             patches[page + dice.randrange(1023) * 4] = value.to_bytes(8, "big")
@@ -101,7 +101,7 @@ def s390x() -> Callable[[random.Random], None]:
 
 
 def symbols() -> Callable[[random.Random], None]:
-    """The demo kernel's own table of symbols, found by a search: what lies around its parts is damaged, or cut off."""
+    """The demo kernel's symbol table, found by a search: bytes around its parts are damaged or cut off."""
     with tempfile.TemporaryDirectory() as folder:
         source = open_source(str(dump("demo.elf", Path(folder))))
         knowledge = gather_knowledge(source)

@@ -1,6 +1,6 @@
 """Fuzz one parser for a while: ``python -m tests.fuzz.parsers NAME SECONDS SEED``.
 
-Good inputs are damaged at random, mostly where headers are, and used in full. Anything but a result or a typed error
+Good inputs are damaged at random, mostly in headers, and read completely. Anything but a result or a typed error
 ends the process with a traceback and the input's seed; a time limit on each input detects hangs. Prints how many inputs
 were tried, and the most memory that was used.
 """

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.fuzz
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_commands_survive_damaged_fields(family: str) -> None:
-    """No traceback, signal or hang, an exit status that means something, bounded memory and output."""
+    """No traceback, signal or hang, a documented exit status, bounded memory and output."""
     seconds = float(os.environ.get("VMSIEVE_FUZZ_SECONDS", "2"))
     command = [sys.executable, "-m", "tests.fuzz.commands", family, str(seconds), str(random.randrange(1 << 48))]
     run = subprocess.run(
@@ -30,7 +30,7 @@ def test_commands_survive_damaged_fields(family: str) -> None:
 
 
 def test_what_no_command_may_do_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A traceback, a signal and a strange exit status are findings; the input is as it was afterwards."""
+    """A traceback, a signal and an unknown exit status are findings; the input is restored afterwards."""
     fuzz = Fuzz("formats", tmp_path)
     before = [seed.path.read_bytes() for seed in fuzz.seeds]
     for number in range(3):

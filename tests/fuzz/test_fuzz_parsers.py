@@ -19,7 +19,7 @@ MOST_KIB = 256 << 10
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", sorted(PARSERS))
 def test_random_damage_gives_results_or_typed_errors(name: str) -> None:
-    """No traceback, no hang, and never more than 256 MiB of memory, interpreter and test data included."""
+    """No traceback, no hang, and at most 256 MiB of memory, including interpreter and test data."""
     seconds = float(os.environ.get("VMSIEVE_FUZZ_SECONDS", "2"))
     seed = random.randrange(1 << 48)
     command = [sys.executable, "-m", "tests.fuzz.parsers", name, str(seconds), str(seed)]

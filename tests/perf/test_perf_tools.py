@@ -1,4 +1,4 @@
-"""The measuring tools run and count right; what they measure is nobody's to test."""
+"""The measuring tools run and count right; the measured figures are not tested."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ GIB = 1 << 30
 
 @pytest.fixture(autouse=True)
 def no_makedumpfile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only vmsieve is measured, whatever is installed."""
+    """Measure only vmsieve, whatever other tools are installed."""
     monkeypatch.setattr(side_by_side, "find_makedumpfile", lambda path: path)
     monkeypatch.setattr(scale, "find_makedumpfile", lambda path: path)
 
 
 @pytest.fixture(autouse=True)
 def children_find_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tools start themselves again."""
+    """Let the tools restart themselves."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
 
 
 def test_what_a_process_uses_is_its_own(tmp_path: Path) -> None:
-    """CPU time, memory and size of a process that uses some of each; not the memory of who measures."""
+    """CPU time, memory and size of a process, without the memory of the measuring process."""
     out = tmp_path / "out"
     hog = bytearray(64 << 20)
     hog[::4096] = b"x" * (len(hog) // 4096)
@@ -52,7 +52,7 @@ def test_what_a_process_uses_is_its_own(tmp_path: Path) -> None:
 
 
 def test_a_command_that_fails_is_an_error(tmp_path: Path) -> None:
-    """Its time would mean nothing. What it said is kept if asked for."""
+    """A failed command has no time. Its output is kept if requested."""
     log = tmp_path / "log"
     with pytest.raises(measure.CommandError, match="exit status 3"):
         measure.run([*PYTHON, "print('why'); raise SystemExit(3)"], log=log)
@@ -68,7 +68,7 @@ def test_runs_are_interleaved_in_turning_order() -> None:
 
 
 def test_medians() -> None:
-    """Each figure's own; wall time from the runs in which others did least."""
+    """Each figure's median; wall time from the runs with the least other load."""
     usages = [
         measure.Usage(user, 1.0, wall, rss, 7, others)
         for user, wall, rss, others in ((3.0, 9.0, 5.0, 2.0), (1.0, 2.0, 6.0, 0.1), (2.0, 4.0, 7.0, 0.2))
@@ -87,7 +87,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def test_side_by_side(tmp_path: Path, scratch: Path) -> None:
-    """One row a codec, level and number of threads."""
+    """A row for each codec, level and number of threads."""
     words = [str(dump("demo.elf", scratch)), "--runs", "1", "--only", "lzo", "--levels", "31,0", "--threads", "1,2"]
     vmsieve = f"{sys.executable} -m vmsieve"
     words += ["--scratch", str(tmp_path), "--json", str(tmp_path / "json"), "--vmsieve", vmsieve]
@@ -102,7 +102,7 @@ def test_side_by_side(tmp_path: Path, scratch: Path) -> None:
 
 
 def test_ratios_are_against_makedumpfile_without_threads() -> None:
-    """Wall time against its better one."""
+    """Wall time is compared with makedumpfile's better one."""
     row = {"codec": "lzo", "level": 1, "user": 1.0, "system": 1.0, "rss": 1.0, "others": 0.0}
     rows = [
         {**row, "tool": "vmsieve", "threads": 2, "cpu": 2.0, "wall": 1.0, "size": 50},
@@ -114,7 +114,7 @@ def test_ratios_are_against_makedumpfile_without_threads() -> None:
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_ceiling(tmp_path: Path, scratch: Path) -> None:
-    """C and the kernel pack the same pages with the same library, to the same size."""
+    """C and the loop pack the same pages with the same library, to the same size."""
     words = [str(dump("demo.elf", scratch)), "--runs", "1", "--rounds", "1", "--sample", "1"]
     assert ceiling.main([*words, "--codecs", "zlib:6,zstd:1,lzo", "--json", str(tmp_path / "json")]) == 0
     found = read(tmp_path / "json")
@@ -128,7 +128,7 @@ def test_ceiling(tmp_path: Path, scratch: Path) -> None:
 
 
 def test_a_tiled_dump_has_the_classes_of_its_tiles(tmp_path: Path, scratch: Path) -> None:
-    """New memory is found behind the old, all of it has struct pages, and they are of the small machine's kinds."""
+    """Appended memory follows the original, has struct pages throughout, and has the small machine's classes."""
     small = dump("demo.elf", scratch)
     pages = tiled.make(small, tmp_path / "big", 1)
     before = scale.scan_here(str(small))
@@ -149,7 +149,7 @@ def test_a_tiled_dump_has_the_classes_of_its_tiles(tmp_path: Path, scratch: Path
 
 
 def test_scale(tmp_path: Path, scratch: Path) -> None:
-    """One row a size; the dump made for it is removed."""
+    """A row for each size; the generated dump is removed."""
     words = [str(dump("demo.elf", scratch)), "--sizes", "1", "--runs", "1", "--scratch", str(tmp_path)]
     assert scale.main([*words, "--json", str(tmp_path / "json"), "--vmsieve", f"{sys.executable} -m vmsieve"]) == 0
     (row,) = read(tmp_path / "json")["rows"]
@@ -160,7 +160,7 @@ def test_scale(tmp_path: Path, scratch: Path) -> None:
 
 
 def test_what_each_key_is_worth(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A row for each key that matters; what takes its place, or what is kept and why; and no page is lost."""
+    """A row for each relevant key: its substitute, or the pages kept and the reason; no page is lost."""
     assert keys.main([str(dump("demo.elf", scratch))]) == 0
     rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in capsys.readouterr().out.splitlines() if "|" in line}
     *found, said = rows["| `NUMBER(PG_lru)`"]
@@ -174,7 +174,7 @@ def test_what_each_key_is_worth(scratch: Path, capsys: pytest.CaptureFixture[str
 def test_a_lost_page_is_an_error(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A page dropped only without a key is reported, and the exit status is 1."""
+    """A page dropped only without a key is reported; the exit status is 1."""
 
     def broken(source: Any, knowledge: Any, *more: Any) -> Scan:
         found = scan(source, knowledge, *more)
@@ -197,7 +197,7 @@ def test_a_lost_page_is_an_error(
 
 
 def test_the_other_byte_order(tmp_path: Path, scratch: Path) -> None:
-    """A real kernel's struct pages, turned round, are of the same classes."""
+    """A real kernel's struct pages, byte-swapped, have the same classes."""
     words = [str(dump("demo.elf", scratch)), "--runs", "1", "--rounds", "1", "--json", str(tmp_path / "json")]
     assert foreign.main(words) == 0
     found = read(tmp_path / "json")
@@ -223,7 +223,7 @@ RESULTS: list[dict[str, Any]] = [
 
 
 def test_what_is_drawn() -> None:
-    """Bars only where both tools were measured alike; lines from the scale series alone."""
+    """Bars only where both tools were measured alike; lines only from the scale series."""
     assert plot.codec_bars(RESULTS) == [("lzo", 0.5, 0.25, 0.9)]
     assert plot.scale_lines(RESULTS) == {"vmsieve": [(1, 0.1)], "makedumpfile": [(1, 0.3)]}
 
@@ -238,7 +238,7 @@ def test_a_picture(tmp_path: Path) -> None:
 def test_corruption_without_vmcoreinfo_needs_whole_dumps(
     names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Skeletons have neither symbols nor types: nothing would be tried, and that is no success."""
+    """Skeletons have neither symbols nor types: nothing would be tested, which is an error."""
     with pytest.raises(SystemExit) as ended:
         corruption.main(
             ["--without-vmcoreinfo", "--trials", "1", *(str(ROOT / "tests" / "zoo" / name) for name in names)]

@@ -1,4 +1,4 @@
-"""``vmsieve`` as its users run it, and what holds whatever it is given."""
+"""``vmsieve`` run as by users, and checks that hold for every run."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def environment() -> dict[str, str]:
 
 
 def wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
-    """Exit status and peak memory (MiB) of a process, which is killed when it takes too long.
+    """Exit status and peak memory (MiB) of a process, which is killed if it takes too long.
 
-    The peak is the last one seen before the end: rusage counts the memory of the tests too.
+    The peak is the last one seen before the end: rusage includes the tests' memory.
     """
     end, peak = time.monotonic() + PATIENCE, 0
     status = Path(f"/proc/{process.pid}/status")
@@ -57,12 +57,12 @@ def wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
 
 
 def _command(pid: int) -> str:
-    """Its command line: that of the tests until it runs its own program."""
+    """Its command line: the tests' own until it executes its program."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
 
 
 def vmsieve(*arguments: object, limit: Callable[[], object] | None = None, **more: Any) -> Run:
-    """Run the command line; checks what holds for every run: it ends, in bounded memory, without a traceback."""
+    """Run the command line; checks that it ends, in bounded memory, without a traceback."""
     command = [sys.executable, "-m", "vmsieve", *map(str, arguments)]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
@@ -83,7 +83,7 @@ def check(run: Run) -> None:
     assert "Exception" not in run.err, run.err
     assert run.status in range(5), run
     assert run.memory < MEMORY, run
-    if run.status in (1, 2) and not run.out:  # verify says what is wrong, page by page
+    if run.status in (1, 2) and not run.out:  # verify lists what is wrong, page by page
         assert len(run.lines) == 1, run.err
         assert run.err.startswith("vmsieve"), run.err
     if run.status in (3, 4):
@@ -91,6 +91,6 @@ def check(run: Run) -> None:
 
 
 def failed(run: Run, *words: str) -> None:
-    """Nothing usable came of it, and one line says why, in these words."""
+    """Check that nothing usable was written, and that one line has the reason, with these words."""
     assert run.status == 1, run
     assert all(word in run.err for word in words), run.err

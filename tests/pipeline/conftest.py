@@ -1,4 +1,4 @@
-"""A made-up machine and its memory, which last for the session: tests that change one make their own."""
+"""A made-up machine and its memory, shared by the session: tests that modify one make their own."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def built() -> Machine:
-    """A machine with something of everything."""
+    """A machine with every kind of page."""
     return machine()
 
 
 @pytest.fixture(scope="session")
 def truth(built: Machine) -> dict[int, bytes]:
-    """Its pages."""
+    """The machine's pages."""
     return built.contents()
 
 
 @pytest.fixture(scope="session")
 def core(built: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its memory as an ELF core."""
+    """The machine's memory as an ELF core."""
     return built.write(tmp_path_factory.mktemp("machine") / "core")
 
 
@@ -47,7 +47,7 @@ def small(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def zlib_dump(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Likewise, packed with zlib."""
+    """The same, packed with zlib."""
     out = tmp_path_factory.mktemp("zlib") / "small"
     make(core, out, 31, codec="zlib")
     return out
@@ -55,7 +55,7 @@ def zlib_dump(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wholes(core: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[int]]:
-    """The pages that a dump of level 31 holds in each format when nothing gets in its way."""
+    """The pages of an undisturbed level 31 dump in each format."""
     folder, found = tmp_path_factory.mktemp("wholes"), {}
     for form in FORMATS:
         make(core, folder / form, 31, format="elf" if form == "elf" else "kdump")
@@ -65,19 +65,19 @@ def wholes(core: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, se
 
 @pytest.fixture(scope="session")
 def demo(scratch: Path) -> Path:
-    """The dump of a real kernel that is always there."""
+    """The dump of a real kernel, which is always present."""
     return dump("demo.elf", scratch)
 
 
 @pytest.fixture
 def fedora(tmp_path: Path) -> Path:
-    """A system of Fedora's, as far as kdump knows it."""
+    """A Fedora system, as far as kdump is concerned."""
     return kdump_system.make(tmp_path, "kdump-utils")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_power_fails() -> Iterator[None]:
-    """Skip fsync in the tests' own process. Tests of syncing replace this stub by a recorder."""
+    """Skip fsync in the tests' process. Tests of syncing replace this stub by a recorder."""
     real, os.fsync = os.fsync, lambda _: None  # type: ignore[assignment]
     yield
     os.fsync = real

@@ -28,7 +28,7 @@ MAX_PFN = 0x10800
 
 
 def machine(name: str = "6.12") -> Machine:
-    """A machine with something of everything."""
+    """A machine with every kind of page."""
     return Machine(LAYOUTS[name], EVERYTHING)
 
 
@@ -38,7 +38,7 @@ def _truth(built: Machine) -> dict[int, set[str]]:
 
 
 def expected(built: Machine, level: int) -> set[int]:
-    """The page frames that ``level`` keeps, zero pages among them. The machine must not change any more."""
+    """The page frames that ``level`` keeps, zero pages included. The machine must not change afterwards."""
     return set(built.frames()) - set(dropped(_truth(built), level))
 
 
@@ -69,7 +69,7 @@ def kept(path: Path) -> set[int]:
 
 
 def _runs(pfns: list[int], most: int) -> Iterator[range]:
-    """Neighbours among sorted page frames, no more than ``most`` together."""
+    """Runs of consecutive sorted page frames, at most ``most`` each."""
     start = 0
     for end in range(1, len(pfns) + 1):
         if end == len(pfns) or pfns[end] != pfns[start] + end - start or end - start == most:
@@ -111,7 +111,7 @@ def compared(source: Path, made: Path) -> Comparison:
 
 
 class Damaged(Source):
-    """A dump some pages of which can't be read."""
+    """A dump with some unreadable pages."""
 
     def __init__(self, inner: Source, bad: set[int]) -> None:
         self.__dict__.update(inner.__dict__)

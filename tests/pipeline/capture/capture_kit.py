@@ -1,4 +1,4 @@
-"""Captures in the tests' own process, what breaks their steps, and what they leave."""
+"""Captures in the tests' process, faults in their steps, and checks of the result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def capture(source: Path, target: Path, **more: Any) -> tuple[int, dict[str, Any]]:
-    """Run a capture in this process, whose children have the patches of the test; exit status and record."""
+    """Run a capture in this process, whose children have the test's patches; exit status and record."""
     status = run.capture(Request({"input": str(source), "target": str(target), **more}))
     return status, record(target)
 
@@ -47,7 +47,7 @@ Broken = Callable[["Plan"], None]
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, fault: Broken) -> None:
-    """Before a child makes a dump, ``fault`` is called with its plan."""
+    """Call ``fault`` with the plan before a child makes a dump."""
 
     def broken(plan: Plan, progress: Progress) -> Report:
         fault(plan)
@@ -57,7 +57,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, fault: Broken) -> None:
 
 
 def die(number: signal.Signals = signal.SIGSEGV) -> None:
-    faulthandler.disable()  # pytest's would say that the tests crashed
+    faulthandler.disable()  # pytest's would report that the tests crashed
     os.kill(os.getpid(), number)
 
 
@@ -68,5 +68,5 @@ def complete(path: Path) -> bool:
 
 
 def limited(plan: Plan, size: int) -> None:
-    """Let the file system be full after ``size`` bytes, as far as this dump is concerned."""
+    """Fail with ENOSPC after ``size`` bytes of this dump."""
     vars(plan)["size_limit"] = size

@@ -1,4 +1,4 @@
-"""``vmsieve capture`` as a crash kernel runs it: what it leaves when all is well, and on each step of its ladder."""
+"""``vmsieve capture`` as a crash kernel runs it: its files without a fault, and on each step of its ladder."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _unprotected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests' own process may be killed as any other."""
+    """Leave the tests' process without OOM protection."""
     monkeypatch.setattr(run, "protect", lambda: None)
     monkeypatch.setattr(child, "protect", lambda _: None)
 
 
 @pytest.fixture(autouse=True)
 def _log_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The made-up machine has no log. It counts as written, so that nobody searches for it."""
+    """The made-up machine has no log. It counts as written, so that memory is not searched for it."""
     monkeypatch.setattr(work, "_log", lambda _, __: {"complete": True})
 
 
 def test_log_dump_and_record(scratch: Path, tmp_path: Path) -> None:
-    """As the crash kernel runs it: the log, the dump as level 31 makes it, the record; nothing unfinished is left."""
+    """The log, the dump as of level 31 and the record are written; no unfinished file is left."""
     source = real_dump("demo.elf", scratch)
     ran = subprocess.run(
         [sys.executable, "-m", "vmsieve", "capture", source, tmp_path / "crash"],
@@ -63,7 +63,7 @@ def test_log_dump_and_record(scratch: Path, tmp_path: Path) -> None:
 
 
 def test_a_crash_of_one_step_is_survived(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A segmentation fault where the input is mapped: the next step does without, and the dump is as asked."""
+    """A segmentation fault in mapped input: the next step does not map, and the dump is as requested."""
     breaking(monkeypatch, lambda plan: die() if plan.mapped else None)
     status, told = capture(core, tmp_path / "out")
     assert status == 0
@@ -73,7 +73,7 @@ def test_a_crash_of_one_step_is_survived(core: Path, tmp_path: Path, monkeypatch
 
 
 def test_a_note_that_misleads_is_not_believed(scratch: Path, tmp_path: Path) -> None:
-    """The note names a wrong mem_section, memory has the right one: that is searched for, and filtered as asked."""
+    """The note has a wrong mem_section, memory the right one: it is found by a search, and filtered as requested."""
     right = real_dump("demo.elf", scratch)
     source = Path(shutil.copy(right, tmp_path / "core"))
     with source.open("r+b") as file:
@@ -93,7 +93,7 @@ def test_a_note_that_misleads_is_not_believed(scratch: Path, tmp_path: Path) -> 
 def test_no_step_that_knows_kernels_works(
     fault: Any, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every step that analyses the kernel fails: every page is kept, compressed."""
+    """If every step that analyses the kernel fails, all pages are kept, compressed."""
 
     def broken(plan: Plan) -> None:
         if plan.basis != "headers":
@@ -123,7 +123,7 @@ def test_nothing_but_a_plain_copy_works(core: Path, tmp_path: Path, monkeypatch:
 
 
 def test_a_kernel_of_which_too_little_is_known(tmp_path: Path) -> None:
-    """No basis yields enough knowledge: after all were tried, a weaker dump is made."""
+    """If no basis gives enough knowledge, a weaker dump is made after all were tried."""
     built = machine()
     text = b"\n".join(line for line in built.vmcoreinfo().splitlines() if b"mem_section)" not in line) + b"\n"
     source = built.write(tmp_path / "core", text)
@@ -138,7 +138,7 @@ def test_a_kernel_of_which_too_little_is_known(tmp_path: Path) -> None:
 def test_a_full_target_keeps_what_was_written(
     share: float, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No room for all of level 31: what is there is readable, right, marked and named as incomplete; never vmcore."""
+    """Without space for level 31 the partial dump is readable, right, marked and named as incomplete, never vmcore."""
     status, _ = capture(core, tmp_path / "whole", codec="none")
     whole = (tmp_path / "whole" / "vmcore").stat().st_size
     breaking(monkeypatch, lambda plan: limited(plan, int(whole * share)))
@@ -154,7 +154,7 @@ def test_a_full_target_keeps_what_was_written(
 def test_a_smaller_dump_where_the_larger_did_not_fit(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Level 1 fills the disk, level 31 is known to fit: that is made, and is whole."""
+    """Level 1 fills the disk, and level 31 is known to fit: level 31 is made completely."""
     breaking(monkeypatch, lambda plan: limited(plan, 64 << 20 if plan.level == 31 else 1 << 20))
     status, told = capture(core, tmp_path / "out", level=1, codec="none")
     assert steps(told) == [("as asked", "full"), ("smaller", "finished")]
@@ -164,7 +164,7 @@ def test_a_smaller_dump_where_the_larger_did_not_fit(
 
 
 def test_a_deadline_ends_with_a_readable_dump(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time is up while pages are copied: those that are there can be read, and the dump says that it is not whole."""
+    """If time is up while pages are copied, the copied pages are readable and the dump is marked incomplete."""
     told_before = Heartbeat.advance
 
     def advance(beat: Any, parts: int) -> None:
@@ -180,14 +180,14 @@ def test_a_deadline_ends_with_a_readable_dump(core: Path, tmp_path: Path, monkey
 
 
 def test_a_step_that_hangs_is_given_up(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No progress for the time allowed: that step is killed, and the next one works."""
+    """A step without progress for the allowed time is killed, and the next one works."""
     breaking(monkeypatch, lambda plan: time.sleep(60) if plan.mapped else None)
     status, told = capture(core, tmp_path / "out", stall=5)
     assert (status, steps(told)) == (0, [("as asked", "stalled"), ("with less", "finished")])
 
 
 def test_unreadable_pages_are_counted(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unreadable pages are left out, counted and reported; the dump holds all others."""
+    """Unreadable pages are left out, counted and reported; the dump has all others."""
     bad = set(sorted(expected(machine(), 31))[40:45])
 
     def opened(path: str, select: str | None = None) -> Source:
@@ -200,7 +200,7 @@ def test_unreadable_pages_are_counted(core: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_a_directory_that_holds_a_dump_is_left_as_it_is(core: Path, tmp_path: Path) -> None:
-    """The second crash within one directory gets one of its own, unasked."""
+    """A second crash in the same directory gets a new directory."""
     target = tmp_path / "out"
     target.mkdir()
     (target / "vmcore").write_bytes(b"an earlier crash")
@@ -212,7 +212,7 @@ def test_a_directory_that_holds_a_dump_is_left_as_it_is(core: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["vmcore-dmesg-incomplete.txt", "vmcore-status.json"])
 def test_what_an_earlier_crash_left_of_a_log_stays(name: str, core: Path, tmp_path: Path) -> None:
-    """A crash that left no more than a part of its log, or the record, keeps it."""
+    """A directory with only a partial log or the record keeps it."""
     (tmp_path / name).write_bytes(b"an earlier crash")
     assert run.capture(Request({"input": str(core), "target": str(tmp_path)})) == 0
     assert (tmp_path / name).read_bytes() == b"an earlier crash"
@@ -220,7 +220,7 @@ def test_what_an_earlier_crash_left_of_a_log_stays(name: str, core: Path, tmp_pa
 
 
 def test_a_target_in_memory_is_reported(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a crash kernel where nothing was mounted, the dump is made, and the record says that it will be lost."""
+    """In a crash kernel without a mount the dump is made, and the record says that it will be lost."""
     assert in_memory(os.stat("/dev").st_dev) or not os.path.ismount("/dev")
     assert not in_memory(os.stat("/proc").st_dev)
     monkeypatch.setattr(run, "DEFAULT_INPUT", os.path.realpath(core))
@@ -231,7 +231,7 @@ def test_a_target_in_memory_is_reported(core: Path, tmp_path: Path, monkeypatch:
 
 
 def test_the_record_takes_nothing_away(core: Path, tmp_path: Path) -> None:
-    """Wherever it is asked to go: not the dump's place, not the input's, not that of a device."""
+    """The record never replaces the dump, the input or a device, wherever it is requested."""
     source = tmp_path / "in"
     os.link(core, source)
     fifo = tmp_path / "fifo"
@@ -247,7 +247,7 @@ def test_the_record_takes_nothing_away(core: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["empty", "folder", "/dev/zero"])
 def test_an_input_without_bytes_is_no_dump(source: str, tmp_path: Path) -> None:
-    """Nothing is called a dump that holds none of the input; and it comes to an end."""
+    """Without a byte of input no file is named a dump, and the capture ends."""
     (tmp_path / "empty").touch()
     (tmp_path / "folder").mkdir()
     status, told = capture(tmp_path / source, tmp_path / "out")
@@ -256,7 +256,7 @@ def test_an_input_without_bytes_is_no_dump(source: str, tmp_path: Path) -> None:
 
 
 def test_no_room_for_a_later_step_either(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first step dies half-way; the second has no space for a byte: the record names the first one's dump."""
+    """The first step dies half-way; the second has no space: the record names the first one's dump."""
     real = work.perform
 
     def broken(job: Job, board: child.Board) -> dict[str, Any]:
@@ -276,7 +276,7 @@ def test_no_room_for_a_later_step_either(core: Path, tmp_path: Path, monkeypatch
 def test_what_an_earlier_step_left_stays_until_there_is_more(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step that dies half-way, then one that dies sooner: the better part is what is left in the end."""
+    """A step dies half-way, the next one earlier: the better partial dump is kept."""
     total = len(expected(machine(), 31))
 
     def broken(job: Job, board: child.Board) -> dict[str, Any]:

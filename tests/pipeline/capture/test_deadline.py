@@ -1,4 +1,4 @@
-"""``vmsieve capture --deadline`` and ``--stall``: which steps are given up, and when."""
+"""``vmsieve capture --deadline`` and ``--stall``: the steps that are given up, and the times."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests' own process may be killed as any other; the log, which is not there, counts as written."""
+    """No OOM protection of the tests' process; the log, which does not exist, counts as written."""
     monkeypatch.setattr(run, "protect", lambda: None)
     monkeypatch.setattr(child, "protect", lambda _: None)
     monkeypatch.setattr(work, "_log", lambda _, __: {"complete": True})
 
 
 def test_a_step_without_a_page_at_half_time_is_late() -> None:
-    """It is given up if no page is on its way by then; one that copies pages goes on."""
+    """A step is given up if it has no page at half time; one that copies pages continues."""
     for phase, end in ((child.CLASSIFYING, "late"), (child.COPYING, "finished")):
 
         def classify(board: child.Board, phase: int = phase) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def test_a_step_without_a_page_at_half_time_is_late() -> None:
 
 
 def test_a_step_that_does_not_end_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ignores that it was told to stop: it is late, and was killed."""
+    """The step ignores SIGTERM: it is late and was killed."""
     monkeypatch.setattr(child, "_GRACE", 0.0)
 
     def ignore(_: child.Board) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def test_a_step_that_does_not_end_in_time_is_killed(monkeypatch: pytest.MonkeyPa
 def test_steps_that_are_late_make_way_for_those_that_know_less(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of the time is over with the first page to come, each time: no other facts are tried; the copy has none."""
+    """Each step is late at once: no other bases are tried; the plain copy has no limit for its first page."""
     monkeypatch.setattr(run, "Limits", lambda **of: child.Limits(**{**of, "first": of.get("first") and 1e-9}))
     breaking(monkeypatch, lambda _: time.sleep(60))
     code, told = capture(core, tmp_path / "out", deadline=1000)
@@ -68,7 +68,7 @@ def test_steps_that_are_late_make_way_for_those_that_know_less(
 def test_time_is_set_aside_for_the_end(
     deadline: int, margin: float, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A twentieth of the deadline, half a second to ten seconds; half of the rest is for the first page."""
+    """The reserve is a twentieth of the deadline, 0.5 to 10 s; the first page gets half of the rest."""
     limits: list[dict[str, float]] = []
 
     def noted(**of: float) -> child.Limits:

@@ -1,4 +1,4 @@
-"""``vmsieve capture`` to streams and devices, killed, told to stop, with nowhere to write: as its caller sees it."""
+"""``vmsieve capture`` to streams and devices, killed, stopped, without a target: seen from its caller."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def start(*words: object, **more: Any) -> subprocess.Popen[bytes]:
 
 
 def ends(*words: object) -> tuple[int, list[str]]:
-    """Exit status of a capture, and what it says."""
+    """Exit status of a capture, and its messages."""
     running = start(*words)
     _, said = running.communicate(timeout=60)
     return running.returncode, said.decode().splitlines()
 
 
 def test_a_stream_is_flattened_and_whole(source: Path, tmp_path: Path) -> None:
-    """The stream to ssh is rebuilt at the other end, and is right."""
+    """A stream to ssh is rebuilt at the other end, and is right."""
     flat = tmp_path / "flat"
     with flat.open("wb") as out:
         running = start(source, "-", stdout=out)
@@ -57,12 +57,12 @@ def test_a_stream_is_flattened_and_whole(source: Path, tmp_path: Path) -> None:
 
 
 def test_nobody_reads_the_stream_any_more(source: Path, tmp_path: Path) -> None:
-    """Ssh dies half-way: one try, exit status 4; what came through is rebuilt, right as far as it goes, and marked."""
+    """Ssh dies half-way: one try, exit status 4; the received part is rebuilt, right as far as it goes, and marked."""
     running = start(source, "-", stdout=subprocess.PIPE)
     assert running.stdout is not None
     (tmp_path / "flat").write_bytes(running.stdout.read(2 << 20))
     running.stdout.close()
-    with running:  # reads what it says, and waits
+    with running:  # reads its output and waits
         assert running.stderr is not None
         said = running.stderr.read().decode()
     assert running.returncode == 4, said
@@ -73,7 +73,7 @@ def test_nobody_reads_the_stream_any_more(source: Path, tmp_path: Path) -> None:
 
 
 def test_killed_at_any_moment(source: Path, tmp_path: Path) -> None:
-    """Both processes are gone at once: what bears the name of a whole dump is one, whatever is there is right."""
+    """Both processes are killed at once: only a whole dump has the final name, and all its pages are right."""
     for number in range(KILLS):
         target = tmp_path / str(number)
         running = start("-q", source, target)
@@ -92,7 +92,7 @@ def test_killed_at_any_moment(source: Path, tmp_path: Path) -> None:
 
 
 def test_told_to_stop(source: Path, tmp_path: Path) -> None:
-    """SIGTERM, as from a service manager: the dump is closed as it is, and the record says why."""
+    """SIGTERM, as from a service manager: the dump is finalised as it is, and the record has the reason."""
     running = start("--codec", "zlib:9", source, tmp_path / "out")
     partial = tmp_path / "out" / "vmcore-incomplete"
     while running.poll() is None and not (partial.exists() and partial.stat().st_size > 1 << 19):
@@ -107,7 +107,7 @@ def test_told_to_stop(source: Path, tmp_path: Path) -> None:
 
 
 def test_nowhere_to_write(source: Path, tmp_path: Path) -> None:
-    """The target can't be made: exit status 1, and the end of the kernel log is on the console at least."""
+    """The target can't be made: exit status 1, and the end of the kernel log goes to the console."""
     (tmp_path / "file").touch()
     status, said = ends(source, tmp_path / "file" / "out")
     assert status == 1
@@ -116,7 +116,7 @@ def test_nowhere_to_write(source: Path, tmp_path: Path) -> None:
 
 
 def test_no_room_for_the_log(source: Path, tmp_path: Path) -> None:
-    """Files can be made, and nothing written to them: the end of the kernel log is on the console."""
+    """Files can be created but not written: the end of the kernel log goes to the console."""
     running = start(source, tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
     _, said = running.communicate(timeout=60)
     assert running.returncode == 1
@@ -125,7 +125,7 @@ def test_no_room_for_the_log(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_disk_in_use_is_not_overwritten(source: Path, tmp_path: Path) -> None:
-    """A mounted disk keeps what it has: another program holds it, as a mount would."""
+    """A disk held by another program, as by a mount, keeps its content."""
     (tmp_path / "disk").write_bytes(bytes(32 << 20))
     made = subprocess.run(
         ["losetup", "-f", "--show", tmp_path / "disk"], check=False, capture_output=True, text=True
@@ -145,7 +145,7 @@ def test_a_disk_in_use_is_not_overwritten(source: Path, tmp_path: Path) -> None:
 
 
 def test_what_makes_no_sense_is_refused(source: Path, tmp_path: Path) -> None:
-    """No input, a file as target, a disk that is not there: one line, and no directory that means nothing."""
+    """No input, a file as target, an absent disk: one line, and no new directory."""
     (tmp_path / "file").touch()
     assert ends(tmp_path / "none", tmp_path / "out")[0] == 1
     assert not (tmp_path / "out").exists()
@@ -160,7 +160,7 @@ def test_what_makes_no_sense_is_refused(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("codec", ["rot13", "zstd:99"])
 def test_a_wrong_codec_costs_no_dump(codec: str, source: Path, tmp_path: Path) -> None:
-    """After a crash nobody can set it right: the dump is made with another one, and that is said."""
+    """After a crash a wrong codec is replaced by another one, with a message."""
     status, said = ends("--codec", codec, source, tmp_path)
     assert status == 0
     assert said[0].startswith("vmsieve: as asked: ")
@@ -169,7 +169,7 @@ def test_a_wrong_codec_costs_no_dump(codec: str, source: Path, tmp_path: Path) -
 
 
 def test_started_by_who_ignores_children(source: Path, tmp_path: Path) -> None:
-    """As of an init or a shell with ``trap '' CHLD``: the steps' ends are seen all the same."""
+    """Started with SIGCHLD ignored, by an init or ``trap '' CHLD``: the ends of steps are still seen."""
     running = start("-q", source, tmp_path, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     running.communicate(timeout=60)
     assert running.returncode == 0
@@ -177,7 +177,7 @@ def test_started_by_who_ignores_children(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_terminal_does_not_stop_the_child() -> None:
-    """With ``stty tostop``, who is not in front may not write to it; the child, in a group of its own, may."""
+    """With ``stty tostop`` a background process may not write to the terminal; the child, in its own group, may."""
     code = (
         "import fcntl, os, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0)\n"
         "from vmsieve.pipeline.capture.child import Board, Limits, Watcher\n"
@@ -201,7 +201,7 @@ def test_a_terminal_does_not_stop_the_child() -> None:
 
 
 def test_the_first_process_stays_small() -> None:
-    """It loads nothing that brings half a megabyte along: its memory counts twice."""
+    """The first process loads no large module, as its memory counts twice."""
     code = (
         "import sys; before = set(sys.modules)\n"
         "import vmsieve.pipeline.capture.run, vmsieve.pipeline.capture.options, vmsieve.pipeline.cli.start\n"
@@ -211,7 +211,7 @@ def test_the_first_process_stays_small() -> None:
     loaded = {name for name in ran.stdout.decode().split() if not name.startswith("vmsieve")}
     assert loaded <= {
         "__future__",
-        "abc",  # for os; Python 3.13 and before start with it
+        "abc",  # for os; loaded at start by Python 3.13 and before
         "_abc",
         "errno",
         "mmap",

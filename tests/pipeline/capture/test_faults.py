@@ -1,4 +1,4 @@
-"""``vmsieve capture`` with targets that hang, vanish or belong to others, and without what a process is used to."""
+"""``vmsieve capture`` with targets that hang, vanish or belong to others, and in a reduced environment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vmsieve.pipeline.dump import make as dump_module
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests' own process may be killed as any other; the log, which is not there, counts as written."""
+    """No OOM protection of the tests' process; the log, which does not exist, counts as written."""
     monkeypatch.setattr(run, "protect", lambda: None)
     monkeypatch.setattr(child, "protect", lambda _: None)
     monkeypatch.setattr(work, "_log", lambda _, __: {"complete": True})
@@ -39,7 +39,7 @@ def run_request(source: Path, target: Path, **more: Any) -> Request:
 
 
 def test_two_captures_at_once(core: Path, tmp_path: Path) -> None:
-    """Another capture holds the target and has written nothing yet: this one takes a directory of its own."""
+    """Another capture holds the target without having written: this one uses a new directory."""
     held = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     assert run.capture(run_request(core, tmp_path)) == 0
@@ -49,14 +49,14 @@ def test_two_captures_at_once(core: Path, tmp_path: Path) -> None:
 
 
 def test_a_link_that_leads_to_nothing_is_followed(core: Path, tmp_path: Path) -> None:
-    """The directory that the link names is made, as the target itself would be."""
+    """The directory that the link names is created, like the target itself."""
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "crash")
     assert capture(core, tmp_path / "link")[0] == 0
     assert compared(core, tmp_path / "disk" / "crash" / "vmcore").right
 
 
 def test_nobody_reads_the_fifo(core: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """One wait of ``--stall`` seconds, not one for each step; then it is said."""
+    """A single wait of ``--stall`` seconds, not one for each step; then an error is reported."""
     os.mkfifo(tmp_path / "fifo")
     began = time.monotonic()
     assert run.capture(run_request(core, tmp_path / "fifo", stall=1)) == 1
@@ -65,7 +65,7 @@ def test_nobody_reads_the_fifo(core: Path, tmp_path: Path, capfd: pytest.Capture
 
 
 def test_the_reader_of_a_fifo_outlives_a_step(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first step opens the FIFO and dies: its reader sees no end of file, and gets the dump of the next one."""
+    """The first step opens the FIFO and dies: its reader sees no end of file, and gets the next step's dump."""
 
     def broken(job: Any, board: child.Board) -> dict[str, Any]:
         if job.mapped:
@@ -91,7 +91,7 @@ def test_the_target_is_removed(core: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_target_that_hangs(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step hangs, and so do the children that touch the target: the first process does not, and ends."""
+    """A step and the children that touch the target hang: the first process does not, and ends."""
     own, alive = os.getpid(), target_module.Target.writable
     monkeypatch.setattr(
         target_module.Target, "writable", lambda self: time.sleep(30) if os.getpid() != own else alive(self)
@@ -116,7 +116,7 @@ def test_the_record_takes_the_last_file(core: Path, tmp_path: Path, monkeypatch:
 
 
 def test_a_record_without_room_for_a_second_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It can't be replaced as a whole: it is overwritten, rather than left to say what is not so any more."""
+    """The record can't be replaced as a whole: it is overwritten, so that it does not stay outdated."""
     path, real = tmp_path / "record", os.open
 
     def no_more_files(name: str, flags: int, *mode: int, **within: Any) -> int:
@@ -133,7 +133,7 @@ def test_a_record_without_room_for_a_second_file(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_smaller_dump_that_fails(dies: bool, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The larger dump stays until the smaller one is on its way; if that fails then, the larger one is made again."""
+    """The larger dump stays until the smaller one has begun; if that fails then, the larger one is made again."""
 
     def fault(plan: Any) -> None:
         limited(plan, 64 << 20 if plan.level == 31 else 1 << 20)
@@ -159,7 +159,7 @@ def test_a_smaller_dump_that_fails(dies: bool, core: Path, tmp_path: Path, monke
 def test_the_target_is_removed_during_a_smaller_dump(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The larger dump was deleted for it: it is made again in the recreated directory."""
+    """The larger dump was deleted for the smaller: it is made again in the recreated directory."""
 
     def first_chunk(self: Heartbeat, parts: int) -> None:
         if self._job.level == 31 and self._phase == child.COPYING:
@@ -176,7 +176,7 @@ def test_the_target_is_removed_during_a_smaller_dump(
 
 
 def test_nothing_can_be_read(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No byte of the input is readable: no file of zeros is left as a dump."""
+    """No byte of the input is readable: no file of zeros remains as a dump."""
 
     def unreadable(*_: object) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -189,7 +189,7 @@ def test_nothing_can_be_read(core: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(("work_of", "end"), [("reads", "finished"), ("sleeps", "stalled")])
 def test_a_search_of_memory_is_no_standstill(work_of: str, end: str) -> None:
-    """A child without heartbeat goes on as long as it reads."""
+    """A child without a heartbeat continues as long as it reads."""
 
     def search(_: child.Board) -> dict[str, Any]:
         until = time.monotonic() + 3.5
@@ -238,7 +238,7 @@ def python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
 
 
 def test_no_dev_null() -> None:
-    """Standard streams are closed, and there is nothing to open in their place: no file takes their numbers."""
+    """Standard streams are closed and /dev/null is missing: no file gets their numbers."""
     ran = python(
         "import os; from vmsieve.pipeline.process.writing import open_standard_fds\n"
         "out = os.dup(1); os.closerange(0, 3); os.devnull = '/dev/there-is-none'; open_standard_fds()\n"
@@ -248,7 +248,7 @@ def test_no_dev_null() -> None:
 
 
 def test_a_console_that_hangs() -> None:
-    """A serial line that is held costs a line's patience once, and no dump."""
+    """A serial line that is held costs one line's timeout, and no dump."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     while _fits(writer):
@@ -274,7 +274,7 @@ def _fits(fd: int) -> bool:
 
 @pytest.mark.parametrize("command", ["capture", "dump"])
 def test_control_c_at_the_start(command: str) -> None:
-    """SIGINT before anybody waits for it ends the process as SIGTERM would, without a traceback."""
+    """SIGINT before it is handled ends the process like SIGTERM, without a traceback."""
     room = {"capture": "capture.run", "dump": "cli.main"}[command]
     ran = python(
         f"import os, signal, sys; import vmsieve.pipeline.{room} as room; from vmsieve.pipeline.cli import start\n"

@@ -1,4 +1,4 @@
-"""``vmsieve capture`` to a directory that others can write to, that is moved while it runs, or that does not answer."""
+"""``vmsieve capture`` to a directory that others can write to, that is moved, or that does not respond."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAMES = (
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests' own process may be killed as any other; the log, which is not there, counts as written."""
+    """No OOM protection of the tests' process; the log, which does not exist, counts as written."""
     monkeypatch.setattr(run, "protect", lambda: None)
     monkeypatch.setattr(child, "protect", lambda _: None)
     monkeypatch.setattr(work, "_log", lambda _, __: {"complete": True})
@@ -41,7 +41,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def crash(tmp_path: Path) -> Path:
-    """A directory that everybody can write to."""
+    """A world-writable directory."""
     made = tmp_path / "crash"
     made.mkdir()
     made.chmod(0o1777)
@@ -60,7 +60,7 @@ def request(source: Path, target: Path, **more: Any) -> Request:
 
 @pytest.mark.parametrize("mode", [0o1777, 0o777, 0o770, 0o755])
 def test_where_others_can_write_all_goes_to_a_directory_of_roots(mode: int, core: Path, tmp_path: Path) -> None:
-    """Theirs is not used: a new one within it is, which nobody else can enter; record and console say so."""
+    """A new directory within it is used, which nobody else can enter; record and console name it."""
     target = tmp_path / "out"
     target.mkdir()
     target.chmod(mode)
@@ -79,7 +79,7 @@ def test_where_others_can_write_all_goes_to_a_directory_of_roots(mode: int, core
 @AS_ROOT
 @pytest.mark.parametrize("kind", ["directory", "link"])
 def test_what_belongs_to_others_is_not_used(kind: str, core: Path, tmp_path: Path) -> None:
-    """A directory of another user's, or one that a link of theirs leads to, has a new one within it."""
+    """Another user's directory, or one that their link leads to, gets a new directory within it."""
     target = there = tmp_path / "there"
     there.mkdir()
     if kind == "link":
@@ -108,7 +108,7 @@ def plant(kind: str, path: Path, secret: Path) -> None:
 @pytest.mark.parametrize("mode", [0o1777, 0o700])
 @pytest.mark.parametrize("kind", ["link", "link to nothing", "hard link", "FIFO", "directory", "device"])
 def test_nothing_that_lies_there_is_followed_or_waited_for(kind: str, mode: int, core: Path, tmp_path: Path) -> None:
-    """Each name that a capture uses is taken, by all that a name can be: what it is or leads to stays as it was."""
+    """Each name that a capture uses is taken by every kind of file: the files and their targets stay unchanged."""
     if kind == "device" and os.geteuid():
         pytest.skip("this takes root")
     target, secret = tmp_path / "out", tmp_path / "etc" / "secret"
@@ -129,7 +129,7 @@ def test_nothing_that_lies_there_is_followed_or_waited_for(kind: str, mode: int,
 
 @pytest.mark.parametrize("kind", ["link", "FIFO", "directory"])
 def test_leftovers_in_a_directory_of_roots_cost_nothing(kind: str, core: Path, tmp_path: Path) -> None:
-    """Names that are no dump's, of files that only a capture makes for a moment: the directory itself is used."""
+    """Leftover temporary files of a capture are no dump: the directory itself is used."""
     target, secret = tmp_path / "out", tmp_path / "secret"
     target.mkdir()
     secret.write_text("secret")
@@ -140,7 +140,7 @@ def test_leftovers_in_a_directory_of_roots_cost_nothing(kind: str, core: Path, t
 
 @pytest.mark.parametrize("kind", ["link", "FIFO", "directory", "file"])
 def test_a_name_that_is_taken(kind: str, core: Path, crash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another user takes the name of the new directory first: another name is used."""
+    """Another user takes the new directory's name first: another name is used."""
     monkeypatch.setattr(opening, "_stamp", lambda: "host-now")
     (crash / "secret").write_text("")
     plant(kind, crash / "host-now", crash / "secret") if kind != "file" else (crash / "host-now").touch()
@@ -152,7 +152,7 @@ def test_a_name_that_is_taken(kind: str, core: Path, crash: Path, monkeypatch: p
 def test_a_new_directory_that_is_replaced(
     way: str, core: Path, crash: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between its making and its opening others put another one there: it is seen not to be ours, and is not used."""
+    """The new directory is replaced between creation and opening: the owner is checked, and it is not used."""
     if way == "theirs" and os.geteuid():
         pytest.skip("this takes root")
     real, other = os.mkdir, tmp_path / "other"
@@ -186,7 +186,7 @@ def test_a_new_directory_that_is_replaced(
 def test_a_directory_that_is_moved_while_it_is_written_to(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its place gets a directory of links: the next step goes on where the first began, and that is said."""
+    """The directory is replaced by one of links: the next step continues in the first one, with a message."""
     target, secret = tmp_path / "out", tmp_path / "secret"
     secret.write_text("secret")
 
@@ -207,7 +207,7 @@ def test_a_directory_that_is_moved_while_it_is_written_to(
 
 
 def test_a_removed_directory_whose_name_is_taken(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another user put a link there: the recreated directory has another name."""
+    """Another user placed a link there: the recreated directory has another name."""
     target, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     elsewhere.mkdir()
 
@@ -228,7 +228,7 @@ def test_a_removed_directory_whose_name_is_taken(core: Path, tmp_path: Path, mon
 def test_a_target_that_does_not_answer_at_first(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Opening it blocks for ever: the first process does not wait, and shows the end of the log."""
+    """Opening the target blocks for ever: the first process does not wait, and shows the end of the log."""
     first = os.getpid()
     monkeypatch.setattr(opening, "open_target", lambda *_: time.sleep(60) if os.getpid() != first else 1 // 0)
     assert run.capture(request(core, tmp_path, stall=1)) == 1
@@ -240,7 +240,7 @@ def test_a_target_that_does_not_answer_at_first(
 def test_a_place_of_the_record_that_does_not_answer(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A server for the record alone, which is gone: the dump is made all the same."""
+    """The record's server does not respond: the dump is still made."""
     first = os.getpid()
     monkeypatch.setattr(run, "write_record", lambda *_: time.sleep(60) if os.getpid() != first else 1 // 0)
     monkeypatch.setattr(isolation, "_ANSWER", 1.0)
@@ -252,7 +252,7 @@ def test_a_place_of_the_record_that_does_not_answer(
 def test_the_first_process_does_not_touch_the_target(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every call of its that names a file or asks a descriptor for more than its end would wait for a dead server."""
+    """The first process makes no call on the target that would block on a dead server."""
     first, touched = os.getpid(), []
 
     def guarded(name: str) -> Callable[..., Any]:
@@ -278,7 +278,7 @@ def test_the_first_process_does_not_touch_the_target(
 
 
 def test_no_process_for_what_touches_the_target(core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory lacks for a moment, as the kernel says to fork: target and record do without a process of their own."""
+    """The first calls of fork fail with EAGAIN: target and record are handled without a separate process."""
     real, calls = os.fork, []
 
     def fork() -> int:
@@ -298,14 +298,14 @@ def test_no_process_for_what_touches_the_target(core: Path, tmp_path: Path, monk
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_new_directory_holds_no_empty_record(elsewhere: bool, core: Path, crash: Path, tmp_path: Path) -> None:
-    """The record that keeps others from removing the directory is filled, or goes."""
+    """The placeholder record, which keeps others from removing the directory, is filled or deleted."""
     more = {"status": tmp_path / "record"} if elsewhere else {}
     assert run.capture(request(core, crash, **more)) == 0
     assert names(own(crash)) == ({"vmcore"} if elsewhere else {"vmcore", "vmcore-status.json"})
 
 
 def test_a_record_beside_what_others_made(tmp_path: Path, crash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a directory of theirs a record replaces links, FIFOs and hard links, and writes to none of them."""
+    """In another user's directory a record replaces links, FIFOs and hard links, and writes to none of them."""
     secret = tmp_path / "secret"
     for kind in ("link", "link to nothing", "hard link", "FIFO"):
         secret.write_text("secret")
@@ -325,7 +325,7 @@ def test_a_record_beside_what_others_made(tmp_path: Path, crash: Path, monkeypat
 
 
 def test_a_record_in_a_directory_that_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others move the directory while the record is written: it stays in it, and nothing is made where it was."""
+    """Others move the directory while the record is written: it stays in it, and nothing is made at the old path."""
     old, new = tmp_path / "old", tmp_path / "new"
     new.mkdir()
     old.mkdir()
@@ -339,7 +339,7 @@ def test_a_record_in_a_directory_that_is_moved(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "FIFO"])
 def test_a_record_on_a_full_disk(kind: str, tmp_path: Path, crash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no room for a second file: what is overwritten then is a record of our own, never another file."""
+    """Without space for a second file only an earlier record is overwritten in place, never another file."""
     secret = tmp_path / "secret"
     secret.write_text("secret")
     plant(kind, crash / "record", secret)
@@ -355,7 +355,7 @@ def test_a_record_on_a_full_disk(kind: str, tmp_path: Path, crash: Path, monkeyp
 
 @pytest.mark.parametrize(("free", "room"), [(10 << 20, (10 << 20) - (128 << 10)), (64 << 10, 56 << 10), (0, 0)])
 def test_room_is_left_for_the_record(free: int, room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dump may not fill the disk: 128 KiB stay for the record, or an eighth of what is there."""
+    """A dump may not fill the disk: 128 KiB, or an eighth of the free space if less, is reserved for the record."""
 
     class Told:
         f_bavail, f_frsize = free // 4096, 4096
@@ -386,7 +386,7 @@ while True:
 @AS_ROOT
 @pytest.mark.parametrize("mode", [0o1777, 0o777])
 def test_under_attack(mode: int, core: Path, tmp_path: Path) -> None:
-    """Another user makes, moves and removes names there without end: each dump is whole, and nothing else changes."""
+    """Another user creates, moves and removes names there: each dump is whole, and nothing else changes."""
     crash, secret = tmp_path / "crash", tmp_path / "secret"
     for above in (tmp_path, *tmp_path.parents):
         if not above.stat().st_mode & 0o001:

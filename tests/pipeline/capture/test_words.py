@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def test_requests_are_understood_without_argparse() -> None:
-    """Each way to write an option means the same; what is wrong is left to argparse."""
+    """All spellings of an option mean the same; invalid words are left to argparse."""
     for words in (["-d", "17", "T"], ["-d17", "T"], ["--level=17", "T"], ["--level", "17", "T"]):
         request = read_request(words)
         assert request is not None
@@ -53,7 +53,7 @@ def test_requests_are_understood_without_argparse() -> None:
 def test_a_check_makes_nothing(
     words: list[str], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Options and target are tried as far as that leaves nothing; one line, and a status that a script can use."""
+    """Options and target are checked as far as possible without writing: one line, and an exit status for scripts."""
     monkeypatch.setattr(run, "DEFAULT_INPUT", str(tmp_path / "no-vmcore"))
     (tmp_path / "file").touch()
     code = run.main(["--check", *(word.format(tmp_path) for word in words)])
@@ -64,7 +64,7 @@ def test_a_check_makes_nothing(
 
 
 def test_where_a_kernel_has_crashed_no_option_costs_the_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words that make no sense are left out there, and elsewhere left to argparse."""
+    """In the crash kernel invalid words are ignored, elsewhere left to argparse."""
     for words in (["-d", "32", "T"], ["--what", "T"], ["-lz", "T"], ["--stall=x", "--codec", "lzo", "T"], ["-d", "T"]):
         wrong: list[str] = []
         request = read_request(words, wrong)
@@ -89,6 +89,6 @@ def test_where_a_kernel_has_crashed_no_option_costs_the_dump(tmp_path: Path, mon
     )
 )
 def test_the_record_is_json(value: Any) -> None:
-    """The standard json reads what the encoder writes: any text, including lone surrogates of file names."""
+    """The standard json module reads the encoder's output: any text, including lone surrogates of file names."""
     assert json.loads(encode(value)) == value
     assert json.loads(encode({"file": os.fsdecode(b"\xff\x00")})) == {"file": "\udcff\0"}

@@ -1,4 +1,4 @@
-"""``vmsieve info --codecs``: which library packs pages here, and why others do not."""
+"""``vmsieve info --codecs``: the library of each codec, and the reason why others are not used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def info(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
 
 
 def test_every_codec_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """With a provider for each of its levels, in both directions."""
+    """Each codec with a provider for each of its levels, in both directions."""
     here = info(capsys)["here"]
     assert [c["name"] for c in here["codecs"]] == [c.name for c in codecs()]
     for codec, facts in zip(codecs(), here["codecs"]):
@@ -35,7 +35,7 @@ def test_every_codec_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_libraries_passed_over_are_shown_with_the_reason(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wheel without the library, a library that is not there, and one that lacks the functions."""
+    """A wheel without the library, a missing library, and one that lacks the functions."""
     pytest.importorskip("zstandard")
     monkeypatch.setattr(zstd, "_WHEEL", "zstandard/none")
     monkeypatch.setattr(zstd, "_SONAMES", ("libnone.so.9", "libc.so.6"))
@@ -48,7 +48,7 @@ def test_libraries_passed_over_are_shown_with_the_reason(
 
 
 def test_people_read_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    """The text names each codec and its default's provider."""
+    """The text has each codec and its default's provider."""
     here = info(capsys)["here"]
     assert main(["info", "--codecs"]) == 0
     text = capsys.readouterr().out
@@ -58,7 +58,7 @@ def test_people_read_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_beside_a_dump(capsys: pytest.CaptureFixture[str], scratch: Path) -> None:
-    """An INPUT is described as well."""
+    """With an INPUT, it is described too."""
     found = info(capsys, str(dump("demo.elf", scratch)))
     assert found["format"] == "ELF core"
     assert found["here"]["kernels"] in ("aot", "jit", "python")

@@ -1,4 +1,4 @@
-"""The command line and inputs that are cut, damaged, or no dumps at all; and words that make no sense."""
+"""The command line with inputs that are truncated, damaged or not dumps, and with invalid words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def arguments(command: str, path: object, other: object) -> list[object]:
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("path", ["/dev/urandom", "/dev/zero", "/dev/null", "/", "/nonexistent/file", "empty", "fifo"])
 def test_what_is_no_dump_at_all(command: str, path: str, tmp_path: Path) -> None:
-    """Devices without an end, folders, named pipes, nothing: one line, at once, and no output left behind."""
+    """Endless devices, folders, named pipes, nothing: one line, at once, and no output file."""
     (tmp_path / "empty").write_bytes(b"")
     os.mkfifo(tmp_path / "fifo")
     failed(vmsieve(*arguments(command, tmp_path / path, tmp_path / "out")), path)
@@ -49,7 +49,7 @@ def test_an_elf_file_without_headers(size: int, core: Path, tmp_path: Path) -> N
 def test_an_elf_core_shorter_than_its_headers_say(lacking: int, core: Path, built: Machine, tmp_path: Path) -> None:
     """The remaining memory is dumped, the missing bytes are counted, and the dump is marked incomplete.
 
-    12 MiB off the end is one of the segments, and of the kernel's text, which two segments describe.
+    The 12 MiB off the end are one of the segments, and part of the kernel's text, which two segments describe.
     """
     data = core.read_bytes()
     (tmp_path / "cut").write_bytes(data[: len(data) - lacking])
@@ -64,13 +64,13 @@ def test_an_elf_core_shorter_than_its_headers_say(lacking: int, core: Path, buil
     found = contents(tmp_path / "out")
     assert all(truth[pfn] == content for pfn, content in found.items())
     last = {pfn for pfn in built.frames() if pfn >= 0x10800 - -(-lacking // PAGE)}
-    if lacking < 6 << 20:  # the struct pages are all there
+    if lacking < 6 << 20:  # the struct pages are complete
         assert set(found) == expected(built, 31) - last
     assert vmsieve("info", tmp_path / "cut").status == 4
 
 
 def test_no_notes_at_all(built: Machine, tmp_path: Path) -> None:
-    """A core without PT_NOTE: every page is kept, which is said."""
+    """A core without PT_NOTE: every page is kept, with a remark."""
     content = {pfn: page for pfn, page in built.contents().items() if pfn < 0x400}
     data = Core([Load(0, b"".join(content[pfn] for pfn in sorted(content)))]).build()
     (tmp_path / "core").write_bytes(data)
@@ -122,7 +122,7 @@ def test_descriptors_that_point_anywhere(
 
 @pytest.mark.parametrize("codec", ["zlib", "lzo", "snappy", "zstd"])
 def test_packed_pages_that_are_damaged(codec: str, core: Path, built: Machine, tmp_path: Path) -> None:
-    """Bytes of a packed page overwritten: the page is listed, its neighbours are fine."""
+    """Bytes of a packed page are overwritten: the page is listed, its neighbours are right."""
     make(core, tmp_path / "small", 31, codec=codec)
     data = bytearray((tmp_path / "small").read_bytes())
     bad = [0x105, 0x110]
@@ -161,7 +161,7 @@ def test_a_flattened_file_that_ends_early(share: float, zlib_dump: Path, built: 
 
 
 def test_wrong_usage_gives_one_line(core: Path, tmp_path: Path) -> None:
-    """In a user's words, and without an output."""
+    """In the user's terms, and without an output file."""
     out = tmp_path / "out"
     for words, said in (
         (["dump", "-d", "32", core, out], "0 to 31"), (["dump", "-d", "x", core, out], "0 to 31"),

@@ -1,4 +1,4 @@
-"""The command line and kernels that lead astray: by VMCOREINFO, by their tables, by struct pages of noise."""
+"""The command line with misleading kernels: VMCOREINFO, page tables, struct pages of noise."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GARBLED = {
 
 @pytest.mark.parametrize("text", GARBLED.values(), ids=GARBLED)
 def test_vmcoreinfo_missing_or_garbled(text: bytes, built: Machine, tmp_path: Path) -> None:
-    """Nothing is known of the kernel, so every page is kept and the exit status is 3."""
+    """Without VMCOREINFO every page is kept and the exit status is 3."""
     core = built.write(tmp_path / "core", b"")
     if text:
         notes, data = built.notes(text), bytearray(core.read_bytes())
@@ -77,7 +77,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_kernel_that_leads_astray(damage: dict[int, bytes], tmp_path: Path) -> None:
-    """Page tables and sections that loop, point outside, or are noise: the pages are kept, and that is said."""
+    """Page tables and sections that loop, point outside or are noise: the pages are kept, with a remark."""
     built = machine()
     built.edits = {KERNEL // PAGE + number: page for number, page in damage.items()}
     run = vmsieve("dump", "-d", 31, built.write(tmp_path / "core"), tmp_path / "out")
@@ -87,7 +87,7 @@ def test_a_kernel_that_leads_astray(damage: dict[int, bytes], tmp_path: Path) ->
 
 
 def test_struct_pages_that_are_not_mapped(tmp_path: Path) -> None:
-    """The section whose struct pages can't be reached is kept; the other one is filtered."""
+    """The section whose struct pages are unreachable is kept; the other one is filtered."""
     built = machine()
     maps = struct.unpack("<512Q", built._tables()[5])
     built.edits = {KERNEL // PAGE + 5: entries(maps[0])}
@@ -110,7 +110,7 @@ def test_struct_pages_that_are_noise(seed: int, tmp_path: Path) -> None:
 
 
 def test_struct_pages_beyond_memory(tmp_path: Path) -> None:
-    """Struct pages whose page table points at physical memory that does not exist."""
+    """Struct pages whose page table points at nonexistent physical memory."""
     built = machine()
     maps = list(struct.unpack("<512Q", built._tables()[5]))
     maps[2] = 1 << 45 | 0xE3
@@ -121,7 +121,7 @@ def test_struct_pages_beyond_memory(tmp_path: Path) -> None:
 
 
 def test_a_kernel_of_another_release_than_its_vmcoreinfo(tmp_path: Path) -> None:
-    """VMCOREINFO of another kernel given by hand: nothing that it says leads to this kernel's page tables."""
+    """VMCOREINFO of another release, given by hand, leads to no page tables of this kernel."""
     core = machine().write(tmp_path / "core")
     other = Machine(LAYOUTS["4.14"], EVERYTHING)
     other.keys["SYMBOL(init_top_pgt)"] = f"{IMAGE + 0x800000:x}"
@@ -132,7 +132,7 @@ def test_a_kernel_of_another_release_than_its_vmcoreinfo(tmp_path: Path) -> None
 
 
 def test_given_vmcoreinfo_of_another_build_is_not_filtered_by(tmp_path: Path) -> None:
-    """Its addresses are right, the release in memory is another: every page is kept, exit 3, and both are named."""
+    """Its addresses are right, the release in memory differs: every page is kept, exit 3, and both are named."""
     built = machine()
     core = built.write(tmp_path / "core")
     text = built.vmcoreinfo()
@@ -146,7 +146,7 @@ def test_given_vmcoreinfo_of_another_build_is_not_filtered_by(tmp_path: Path) ->
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/urandom", "/dev/null"])
 def test_vmcoreinfo_from_a_file_that_is_none(path: str, core: Path, built: Machine, tmp_path: Path) -> None:
-    """Read up to a limit, found garbled, and every page kept."""
+    """Read up to a limit, rejected as garbled, and every page is kept."""
     run = vmsieve("dump", "-d", 31, "--vmcoreinfo", path, core, tmp_path / "out")
     assert run.status == 3
     assert kept(tmp_path / "out") == set(built.frames())
@@ -154,7 +154,7 @@ def test_vmcoreinfo_from_a_file_that_is_none(path: str, core: Path, built: Machi
 
 @pytest.mark.parametrize("seconds", [-1, 0, 1 << 31, 1 << 62, (1 << 64) - 1])
 def test_a_crash_at_any_time(seconds: int, tmp_path: Path) -> None:
-    """Shown as a date if the calendar has it; kept in a dump as far as its header has bits for it."""
+    """Shown as a date if the calendar has it; stored in a dump as far as its header has bits."""
     built = machine()
     built.keys["CRASHTIME"] = str(seconds)
     core = built.write(tmp_path / "core")

@@ -1,4 +1,4 @@
-"""Command lines parsed without argparse have the values that argparse gives them."""
+"""Command lines parsed without argparse give argparse's values."""
 
 from __future__ import annotations
 
@@ -64,21 +64,21 @@ def test_plain_command_lines_have_the_same_values(line: str) -> None:
 
 @pytest.mark.parametrize("line", UNCLEAR)
 def test_other_command_lines_are_left_to_argparse(line: str) -> None:
-    """Help, abbreviations, clusters and errors: a wrong command line is never taken for a right one."""
+    """Help, abbreviations, clusters and errors: a wrong command line is never accepted."""
     words = line.split()
     (command,) = only(words[0])
     assert parse(command.options, words[1:]) is None
 
 
 def test_every_command_gives_the_same_values() -> None:
-    """Two operands are parsed as argparse does, or left to it."""
+    """Two operands are parsed like argparse does, or left to it."""
     for command in commands():
         found = parse(command.options, ["one", "two"])
         assert found is None or found == by_argparse([command.name, "one", "two"])
 
 
 def test_all_words_of_makedumpfile_are_its_own() -> None:
-    """Its options reach it unparsed, whatever they look like."""
+    """Options of makedumpfile reach it unparsed, whatever they look like."""
     (command,) = only("makedumpfile")
     assert parse(command.options, ["-l", "-d", "31", "in", "--", "out"]) == {
         "words": ["-l", "-d", "31", "in", "--", "out"]

@@ -1,4 +1,4 @@
-"""The command line and outputs that refuse or fill up."""
+"""The command line with outputs that are refused or fill up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_an_output_that_can_not_be(place: str, core: Path) -> None:
 
 
 def test_an_output_that_is_there_or_the_input(core: Path, small: Path, tmp_path: Path) -> None:
-    """It is unchanged, and a hint names the option that overwrites it."""
+    """The file is unchanged, and a hint names the option that overwrites it."""
     there = tmp_path / "there"
     there.write_bytes(b"precious")
     failed(vmsieve("dump", core, there), "exists already", "-f")
@@ -41,7 +41,7 @@ def test_an_output_that_is_there_or_the_input(core: Path, small: Path, tmp_path:
 def test_no_room(
     form: str, limit: int, core: Path, truth: dict[int, bytes], wholes: dict[str, set[int]], tmp_path: Path
 ) -> None:
-    """A file that can't grow any more: the partial dump is readable and marked, and the exit status is 4."""
+    """A file at its size limit: the partial dump is readable and marked, and the exit status is 4."""
     out = tmp_path / "out"
     run = vmsieve(
         "dump", "-q", "-d", 31, *FORMATS[form], core, out,
@@ -60,7 +60,7 @@ def test_no_room(
 def test_a_size_limit(
     form: str, limit: int, core: Path, truth: dict[int, bytes], wholes: dict[str, set[int]], tmp_path: Path
 ) -> None:
-    """The limit is kept to the byte: the partial dump is readable and marked, and the report says why it ends."""
+    """The limit is kept to the byte: the partial dump is readable and marked, and the report has the reason."""
     out, report = tmp_path / "out", tmp_path / "report"
     run = vmsieve(
         "dump", "-q", "-d", 31, *FORMATS[form], "--size-limit", limit, "--json", report, core, out
@@ -86,7 +86,7 @@ def test_a_size_limit_that_is_enough_changes_nothing(core: Path, small: Path, tm
 def test_an_input_that_is_not_to_be_mapped(
     core: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is read, and the dump is the same."""
+    """The input is read, and the dump is the same."""
 
     def refuse(*_: object) -> bool:
         raise AssertionError("the input was mapped")
@@ -116,7 +116,7 @@ def tiny_disk(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_full_disk(form: str, tiny_disk: Path, core: Path, truth: dict[int, bytes]) -> None:
-    """As above, on a real file system that runs out of blocks; removing the dump gives all of them back."""
+    """A real file system that runs out of blocks; removing the dump frees all of them."""
     run = vmsieve("dump", "-q", "-d", 31, *FORMATS[form], core, tiny_disk / "out")
     assert run.status == 4
     assert "no space" in run.err
@@ -126,7 +126,7 @@ def test_a_full_disk(form: str, tiny_disk: Path, core: Path, truth: dict[int, by
 
 
 def test_the_report_as_a_file(core: Path, tmp_path: Path) -> None:
-    """JSON beside the dump, or on standard error; one that can't be written does not cost the dump."""
+    """JSON to a file or to standard error; a report that can't be written does not fail the dump."""
     run = vmsieve("dump", "-q", "-d", 31, "--json", tmp_path / "report", core, tmp_path / "one")
     assert (run.status, run.err) == (0, "")
     told = json.loads((tmp_path / "report").read_text())
@@ -140,6 +140,6 @@ def test_the_report_as_a_file(core: Path, tmp_path: Path) -> None:
 
 
 def test_no_run_takes_much_memory(core: Path, tmp_path: Path) -> None:
-    """The limit that every run of these tests is held to is not far above what one takes."""
+    """The memory limit of these tests' runs is close to what one takes."""
     run = vmsieve("dump", "-q", "-d", 31, core, tmp_path / "out")
     assert 5 < run.memory < MEMORY

@@ -1,4 +1,4 @@
-"""The command line and headers, VMCOREINFO and structures that are anything."""
+"""The command line with random headers, VMCOREINFO and structures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def quietly(*words: object, capsys: pytest.CaptureFixture[str]) -> int:
-    """The exit status of a run within this process: an exception that escapes it fails the test by itself."""
+    """The exit status of a run within this process; an uncaught exception fails the test."""
     status = main([str(word) for word in words])
     err = capsys.readouterr().err
     assert status in range(5)
@@ -32,9 +32,9 @@ ODD = [0, 1, 7, 4096, 0xFFFF, 1 << 31, 1 << 32, 1 << 40, 1 << 52, 1 << 63, (1 <<
 @pytest.mark.fuzz
 @pytest.mark.parametrize("seed", range(8))
 def test_random_elf_headers(seed: int, built: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Fields of the header and of the segments that are anything: outside the file, wrapping, overlapping, huge.
+    """Random fields of the ELF and program headers: outside the file, wrapping, overlapping, huge.
 
-    Whatever is written can be opened, and never holds another content for a page than the core that it was made from.
+    Every output can be opened, and never has another content for a page than its source.
     """
     dice = random.Random(seed)
     path, out = built.write(tmp_path / "core"), tmp_path / "out"
@@ -62,7 +62,7 @@ def test_random_elf_headers(seed: int, built: Machine, tmp_path: Path, capsys: p
 def test_random_kdump_headers(
     seed: int, zlib_dump: Path, built: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Likewise the main and the sub-header of a kdump-compressed file."""
+    """The same for the main header and sub-header of a kdump-compressed file."""
     dice = random.Random(seed)
     whole = zlib_dump.read_bytes()
     path, out = tmp_path / "odd", tmp_path / "out"
@@ -85,7 +85,7 @@ def test_random_kdump_headers(
 @pytest.mark.fuzz
 @pytest.mark.parametrize("seed", range(4))
 def test_random_vmcoreinfo(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Keys of a kernel with values that are anything, or gone: less may be known, nothing escapes and nothing hangs."""
+    """Kernel keys with random values, or missing: less may be known; no uncaught exception and no hang."""
     dice = random.Random(seed)
     odd = ["", "-1", "0x10", "abc", "1e9", "9" * 23, "-9223372036854775808", "ffff888001407000", "ffffea0000000000"]
     for _ in range(12):

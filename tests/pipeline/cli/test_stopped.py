@@ -1,4 +1,4 @@
-"""Runs of the command line that are stopped or killed in the middle."""
+"""Runs of the command line that are interrupted or killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_signal_in_the_middle(
     form: str, threads: int, number: signal.Signals, core: Path, built: Machine, truth: dict[int, bytes],
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """After some chunks: the dump so far is closed in order and marked, and the exit status says usable."""
+    """After some chunks: the partial dump is finalised and marked, and the exit status says usable."""
     claim, left = Gatherer.claim, 12
 
     def interrupted(self: Gatherer, buffer: Any) -> bool:
@@ -56,7 +56,7 @@ def test_a_signal_at_an_odd_moment(
     moment: str, writer: Any, core: Path, truth: dict[int, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Before the first page is written, or after the last one: never a whole dump unless it is one."""
+    """Before the first page or after the last: a whole dump only if it is complete."""
     method = getattr(writer, moment)
 
     def interrupted(self: Any, *words: Any, **more: Any) -> None:
@@ -75,7 +75,7 @@ def test_a_signal_at_an_odd_moment(
 def test_a_signal_before_anything_was_written(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """While pages are classified: nothing usable, so nothing is left behind."""
+    """While pages are classified: nothing usable yet, so no file is left."""
 
     def interrupted(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -87,7 +87,7 @@ def test_a_signal_before_anything_was_written(
 
 
 def dies(number: int, function: str, *words: object) -> int:
-    """Exit status of a process that runs the command line until its ``number``-th write, half of which is done."""
+    """Exit status of a process that runs the command line until half of its ``number``-th write."""
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -105,16 +105,16 @@ def dies(number: int, function: str, *words: object) -> int:
         setattr(os, function, dying)
         os._exit(main([str(word) for word in words]))
     finally:
-        os._exit(70)  # not one more of the tests
+        os._exit(70)  # end here, without the tests' cleanup
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_killed_at_any_write(
     form: str, core: Path, truth: dict[int, bytes], wholes: dict[str, set[int]], tmp_path: Path
 ) -> None:
-    """Killed without warning: the output is never taken for a whole dump, and its readable pages are right."""
+    """After SIGKILL the output is never taken for a whole dump, and its readable pages are right."""
     function = "write" if form == "flattened" else "pwrite"
-    # A stream is written in very many pieces: not each of them is tried.
+    # A stream is written in very many pieces: only some of them are tried.
     numbers = [*range(1, 6), *range(6, 400, 9 if form == "flattened" else 1)]
     most = 0
     for number in numbers:

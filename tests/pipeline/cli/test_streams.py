@@ -1,4 +1,4 @@
-"""The command line and streams that are closed, full or broken off, at either end."""
+"""The command line with streams that are closed, full or broken off, at either end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def shell(text: str, **words: object) -> tuple[list[int], bytes, str]:
-    """Run a pipeline; returns the exit status of each of its commands, standard output and standard error."""
+    """Run a pipeline; return each command's exit status, standard output and standard error."""
     setting = {name: shlex.quote(str(word)) for name, word in words.items()}
     command = text.format(V=f"{shlex.quote(sys.executable)} -m vmsieve", **setting) + '\necho " ${PIPESTATUS[@]}" >&2'
     run = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, timeout=120, check=False)
@@ -30,7 +30,7 @@ def shell(text: str, **words: object) -> tuple[list[int], bytes, str]:
     "command", ["dump -q -d 31 -F {core} -", "dump -q -E {core} -", "dump -q --codec none {core} -"]
 )
 def test_a_reader_that_has_enough(command: str, core: Path) -> None:
-    """The pipe is closed after 100 bytes: one line says so if nothing was written; the status shows it."""
+    """The pipe is closed after 100 bytes: one line if nothing was written; the exit status shows it."""
     statuses, _, said = shell("{V} " + command + " | head -c 100 > /dev/null", core=core)
     assert statuses[0] == 4 or (statuses[0], said.count("\n")) == (1, 0)
     assert "nobody reads" in said
@@ -38,7 +38,7 @@ def test_a_reader_that_has_enough(command: str, core: Path) -> None:
 
 @pytest.mark.parametrize("command", ["info", "info --json", "info -v", "classes", "classes --json"])
 def test_a_reader_of_a_report_that_has_enough(command: str, core: Path) -> None:
-    """That is no fault worth a word."""
+    """A closed report pipe is not reported."""
     statuses, _, said = shell("{V} " + command + " {core} | true", core=core)
     assert statuses[0] in (0, 1)
     assert said == ""
@@ -54,14 +54,14 @@ def test_a_report_that_can_not_be_written(command: str, core: Path, small: Path)
 
 @pytest.mark.parametrize("options", ["-F", "-E", "-E --frame zstd"])
 def test_a_dump_of_which_nothing_can_be_written(options: str, core: Path) -> None:
-    """No byte is written, wherever the bytes are buffered: the dump failed and is not called incomplete."""
+    """No byte is written, wherever bytes are buffered: the dump failed and is not called incomplete."""
     statuses, _, said = shell("{V} dump -q -d 31 " + options + " {core} - > /dev/full", core=core)
     assert (statuses, said) == ([1], "vmsieve: standard output: no space for the output, at 0")
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full", "1>&- 2>&-", "0<&- 1>&- 2>&-", "2> >(true)"])
 def test_a_dump_does_not_depend_on_being_heard(closed: str, core: Path, small: Path, tmp_path: Path) -> None:
-    """Standard error closed, full or gone: the dump is made all the same, and nothing is said into it."""
+    """Standard error closed, full or broken: the dump is still made, and no message goes into it."""
     out = tmp_path / "out"
     statuses, _, _ = shell("{V} dump -d 31 {core} {out} " + closed, core=core, out=out)
     assert statuses == [0]
@@ -69,7 +69,7 @@ def test_a_dump_does_not_depend_on_being_heard(closed: str, core: Path, small: P
 
 
 def test_standard_output_without_standard_error(core: Path) -> None:
-    """Messages do not get into the stream."""
+    """Messages do not mix with the stream."""
     plain = shell("{V} dump -q -d 31 -F {core} -", core=core)
     assert shell("{V} dump -d 31 -F {core} - 2>&-", core=core)[:2] == plain[:2]
 
@@ -90,7 +90,7 @@ def test_standard_output_that_is_closed(core: Path) -> None:
 
 
 def test_through_a_pipe_and_back(core: Path, small: Path, tmp_path: Path) -> None:
-    """A flattened dump through a pipe is rebuilt to the very file; one that breaks off is marked incomplete."""
+    """A flattened dump through a pipe gives the identical file; a truncated one is marked incomplete."""
     out, torn = tmp_path / "out", tmp_path / "torn"
     text = "{V} dump -q -d 31 {core} - | {V} dump -q - {out}"
     assert shell(text, core=core, out=out) == ([0, 0], b"", "")
@@ -103,7 +103,7 @@ def test_through_a_pipe_and_back(core: Path, small: Path, tmp_path: Path) -> Non
 
 
 def test_an_input_by_redirection(core: Path, small: Path, tmp_path: Path) -> None:
-    """Standard input that is a file is as good as its name."""
+    """Redirected standard input is handled like the file's name."""
     out = tmp_path / "out"
     assert shell("{V} dump -q -d 31 - {out} < {core}", core=core, out=out) == ([0], b"", "")
     assert out.read_bytes() == small.read_bytes()

@@ -1,4 +1,4 @@
-"""Text of a dump, and names of files: terminals are shown it and obey none of it; files hold valid UTF-8."""
+"""Text of a dump, and names of files: escaped on terminals; valid UTF-8 in files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(*words: str | bytes | Path, **more: str) -> tuple[int, bytes, bytes]:
 
 
 def harmless(text: bytes) -> str:
-    """``text`` as characters; checks that a terminal obeys none of them but ends of lines."""
+    """``text`` as characters; checks that it has no control characters except line feeds."""
     found = text.decode()
     assert found.replace("\n", "").replace("\t", "").isprintable(), ascii(found)
     return found
@@ -38,7 +38,7 @@ def harmless(text: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def odd(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dump whose kernel, VMCOREINFO and name hold what a terminal would obey."""
+    """A dump whose kernel, VMCOREINFO and name contain control characters."""
     data = bytearray(demo.read_bytes())
     at = -1
     while (at := data.find(b"Linux" + bytes(60) + b"(none)", at + 1)) >= 0:
@@ -52,7 +52,7 @@ def odd(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_not_printable_is_shown() -> None:
-    """C0, C1, directions of writing, separators, halves of pairs, bytes of names; the rest stays."""
+    """C0, C1, bidirectional controls, separators, lone surrogates, bytes of names; other characters stay."""
     plain = "a\N{LATIN SMALL LETTER A WITH DIAERESIS}\N{CJK UNIFIED IDEOGRAPH-4E00} \\x1b"
     assert shown(plain) == plain
     assert shown("\x1b[1m\x07\x7f\n\t\r\0") == r"\x1b[1m\x07\x7f\x0a\x09\x0d\x00"
@@ -72,7 +72,7 @@ def test_files_hold_utf8() -> None:
     "words", [["info"], ["info", "-v"], ["classes"], ["classes", "--zones"], ["dmesg"], ["vmcoreinfo"]]
 )
 def test_commands_that_print(words: list[str], odd: Path) -> None:
-    """Texts from the dump are shown, each on one line."""
+    """Texts from the dump are shown on one line each."""
     status, out, err = run(*words, odd)
     assert status in (0, 3)
     found = harmless(out)
@@ -86,7 +86,7 @@ def test_commands_that_print(words: list[str], odd: Path) -> None:
 
 
 def test_json_is_valid(odd: Path, tmp_path: Path) -> None:
-    """Any reader takes it, and it says the same."""
+    """Any JSON reader accepts it, and its values are equal."""
     for words in (["info", "--json"], ["classes", "--json"], ["dump", "-q", "--json", "-"]):
         status, out, err = run(*words, odd, *[tmp_path / "dump"] * (words[0] == "dump"))
         assert status in (0, 3)
@@ -130,7 +130,7 @@ def test_any_name_of_a_file(demo: Path, tmp_path: Path) -> None:
 
 
 def test_a_bar_is_drawn_and_its_text_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """Control characters of our own reach the terminal, those of others do not."""
+    """The control characters of vmsieve reach the terminal, those of texts do not."""
     from vmsieve.pipeline.process.streams import raw_stderr, set_up_streams
 
     set_up_streams()

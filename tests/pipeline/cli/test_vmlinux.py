@@ -1,4 +1,4 @@
-"""A kernel's vmlinux file: made of a real kernel's symbols and types, as it was linked, without the move by KASLR."""
+"""A vmlinux file made of a real kernel's symbols and types, at its link addresses (without KASLR)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def vmlinux(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_equals_the_kernels_own(vmlinux: Path, scratch: Path) -> None:
-    """Every number but variables equals VMCOREINFO's; addresses differ by the KASLR offset."""
+    """All numbers except variables equal VMCOREINFO's; addresses differ by the KASLR offset."""
     source = open_source(str(dump("demo.elf", scratch)))
     told, made = VmcoreInfo.parse(source.vmcoreinfo or b""), VmcoreInfo.parse(describe(str(vmlinux)))
     source.close()
@@ -121,7 +121,7 @@ def test_another_kernels_file_beside_vmcoreinfo(without: bytes, vmlinux: Path, s
 
 
 def test_the_command(vmlinux: Path, scratch: Path, tmp_path: Path) -> None:
-    """The command prints text that --vmcoreinfo takes; for a dump, its own VMCOREINFO."""
+    """The command prints text for --vmcoreinfo; of a dump, its VMCOREINFO."""
     run = vmsieve("vmcoreinfo", "--vmlinux", vmlinux)
     assert (run.status, run.out.encode()) == (0, describe(str(vmlinux)))
     core = dump("demo.elf", scratch)
@@ -134,7 +134,7 @@ def test_the_command(vmlinux: Path, scratch: Path, tmp_path: Path) -> None:
 
 
 def test_makedumpfiles_options(vmlinux: Path, scratch: Path, tmp_path: Path) -> None:
-    """-g writes text that -i takes, and -x takes the file itself: each keeps the same pages as the dump alone."""
+    """-g writes text that -i takes, and -x takes the file: each keeps the same pages as the dump alone."""
     core, text = str(dump("demo.elf", scratch)), str(tmp_path / "info")
     assert makedumpfile(["-g", text, "-x", str(vmlinux)]) == 0
     assert (tmp_path / "info").read_bytes() == describe(str(vmlinux))
@@ -149,14 +149,14 @@ def test_makedumpfiles_options(vmlinux: Path, scratch: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("size", [0, 10, 64, 5000, -64, -8])
 def test_files_that_are_not_vmlinux(size: int, vmlinux: Path, tmp_path: Path) -> None:
-    """Cut off anywhere, or something else: one line, no traceback."""
+    """Truncated anywhere, or another file: one line, no traceback."""
     data = vmlinux.read_bytes()
     (tmp_path / "cut").write_bytes(data[:size])
     failed(vmsieve("vmcoreinfo", "--vmlinux", tmp_path / "cut"), "vmlinux")
 
 
 def test_fifo(tmp_path: Path) -> None:
-    """A FIFO is an error, and is not waited for."""
+    """A FIFO is an error; the command does not wait for it."""
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(UsageError, match="has to be a regular file"):
         describe(str(tmp_path / "fifo"))
@@ -213,7 +213,7 @@ def members(told: VmcoreInfo, structure: str) -> dict[str, int]:
     (3, 1 << 11, struct.pack("<IIQQ", 1, 0, 300 << 20, 1) + zlib.compress(bytes(1 << 20)), None),
 ], ids=["no bits", "beyond the file", "packed"])  # fmt: skip
 def test_sizes_that_are_not_believable(kind: int, flags: int, data: bytes, size: int | None, tmp_path: Path) -> None:
-    """A table of symbol names of terabytes takes no memory."""
+    """A symbol name table of terabytes takes no memory."""
     image = bytearray(elf_file({".BTF": (0, b""), ".symtab": (0, bytes(48)), ".strtab": (0, data)}))
     (table,) = struct.unpack_from("<Q", image, 0x28)
     struct.pack_into("<IQ", image, table + 3 * 64 + 4, kind, flags)
@@ -257,5 +257,5 @@ def test_parts_that_are_missing(name: bytes, vmlinux: Path, tmp_path: Path) -> N
 
 
 def test_no_such_file() -> None:
-    """A missing file is an error of usage."""
+    """A missing file is a usage error."""
     assert vmsieve("vmcoreinfo", "--vmlinux", "/nonexistent").status == 2

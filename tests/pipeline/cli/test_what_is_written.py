@@ -1,4 +1,4 @@
-"""Every command and option that writes: never onto an input, not over what is there without -f, for its owner alone."""
+"""Every command and option that writes: never to an input, no overwriting without -f, owner-only permissions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(words: Words, force: bool = False) -> int:
 
 @pytest.fixture(scope="module")
 def sample(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dump with a log, small, under a name that a map may have too."""
+    """A small dump with a log, under a name that a map may have too."""
     out = tmp_path_factory.mktemp("sample") / "in.png"
     assert main(["dump", "-q", "-d", "31", str(demo), str(out)]) == 0
     return out
@@ -58,7 +58,7 @@ def sample(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def there(sample: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of it, in the working directory; it must not have changed in the end."""
+    """A copy of it in the working directory; it must be unchanged at the end."""
     path, before = tmp_path / "in.png", os.getcwd()
     shutil.copyfile(sample, path)
     os.chdir(tmp_path)
@@ -69,7 +69,7 @@ def there(sample: Path, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_no_input_is_written_to(writer: str, there: Path) -> None:
-    """By no name, with -f neither: refused before the work, and nothing else is written."""
+    """Under any of its names, with -f too: refused before the work, and nothing else is written."""
     os.symlink(there, "link.png")
     os.link(there, "hard.png")
     os.symlink(".", "folder.png")
@@ -85,7 +85,7 @@ def test_no_input_is_written_to(writer: str, there: Path) -> None:
 
 @pytest.mark.parametrize("writer", NAMES)
 def test_what_is_there_stays_without_f(writer: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file and a FIFO; with -f, the file is replaced by one for its owner alone, and nothing is left beside it."""
+    """A file and a FIFO; with -f, the file is replaced by an owner-only one, and no other file is left."""
     out = Path("out.png")
     out.write_bytes(b"precious")
     os.chmod(out, 0o644)
@@ -116,7 +116,7 @@ def test_what_is_new_is_its_owners_alone(writer: str, there: Path) -> None:
 
 @pytest.mark.parametrize("writer", NAMES)
 def test_a_failure_leaves_what_was_there(writer: str, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The medium fails at the end: the old file stays, and the status says that nothing came of it."""
+    """The medium fails at the end: the old file stays, and the exit status reports the failure."""
     Path("out.png").write_bytes(b"precious")
 
     def fail(_: int) -> None:
@@ -131,7 +131,7 @@ def test_a_failure_leaves_what_was_there(writer: str, there: Path, monkeypatch: 
 
 @pytest.mark.parametrize("form", ["kdump", "elf"])
 def test_a_dump_is_on_its_medium_before_it_is_marked(form: str, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All else, then the mark, then the mark itself, then its name: whatever a power failure leaves says what it is."""
+    """Content is synced before the mark, and the mark before the name: a power failure leaves a rightly marked file."""
     told: list[str] = []
     pwrite = os.pwrite
 
@@ -149,7 +149,7 @@ def test_a_dump_is_on_its_medium_before_it_is_marked(form: str, there: Path, mon
 
 
 def test_a_stream_is_torn_until_its_end(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flattened stream begins with a header that says whole: killed while it is rebuilt, what is there says torn."""
+    """A flattened stream begins with a header that says whole: a killed rebuild leaves a torn file."""
     assert main(["dump", "-q", "-F", "-d", "31", str(there), "flat"]) == 0
     code = (
         "import os, signal, sys\n"
@@ -182,7 +182,7 @@ def test_a_stream_is_torn_until_its_end(there: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("form", [[], ["-E"], ["-F"]])
 @pytest.mark.parametrize("writes", [0, 1, 4])
 def test_killed_in_the_place_of_another(form: Words, writes: int, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGKILL while a dump is replaced: the old one is there, and what is beside it is not taken for a whole one."""
+    """SIGKILL while a dump is replaced: the old one stays, and the temporary file is not taken for whole."""
     Path("out").write_bytes(b"precious")
     pid = os.fork()
     if not pid:
@@ -214,7 +214,7 @@ def test_killed_in_the_place_of_another(form: Words, writes: int, there: Path, m
 
 @pytest.mark.parametrize("name", ["/nonexistent/r", "there", ".", "fifo"])
 def test_a_report_costs_no_dump(name: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It can't be written, or something is there: the dump and its status are its own, and a line says so."""
+    """A report that can't be written, or exists: the dump and its status are unaffected, and a line says so."""
     Path("there").write_bytes(b"precious")
     os.mkfifo("fifo")
     assert main(["dump", "-q", "-d", "31", "--json", name, str(there), "out"]) == 0
@@ -227,7 +227,7 @@ def test_a_report_costs_no_dump(name: str, there: Path, capsys: pytest.CaptureFi
 def test_a_report_that_fails_at_the_end(
     there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As above; the folder is gone by then."""
+    """The same with the folder removed by then."""
     os.mkdir("folder")
     monkeypatch.setattr("vmsieve.pipeline.dump.report.Report.lines", lambda _: [str(os.rmdir("folder"))])  # type: ignore[func-returns-value]
     assert main(["dump", "-d", "31", "--json", "folder/report", str(there), "out"]) == 0
@@ -269,7 +269,7 @@ def test_files_about_the_kernel_are_inputs(there: Path, capsys: pytest.CaptureFi
 
 
 def test_vmcoreinfo_of_a_vmlinux_file(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makedumpfile -g: as everything else, it overwrites nothing without -f."""
+    """Makedumpfile -g too overwrites nothing without -f."""
     monkeypatch.setattr("vmsieve.pipeline.makedumpfile.kernel_info.read_vmlinux", lambda _: b"OSRELEASE=6.12\n")
     assert makedumpfile(["-g", "info", "-x", str(there)]) == 0
     assert Path("info").read_bytes() == b"OSRELEASE=6.12\n"
@@ -285,7 +285,7 @@ def test_vmcoreinfo_of_a_vmlinux_file(there: Path, monkeypatch: pytest.MonkeyPat
                                    ["vmcoreinfo", "in.png"], ["info", "in.png"], ["classes", "in.png"],
                                    ["skeleton", "in.png", "-"], ["makedumpfile", "-F", "in.png"]])  # fmt: skip
 def test_standard_output_is_not_the_input(words: Words, there: Path) -> None:
-    """A shell that appends to the dump what is printed about it."""
+    """A shell appends a command's output to its input (``>>``): refused."""
     with there.open("ab") as stream:
         ran = subprocess.run(
             [sys.executable, "-m", "vmsieve", *words], stdout=stream, stderr=subprocess.PIPE, env=environment(),
@@ -296,7 +296,7 @@ def test_standard_output_is_not_the_input(words: Words, there: Path) -> None:
 
 
 def test_an_image_goes_the_same_way(tmp_path: Path) -> None:
-    """An archive: not over what is there, nor over the interpreter that it is made of; for its owner alone."""
+    """An archive: overwrites neither files nor its own interpreter; owner-only."""
     out = tmp_path / "image"
     out.write_bytes(b"precious")
     program = tmp_path / "python"
@@ -325,7 +325,7 @@ OTHER = {
 
 
 def test_every_option_is_known() -> None:
-    """One that is added says here what it names, and if that is written to, it is one of the writers above."""
+    """A new option is added here with the files that it names; if it writes, also to the writers above."""
     parser = build_parser(commands())
     (choices,) = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
     for command, one in choices.items():
@@ -359,13 +359,13 @@ _OWNERS = {"os", "shutil", "tempfile", "posix"}
 
 
 def opens_for_writing(node: ast.AST) -> bool:
-    """True if a call creates, opens for writing or renames a file, judged by its text."""
+    """True if a call creates, opens for writing or renames a file, judged by its source text."""
     if not isinstance(node, ast.Call):
         return False
     text = ast.unparse(node)
     if isinstance(node.func, ast.Name) and node.func.id == "open":
         mode = ast.unparse(node.args[1]) if len(node.args) > 1 else "'r'"
-        # Of a descriptor, what opened that counts.
+        # Of a descriptor, the call that opened it counts.
         return any(one in mode for one in "wax+") and not ast.unparse(node.args[0]).endswith("fd")
     if not isinstance(node.func, ast.Attribute):
         return False
@@ -376,7 +376,7 @@ def opens_for_writing(node: ast.AST) -> bool:
 
 
 def test_nothing_is_opened_for_writing_elsewhere() -> None:
-    """All files are written through one module. A capture opens files of its own: its tests check those."""
+    """All files are written by one module. A capture opens its own files, which its tests check."""
     found = set()
     for room in ("pipeline", "filters", "formats"):
         for path in (PACKAGE / room).rglob("*.py"):
@@ -387,6 +387,6 @@ def test_nothing_is_opened_for_writing_elsewhere() -> None:
 
 
 def test_every_writer_is_used() -> None:
-    """The table has no name that stands for nothing."""
+    """Each writer of the table uses its output."""
     used: dict[str, Any] = {name: make("in", "out") for name, make in WRITERS.items()}
     assert all("out" in words for words in used.values())

@@ -1,7 +1,7 @@
-"""``vmsieve`` whose input becomes shorter at a given moment.
+"""Runs ``vmsieve`` on an input that is truncated at a given moment.
 
 ``python -m tests.pipeline.dump.shrinking_kit FILE MOMENT SIZE ARGUMENTS``: ``FILE`` is cut to ``SIZE`` bytes. The
-moment is ``KERNEL:NUMBER``, before that kernel runs over mapped memory after so many times, or ``read:NUMBER``.
+moment is ``LOOP:NUMBER``, before that loop runs over mapped memory for the so-manieth time, or ``read:NUMBER``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FEW = 64  # struct pages that are read, not mapped
 
 
 def shrink_at(path: str, moment: str, size: int) -> None:
-    """Have the file be cut at that moment."""
+    """Truncate the file at that moment."""
     name, _, number = moment.partition(":")
     left, call, read = int(number), Loop.__call__, PlainFile.read_into
 
@@ -48,7 +48,7 @@ def shrink_at(path: str, moment: str, size: int) -> None:
 
 
 def vmsieve_shrinking(path: Path, moment: str, size: int, *arguments: object) -> Run:
-    """Run the command line while its input shrinks; checks what holds for every run."""
+    """Run the command line while its input shrinks; applies the checks of every run."""
     command = [sys.executable, "-m", __name__, path, moment, size, *arguments]
     done = subprocess.run(
         list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False

@@ -1,4 +1,4 @@
-"""The account of memory: ``dump`` itself says when it does not add up, whatever the cause."""
+"""The account of memory: ``dump`` itself reports a mismatch of any cause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAR = 1 << 30
 
 
 class Forgetful(Damaged):
-    """An input that stores a page which its bitmaps lack: the first pass never sees that."""
+    """An input that stores a page which its bitmaps lack: the first pass never sees it."""
 
     def ranges(self) -> Iterator[MemoryRange]:
         yield from super().ranges()
@@ -36,7 +36,7 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_forgetful")
 @pytest.mark.parametrize("level", [0, 31])
 def test_an_account_that_does_not_add_up_is_reported(level: int, core: Path, tmp_path: Path) -> None:
-    """With the number of bytes, and exit status 3."""
+    """The report has the number of bytes, and the exit status is 3."""
     report = make(core, tmp_path / "out", level)
     assert report.account()["unaccounted"] == PAGE
     assert f"the account of memory does not add up: {PAGE} bytes are not accounted for" in report.notes
@@ -45,7 +45,7 @@ def test_an_account_that_does_not_add_up_is_reported(level: int, core: Path, tmp
 
 @pytest.mark.usefixtures("_forgetful")
 def test_the_command_says_so(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On standard error, even when it is to say nothing but errors."""
+    """On standard error, even with --quiet."""
     assert cli.main(["dump", "-q", "-d", "1", str(core), str(tmp_path / "out")]) == 3
     assert "the account of memory does not add up" in capsys.readouterr().err
 

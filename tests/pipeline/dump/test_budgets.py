@@ -1,4 +1,4 @@
-"""Numbers in inputs that promise more than there is cost no more than what is there."""
+"""Inputs that claim more than they contain take no more time, memory and disk space than their content."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def torn(count: int) -> bytes:
-    """A kdump file that promises many pages and ends with the descriptor of the third one."""
+    """A kdump file that claims many pages and ends with the third descriptor."""
     pages = [Page(pfn, "stored", b"\xa5" * PAGE) for pfn in range(3)]
     pages += [Page(pfn, "missing", bytes(PAGE)) for pfn in range(3, count)]
     made = Kdump(pages)
@@ -38,7 +38,7 @@ def torn(count: int) -> bytes:
 
 
 def test_pages_that_were_never_written_are_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are unreadable, each of them; a batch of them costs two reads, and no room in the output."""
+    """Each page is unreadable; a batch of them takes two reads, and no space in the output."""
     path, out, count = tmp_path / "torn", tmp_path / "out", 50_000
     path.write_bytes(torn(count))
     reads, plain = 0, KdumpSource.read_into
@@ -73,7 +73,7 @@ def _lkcd(claimed: int) -> bytes:
 
 
 def _lkcd_far(claimed: int) -> bytes:
-    """Its last page is where the header says that memory ends."""
+    """Its last page is at the header's end of memory."""
     return Lkcd(b"p" * PAGE, pages=[0], extra=[record(claimed - PAGE, b"q" * PAGE)]).build()
 
 
@@ -102,7 +102,7 @@ def _flat(claimed: int) -> bytes:
 def test_memory_that_a_small_file_claims_is_not_written(
     build: Callable[[int], bytes], claimed: int, tmp_path: Path
 ) -> None:
-    """Terabytes of zeros are implausible: everything that the file stores is kept, and the dump is incomplete."""
+    """Terabytes of zeros are implausible: all stored pages are kept, and the dump is incomplete."""
     path, out = tmp_path / "in", tmp_path / "out"
     path.write_bytes(build(claimed))
     source = open_source(str(path))
@@ -122,14 +122,14 @@ def test_memory_that_a_small_file_claims_is_not_written(
 
 
 def test_a_machine_of_zeros_is_believed() -> None:
-    """A GiB of zeros but for one page."""
+    """A GiB of zeros with one other page."""
     source = open_file(MemoryFile(Vmdump({3: b"p" * PAGE}, 1 << 30).build()))
     assert [(one.start, one.end, one.stored_end) for one in source.ranges()] == [(0, 1 << 30, 1 << 30)]
     assert not source.incomplete
 
 
 def test_zeros_that_a_sparse_dump_does_not_store_are_shared(tmp_path: Path) -> None:
-    """At level 0, with pages as they are: a quarter of a GiB of them takes no more than their descriptors."""
+    """At level 0, uncompressed, a quarter of a GiB of zeros takes only page descriptors."""
     path, out = tmp_path / "in", tmp_path / "out"
     path.write_bytes(Vmdump({3: b"p" * PAGE}, 1 << 28).build())
     report = make(path, out, 0, codec="none")

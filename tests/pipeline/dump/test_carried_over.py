@@ -1,4 +1,4 @@
-"""Facts of the input that no page holds: each is in the output, whatever the two formats."""
+"""Metadata of the input outside pages: carried over to the output between all formats."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ORDERS = pytest.mark.parametrize("order", ["little", "big"])
 
 
 def notes_of(path: Path, order: str = "little") -> list[tuple[bytes, int, bytes]]:
-    """The notes of an ELF core or a kdump file, read by hand: name, type, descriptor."""
+    """The notes of an ELF core or a kdump file, parsed by hand: name, type, descriptor."""
     data, mark = path.read_bytes(), "<" if order == "little" else ">"
     if data.startswith(b"KDUMP"):
         at, size = struct.unpack_from(mark + "qQ", data, 4096 + 48)
@@ -58,12 +58,12 @@ def named(path: Path, field: int, order: str = "little") -> bytes:
 
 
 def old_kdump(order: str = "little", **more: object) -> bytes:
-    """A file of header version 3: VMCOREINFO is where the sub-header says, and there are no notes."""
+    """A file of header version 3: VMCOREINFO is where the sub-header says, and notes are missing."""
     return Kdump(parse(RECIPE), 3, order, vmcoreinfo=TEXT, **more).build()  # type: ignore[arg-type]
 
 
 def erased_kdump(text: bytes = ERASED, **more: object) -> bytes:
-    """A kdump file with a record of what was erased, at its end."""
+    """A kdump file with erase info at its end."""
     built = Kdump(parse(RECIPE), notes=prstatus(3, b"r" * 216) + vmcoreinfo(TEXT), **more)  # type: ignore[arg-type]
     built.fields |= {"offset_eraseinfo": len(built.build()), "size_eraseinfo": len(text)}
     return built.build() + text
@@ -72,7 +72,7 @@ def erased_kdump(text: bytes = ERASED, **more: object) -> bytes:
 @FORMATS
 @ORDERS
 def test_vmcoreinfo_that_only_the_sub_header_names(order: str, form: str, tmp_path: Path) -> None:
-    """It becomes a note, and the sub-header of a kdump file names it there."""
+    """VMCOREINFO becomes a note, and a kdump file's sub-header points to it there."""
     (tmp_path / "in").write_bytes(old_kdump(order))
     make(tmp_path / "in", tmp_path / "out", 0, format=form)
     assert notes_of(tmp_path / "out", order) == [(b"VMCOREINFO", 0, TEXT)]
@@ -98,7 +98,7 @@ def test_the_record_of_what_was_erased(form: str, stream: bool, tmp_path: Path) 
 
 
 def test_the_record_of_what_was_erased_from_a_split_dump(tmp_path: Path) -> None:
-    """Each file of the output has it; the files' own records are joined, repeated ones once."""
+    """Each output file has it; the input files' records are joined, repeated ones once."""
     parts = [tmp_path / name for name in ("one", "two", "three")]
     for path, (start, end), text in zip(parts, ((0, 2), (2, 4), (4, 6)), (ERASED, b"erase more\n", ERASED)):
         fields = {"split": 1, "start_pfn": start, "end_pfn": end, "start_pfn_64": start, "end_pfn_64": end}
@@ -115,7 +115,7 @@ SUB = {"vmcoreinfo": 32, "note": 48, "eraseinfo": 64}
 
 
 def part_with_texts(pages: tuple[int, int], texts: dict[str, bytes], order: str, version: int, where: str) -> bytes:
-    """A file of a split dump whose texts are at the end, in the rest of the first block, or said to be past the end."""
+    """A split dump's file whose texts are at its end, in the rest of the first block, or declared past the end."""
     wide = {"start_pfn_64": pages[0], "end_pfn_64": pages[1]} if version >= 6 else {}
     fields = {"split": 1, "start_pfn": pages[0], "end_pfn": pages[1], **wide}
     built = Kdump(parse(RECIPE), version, order, part=pages, fields=fields)
@@ -138,7 +138,7 @@ def part_with_texts(pages: tuple[int, int], texts: dict[str, bytes], order: str,
 def test_texts_of_a_split_dump_wherever_they_lie(
     where: tuple[str, str], version: int, order: str, tmp_path: Path
 ) -> None:
-    """Joined, or read together, the files have each text that one of them has, and name nothing else."""
+    """Joined or read together, the files have each text of any file, and reference nothing else."""
     texts = {"vmcoreinfo": TEXT, "note": prstatus(3, b"r" * 216, order), "eraseinfo": ERASED}
     paths = [tmp_path / "one", tmp_path / "two"]
     for path, pages, place in zip(paths, ((0, 3), (3, 6)), where):
@@ -159,7 +159,7 @@ def test_texts_of_a_split_dump_wherever_they_lie(
 
 @pytest.mark.parametrize("number", [40, 3, 8, 43, 0x1234])
 def test_the_machine_number_of_the_input(number: int, tmp_path: Path) -> None:
-    """A machine that is not understood, or not known at all, is labelled as it was: never as the one at work."""
+    """An unknown or unsupported machine keeps its label; it is never labelled as the host."""
     (tmp_path / "in").write_bytes(core(RECIPE, machine=number))
     make(tmp_path / "in", tmp_path / "core", 0, format="elf")
     assert struct.unpack_from("<H", (tmp_path / "core").read_bytes(), 18)[0] == number
@@ -170,7 +170,7 @@ def test_the_machine_number_of_the_input(number: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "number"), [(b"armv7l", 40), (b"i686", 3), (b"mips64", 8), (b"what", 0), (b"", 0)])
 def test_the_machine_number_of_a_name(name: bytes, number: int, tmp_path: Path) -> None:
-    """A kdump file has a name; one that is not known makes e_machine EM_NONE."""
+    """A kdump file has a name; an unknown name makes e_machine EM_NONE."""
     (tmp_path / "in").write_bytes(Kdump(parse(RECIPE), machine=name).build())
     make(tmp_path / "in", tmp_path / "core", 0, format="elf")
     assert struct.unpack_from("<H", (tmp_path / "core").read_bytes(), 18)[0] == number
@@ -183,7 +183,7 @@ def test_names_are_never_empty(tmp_path: Path) -> None:
     (tmp_path / "bare").write_bytes(core(RECIPE, machine=40))
     make(tmp_path / "bare", tmp_path / "dump", 0)
     assert open_source(str(tmp_path / "dump")).utsname == ("Linux", "(none)", "Unknown", "Unknown", "arm", "(none)")
-    # QEMU fills in the machine alone.
+    # QEMU fills in the machine only.
     data = bytearray(Kdump(parse(RECIPE), notes=vmcoreinfo(TEXT)).build())
     data[12 : 12 + 65 * 4] = bytes(65 * 4)
     data[12 + 65 * 5 : 12 + 65 * 6] = bytes(65)
@@ -195,7 +195,7 @@ def test_names_are_never_empty(tmp_path: Path) -> None:
 
 @FORMATS
 def test_notes_of_any_kind_and_size(form: str, tmp_path: Path) -> None:
-    """Small ones, and devices' dumps of megabytes (NT_VMCOREDD) before the registers, as the kernel has them."""
+    """Small ones, and device dumps of megabytes (NT_VMCOREDD) before the registers, as the kernel orders them."""
     device = bytes(range(256)) * (20 << 12) + b"end"
     kinds = [(b"LINUX", 0x700, device), (b"odd", 77, b"x" * 5), (b"LINUX", 0x700, device[7:] + b"1")]
     area = b"".join(note(name + b"\0", kind, content) for name, kind, content in kinds)
@@ -211,7 +211,7 @@ def test_notes_of_any_kind_and_size(form: str, tmp_path: Path) -> None:
 
 
 def test_large_notes_are_carried_over_no_more_than_once(tmp_path: Path) -> None:
-    """Notes that lie over each other could make a dump of any size of a small file."""
+    """Overlapping notes could make a dump of any size of a small file."""
     area = note(b"LINUX\0", 0x700, b"d" * (2 << 20))
     data = bytearray(Core(loads(parse(RECIPE)), (area, b"none")).build())
     data[64 + 56 : 64 + 112] = data[64 : 64 + 56]  # the second note segment is the first
@@ -222,7 +222,7 @@ def test_large_notes_are_carried_over_no_more_than_once(tmp_path: Path) -> None:
 
 
 def test_a_large_note_that_can_not_be_read_is_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It costs no page; the dump is incomplete, and says why."""
+    """The damage loses no page; the dump is incomplete, with the reason."""
     from vmsieve.formats.errors import ReadError
     from vmsieve.formats.files import PlainFile
 

@@ -1,4 +1,4 @@
-"""drgn, which reads dumps with libkdumpfile and with a reader of its own, opens what ``vmsieve dump`` writes."""
+"""drgn opens the dumps that ``vmsieve dump`` writes, with libkdumpfile and with its own reader."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def kept_pages(path: Path) -> set[int]:
 @pytest.mark.oracle
 @pytest.mark.parametrize("output", ["-c", "-l", "-p", "-z", "--codec=none", "-E"])
 def test_drgn_reads_the_pages_that_were_kept(output: str, scratch: Path, tmp_path: Path) -> None:
-    """The same bytes as in what was filtered; nothing of pages that were left out; VMCOREINFO."""
+    """Kept pages have the source's bytes; left-out pages are absent; VMCOREINFO is present."""
     drgn = pytest.importorskip("drgn", reason="drgn is not installed")
     original, small, other = dump("demo.elf", scratch), tmp_path / "small", tmp_path / "other"
     assert main(["dump", "-q", "-d", "31", output, str(original), str(small)]) == 0
@@ -44,7 +44,7 @@ def test_drgn_reads_the_pages_that_were_kept(output: str, scratch: Path, tmp_pat
         assert program.read(pfn * PAGE, PAGE, physical=True) == page, hex(pfn)
     for pfn in sorted(bits(source.memory_bits(0, 8192 * 4, PAGE)[1]) - kept)[::7]:
         source.read_into(pfn * PAGE, memoryview(page))
-        # An ELF core keeps what lies in a small gap; what is memory and not in the file is zeros to drgn.
+        # An ELF core keeps pages in a small gap; drgn reads memory that is not in the file as zeros.
         others = (page, bytes(PAGE)) if output == "-E" else ()
         assert is_left_out(drgn, program, pfn, others), hex(pfn)
     source.close()

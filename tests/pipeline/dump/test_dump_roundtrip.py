@@ -1,4 +1,4 @@
-"""Dumps written and read again: every codec, format and number of threads; dumps of dumps; pages that can't be read."""
+"""Dumps written and read again: each codec, format and number of threads; dumps of dumps; unreadable pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KINDS = [
     (form.name, codec)
     for form in output_formats()
-    if form.name != "s390"  # which holds s390x machines alone: see test_s390_formats
+    if form.name != "s390"  # holds s390x machines only: see test_s390_formats
     for codec in ([c.name for c in codecs()] if form.packed else ["none"])
 ]
 
@@ -35,7 +35,7 @@ def test_what_is_written_is_read_again(
     form: str, codec: str, flattened: bool, threads: int, core: Path, built: Machine, truth: dict[int, bytes],
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    """The right pages with the right content, none too many, and what the dump says of itself."""
+    """The right pages with the right content, no additional ones, and the right header fields."""
     out = tmp_path / "out"
     report = make(core, out, 31, format=form, codec=codec, flattened=flattened, threads=threads)
     kept = expected(built, 31)
@@ -63,7 +63,7 @@ def test_what_is_written_is_read_again(
 def test_other_levels(
     form: str, level: int, core: Path, built: Machine, truth: dict[int, bytes], tmp_path: Path
 ) -> None:
-    """Zero pages are stored or share a block, and read as zeros either way."""
+    """Zero pages are stored or share a block, and read as zeros in both cases."""
     report = make(core, tmp_path / "out", level, format=form)
     kept = expected(built, level)
     found = contents(tmp_path / "out")
@@ -79,7 +79,7 @@ def test_other_levels(
 def test_filtering_twice_is_filtering_once(
     first: int, flattened: bool, form: str, core: Path, built: Machine, tmp_path: Path
 ) -> None:
-    """A dump of a dump equals a dump of the machine, byte for byte where both store the level."""
+    """A dump of a dump equals a dump of the machine, byte for byte if both store the level."""
     middle, out, direct = (tmp_path / name for name in ("middle", "out", "direct"))
     make(core, middle, first, format=form, flattened=flattened, codec="none" if form == "elf" else "lzo")
     report = make(middle, out, 31)
@@ -93,7 +93,7 @@ def test_filtering_twice_is_filtering_once(
 
 
 def test_a_lower_level_brings_nothing_back(core: Path, built: Machine, tmp_path: Path) -> None:
-    """The level of the result says what is missing, whichever run left it out; zero pages keep sharing a block."""
+    """The output's level includes what earlier runs left out; zero pages keep sharing a block."""
     make(core, tmp_path / "middle", 31)
     report = make(tmp_path / "middle", tmp_path / "out", 0)
     source = open_source(str(tmp_path / "out"))
@@ -109,7 +109,7 @@ def test_pages_that_can_not_be_read_are_listed(
     form: str, threads: int, core: Path, built: Machine, truth: dict[int, bytes], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """All others are in the dump, which says that it is not whole; which ones they are is said, up to a number."""
+    """All others are in the dump, which is marked incomplete; the unreadable ones are listed up to a number."""
     bad = {0x100, 0x105, 0x10000 + 0x110, *range(0x900, 0x910)}
     monkeypatch.setattr("vmsieve.pipeline.dump.make.open_system", lambda path, _: Damaged(open_source(path), bad))
     report = make(core, tmp_path / "out", 0, format=form, threads=threads)
@@ -137,7 +137,7 @@ def test_pages_that_can_not_be_read_are_listed(
 def test_struct_pages_that_can_not_be_read_keep_their_pages(
     core: Path, built: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One broken page of struct pages costs the filtering of 64 page frames, not of the machine."""
+    """An unreadable page of struct pages disables filtering for 64 page frames only."""
     bad = {(built.map_at(0) >> 12) + 0x100 // 64 + 4}  # struct pages of 0x200 to 0x23f: page cache
     monkeypatch.setattr("vmsieve.pipeline.dump.make.open_system", lambda path, _: Damaged(open_source(path), bad))
     report = make(core, tmp_path / "out", 31)
@@ -150,7 +150,7 @@ def test_struct_pages_that_can_not_be_read_keep_their_pages(
 
 
 def test_weaker_and_incomplete_differ(built: Machine, tmp_path: Path) -> None:
-    """Whole but less filtered is 3; not whole is 4, whatever else."""
+    """Whole but less filtered is 3; not whole is 4, even if also less filtered."""
     core = built.write(tmp_path / "core", b"OSRELEASE=6.12\nPAGESIZE=4096\n")
     report = make(core, tmp_path / "out", 31)
     assert report.exit_status() == EXIT_WEAKER
@@ -160,7 +160,7 @@ def test_weaker_and_incomplete_differ(built: Machine, tmp_path: Path) -> None:
 
 
 def test_the_report_for_machines(core: Path, built: Machine, truth: dict[int, bytes], tmp_path: Path) -> None:
-    """Keys that scripts rely on, and sums that add up: each existing page is in exactly one place."""
+    """The JSON report's keys, and sums that add up: each existing page is counted exactly once."""
     report = make(core, tmp_path / "out", 31)
     found = json.loads(json.dumps(report.json()))
     assert list(found) == [
@@ -184,7 +184,7 @@ def test_the_report_for_machines(core: Path, built: Machine, truth: dict[int, by
 
 
 def test_levels_and_codecs_that_are_not_there(core: Path, tmp_path: Path) -> None:
-    """Said before the output is touched."""
+    """Refused before the output is touched."""
     for more in ({"codec": "brotli"}, {"codec": "zlib", "codec_level": 99}, {"format": "tar"}):
         with pytest.raises(UsageError):
             make(core, tmp_path / "out", 31, **more)
@@ -192,7 +192,7 @@ def test_levels_and_codecs_that_are_not_there(core: Path, tmp_path: Path) -> Non
 
 
 def test_the_output_is_not_taken_by_surprise(core: Path, tmp_path: Path) -> None:
-    """An existing file stays as it is without force, the input even with it, and a new one is its owner's only."""
+    """An existing file stays without force, the input even with it, and a new one is owner-only."""
     there = tmp_path / "there"
     there.write_bytes(b"precious")
     with pytest.raises(OutputError, match="exists already"):

@@ -1,4 +1,4 @@
-"""Memory that lies far apart: beyond the first block of page frames, and beyond thousands of them."""
+"""Sparse physical memory: beyond the first block of page frames, and beyond thousands of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = 4096
-# Nothing is known of the kernel; the last one is as high as memory gets on a machine of today.
+# The kernel is unknown; the last address is as high as memory gets on a current machine.
 PLACES = (0x1000, 3 << 30, (5 << 30) - PAGE, (1 << 42) - PAGE)
 
 
@@ -34,7 +34,7 @@ def core(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("form", ["kdump", "elf"])
 def test_far_pages_arrive(core: str, tmp_path: Path, form: str) -> None:
-    """Holes of thousands of gibibytes cost neither time nor memory nor room in the file."""
+    """Holes of thousands of GiB take no time, memory or file space."""
     out = tmp_path / "out"
     report = dump(Plan(core, str(out), level=1, format=form), Silent())
     assert (report.kept, report.dropped["zero"], report.exit_status()) == (len(PLACES), 1, EXIT_OK)

@@ -1,4 +1,4 @@
-"""``vmsieve dump --frame`` and all commands on what it leaves, on a real dump."""
+"""``vmsieve dump --frame`` and all commands on its output, on a real dump."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(*words: str | Path) -> int:
 
 
 def check_torn(source: Path, path: Path, form: str) -> None:
-    """The dump is not whole, and each page of it can't be read or is right."""
+    """The dump is not whole, and each of its pages is unreadable or right."""
     if form == "-E":
         assert run("verify", source, path) == 4
         return
@@ -78,7 +78,7 @@ def start(*words: str | Path, **more: Any) -> subprocess.Popen[bytes]:
 @each
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_framed_core_is_the_core(name: str, threads: int, demo: Path, tmp_path: Path) -> None:
-    """Byte for byte the same as without the frame, smaller by far, and right by ``verify``."""
+    """Byte for byte the same as without the frame, far smaller, and right by ``verify``."""
     plain, framed = tmp_path / "plain", tmp_path / "framed"
     assert run("dump", "-q", "-d", "31", "-E", demo, plain) == 0
     assert run("dump", "-q", "-d", "31", "-E", "--frame", name, "--threads", str(threads), demo, framed) == 0
@@ -90,7 +90,7 @@ def test_a_framed_core_is_the_core(name: str, threads: int, demo: Path, tmp_path
 
 @each
 def test_a_framed_flattened_dump_is_the_flattened_dump(name: str, demo: Path, tmp_path: Path) -> None:
-    """With pages as they are unless a codec is asked for, for packed pages do not pack again."""
+    """Pages are uncompressed unless a codec is requested, as packed pages do not compress again."""
     plain, framed, packed = tmp_path / "plain", tmp_path / "framed", tmp_path / "packed"
     assert run("dump", "-q", "-d", "31", "-F", "--codec", "none", demo, plain) == 0
     assert run("dump", "-q", "-d", "31", "-F", "--frame", name, demo, framed) == 0
@@ -102,7 +102,7 @@ def test_a_framed_flattened_dump_is_the_flattened_dump(name: str, demo: Path, tm
 
 
 def test_every_command_takes_a_framed_dump(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the results of the plain one."""
+    """With the results of the unframed dump."""
     plain, framed = tmp_path / "plain", tmp_path / "framed"
     run("dump", "-q", "-d", "1", "-E", demo, plain)
     run("dump", "-q", "-d", "1", "-E", "--frame", "zstd", demo, framed)
@@ -124,7 +124,7 @@ def test_every_command_takes_a_framed_dump(demo: Path, tmp_path: Path, capsys: p
 
 @pytest.mark.parametrize("form", [["-E"], ["-F"], []])
 def test_a_frame_goes_through_a_pipe(form: list[str], demo: Path, tmp_path: Path) -> None:
-    """Kdump format is flattened unasked there, as without a frame."""
+    """The kdump format is flattened implicitly, as without a frame."""
     out = tmp_path / "out"
     with out.open("wb") as file:
         process = start("dump", "-q", "-d", "31", *form, "--frame", "zstd:1", demo, "-", stdout=subprocess.PIPE)
@@ -136,7 +136,7 @@ def test_a_frame_goes_through_a_pipe(form: list[str], demo: Path, tmp_path: Path
 
 
 def test_levels_matter(demo: Path, tmp_path: Path) -> None:
-    """A higher one packs harder."""
+    """A higher level compresses better."""
     sizes = []
     for level in ("zstd:-3", "zstd", "zstd:9"):
         assert run("dump", "-q", "-f", "-d", "31", "-E", "--frame", level, demo, tmp_path / "out") == 0
@@ -165,7 +165,7 @@ def test_wrong_usage_writes_nothing(
 
 
 def test_what_comes_from_a_pipe_is_not_framed(demo: Path, tmp_path: Path) -> None:
-    """It is rebuilt as it is; said instead of done without."""
+    """A stream is rebuilt unframed; --frame is refused instead of ignored."""
     process = start("dump", "-F", "--frame", "zstd", "-", tmp_path / "out", stdin=subprocess.PIPE)
     _, said = process.communicate(b"", timeout=60)
     assert process.returncode == 2
@@ -176,7 +176,7 @@ def test_what_comes_from_a_pipe_is_not_framed(demo: Path, tmp_path: Path) -> Non
 def test_a_missing_package_is_said_before_a_file_is_made(
     package: str, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The frame needs it; the dump does not."""
+    """The frame needs the package; the dump does not."""
     for module in (package, f"{package}.frame"):
         monkeypatch.setitem(sys.modules, module, None)
     name = {"zstandard": "zstd"}.get(package, package)
@@ -188,7 +188,7 @@ def test_a_missing_package_is_said_before_a_file_is_made(
 @each
 @pytest.mark.oracle
 def test_the_tools_unpack_it(name: str, demo: Path, tmp_path: Path) -> None:
-    """``zstd -d``, ``lz4 -d``, ``gzip -d`` give the plain core back, byte for byte."""
+    """``zstd -d``, ``lz4 -d`` and ``gzip -d`` give the plain core, byte for byte."""
     plain, framed = tmp_path / "plain", tmp_path / "framed"
     run("dump", "-q", "-d", "1", "-E", demo, plain)
     run("dump", "-q", "-d", "1", "-E", "--frame", name, demo, framed)
@@ -210,7 +210,7 @@ def test_the_tools_unpack_it(name: str, demo: Path, tmp_path: Path) -> None:
 def test_files_that_the_tools_made_are_read(
     name: str, options: list[str], demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Cores and flattened dumps; what had to be unpacked is said."""
+    """Cores and flattened dumps; unpacking is reported."""
     core, flat = tmp_path / "core", tmp_path / "flat"
     run("dump", "-q", "-d", "31", "-E", demo, core)
     run("dump", "-q", "-d", "31", "-F", "-c", demo, flat)
@@ -231,7 +231,7 @@ def test_files_that_the_tools_made_are_read(
 @each
 @pytest.mark.parametrize("form", ["-E", "-F"])
 def test_a_framed_dump_that_is_cut_off_is_torn_and_not_wrong(name: str, form: str, demo: Path, tmp_path: Path) -> None:
-    """As after ``kill -9``: whatever the place, no page differs, and it is not taken for whole."""
+    """As after ``kill -9``: at any cut no page differs, and the dump is not taken for whole."""
     framed, torn = tmp_path / "framed", tmp_path / "torn"
     run("dump", "-q", "-d", "31", form, "--frame", name, demo, framed)
     data = framed.read_bytes()
@@ -253,7 +253,7 @@ def _limit(size: int) -> None:
 @each
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_a_full_disk_leaves_a_torn_dump(name: str, threads: str, demo: Path, tmp_path: Path) -> None:
-    """Exit status 4; the pages that are there are right."""
+    """Exit status 4; the written pages are right."""
     out = tmp_path / "out"
     process = start(
         "dump", "-q", "-d", "1", "-E", "--frame", name, "--threads", threads, demo, out,
@@ -269,7 +269,7 @@ def test_a_full_disk_leaves_a_torn_dump(name: str, threads: str, demo: Path, tmp
 @pytest.mark.parametrize("threads", ["1", "3"])
 @pytest.mark.parametrize("form", ["-E", "-F"])
 def test_a_signal_ends_a_framed_dump_in_order(form: str, threads: str, demo: Path, tmp_path: Path) -> None:
-    """While it waits for a slow reader: the bytes sent are right and marked torn, and the process ends by itself."""
+    """While it waits for a slow reader: the sent bytes are right and marked torn, and the process ends by itself."""
     out = tmp_path / "out"
     process = start(
         "dump", "-q", "-d", "0", form, "--frame", "lz4", "--threads", threads, demo, "-", stdout=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""The stream of packed blocks: the same bytes on any number of threads, and never a hole, whatever stops it."""
+"""The stream of packed blocks: the same bytes with any number of threads, and never a hole, wherever it stops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONTENT = text(40_000)
 
 
 def small(one: Frame, block: int = 1000) -> Frame:
-    """The same frame in blocks so small that there are many."""
+    """The same frame with small blocks, so that there are many."""
     return replace(one, block=block)
 
 
@@ -53,7 +53,7 @@ def packed(one: Frame, threads: int, parts: list[bytes]) -> bytes:
 
 
 def content_of(one: Frame, data: bytes) -> bytes:
-    """The content that a reader finds; empty before there is a frame."""
+    """The content that a reader gets; empty before a frame begins."""
     file = MemoryFile(data)
     try:
         return whole(FramedFile(file, one, Index(one, file)))
@@ -66,7 +66,7 @@ def content_of(one: Frame, data: bytes) -> bytes:
     st.sampled_from(FRAMES), st.integers(1, 4), st.lists(st.integers(0, 40_000), max_size=12), st.integers(300, 9000)
 )
 def test_portions_and_threads_make_no_difference(one: Frame, threads: int, cuts: list[int], block: int) -> None:
-    """Any portions and any number of threads give the same file."""
+    """Writes of any size and any number of threads give the same file."""
     edges = sorted({0, *cuts, len(CONTENT)})
     parts = [CONTENT[a:b] for a, b in zip(edges, edges[1:])]
     data = packed(small(one, block), threads, parts)
@@ -76,13 +76,13 @@ def test_portions_and_threads_make_no_difference(one: Frame, threads: int, cuts:
 
 @each
 def test_nothing_written_is_an_empty_frame(one: Frame) -> None:
-    """Of no blocks, with whatever marks the end."""
+    """No blocks, and the end mark."""
     assert content_of(one, packed(one, 1, [])) == b""
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_blocks_in_work_are_bounded(threads: int) -> None:
-    """However much is written: one with one thread, else two more than threads."""
+    """However much is written: one block with one thread, else two more than threads."""
     one = small(frame("zstd"))
     framed = stream(one, threads, io.BytesIO().write)
     most = 0
@@ -95,7 +95,7 @@ def test_blocks_in_work_are_bounded(threads: int) -> None:
 
 
 def test_threads_that_never_run_keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The calling thread does their work, and what waits for them holds no content."""
+    """The calling thread does their work, and pending blocks hold no content."""
     monkeypatch.setattr(threading.Thread, "start", lambda _: None)
     framed = stream(small(frame("gzip")), 4, io.BytesIO().write)
     framed.write(memoryview(CONTENT))
@@ -119,7 +119,7 @@ def test_threads_end_when_the_stream_is_closed() -> None:
 
 
 def test_threads_that_can_not_be_had_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The calling thread packs the blocks that no thread has packed."""
+    """The calling thread packs the blocks that no other thread has packed."""
 
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -131,7 +131,7 @@ def test_threads_that_can_not_be_had_are_done_without(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_error_of_packing_is_raised_where_it_belongs(threads: int) -> None:
-    """Whichever thread met it first; what was packed before is sent."""
+    """In the caller, whichever thread raised it; blocks packed before are sent."""
     one, out = small(frame("zstd")), io.BytesIO()
 
     def packer(level: int) -> Callable[[bytearray], bytes]:
@@ -152,7 +152,7 @@ def test_an_error_of_packing_is_raised_where_it_belongs(threads: int) -> None:
 
 
 class Disk:
-    """Takes so many bytes and no more."""
+    """Accepts so many bytes and no more."""
 
     def __init__(self, room: int) -> None:
         self.data = bytearray()
@@ -169,7 +169,7 @@ class Disk:
 @each
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_full_disk_leaves_what_can_be_read(one: Frame, threads: int) -> None:
-    """At any size: blocks from the first on, then nothing that would be taken for content."""
+    """At any size: blocks from the first on, then nothing that reads as content."""
     one = small(one)
     size = len(packed(one, 1, [CONTENT]))
     before = 0
@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_what_can_be_read(one: Frame, threads: int) -> None:
 
 
 class Stopped(BaseException):
-    """As a signal raises it."""
+    """Raised as by a signal."""
 
 
 @contextlib.contextmanager
@@ -247,7 +247,7 @@ def run(
 
 
 def run_pipe(one: Frame | None, line: int) -> tuple[bytes, int]:
-    """From the start to the end."""
+    """Pieces from start to end."""
     return run(PipePlace, CONTENT[:4], [[(at, min(6000, at + 500))] for at in range(4, 6000, 500)], one, line)
 
 
@@ -275,7 +275,7 @@ def run_flattened(one: Frame | None, line: int) -> tuple[bytes, int]:
 
 @pytest.mark.parametrize("one", [None, *FRAMES], ids=["none", *(one.name for one in FRAMES)])
 def test_a_signal_at_any_line_puts_no_byte_in_a_wrong_place(one: Frame | None) -> None:
-    """Every byte that a flattened stream brings belongs where it says; a whole stream is marked as torn."""
+    """Every byte of a flattened stream is at its offset; a whole stream is still marked torn."""
     one = small(one) if one else None
     lines = run_flattened(one, 1 << 30)[1]
     ends = 0
@@ -302,7 +302,7 @@ def test_a_signal_at_any_line_puts_no_byte_in_a_wrong_place(one: Frame | None) -
     ],
 )
 def test_a_frame_that_is_not_there_is_wrong_usage(plan: Plan, words: str) -> None:
-    """So is a level that it does not have."""
+    """An unsupported level is a usage error too."""
     with pytest.raises(UsageError, match=words):
         chosen_frame(plan)
 

@@ -1,4 +1,4 @@
-"""The page selection of makedumpfile, bit for bit, at every dump level."""
+"""The page selection equals makedumpfile's, bit for bit, at every dump level."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DUMPS = [
     "ppc64le-6.1-kdump.elf",
 ]  # fmt: skip
 
-# makedumpfile's words for our classes.
+# makedumpfile's names of the classes.
 WORDS = {
     "cache": "Non-private cache pages",
     "cache_private": "Private cache pages",
@@ -54,7 +54,7 @@ def test_bitmaps_and_counts_equal_makedumpfiles(name: str, scratch: Path) -> Non
         found, answer = scan(source, knowledge, level, Silent(), whole=False), expected[str(level)]
         assert digest(list(found.exists)) == answer["bitmap1_sha256"], level
         assert digest(list(found.kept)) == answer["bitmap2_sha256"], level
-        # Nothing is counted where no struct page had to be looked at.
+        # Classes are not counted if no struct page had to be read.
         counts = Counter(found.counts)
         counts["free"] += counts["unaccepted"]
         assert {word: counts[rule] for rule, word in WORDS.items()} == {w: answer["counts"][w] for w in WORDS.values()}
@@ -65,9 +65,9 @@ def test_bitmaps_and_counts_equal_makedumpfiles(name: str, scratch: Path) -> Non
 
 @pytest.mark.parametrize("name", DUMPS)
 def test_one_census_serves_every_level(name: str, scratch: Path) -> None:
-    """The classes counted once, thoroughly, give what 32 runs of makedumpfile give, zero pages included.
+    """One thorough scan gives the counts of 32 runs of makedumpfile, zero pages included.
 
-    Memory that makedumpfile leaves out at any level comes on top.
+    Memory that makedumpfile leaves out at any level is added.
     """
     expected = answers(name.rsplit(".", 1)[0])["levels"]
     source = open_source(str(dump(name, scratch)))
@@ -85,7 +85,7 @@ def test_one_census_serves_every_level(name: str, scratch: Path) -> None:
 
 @pytest.mark.parametrize("name", DUMPS)
 def test_memory_that_makedumpfile_leaves_out_is_kept(name: str, scratch: Path) -> None:
-    """A dump's selection is makedumpfile's, and all memory that has no struct page or is stored in part: no more."""
+    """A dump keeps makedumpfile's selection plus all memory without a struct page or stored in part, nothing else."""
     source = open_source(str(dump(name, scratch)))
     knowledge = gather_knowledge(source)
     more = bits_beyond_makedumpfile(source, knowledge)
@@ -104,7 +104,7 @@ def pfns(bitmap: Bitmap) -> set[int]:
 
 
 def bits_beyond_makedumpfile(source: Source, knowledge: Knowledge) -> set[int]:
-    """Stored page frames that makedumpfile does not look at, by the slow way: each range, each end of it."""
+    """Stored page frames that makedumpfile ignores, computed slowly: each range, each end of it."""
     size, end = knowledge.page_size, knowledge.covered_end(source.end())
     stored = [(r.start, r.stored_end) for r in source.ranges() if r.start < r.stored_end]
     cut = {at // size for span in stored for at in span if at % size}
@@ -119,7 +119,7 @@ def content(source: Source, pfn: int, size: int) -> bytes:
 
 
 def test_doubts_without_end_keep_every_page(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel that is found more doubtful with each look is not looked at for ever."""
+    """A kernel that is less plausible with each scan is not scanned endlessly."""
     monkeypatch.setattr("vmsieve.pipeline.dump.scan.doubt_scan", lambda *_: True)
     source = open_source(str(dump("demo.elf", scratch)))
     found = scan(source, gather_knowledge(source), 31, Silent())

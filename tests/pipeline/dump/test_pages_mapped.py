@@ -1,4 +1,4 @@
-"""Batches of pages: mapped and copied ones hold the same bytes, and what can't be mapped is read."""
+"""Batches of pages: mapped and copied ones have the same bytes, and unmappable ones are read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def core(tmp_path: Path) -> Path:
 
 
 def batches(source: Source, wanted: set[int], *, mapped: bool) -> list[tuple[int, bytes, bool]]:
-    """Page frame, content, and whether it can't be read, of each wanted page."""
+    """Page frame, content, and whether it is unreadable, of each wanted page."""
     kept, stored = bytearray(BLOCK_BYTES), bytearray(BLOCK_BYTES)
     for pfn in range(COUNT):
         stored[pfn >> 3] |= 1 << (pfn & 7)
@@ -71,7 +71,7 @@ def _contents(pages: PageBatch, into: list[bytes]) -> None:
     ids=["all", "scattered", "rows", "rows, scattered, rows"],
 )
 def test_mapped_pages_are_the_pages_read(core: Path, wanted: set[int]) -> None:
-    """Long rows, which are mapped, and scattered pages, which are not."""
+    """Long runs, which are mapped, and scattered pages, which are not."""
     source = open_source(str(core))
     found = batches(source, wanted, mapped=True)
     assert [pfn for pfn, _, _ in found] == sorted(wanted)
@@ -81,7 +81,7 @@ def test_mapped_pages_are_the_pages_read(core: Path, wanted: set[int]) -> None:
 
 
 def test_rows_are_mapped(core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The copying is really saved: where nothing can be read, long rows still come."""
+    """Mapping really avoids reads: if reads fail, long runs still arrive."""
     source = open_source(str(core))
     if not Window(PAGE).map(source, [(0, PAGE)]):
         pytest.skip("there is no machine code")
@@ -101,7 +101,7 @@ def test_a_file_that_shrinks_costs_pages_not_the_process(core: Path) -> None:
 
 
 def test_many_threads_share_little_memory() -> None:
-    """Buffers are larger for a few threads, and no larger for very many than for one."""
+    """Buffers are larger with a few threads, and with very many no larger than with one."""
     assert batch_size(1) < batch_size(2) == batch_size(8)
     assert batch_size(1) == batch_size(1000)
     assert all(batch_size(threads) * threads <= 16 << 20 for threads in range(2, 33))

@@ -1,4 +1,4 @@
-"""Work shared among threads: order, errors, an early end, and that nothing waits for ever."""
+"""Work shared among threads: order, errors, early ends, and freedom from deadlock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 T = TypeVar("T")
-_PATIENCE = 30.0  # seconds; nothing here takes one
+_PATIENCE = 30.0  # seconds; far more than any test takes
 
 
 def in_time(function: Callable[[], T]) -> T:
@@ -56,7 +56,7 @@ class Buffer:
 
 @dataclass
 class Job:
-    """Numbers below ``end``, doubled; what it saw is kept for the tests."""
+    """Numbers below ``end``, doubled; records its calls for the tests."""
 
     end: int
     fail_claim: int = -1
@@ -111,7 +111,7 @@ def test_results_come_in_the_order_they_were_claimed(threads: int, end: int) -> 
 
 
 def test_one_thread_works_in_the_calling_thread_with_one_buffer() -> None:
-    """No second thread exists where none was asked for: a crash kernel may have one CPU."""
+    """No second thread exists unless requested: a crash kernel may have one CPU."""
     job = Job(5)
     assert len(job.results(1)) == 5
     assert job.workers == {threading.get_ident()}
@@ -138,7 +138,7 @@ def test_an_error_comes_in_its_place(threads: int, number: int, where: str, kind
 @pytest.mark.parametrize("threads", [2, 5])
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_no_memory_for_a_buffer(threads: int, number: int) -> None:
-    """Raised to the caller; no thread is left waiting for a buffer that never comes (see the fixture)."""
+    """Raised to the caller; no thread waits for a buffer for ever (see the fixture)."""
     job = Job(20, fail_buffer=number)
     with pytest.raises(MemoryError):
         in_time(lambda: job.results(threads))
@@ -147,7 +147,7 @@ def test_no_memory_for_a_buffer(threads: int, number: int) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("after", [0, 1, 7])
 def test_the_consumer_may_stop_early(threads: int, after: int) -> None:
-    """Closing ends the threads, whatever they are about."""
+    """Closing ends the threads in any state."""
     job = Job(1 << 40, naps=True)
 
     def consume() -> None:
@@ -200,7 +200,7 @@ def test_a_claim_under_way_does_not_undo_the_end() -> None:
 
 @pytest.mark.parametrize("possible", [0, 1, 3])
 def test_fewer_threads_than_asked_for(possible: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work is done by those there are, by the caller alone if there are no others, and that is said once."""
+    """The started threads do the work, or the caller alone, with a single remark."""
     started = 0
     start = threading.Thread.start
 
@@ -223,7 +223,7 @@ def test_fewer_threads_than_asked_for(possible: int, monkeypatch: pytest.MonkeyP
 
 
 def test_the_caller_works_too() -> None:
-    """Two threads are one that is started and the calling one."""
+    """Two threads are one started thread and the caller."""
     job = Job(50, naps=True)
     found = job.results(2)
     assert found == [(n, 2 * n) for n in range(50)]
@@ -232,7 +232,7 @@ def test_the_caller_works_too() -> None:
 
 
 def test_a_slow_consumer_is_waited_for() -> None:
-    """Workers run ahead by as many buffers as there are, no further."""
+    """Workers run ahead by at most the number of buffers."""
     job = Job(100)
 
     def consume() -> None:

@@ -1,4 +1,4 @@
-"""ppc64le machines of either MMU, with pages of 4 and 64 KiB, through the whole pipeline."""
+"""ppc64le machines with either MMU and pages of 4 and 64 KiB, through the whole pipeline."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def path(built: PpcMachine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("level", [1, 2, 8, 16, 31])
 def test_each_level_keeps_what_it_must(level: int, path: Path, built: PpcMachine, tmp_path: Path) -> None:
-    """The page frames that a twin of the rules keeps, and the bytes that were put there."""
+    """The page frames that a twin of the rules keeps, with their bytes."""
     report = make(path, tmp_path / "out", level)
     assert (report.exit_status(), report.notes) == (0, [])
     found, truth = contents(tmp_path / "out", built.page), built.contents()
@@ -54,7 +54,7 @@ def test_every_codec_packs_pages_of_this_size(codec: str, path: Path, built: Ppc
 
 
 def test_a_kdump_file_counts_in_the_kernels_pages(path: Path, built: PpcMachine, tmp_path: Path) -> None:
-    """Block size, bitmaps, the place of everything: in pages of the kernel's size."""
+    """Block size, bitmaps, and all offsets are in pages of the kernel's size."""
     make(path, tmp_path / "out", 31)
     data = (tmp_path / "out").read_bytes()
     fields = struct.unpack_from("<8si390s6xqqIiiIIIIIIi", data)
@@ -68,7 +68,7 @@ def test_a_kdump_file_counts_in_the_kernels_pages(path: Path, built: PpcMachine,
 
 @pytest.mark.parametrize("form", ["kdump", "elf"])
 def test_a_dump_can_be_filtered_again(form: str, path: Path, built: PpcMachine, tmp_path: Path) -> None:
-    """In one step or in two: the same pages."""
+    """Filtered in one step or in two: the same pages."""
     make(path, tmp_path / "first", 1, format=form)
     make(tmp_path / "first", tmp_path / "out", 31)
     assert set(contents(tmp_path / "out", built.page)) == expected(built, 31)
@@ -85,7 +85,7 @@ def test_the_census_agrees(path: Path, built: PpcMachine) -> None:
 
 @pytest.mark.parametrize("what", ["tables", "sections", "VMCOREINFO"])
 def test_what_is_not_understood_is_kept(what: str, built: PpcMachine, tmp_path: Path) -> None:
-    """Every page is in the dump then, and the exit status says so."""
+    """Every page is in the dump, and the exit status says so."""
     mmu = "hash" if built.keys["NUMBER(RADIX_MMU)"] == "0" else "radix"
     machine = PpcMachine(built.layout, EVERYTHING, mmu, built.page >> 10)
     if what == "sections":

@@ -1,4 +1,4 @@
-"""Dumps by QEMU: blocks outside the kernel's pages, machines without a name or with a wrong one."""
+"""QEMU's dumps: blocks of another size than the kernel's pages, machines without a name or with a wrong one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCK = 65536
 
 
 def in_blocks(core: Path, size: int = BLOCK, **more: object) -> bytes:
-    """The memory of a core as QEMU's ``dump-guest-memory -z`` writes it: all of it, in blocks of ``size`` bytes."""
+    """The memory of a core as QEMU's ``dump-guest-memory -z`` writes it: unfiltered, in blocks of ``size`` bytes."""
     source = open_source(str(core))
     pages = []
     for one in source.ranges():
@@ -41,7 +41,7 @@ def in_blocks(core: Path, size: int = BLOCK, **more: object) -> bytes:
 @pytest.mark.parametrize("stream", [False, True], ids=["file", "flattened"])
 @pytest.mark.parametrize("size", [16384, BLOCK])
 def test_blocks_larger_than_the_kernels_pages(size: int, stream: bool, core: Path, tmp_path: Path) -> None:
-    """The pages are filtered like those of any dump, and written in the kernel's size."""
+    """The pages are filtered as in any dump, and written in the kernel's page size."""
     data = in_blocks(core, size)
     (tmp_path / "in").write_bytes(flattened(cut(data, 1 << 20)) if stream else data)
     report = make(tmp_path / "in", tmp_path / "out", 31)
@@ -53,7 +53,7 @@ def test_blocks_larger_than_the_kernels_pages(size: int, stream: bool, core: Pat
 
 
 def relabelled(path: Path, name: bytes) -> bytes:
-    """A kdump file with the names that QEMU writes: that of the machine alone."""
+    """A kdump file with the names that QEMU writes: the machine's only."""
     data = bytearray(path.read_bytes())
     data[12 : 12 + 6 * 65] = bytes(4 * 65) + name.ljust(65, b"\0") + bytes(65)
     return bytes(data)
@@ -62,13 +62,13 @@ def relabelled(path: Path, name: bytes) -> bytes:
 @pytest.mark.parametrize("name", [b"Unknown", b"", b"toaster"])
 @pytest.mark.parametrize("searched", [False, True], ids=["note", "memory"])
 def test_a_machine_without_a_name(searched: bool, name: bytes, core: Path, tmp_path: Path) -> None:
-    """It is found out, by VMCOREINFO wherever that is; the dump is filtered, and both outputs have the right label."""
+    """VMCOREINFO identifies it wherever it is; the dump is filtered, and both outputs have the right label."""
     text = machine().vmcoreinfo()
     whole = tmp_path / "whole"
     make(core, whole, 0)
     if searched:
         data = in_blocks(core, 4096, notes=b"", machine=name)
-        # The kernel's own note, at the start of a page that nothing needs.
+        # The kernel's VMCOREINFO note, at the start of an unused page.
         at = data.rindex(machine().contents()[0x340])
         data = data[:at] + vmcoreinfo(text) + data[at + len(vmcoreinfo(text)) :]
     else:
@@ -99,7 +99,7 @@ CLUES = {
 @pytest.mark.parametrize("name", CLUES)
 @pytest.mark.parametrize("by", ["text", "memory", "release", "registers", "name"])
 def test_what_tells_a_machine(by: str, name: str) -> None:
-    """VMCOREINFO's keys and the kernel's release, as a note or in memory; the registers; the kernel's own name."""
+    """VMCOREINFO's keys and the kernel's release, as a note or in memory; the registers; the kernel's name."""
     key, registers, order = CLUES[name]
     notes, page, release = b"", bytes(4096), b"OSRELEASE=6.1.0\n"
     if by == "text":
@@ -123,14 +123,14 @@ def test_what_tells_a_machine(by: str, name: str) -> None:
 
 @pytest.mark.parametrize("before", [1, 64, 130, 265, 324, 389])
 def test_a_name_across_two_pieces_of_what_is_searched(before: int) -> None:
-    """Memory is searched 4 MiB at a time; a kernel's name that lies across is found."""
+    """Memory is searched 4 MiB at a time; a kernel name across a border is found."""
     names = b"".join(one.ljust(65, b"\0") for one in (b"Linux", b"node", b"6.1.0", b"#1", b"riscv64", b"(none)"))
     content = (bytes((4 << 20) - before) + names).ljust((4 << 20) + 4096, b"x")
     assert source(Core([Load(0x3000, content)], (), "little", 0x1234).build()).machine == "riscv64"
 
 
 def test_a_machine_that_nothing_tells(tmp_path: Path) -> None:
-    """It stays what it was; so does one of 32 bits."""
+    """An unidentified machine keeps its label, a 32-bit one too."""
     for text in (
         b"OSRELEASE=6.1.0\n",
         b"OSRELEASE=6.1.0-amd64\nSYMBOL(_stext)=c1000000\n",
@@ -145,7 +145,7 @@ def test_a_machine_that_nothing_tells(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["little", "big"])
 def test_headers_of_the_wrong_byte_order(order: str) -> None:
-    """The kernel's own VMCOREINFO has the right order; the notes are converted."""
+    """The kernel's VMCOREINFO has the right byte order; the notes are converted."""
     other = {"little": "big", "big": "little"}[order]
     page = vmcoreinfo(b"OSRELEASE=6.1\nNUMBER(kimage_voffset)=0x10\n", order).ljust(4096, b"\0")
     notes = prstatus(7, bytes(range(272 // 2)) * 2, other)
@@ -166,7 +166,7 @@ PRSTATUS_32 = note(b"CORE\0", 1, bytes(24) + struct.pack("<i", 5) + bytes(44) + 
 
 
 def core_32(core: Path, notes: bytes, machine: int = 3) -> bytes:
-    """A core of ELFCLASS32 with the memory of another."""
+    """A core of ELFCLASS32 with another core's memory."""
     opened = open_source(str(core))
     ranges = [(one.start, read(opened, one.start, one.end - one.start)) for one in opened.ranges()]
     opened.close()
@@ -194,7 +194,7 @@ def kdump_32(data: bytes) -> bytes:
 @pytest.mark.parametrize("kind", ["elf32", "elf64", "kdump32"])
 @pytest.mark.parametrize("searched", [False, True], ids=["note", "memory"])
 def test_an_x86_64_machine_that_is_not_in_long_mode(kind: str, searched: bool, core: Path, tmp_path: Path) -> None:
-    """QEMU writes headers of i386; the memory is that of a 64-bit kernel, is filtered and labelled so."""
+    """QEMU writes headers of i386; the memory is a 64-bit kernel's, and is filtered and labelled accordingly."""
     built = machine()
     text = vmcoreinfo(built.vmcoreinfo())
     notes = PRSTATUS_32 + (b"" if searched else text)
@@ -225,7 +225,7 @@ def test_an_x86_64_machine_that_is_not_in_long_mode(kind: str, searched: bool, c
 
 @pytest.mark.parametrize("machine_number", [3, 40])
 def test_a_32_bit_machine_is_refused(machine_number: int, tmp_path: Path) -> None:
-    """Nothing in its memory is a 64-bit kernel's."""
+    """Its memory has no trace of a 64-bit kernel."""
     (tmp_path / "empty").write_bytes(Core([Load(0x1000, bytes(8192))]).build())
     (tmp_path / "elf").write_bytes(core_32(tmp_path / "empty", PRSTATUS_32, machine_number))
     (tmp_path / "kdump").write_bytes(kdump_32(Kdump([Page(3, "stored", bytes(4096))]).build()))

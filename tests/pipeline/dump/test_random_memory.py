@@ -1,4 +1,4 @@
-"""Random memory: the account adds up, and an independent reader finds each byte, whatever the input's pieces are."""
+"""Random memory: the account adds up, and an independent reader finds each byte, for any input segments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNT = int(os.environ.get("VMSIEVE_RANDOM_INPUTS", "36"))
 
 
 def written(path: Path, form: str) -> dict[int, bytes | None]:
-    """Each page that a dump stores, by the tests' own readers."""
+    """Each page of a dump, by the tests' own readers."""
     data = path.read_bytes()
     if form == "kdump":
         return Kdump(data).pages()

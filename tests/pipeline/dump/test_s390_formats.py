@@ -1,4 +1,4 @@
-"""One s390x machine through every format it may come in, to every format that is written, and what zgetdump says."""
+"""One s390x machine in every input format, written in every output format, and compared with zgetdump."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def notes() -> bytes:
 
 
 def files() -> dict[str, list[bytes]]:
-    """Name of a format, and what its files hold."""
+    """Name of a format, and the content of its files."""
     kdump = Kdump(PAGES, 6, "big", notes=notes(), machine=b"s390x").build()
     return {
         "s390": [DUMP.flat()],
@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def named(folder: Path, name: str) -> str:
-    """The input as it is named on the command line."""
+    """The input as named on the command line."""
     paths = []
     for number, data in enumerate(FILES[name]):
         path = folder / f"{name.replace(', ', '-')}.{number}"
@@ -85,7 +85,7 @@ def named(folder: Path, name: str) -> str:
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_memory_survives_every_format(name: str, folder: Path, tmp_path: Path) -> None:
-    """A dump of it holds every page, with one thread and with two; verify agrees, either way round."""
+    """A dump of it has every page, with one thread and with two; verify agrees in both directions."""
     path = named(folder, name)
     for threads in (1, 2):
         out = tmp_path / f"out{threads}"
@@ -104,7 +104,7 @@ def test_memory_survives_every_format(name: str, folder: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", sorted(set(FILES) - {"elf", "elf, QEMU", "kdump", "flattened", "s390mv_ext"}))
 def test_what_follows_a_dump_does_no_harm(name: str, tmp_path: Path) -> None:
-    """A partition is larger than the dump on it, and holds what was there before."""
+    """A partition is larger than its dump, and old data follow."""
     paths = []
     for number, data in enumerate(FILES[name]):
         (tmp_path / f"part{number}").write_bytes(data + random.Random(number).randbytes(300_001))
@@ -120,7 +120,7 @@ def test_what_follows_a_dump_does_no_harm(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(FILES) - {"vmdump"}))
 def test_all_become_the_same_s390_dump(name: str, folder: Path, tmp_path: Path) -> None:
-    """Byte for byte, but for the time, where there is one: registers come from lowcores or from notes."""
+    """Byte for byte except for the time, if the format has it; registers come from lowcores or notes."""
     out = tmp_path / "out.s390"
     assert make(named(folder, name), out, 0, format="s390").exit_status() == 0  # type: ignore[arg-type]
     made, expected = bytearray(out.read_bytes()), bytearray(DUMP.flat())
@@ -145,7 +145,7 @@ def test_a_real_dump_to_elf_and_back(tmp_path: Path) -> None:
 
 
 def test_registers_of_vmdump_are_put_into_lowcores(folder: Path, tmp_path: Path) -> None:
-    """They come from its records; memory has others."""
+    """Registers come from the dump's records; memory has other values."""
     out = tmp_path / "out"
     make(named(folder, "vmdump"), out, 0, format="s390")  # type: ignore[arg-type]
     one, other = open_source(named(folder, "vmdump")), open_source(str(out))
@@ -153,7 +153,7 @@ def test_registers_of_vmdump_are_put_into_lowcores(folder: Path, tmp_path: Path)
 
 
 def test_verify_knows_registers_that_were_put_into_memory(tmp_path: Path) -> None:
-    """A core whose lowcores are empty, and the s390 dump of it, which has them filled; other changes are found."""
+    """A core whose lowcores are empty, and its s390 dump with filled ones; other changes are found."""
     bare = bytearray(MEMORY)
     for prefix in PREFIXES:
         bare[prefix + 0x1200 : prefix + 0x1400] = bytes(0x200)
@@ -169,7 +169,7 @@ def test_verify_knows_registers_that_were_put_into_memory(tmp_path: Path) -> Non
 
 
 def test_the_command_line_writes_s390(folder: Path, tmp_path: Path) -> None:
-    """To a file, to a pipe as it is, flattened, in a frame; pages have no codec."""
+    """To a file, to a raw pipe, flattened, in a frame; pages have no codec."""
     source = named(folder, "s390_ext, zlib")
     out = tmp_path / "out"
     assert vmsieve("dump", "--format", "s390", source, out).status == 0
@@ -186,7 +186,7 @@ def test_the_command_line_writes_s390(folder: Path, tmp_path: Path) -> None:
 
 
 def test_pages_left_out_are_zeros_and_that_is_said(tmp_path: Path) -> None:
-    """The format has no other word for them; level 1 loses nothing."""
+    """The format has no other representation; level 1 loses nothing."""
     some = [page if page.pfn != 600 else Page(600, "exclude", bytes(PAGE)) for page in PAGES]
     (tmp_path / "in").write_bytes(Kdump(some, 6, "big", notes=notes(), machine=b"s390x").build())
     run = vmsieve("dump", "--format", "s390", tmp_path / "in", tmp_path / "out")
@@ -200,7 +200,7 @@ def test_pages_left_out_are_zeros_and_that_is_said(tmp_path: Path) -> None:
 
 
 def test_a_torn_dump_stays_torn(tmp_path: Path) -> None:
-    """Whatever it becomes; what came through is right."""
+    """Torn in every output format; the pages that were read are right."""
     for name, data in (("a", compressed(DUMP)[: 4 * MIB]), ("b", extended(DUMP)[: 5 * MIB]), ("c", DUMP.flat()[:-16])):
         (tmp_path / name).write_bytes(data)
         for form in ("kdump", "s390", "elf"):
@@ -213,7 +213,7 @@ def test_a_torn_dump_stays_torn(tmp_path: Path) -> None:
 
 
 def test_a_volume_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
-    """The output may be none of the files that are read."""
+    """The output may not be one of the input files."""
     paths = []
     for number, data in enumerate(FILES["s390mv_ext"]):
         (tmp_path / f"vol{number}").write_bytes(data)
@@ -226,7 +226,7 @@ def test_a_volume_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
 
 
 def test_info_tells_what_zgetdump_does(folder: Path) -> None:
-    """Format, version, method, volumes."""
+    """Format, version, method and volumes."""
     told = vmsieve("info", named(folder, "s390_ext, zlib")).out
     for words in ("s390 extended stand-alone dump, version 2", "zlib unit:       1048576", "method:          zlib"):
         assert words in told
@@ -241,7 +241,7 @@ def zgetdump(*arguments: object) -> subprocess.CompletedProcess[bytes]:
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", ["s390", "lkcd", "lkcd, gzip", "vmdump", "elf"])
 def test_zgetdump_reads_the_same_memory_from_the_files(name: str, folder: Path, tmp_path: Path) -> None:
-    """The made-up files are what it takes for such dumps, and it writes the same s390 dump of them as vmsieve."""
+    """The made-up files are accepted by zgetdump, which writes the same s390 dump of them as vmsieve."""
     out = tmp_path / "out"
     path = named(folder, name)
     found = zgetdump("-f", "s390", path, out)
@@ -262,7 +262,7 @@ def test_zgetdump_reads_the_same_memory_from_the_files(name: str, folder: Path, 
 
 @pytest.mark.oracle
 def test_zgetdump_reads_what_is_written(folder: Path, tmp_path: Path) -> None:
-    """It takes the dump for whole, with two processors, and makes the same of it; without its marker for torn."""
+    """A whole dump with two processors, of which zgetdump makes the same; without the end marker, a torn one."""
     make(named(folder, "s390_ext, zlib"), tmp_path / "ours", 0, format="s390")  # type: ignore[arg-type]
     told = zgetdump("-i", tmp_path / "ours")
     assert told.returncode == 0

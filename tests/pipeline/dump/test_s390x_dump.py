@@ -1,4 +1,4 @@
-"""s390x machines filtered on this machine: the pages kept, the bytes written, and other readers."""
+"""s390x machines filtered on the host: kept pages, written bytes, and other readers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def alone(built: S390Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_kdump_file_is_big_endian_and_says_what_it_must(alone: Path, built: S390Machine, tmp_path: Path) -> None:
-    """Every field of the headers that other tools look at, by their offsets."""
+    """Every header field that other tools read, by its offset."""
     out = tmp_path / "out"
     report = make(alone, out, 31, codec="zlib")
     assert (report.exit_status(), report.notes) == (0, [])
@@ -85,7 +85,7 @@ def test_a_dump_of_a_stand_alone_dump_holds_what_it_must(
 
 @pytest.mark.parametrize("what", ["tables", "VMCOREINFO", "sections"])
 def test_what_is_not_understood_is_kept(what: str, built: S390Machine, tmp_path: Path) -> None:
-    """Page tables, VMCOREINFO or the memory map gone: every page is in the dump, and the exit status says so."""
+    """Without page tables, VMCOREINFO or memory map every page is in the dump, and the exit status says so."""
     machine = S390Machine(built.layout, EVERYTHING)
     if what == "tables":
         machine.edits |= {KERNEL // PAGE + i: bytes(PAGE) for i in range(4)}
@@ -101,10 +101,10 @@ def test_what_is_not_understood_is_kept(what: str, built: S390Machine, tmp_path:
 
 
 def test_what_leads_tools_to_vmcoreinfo_and_registers_stays_in(scratch: Path, tmp_path: Path) -> None:
-    """Lowcores, os_info, the VMCOREINFO note, vector registers: all in the dump of level 31, as in makedumpfile's.
+    """Lowcores, os_info, the VMCOREINFO note and vector registers are in the dump of level 31, as in makedumpfile's.
 
-    crash and libkdumpfile follow the lowcore's pointers in the filtered dump. (That the selection is makedumpfile's,
-    bit for bit, is tested with the levels.)
+    crash and libkdumpfile follow the lowcore's pointers in the filtered dump. (The equality of the selection with
+    makedumpfile's, bit for bit, is tested with the levels.)
     """
     path = dump(REAL, scratch)
     make(path, tmp_path / "out", 31)
@@ -179,7 +179,7 @@ def test_info_says_what_the_kernel_left_for_dump_tools(
 def test_info_says_what_a_processor_was_doing(
     word: str, state: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By its PSW: waiting or not, open to interruptions or not."""
+    """By its PSW: waiting or not, enabled for interrupts or not."""
     machine = S390Machine(LAYOUTS["6.1"])
     area = bytearray(lowcore(PREFIXES[0], 3))
     area[0x1300:0x1308] = bytes.fromhex(word)
@@ -191,7 +191,7 @@ def test_info_says_what_a_processor_was_doing(
 
 
 def test_a_copy_of_a_running_system_says_so(tmp_path: Path) -> None:
-    """A mark that zgetdump leaves at address 0."""
+    """The mark that zgetdump writes at address 0."""
     machine = S390Machine(LAYOUTS["6.1"])
     first = bytearray(machine._physical()[0])
     first[:8] = b"LIVEDUMP"
@@ -263,7 +263,7 @@ def test_drgn_reads_it(option: str, scratch: Path, tmp_path: Path) -> None:
 
 @pytest.mark.oracle
 def test_makedumpfile_reads_it_again(scratch: Path, tmp_path: Path) -> None:
-    """One that runs as s390x (VMSIEVE_MAKEDUMPFILE_S390X) finds nothing left to drop, and the same pages."""
+    """An emulated s390x makedumpfile (VMSIEVE_MAKEDUMPFILE_S390X) finds no more pages to drop, and the same pages."""
     makedumpfile = tool("makedumpfile_s390x")
     path, out, theirs = dump(REAL, scratch), tmp_path / "out", tmp_path / "theirs"
     assert main(["dump", "-q", "-d", "31", "-c", str(path), str(out)]) == 0

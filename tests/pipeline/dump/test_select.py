@@ -1,4 +1,4 @@
-"""Dumps of two systems: a machine that crashed, and the kdump kernel that should have dumped it."""
+"""Dumps of two systems: a machine that crashed, and the kdump kernel that failed to dump it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def both(built: S390Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_crashed_system_is_dumped_as_if_it_were_alone(both: Path, built: S390Machine, tmp_path: Path) -> None:
-    """Every page of a dump of the machine alone, but for the memory that it had given away."""
+    """Every page of a dump of the machine alone, except for the memory that it had given away."""
     make(built.write_s390(tmp_path / "alone"), tmp_path / "expected", 31)
     expected = {pfn: page for pfn, page in contents(tmp_path / "expected").items() if pfn not in RESERVED}
     assert main(["dump", "-q", "--select", "prod", "-d", "31", str(both), str(tmp_path / "out")]) == 0
@@ -55,7 +55,7 @@ def test_the_crashed_system_is_dumped_as_if_it_were_alone(both: Path, built: S39
 
 
 def test_the_memory_of_the_crashed_system_is_in_its_place(both: Path, built: S390Machine) -> None:
-    """Its first memory is back at 0, that of the kdump kernel is gone; bitmaps, ranges and reads agree."""
+    """The machine's first memory is at 0 again, the kdump kernel's is gone; bitmaps, ranges and reads agree."""
     source, truth = open_system(str(both), "prod"), built.contents()
     end = 264 * MIB
     assert list(source.ranges()) == [MemoryRange(0, BASE, BASE), MemoryRange(BASE + SIZE, end, end)]
@@ -81,7 +81,7 @@ def test_the_memory_of_the_crashed_system_is_in_its_place(both: Path, built: S39
 
 
 def test_the_kdump_kernel_can_be_looked_at(both: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its own VMCOREINFO and registers, and no memory but its own."""
+    """Its own VMCOREINFO and registers, and its memory only."""
     assert main(["info", "--json", "--select", "kdump", str(both)]) == 0
     facts: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert facts["kernel"]["release"] == "6.1.0-kdump"
@@ -104,7 +104,7 @@ def test_all_is_memory_as_it_is(both: Path) -> None:
 
 
 def test_all_of_two_kernels_is_not_filtered(both: Path, tmp_path: Path) -> None:
-    """Neither kernel's knowledge holds for the other: every page is kept, and that is said."""
+    """Neither kernel's knowledge holds for the other: every page is kept, with a remark."""
     out = tmp_path / "out"
     assert main(["dump", "-q", "--select", "all", "-d", "30", str(both), str(out)]) == EXIT_WEAKER
     assert contents(out) == contents(both)
@@ -116,7 +116,7 @@ def test_all_of_two_kernels_is_not_filtered(both: Path, tmp_path: Path) -> None:
 def test_nothing_is_done_before_one_is_chosen(
     command: str, both: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The message names the choices as they are typed, and no output is begun."""
+    """The message names the choices as options, and no output is begun."""
     more = [str(tmp_path / "out")] if command == "dump" else []
     assert main([command, str(both), *more]) == 1
     told = capsys.readouterr().err
@@ -131,7 +131,7 @@ def test_where_there_is_one_system_there_is_nothing_to_select(select: str, built
         open_system(str(built.write_s390(tmp_path / "alone")), select)
     core = S390Machine(LAYOUTS["6.1"]).write(tmp_path / "core")
     data = bytearray(core.read_bytes())
-    data[4:6] = b"\2\1"  # of another byte order, so of no s390x
+    data[4:6] = b"\2\1"  # another byte order, so not s390x
     (tmp_path / "other").write_bytes(data)
     with pytest.raises((UsageError, FormatError)):
         open_system(str(tmp_path / "other"), select)
@@ -145,7 +145,7 @@ def test_where_there_is_one_system_there_is_nothing_to_select(select: str, built
     ],
 )  # fmt: skip
 def test_a_place_that_can_not_be_is_no_kdump_memory(place: tuple[int, int], built: S390Machine, tmp_path: Path) -> None:
-    """Zero, not in whole MiB, not in memory, or overlapping what it changed places with."""
+    """Zero, not in whole MiB, not in memory, or overlapping its swapped memory."""
     path = built.write_s390(tmp_path / "dump")
     with path.open("r+b") as file:
         file.seek(PAGE + 0x10418)
@@ -156,7 +156,7 @@ def test_a_place_that_can_not_be_is_no_kdump_memory(place: tuple[int, int], buil
 
 
 def test_a_place_that_is_not_all_memory_is_no_kdump_memory(tmp_path: Path) -> None:
-    """A core of which a part of the place is a hole."""
+    """A core with a hole in that memory."""
     machine = S390Machine(LAYOUTS["6.1"], ram=((0, 24 * MIB), (256 * MIB, 264 * MIB)))
     machine.edits[0x10] = bytes(0x418) + struct.pack(">QQ", 22 * MIB, 8 * MIB)
     source = open_system(str(machine.write(tmp_path / "core")))
@@ -165,7 +165,7 @@ def test_a_place_that_is_not_all_memory_is_no_kdump_memory(tmp_path: Path) -> No
 
 
 def test_registers_that_the_kernel_tells_wrong_are_not_invented(built: S390Machine, tmp_path: Path) -> None:
-    """An array of lowcores that leads nowhere: no registers, and it is said."""
+    """An invalid array of lowcores: no registers, with a remark."""
     machine = S390Machine(built.layout)
     machine.keys["SYMBOL(lowcore_ptr)"] = "7ffffff000"
     source = open_system(str(machine.write_two_systems(tmp_path / "both")), "prod")

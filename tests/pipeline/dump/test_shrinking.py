@@ -1,4 +1,4 @@
-"""An input that is cut off while it is read: the rest is used, and the loss is reported."""
+"""An input that is truncated while it is read: the rest is used, and the loss is reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.pipeline.kit import contents, expected, kept, make, readable
 from vmsieve.formats.errors import VmsieveError
 
 _SHORTER = "the file has become shorter while it was read"
-# Bytes that are left, of 34 MiB: all but one; to the middle of a page; the struct pages are gone; all are.
+# Bytes left, of 34 MiB: all but one; up to the middle of a page; without struct pages; none.
 _LEFT = [-1, (30 << 20) + 1000, (9 << 20) + 1, 0]
 
 
@@ -33,9 +33,9 @@ def _left(path: Path, left: int) -> int:
 def test_a_dump_is_incomplete_and_right(
     threads: int, moment: str, left: int, victim: Path, core: Path, built: Machine, tmp_path: Path
 ) -> None:
-    """Each page in the dump is the machine's; pages that the input still has and no level drops are in it.
+    """Each page in the dump is the machine's; pages still in the input that no level drops are in it.
 
-    The input shrinks between mapping and the kernel that runs over what is mapped.
+    The input shrinks between mapping and the loop that runs over the mapping.
     """
     out, left = tmp_path / "out", _left(victim, left)
     run = vmsieve_shrinking(victim, moment, left, "dump", "-d", 31, "--threads", threads, victim, out)
@@ -50,7 +50,7 @@ def test_a_dump_is_incomplete_and_right(
 
 
 def _in_the_first(left: int, core: Path, short: Path) -> set[int]:
-    """Page frames that a core of so many bytes still has in whole."""
+    """Page frames that a core of so many bytes still has as a whole."""
     short.write_bytes(core.read_bytes()[: left // PAGE * PAGE])
     try:
         return kept(short)
@@ -69,7 +69,7 @@ def test_classes_are_those_of_what_is_left(moment: str, left: int, victim: Path)
 @pytest.mark.parametrize("left", [-1, (9 << 20) + 1])
 @pytest.mark.parametrize("which", ["source", "dump"])
 def test_verify_takes_no_page_for_different(which: str, left: int, core: Path, victim: Path, tmp_path: Path) -> None:
-    """Neither a source nor a dump that shrinks is one that is wrong."""
+    """A source or a dump that shrinks is not reported as different."""
     small = tmp_path / "small"
     make(core, small, 1, format="elf")
     cut = victim if which == "source" else small

@@ -1,4 +1,4 @@
-"""Dumps that are shared out among several files, and joined again."""
+"""Dumps that are split across several files, and joined again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def share(core: Path, folder: Path, count: int, **more: object) -> list[str]:
 
 @pytest.mark.parametrize(("codec", "count", "threads"), [("none", 2, 1), ("zlib", 3, 2), ("lzo", 7, 1)])
 def test_shared_out_and_joined_again(codec: str, count: int, threads: int, core: Path, tmp_path: Path) -> None:
-    """The files hold all pages, about equally many each; joined in any order, they are the dump as one file is."""
+    """The files hold all pages in about equal numbers; joined in any order, they equal the dump as one file."""
     parts = share(core, tmp_path, count, codec=codec, threads=threads)
     assert not (tmp_path / "unused").exists()
     make(core, tmp_path / "whole", 31, codec=codec)
@@ -56,7 +56,7 @@ def test_shared_out_and_joined_again(codec: str, count: int, threads: int, core:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_files_grow_side_by_side(threads: int, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each disk is given something to do while the others work."""
+    """Each disk is written to while the others work."""
     turns, pages = [], KdumpWriter.pages
 
     def watched(writer: KdumpWriter, batch: Batch) -> None:
@@ -70,7 +70,7 @@ def test_the_files_grow_side_by_side(threads: int, core: Path, tmp_path: Path, m
 
 
 def test_a_split_dump_is_filtered_again(core: Path, tmp_path: Path) -> None:
-    """As any dump is: from several files into one."""
+    """Like any dump: from several files into one."""
     paths = [str(tmp_path / "a"), str(tmp_path / "b")]
     make(core, tmp_path / "unused", 1, codec="lzo", split=tuple(paths))
     make(",".join(paths), tmp_path / "again", 31)  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def test_a_split_dump_is_filtered_again(core: Path, tmp_path: Path) -> None:
 
 
 def test_a_lost_part_is_an_error(core: Path, tmp_path: Path) -> None:
-    """Nothing is joined without it; nor are other things than parts."""
+    """Without it nothing is joined; nor are files that are not parts."""
     parts = share(core, tmp_path, 3)
     for lost in range(3):
         with pytest.raises(FormatError, match="no file is given that holds page frames"):
@@ -93,7 +93,7 @@ def test_a_lost_part_is_an_error(core: Path, tmp_path: Path) -> None:
 
 
 def test_a_part_that_is_damaged_makes_an_incomplete_dump(core: Path, tmp_path: Path) -> None:
-    """Its missing pages are described as missing; all others are there."""
+    """Its missing pages are described as missing; all others are present."""
     parts = share(core, tmp_path, 3, codec="zlib")
     there = [contents(tmp_path / f"part{number}") for number in range(3)]
     truth = there[0] | there[1] | there[2]
@@ -146,7 +146,7 @@ EDITS = st.lists(
 def test_damaged_files_are_joined_or_refused(
     edits: list[tuple[int, int, bytes]], which: int, cut: int | None, tmp_path: Path
 ) -> None:
-    """Whatever is in them: a result or a typed error, and what can't be whole is not said to be."""
+    """Random content: a result or a typed error; an incomplete result is marked incomplete."""
     files = [bytearray(one.build()) for one in parts()]
     for number, at, value in edits:
         files[number][at : at + len(value)] = value
@@ -165,7 +165,7 @@ def test_damaged_files_are_joined_or_refused(
 
 
 def test_a_disk_that_is_full_costs_its_own_pages(core: Path, tmp_path: Path) -> None:
-    """The other files are whole, the dump is incomplete, and a note says why."""
+    """The other files are whole, the dump is incomplete, and a remark has the reason."""
     share(core, tmp_path, 3, codec="none")
     (tmp_path / "again").mkdir()
     paths = [str(tmp_path / "again" / f"part{number}") for number in range(3)]
@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_costs_its_own_pages(core: Path, tmp_path: Path) -> 
 
 
 def test_the_command_line(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--split and --reassemble; what is there is not overwritten, and nothing is written twice to one file."""
+    """--split and --reassemble; existing files are not overwritten, and no file is used twice."""
     paths = [str(tmp_path / name) for name in "abc"]
     assert main(["--split", "-l", "--num-threads", "2", "-d", "31", str(core), *paths]) == 0
     assert f"The dumpfiles are saved to {paths[0]}, {paths[1]} and {paths[2]}.\n" in capsys.readouterr().out
@@ -215,7 +215,7 @@ def test_the_command_line(core: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_next_level_is_tried_for_all_files(core: Path, tmp_path: Path) -> None:
-    """All of them are made anew."""
+    """All files are made anew."""
     paths = [str(tmp_path / name) for name in "ab"]
     assert main(["--split", "-d", "0,31", "-L", "6M", str(core), *paths]) == 0
     source = open_source(",".join(paths))

@@ -25,7 +25,7 @@ def _both() -> list[Machine]:
 
 
 def test_a_dump_of_two_kernels_is_said_to_be_one(tmp_path: Path) -> None:
-    """With a note of either or none: exit 3, the choices are named, and no page of either kernel's own is lost."""
+    """With a note of one or none: exit 3, the choices are named, and no page owned by either kernel is lost."""
     both = _both()
     for text in (None, *(one.vmcoreinfo() for one in both)):
         source = write_together(tmp_path / "core", both, text)
@@ -41,7 +41,7 @@ def test_a_dump_of_two_kernels_is_said_to_be_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("select", "status"), [("prod", 0), ("kdump", 0), ("all", 3)])
 def test_select_of_other_machines(select: str, status: int, tmp_path: Path) -> None:
-    """One kernel filters, its VMCOREINFO is in the output; or none does."""
+    """The selected kernel filters, and its VMCOREINFO is in the output; ``all`` filters nothing."""
     both = _both()
     source = write_together(tmp_path / "core", both)
     out = tmp_path / "out"
@@ -55,7 +55,7 @@ def test_select_of_other_machines(select: str, status: int, tmp_path: Path) -> N
 
 
 def test_one_kernel_is_no_choice(tmp_path: Path) -> None:
-    """A usage error, before any output."""
+    """A usage error before any output."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING)
     run = vmsieve("dump", "--select", "prod", built.write(tmp_path / "core"), tmp_path / "out")
     assert run.status == 2

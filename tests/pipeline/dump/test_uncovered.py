@@ -22,7 +22,7 @@ ODD = 32 << 20
 
 
 def with_more(core: Path, out: Path, more: Load = FIRMWARE) -> Path:
-    """The machine, and more memory."""
+    """The machine, and additional memory."""
     data, notes, loads = core.read_bytes(), b"", []
     (at,), (size, count) = struct.unpack_from("<Q", data, 32), struct.unpack_from("<HH", data, 54)
     for i in range(count):
@@ -36,7 +36,7 @@ def with_more(core: Path, out: Path, more: Load = FIRMWARE) -> Path:
 
 
 def test_firmware_is_kept(core: Path, built: Machine, tmp_path: Path) -> None:
-    """At level 31, with its last page filled up, counted as what it is; verify finds nothing missing."""
+    """At level 31, with its last page filled up, counted by its class; verify reports no missing page."""
     source = with_more(core, tmp_path / "in")
     report = make(source, tmp_path / "out")
     assert (report.uncovered, report.survey.partial, report.left_out, report.exit_status()) == (3, 1, [], 0)

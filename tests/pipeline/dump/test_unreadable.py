@@ -1,4 +1,4 @@
-"""Pages of the input that can't be read: counted as unreadable, and distinguished from zeros in every output."""
+"""Unreadable pages of the input: counted as unreadable, and distinguished from zeros in every output."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def loads(data: bytes) -> list[tuple[int, int, int, int]]:
 
 
 def page_of(data: bytes, pfn: int) -> bytes | None:
-    """A page of an ELF core; None if none of it is stored."""
+    """A page of an ELF core; None if it is not stored at all."""
     for paddr, stored, _, offset in loads(data):
         at = pfn * PAGE - paddr
         if 0 <= at < stored:
@@ -87,7 +87,7 @@ def test_unreadable_pages_are_no_zero_pages(
 def test_a_segment_ends_before_an_unreadable_page(
     core: Path, built: Machine, damaged: set[int], tmp_path: Path
 ) -> None:
-    """In a file: p_filesz ends there, p_memsz goes on; all other pages are what they were, and verify agrees."""
+    """In a file p_filesz ends there and p_memsz continues; all other pages are unchanged, and verify agrees."""
     make(core, tmp_path / "out", 0, format="elf")
     data, truth = (tmp_path / "out").read_bytes(), built.contents()
     for pfn in damaged:
@@ -108,7 +108,7 @@ def test_a_segment_ends_before_an_unreadable_page(
 def test_without_room_for_headers_a_page_is_full_of_words(
     where: str, core: Path, built: Machine, damaged: set[int], tmp_path: Path
 ) -> None:
-    """A stream has its program headers behind it, and a file may have more holes than it has room for."""
+    """A stream's program headers follow its pages, and a file may have more holes than reserved headers."""
     if where == "many":
         damaged |= set(range(0x1000, 0x1000 + 4 * SPARE, 2))
     report: Report = make(core, tmp_path / "out", 0, format="elf", flattened=where == "flattened")
@@ -138,7 +138,7 @@ def test_without_room_for_headers_a_page_is_full_of_words(
 
 
 def test_zeros_in_place_of_unreadable_pages_are_reported(core: Path, damaged: set[int], tmp_path: Path) -> None:
-    """An ELF core of another tool, with zeros where nothing could be read."""
+    """Another tool's ELF core, with zeros in place of unreadable pages."""
     data = bytearray(core.read_bytes())
     for paddr, stored, _, offset in loads(bytes(data)):
         for pfn in damaged:

@@ -1,4 +1,4 @@
-"""Dumps of Xen hosts and domains: recognised, and never filtered by what one of several kernels says."""
+"""Dumps of Xen hosts and domains: recognised, and never filtered by one of several kernels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ XEN_INFO = note(b"VMCOREINFO_XEN\0", 0, b"SYMBOL(dom_xen)=ffff82d08043a8f0\n")
 @pytest.mark.parametrize("form", ["kdump", "elf"])
 @pytest.mark.parametrize("sign", [CRASH_INFO, XEN_INFO], ids=["crash info", "vmcoreinfo"])
 def test_the_memory_of_a_host_is_kept_whole(sign: bytes, form: str, core: Path, tmp_path: Path) -> None:
-    """The first domain's VMCOREINFO is right, and its page frames are not those of the host: nothing goes by it."""
+    """The first domain's VMCOREINFO is right, but its page frames are not the host's: it is not used."""
     notes = machine().notes() + sign
     (tmp_path / "in").write_bytes(in_blocks(core, 4096, notes=notes))
     report = make(tmp_path / "in", tmp_path / "out", 31, format=form)
@@ -38,7 +38,7 @@ def test_the_memory_of_a_host_is_kept_whole(sign: bytes, form: str, core: Path, 
 
 @pytest.mark.parametrize("names", [b"\0.shstrtab\0.note.Xen\0.xen_prstatus\0.xen_pages\0", b"\0.text\0", b""])
 def test_a_core_of_dump_core_is_refused_with_the_reason(names: bytes, tmp_path: Path) -> None:
-    """It has sections by page frame of the domain and no program headers; another file without memory is damaged."""
+    """It has sections by the domain's page frame and no program headers; another file without memory is damaged."""
     at = 64 + 2 * 64
     head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 4, 62, 1, 0, 0, 64, 0, 64, 56, 0, 64, 2, 1)
     sections = bytes(64) + struct.pack("<IIQQQQIIQQ", 1, 3, 0, 0, at, len(names), 0, 0, 1, 0)

@@ -1,4 +1,4 @@
-"""The page selection of makedumpfile, bit for bit, on the skeletons of real kernels in ``tests/zoo``."""
+"""The page selection equals makedumpfile's, bit for bit, on the skeletons of real kernels in ``tests/zoo``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_zoo_is_complete() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bitmaps_and_counts_equal_makedumpfiles(name: str, scratch: Path) -> None:
-    """Both bitmaps and the count of each class, at all 32 levels; odd ones select what even ones select."""
+    """Both bitmaps and the count of each class, at all 32 levels; odd levels select as even ones do."""
     expected = answers(name)
     source = open_source(str(unpacked(ZOO / f"{name}.zst", scratch)))
     knowledge = gather_knowledge(source)
@@ -67,7 +67,7 @@ def test_bitmaps_and_counts_equal_makedumpfiles(name: str, scratch: Path) -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_zero_pages_are_those_of_the_original(name: str) -> None:
-    """Packed as they are: one class_counts gives what each level keeps, and how many of those pages are zero."""
+    """Packed skeletons: one class count gives the kept pages of each level, and how many of those are zero."""
     expected = answers(name)["levels"]
     source = open_source(str(ZOO / f"{name}.zst"))
     class_counts = count_classes(source, gather_knowledge(source), Silent())

@@ -17,7 +17,7 @@ FORMATS = {"kdump": ["--codec", "none"], "elf": ["-E"], "flattened": ["-F", "--c
 
 
 def salvaged(path: Path, truth: dict[int, bytes]) -> tuple[bool, set[int]]:
-    """Return whether a dump claims to be whole, and its readable pages, of which none may be wrong.
+    """Return whether a dump claims to be whole, and its readable pages, which must all be right.
 
     In an ELF core, unwritten pages read as zeros: only the file's mark shows that it is torn.
     """
@@ -41,7 +41,7 @@ def salvaged(path: Path, truth: dict[int, bytes]) -> tuple[bool, set[int]]:
 def never_whole(
     core: Path, out: Path, truth: dict[int, bytes], all_pages: set[int] | None = None, *, commands: bool = True
 ) -> set[int]:
-    """Check that what is left of a dump is not taken for a whole one, unless it is; returns its good pages."""
+    """Check that a partial dump is not taken for whole; return its good pages."""
     if not out.exists() or out.stat().st_size == 0:
         return set()
     try:
@@ -50,7 +50,7 @@ def never_whole(
         assert not commands or vmsieve("info", out).status == 1
         return set()
     if whole and good == all_pages:
-        return good  # the last byte that matters was written
+        return good  # the last significant byte was written
     assert not whole
     if commands:
         assert vmsieve("info", out).status == 4

@@ -55,7 +55,7 @@ NAMES = ["usr/bin/program", "usr/lib/link", *(f"usr/lib/file{size}" for size in 
 
 
 def test_files_folders_and_links_are_in_it(root: Path) -> None:
-    """Folders come before what lies in them, though nobody named them: the kernel makes none by itself."""
+    """Folders precede their content even if not requested: the kernel creates none by itself."""
     found = read(b"".join(archive(str(root), NAMES)))
     assert list(found) == sorted([*NAMES, "usr", "usr/bin", "usr/lib"])
     assert found["usr"][0] == 0o040755
@@ -65,14 +65,14 @@ def test_files_folders_and_links_are_in_it(root: Path) -> None:
 
 
 def test_an_archive_depends_on_content_alone(root: Path) -> None:
-    """Neither on the order of names, nor on times."""
+    """Neither the order of names nor times matter."""
     first = b"".join(archive(str(root), NAMES))
     os.utime(root / "usr" / "bin" / "program", (1, 1))
     assert b"".join(archive(str(root), reversed(NAMES))) == first
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:
-    """Bytes that are not UTF-8 are names too, and targets of links."""
+    """Names and link targets may be bytes that are not UTF-8."""
     name = os.fsdecode(b"caf\xe9")
     (tmp_path / name).symlink_to(name)
     data = b"".join(archive(str(tmp_path), [name]))
@@ -82,7 +82,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.oracle
 def test_cpio_unpacks_it(root: Path, tmp_path: Path) -> None:
-    """The program cpio gets the same files out."""
+    """The same files are extracted by cpio."""
     cpio = shutil.which("cpio")
     if cpio is None:
         pytest.skip("no cpio here")

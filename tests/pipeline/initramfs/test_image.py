@@ -1,4 +1,4 @@
-"""``vmsieve image``: its contents, its trial, and that nothing is left after a failure."""
+"""``vmsieve image``: its content, its trial, and the cleanup after a failure."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_other_folder_is_taken_for_an_image(tmp_path: Path) -> None:
-    """-f replaces an image; a folder of something else stays, and so does a FIFO."""
+    """-f replaces an image; another folder stays, and so does a FIFO."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter").touch()
     os.mkfifo(tmp_path / "fifo")
@@ -73,7 +73,7 @@ def files(root: Path) -> set[str]:
 
 
 def test_only_what_a_capture_needs_is_in_it(image: Path) -> None:
-    """No sources, no heavy packages, no other machine's code; every module of ours that commands may import."""
+    """No sources, no heavy packages, no foreign machine code; every vmsieve module that commands may import."""
     names = files(image)
     machine = os.uname().machine
     assert not [n for n in names if n.endswith((".py", ".a", ".h"))]
@@ -84,14 +84,14 @@ def test_only_what_a_capture_needs_is_in_it(image: Path) -> None:
 
 
 def test_the_list_has_every_file_once(image: Path) -> None:
-    """``SOURCE TARGET`` for dracut's ``inst``: each source is there, and the targets are the image's files."""
+    """``SOURCE TARGET`` for dracut's ``inst``: each source exists, and the targets are the image's files."""
     pairs = [line.split(" ") for line in (image.parent / "list").read_text().splitlines()]
     assert sorted(target.lstrip("/") for _, target in pairs) == sorted(files(image))
     assert all(os.path.lexists(source) for source, _ in pairs)
 
 
 def test_it_is_known_when_an_image_is_old(image: Path, tmp_path: Path) -> None:
-    """The manifest tells what it was made of; another file in its place, or none, is noticed."""
+    """The manifest lists the source files; a replaced or missing one is noticed."""
     manifest = json.loads((image / "usr" / "lib" / "vmsieve" / "manifest.json").read_text())
     assert not changed(manifest)
     path = tmp_path / "file"
@@ -107,7 +107,7 @@ def contents(path: Path) -> dict[str, tuple[bool, bytes]]:
 
 @pytest.mark.parametrize("lost", ["vmsieve.formats.outputs.kdump", "struct", "vmsieve.pipeline.dump.workers"])
 def test_an_image_that_lacks_something_is_found_out(lost: str, image: Path, tmp_path: Path) -> None:
-    """The trial fails when a module is missing, an unusual one too, and says what was run."""
+    """The trial fails if a module is missing, also a rare one, and the error has the command."""
     shutil.copytree(image, tmp_path / "image", symlinks=True)
     (path,) = (tmp_path / "image").rglob("vmsieve/lib*/python3.*/modules")
     modules = contents(path)
@@ -139,7 +139,7 @@ def inside(image: Path, code: str, *arguments: object) -> str:
 
 
 def loaded(image: Path, code: str, *arguments: object) -> tuple[set[str], int, int]:
-    """Modules loaded after ``code`` in the image's interpreter: names of others', count of ours, and their bytes."""
+    """Modules loaded after ``code`` in the image's interpreter: foreign names, count of vmsieve's, and their bytes."""
     (bundle,) = image.rglob("vmsieve/lib*/python3.*/modules")
     told = f"import sys, os, vmsieve_bundle; vmsieve_bundle.install()\n{code}\nprint(*sys.modules)"
     outputs = [inside(image, text, *arguments) for text in (told, "import sys, os; print(*sys.modules)")]
@@ -149,7 +149,7 @@ def loaded(image: Path, code: str, *arguments: object) -> tuple[set[str], int, i
 
 
 def test_a_dump_loads_no_more_than_it_needs(image: Path, tmp_path: Path) -> None:
-    """As makedumpfile, until it is over: a closed list of the standard library, and so many modules of ours."""
+    """A whole makedumpfile run: a closed list of the standard library, and a bounded number of vmsieve's modules."""
     write_sample(str(tmp_path / "sample"))
     others, modules, size = loaded(
         image,
@@ -170,7 +170,7 @@ def test_a_kernel_log_loads_half_of_what_a_dump_does(image: Path) -> None:
 
 
 def test_a_bundle_imports_as_python_does(tmp_path: Path) -> None:
-    """A package and its modules, in a circle too; one that fails is not there afterwards; with threads as without."""
+    """A package and its modules, also in a cycle; a failed one is absent afterwards; the same with threads."""
     sources = {
         "pack": "from pack import one",
         "pack.one": "import pack.two as two; value = two.value",
@@ -208,7 +208,7 @@ def test_a_bundle_imports_as_python_does(tmp_path: Path) -> None:
 
 
 def test_the_ctypes_shim_has_all_that_is_used() -> None:
-    """By name, as the sources of an image's modules use it; its types and functions behave as the real ones."""
+    """By the names that the image's modules use; its types and functions behave as ctypes'."""
     texts = [Path(path).read_text() for path in Closure(os.uname().machine).ours.values()]
     used = {name for text in texts for name in re.findall(r"\bctypes\.(\w+)", text)}
     lists = [names for text in texts for names in re.findall(r"from ctypes import (.*)", text)]
@@ -234,7 +234,7 @@ def test_the_ctypes_shim_has_all_that_is_used() -> None:
 
 
 def test_text_is_opened_in_the_encoding_that_is_there() -> None:
-    """An image's modules open files as UTF-8 alone: Python's other encodings are modules, which it has none of."""
+    """An image's modules open files as UTF-8 only, as Python's other encodings are modules that the image lacks."""
     texts = [Path(path).read_text() for path in Closure(os.uname().machine).ours.values()]
     assert {name for text in texts for name in re.findall(r"encoding=\"(.*?)\"", text)} == {"utf-8"}
 
@@ -259,7 +259,7 @@ def test_smaller_modules_do_for_the_standard_library(image: Path) -> None:
 
 
 def test_imports_that_nothing_uses_are_left_out() -> None:
-    """Names that kernels alone or type checkers alone use; what a module hands on or its functions use stays."""
+    """Names used only by loops or type checkers are left out; re-exported names and those that functions use stay."""
     source = """
 from __future__ import annotations
 import os
@@ -289,7 +289,7 @@ def made(folder: Path, *arguments: object) -> Run:
 
 
 def test_an_archive_is_the_folder(image: Path, tmp_path: Path) -> None:
-    """But for the loader and the C library, which every initramfs has; ``--complete`` has them too."""
+    """Without loader and C library, which every initramfs has; ``--complete`` includes them."""
     assert made(tmp_path, "--format", "cpio", "--pack", "none", "some").status == 0
     assert made(tmp_path, "--format", "cpio", "--pack", "none", "--complete", "all").status == 0
     some, everything = (read((tmp_path / name).read_bytes()) for name in ("some", "all"))
@@ -303,7 +303,7 @@ def test_an_archive_is_the_folder(image: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_an_image_that_fails(tmp_path: Path) -> None:
-    """One line of error, and no output: nor are there temporary files."""
+    """One line of error, no output, and no temporary files."""
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\nexit 3\n")
     program.chmod(0o755)
@@ -313,7 +313,7 @@ def test_nothing_is_left_of_an_image_that_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", ["", "cat", "echo 1", "echo '('", r"printf '\377'"])
 def test_programs_that_are_no_python(body: str, tmp_path: Path) -> None:
-    """Any other output than Python's is a usage error of one line."""
+    """A program whose output is not Python's is a usage error of one line."""
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\n{body}\n")
     program.chmod(0o755)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_every_codec_is_tried() -> None:
-    """At its default level at least, with each number of threads; codec none is not measured."""
+    """At least at its default level, with each number of threads; codec none is not measured."""
     tried = choices([], [1, 3])
     for codec in codecs():
         for threads in (1, 3):
@@ -43,7 +43,7 @@ def test_unknown_codecs_and_levels_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 64, 100])
 def test_a_bit_reversed_visits_all_and_its_beginning_is_bit_reversed(count: int) -> None:
-    """Any beginning of it has something of both halves."""
+    """Any beginning of the order has elements of both halves."""
     order = _bit_reversed(count)
     assert sorted(order) == list(range(count))
     if count > 4:
@@ -66,7 +66,7 @@ def test_recommendations() -> None:
 
 
 def test_a_real_dump_is_measured(scratch: Path) -> None:
-    """Counts are those of the main job; what is packed twice is packed alike, whatever the number of threads."""
+    """Counts are the main job's; a page packed twice is equal with any number of threads."""
     source = open_source(str(dump("demo.elf", scratch)))
     knowledge = gather_knowledge(source)
     wanted = choices(["lzo", "zlib:1"], [1, 2])
@@ -87,7 +87,7 @@ def test_a_real_dump_is_measured(scratch: Path) -> None:
 
 
 def test_the_time_given_ends_it(scratch: Path) -> None:
-    """With next to no time, hardly anything is packed, and the result says so."""
+    """With almost no time almost nothing is packed, and the result says so."""
     source = open_source(str(dump("demo.elf", scratch)))
     result = bench(source, gather_knowledge(source), choices(["zlib:6"], [1]), Silent(), sample=16 << 20, seconds=1e-6)
     source.close()
@@ -106,7 +106,7 @@ def test_for_machines(capsys: pytest.CaptureFixture[str], scratch: Path) -> None
 
 
 def test_for_people(capsys: pytest.CaptureFixture[str], scratch: Path) -> None:
-    """A line a codec, and what to type for each aim."""
+    """A line for each codec, and the options for each aim."""
     words = ["--codec", "lzo", "--threads", "1", "--sample", "1", "--seconds", "5"]
     assert main(["bench", *words, str(dump("demo.elf", scratch))]) == 0
     text = capsys.readouterr().out
@@ -118,7 +118,7 @@ def test_for_people(capsys: pytest.CaptureFixture[str], scratch: Path) -> None:
     "words", [["--threads", "0"], ["--sample", "1e9"], ["--seconds", "-1"], ["--codec", "zip"], ["--output-speed", "x"]]
 )
 def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Refused before the dump is looked at."""
+    """Refused before the dump is opened."""
     try:
         status = main(["bench", *words, "/nowhere"])
     except SystemExit as stop:

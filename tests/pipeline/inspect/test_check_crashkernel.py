@@ -1,4 +1,4 @@
-"""``vmsieve check-crashkernel``: what it says, its exit status, and where it looks."""
+"""``vmsieve check-crashkernel``: its output, its exit status, and the sources of memory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def nothing(tmp_path: Path) -> Path:
 
 
 def test_text_output(intact: Path, damaged: Path, nothing: Path) -> None:
-    """One verdict and its exit status; where nothing can be said, one line on standard error says why."""
+    """A verdict and its exit status; an unknown verdict gives one line on standard error with the reason."""
     run = vmsieve("check-crashkernel", intact)
     assert (run.status, run.out.splitlines()[-1]) == (0, "The crash kernel is intact.")
     assert "initrd" in run.out
@@ -133,7 +133,7 @@ def test_wrong_usage(intact: Path) -> None:
 
 
 def test_exit_status_1_is_damage_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An input that is no dump, or is missing, gives an unknown verdict."""
+    """An input that is not a dump or is missing gives an unknown verdict."""
     (tmp_path / "text").write_text("no dump")
     for name in ("text", "absent"):
         status, facts = told(capsys, tmp_path / name)
@@ -149,7 +149,7 @@ def s390_memory(crash: tuple[int, int]) -> bytes:
 
 
 def test_os_info_has_the_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On s390x os_info has the range, or says that nothing is reserved; a damaged one is ignored."""
+    """On s390x os_info has the range, or states that nothing is reserved; a damaged one is ignored."""
     path = tmp_path / "dump"
     path.write_bytes(core(s390_memory((RESERVED[0], SIZE)), "big"))
     status, facts = told(capsys, path)
@@ -164,7 +164,7 @@ def test_os_info_has_the_range(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_crash_kernel_that_was_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On s390x it changes places with the system that crashed: what is where it was loaded is no longer it."""
+    """On s390x a started crash kernel swaps memory with the crashed system: its load address no longer holds it."""
     path = S390Machine(LAYOUTS["6.12"], EVERYTHING).write_two_systems(tmp_path / "both")
     status, facts = told(capsys, path)
     assert status == 3
@@ -184,7 +184,7 @@ no line at all
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A running machine that is nothing but files."""
+    """A running machine simulated by files."""
     (tmp_path / "iomem").write_text(IOMEM)
     (tmp_path / "kcore").write_bytes(CrashKernel().core())
     (tmp_path / "mem").write_bytes(CrashKernel().memory())
@@ -197,7 +197,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_live(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Through /proc/kcore; damaged when the memory is."""
+    """Through /proc/kcore; damaged if the memory is."""
     status, facts = told(capsys, "--live")
     assert (status, facts["crashkernel_from"]) == (0, "/proc/iomem")
     assert facts["crashkernel"] == [{"start": RESERVED[0], "end": RESERVED[1]}]
@@ -219,13 +219,13 @@ def test_live_without_kcore(machine: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_live_kcore_without_the_crash_kernel(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Then /dev/mem is asked."""
+    """/dev/mem is tried next."""
     (machine / "kcore").write_bytes(core(CrashKernel().memory()[: 2 * MIB]))
     assert told(capsys, "--live")[0] == 0
 
 
 def test_live_and_nothing_loaded(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No crash kernel, no memory for one, or addresses that only root sees."""
+    """No crash kernel, no reservation, or addresses that only root sees."""
     (machine / "kexec_crash_loaded").write_text("0\n")
     assert "no crash kernel is loaded" in told(capsys, "--live")[1]["why"]
     (machine / "kexec_crash_loaded").unlink()
@@ -238,7 +238,7 @@ def test_live_and_nothing_loaded(machine: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_dev_mem(machine: Path) -> None:
-    """Offsets are physical addresses; what /proc/iomem calls memory exists, pages in part too."""
+    """Offsets are physical addresses; System RAM of /proc/iomem exists, also partial pages."""
     source = DevMemSource()
     assert list(source.ranges()) == [MemoryRange(0x1000, 0x9FC00, 0x9FC00), MemoryRange(MIB, END, END)]
     assert source.end() == END

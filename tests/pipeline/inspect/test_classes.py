@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", ["4.4", "6.6", "7.2"])
 def test_the_census_counts_what_each_level_keeps(name: str, tmp_path: Path) -> None:
-    """By the pages' struct pages and contents as they were made up."""
+    """By the pages' made-up struct pages and contents."""
     built = Machine(LAYOUTS[name], EVERYTHING)
     truth = built.contents()
     zero = {pfn for pfn, content in truth.items() if content == bytes(4096)}
@@ -39,7 +39,7 @@ def test_the_census_counts_what_each_level_keeps(name: str, tmp_path: Path) -> N
 
 
 def test_estimated_sizes_are_near_the_real_ones(tmp_path: Path) -> None:
-    """Every page of so small a machine is sampled, so the estimate errs by the spread within a class only."""
+    """Every page of this small machine is sampled, so the estimate's error is the spread within a class."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING)
     source, knowledge = opened(built, tmp_path)
     class_counts = count_classes(source, knowledge, Silent())

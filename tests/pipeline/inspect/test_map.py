@@ -1,4 +1,4 @@
-"""``classes --map``: memory as a picture, and as an HTML page."""
+"""``classes --map``: a map of memory as a picture, and as an HTML page."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def taken(built: Machine, folder: Path, bad: set[int] | None = None) -> tuple[Cl
 
 @pytest.mark.parametrize("name", ["4.4", "6.12", "7.2"])
 def test_cells_and_counts_agree(name: str, tmp_path: Path) -> None:
-    """A cell a page here: each known page is where it should be, and the sums are the class_counts's."""
+    """With one page per cell, each known page is in its cell, and the sums equal class_counts's."""
     built = Machine(LAYOUTS[name], EVERYTHING)
     class_counts, cells = taken(built, tmp_path, {0x100, 0x10300})
     assert cells.layout.shift == 0
@@ -136,7 +136,7 @@ def test_cells_and_counts_agree(name: str, tmp_path: Path) -> None:
 
 
 def test_the_picture_has_the_colours_of_known_pages(tmp_path: Path) -> None:
-    """The PNG is whole by its checksums, and a known page frame's pixels have the colour of its class."""
+    """The PNG's checksums are right, and a known page frame's pixels have the colour of its class."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING, ram=((0, 24 << 20), (256 << 20, (264 << 20) - 8 * PAGE)))
     for pfn in range(0x107F8, 0x10800):
         del built.memory[pfn]
@@ -155,7 +155,7 @@ def test_the_picture_has_the_colours_of_known_pages(tmp_path: Path) -> None:
 
 
 def test_the_page_describes_the_cell_under_the_pointer(tmp_path: Path) -> None:
-    """It parses, needs nothing from elsewhere, and has each page frame's class; hostile names do no harm."""
+    """It parses, loads nothing external, and has each page frame's class; hostile names are escaped."""
     class_counts, cells = taken(machine(), tmp_path)
     write_map(str(tmp_path / "map.html"), "<script>alert(1)</script>&", class_counts, cells)
     text = (tmp_path / "map.html").read_text()
@@ -190,7 +190,7 @@ def _ranges(seed: int) -> Iterator[MemoryRange]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_every_machine_fits_on_a_map(seed: int) -> None:
-    """Whatever the ranges: all of them are on it, in order, and it never has more than so many rows."""
+    """For any ranges: all of them are on the map, in order, within the limit of rows."""
     layout = MapLayout.fit(_ranges(seed), PAGE)
     span = COLUMNS * PAGE << layout.shift
     assert sum(band.end - band.first + 1 for band in layout.bands) <= 288
@@ -204,7 +204,7 @@ def test_every_machine_fits_on_a_map(seed: int) -> None:
     ("size", "shift"), [(32 << 20, 0), (256 << 20, 0), (1 << 30, 2), (64 << 30, 8), (12 * TIB, 16), (64 * TIB, 18)]
 )
 def test_cells_grow_with_memory(size: int, shift: int) -> None:
-    """From one page a cell to gibibytes."""
+    """From one page per cell to gibibytes."""
     layout = MapLayout.fit([MemoryRange(0, size, size)], PAGE)
     assert layout.shift == shift
     assert 30 < sum(band.end - band.first for band in layout.bands) < 288
@@ -212,7 +212,7 @@ def test_cells_grow_with_memory(size: int, shift: int) -> None:
 
 @pytest.mark.parametrize("size", [12 * TIB, 300 * TIB])
 def test_large_memory_gives_a_small_file(size: int, tmp_path: Path) -> None:
-    """12 TiB and more, of the most varied kind: the picture and the page stay small, and cells have shares."""
+    """12 TiB and more, of all classes: the picture and the page stay small, and cells have shares."""
     cells = Cells(MapLayout.fit([MemoryRange(0, size, size)], PAGE), struct_page_rules())
     dice, full = random.Random(1), bytearray(b"\xff" * BLOCK_BYTES)
     classes = bytearray(dice.choice([0, 1, 4, 8, 16]) for _ in range(512)) + bytes(BLOCK - 512)
@@ -242,7 +242,7 @@ def test_sizes_are_exact() -> None:
 
 
 def test_the_command_line(tmp_path: Path) -> None:
-    """The map is drawn beside the counts; its name decides what it is."""
+    """The map is drawn in addition to the counts; its name selects the format."""
     original = machine().write(tmp_path / "machine.elf")
     plain = vmsieve("classes", original).out
     for name in ("map.png", "map.html"):

@@ -1,4 +1,4 @@
-"""``skeleton``: a dump that is classified like the one it was made of, with nothing of its users in it."""
+"""``skeleton``: a dump that is classified like its original, without user data."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _SECRET = b"correct horse battery staple"
 
 
 def make(source: Path, out: Path, **more: Any) -> Skeleton:
-    """``out``: a skeleton of ``source``, packed lightly."""
+    """``out``: a skeleton of ``source``, lightly compressed."""
     log, text = more.pop("with_log", False), more.pop("vmcoreinfo", None)
     plan = Plan(str(source), str(out), frame=more.pop("frame", "zstd"), frame_level=None, **more)
     return make_skeleton(plan, Silent(), text, with_log=log)
 
 
 def described(path: Path) -> list[Any]:
-    """All that classification makes of a dump, at all levels, zero pages included."""
+    """The complete result of classification, at all levels, zero pages included."""
     source = open_source(str(path))
     try:
         knowledge = gather_knowledge(source)
@@ -78,7 +78,7 @@ def test_it_is_classified_like_the_original(name: str, frame: str | None, tmp_pa
 
 
 def test_no_step_goes_beyond_its_end(tmp_path: Path) -> None:
-    """The progress adds up; writing the pages is a step of its own."""
+    """The progress adds up; writing the pages is a separate step."""
     done: dict[str, list[int]] = {}
 
     class Told(Silent):
@@ -102,7 +102,7 @@ def test_of_a_big_endian_machine_too(tmp_path: Path) -> None:
 
 
 def test_the_demo_is_classified_alike(scratch: Path, tmp_path: Path) -> None:
-    """A real kernel's dump; and none of the pages that it was thinned by is in the skeleton."""
+    """A real kernel's dump, which was thinned by pages of repeated words: they are filler in the skeleton."""
     original = real_dump("demo.elf", scratch)
     made = make(original, tmp_path / "skeleton")
     assert (made.notes, made.weaker, made.withheld) == ([], False, 0)
@@ -115,7 +115,7 @@ def test_the_demo_is_classified_alike(scratch: Path, tmp_path: Path) -> None:
 
 
 def test_what_vmcoreinfo_lacks_is_added_to_it(scratch: Path, tmp_path: Path) -> None:
-    """Found among the kernel's symbols and types, of which nothing is in the skeleton: no more pages are."""
+    """Keys found in the kernel's symbols and types, of which the skeleton has nothing: it has no more pages."""
     original = real_dump("demo.elf", scratch)
     source = open_source(str(original))
     assert source.vmcoreinfo is not None
@@ -135,7 +135,7 @@ def test_what_vmcoreinfo_lacks_is_added_to_it(scratch: Path, tmp_path: Path) -> 
 
 
 def test_each_page_is_the_original_or_filler_or_zeros(tmp_path: Path) -> None:
-    """Pages are the kernel's own and whole, or empty; zero pages are marked."""
+    """Pages are the kernel's own and whole, or filler; zero pages are marked."""
     built = machine()
     original = built.write(tmp_path / "machine.elf")
     make(original, tmp_path / "skeleton")
@@ -152,7 +152,7 @@ def test_each_page_is_the_original_or_filler_or_zeros(tmp_path: Path) -> None:
 
 
 def test_nothing_of_users_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not in any byte of the unpacked file: pages of users, of files, free ones, registers, the host's name."""
+    """No byte of the unpacked file is from user, file or free pages, registers or the host name."""
     built = machine()
     for pfn in built.memory:
         built.memory[pfn] = (_SECRET + b"%d" % pfn).ljust(PAGE, b"x")
@@ -170,7 +170,7 @@ def test_nothing_of_users_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_hosts_name_is_taken_out_where_its_place_is_not_told(tmp_path: Path) -> None:
-    """Kernels before v5.11; the rest of the name is there for those who know the place."""
+    """Kernels before v5.11; the rest of the name remains for readers who know its place."""
     built = Machine(LAYOUTS["4.4"], EVERYTHING)
     del built.keys["OFFSET(uts_namespace.name)"]
     built.edits[KERNEL // PAGE + 11] = b"\1\0\0\0" + built._tables()[11]
@@ -183,7 +183,7 @@ def test_the_hosts_name_is_taken_out_where_its_place_is_not_told(tmp_path: Path)
 
 
 def test_pages_that_look_like_a_users_are_withheld(tmp_path: Path) -> None:
-    """A needed page that is not the kernel's by its struct page stays out, with a note."""
+    """A needed page that is a user's by its struct page is left out, with a remark."""
     built = machine()
     sections = KERNEL // PAGE + 6
     built.set(sections, **built._values("user", 0))
@@ -195,7 +195,7 @@ def test_pages_that_look_like_a_users_are_withheld(tmp_path: Path) -> None:
 
 
 def test_of_a_kernel_that_is_not_understood_no_page_is_in_it(tmp_path: Path) -> None:
-    """Only what exists, and VMCOREINFO."""
+    """Only the existing page frames, and VMCOREINFO."""
     built = machine()
     built.keys["SYMBOL(init_top_pgt)"] = f"{IMAGE + 9 * PAGE:x}"
     made = make(built.write(tmp_path / "machine.elf"), tmp_path / "skeleton")
@@ -221,7 +221,7 @@ def test_unreadable_pages_stay_unreadable(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_pages_that_were_left_out_before_are_left_out(tmp_path: Path) -> None:
-    """A skeleton of a filtered dump says what the dump says, its level too."""
+    """A skeleton of a filtered dump has the dump's pages, and its level."""
     original = machine().write(tmp_path / "machine.elf")
     assert vmsieve("dump", "-d", 17, "-q", original, tmp_path / "small").status == 0
     make(tmp_path / "small", tmp_path / "skeleton")
@@ -287,7 +287,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 
 
 def test_reads_are_recorded_by_page(tmp_path: Path) -> None:
-    """Whatever is read, in pieces of any size and place, and mapped; joined and in order."""
+    """Reads of any size and offset, and mappings, are recorded; joined and in order."""
     source: Source = open_source(str(machine().write(tmp_path / "machine.elf")))
     watched = Watched(source)
     for paddr, size in ((5 * PAGE + 4000, 200), (PAGE, 8), (0x100 * PAGE, 32 * PAGE), (0x110 * PAGE, 40 * PAGE)):
@@ -301,7 +301,7 @@ def test_reads_are_recorded_by_page(tmp_path: Path) -> None:
 
 
 def test_unpacked_it_is_a_plain_kdump_file(tmp_path: Path) -> None:
-    """The layout that other tools know: header, bitmaps, one descriptor a page, shared ones the same."""
+    """The layout that other tools expect: header, bitmaps, one descriptor per page, shared ones equal."""
     built = machine()
     make(built.write(tmp_path / "machine.elf"), tmp_path / "skeleton", frame=None)
     data = (tmp_path / "skeleton").read_bytes()
@@ -316,7 +316,7 @@ def test_unpacked_it_is_a_plain_kdump_file(tmp_path: Path) -> None:
 
 @pytest.mark.oracle
 def test_makedumpfile_selects_the_same_pages_of_it(scratch: Path, tmp_path: Path) -> None:
-    """Both bitmaps of the filtered skeleton are those of the filtered original."""
+    """Both bitmaps of the filtered skeleton equal the filtered original's."""
     program = makedumpfile("6.12")
     make(real_dump("demo.elf", scratch), tmp_path / "skeleton", frame=None)
     for level in (0, 8, 31):

@@ -1,4 +1,4 @@
-"""``verify``: a right dump is found right, and each way of being wrong is found out."""
+"""``verify``: a right dump is reported right, and each kind of fault is found."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("level", [0, 1, 2, 4, 8, 16, 31])
 def test_right_dumps_of_every_level(level: int, core: Path, built: Machine, tmp_path: Path) -> None:
-    """Nothing is lost, and missing pages are counted by class as in the dump's own report."""
+    """No page is lost, and missing pages are counted by class as in the dump's report."""
     report = make(core, tmp_path / "out", level)
     comparison = compared(core, tmp_path / "out")
     assert comparison.right
@@ -61,7 +61,7 @@ def test_a_dump_is_right_for_itself_and_the_core_for_the_core(core: Path, tmp_pa
 
 @pytest.mark.parametrize("pfn", [0x101, 0x180, 0x1400, 0x10100])
 def test_a_page_that_differs(pfn: int, built: Machine, core: Path, tmp_path: Path) -> None:
-    """One bit of one page, be it data, zeros or a page table."""
+    """One changed bit of a page with data, with zeros, or of a page table."""
     make(core, tmp_path / "out", 31)
     before = built.contents()[pfn]
     flipped = bytes([before[0], before[1], before[2] ^ 1]) + before[3:]
@@ -74,7 +74,7 @@ def test_a_page_that_differs(pfn: int, built: Machine, core: Path, tmp_path: Pat
 
 
 def test_pages_that_a_level_does_not_leave_out(core: Path, tmp_path: Path) -> None:
-    """A dump that says level 1 and lacks user pages has lost them."""
+    """A dump whose header has level 1 but which lacks user pages has lost them."""
     out = tmp_path / "out"
     report = make(core, out, 31)
     data = bytearray(out.read_bytes())
@@ -83,13 +83,13 @@ def test_pages_that_a_level_does_not_leave_out(core: Path, tmp_path: Path) -> No
     comparison = compared(core, out)
     assert comparison.level == 1
     names = ("free", "cache", "cache_private", "user")
-    # One of the user pages is poisoned: no level has that one.
+    # One of the user pages is poisoned: no level keeps it.
     assert comparison.lost == sum(report.dropped[name] for name in names) - 1
     assert not comparison.right
 
 
 def test_kernel_pages_missing_from_a_dump_are_lost(core: Path, built: Machine, tmp_path: Path) -> None:
-    """A dump made by wrong struct pages: slab pages and others of the kernel's taken for user pages."""
+    """A dump made by wrong struct pages: slab and other kernel pages taken for user pages."""
     wrong = machine()
     for pfn in (*range(0x800, 0x820), *range(0x100, 0x110)):
         wrong.set(pfn, **wrong._values("user", 0))
@@ -108,7 +108,7 @@ def test_pages_that_the_source_does_not_have(core: Path, tmp_path: Path) -> None
 
 
 def test_zeros_in_place_of_pages_that_may_be_left_out(core: Path, built: Machine, tmp_path: Path) -> None:
-    """In an ELF core, zero pages and omitted ones are equal; zeros in place of kernel data differ."""
+    """In an ELF core, zero pages and left-out ones are equal; zeros in place of kernel data differ."""
     truth = built.contents()
     dropped = next(pfn for pfn in sorted(set(truth) - expected(built, 31)) if any(truth[pfn]))
     other = machine()
@@ -124,7 +124,7 @@ def test_zeros_in_place_of_pages_that_may_be_left_out(core: Path, built: Machine
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.999])
 def test_a_torn_dump_is_not_right(share: float, core: Path, tmp_path: Path) -> None:
-    """Cut anywhere in its data: what is there is equal, the rest is found missing, nothing differs in content."""
+    """Cut anywhere in its data: stored pages are equal, the rest is reported missing, no content differs."""
     out = tmp_path / "out"
     make(core, out, 31, codec="none")
     whole = out.read_bytes()
@@ -139,13 +139,13 @@ def test_a_torn_dump_is_not_right(share: float, core: Path, tmp_path: Path) -> N
 
 
 def _elf() -> tuple[bytes, int]:
-    """An ELF core of 32 pages of noise, and where its memory begins."""
+    """An ELF core of 32 pages of noise, and the offset of its memory."""
     whole = Core([Load(0x100000, random.Random(1).randbytes(32 * PAGE))]).build()
     return whole, len(whole) - 32 * PAGE
 
 
 def _s390() -> tuple[bytes, int]:
-    """A stand-alone dump, noise where it will be cut off, and where its memory begins."""
+    """A stand-alone dump, with noise around the cut, and the offset of its memory."""
     memory = s390_machine(1)
     noise = random.Random(1).randbytes(2 * PAGE)
     return Dump(memory[: 20 * PAGE] + noise + memory[22 * PAGE :]).flat(), PAGE
@@ -166,7 +166,7 @@ WRAPS: dict[str, Callable[[bytes], bytes]] = {
 def test_a_page_in_which_the_dump_ends(
     build: Callable[[], tuple[bytes, int]], wrap: str, part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its rest reads as zeros: it is not written whole, and does not differ, unless what is there does."""
+    """The rest of the page reads as zeros: it is not whole, and differs only if its stored part does."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     whole, start = build()
     source, out = tmp_path / "source", tmp_path / "out"
@@ -183,7 +183,7 @@ def test_a_page_in_which_the_dump_ends(
 
 
 def test_a_page_of_a_whole_dump_that_is_stored_in_part_differs(tmp_path: Path) -> None:
-    """Nothing says that its rest was to come."""
+    """The dump is not marked as torn, so the rest was never to come."""
     source, out = tmp_path / "source", tmp_path / "out"
     source.write_bytes(Core([Load(0x100000, b"a" * 2 * PAGE)]).build())
     out.write_bytes(Core([Load(0x100000, b"a" * (2 * PAGE - 1))]).build())
@@ -193,7 +193,7 @@ def test_a_page_of_a_whole_dump_that_is_stored_in_part_differs(tmp_path: Path) -
 
 @pytest.mark.parametrize("side", ["source", "dump"])
 def test_pages_that_can_not_be_read(side: str, core: Path, tmp_path: Path) -> None:
-    """In the source they can't be judged, in the dump they are wrong; their neighbours are equal either way."""
+    """In the source they can't be judged, in the dump they are wrong; their neighbours are equal in both cases."""
     make(core, tmp_path / "out", 31)
     source, dump = open_source(str(core)), open_source(str(tmp_path / "out"))
     knowledge = gather_knowledge(source)
@@ -213,7 +213,7 @@ def test_pages_that_can_not_be_read(side: str, core: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("stray", [b"", b"x"], ids=["whole", "stray"])
 @pytest.mark.parametrize(("size", "told"), [(65536, 4096), (4096, 65536), (16384, 16384)])
 def test_a_dump_in_blocks_of_another_size(size: int, told: int, stray: bytes, tmp_path: Path) -> None:
-    """It is compared in the kernel's pages; zeros that fill its last block up are none too many, other bytes are."""
+    """It is compared in the kernel's pages; zeros that pad its last block are accepted, other bytes are not."""
     content = random.Random(1).randbytes(0x2F000)
     notes = vmcoreinfo(b"OSRELEASE=6.1.0\nPAGESIZE=%d\n" % told)
     (tmp_path / "in").write_bytes(Core([Load(0x10000, content)], (notes,), machine=183).build())
@@ -253,7 +253,7 @@ def test_a_dump_that_ends_long_before_its_source(tmp_path: Path) -> None:
 
 
 def test_zero_pages_that_an_elf_core_does_not_store_are_right(tmp_path: Path) -> None:
-    """As makedumpfile -E -d 1 leaves them out; a page with content there is lost, and so are zeros in no segment."""
+    """As makedumpfile -E -d 1 omits them; a page with content there is lost, and so are zeros outside all segments."""
     content = b"".join(bytes(PAGE) if 5 <= i < 10 else bytes([i + 1]) * PAGE for i in range(20))
     (tmp_path / "source").write_bytes(Core([Load(0x100000, content), Load(0x200000, bytes(PAGE))]).build())
     for stored, lost in ((5, 1), (4, 2)):

@@ -1,4 +1,4 @@
-"""The exit status of ``vmsieve verify``, and what it says, for each way a dump can be."""
+"""The exit status and output of ``vmsieve verify`` for each state of a dump."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def core(path: Path, pages: list[bytes], *, torn: bool = False) -> str:
 
 @pytest.mark.parametrize("name", DUMPS)
 def test_what_is_right_and_what_is_wrong(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """0 or 1, whatever it is that is wrong."""
+    """0 or 1, for every kind of fault."""
     pages, status, words = DUMPS[name]
     assert cli.main(["verify", core(tmp_path / "in", WHOLE), core(tmp_path / "out", pages)]) == status
     out = capsys.readouterr().out
@@ -50,7 +50,7 @@ def test_what_is_right_and_what_is_wrong(name: str, tmp_path: Path, capsys: pyte
 
 @pytest.mark.parametrize(("name", "status"), [("right", 4), ("lost", 4), ("differs", 1), ("extra", 1)])
 def test_a_torn_dump(name: str, status: int, tmp_path: Path) -> None:
-    """4 if what is there is right, though pages be missing."""
+    """4 if the stored pages are right, even if pages are missing."""
     out = core(tmp_path / "out", DUMPS[name][0], torn=True)
     assert cli.main(["verify", core(tmp_path / "in", WHOLE), out]) == status
 
@@ -59,7 +59,7 @@ def test_a_torn_dump(name: str, status: int, tmp_path: Path) -> None:
 def test_a_source_that_can_not_be_read(
     zeros: bool, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """4, and not "right"; 1 where an ELF core has zeros in place of what can't be read."""
+    """4, and not "right"; 1 if an ELF core has zeros in place of unreadable pages."""
     monkeypatch.setattr(dump_input, "open_system", lambda path, select: Damaged(open_system(path, select), {2}))
     pages = [WHOLE[0], bytes(PAGE) if zeros else WHOLE[1], *WHOLE[2:]]
     assert cli.main(["verify", core(tmp_path / "in", WHOLE), core(tmp_path / "out", pages)]) == status
@@ -70,7 +70,7 @@ def test_a_source_that_can_not_be_read(
 
 
 class Forgetful(Damaged):
-    """An input that says of a page twice that it stores it: the second time in the figures alone."""
+    """An input whose ranges list a stored page twice, so that the account is wrong."""
 
     def ranges(self) -> Iterator[MemoryRange]:
         yield from super().ranges()

@@ -1,4 +1,4 @@
-"""Classes counted by NUMA node and zone beside classes counted at once."""
+"""Classes counted by NUMA node and zone, compared with classes counted at once."""
 
 from __future__ import annotations
 

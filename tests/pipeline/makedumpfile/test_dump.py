@@ -1,4 +1,4 @@
-"""Dumps that come of makedumpfile's command line, and what is said of them."""
+"""Dumps made with makedumpfile's command line, and the messages about them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def test_a_dump_is_made_without_what_only_makes_it_smaller(
     words: str, core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In time it is refused; in the crash kernel, there is a dump, and a line that says what is not done."""
+    """--check-params refuses the option; the dump itself is made without it, with a message."""
     out = str(tmp_path / "out")
     assert main(["--check-params", *words.split(), "-d", "31", str(core), out]) == 1
     assert "is not done" in capsys.readouterr().err
@@ -37,7 +37,7 @@ def test_a_dump_is_made_without_what_only_makes_it_smaller(
 def test_in_the_crash_kernel_a_file_that_cannot_be_read_costs_no_dump(
     option: str, core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Elsewhere it is an error; there a line says so. In an image, nothing reads a vmlinux file at all."""
+    """Elsewhere an error; in the crash kernel a message. An image can't read vmlinux files."""
     monkeypatch.setitem(sys.modules, "vmsieve.filters.linux.debuginfo.vmlinux", None)
     words = [option, str(tmp_path / "none"), "-d", "31", str(core), str(tmp_path / "out")]
     assert main(words) == 1
@@ -61,7 +61,7 @@ def test_in_the_crash_kernel_a_file_that_is_wrong_costs_no_dump(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The kernel was updated and the file was not, or it is damaged: elsewhere that is an error."""
+    """The kernel was updated and the file was not, or it is damaged: an error outside the crash kernel."""
     (tmp_path / "file").write_bytes(text)
     words = [option, str(tmp_path / "file"), "-d", "31", str(core), str(tmp_path / "out")]
     assert main(words) != 0
@@ -75,7 +75,7 @@ def test_in_the_crash_kernel_a_file_that_is_wrong_costs_no_dump(
 
 @pytest.mark.parametrize("codec", ["", "-c", "-l", "-p", "-z"])
 def test_a_dump(codec: str, core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is the one that ``vmsieve dump`` makes, byte for byte; what is said is what makedumpfile says."""
+    """The dump equals ``vmsieve dump``'s byte for byte; the messages are makedumpfile's."""
     names = {"": "none", "-c": "zlib", "-l": "lzo", "-p": "snappy", "-z": "zstd"}
     make(core, tmp_path / "ours", 31, codec=names[codec])
     assert main([*codec.split(), "-d", "31", str(core), str(tmp_path / "out")]) == 0
@@ -96,7 +96,7 @@ def test_an_elf_core_and_threads(core: Path, tmp_path: Path) -> None:
 
 
 def test_a_stream_and_a_file_of_it(core: Path, tmp_path: Path) -> None:
-    """-F writes nothing but data to standard output; -R, and `vmsieve-makedumpfile -F`, make the file of it."""
+    """-F writes only data to standard output; -R, and `vmsieve-makedumpfile -F`, make the file of it."""
     sent = run("-F", "-l", "--num-threads=2", "-d", "31", core)
     assert sent.returncode == 0
     assert sent.stdout.startswith(b"makedumpfile\0")
@@ -113,7 +113,7 @@ def test_a_stream_and_a_file_of_it(core: Path, tmp_path: Path) -> None:
 
 
 def test_the_report(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every row, in makedumpfile's order and form; the message level says what is said."""
+    """Every row in makedumpfile's order and form; the message level selects the messages."""
     assert main(["--message-level", "16", "-d", "31", str(core), str(tmp_path / "out")]) == 0
     heard = capsys.readouterr()
     assert heard.err == ""
@@ -146,7 +146,7 @@ def test_the_report_of_a_dump_that_was_filtered_before(
 
 
 def test_a_kernel_that_is_not_understood(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every page is kept, status 0, and it is said."""
+    """Every page is kept, status 0, with a message."""
     strange = tmp_path / "strange"
     strange.write_bytes(core.read_bytes().replace(b"mem_section", b"mem_sectixn"))
     assert main(["-d", "31", str(strange), str(tmp_path / "out")]) == 0
@@ -156,7 +156,7 @@ def test_a_kernel_that_is_not_understood(core: Path, tmp_path: Path, capsys: pyt
 
 
 def test_vmcoreinfo_of_another_kernel(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status 2, as makedumpfile's; of the same kernel it is used."""
+    """Status 2, as makedumpfile's; the same kernel's VMCOREINFO is used."""
     assert vmsieve(["vmcoreinfo", str(core)]) == 0
     text = capsys.readouterr().out
     (tmp_path / "right").write_text(text)
@@ -169,7 +169,7 @@ def test_vmcoreinfo_of_another_kernel(core: Path, tmp_path: Path, capsys: pytest
 
 
 def test_a_dry_run(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is written; the report tells the size that the dump would have, give or take a hundredth."""
+    """Nothing is written; the report has the size that the dump would have, to within a hundredth."""
     make(core, tmp_path / "ours", 31, codec="lzo")
     assert main(["--dry-run", "--show-stats", "-l", "-d", "31", str(core), str(tmp_path / "none")]) == 0
     heard = capsys.readouterr().out
@@ -180,7 +180,7 @@ def test_a_dry_run(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_what_is_read_is_not_overwritten(core: Path, demo: Path, tmp_path: Path) -> None:
-    """Not by any name it has, with -f neither: not by a log, a joined dump, a rebuilt one, VMCOREINFO."""
+    """Under any of its names, with -f too: not by a log, a joined dump, a rebuilt one, VMCOREINFO."""
     there = demo.read_bytes()[: 1 << 20]
     source = tmp_path / "in"
     source.write_bytes(there)

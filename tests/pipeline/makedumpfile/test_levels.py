@@ -1,4 +1,4 @@
-"""``-d 1,31``: the next level of makedumpfile's command line is tried where there is no room."""
+"""``-d 1,31``: makedumpfile's next level is tried if there is no space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_the_next_level_is_tried_when_there_is_no_room(
     levels: str, core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever the first level was: what is left is the dump of the last one."""
+    """Whatever the first level was, the remaining dump is the last one's."""
     make(core, tmp_path / "ours", 31, codec="none")
     size = (tmp_path / "ours").stat().st_size
     assert main(["-d", levels, "-L", str(size), str(core), str(tmp_path / "out")]) == 0
@@ -60,7 +60,7 @@ def test_a_full_stream_is_not_tried_again() -> None:
 
 
 def test_the_next_level_goes_where_a_link_leads(core: Path, tmp_path: Path) -> None:
-    """The link stays, and what it names is the smaller dump."""
+    """The link stays, and its target is the smaller dump."""
     link, target = tmp_path / "link", tmp_path / "target"
     target.touch()
     link.symlink_to(target)

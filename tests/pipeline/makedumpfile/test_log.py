@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def test_the_log(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As ``vmsieve dmesg`` writes it; -F: to standard output, with what SUSE's script looks for on standard error."""
+    """As ``vmsieve dmesg`` writes it; -F: to standard output, with the lines for SUSE's script on standard error."""
     assert vmsieve(["dmesg", str(demo), str(tmp_path / "ours")]) == 0
     assert main(["--dump-dmesg", str(demo), str(tmp_path / "log")]) == 0
     assert (tmp_path / "log").read_bytes() == (tmp_path / "ours").read_bytes() != b""
@@ -41,7 +41,7 @@ def test_the_log(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_the_log_since_it_was_cleared(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--partial-dmesg, and ``vmsieve dmesg --partial``, ask for that part."""
+    """--partial-dmesg and ``vmsieve dmesg --partial`` print that part."""
     asked = []
 
     def kernel_log(*_: object, since_clear: bool) -> Iterator[bytes]:
@@ -69,7 +69,7 @@ def test_a_damaged_log(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_address(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--vtop says what the dump's headers say; with a DUMPFILE, the dump is made too."""
+    """--vtop prints the dump's values; with a DUMPFILE, the dump is made too."""
     source = open_source(str(core))
     virtual, paddr, _ = min(
         ((one.vaddr, one.paddr, one.size) for one in source.virtual), key=lambda one: one[0]
@@ -85,7 +85,7 @@ def test_an_address(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_memory_by_type(core: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The table has the counts that ``vmsieve classes`` has."""
+    """The table has the counts of ``vmsieve classes``."""
     assert main(["--mem-usage", str(core)]) == 0
     heard = capsys.readouterr().out
     counts = {name: int(count) for name, count in re.findall(r"^([A-Z_]+)\t+(\d+)", heard, re.MULTILINE)}
@@ -102,7 +102,7 @@ def test_memory_by_type(core: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_memory_of_the_crash_kernel_is_not_counted(core: Path) -> None:
-    """It is no part of the machine's dump: pages that lie in it as a whole."""
+    """Pages entirely within the crash kernel's memory are not part of the machine's dump."""
     source = open_source(str(core))
     less = Excluding(source, [(0x10_0800, 0x10_4800), (0x7FFF_F000, 1 << 40)])
     for first in (0, 256):
@@ -113,13 +113,13 @@ def test_memory_of_the_crash_kernel_is_not_counted(core: Path) -> None:
 
 
 def test_a_log_that_is_not_there_leaves_no_file(core: Path, tmp_path: Path) -> None:
-    """The next try is not hindered by an empty one."""
+    """An empty file would block the next try."""
     assert main(["--dump-dmesg", str(core), str(tmp_path / "log")]) == 1
     assert not (tmp_path / "log").exists()
 
 
 def test_a_log_for_no_file_removes_none(demo: Path, tmp_path: Path) -> None:
-    """A device or a FIFO that takes the log is still there afterwards."""
+    """A device or a FIFO that takes the log still exists afterwards."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE) as reader:

@@ -1,4 +1,4 @@
-"""Beside makedumpfile itself: the same dumps, reports and exit status for the same command lines."""
+"""Compared with makedumpfile itself: the same dumps, reports and exit status for the same command lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Ran = subprocess.CompletedProcess[bytes]
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A machine that every makedumpfile of the last years understands."""
+    """A machine that every makedumpfile of recent years supports."""
     return Machine(LAYOUTS["4.16"], EVERYTHING).write(tmp_path_factory.mktemp("machine") / "core")
 
 
@@ -54,7 +54,7 @@ def rows(told: bytes) -> dict[str, int]:
 
 
 def both(words: str, folder: Path) -> tuple[Ran, Ran]:
-    """The same command line for both, OUT being a file of each one's own."""
+    """The same command line for both; OUT is a separate file for each."""
     found = []
     for number, program in enumerate(([theirs()], OURS)):
         found.append(run(program, words.replace("OUT", f"out{number}").split(), folder))
@@ -62,7 +62,7 @@ def both(words: str, folder: Path) -> tuple[Ran, Ran]:
 
 
 def same(one: Ran, other: Ran, folder: Path) -> None:
-    """Headers, both bitmaps, descriptors and pages are the same, byte for byte, and so is the report."""
+    """Headers, both bitmaps, descriptors and pages are equal byte for byte, and so is the report."""
     assert (one.returncode, other.returncode) == (0, 0)
     assert (folder / "out0").read_bytes() == (folder / "out1").read_bytes()
     expected, found = rows(one.stdout), rows(other.stdout)
@@ -80,7 +80,7 @@ def same(one: Ran, other: Ran, folder: Path) -> None:
 
 @pytest.mark.parametrize("level", [0, 1, 2, 4, 8, 16, 17, 23, 31])
 def test_dumps_are_the_same_to_the_byte(level: int, core: Path, tmp_path: Path) -> None:
-    """Without compression, because codecs differ in the sizes they reach."""
+    """Uncompressed, because codecs differ in the sizes they reach."""
     if level & 8 and version(theirs()) < SLAB_SINCE:
         pytest.skip("this makedumpfile takes slab pages for anonymous ones")
     same(*both(f"--message-level 16 -d {level} {core} OUT", tmp_path), tmp_path)
@@ -152,7 +152,7 @@ a OUT -d
 
 @pytest.mark.parametrize("line", LINES.split("\n")[1:-1])
 def test_the_exit_status_is_the_same(line: str, core: Path, tmp_path: Path) -> None:
-    """And no traceback, and one of the two last lines where the other has it."""
+    """No traceback, and one of the two last lines if makedumpfile prints one."""
     shutil.copy(core, tmp_path / "a")
     (tmp_path / "b").write_bytes(b"garbage " * 1000)
     source = open_source(str(core))
@@ -177,7 +177,7 @@ def test_the_exit_status_is_the_same(line: str, core: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("level", ["1", "23"])
 def test_split_dumps_go_both_ways(level: str, core: Path, tmp_path: Path) -> None:
-    """Files that one has made, the other joins, and the result is the dump as one file."""
+    """Files made by one are joined by the other, and the result equals the dump as one file."""
     words = f"--splitblock-size 64 -d {level} --split {core} OUTa OUTb OUTc"
     assert [ran.returncode for ran in both(words, tmp_path)] == [0, 0]
     assert run([theirs()], ["-d", level, str(core), "whole"], tmp_path).returncode == 0

@@ -1,4 +1,4 @@
-"""The program ``vmsieve-makedumpfile``: its names, its help, and what it takes of memory."""
+"""The program ``vmsieve-makedumpfile``: its names, its help, and its memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", ["makedumpfile", "/sbin/makedumpfile"])
 def test_a_link_that_is_called_makedumpfile_is_that(name: str) -> None:
-    """To vmsieve, or to vmsieve-makedumpfile."""
+    """A link to vmsieve, or to vmsieve-makedumpfile."""
     for module in ("cli.start", "makedumpfile.main"):
         code = f"import sys; sys.argv[0] = {name!r}; from vmsieve.pipeline.{module} import run; run()"
         for words, status in ((["--check-params", "-d", "31", "a", "b"], 0), (["--check-params", "a"], 1)):
@@ -33,7 +33,7 @@ def test_a_link_that_is_called_makedumpfile_is_that(name: str) -> None:
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every option is in the help; the codecs are named as makedumpfile names its own."""
+    """Every option is in the help; the codecs have makedumpfile's names."""
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
     assert all(option.typed in told for option in options.OPTIONS)
@@ -42,7 +42,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nobody_hears_the_help() -> None:
-    """Standard output that is full or closed is no reason for a traceback."""
+    """Full or closed standard output gives no traceback."""
     for words in (["-h"], ["-v"], ["--check-params"]):
         for out in (os.open("/dev/full", os.O_WRONLY), os.open(os.devnull, os.O_RDONLY)):
             ran = subprocess.run(
@@ -54,7 +54,7 @@ def test_nobody_hears_the_help() -> None:
 
 
 def test_it_loads_little(demo: Path, tmp_path: Path) -> None:
-    """As in a crash kernel: nothing heavy, no argparse, and no more memory than ``vmsieve dump`` may take."""
+    """As in a crash kernel: no heavy module, no argparse, and no more memory than ``vmsieve dump`` may take."""
     code = (
         "import json, sys; from vmsieve.pipeline.makedumpfile.main import main; status = main(sys.argv[1:])\n"
         "peak = next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM:'))\n"
@@ -72,7 +72,7 @@ def test_it_loads_little(demo: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_a_command_of_vmsieve_too(core: Path, tmp_path: Path) -> None:
-    """Words that look like options of vmsieve's are makedumpfile's; the program does without argparse for them."""
+    """Options after ``makedumpfile`` are makedumpfile's, not vmsieve's; the program parses them without argparse."""
     words = ["makedumpfile", "--check-params", "-l", "-d", "31", "a", "b"]
     code = (
         "import os, sys; sys.argv[1:] = " + repr(words) + "; from vmsieve.pipeline.cli.start import run\n"

@@ -1,4 +1,4 @@
-"""makedumpfile's command line: what is understood, and what is refused."""
+"""makedumpfile's command line: accepted and refused words."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read(*words: str) -> tuple[dict[str, str], list[str]]:
     ],
 )
 def test_words_are_read_as_getopt_long_reads_them(words: str, options_: dict[str, str], operands: list[str]) -> None:
-    """Bundled letters, arguments in the same word or the next, long options cut short, operands anywhere."""
+    """Bundled letters, arguments in the same word or the next, abbreviated long options, operands anywhere."""
     assert read(*words.split()) == (options_, operands)
 
 
@@ -73,7 +73,7 @@ def test_words_are_read_as_getopt_long_reads_them(words: str, options_: dict[str
     ],
 )
 def test_what_makes_no_sense_is_refused(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line says why; the status is 1, when it is checked as when it is done. No file is opened for that."""
+    """One line has the reason; the status is 1, for a check as for a run. No file is opened for it."""
     with pytest.raises(UsageError, match=re.escape(said)):
         parse_command_line(words.split())
     for checked in (False, True):
@@ -95,7 +95,7 @@ WORDS = st.one_of(
 @pytest.mark.fuzz
 @given(st.lists(WORDS, max_size=7))
 def test_any_words_are_a_request_or_refused(words: list[str]) -> None:
-    """Whatever is typed; what is refused is told in a line."""
+    """Any words are a request, or refused in one line."""
     try:
         request = parse_command_line(words)
     except UsageError as error:
@@ -125,7 +125,7 @@ def test_any_words_are_a_request_or_refused(words: list[str]) -> None:
     ],
 )
 def test_what_kdump_scripts_ask_for_is_right(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """``--check-params`` says so by its status alone; the files need not be there."""
+    """``--check-params`` answers by its status only; the files need not exist."""
     assert main(["--check-params", *words.split()]) == 0
     if words not in ("-h", "-v"):
         assert capsys.readouterr() == ("", "")
@@ -133,13 +133,13 @@ def test_what_kdump_scripts_ask_for_is_right(words: str, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("words", ["-d x a b", "--num-threads y a b", "--message-level z a b"])
 def test_numbers_are_looked_at_closely_in_time_only(words: str) -> None:
-    """As the C library's atoi when a dump is at stake: a malformed number is 0."""
+    """For a dump, a malformed number is 0, as in the C library's atoi."""
     assert main(["--check-params", *words.split()]) == 1
     assert parse_command_line(words.split()).levels == (0,)
 
 
 def test_the_page_about_it_has_the_table() -> None:
-    """docs/makedumpfile.md says of every option what the program does with it."""
+    """docs/makedumpfile.md describes the effect of every option."""
     page = (ROOT / "docs" / "makedumpfile.md").read_text()
     rows = (f"| `{option.typed}` | {option.state} | {option.text} |" for option in options.OPTIONS)
     assert "\n".join(["| makedumpfile | here | |", "|---|---|---|", *rows, ""]) in page

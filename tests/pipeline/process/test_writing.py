@@ -1,4 +1,4 @@
-"""Writing of files: outputs that are refused, files that stay, and the order of system calls."""
+"""Writing of files: refused outputs, files that stay, and the order of system calls."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_file_is_its_owners_alone() -> None:
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_what_is_there_stays(beside: bool) -> None:
-    """Without ``force``, a file, a named FIFO and a directory are refused: before and when they are opened."""
+    """Without ``force``, a file, a named FIFO and a directory are refused, before and when they are opened."""
     Path("file").write_bytes(b"old")
     os.mkfifo("fifo")
     for name in ("file", "fifo"):
@@ -83,7 +83,7 @@ def other_path() -> str:
 )
 @pytest.mark.parametrize("follow", [False, True])
 def test_an_input_is_not_written_to(name: Callable[[], str], follow: bool) -> None:
-    """By no name, with ``force`` neither. A link itself may go where links are not followed."""
+    """Under any of its names, with ``force`` too. A link itself may be replaced if links are not followed."""
     Path("input").write_bytes(b"dump")
     Path("other").write_bytes(b"")
     path = name()
@@ -96,7 +96,7 @@ def test_an_input_is_not_written_to(name: Callable[[], str], follow: bool) -> No
 
 
 def test_standard_input_is_an_input() -> None:
-    """A file that is read as standard input is not written to, under its name and as /dev/stdin."""
+    """The file behind standard input is not written to, under its name and as /dev/stdin."""
     Path("input").write_bytes(b"dump")
     code = (
         "from vmsieve.pipeline.process.writing import *\n"
@@ -122,7 +122,7 @@ def test_a_bind_mount_is_the_file(tmp_path: Path) -> None:
     try:
         with pytest.raises(RefusedError, match="the output is the input"):
             open_output("elsewhere", ["input"], force=True)
-        # Nor can what is mounted be replaced: it stays, and nothing is left beside it.
+        # A mount point can't be replaced: it stays, and no file is left beside it.
         with pytest.raises(OSError, match="busy"):
             write_file("elsewhere", b"new", force=True)
         assert Path("input").read_bytes() == b"dump"
@@ -148,7 +148,7 @@ DISKS = (
 
 @pytest.mark.parametrize(("one", "other", "harms"), DISKS)
 def test_a_disk_and_its_parts_are_one(one: str, other: str, harms: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A partition and its whole disk, a loop device and the file behind it; of sdb, sysfs knows nothing."""
+    """A partition and its whole disk, a loop device and its backing file; sdb is unknown to sysfs."""
     numbers = {
         "sda": (8, 0), "sda/sda1": (8, 1), "sda/sda2": (8, 2), "loop0": (7, 0), "loop0/loop0p1": (259, 0),
         "loop1": (7, 1),
@@ -195,7 +195,7 @@ def test_a_loop_device_is_the_file_behind_it() -> None:
 
 
 def test_a_link_leads_to_the_file() -> None:
-    """The file is replaced and the link stays; or the link is replaced, where links are not followed."""
+    """The file is replaced and the link stays, or the link is replaced if links are not followed."""
     os.mkdir("far")
     Path("far/file").write_bytes(b"old")
     os.symlink("far/file", "link")
@@ -213,7 +213,7 @@ def test_a_link_leads_to_the_file() -> None:
 
 
 def test_a_link_planted_beside_is_not_followed() -> None:
-    """The name that a file is written under may exist: another one is taken."""
+    """The temporary name may exist: another one is used."""
     Path("secret").write_bytes(b"secret")
     os.symlink("secret", f"out.incomplete-{os.getpid()}")
     os.mkfifo(f"out.incomplete-{os.getpid()}-2")
@@ -223,7 +223,7 @@ def test_a_link_planted_beside_is_not_followed() -> None:
 
 
 def test_devices_that_keep_nothing() -> None:
-    """They and a shell's pipe need no ``force``; other devices do."""
+    """/dev/null, /dev/zero and a shell's pipe need no ``force``; other devices do."""
     for name in ("/dev/null", "/dev/zero"):
         write_file(name, b"gone")
     reader, writer = os.pipe()
@@ -245,7 +245,7 @@ def test_a_fifo_without_a_reader_is_not_waited_for() -> None:
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("calls", [("write",), ("fsync",), ("link", "rename")])
 def test_a_failure_leaves_what_was_there(there: bool, calls: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever step fails: the old file, or none, and nothing beside it."""
+    """Whichever step fails: the old file or none remains, and no temporary file."""
     if there:
         Path("file").write_bytes(b"old")
 
@@ -283,7 +283,7 @@ def test_what_comes_in_between_stays(links: bool, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_order_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Content is on the medium before the file has its name, and the name before the work is said to be done."""
+    """Content is synced before the file has its name, and the name before success is reported."""
     Path("file").write_bytes(b"old")
     told: list[str] = []
     real = {name: getattr(os, name) for name in ("write", "fsync", "rename")}
@@ -303,7 +303,7 @@ def test_the_order_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_dump_has_its_name_from_the_start() -> None:
-    """It has its name from the start, so a partial one can be read; dropped, it is gone."""
+    """It has its name from the start, so a partial one can be read; a dropped one is deleted."""
     output = open_output("new", beside=False)
     assert not output.beside
     output.write(b"torn")
@@ -323,7 +323,7 @@ def test_a_dump_has_its_name_from_the_start() -> None:
     "name", [b"\xff\xfe", b"line\nfeed", "n\N{LATIN SMALL LETTER A WITH DIAERESIS}".encode() * 85, b"x" * 255]
 )
 def test_any_name(name: bytes) -> None:
-    """Bytes that are not UTF-8, a line feed, and as long as a name can be."""
+    """Names that are not UTF-8, contain a line feed, or have the maximum length."""
     path = os.fsdecode(name)
     write_file(path, b"one")
     write_file(path, b"two", force=True)
@@ -332,7 +332,7 @@ def test_any_name(name: bytes) -> None:
 
 
 def test_places_where_nothing_can_be_made() -> None:
-    """Reported before the work as far as possible, otherwise when it is opened."""
+    """Reported before the work if possible, otherwise on opening."""
     Path("file").touch()
     for name in ("", "/nonexistent/out", "file/out", "folder/"):
         for refuse in (check_output, open_output):
@@ -343,7 +343,7 @@ def test_places_where_nothing_can_be_made() -> None:
 
 
 def test_what_comes_between_the_look_and_the_opening(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file made meanwhile stays as it is, and what took the place of a device is not written to."""
+    """A file made meanwhile stays, and a file that replaced a device is not written to."""
     Path("there").write_bytes(b"old")
     monkeypatch.setattr(writing, "_allowed", lambda *_, **__: None)
     with pytest.raises(FileExistsError):
@@ -366,7 +366,7 @@ def test_a_directory_is_called_one(force: bool) -> None:
 
 
 def test_two_outputs_that_are_one() -> None:
-    """By any name: existing files, and files still to be created. A sink may be named twice."""
+    """Under any name: existing files, and files to be created. A sink may be named twice."""
     Path("file").touch()
     os.link("file", "hard")
     os.symlink("file", "link")

@@ -1,4 +1,4 @@
-"""``vmsieve install-kdump`` on a made-up system, and what it did there."""
+"""``vmsieve install-kdump`` on a made-up system, and the changes that it made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def install(root: Path, *more: str, status: int = 0) -> None:
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, str]]:
-    """Every file and folder: permissions, and what tells its content."""
+    """Mode and content hash of every file and folder."""
     found = {}
     for path in sorted(root.rglob("*")):
         kind = path.lstat().st_mode

@@ -1,4 +1,4 @@
-"""``vmsieve doctor`` on made-up systems: each fault by itself is found, and said with what to do next."""
+"""``vmsieve doctor`` on made-up systems: each single fault is found, with a remedy."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def examined(capsys: pytest.CaptureFixture[str], root: Path, *more: str) -> tupl
 
 
 def test_all_is_well(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A system that is not running is checked as far as its files allow, whichever service it has."""
+    """A system that is not running is checked as far as its files allow, for each service."""
     status, found = examined(capsys, system)
     states = {name: one["state"] for name, one in found.items()}
     assert {name for name, state in states.items() if state == "ok"} >= {
@@ -57,7 +57,7 @@ def test_all_is_well(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_for_people(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line a check, and one more for what to do next."""
+    """A line for each check, and another for the remedy."""
     put(system, "/sys/kernel/kexec_crash_loaded", "0\n")
     assert main(["doctor", "--root", str(system)]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -66,7 +66,7 @@ def test_for_people(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_empty_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is there: no service, and no traceback."""
+    """An empty system: no service, and no traceback."""
     status, found = examined(capsys, tmp_path)
     assert status == 1
     assert found["service"]["state"] == "fail"
@@ -87,7 +87,7 @@ def test_an_empty_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_what_sysfs_tells(
     name: str, content: str, state: str, word: str, system: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A reservation that is missing or too small (8 MiB of kernel, 32 of initramfs); no crash kernel loaded."""
+    """A missing or too small reservation (8 MiB of kernel, 32 of initramfs); no crash kernel loaded."""
     put(system, f"/sys/kernel/{name}", content)
     status, found = examined(capsys, system)
     one = found[{"kexec_crash_size": "reservation", "kexec_crash_loaded": "loaded"}[name]]
@@ -97,7 +97,7 @@ def test_what_sysfs_tells(
 
 
 def test_fadump(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A firmware-assisted dump needs no crash kernel, and has a reservation of its own."""
+    """A firmware-assisted dump needs no crash kernel, and has its own reservation."""
     put(fedora, "/sys/kernel/kexec_crash_loaded", "0")
     put(fedora, "/sys/kernel/kexec_crash_size", "0")
     put(fedora, "/sys/kernel/fadump/registered", "1")
@@ -134,7 +134,7 @@ def test_the_crash_kernel_is_another_one(fedora: Path, capsys: pytest.CaptureFix
 
 
 def test_an_initramfs_for_another_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """SUSE has one image, and says for which kernel."""
+    """SUSE has one image, whose name has the kernel's release."""
     put(make(tmp_path, "suse"), "/var/lib/kdump/kernel-version", "5.14.21\n")
     _, found = examined(capsys, tmp_path)
     assert found["image"]["state"] == "warn"
@@ -142,7 +142,7 @@ def test_an_initramfs_for_another_kernel(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_more_memory_than_room(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By /proc/meminfo, which gives no more than a bound."""
+    """By /proc/meminfo, which gives an upper bound only."""
     put(system, "/proc/meminfo", f"MemTotal: {10**14} kB\nMemFree: 1 kB\n")
     status, found = examined(capsys, system, "--quick")
     assert (status, found["room"]["state"]) == (3, "warn")
@@ -151,13 +151,13 @@ def test_more_memory_than_room(system: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_what_meminfo_says_is_left_out(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """1000 kB but for the free, cached and anonymous ones; struct pages on top."""
+    """1000 kB without the free, cached and anonymous ones, plus struct pages."""
     _, found = examined(capsys, fedora)
     assert f"at most {(1000 - 500 - 110 - 200 + 1000 / 64) * 1.024:.1f} kB" in found["room"]["what"]
 
 
 def test_a_dump_as_large_as_memory_says(fedora: Path, scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By /proc/kcore, of which a dump of a real kernel's memory takes the place."""
+    """By /proc/kcore, simulated by a dump of a real kernel's memory."""
     put(fedora, "/proc/.keep", "")
     os.symlink("/kcore", fedora / "proc" / "kcore")
     os.link(dump("demo.elf", scratch), fedora / "kcore")
@@ -211,7 +211,7 @@ HOSTILE: dict[str, Any] = {
 def test_nothing_in_a_system_is_believed(
     kind: str, name: str, flavour: str, system: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever a file is instead of what it should be: an answer, in time, and no traceback."""
+    """Any kind of file in place of a configuration file: an answer, in time, and no traceback."""
     path = config(system, flavour) if name == "config" else system / name.lstrip("/")
     path.unlink(missing_ok=True)
     HOSTILE[kind](path)
@@ -222,7 +222,7 @@ def test_nothing_in_a_system_is_believed(
 
 @pytest.mark.parametrize("flavour", ["kdump-utils", "kdump-tools"], indirect=True)
 def test_the_collector(flavour: str, system: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Not ours, then ours, then with an option that it does not take."""
+    """Not vmsieve, then vmsieve, then with an unsupported option."""
     assert examined(capsys, system)[1]["collector"]["state"] == "warn"
     assert main(["install-kdump", "--root", str(system), "--apply"]) == 0
     assert examined(capsys, system)[1]["collector"]["state"] == "ok"
@@ -234,7 +234,7 @@ def test_the_collector(flavour: str, system: Path, capsys: pytest.CaptureFixture
 
 
 def test_vmsieve_in_the_initramfs(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Set up, and not yet put in; put in; put in anew, with an initramfs that is older."""
+    """Configured but not in the image; in the image; in the image again, with an older initramfs."""
     assert main(["install-kdump", "--root", str(fedora), "--apply"]) == 0
     image = fedora / PARTS["kdump-utils"][1].lstrip("/")
     os.utime(image, (1e10, 1e10))

@@ -1,4 +1,4 @@
-"""``vmsieve install-kdump`` on made-up systems: what it changes, and that nothing is left of it afterwards."""
+"""``vmsieve install-kdump`` on made-up systems: its changes, and their complete removal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def system(flavour: str, tmp_path: Path) -> Path:
 
 
 def test_only_shown(system: Path, flavour: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without --apply: a unified diff and what to run, and nothing is touched."""
+    """Without --apply: a unified diff and the commands to run; no file is changed."""
     before = snapshot(system)
     install(system)
     said = capsys.readouterr().out
@@ -48,7 +48,7 @@ def test_only_shown(system: Path, flavour: str, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("more", [[], ["--capture"]])
 def test_done_and_undone(more: list[str], flavour: str, system: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Twice is like once; afterwards every file is there as before, byte for byte, and no folder is left."""
+    """Twice equals once; after --undo every file is as before, byte for byte, and no folder is left."""
     if more and flavour == "kdump-utils":
         install(system, *more, "--apply", status=2)
         return
@@ -68,7 +68,7 @@ def test_done_and_undone(more: list[str], flavour: str, system: Path, capsys: py
 
 
 def test_kdump_conf(fedora: Path) -> None:
-    """The collector that counts is ours, with the options that were set; the old line stays as a comment."""
+    """The active collector is vmsieve's, with the configured options; the old line stays as a comment."""
     install(fedora, "--apply")
     text = config(fedora, "kdump-utils").read_text()
     found = last(directives(text), "core_collector")
@@ -98,7 +98,7 @@ def test_kdump_conf(fedora: Path) -> None:
     ],
 )
 def test_collectors(lines: str, more: list[str], collector: str, fedora: Path) -> None:
-    """Whatever was set, how often and in which form; undone, the file is what it was."""
+    """Any collector lines in any number and form; undone, the file is as before."""
     path = config(fedora, "kdump-utils")
     path.write_text(lines)
     install(fedora, *more, "--apply")
@@ -110,7 +110,7 @@ def test_collectors(lines: str, more: list[str], collector: str, fedora: Path) -
 
 @pytest.mark.parametrize("place", ["usr/bin", "usr/sbin", "usr/local/bin", "opt/vmsieve/bin"])
 def test_the_image_runs_our_program(place: str, fedora: Path, tmp_path: Path) -> None:
-    """kdump-utils puts the host's program of the collector's name into the image first: it makes way for ours."""
+    """kdump-utils puts the host's program of the collector's name into the image first: vmsieve's replaces it."""
     root, files = tmp_path / "root", tmp_path / "files"
     for folder in (root / place, root / "usr/bin", files):
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def test_the_image_runs_our_program(place: str, fedora: Path, tmp_path: Path) ->
 
 
 def test_kdump_tools(tmp_path: Path) -> None:
-    """Its PATH begins with the folder of our makedumpfile, as a shell and systemd read it."""
+    """PATH begins with the folder of vmsieve's makedumpfile, as a shell and systemd read it."""
     install(make(tmp_path, "kdump-tools"), "--apply", "--options", "-c -d 31")
     path = config(tmp_path, "kdump-tools")
     ran = subprocess.run(
@@ -147,7 +147,7 @@ def test_kdump_tools(tmp_path: Path) -> None:
 
 
 def test_capture_in_the_initramfs_of_kdump_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A script for initramfs-tools, and the image is to be made again; not where dumps go elsewhere."""
+    """A script for initramfs-tools, and a hint to rebuild the image; not if dumps go elsewhere."""
     path = config(make(tmp_path, "kdump-tools"), "kdump-tools")
     install(tmp_path, "--capture", "--apply")
     assert "postinst.d" in capsys.readouterr().out
@@ -161,7 +161,7 @@ def test_capture_in_the_initramfs_of_kdump_tools(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (PACKAGE / "pipeline" / "services" / "files").iterdir()))
 def test_every_script_can_be_read(name: str) -> None:
-    """By the shell that it asks for."""
+    """By the shell of its first line."""
     text = fill(name, program=("/opt/a b/vmsieve",), image=("/var/lib/x",), fallback=("/bin/other",))
     assert not re.search(rb"@[A-Z]+@", text)
     shell = text.split(b"\n")[0][2:].decode()
@@ -172,7 +172,7 @@ def test_every_script_can_be_read(name: str) -> None:
 
 @pytest.mark.parametrize("runs", ["vmsieve", "other"])
 def test_makedumpfile_that_can_not_start(runs: str, tmp_path: Path) -> None:
-    """Kdump's makedumpfile is vmsieve; if its interpreter is missing, the original makedumpfile runs."""
+    """The makedumpfile of kdump is vmsieve; if its interpreter is missing, the original makedumpfile runs."""
     for name in ("vmsieve", "other"):
         (tmp_path / name).write_text(f'#!/bin/sh\necho "{name}: $*"\n')
         (tmp_path / name).chmod(0o755)
@@ -185,7 +185,7 @@ def test_makedumpfile_that_can_not_start(runs: str, tmp_path: Path) -> None:
 
 
 def test_suse(tmp_path: Path) -> None:
-    """By itself nothing of its settings changes; --capture sets KDUMP_TRANSFER, and can be left again."""
+    """By default its settings stay; --capture sets KDUMP_TRANSFER, and can be undone."""
     path = config(make(tmp_path, "suse"), "suse")
     install(tmp_path, "--apply")
     assert path.read_text() == TEXTS["suse"]

@@ -1,4 +1,4 @@
-"""``vmsieve install-kdump`` that is killed at any of its calls that change something: the next run makes it right."""
+"""``vmsieve install-kdump`` killed at any of its modifying calls: the next run completes or reverts it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JOURNAL = "var/lib/vmsieve"
 
 
 def killed(at: int, root: Path, *words: str) -> bool:
-    """Run the command, and kill it at the ``at``-th of these calls, before it is made; False: there are fewer."""
+    """Run the command, and kill it before the ``at``-th of these calls; False: there are fewer."""
     pid = os.fork()
     if not pid:
         status = 1
@@ -62,7 +62,7 @@ def _die_at(at: int) -> None:
 
 
 def applied(root: Path) -> dict[str, tuple[int, str]]:
-    """All but the journal's folder, whose text may differ in order."""
+    """All files except the journal's folder, whose text may differ in order."""
     return {name: what for name, what in snapshot(root).items() if not name.startswith(JOURNAL)}
 
 
@@ -74,7 +74,7 @@ def remake(root: Path, state: Path) -> None:
 @pytest.mark.parametrize("flavour", sorted(TEXTS))
 @pytest.mark.parametrize("what", ["apply", "apply again, otherwise", "undo"])
 def test_killed_at_any_call(what: str, flavour: str, tmp_path: Path) -> None:
-    """Then ``--undo`` leaves the system as it was before all, ``--apply`` as if nothing had happened; no stray file."""
+    """After a kill, ``--undo`` restores the original system, and ``--apply`` completes; no stray file."""
     root, state = tmp_path / "root", tmp_path / "state"
     make_system(root, flavour)
     (root / "var/lib").mkdir(exist_ok=True)
@@ -107,7 +107,7 @@ def test_killed_at_any_call(what: str, flavour: str, tmp_path: Path) -> None:
     "name", ["etc/kdump.conf.vmsieve-4711", "var/lib/vmsieve/install-kdump/journal.json.vmsieve-1"]
 )
 def test_what_has_no_name_yet_is_removed(name: str, tmp_path: Path) -> None:
-    """A file that a killed process was about to rename; one of somebody else's with a similar name stays."""
+    """A temporary file of a killed process is removed; another one with a similar name stays."""
     root = tmp_path / "root"
     make_system(root, "kdump-utils")
     before = snapshot(root)

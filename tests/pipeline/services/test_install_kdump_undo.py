@@ -1,4 +1,4 @@
-"""``vmsieve install-kdump`` and its undoing where others changed the system, or something went wrong."""
+"""``vmsieve install-kdump --undo`` after changes by others or failures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JOURNAL = "var/lib/vmsieve/install-kdump/journal.json"
 
 
 def test_changes_of_others_stay(fedora: Path) -> None:
-    """Later edits elsewhere in the file are kept; only our lines are reverted."""
+    """Later edits elsewhere in the file are kept; only vmsieve's lines are reverted."""
     path = config(fedora, "kdump-utils")
     install(fedora, "--apply")
     path.write_text(path.read_text().replace("/var/crash", "/srv/crash") + "final_action poweroff\n")
@@ -43,7 +43,7 @@ def test_changes_of_others_stay(fedora: Path) -> None:
 def test_what_can_not_be_undone_is_not_touched(
     name: str, change: object, fedora: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Our lines were changed since: nothing is undone, and the reason names the file and where its original is."""
+    """The lines of vmsieve were changed since: nothing is undone; the error names the file and the original's copy."""
     assert callable(change)
     install(fedora, "--apply")
     (fedora / name).write_text(change((fedora / name).read_text()))
@@ -56,7 +56,7 @@ def test_what_can_not_be_undone_is_not_touched(
 
 
 def test_what_is_gone_already(fedora: Path) -> None:
-    """The package was removed with all its files, or its settings were replaced: nothing is left to undo in them."""
+    """The package was removed with its files, or its settings were replaced: nothing needs undoing in them."""
     install(fedora, "--apply")
     config(fedora, "kdump-utils").write_text("path /new\n")
     (fedora / MODULE / "module-setup.sh").unlink()
@@ -67,7 +67,7 @@ def test_what_is_gone_already(fedora: Path) -> None:
 
 
 def fail_after(enough: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many files can be written, and no more."""
+    """Fail after so many files were written."""
     written: list[str] = []
 
     def fail(system: System, name: str, *more: Any) -> None:
@@ -81,7 +81,7 @@ def fail_after(enough: int, error: BaseException, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("enough", [0, 1])
 def test_interrupted(enough: int, fedora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The power fails after any number of files: what was done can be undone, or done again."""
+    """The power fails after any number of files: the changes can be undone, or applied again."""
     before = snapshot(fedora)
     for then in ("--undo", "--apply"):
         with monkeypatch.context() as patched:
@@ -94,7 +94,7 @@ def test_interrupted(enough: int, fedora: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("enough", [0, 1])
 def test_nowhere_to_write(enough: int, fedora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that is read-only or full, as /usr may be: what was done until then is taken back at once."""
+    """A read-only or full file system, as /usr may be: changes made until then are reverted at once."""
     before = snapshot(fedora)
     fail_after(enough, OutputError("Read-only file system"), monkeypatch)
     install(fedora, "--apply", status=1)
@@ -102,7 +102,7 @@ def test_nowhere_to_write(enough: int, fedora: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_permissions_and_links_are_kept(fedora: Path) -> None:
-    """The settings are a link to a file that only root may read: both stay so."""
+    """The settings are a link to a root-only file: link and permissions stay."""
     path = config(fedora, "kdump-utils")
     path.rename(fedora / "etc/real.conf")
     (fedora / "etc/real.conf").chmod(0o640)
@@ -117,7 +117,7 @@ def test_permissions_and_links_are_kept(fedora: Path) -> None:
 
 
 def test_a_system_does_not_lead_out_of_its_folder(tmp_path: Path) -> None:
-    """Links of a system mean what they mean on it, absolute ones and ``..`` too."""
+    """Links of a system are resolved within it, absolute ones and ``..`` too."""
     root = tmp_path / "root"
     (root / "etc").mkdir(parents=True)
     (tmp_path / "secret").write_text("no")
@@ -137,7 +137,7 @@ def test_a_system_does_not_lead_out_of_its_folder(tmp_path: Path) -> None:
      b'{"version": 1, "flavour": "suse", "folders": [], "files": [{"path": "/x"}]}'],
 )  # fmt: skip
 def test_a_damaged_journal(damage: bytes, fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is said, and nothing is changed."""
+    """It is reported, and nothing is changed."""
     install(fedora, "--apply")
     (fedora / JOURNAL).write_bytes(damage)
     before = snapshot(fedora)

@@ -1,6 +1,6 @@
-"""vmsieve called as kdump services call a collector: the same command lines, pipes, FIFOs and names of files.
+"""vmsieve called as a collector by kdump services: the same command lines, pipes, FIFOs and file names.
 
-The services' own scripts are not here; these are their calls, in few words: kdump-utils' to a folder, to a device and
+The services' own scripts are not included; these are their calls in short: kdump-utils' to a folder, to a device and
 to ssh, kdump-tools' with and without a packer, SUSE's through a FIFO.
 """
 
@@ -68,7 +68,7 @@ def is_right(vmcore: Path, made: Path) -> None:
 
 
 def test_kdump_utils_to_a_folder(vmcore: Path, bin_folder: Path, tmp_path: Path) -> None:
-    """A temporary name, threads by the number of CPUs, all that is said to one place, then the last name."""
+    """A temporary name, threads by the number of CPUs, all output to one place, then the final name."""
     collector = "vmsieve-makedumpfile -l --message-level 7 -d 31 --num-threads=2"
     shell(f"{collector} $vmcore ./vmcore-incomplete > said 2>&1 && mv vmcore-incomplete vmcore", vmcore, bin_folder)
     is_right(vmcore, tmp_path / "vmcore")
@@ -89,7 +89,7 @@ def test_streams(receiver: str, vmcore: Path, bin_folder: Path, tmp_path: Path) 
 
 
 def test_suse_through_a_fifo(vmcore: Path, bin_folder: Path, tmp_path: Path) -> None:
-    """Log and dump through one FIFO, one after the other; release and crash time from what is said at level 8."""
+    """Log and dump through one FIFO, one after the other; release and crash time from the messages of level 8."""
     shell(
         "mkfifo fifo;"
         "makedumpfile -F --message-level 8 --dump-dmesg $vmcore > fifo 2> said & cat fifo > dmesg && wait $! &&"
@@ -104,7 +104,7 @@ def test_suse_through_a_fifo(vmcore: Path, bin_folder: Path, tmp_path: Path) -> 
 
 
 def test_the_other_end_goes_away(vmcore: Path, bin_folder: Path) -> None:
-    """The server can't be reached any more: the collector ends, and does not say that all is well."""
+    """The server becomes unreachable: the collector ends, and does not report success."""
     ran = shell(
         "{ makedumpfile -F -l -d 31 $vmcore; echo status $? >&2; } | dd bs=512 count=100 of=/dev/null 2> dd",
         vmcore, bin_folder,
