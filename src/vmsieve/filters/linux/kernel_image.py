@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.filters.linux.arch import header_offsets
 from vmsieve.filters.linux.candidates import SEARCHED, SEARCHED_PACKED
 from vmsieve.filters.linux.identity import BEFORE_NAME, FIELD_SIZE
 from vmsieve.filters.linux.kallsyms import Kallsyms, open_kallsyms
@@ -32,7 +33,6 @@ _NAMES: Final = ("init_uts_ns", "_stext", "_etext")
 _TRIES: Final = 64
 #: Bytes to read while symbol tables are verified; a kernel's own takes up to 10 MB.
 _READ_MOST: Final = 128 << 20
-_MAPPINGS: Final = 64
 
 
 @record(frozen=True)
@@ -66,7 +66,7 @@ def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch, candidates:
     Raises:
         KernelError: It is not found.
     """
-    for delta in _deltas(memory.source, info):
+    for delta in _deltas(memory, info):
         try:
             symbols = open_kallsyms(_shifted(memory, delta), memory.byte_order, info)
             image = KernelImage(memory, delta, symbols)
@@ -87,14 +87,12 @@ def _shifted(memory: PhysicalMemory, delta: int) -> Read:
     return lambda vaddr, size: memory.read(vaddr + delta, size)
 
 
-def _deltas(source: Source, info: VmcoreInfo) -> Iterator[int]:
+def _deltas(memory: PhysicalMemory, info: VmcoreInfo) -> Iterator[int]:
     """Physical minus virtual address of the kernel image, according to the dump's headers and VMCOREINFO."""
     vaddr = info.symbol("kallsyms_names")
     if vaddr is None:
         return
-    for piece in source.virtual[:_MAPPINGS]:
-        if piece.vaddr <= vaddr < piece.vaddr + piece.size:
-            yield piece.paddr - piece.vaddr
+    yield from (-offset for offset in header_offsets(memory, vaddr))
     phys_base = info.number("phys_base")
     if phys_base is not None:
         # x86_64: __START_KERNEL_map, arch/x86/include/asm/page_64_types.h.

@@ -1,6 +1,6 @@
-"""Radix page tables: each table is a page of 64-bit entries, and each level translates the same number of address bits.
+"""Page tables of 64-bit entries, walked level by level.
 
-The meaning of an entry is up to the architecture (:mod:`vmsieve.filters.linux.arch`). Such a kernel also has a *linear
+The meaning of an entry is up to the architecture (:mod:`vmsieve.filters.linux.arch`). Most kernels also have a *linear
 map*: all physical memory at one offset, which needs no walk. The page tables map it, too, and thus confirm the offset.
 """
 
@@ -15,7 +15,7 @@ from vmsieve.formats.slim.cache import cached
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from vmsieve.filters.linux.memory import PhysicalMemory
 
@@ -25,33 +25,29 @@ NOTHING, TABLE, MEMORY, NONSENSE = range(4)
 _END: Final = 1 << 64
 
 
-def levels_of(va_bits: int, page_shift: int) -> int:
-    """Number of levels for ``va_bits`` bits of address; the top table may be shorter than the others."""
-    return -(-(va_bits - page_shift) // (page_shift - 3))
-
-
-class RadixTables(ABC):
+class PageTables(ABC):
     """Walks page tables.
 
     Args:
         memory: Physical memory.
         root: Physical address of the top table.
-        page_shift: log2 of the size of a page, and of a table.
-        va_bits: Translated bits of a virtual address; those above are ones in the kernel's addresses.
-        root_bits: Upper end of the top table's index, if not ``va_bits``.
+        page_shift: log2 of the size of a page.
+        bits: Bits of a virtual address that index the table of each level, the last table first.
+
+    Attributes:
+        levels: Number of levels.
+        start: Lowest address translated.
+        end: One above the highest address translated.
     """
 
-    def __init__(
-        self, memory: PhysicalMemory, root: int, page_shift: int, va_bits: int, root_bits: int | None = None
-    ) -> None:
+    def __init__(self, memory: PhysicalMemory, root: int, page_shift: int, bits: Sequence[int]) -> None:
         self._memory = memory
         self._root = root
         self.page_shift = page_shift
-        self._step = page_shift - 3
-        self.levels = levels_of(va_bits, page_shift)
-        #: Lowest kernel address.
-        self.start = _END - (1 << va_bits)
-        self._root_mask = (1 << (root_bits or va_bits) - self._shift_of(self.levels - 1)) - 1
+        self._bits = bits
+        self._shifts = [page_shift + sum(bits[:level]) for level in range(len(bits))]
+        self.levels = len(bits)
+        self.start, self.end = 0, _END
         # Walks of adjacent addresses, as of struct pages, differ in the last level only.
         self._block = cached(self._walk, 256)
 
@@ -63,39 +59,35 @@ class RadixTables(ABC):
         the size that an entry of its level maps are ignored. ``index``: of the entry in its table.
         """
 
-    def translate(self, vaddr: int) -> tuple[int, int]:
-        if not self.start <= vaddr < _END:
-            raise KernelError("not an address of the kernel", offset=vaddr)
-        span = self.page_shift + self._step
-        size, paddr = self._block(vaddr >> span)
-        if size:
-            at = vaddr & (size - 1)
-            return paddr + at, size - at
-        index = vaddr >> self.page_shift & (1 << self._step) - 1
-        _, paddr = self._entry(paddr, index, vaddr, 0)
-        at = vaddr & (1 << self.page_shift) - 1
-        return paddr + at, (1 << self.page_shift) - at
+    def load(self, table: int, level: int, index: int) -> int:  # noqa: ARG002
+        """Read an entry of the table at ``table``: the root, or what :meth:`decode` returned."""
+        return self._memory.u64(table + index * 8)
 
-    def _shift_of(self, level: int) -> int:
-        return self.page_shift + level * self._step
+    def translate(self, vaddr: int) -> tuple[int, int]:
+        """See :meth:`Translator.translate`."""
+        if not self.start <= vaddr < self.end:
+            raise KernelError("not an address of the kernel", offset=vaddr)
+        return self._look_up(vaddr)
+
+    def _look_up(self, vaddr: int) -> tuple[int, int]:
+        size, paddr = self._block(vaddr >> self._shifts[1])
+        if not size:
+            size, (_, paddr) = 1 << self.page_shift, self._entry(paddr, vaddr, 0)
+        at = vaddr & size - 1
+        return (paddr & -size) + at, size - at
 
     def _walk(self, block: int) -> tuple[int, int]:
-        """Translate block ``block``, the size that one level-0 table maps: bytes mapped contiguously, physical address.
-
-        0 and the physical address of the table if the block has one.
-        """
-        vaddr = block << self.page_shift + self._step
-        table, mask = self._root, self._root_mask
+        """Return size and address of the page that maps a block; or 0 and the address of the block's level-0 table."""
+        vaddr, table = block << self._shifts[1], self._root
         for level in range(self.levels - 1, 0, -1):
-            shift = self._shift_of(level)
-            kind, paddr = self._entry(table, vaddr >> shift & mask, vaddr, level)
+            kind, table = self._entry(table, vaddr, level)
             if kind == MEMORY:
-                return 1 << shift, paddr & -(1 << shift)
-            table, mask = paddr, (1 << self._step) - 1
+                return 1 << self._shifts[level], table
         return 0, table
 
-    def _entry(self, table: int, index: int, vaddr: int, level: int) -> tuple[int, int]:
-        entry = self._memory.u64(table + index * 8)
+    def _entry(self, table: int, vaddr: int, level: int) -> tuple[int, int]:
+        index = vaddr >> self._shifts[level] & (1 << self._bits[level]) - 1
+        entry = self.load(table, level, index)
         kind, paddr = self.decode(entry, level, index)
         if kind == NOTHING:
             raise KernelError("no memory behind a virtual address", offset=vaddr)
@@ -109,6 +101,29 @@ class RadixTables(ABC):
             return self.translate(vaddr)[0] == paddr
         except (KernelError, ReadError):
             return False
+
+
+def levels_of(va_bits: int, page_shift: int) -> int:
+    """Number of levels of :class:`RadixTables` for ``va_bits`` bits of address."""
+    return -(-(va_bits - page_shift) // (page_shift - 3))
+
+
+class RadixTables(PageTables):
+    """Page tables of one page each; the top table may be shorter.
+
+    Args:
+        memory, root, page_shift: As for :class:`PageTables`.
+        va_bits: Translated bits of a virtual address; those above are ones in the kernel's addresses.
+        root_bits: Upper end of the top table's index, if not ``va_bits``.
+    """
+
+    def __init__(
+        self, memory: PhysicalMemory, root: int, page_shift: int, va_bits: int, root_bits: int | None = None
+    ) -> None:
+        step, above = page_shift - 3, levels_of(va_bits, page_shift) - 1
+        bits = [step] * above + [(root_bits or va_bits) - page_shift - step * above]
+        super().__init__(memory, root, page_shift, bits)
+        self.start = _END - (1 << va_bits)
 
 
 @record(frozen=True)
@@ -127,7 +142,7 @@ class Linear:
 
 
 def find_linear(
-    tables: RadixTables, places: Iterable[tuple[int, int]], origin: int, known: int, memory_end: int
+    tables: PageTables, places: Iterable[tuple[int, int]], origin: int, known: int, memory_end: int
 ) -> Linear | None:
     """Return the first of ``places`` that the page tables confirm as the linear map.
 
@@ -146,10 +161,10 @@ def find_linear(
     return None
 
 
-class RadixTranslator(Translator):
+class TableTranslator(Translator):
     """Translates the linear map, if confirmed, by arithmetic, all other addresses by page tables."""
 
-    def __init__(self, tables: RadixTables, linear: Linear | None, phys_base: int | None) -> None:
+    def __init__(self, tables: PageTables, linear: Linear | None, phys_base: int | None = None) -> None:
         super().__init__(phys_base=phys_base, page_offset=linear.start if linear else None)
         self.tables = tables
         self._from, self._to, self._add = (linear.start, linear.end, linear.add) if linear else (0, 0, 0)

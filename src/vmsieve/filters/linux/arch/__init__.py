@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable
 
-from vmsieve.filters.linux.translator import Translator
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.slim.records import record
 
@@ -19,12 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.filters.linux.memory import PhysicalMemory
+    from vmsieve.filters.linux.translator import Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-__all__ = ["Arch", "Translator", "arches", "find", "header_offsets", "page_shift", "tables_not_found"]
-
 #: Mappings of the dump's headers that are tried; a dump has a handful.
-_HEADERS = 64
+HEADERS = 64
 
 
 @record(frozen=True)
@@ -102,7 +100,7 @@ def page_shift(memory: PhysicalMemory, info: VmcoreInfo, default: int) -> int:
 
 def header_offsets(memory: PhysicalMemory, vaddr: int) -> Iterator[int]:
     """Yield virtual minus physical address of the dump's headers that map ``vaddr``."""
-    for piece in memory.source.virtual[:_HEADERS]:
+    for piece in memory.source.virtual[:HEADERS]:
         if piece.vaddr <= vaddr < piece.vaddr + piece.size:
             yield piece.vaddr - piece.paddr
 

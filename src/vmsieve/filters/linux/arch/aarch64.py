@@ -1,12 +1,12 @@
-"""aarch64: page tables of 2 to 5 levels for pages of 4, 16 and 64 KiB, and two parts mapped by arithmetic.
+"""aarch64: page tables of 2 to 5 levels for pages of 4, 16 and 64 KiB; kernel image and linear map by arithmetic.
 
 Tables: Arm Architecture Reference Manual, "The AArch64 Virtual Memory System Architecture", VMSAv8-64 descriptors;
 ``arch/arm64/include/asm/pgtable-hwdef.h``. Addresses: ``arch/arm64/include/asm/memory.h`` and
 Documentation/arch/arm64/memory.rst. Exports: ``arch/arm64/kernel/vmcore_info.c`` (before v6.9 crash_core.c).
 
-Arithmetic are the kernel image (``kimage_voffset``) and the linear map (``PHYS_OFFSET``). Where the linear map begins
-has changed: Linux commit 14c127c957c1 ("arm64: mm: Flip kernel VA space"), v5.4, and f4693c2716b3 ("arm64: mm: extend
-linear region for 52-bit VA configurations"), v5.11. The page tables tell which it is: they map it too.
+``kimage_voffset`` gives the address of the kernel image, ``PHYS_OFFSET`` that of the linear map. The start of the
+linear map changed with Linux commits 14c127c957c1 ("arm64: mm: Flip kernel VA space"), v5.4, and f4693c2716b3 ("arm64:
+mm: extend linear region for 52-bit VA configurations"), v5.11. The page tables, which map it too, decide.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vmsieve.filters.linux.tables import (
     TABLE,
     Linear,
     RadixTables,
-    RadixTranslator,
+    TableTranslator,
     find_linear,
     levels_of,
 )
@@ -29,35 +29,35 @@ from vmsieve.filters.linux.tables import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.filters.linux.arch import Translator
     from vmsieve.filters.linux.memory import PhysicalMemory
+    from vmsieve.filters.linux.translator import Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 _WORD: Final = (1 << 64) - 1
 _VALID: Final = 1
 _TABLE: Final = 2  # at level 0: a page; above: a table, else a block
 _VA_BITS: Final = range(36, 53)
-#: A pointer's highest bit that neither tags (KASAN, MTE) nor authentication codes change: set in the kernel's.
+#: Set in kernel pointers; neither tags (KASAN, MTE) nor authentication codes change it.
 _KERNEL_BIT: Final = 1 << 55
 _TOP_BYTE: Final = 0xFF << 56
 
 
 class Arm64Tables(RadixTables):
-    """Page tables. Args as :class:`RadixTables`."""
+    """Page tables."""
 
     def __init__(
         self, memory: PhysicalMemory, root: int, page_shift: int, va_bits: int, root_bits: int | None = None
     ) -> None:
         super().__init__(memory, root, page_shift, va_bits, root_bits)
-        # Physical addresses of 52 bits (LPA) in pages of 64 KiB: their highest bits are where others have the lowest,
-        # and zero in other kernels. In smaller pages (LPA2) they are where the shareability is, and only if virtual
-        # addresses have 52 bits too: Kconfig's ARM64_PA_BITS_52 needs pages of 64 KiB or ARM64_VA_BITS_52, and a
-        # processor without LPA2 has but 48 bits of both.
+        # Physical addresses of 52 bits. Pages of 64 KiB (LPA): the highest bits are below the page number, and zero in
+        # other kernels. Smaller pages (LPA2): they replace the shareability, only if virtual addresses have 52 bits
+        # too: Kconfig's ARM64_PA_BITS_52 needs pages of 64 KiB or ARM64_VA_BITS_52, and a processor without LPA2 has 48
+        # bits of both.
         self._lpa2 = page_shift < 16 and va_bits > 48
         self._low = (1 << (50 if self._lpa2 else 48)) - (1 << page_shift)
 
     def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:  # noqa: ARG002
-        """See :class:`RadixTables`. Blocks: at the two levels above pages."""
+        """See :class:`PageTables`. Blocks exist at the two levels above pages."""
         if not entry & _VALID:
             return NOTHING, 0
         paddr = entry & self._low
@@ -70,14 +70,11 @@ class Arm64Tables(RadixTables):
         return MEMORY if level in (1, 2) else NONSENSE, paddr
 
 
-class Arm64Translator(RadixTranslator):
-    """Pointers of any tag.
+class Arm64Translator(TableTranslator):
+    """Translates pointers with tags and authentication codes.
 
-    Args:
-        tables: The page tables.
-        linear: The linear map.
-        pac_mask: Bits that authentication codes take in pointers (KERNELPACMASK).
-        phys_base: See :class:`Translator`; makedumpfile and crash mean PHYS_OFFSET by it.
+    ``pac_mask``: bits of a pointer that authentication codes use (KERNELPACMASK). ``phys_base``: PHYS_OFFSET, as in
+    makedumpfile and crash.
     """
 
     def __init__(self, tables: Arm64Tables, linear: Linear | None, pac_mask: int, phys_base: int) -> None:
@@ -85,18 +82,18 @@ class Arm64Translator(RadixTranslator):
         self._ones = _TOP_BYTE | pac_mask
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`: with any tag in the top byte."""
+        """See :class:`Translator`. The top byte is ignored."""
         return 0 <= vaddr <= _WORD and super().is_kernel(vaddr | _TOP_BYTE)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :class:`Translator`; tags and authentication codes are no address."""
+        """See :class:`Translator`. Tags and authentication codes are ignored."""
         return super().translate(vaddr | self._ones if vaddr & _KERNEL_BIT else vaddr)
 
 
 def _va_bits(info: VmcoreInfo) -> Iterator[tuple[int, int, str]]:
-    """Bits of a virtual address, as they are and as they were planned, that the kernel may have; and from which keys.
+    """Yield possible numbers of virtual address bits, actual and configured, and the keys that they come from.
 
-    A kernel for 52 bits runs with 48 or 47 on a processor that has no more. The true number is TCR_EL1_T1SZ, since
+    A kernel configured for 52 bits uses 48 or 47 if the processor has no more. TCR_EL1_T1SZ has the actual number since
     v5.9: Linux commit bbdbc11804ff ("arm64/crash_core: Export TCR_EL1.T1SZ in vmcoreinfo").
     """
     planned, idle = info.number("VA_BITS"), info.number("TCR_EL1_T1SZ")
@@ -105,14 +102,14 @@ def _va_bits(info: VmcoreInfo) -> Iterator[tuple[int, int, str]]:
     if idle is not None and 64 - idle in _VA_BITS:
         key = "NUMBER(TCR_EL1_T1SZ)" + (", NUMBER(VA_BITS)" if planned else "")
         yield 64 - idle, max(planned or 0, 64 - idle), key
-    # 47 bits: 16 KiB pages without LPA2. A root table of v5.0 to v5.3 may be made for users' 52 bits.
+    # 47 bits: 16 KiB pages without LPA2. The root table of v5.0 to v5.3 may be sized for the 52 bits of user space.
     for bits in dict.fromkeys((planned or 48, 48, 47)):
         yield bits, planned or bits, "NUMBER(VA_BITS)" if planned else "the default"
         yield bits, 52, "NUMBER(VA_BITS)" if planned else "the default"
 
 
 def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> dict[int, str]:
-    """Return what may be virtual minus physical address in the kernel image, and the origin of each."""
+    """Return candidates for virtual minus physical address of the kernel image, with their origins."""
     found = {}
     number = info.number_unsigned("kimage_voffset")
     if number is not None:
@@ -123,16 +120,12 @@ def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> dict[
 
 
 def _find_tables(memory: PhysicalMemory, info: VmcoreInfo, shift: int) -> tuple[Arm64Tables, int, int, list[str]]:
-    """Return page tables that map themselves to where they are, their physical address, the planned bits, and notes.
-
-    Raises:
-        KernelError: They are not found.
-    """
+    """Return page tables that map themselves, their physical address, the configured address bits, and notes."""
     root = info.need("SYMBOL", "swapper_pg_dir")
     for offset, origin in _image_offsets(memory, info, root).items():
         paddr = root - offset & _WORD
         for bits, planned, key in _va_bits(info):
-            # A table with as many levels as planned is indexed as planned; one with fewer is not.
+            # The configured bits size the root table only if the number of levels is the configured one.
             same = levels_of(bits, shift) == levels_of(planned, shift)
             tables = Arm64Tables(memory, paddr, shift, bits, planned if same else None)
             if not tables.maps(root, paddr):
@@ -145,16 +138,16 @@ def _find_tables(memory: PhysicalMemory, info: VmcoreInfo, shift: int) -> tuple[
 
 
 def _linear_ranges(tables: Arm64Tables, planned: int) -> Iterator[tuple[int, int]]:
-    """Yield where the linear map may be: in the lower half of the address space since v5.4, in the upper before."""
+    """Yield possible linear maps: in the lower half of the address space since v5.4, in the upper half before."""
     actual = ((1 << 64) - tables.start).bit_length() - 1
-    # The lower half of as many bits as such a kernel has at the least (VA_BITS_MIN).
+    # The lower half for the smallest number of bits that the kernel supports (VA_BITS_MIN).
     end = (1 << 64) - (1 << min(planned, 47 if tables.page_shift == 14 and planned > 48 else 48) - 1)
     for bits in dict.fromkeys((planned, actual, actual - 1, 48, 47)):
         yield (1 << 64) - (1 << bits), 1 << 64 if bits < actual else end
 
 
 def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
-    """Find the page tables, and check the linear map by them."""
+    """Find the page tables, and verify the linear map with them."""
     shift = page_shift(memory, info, 4096)
     tables, known, planned, notes = _find_tables(memory, info, shift)
     phys_offset = info.number_unsigned("PHYS_OFFSET")
@@ -186,7 +179,7 @@ def _section_size_bits(info: VmcoreInfo) -> int:
 
 
 def _max_physmem_bits(info: VmcoreInfo) -> int:
-    """48, or 52 since v4.16 if so configured; exported since v5.9. The number of section roots tells."""
+    """48, or 52 by configuration since v4.16: the number of section roots decides. Exported since v5.9."""
     size, roots = info.size("mem_section"), info.length("mem_section")
     if size and roots and roots * ((info.page_size or 4096) // size) >= 1 << 52 - _section_size_bits(info):
         return 52

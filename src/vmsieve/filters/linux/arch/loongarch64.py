@@ -1,11 +1,11 @@
-"""loongarch64: direct-mapped windows of all physical memory, and page tables of 2 to 4 levels for the rest.
+"""loongarch64: direct-mapped windows for all physical memory, and page tables of 2 to 4 levels.
 
 Windows: LoongArch Reference Manual, volume 1, 5.2.1 "Direct Mapped Address Translation Mode";
 ``arch/loongarch/include/asm/addrspace.h``. Tables: ``arch/loongarch/include/asm/{pgtable,pgtable-bits}.h``. The kernel
-image lies in a window; tables have vmalloc memory and the virtual memory map.
+image is in a window; page tables map vmalloc memory and the virtual memory map.
 
-The kernel does not export the number of levels. It is counted: entries above the last level are addresses in a window,
-and unmapped ones lead to a chain of empty tables with as many levels.
+The kernel does not export the number of levels, so it is counted: table entries are addresses in a window, and entries
+without memory lead to a chain of empty tables of the same depth.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, page_shift
-from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, RadixTranslator
+from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, TableTranslator
 from vmsieve.formats.errors import KernelError
 
 if TYPE_CHECKING:
-    from vmsieve.filters.linux.arch import Translator
     from vmsieve.filters.linux.memory import PhysicalMemory
+    from vmsieve.filters.linux.translator import Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
-#: XKPRANGE: windows, the highest bits say which; and XKVRANGE, which page tables map.
+#: XKPRANGE: windows, selected by the highest bits; XKVRANGE: mapped by page tables.
 _WINDOWS: Final = 0x8000000000000000
 _MAPPED: Final = 0xC000000000000000
 _CACHED: Final = 0x9000000000000000
 #: Bits of a physical address (DMW_PABITS).
 _PHYSICAL: Final = (1 << 48) - 1
 _PRESENT: Final = 1 << 7
-_HUGE: Final = 1 << 6  # above the last level; there it means "global"
+_HUGE: Final = 1 << 6  # at level 0 this bit means "global"
 _LARGE: Final = _HUGE | _PRESENT
 _MOST_LEVELS: Final = 4
-#: Entries of the top table that are followed to count the levels.
+#: Entries of the top table to follow when levels are counted.
 _TRIED: Final = 16
 
 
 class LoongTables(RadixTables):
-    """Page tables. Args as :class:`RadixTables`; ``levels`` of them."""
+    """Page tables."""
 
     def __init__(self, memory: PhysicalMemory, root: int, page_shift: int, levels: int) -> None:
         super().__init__(memory, root, page_shift, page_shift + levels * (page_shift - 3))
-        # Processors with more bits of address than the tables take have the higher ones ignored.
+        # Address bits above those that the tables translate are ignored.
         self.start = _MAPPED
 
     def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:  # noqa: ARG002
@@ -57,10 +57,10 @@ def _is_table(entry: int, page_shift: int) -> bool:
 
 
 def _depth(memory: PhysicalMemory, root: int, page_shift: int) -> int:
-    """Levels of the tables that begin at physical address ``root``.
+    """Number of levels of the page tables at physical address ``root``.
 
     Raises:
-        KernelError: They are no page tables of this machine.
+        KernelError: There are no page tables.
         ReadError: They are not in the dump.
     """
     size = 1 << page_shift
@@ -79,11 +79,11 @@ def _depth(memory: PhysicalMemory, root: int, page_shift: int) -> int:
     return deepest
 
 
-class LoongTranslator(RadixTranslator):
+class LoongTranslator(TableTranslator):
     """Windows by arithmetic, everything else by page tables."""
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`: windows too."""
+        """See :class:`Translator`. Includes windows."""
         return _WINDOWS <= vaddr < 1 << 64
 
     def translate(self, vaddr: int) -> tuple[int, int]:

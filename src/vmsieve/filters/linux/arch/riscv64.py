@@ -1,4 +1,4 @@
-"""riscv64: page tables of 3 to 5 levels (Sv39, Sv48, Sv57), and the linear map by arithmetic.
+"""riscv64: page tables of 3 to 5 levels (Sv39, Sv48, Sv57); linear map by arithmetic.
 
 Tables: The RISC-V Instruction Set Manual, volume II, "Supervisor-Level ISA"; ``arch/riscv/include/asm/pgtable-64.h``.
 Addresses: ``arch/riscv/include/asm/page.h`` and Documentation/arch/riscv/vm-layout.rst. Exports:
@@ -10,18 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, header_offsets, tables_not_found
-from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, RadixTranslator, find_linear
+from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, TableTranslator, find_linear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.filters.linux.arch import Translator
     from vmsieve.filters.linux.memory import PhysicalMemory
+    from vmsieve.filters.linux.translator import Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 _WORD: Final = (1 << 64) - 1
 _SHIFT: Final = 12
-#: Bits of a virtual address: of satp's modes Sv39, Sv48 and Sv57.
+#: Virtual address bits of the modes Sv39, Sv48 and Sv57.
 _VA_BITS: Final = (39, 48, 57)
 _VALID: Final = 1
 _READ: Final = 2
@@ -29,7 +29,7 @@ _WRITE: Final = 4
 _LEAF: Final = 0xE  # readable, writable or executable
 _FRAME_SHIFT: Final = 10
 _FRAME: Final = (1 << 44) - 1
-#: Svnapot: sixteen entries for 64 KiB are alike; the frame's low four bits are 8 and no address.
+#: Svnapot: 16 equal entries map 64 KiB; the low four bits of the frame number are 8 instead of address bits.
 _NAPOT: Final = 1 << 63
 #: KERNEL_LINK_ADDR since v5.13: Linux commit 2bfc6cd81bd1 ("riscv: Move kernel mapping outside of linear mapping").
 _LINK_ADDRESS: Final = (1 << 64) - (2 << 30)
@@ -38,11 +38,11 @@ _FIRMWARE: Final = 2 << 20
 
 
 class RiscvTables(RadixTables):
-    """Page tables. Args as :class:`RadixTables`."""
+    """Page tables."""
 
     def __init__(self, memory: PhysicalMemory, root: int, va_bits: int) -> None:
         super().__init__(memory, root, _SHIFT, va_bits)
-        # The highest of the bits is the sign; users have the other half.
+        # The highest translated bit is the sign; the other half is user space.
         self.start = (1 << 64) - (1 << va_bits - 1)
 
     def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:
@@ -59,7 +59,7 @@ class RiscvTables(RadixTables):
 
 
 def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> Iterator[tuple[int, str]]:
-    """Yield what may be virtual minus physical address in the kernel image, and its origin."""
+    """Yield candidates for virtual minus physical address of the kernel image, with their origins."""
     number = info.number_unsigned("va_kernel_pa_offset")
     if number is not None:
         yield number, "NUMBER(va_kernel_pa_offset)"
@@ -74,11 +74,7 @@ def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> Itera
 
 
 def _find_tables(memory: PhysicalMemory, info: VmcoreInfo) -> tuple[RiscvTables, int, list[str]]:
-    """Return page tables that map themselves to where they are, their physical address, and notes.
-
-    Raises:
-        KernelError: They are not found.
-    """
+    """Return page tables that map themselves, their physical address, and notes."""
     root = info.need("SYMBOL", "swapper_pg_dir")
     told = info.number("VA_BITS")
     for offset, origin in _image_offsets(memory, info, root):
@@ -95,15 +91,15 @@ def _find_tables(memory: PhysicalMemory, info: VmcoreInfo) -> tuple[RiscvTables,
 
 
 def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
-    """Find the page tables, and check the linear map by them."""
+    """Find the page tables, and verify the linear map with them."""
     tables, known, notes = _find_tables(memory, info)
     base, start = info.number_unsigned("phys_ram_base"), info.number_unsigned("PAGE_OFFSET")
     linear = None
     if base is not None and start is not None and start >= tables.start:
-        # Half of the kernel's address space is for it (KERN_VIRT_SIZE).
+        # The linear map has half of the kernel's address space (KERN_VIRT_SIZE).
         size = (1 << 64) - tables.start >> 1
         linear = find_linear(tables, [(start, min(start + size, 1 << 64))], base, known, memory.source.end())
-    translator = RadixTranslator(tables, linear, base)
+    translator = TableTranslator(tables, linear, base)
     translator.flat_first_pfn = (base or 0) >> _SHIFT
     if linear:
         notes.append(f"the linear map at {linear.start:#x}, by NUMBER(PAGE_OFFSET) and NUMBER(phys_ram_base)")

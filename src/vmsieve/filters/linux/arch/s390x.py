@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.arch import Arch, Translator, tables_not_found
+from vmsieve.filters.linux.arch import Arch, tables_not_found
+from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, PageTables
+from vmsieve.filters.linux.translator import Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.s390_mappings import in_linear, linear_maps
-from vmsieve.formats.slim.cache import cached
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
@@ -31,11 +32,11 @@ _PAGE_TABLE: Final = ~0x7FF
 _NO_PAGE: Final = 0xC00
 
 
-class S390Tables:
-    """Walks page tables.
+class S390Tables(PageTables):
+    """Page tables: one of pages, one of segments, and up to three of regions.
 
     Args:
-        memory: Where they are.
+        memory: Physical memory.
         root: Physical address of the top table, whose entries have its kind.
 
     Raises:
@@ -43,48 +44,27 @@ class S390Tables:
     """
 
     def __init__(self, memory: PhysicalMemory, root: int) -> None:
-        self._memory = memory
-        self._root = root
-        self._top = memory.u64(root) >> _TYPE_SHIFT & 3
-        #: Levels of tables.
-        self.levels = self._top + 2
-        #: One above the highest address that is translated.
-        self.end = 1 << min(31 + 11 * self._top, 64)
-        # Walks of neighbours, such as of struct pages, differ in the last level only.
-        self._segment = cached(self._walk, 256)
+        bits = (8, 11, 11, 11, 11)[: 2 + (memory.u64(root) >> _TYPE_SHIFT & 3)]
+        super().__init__(memory, root, 12, bits)
+        self.end = 1 << 12 + sum(bits)
 
-    def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :meth:`Translator.translate`."""
-        if not 0 <= vaddr < self.end:
-            raise KernelError("not an address of the kernel", offset=vaddr)
-        size, paddr = self._segment(vaddr >> 20)
-        if size:
-            at = vaddr & (size - 1)
-            return paddr + at, size - at
-        entry = self._memory.u64(paddr + (vaddr >> 12 & 0xFF) * 8)
-        if entry & _NO_PAGE:
-            raise KernelError("no memory behind a virtual address", offset=vaddr)
-        at = vaddr & 0xFFF
-        return (entry & _TABLE) + at, 0x1000 - at
+    def load(self, table: int, level: int, index: int) -> int:
+        if level == self.levels - 1:
+            return super().load(table, level, index)
+        if level == 0:
+            return super().load(table & _PAGE_TABLE, level, index)
+        first, last = table >> _OFFSET_SHIFT & 3, table & _LENGTH
+        return super().load(table & _TABLE, level, index) if first <= index >> 9 <= last else _INVALID
 
-    def _walk(self, block: int) -> tuple[int, int]:
-        """Return size and physical address of the page that maps a 1 MiB block, or 0 and that of its page table."""
-        vaddr, table, first, last = block << 20, self._root, 0, 3
-        for level in range(self._top, -1, -1):
-            shift = 20 + 11 * level
-            index = vaddr >> shift & 0x7FF
-            if not first <= index >> 9 <= last:
-                raise KernelError("no memory behind a virtual address", offset=vaddr)
-            entry = self._memory.u64(table + index * 8)
-            if entry & _INVALID:
-                raise KernelError("no memory behind a virtual address", offset=vaddr)
-            large = entry & _LARGE and level <= 1
-            if entry >> _TYPE_SHIFT & 3 != level:
-                raise KernelError("a page table entry makes no sense", offset=vaddr, found=entry)
-            if large:
-                return 1 << shift, entry & -(1 << shift)
-            table, first, last = entry & _TABLE, entry >> _OFFSET_SHIFT & 3, entry & _LENGTH
-        return 0, entry & _PAGE_TABLE
+    def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:  # noqa: ARG002
+        if entry & (_INVALID if level else _NO_PAGE):
+            return NOTHING, 0
+        if level == 0:
+            return MEMORY, entry
+        if entry >> _TYPE_SHIFT & 3 != level - 1:
+            return NONSENSE, 0
+        # The low bits of the entry say which quarters of the table exist: see load().
+        return MEMORY if entry & _LARGE and level <= 2 else TABLE, entry
 
 
 class S390Translator(Translator):
@@ -115,9 +95,9 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
         place = in_linear(linear, root)
         try:
             tables = S390Tables(memory, place[0]) if place else None
-            if place is None or tables is None or tables.translate(root)[0] != place[0]:
-                continue
         except (KernelError, ReadError):
+            continue
+        if place is None or tables is None or not tables.maps(root, place[0]):
             continue
         translator = S390Translator(tables, linear)
         translator.notes = [

@@ -9,14 +9,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.arch import Arch, Translator, tables_not_found
+from vmsieve.filters.linux.arch import HEADERS, Arch, tables_not_found
+from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, Linear, RadixTables, TableTranslator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.notes import each_note
-from vmsieve.formats.slim.cache import cached
 from vmsieve.formats.slim.contexts import suppress
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory
+    from vmsieve.filters.linux.translator import Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 #: __START_KERNEL_map, arch/x86/include/asm/page_64_types.h.
@@ -29,9 +30,6 @@ _LARGE: Final = 1 << 7
 #: Address bits of an entry: 12 to 51.
 _ADDRESS: Final = (1 << 52) - (1 << 12)
 _WORD: Final = (1 << 64) - 1
-#: Mappings of the dump's headers that are tried; a dump has a handful.
-_HEADERS: Final = 64
-
 #: Notes that are searched for registers; a dump has one or more a processor.
 _NOTES: Final = 32
 #: Offset of the control registers in QEMU's notes, and CR4's bit for 5 levels.
@@ -44,81 +42,44 @@ _SPAN_MOST: Final = 128 << 20
 _ROOTS: Final = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
 
 
-class X86Tables:
-    """Walks page tables.
+class X86Tables(RadixTables):
+    """Page tables.
 
     Args:
-        memory: Where they are.
-        root: Physical address of the top table.
+        memory, root: As for :class:`RadixTables`.
         levels: 4 or 5.
         ignored: Bits to clear in an entry's address: the memory encryption bit (sme_mask).
     """
 
     def __init__(self, memory: PhysicalMemory, root: int, levels: int, ignored: int = 0) -> None:
-        self._memory = memory
-        self._root = root
-        self._levels = levels
+        super().__init__(memory, root, 12, levels * 9 + 12)
         self._mask = _ADDRESS & ~ignored
-        #: The lowest address of the kernel's half of the address space.
-        self.upper_half = (1 << 64) - (1 << levels * 9 + 11)
-        # Neighbouring addresses, such as of struct pages, differ in the last level only.
-        self._directory = cached(self._walk, 256)
+        # Users' half of the canonical addresses is translated too.
+        self._lower_end = 1 << levels * 9 + 11
+        self.start = _WORD + 1 - self._lower_end
+
+    def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:  # noqa: ARG002
+        if not entry & _PRESENT:
+            return NOTHING, 0
+        if level and not entry & _LARGE:
+            return TABLE, entry & self._mask
+        # A page of 1 GiB, 2 MiB or 4 KiB. At higher levels the bit is reserved.
+        return MEMORY if level <= 2 else NONSENSE, entry & self._mask
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :meth:`Translator.translate`."""
-        if not (self.upper_half <= vaddr < 1 << 64 or 0 <= vaddr < (1 << 64) - self.upper_half):
+        if not (self.start <= vaddr <= _WORD or 0 <= vaddr < self._lower_end):
             raise KernelError("not a canonical address", offset=vaddr)
-        large, paddr = self._directory(vaddr >> 21)
-        if large:
-            at = vaddr & 0x1FFFFF
-            return paddr + at, 0x200000 - at
-        entry = self._entry(paddr, vaddr, 12)
-        at = vaddr & 0xFFF
-        return (entry & self._mask) + at, 0x1000 - at
-
-    def _walk(self, block: int) -> tuple[bool, int]:
-        """Return True and the address that a 2 MiB block is mapped to, or False and that of its table of pages."""
-        vaddr = block << 21
-        table = self._root
-        for level in range(self._levels - 1, 0, -1):
-            shift = 12 + level * 9
-            entry = self._entry(table, vaddr, shift)
-            table = entry & self._mask
-            # A page of 1 GiB or 2 MiB. At higher levels the bit is reserved.
-            if entry & _LARGE:
-                if level > 2:
-                    raise KernelError("a page table entry makes no sense", offset=vaddr, found=entry)
-                size = 1 << shift
-                return True, (table & ~(size - 1)) + (vaddr & (size - 1))
-        return False, table
-
-    def _entry(self, table: int, vaddr: int, shift: int) -> int:
-        entry = self._memory.u64(table + (vaddr >> shift & 511) * 8)
-        if not entry & _PRESENT:
-            raise KernelError("no memory behind a virtual address", offset=vaddr)
-        return entry
+        return self._look_up(vaddr)
 
 
-class X86Translator(Translator):
+class X86Translator(TableTranslator):
     """The kernel's own map by arithmetic, everything else by its page tables."""
 
-    def __init__(self, tables: X86Tables, phys_base: int, image_size: int, page_offset: int | None) -> None:
-        super().__init__(phys_base=phys_base, page_offset=page_offset)
-        self._tables = tables
-        self._image_end = KERNEL_MAP + image_size
-        self._to_physical = phys_base - KERNEL_MAP
-
-    def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`. The upper half of canonical addresses."""
-        return self._tables.upper_half <= vaddr < 1 << 64
-
     def translate(self, vaddr: int) -> tuple[int, int]:
-        if KERNEL_MAP <= vaddr < self._image_end:
-            paddr = vaddr + self._to_physical
-            if paddr < 0:
-                raise KernelError("an address of the kernel image is not in memory", offset=vaddr)
-            return paddr, self._image_end - vaddr
-        return self._tables.translate(vaddr)
+        paddr, room = super().translate(vaddr)
+        if paddr < 0:
+            raise KernelError("an address of the kernel image is not in memory", offset=vaddr)
+        return paddr, room
 
 
 def _levels(info: VmcoreInfo) -> int:
@@ -141,7 +102,7 @@ def _candidates(memory: PhysicalMemory, info: VmcoreInfo) -> dict[int, str]:
     if number is not None:
         # Signed: a kernel may be loaded below its link-time address.
         found[number - (1 << 64) if number >= 1 << 63 else number] = "NUMBER(phys_base)"
-    for piece in memory.source.virtual[:_HEADERS]:
+    for piece in memory.source.virtual[:HEADERS]:
         if piece.vaddr >= KERNEL_MAP:
             found.setdefault(piece.paddr - (piece.vaddr - KERNEL_MAP), "the dump's headers")
     found.setdefault(0, "its default")
@@ -164,13 +125,12 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
     for phys_base, origin in _candidates(memory, info).items():
         paddr = (root - KERNEL_MAP + phys_base) & _WORD
         tables = X86Tables(memory, paddr, levels, ignored)
-        try:
-            if tables.translate(root)[0] != paddr:
-                continue
-        except (KernelError, ReadError):
+        if not tables.maps(root, paddr):
             continue
-        size = info.number("KERNEL_IMAGE_SIZE") or _IMAGE_SIZE
-        translator = X86Translator(tables, phys_base, min(max(size, 0), _IMAGE_SIZE), _page_offset(memory))
+        size = min(max(info.number("KERNEL_IMAGE_SIZE") or _IMAGE_SIZE, 0), _IMAGE_SIZE)
+        linear = Linear(KERNEL_MAP, KERNEL_MAP + size, phys_base - KERNEL_MAP)
+        translator = X86Translator(tables, linear, phys_base)
+        translator.page_offset = _page_offset(memory)
         translator.notes = [
             f"page tables of {levels} levels at physical address {paddr:#x}, from SYMBOL({name})",
             f"phys_base {phys_base:#x} from {origin}",
