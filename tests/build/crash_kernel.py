@@ -1,4 +1,4 @@
-"""A machine's memory with a crash kernel loaded into it, as the two loaders leave it.
+"""A machine's memory with a loaded crash kernel, as the two loaders leave it.
 
 After ``kexec_calculate_store_digests`` of kernel/kexec_file.c and the purgatory of kexec-tools: a table of sixteen
 pairs (start, length), and a SHA-256 digest of all regions in the table's order. Nothing here uses the code under test.
@@ -22,7 +22,7 @@ _MACHINES = {"little": 62, "big": 22}
 
 
 def cpio(files: dict[str, bytes]) -> bytes:
-    """An archive of the kind that initial RAM disks are (newc)."""
+    """A newc archive, as used for initial RAM disks."""
     out = b""
     for number, (name, data) in enumerate([*files.items(), ("TRAILER!!!", b"")]):
         fields = [number, 0o100644, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
@@ -33,19 +33,19 @@ def cpio(files: dict[str, bytes]) -> bytes:
 
 
 def noise(seed: int, size: int) -> bytes:
-    """Bytes of no meaning, none of them a zero."""
+    """Random bytes without zeros."""
     return random.Random(seed).randbytes(size).replace(b"\0", b"\1")
 
 
 def initrd(seed: int = 1) -> bytes:
-    """An archive as it is, one that is compressed behind it."""
+    """An uncompressed archive, followed by a compressed one."""
     return cpio({"microcode": noise(seed, 5000)}).ljust(8192, b"\0") + gzip.compress(
         cpio({"init": noise(seed + 1, 60000)}), mtime=0
     )
 
 
 def boot_parameters(kernel_size: int, payload: tuple[int, int], ramdisk: int) -> bytes:
-    """The x86 boot protocol's header where it is in the zero page."""
+    """The x86 boot protocol's header at its offset in the zero page."""
     page = bytearray(2 * PAGE)
     struct.pack_into("<I", page, 0x1F4, kernel_size // 16)
     page[0x202:0x206] = b"HdrS"
@@ -58,10 +58,10 @@ def boot_parameters(kernel_size: int, payload: tuple[int, int], ramdisk: int) ->
 
 @dataclass
 class CrashKernel:
-    """A crash kernel that is loaded.
+    """A loaded crash kernel.
 
-    ``digest_at``: where the digest is, from the table: 256 where the x86 kernel loads, -32 with kexec-tools.
-    ``segments``: what is loaded, by address; the default is that of an x86 machine.
+    ``digest_at``: offset of the digest from the table: 256 where the x86 kernel loads, -32 with kexec-tools.
+    ``segments``: the loaded segments by address; the default is an x86 machine's.
     """
 
     order: str = "little"
@@ -95,7 +95,7 @@ class CrashKernel:
         return found + [0] * (32 - len(found))
 
     def digest(self) -> bytes:
-        """Of all that is loaded."""
+        """The digest of all loaded regions."""
         return hashlib.sha256(b"".join(self.segments.values())).digest()
 
     def memory(self) -> bytes:
@@ -117,7 +117,7 @@ class CrashKernel:
 
 
 def padded(data: bytes) -> bytes:
-    """``data`` in whole pages, as they are loaded."""
+    """``data`` padded to whole pages, as it is loaded."""
     return data + bytes(-len(data) % PAGE)
 
 

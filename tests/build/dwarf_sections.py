@@ -1,4 +1,4 @@
-"""DWARF made by hand, after the standard's version 5 (and 2, 4), in any shape that its readers have to know."""
+"""DWARF made by hand, after the standard's version 5 (and 2, 4), in every form that the reader supports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRING, FLAG_PRESENT, REF4, REF_ADDR, STRP, STRX2, SDATA, DATA4, SEC_OFFSET, EXP
 
 @dataclass(eq=False)
 class Node:
-    """An entry: its tag, attributes and children. ``far``: it is referred to from other units."""
+    """An entry: its tag, attributes and children. ``far``: other units refer to it."""
 
     tag: int
     values: dict[int, Value] = field(default_factory=dict)
@@ -69,7 +69,7 @@ def uleb(value: int) -> bytes:
 
 
 class DwarfSections:
-    """Collects units and makes sections of them.
+    """Collects units and builds sections of them.
 
     Args:
         order: ``<`` or ``>``.
@@ -105,7 +105,7 @@ class DwarfSections:
         kinds: dict[bytes, int] = {}
         head = (12 if self.wide else 4) + 2 + (2 if self.version >= 5 else 1) + (8 if self.wide else 4)
         start = len(self.info)
-        # Offsets are as long whatever they are: the first time they are not known, the second time they are.
+        # Offsets have a fixed size: the first pass computes them, the second one writes them.
         for _ in range(2):
             body = self._entry(top, start, head, kinds)
         table = len(self.abbrev)

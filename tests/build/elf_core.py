@@ -1,4 +1,4 @@
-"""ELF cores made by hand: ordinary ones from a recipe, and odd ones segment by segment."""
+"""ELF cores made by hand: ordinary ones from a recipe, and unusual ones segment by segment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIRECT = 0xFFFF888000000000
 
 @dataclass
 class Load:
-    """A PT_LOAD segment. What is None is worked out: sizes from ``data``, the offset from the segments before it."""
+    """A PT_LOAD segment. None is computed: sizes from ``data``, the offset from the preceding segments."""
 
     paddr: int
     data: bytes = b""
@@ -27,7 +27,7 @@ class Load:
 class Core:
     """An ELF core. ``notes`` are the contents of its PT_NOTE segments.
 
-    ``extended`` puts the number of program headers into section header 0 (PN_XNUM), whatever it is.
+    ``extended`` puts the number of program headers into section header 0 (PN_XNUM), however small it is.
     """
 
     loads: list[Load]
@@ -83,7 +83,7 @@ class Core:
 
 
 def loads(pages: list[Page], page_size: int = PAGE) -> list[Load]:
-    """Segments of the pages: a new one at each hole, and where stored pages follow ones that were left out."""
+    """Segments of the pages: a new one at each hole, and at stored pages after left-out ones."""
     found: list[Load] = []
     end = -1
     for page in pages:

@@ -25,12 +25,12 @@ class Image:
 
     Attributes:
         files: Their contents.
-        block: Bytes a block.
+        block: Bytes per block.
         features: s_feature_incompat.
         inode_size: Bytes an inode.
-        piece: Blocks of an extent at the most; a file of more than four extents gets a tree of two levels.
+        piece: Maximum number of blocks per extent; a file of more than four extents gets a tree of two levels.
         flags: i_flags of the files.
-        sizes: i_size where it is not that of the content.
+        sizes: i_size where it differs from the content's.
     """
 
     files: dict[bytes, bytes]

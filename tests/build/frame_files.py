@@ -1,4 +1,4 @@
-"""Compressed files made by hand or by the codecs' own packages: as vmsieve writes them, and as others do."""
+"""Compressed files made by hand or by the codecs' packages: as vmsieve writes them, and as others do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def blocks(content: bytes, size: int = BLOCK) -> list[bytes]:
 
 
 def zstd_frame(content: bytes, *, sized: bool = True, window: int = 0) -> bytes:
-    """One frame, with or without its content size; ``window`` is the logarithm of its window."""
+    """One frame, with or without its content size; ``window`` is the window's logarithm."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
         3, **({"window_log": window} if window else {}), write_checksum=True, write_content_size=sized
     )
@@ -48,7 +48,7 @@ def zstd_seekable(content: bytes, size: int = BLOCK, *, checksums: bool = False)
 
 
 def zstd_rows(content: bytes) -> bytes:
-    """Frames of different sizes, some without content size, empty and skippable ones among them; no table."""
+    """Frames of different sizes, some without content size, with empty and skippable ones; no table."""
     out = [skippable(b"hello"), zstd_frame(b"")]
     at = 0
     while at < len(content):
@@ -59,7 +59,7 @@ def zstd_rows(content: bytes) -> bytes:
 
 
 def zstd_bomb(size: int, *, sized: bool = False) -> bytes:
-    """A zstd frame of ``size`` zeros in blocks that say: so many zeros."""
+    """A zstd frame of ``size`` zeros in RLE blocks."""
     header = b"\x28\xb5\x2f\xfd" + (b"\xc0\x40" + size.to_bytes(8, "little") if sized else b"\x00\x40")
     block = ((131072 << 3) | 2).to_bytes(3, "little") + b"\0"
     return (
@@ -68,7 +68,7 @@ def zstd_bomb(size: int, *, sized: bool = False) -> bytes:
 
 
 def lz4_rows(content: bytes) -> bytes:
-    """One frame a block."""
+    """One frame per block."""
     return b"".join(
         lz4.frame.compress(block, block_linked=False, content_checksum=True, store_size=True)
         for block in blocks(content)
@@ -78,7 +78,7 @@ def lz4_rows(content: bytes) -> bytes:
 def lz4_one(
     content: bytes, *, linked: bool = False, checksums: bool = True, size: int = 4, sized: bool = False
 ) -> bytes:
-    """One frame of all the content, in blocks of ``4 ** size * 256`` bytes."""
+    """One frame of all content, in blocks of ``4 ** size * 256`` bytes."""
     with lz4.frame.LZ4FrameCompressor(
         block_size=size, block_linked=linked, block_checksum=checksums, content_checksum=checksums
     ) as packer:
@@ -102,7 +102,7 @@ def gzip_rows(content: bytes) -> bytes:
 
 
 def gzip_named(content: bytes) -> bytes:
-    """As ``gzip FILE`` leaves it: one member with a name."""
+    """A file as ``gzip FILE`` writes it: one member with a name."""
     out = io.BytesIO()
     with gzip.GzipFile("vmcore", "wb", fileobj=out) as file:
         file.write(content)

@@ -20,18 +20,18 @@ class Kdump:
 
     Attributes:
         pages: Its pages.
-        version: Of the header; fields that came later are filled with ones, which a reader must not look at.
+        version: Of the header; fields of later versions are filled with ones, which a reader must ignore.
         order: Byte order.
         page_size: Bytes.
         notes: ELF notes, stored from version 4 on.
-        vmcoreinfo: Text with a place of its own, from version 3 on.
-        max_mapnr: One above the highest page frame; worked out if None.
-        status: Status bits besides those of the codecs.
-        single_bitmap: One bitmap only, as the oldest writers made them.
-        fields: Sub-header fields that are not as they should be, by name.
-        main: Main header fields that are not as they should be, by name.
-        sub_blocks: Blocks of the sub-header; worked out if None.
-        part: Of a split dump, the page frames that this file has descriptors and data of; the fields too must say so.
+        vmcoreinfo: Text stored separately, since version 3.
+        max_mapnr: One above the highest page frame; computed if None.
+        status: Status bits other than the codecs'.
+        single_bitmap: Only one bitmap, as the oldest writers made it.
+        fields: Sub-header fields to override, by name.
+        main: Main header fields to override, by name.
+        sub_blocks: Blocks of the sub-header; computed if None.
+        part: Page frames whose descriptors and data are in this file of a split dump; ``fields`` must agree.
     """
 
     pages: list[Page]
@@ -72,7 +72,7 @@ class Kdump:
         return head + sub + maps + table + data
 
     def pieces(self) -> list[tuple[int, bytes]]:
-        """The file without the zeros of its bitmaps, which may be of any size: what lies where."""
+        """The file without the zeros of its bitmaps, which may be of any size: pieces by offset."""
         size, limit, extra = self.page_size, self.pages[-1].pfn + 1, self._extra()
         bitmap = -(-limit // (8 * size)) * size
         exists: dict[int, bytearray] = {}
@@ -98,7 +98,7 @@ class Kdump:
         return path
 
     def _extra(self) -> bytes:
-        """Notes, then the VMCOREINFO text, which follow the sub-header."""
+        """Notes, then the VMCOREINFO text, after the sub-header."""
         return self.notes + self.vmcoreinfo
 
     def _main(self, sub_blocks: int, bitmap_blocks: int, limit: int) -> bytes:
@@ -134,7 +134,7 @@ class Kdump:
         return bytes(raw)
 
     def _data(self, start: int) -> tuple[bytes, bytes]:
-        """Descriptors and data, the block of zeros that zero pages share first."""
+        """Descriptors and data; the block of zeros that zero pages share comes first."""
         stored = [page for page in self.pages if page.kind != "exclude"]
         table, data = bytearray(), bytearray(self.page_size)
         base = start + 24 * len(stored)

@@ -1,4 +1,4 @@
-"""Made-up systems with a kdump service, as folders: the files that say so, and /proc and /sys as far as they matter."""
+"""Made-up systems with a kdump service, as folders: its configuration, and the needed parts of /proc and /sys."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def config(root: Path, flavour: str) -> Path:
 
 
 def make(root: Path, flavour: str, *, sizes: tuple[int, int] = (0, 0)) -> Path:
-    """A system on which all is well, but that its service does not use vmsieve.
+    """A working system whose service does not use vmsieve.
 
     ``sizes``: of the crash kernel's parts, kernel and initramfs, in MiB.
     """

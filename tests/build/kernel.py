@@ -1,7 +1,7 @@
-"""Kernels made up for tests: page tables and memory sections in the memory of a source that is a dict of pages.
+"""Made-up kernels: page tables and memory sections in the memory of a source that is a dict of pages.
 
 Written from the kernel's headers, not from the code under test. A :class:`FakeKernel` is an x86_64 machine: its image
-is mapped at the usual place, all of its memory at :data:`DIRECT`, and whatever a test maps elsewhere.
+is mapped at the usual address, all of its memory at :data:`DIRECT`, and additional pages where a test maps them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PRESENT, LARGE = 1, 0x80
 
 
 class NoFile:
-    """The file of a source that has none."""
+    """The file of a source without a file."""
 
     name = "made up"
     size = 0
@@ -43,7 +43,7 @@ class NoFile:
 
 @record
 class FakeSource(Source):
-    """Physical memory as a dict of pages of 4 KiB by page frame; counts what is read."""
+    """Physical memory as a dict of pages of 4 KiB by page frame; counts bytes read."""
 
     pages: dict[int, bytearray] = field(default_factory=dict)
     reads: int = 0
@@ -75,7 +75,7 @@ class FakeSource(Source):
             done += step
 
     def write(self, paddr: int, data: bytes) -> None:
-        """Store ``data``; pages that did not exist do so from now on."""
+        """Store ``data``; creates missing pages."""
         done = 0
         while done < len(data):
             pfn, at = divmod(paddr + done, PAGE)
@@ -107,8 +107,8 @@ class FakeKernel(Memory64):
     ``order``: its byte order, as struct writes it; ``direct``: where all memory is mapped.
 
     Args:
-        levels: Of its page tables.
-        phys_base: How far its image lies above its link address.
+        levels: Number of page table levels.
+        phys_base: Distance of its image above its link address.
         c_bit: Mask of the memory encryption bit, set in every entry.
         release: Its release.
     """
@@ -153,14 +153,14 @@ class FakeKernel(Memory64):
         return vaddr
 
     def pages(self, data: bytes) -> int:
-        """Put ``data`` into pages of its own; returns their physical address."""
+        """Store ``data`` in new pages; return their physical address."""
         paddr = self._next_page
         self._next_page += -(-max(len(data), 1) // PAGE) * PAGE
         self.source.write(paddr, data.ljust(self._next_page - paddr, b"\0"))
         return paddr
 
     def entry_address(self, vaddr: int, level: int) -> int:
-        """Physical address of the entry for ``vaddr`` in its table of ``level`` (1: the last); tables are made."""
+        """Physical address of the entry for ``vaddr`` in its table of ``level`` (1: the last); creates tables."""
         table = self.root
         for above in range(self.levels, level, -1):
             at = table + (vaddr >> 12 + 9 * (above - 1) & 511) * 8
@@ -177,15 +177,15 @@ class FakeKernel(Memory64):
         self.poke(self.entry_address(vaddr, level), paddr | PRESENT | self.c_bit | (LARGE if level > 1 else 0))
 
     def info(self) -> VmcoreInfo:
-        """Its VMCOREINFO."""
+        """The kernel's VMCOREINFO."""
         return VmcoreInfo.parse(self.vmcoreinfo())
 
     def vmcoreinfo(self) -> bytes:
-        """Its VMCOREINFO as text."""
+        """The kernel's VMCOREINFO as text."""
         return "".join(f"{key}={value}\n" for key, value in self.keys.items()).encode()
 
     def memory(self) -> VirtualMemory:
-        """Its memory, as the code under test sees it."""
+        """The kernel's memory as vmsieve's class."""
         return virtual_memory(self.source, self.info())
 
     def elf_core(self) -> bytes:
@@ -241,8 +241,8 @@ def add_sections(
     Args:
         kernel: The kernel.
         maps: The sections.
-        extreme: Two levels; else one array of 64 sections.
-        pointer: Export the address of the pointer to the array of roots, as a tool does that reads vmlinux.
+        extreme: SPARSEMEM_EXTREME: two levels; else one array of 64 sections.
+        pointer: Export the address of the pointer to the array of roots, as tools that read vmlinux do.
         size: Bytes of a ``struct mem_section``.
     """
 

@@ -1,7 +1,7 @@
-"""Struct pages of x86_64 kernels through the years, as a crashed machine made up for tests has them.
+"""Struct pages of x86_64 kernels of several versions, for made-up machines.
 
-Written from the kernel's headers (``include/linux/mm_types.h``, ``include/linux/page-flags.h``) and what each version
-exports (``kernel/vmcore_info.c``, before v6.9 ``kernel/crash_core.c``), not from the code under test.
+Written from the kernel's headers (``include/linux/mm_types.h``, ``include/linux/page-flags.h``) and the exports of each
+version (``kernel/vmcore_info.c``, before v6.9 ``kernel/crash_core.c``), not from the code under test.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ class Layout:
     """One kernel's struct page.
 
     Attributes:
-        name: Of the kernel version.
-        release: What ``uname -r`` says.
+        name: The kernel version.
+        release: ``uname -r``.
         head: Offset of ``lru``, whose first word is ``compound_head`` (``compound_info``) in a tail.
-        head_key: Under which name that is exported; empty: it is not.
+        head_key: VMCOREINFO name of that offset; empty: not exported.
         order: ``dtor``: order and destructor number are fields of the first tail, ``order_at`` and ``dtor_at`` bytes
             into its struct page and ``width`` bytes each; ``flag``, ``type``: the order is the low byte of the first
             tail's flags, and hugetlb a flag of the first tail or a type of the head.
@@ -79,7 +79,7 @@ class Layout:
         return self.mask("private") >> 1
 
     def mask(self, name: str) -> int:
-        """The flag ``name`` as a mask; 0 where the kernel has none."""
+        """The flag ``name`` as a mask; 0 if the kernel lacks it."""
         return 1 << self.bits[name] if name in self.bits else 0
 
 
@@ -94,7 +94,7 @@ def _top(**numbers: int) -> dict[str, int]:
 
 
 _OLD = {"lru": 5, "private": 11, "swapcache": 15, "slab": 7, "hwpoison": 22, "head": 14}
-# PG_swapcache is PG_owner_priv_1 since v4.10 and needs PG_swapbacked, exported since v4.13, to mean something.
+# PG_swapcache is PG_owner_priv_1 since v4.10 and valid only with PG_swapbacked, which is exported since v4.13.
 _ALIASED = {"lru": 5, "slab": 8, "swapcache": 9, "private": 12, "swapbacked": 18, "head": 15, "hwpoison": 22}
 _WORKINGSET = {"lru": 4, "slab": 9, "swapcache": 10, "private": 13, "swapbacked": 19, "head": 16, "hwpoison": 23}
 _REORDERED = {"lru": 5, "slab": 11, "swapcache": 12, "private": 15, "swapbacked": 19, "head": 6, "hwpoison": 22}
@@ -104,7 +104,7 @@ _DROPBEHIND = {**_NO_ERROR, "hwpoison": 21}
 
 
 def _old_page(name: str, order_at: int, width: int, bits: dict[str, int]) -> Layout:
-    """A struct page as it was before v4.18."""
+    """A struct page before v4.18."""
     return Layout(
         name, f"{name}.0-test", mapping=8, kind=24, refcount=28, head=32, private=48, dtor_at=40, order_at=order_at,
         width=width, bits=bits, types={"buddy": 0xFFFFFF80},

@@ -26,7 +26,7 @@ def rle(page: bytes) -> bytes:
 
 
 def record(address: int, page: bytes, method: int = 0) -> bytes:
-    """One page; one that does not get smaller is stored as it is."""
+    """One page; an incompressible one is stored uncompressed."""
     packed = {0: page, 1: rle(page) if method == 1 else b"", 2: zlib.compress(page, 1) if method == 2 else b""}[method]
     if method == 0 or len(packed) >= len(page):
         return struct.pack(">QII", address, len(page), 1) + page
@@ -35,7 +35,7 @@ def record(address: int, page: bytes, method: int = 0) -> bytes:
 
 @dataclass
 class Lkcd:
-    """A dump of ``memory``. ``pages``: addresses that have a record, in order; None: all."""
+    """A dump of ``memory``. ``pages``: addresses with a record, in order; None: all."""
 
     memory: bytes
     method: int = 0

@@ -1,4 +1,4 @@
-"""Kernel logs in their three layouts, put into a made-up kernel the way kernel/printk/ writes them."""
+"""Kernel logs in their three layouts, put into a made-up kernel as kernel/printk/ writes them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def add_ring(
     first_lpos: int = 0,
     cleared: int | None = None,
 ) -> dict[str, int]:
-    """Give ``kernel`` a log as of v5.10, written the way kernel/printk/printk_ringbuffer.c writes it.
+    """Give ``kernel`` a log of v5.10 and later, as kernel/printk/printk_ringbuffer.c writes it.
 
     Returns:
         Virtual addresses of ``prb``, ``descs``, ``infos`` and ``text``.
@@ -98,7 +98,7 @@ _RING_KEYS = {
 def add_records(
     kernel: Kernel, records: Iterable[Record], *, size: int = 1024, name: str = "printk_log", caller: bool = False
 ) -> int:
-    """Give ``kernel`` a log as of v3.5 to v5.9, written as log_store() of kernel/printk/printk.c writes it.
+    """Give ``kernel`` a log of v3.5 to v5.9, as log_store() of kernel/printk/printk.c writes it.
 
     Returns:
         Virtual address of the buffer.
@@ -109,7 +109,7 @@ def add_records(
     at = 0
     for record in records:
         length = -(-(header + len(record.text)) // 8) * 8
-        # A header's worth is always left for the marker that sends back to the start.
+        # Space for a header is always left for the marker that wraps to the start.
         if at + length + header > size:
             buffer[at : at + header] = bytes(header)
             at = 0
@@ -133,7 +133,7 @@ def add_records(
 
 
 def add_characters(kernel: Kernel, text: bytes, *, size: int = 256, cleared: int = 0) -> int:
-    """Give ``kernel`` a log as of before v3.5; returns the buffer's virtual address."""
+    """Give ``kernel`` a log from before v3.5; return the buffer's virtual address."""
     buffer, order = bytearray(size), kernel.order
     for i, char in enumerate(text):
         buffer[i % size] = char
@@ -146,7 +146,7 @@ def add_characters(kernel: Kernel, text: bytes, *, size: int = 256, cleared: int
 
 
 def log(kernel: Kernel, **options: bool) -> bytes:
-    """The log as the code under test reads it."""
+    """The log as vmsieve reads it."""
     return b"".join(kernel_log(kernel.memory(), kernel.info(), **options))
 
 

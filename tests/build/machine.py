@@ -1,12 +1,12 @@
-"""A crashed x86_64 machine as a few lines of text: what each page frame was used for.
+"""A crashed x86_64 machine as a few lines of text: the use of each page frame.
 
     0x100-0x17f kernel
     0x240-0x25f cache_private
     0x300-0x3ff free order=8            blocks of 2**8 pages
     0x400-0x5ff hugetlb order=9         compound pages, tails and all
-    0x800-0x81f slab mapping=1          a slab page whose "mapping" is something else
-    0x843 hwpoison                      on top of what the page is used for
-    0x900-0x9ff free order=8 private=99 fields that are not as they should be
+    0x800-0x81f slab mapping=1          a slab page with another use of "mapping"
+    0x843 hwpoison                      in addition to the page's use
+    0x900-0x9ff free order=8 private=99 fields with wrong values
     section 2 nomap                     a memory section without struct pages
 
 Kinds: kernel, user, cache, cache_private, swapcache, thp, hugetlb, free, slab, offline, unaccepted, hwpoison. ``order``
@@ -14,7 +14,7 @@ makes blocks of free and unaccepted pages and compound pages of the others. Page
 full of zeros, the last one a slab page; the others begin with their page frame number. Any field can be set: ``flags``,
 ``mapping``, ``kind``, ``private``, ``head``; ``zero=1`` makes the pages' content zero.
 
-The machine becomes a real ELF core: page tables of four levels, the kernel's own map, sections that hang off roots,
+The machine becomes an ELF core: page tables of four levels, the kernel's own map, sections with roots,
 struct pages in a virtual array mapped by pages of 2 MiB. Nothing here uses the code under test.
 """
 
@@ -44,10 +44,10 @@ _NOISE = 0xDEAD000000000401
 
 
 class Machine:
-    """A machine; fields of its struct pages may be set until it is written.
+    """A machine; its struct pages' fields may be set until it is written.
 
     Attributes:
-        order: Its byte order, as struct writes it.
+        order: Byte order, in struct's notation.
         vmemmap: Virtual address of the struct page of page frame 0.
     """
 
@@ -55,7 +55,7 @@ class Machine:
     vmemmap = VMEMMAP
 
     def __init__(self, layout: Layout, recipe: str = "", ram: tuple[tuple[int, int], ...] = RAM, base: int = 0) -> None:
-        """``base``: physical address that all others, of the recipe too, count from; a multiple of a section."""
+        """``base``: physical address added to all others, the recipe's too; a multiple of a section."""
         ram = tuple((start + base, end + base) for start, end in ram)
         self.layout, self.ram, self.base = layout, ram, base
         self.sections = sorted({pfn // SECTION for a, b in ram for pfn in range(a // PAGE, b // PAGE, 256)})
@@ -64,7 +64,7 @@ class Machine:
         self.memory: dict[int, bytes] = {}
         self.edits: dict[int, bytes] = {}
         self.keys = self._keys()
-        # No kernel is without slab pages.
+        # Every kernel has slab pages.
         self.set(ram[-1][1] // PAGE - 1, **self._values("slab", 0))
         for line in recipe.splitlines():
             words = line.split("#")[0].split()
@@ -173,7 +173,7 @@ class Machine:
         return bytes(self.maps[pfn // SECTION][at : at + STRUCT_PAGE])
 
     def frames(self) -> list[int]:
-        """The page frames that exist."""
+        """The existing page frames."""
         return [pfn for start, end in self.ram for pfn in range(start // PAGE, end // PAGE)]
 
     def contents(self) -> dict[int, bytes]:
@@ -248,7 +248,7 @@ class Machine:
         return "".join(f"{key}={value}\n" for key, value in self.keys.items()).encode()
 
     def notes(self, text: bytes | None = None) -> bytes:
-        """Its notes; ``text``: instead of its own VMCOREINFO, empty for none."""
+        """Its notes; ``text``: replaces its VMCOREINFO, empty for no text."""
         found = prstatus(1, bytes(216))
         text = self.vmcoreinfo() if text is None else text
         return found + (note(b"VMCOREINFO\0", 0, text) if text else b"")
@@ -276,7 +276,7 @@ class Machine:
         return self._fill(path, head + table + notes, at, places)
 
     def _fill(self, path: Path, start: bytes, size: int, places: dict[int, int]) -> Path:
-        """A sparse file of ``size`` bytes: its start, and every page where ``places`` says."""
+        """A sparse file of ``size`` bytes: its start, and pages at ``places``."""
         with path.open("wb") as file:
             file.truncate(size)
             file.write(start)

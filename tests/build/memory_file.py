@@ -1,4 +1,4 @@
-"""A file in memory, and what tests of readers do with an open dump."""
+"""A file in memory, and queries of an open dump for reader tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class MemoryFile:
-    """Bytes that are read as a file; see :class:`vmsieve.formats.files.ByteFile`."""
+    """Bytes read like a file; see :class:`vmsieve.formats.files.ByteFile`."""
 
     def __init__(self, data: bytes) -> None:
         self.name = "made up"
@@ -42,7 +42,7 @@ def read(dump: Source, paddr: int, size: int) -> bytes:
 
 
 def ranges(dump: Source) -> list[tuple[int, int, int]]:
-    """The ranges of memory: start, end of what is stored, end."""
+    """The ranges of memory: start, end of the stored part, end."""
     return [(r.start, r.stored_end, r.end) for r in dump.ranges()]
 
 
@@ -52,11 +52,11 @@ def bits(bitmap: bytes | bytearray) -> set[int]:
 
 
 def page_sets(dump: Source, page_size: int, limit: int) -> tuple[set[int], set[int]]:
-    """Page frames below ``limit`` that exist, and that are stored."""
+    """Page frames below ``limit`` that exist, and the stored ones."""
     exists, stored = dump.memory_bits(0, -(-limit // 8) * 8, page_size)
     return bits(exists), bits(stored)
 
 
 def pages_in(ranges: Iterable[tuple[int, int]], page_size: int) -> set[int]:
-    """Page frames that the ranges hold any part of."""
+    """Page frames that overlap the ranges."""
     return {pfn for start, end in ranges for pfn in range(start // page_size, -(-end // page_size)) if start < end}

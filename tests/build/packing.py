@@ -1,4 +1,4 @@
-"""Packers for pages that repeat themselves, written from the formats' descriptions and not from the code under test.
+"""Packers for repetitive pages, written from the formats' descriptions and not from the code under test.
 
 lzo: ``Documentation/staging/lzo.rst`` of Linux. snappy: ``format_description.txt`` of snappy. zlib and zstd by the
 reference libraries.
@@ -31,14 +31,14 @@ def pack(codec: str, data: bytes) -> bytes:
 
 
 def _lzo(data: bytes, distance: int) -> bytes:
-    """The first ``distance`` bytes as they are, then one match that copies them over and over."""
+    """The first ``distance`` bytes literally, then one match that copies them repeatedly."""
     literals = bytes([17 + distance]) if distance <= 238 else b"\0" + _lzo_length(distance - 18)
     match = b"\x20" + _lzo_length(len(data) - distance - 33) + ((distance - 1) << 2).to_bytes(2, "little")
     return literals + data[:distance] + match + b"\x11\0\0"
 
 
 def _lzo_length(rest: int) -> bytes:
-    """A length beyond what fits the instruction: 255 for each zero byte, then what is left (1 to 255)."""
+    """A length too large for the instruction: 255 for each zero byte, then the rest (1 to 255)."""
     zeros, last = divmod(rest - 1, 255)
     return bytes(zeros) + bytes([last + 1])
 

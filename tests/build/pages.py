@@ -1,13 +1,13 @@
-"""Memory of made-up machines as text: one line a page or a row of pages.
+"""Memory of made-up machines as text: one line for a page or a run of pages.
 
-    @0x1000 fill 01020304       the bytes, over and over
-    @0x2000 noise 7             bytes that no codec makes smaller; the number is the seed
+    @0x1000 fill 01020304       the bytes, repeated
+    @0x2000 noise 7             incompressible bytes; the number is the seed
     @0x3000 zero
     @0x4000 exclude x16         the page existed and was left out, and the 15 pages after it
     @0x14000 missing            it should be stored and is not (kdump: a descriptor without data)
     @0x15000 fill 0506 lzo      packed by that codec (kdump)
 
-``fill`` of a row of pages differs from page to page: the page frame's number comes first. Written without the code
+``fill`` of a run of pages differs from page to page: it begins with the page frame's number. Written without the code
 under test.
 """
 
@@ -21,7 +21,7 @@ PAGE = 4096
 
 @dataclass(frozen=True)
 class Page:
-    """One page: ``kind`` is stored, exclude or missing; ``codec`` is empty for one stored as it is."""
+    """One page: ``kind`` is stored, exclude or missing; ``codec`` is empty for an uncompressed one."""
 
     pfn: int
     kind: str
@@ -59,15 +59,15 @@ def _page(pfn: int, kind: str, words: list[str], row: bool, size: int) -> Page:
 
 
 def repeat(pattern: bytes, size: int) -> bytes:
-    """``pattern`` over and over, ``size`` bytes of it."""
+    """``pattern`` repeated to ``size`` bytes."""
     return (pattern * (size // len(pattern) + 1))[:size]
 
 
 def period(data: bytes) -> int:
-    """After how many bytes (at least 4) ``data`` repeats itself."""
+    """The period (at least 4 bytes) of ``data``."""
     return next(n for n in range(4, len(data)) if data[n:] == data[:-n])
 
 
 def memory(pages: list[Page]) -> dict[int, bytes | None]:
-    """Content of each page frame that exists; None where a page was left out or is missing."""
+    """Content of each existing page frame; None if it was left out or is missing."""
     return {page.pfn: page.data if page.kind == "stored" else None for page in pages}

@@ -1,4 +1,4 @@
-"""ppc64 machines made up for tests: page tables of the radix and the hash MMU, and the list of the memory map's pieces.
+"""Made-up ppc64 machines: page tables of the radix and the hash MMU, and vmemmap_list.
 
 Written from the kernel's headers (``arch/powerpc/include/asm/book3s/64``), not from the code under test.
 """
@@ -31,12 +31,12 @@ TABLES = {
 
 
 class FakePpc:
-    """A machine with 16 MiB of memory, all of which exists.
+    """A machine with 16 MiB of memory without holes.
 
     Args:
         mmu: ``"radix"`` or ``"hash"``.
-        kib: KiB a page.
-        order: Byte order of all but page tables.
+        kib: Page size in KiB.
+        order: Byte order of everything except page tables.
         told: Export NUMBER(RADIX_MMU).
     """
 
@@ -63,7 +63,7 @@ class FakePpc:
                 self.map(OFFSET + at, at, 2 * MIB)
 
     def entry_address(self, vaddr: int, level: int) -> int:
-        """Physical address of the entry for ``vaddr`` in its table of ``level`` (0: the top one); tables are made."""
+        """Physical address of the entry for ``vaddr`` in its table of ``level`` (0: the top one); creates tables."""
         table = ROOT
         for above in range(level + 1):
             shift, bits = self.levels[above]
@@ -81,7 +81,7 @@ class FakePpc:
         raise AssertionError
 
     def map(self, vaddr: int, paddr: int, size: int) -> None:
-        """Map a page of a size that an entry of some table covers. The bits below the address are protection."""
+        """Map a page of the size that an entry of some level covers. The bits below the address are protection."""
         level = next(i for i, (shift, _) in enumerate(self.levels) if 1 << shift == size)
         self.poke(self.entry_address(vaddr, level), paddr | 0xC0 << 56 | 0x18E)
 
@@ -105,9 +105,9 @@ class FakePpc:
         self.source.write(paddr, value.to_bytes(8, "big"))
 
     def vmcoreinfo(self) -> bytes:
-        """Its VMCOREINFO as text."""
+        """The machine's VMCOREINFO as text."""
         return "".join(f"{key}={value}\n" for key, value in self.keys.items()).encode()
 
     def memory(self) -> VirtualMemory:
-        """Its memory, as the code under test sees it."""
+        """The machine's memory as vmsieve's class."""
         return virtual_memory(self.source, VmcoreInfo.parse(self.vmcoreinfo()))

@@ -1,7 +1,7 @@
 """A crashed ppc64le machine from the recipes of :mod:`tests.build.machine`: the same page frames, of 4 or 64 KiB.
 
-What the kernel knows lies in the page frames from 0x10 on (64 KiB) or 0x100 on (4 KiB), which are the kernel's in every
-recipe: page tables or the list of the memory map's pieces, sections, names. Nothing here uses the code under test.
+The kernel's data are in the page frames from 0x10 (64 KiB) or 0x100 (4 KiB) on, which are kernel pages in every
+recipe: page tables or vmemmap_list, sections, names. Nothing here uses the code under test.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ROOTS, _SECTIONS, _NAMES = 0x170000, 0x174000, 0x178000
-_MAP = SECTION * STRUCT_PAGE  # bytes a section
+_MAP = SECTION * STRUCT_PAGE  # bytes per section
 
 
 class PpcMachine(Machine):
-    """As :class:`Machine`; ``ram`` counts in pages of 4 KiB, whatever the machine's are.
+    """As :class:`Machine`; ``ram`` counts in pages of 4 KiB, whatever the machine's page size is.
 
     Attributes:
-        page: Bytes a page.
+        page: Page size in bytes.
     """
 
     vmemmap = ppc64.VMEMMAP
@@ -86,7 +86,7 @@ class PpcMachine(Machine):
         return prstatus(1, bytes(384)) + (note(b"VMCOREINFO\0", 0, text) if text else b"")
 
     def write(self, path: Path, text: bytes | None = None) -> Path:
-        """Write the machine as a (sparse) ELF core, such as /proc/vmcore is."""
+        """Write the machine as a (sparse) ELF core, like /proc/vmcore."""
         notes, at, places = self.notes(text), self.page, []
         assert 4096 + len(notes) <= 2 * self.page
         at *= 2

@@ -1,8 +1,8 @@
-"""Kernels of aarch64, riscv64 and loongarch64 made up for tests: page tables in memory that is a dict of pages.
+"""Made-up aarch64, riscv64 and loongarch64 kernels: page tables in memory that is a dict of pages.
 
 Written from the manuals and the kernel's headers (``arch/*/include/asm/{pgtable*,memory,page,addrspace}.h``), not from
-the code under test. Each has 16 MiB of memory from :attr:`FakeRadix.ram` on, its image at its start, and whatever a
-test maps.
+the code under test. Each has 16 MiB of memory from :attr:`FakeRadix.ram` on, its image at its start, and the tests'
+mappings.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class FakeRadix(Memory64, ABC):
 
     Args:
         shift: Its pages have ``1 << shift`` bytes.
-        bits: Of a virtual address.
-        index_bits: Of a virtual address, as far as the index into the root table goes.
+        bits: Width of a virtual address.
+        index_bits: Width of a virtual address up to the index into the root table.
 
     Attributes:
         ram: Physical address of its memory's start.
-        root: Physical address of the root table; ``root_vaddr``: where the image has it.
-        here: An address that tests may map memory at; all tables on the way are theirs.
-        large: Levels that have entries for large pages.
+        root: Physical address of the root table; ``root_vaddr``: its address in the image.
+        here: An address that tests may map memory at; its tables are not shared.
+        large: Levels with entries for large pages.
     """
 
     machine = ""
@@ -54,11 +54,11 @@ class FakeRadix(Memory64, ABC):
 
     @abstractmethod
     def table_entry(self, paddr: int, level: int) -> int:
-        """An entry that leads to a table."""
+        """An entry that points to a table."""
 
     @abstractmethod
     def page_entry(self, paddr: int, level: int) -> int:
-        """An entry that leads to memory."""
+        """An entry that points to memory."""
 
     @abstractmethod
     def target(self, entry: int, level: int, index: int) -> tuple[str, int]:
@@ -69,7 +69,7 @@ class FakeRadix(Memory64, ABC):
         return 1 << self.shift + level * self.step
 
     def table(self, level: int) -> int:  # noqa: ARG002
-        """Room for a table of ``level``: physical address."""
+        """Allocate a table of ``level``: physical address."""
         self._next += 1 << self.shift
         return self._next - (1 << self.shift)
 
@@ -78,7 +78,7 @@ class FakeRadix(Memory64, ABC):
         return vaddr % (1 << above) >> self.shift + level * self.step
 
     def entry_address(self, vaddr: int, level: int) -> int:
-        """Physical address of the entry for ``vaddr`` in its table of ``level`` (0: the last); tables are made."""
+        """Physical address of the entry for ``vaddr`` in its table of ``level`` (0: the last); creates tables."""
         table = self.root
         for above in range(self.levels - 1, level, -1):
             index = self._index(vaddr, above)
@@ -109,15 +109,15 @@ class FakeRadix(Memory64, ABC):
         return None
 
     def vmcoreinfo(self) -> bytes:
-        """Its VMCOREINFO as text."""
+        """The kernel's VMCOREINFO as text."""
         return "".join(f"{key}={value}\n" for key, value in self.keys.items()).encode()
 
     def info(self) -> VmcoreInfo:
-        """Its VMCOREINFO."""
+        """The kernel's VMCOREINFO."""
         return VmcoreInfo.parse(self.vmcoreinfo())
 
     def memory(self) -> VirtualMemory:
-        """Its memory, as the code under test sees it."""
+        """The kernel's memory as vmsieve's class."""
         return virtual_memory(self.source, self.info())
 
 
@@ -127,9 +127,9 @@ class FakeArm64(FakeRadix):
     Args:
         shift: See :class:`FakeRadix`.
         planned: VA_BITS.
-        bits: Of a virtual address, on this processor.
-        page_offset: Where the linear map begins; None: the lower half's start, as since v5.11.
-        before: Bytes that the linear map has before memory.
+        bits: Width of a virtual address on this processor.
+        page_offset: Start of the linear map; None: the lower half's start, as since v5.11.
+        before: Bytes of the linear map before memory.
     """
 
     machine = "aarch64"
@@ -137,7 +137,7 @@ class FakeArm64(FakeRadix):
     def __init__(self, shift: int, planned: int, bits: int, *, page_offset: int | None = None, before: int = 0) -> None:
         least = min(planned, 48 if shift != 14 or planned <= 48 else 47)
         image = END - (1 << least - 1) + (1 << 31)  # as since v5.4: modules, then the image
-        # A kernel that needs fewer levels than planned has a root table of its own kind.
+        # A kernel that needs fewer levels than planned has another kind of root table.
         same = -(-(planned - shift) // (shift - 3)) == -(-(bits - shift) // (shift - 3))
         super().__init__(shift, bits, planned if same else bits, image + 2 * MIB, image + (3 << least - 3))
         self.wide = shift < 16 and bits == 52
@@ -207,7 +207,7 @@ class FakeRiscv(FakeRadix):
         return paddr >> 12 << 10 | 1
 
     def page_entry(self, paddr: int, level: int) -> int:  # noqa: ARG002
-        return paddr >> 12 << 10 | 0xE7 | 3 << 61  # a memory type (Svpbmt) is no address
+        return paddr >> 12 << 10 | 0xE7 | 3 << 61  # a memory type (Svpbmt), not an address
 
     def target(self, entry: int, level: int, index: int) -> tuple[str, int]:
         if not entry % 2:
@@ -224,7 +224,7 @@ class FakeRiscv(FakeRadix):
 
 
 class FakeLoong(FakeRadix):
-    """A loongarch64 kernel with ``levels`` levels of tables; absent memory has tables too, of nothing."""
+    """A loongarch64 kernel with ``levels`` levels of tables; absent memory has empty tables."""
 
     machine = "loongarch64"
     large = (1, 2)
@@ -236,7 +236,7 @@ class FakeLoong(FakeRadix):
         self._fill()
 
     def _fill(self) -> None:
-        """The root table, and a table of nothing for each level below."""
+        """The root table, and an empty table for each level below."""
         #: Invalid entries of each level.
         self.nothing = [0]
         for level in range(self.levels - 1):

@@ -1,4 +1,4 @@
-"""Random inputs: memory in pieces that no real machine has, and the truth about each of its bytes."""
+"""Random inputs: memory in pieces unlike any real machine's, and the expected value of each byte."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Truth:
     """The memory that an input stores.
 
     Attributes:
-        pieces: Start address and bytes of what a reader must have, disjoint and ascending.
-        beyond: Bytes stored at addresses that no machine has.
+        pieces: Start address and bytes that a reader must return, disjoint and ascending.
+        beyond: Bytes stored beyond the highest physical address.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Truth:
         self.beyond = 0
 
     def page(self, pfn: int) -> bytes | None:
-        """A page, zeros where nothing of it is stored; None if no byte of it is."""
+        """A page, with zeros where it is not stored; None if no byte of it is stored."""
         found, start, any_stored = bytearray(PAGE), pfn * PAGE, False
         for at, data in self.pieces:
             low, high = max(at, start), min(at + len(data), start + PAGE)
@@ -38,7 +38,7 @@ class Truth:
         return bytes(found) if any_stored else None
 
     def pfns(self) -> set[int]:
-        """Page frames of which any byte is stored."""
+        """Page frames with any byte stored."""
         return {pfn for at, data in self.pieces for pfn in range(at // PAGE, -(-(at + len(data)) // PAGE))}
 
     def stored(self) -> int:
@@ -46,20 +46,20 @@ class Truth:
 
 
 def _content(rng: random.Random, size: int) -> bytes:
-    """Bytes, some pages of them zeros."""
+    """Bytes, with some pages of zeros."""
     return b"".join(
         bytes(PAGE) if rng.random() < 0.3 else bytes([rng.randrange(1, 256)]) * PAGE for _ in range(-(-size // PAGE))
     )[:size]
 
 
 def elf_input(seed: int, far: bool) -> tuple[bytes, Truth]:
-    """An ELF core of unaligned, overlapping, short and huge segments in any order; of overlaps, the first holds.
+    """An ELF core of unaligned, overlapping, short and huge segments in any order; of overlaps, the first counts.
 
-    ``far``: also at addresses so high that a bitmap that reaches there is large, and beyond those of any machine.
+    ``far``: also at addresses so high that their bitmap is large, and beyond those of any machine.
     """
     rng = random.Random(seed)
     loads = [_load(rng, far) for _ in range(rng.randrange(1, 9))]
-    # A second segment at 0 alone would be that of a process.
+    # A single segment besides one at 0 would look like a process.
     loads.append(Load(0x7000, _content(rng, rng.randrange(1, 3 * PAGE))))
     rng.shuffle(loads)
     truth = Truth()
@@ -80,7 +80,7 @@ def _load(rng: random.Random, far: bool) -> Load:
 
 
 def _lay(truth: Truth, start: int, data: bytes) -> None:
-    """Add what of ``data`` is not covered yet."""
+    """Add the parts of ``data`` that are not covered yet."""
     at = start
     for low, there in sorted((one, len(bits)) for one, bits in truth.pieces):
         if low + there <= at or low >= start + len(data):
@@ -93,7 +93,7 @@ def _lay(truth: Truth, start: int, data: bytes) -> None:
 
 
 def kdump_input(seed: int) -> tuple[bytes, Truth]:
-    """A kdump-compressed file of pages here and there, some excluded."""
+    """A kdump-compressed file of scattered pages, some excluded."""
     rng = random.Random(seed)
     pfns = sorted(rng.sample(range(rng.choice((64, 4096, 1 << 20))), rng.randrange(1, 40)))
     pages, truth = [], Truth()

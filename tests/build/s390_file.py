@@ -28,7 +28,7 @@ def registers(number: int) -> bytes:
 
 
 def machine(mib: int = 6, seed: int = 1) -> bytes:
-    """Memory with two processors' lowcores, vector registers and VMCOREINFO; MiB 2 is zero, 1 packs, others do not."""
+    """Memory with two processors' lowcores, vector registers and VMCOREINFO; MiB 2 is zero, MiB 1 compressible."""
     dice = random.Random(seed)
     memory = bytearray()
     for number in range(mib):
@@ -53,7 +53,7 @@ def machine(mib: int = 6, seed: int = 1) -> bytes:
 
 @dataclass
 class Dump:
-    """A dump. What is None is worked out."""
+    """A dump. None is computed."""
 
     memory: bytes
     magic: int = MAGIC
@@ -102,12 +102,12 @@ class Dump:
         return self.header() + self.memory + self.end()
 
     def tape(self) -> bytes:
-        """As :meth:`flat`, memory in whole records of 32 KiB."""
+        """Like :meth:`flat`, with memory in whole records of 32 KiB."""
         return self.header() + self.memory.ljust(-(-len(self.memory) // 0x8000) * 0x8000, b"\0") + self.end()
 
 
 def segments(memory: bytes) -> list[tuple[int, int]]:
-    """Runs of MiBs that are not all zero: first and one above the last address. The first MiB stands for itself."""
+    """Runs of MiBs that are not all zero: first and last address plus one. The first MiB is always a separate run."""
     found: list[tuple[int, int]] = []
     for start in range(0, len(memory), MIB):
         end = min(start + MIB, len(memory))
@@ -127,7 +127,7 @@ def segment(start: int, size: int, stop: bool, on_disk: int = 0, entries: tuple[
 
 
 def extended(dump: Dump, block: int = 4096) -> bytes:
-    """Version 1: segments as they are."""
+    """Version 1: uncompressed segments."""
     dump = replace(dump, magic=MAGIC_EXT, version=1)
     out = dump.header()
     rows = segments(dump.memory) or [(0, 0)]
@@ -137,7 +137,7 @@ def extended(dump: Dump, block: int = 4096) -> bytes:
 
 
 def packed(data: bytes, block: int, unit: int) -> tuple[bytes, tuple[int, ...]]:
-    """Units of ``data``, each a zlib stream or, where that would be larger, as it is; and their offsets in blocks."""
+    """Units of ``data``, each a zlib stream or, if that would be larger, uncompressed; and their offsets in blocks."""
     out, offsets = b"", []
     for at in range(0, len(data), unit):
         plain = data[at : at + unit]
@@ -150,7 +150,7 @@ def packed(data: bytes, block: int, unit: int) -> tuple[bytes, tuple[int, ...]]:
 
 
 def compressed(dump: Dump, block: int = 4096, unit: int = MIB) -> bytes:
-    """Version 2: the first segment as it is, the others in units packed with zlib."""
+    """Version 2: the first segment uncompressed, the others in units packed with zlib."""
     dump = replace(dump, magic=MAGIC_EXT, version=2, zlib_version=1, unit=unit)
     out = dump.header()
     rows = segments(dump.memory) or [(0, 0)]
@@ -165,7 +165,7 @@ def compressed(dump: Dump, block: int = 4096, unit: int = MIB) -> bytes:
 
 
 def volumes(dump: Dump, sizes: list[int]) -> list[bytes]:
-    """Version 2 on several volumes: what is in partitions of these sizes, as the dump tool fills them."""
+    """Version 2 on several volumes: contents of partitions of these sizes, as the dump tool fills them."""
     dump = replace(dump, magic=MAGIC_EXT, version=2, multi=1, signed=MAGIC_EXT)
     rows = segments(dump.memory) or [(0, 0)]
     parts = []

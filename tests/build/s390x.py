@@ -1,4 +1,4 @@
-"""s390x machines made up for tests: lowcores, an os_info page, page tables of three to five levels.
+"""Made-up s390x machines: lowcores, an os_info page, page tables of three to five levels.
 
 Written from the kernel's headers (``arch/s390/include/asm/{lowcore,os_info,pgtable}.h``), not from the code under test.
 """
@@ -46,7 +46,7 @@ def os_info(entries: dict[int, tuple[int, int, int]], crash: tuple[int, int] = (
 
 
 def lowcore(prefix: int, seed: int, vx: int = 0) -> bytes:
-    """A lowcore in which the registers of a processor were saved: every field has another value."""
+    """A lowcore with saved registers of a processor: every field has a different value."""
     area = bytearray(0x2000)
     for at, size in ((0x1200, 128), (0x1280, 128), (0x1300, 16), (0x1340, 64), (0x1380, 128)):
         area[at : at + size] = bytes((seed + at + i * 7) & 0xFF for i in range(size))
@@ -59,13 +59,13 @@ def lowcore(prefix: int, seed: int, vx: int = 0) -> bytes:
 
 
 class FakeS390:
-    """A machine with 16 MiB of memory, all of which exists.
+    """A machine with 16 MiB of memory without holes.
 
     ``order``: its byte order, as struct writes it; ``direct``: where all memory is mapped.
 
     Args:
         levels: Of its page tables.
-        split: As since v6.10; else virtual and physical addresses of memory are the same.
+        split: As since v6.10; otherwise virtual and physical addresses of memory are equal.
         release: Its release.
     """
 
@@ -106,13 +106,13 @@ class FakeS390:
         self.write(paddr, value.to_bytes(8, "big"))
 
     def room(self, size: int) -> int:
-        """Room of its own: whole pages, physical address."""
+        """Allocate whole pages: physical address."""
         paddr = self._next_page
         self._next_page += -(-size // PAGE) * PAGE
         return paddr
 
     def pages(self, data: bytes) -> int:
-        """Put ``data`` into pages of its own; returns their physical address."""
+        """Store ``data`` in new pages; return their physical address."""
         paddr = self.room(len(data))
         self.write(paddr, data)
         return paddr
@@ -125,16 +125,16 @@ class FakeS390:
         return vaddr
 
     def info(self) -> VmcoreInfo:
-        """Its VMCOREINFO."""
+        """The machine's VMCOREINFO."""
         return VmcoreInfo.parse(self.vmcoreinfo())
 
     def _empty(self, table: int, level: int) -> int:
-        """Make a region or segment table without entries; returns where."""
+        """Create a region or segment table without entries; return its address."""
         self.write(table, (level << 2 | INVALID).to_bytes(8, "big") * 2048)
         return table
 
     def entry_address(self, vaddr: int, level: int) -> int:
-        """Physical address of the entry for ``vaddr`` in its table of ``level``; tables are made.
+        """Physical address of the entry for ``vaddr`` in its table of ``level``; creates tables.
 
         Levels: 3 region-first, 2, 1 region-third, 0 segment, -1 page.
         """
@@ -146,7 +146,7 @@ class FakeS390:
                 if above:
                     entry = self._empty(self.room(4 * PAGE), above - 1) | above << 2 | 3
                 else:
-                    # Two page tables of 2 KiB share a page: the second half, so that no bit of the address is lost.
+                    # Two page tables of 2 KiB share a page: the second half is used, so that no address bit is lost.
                     entry = self.room(PAGE) + 2048
                     self.write(entry, (0x400).to_bytes(8, "big") * 256)
                 self.poke(at, entry)
@@ -187,9 +187,9 @@ class FakeS390:
         return {number: (value, 0, 0) for number, value in numbers.items()}
 
     def vmcoreinfo(self) -> bytes:
-        """Its VMCOREINFO as text."""
+        """The machine's VMCOREINFO as text."""
         return "".join(f"{key}={value}\n" for key, value in self.keys.items()).encode()
 
     def memory(self) -> VirtualMemory:
-        """Its memory, as the code under test sees it."""
+        """The machine's memory as vmsieve's class."""
         return virtual_memory(self.source, self.info())

@@ -44,7 +44,7 @@ class S390Machine(Machine):
         super().__init__(layout, recipe, ram)
 
     def symbol(self, paddr: int) -> str:
-        """Virtual address of something in the kernel image, as VMCOREINFO has it."""
+        """Virtual address of a symbol in the kernel image, as in VMCOREINFO."""
         return f"{paddr - KERNEL + IMAGE if self.split else paddr:x}"
 
     def _keys(self) -> dict[str, str]:
@@ -70,7 +70,7 @@ class S390Machine(Machine):
         return keys
 
     def _tables(self) -> dict[int, bytes]:
-        """Everything that the kernel has in its image, by the number of its page there."""
+        """Contents of the kernel image, by page number."""
         memory = bytearray(64 * PAGE)
 
         def put(paddr: int, data: bytes) -> None:
@@ -153,10 +153,10 @@ class S390Machine(Machine):
         return write_s390(path, self._physical(), self.ram[-1][1], PREFIXES)
 
     def write_two_systems(self, path: Path) -> Path:
-        """Write what a stand-alone dump has in it when the machine crashed and its kdump kernel hung.
+        """Write a stand-alone dump of a machine that crashed and whose kdump kernel hung.
 
-        The kdump kernel's memory and the first of the machine's have changed places. It has names and one processor,
-        and nothing that could be filtered.
+        The kdump kernel's memory and the first of the machine's are swapped. It has names and one processor,
+        and no memory map.
         """
         first, pages = CRASH[0] // PAGE, CRASH[1] // PAGE
         memory = {}

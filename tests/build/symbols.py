@@ -25,7 +25,7 @@ def _tokens(names: list[str]) -> list[str]:
 
 
 def _packed(name: str, tokens: list[str]) -> bytes:
-    """``name`` in tokens, the longest ones first, as far as they fit."""
+    """``name`` in tokens, greedily the longest."""
     out = []
     while name:
         best = max((t for t in tokens if t and name.startswith(t)), key=len)
@@ -41,7 +41,7 @@ def _sized(data: bytes) -> bytes:
 
 
 def packed_names(names: list[str]) -> tuple[list[bytes], bytes, list[int]]:
-    """Names in tokens, each behind its length; the tokens' texts; and where each of them begins."""
+    """Names in tokens, each after its length; the tokens' texts; and their offsets."""
     tokens = _tokens(names)
     texts = [token.encode() + b"\0" for token in tokens]
     starts = [sum(map(len, texts[:i])) for i in range(256)]
@@ -61,7 +61,7 @@ def add_symbols(kernel: FakeKernel, symbols: list[tuple[str, int]], way: str = "
     offsets = []
     for number, (_, address) in enumerate(symbols):
         if not address >> 63:
-            offset = address  # a number, no address
+            offset = address  # a number, not an address
         elif way == "own place":
             offset = address - (at + 4 * number)
         else:

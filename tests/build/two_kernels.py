@@ -1,6 +1,6 @@
-"""One dump of several made-up machines, each with its VMCOREINFO note in memory: no two of them share memory.
+"""A dump of several made-up machines with disjoint memory, each with its VMCOREINFO note in memory.
 
-As QEMU dumps a machine whose crash kernel runs: nothing in the file's headers says where a kernel is.
+As QEMU dumps a machine whose crash kernel runs: the file's headers do not locate the kernels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def remember_note(machine: Machine, text: bytes | None = None) -> None:
 
 
 def write_together(path: Path, machines: list[Machine], text: bytes | None = None, foreign: bool = False) -> Path:
-    """An ELF core; ``text``: of its VMCOREINFO note; ``foreign``: with memory of nobody's that holds something."""
+    """An ELF core; ``text``: of its VMCOREINFO note; ``foreign``: add memory that belongs to neither machine."""
     notes = prstatus(1, bytes(216)) + (note(b"VMCOREINFO\0", 0, text) if text else b"")
     pages = {pfn: page for machine in machines for pfn, page in machine._physical().items()}
     ram = [piece for machine in machines for piece in machine.ram] + ([FOREIGN] if foreign else [])
