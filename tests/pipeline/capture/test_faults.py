@@ -212,7 +212,7 @@ def test_a_log_whose_writer_dies(core: Path, tmp_path: Path, monkeypatch: pytest
 
     def write(job: Any, board: child.Board) -> dict[str, Any]:
         Path(job.log).write_text("the log")
-        board.log(7)
+        board.logged = 7
         die(signal.SIGKILL)
         return {}
 
@@ -256,7 +256,7 @@ def test_a_console_that_hangs() -> None:
     os.set_blocking(writer, True)
     ran = python(
         "from vmsieve.pipeline.capture import console; console._PATIENCE = 0.1\n"
-        "console.tell('first'); console.tell('second'); print(console._Console.deaf)",
+        "console.say('first'); console.say('second'); print(console._Console.deaf)",
         stderr=writer, stdout=subprocess.PIPE, capture_output=False,
     )  # fmt: skip
     os.close(reader)

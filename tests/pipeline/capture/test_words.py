@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pipeline.kit import machine
-from vmsieve.pipeline.capture import run
+from vmsieve.pipeline.capture import options, run
 from vmsieve.pipeline.capture.options import read_request
 from vmsieve.pipeline.capture.status import encode
 
@@ -73,7 +73,8 @@ def test_where_a_kernel_has_crashed_no_option_costs_the_dump(tmp_path: Path, mon
         assert request is None or (request.level, request.target) == (31, "T")
     assert run.main(["--what", str(tmp_path / "out")]) is None
     core = machine().write(tmp_path / "vmcore.elf")
-    monkeypatch.setattr("vmsieve.pipeline.capture.options.DEFAULT_INPUT", str(core))
+    for module in (options, run):
+        monkeypatch.setattr(module, "DEFAULT_INPUT", str(core))
     monkeypatch.setattr(run, "protect", lambda: None)
     assert run.main(["-h"]) is None
     assert run.main(["--what", "level", "-q", str(tmp_path / "out")]) == 0

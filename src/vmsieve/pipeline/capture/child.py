@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 OPENING, LOG, CLASSIFYING, COPYING, FINISHING = range(5)
 PHASES = ("opening the input", "writing the kernel log", "classifying pages", "copying pages", "finishing the dump")
 
-_BEATS, _PHASE, _DONE, _TOTAL, _FREED, _LOGGED = range(6)
 #: Largest result in bytes: it must fit into the pipe's buffer, because nobody reads before the child has ended.
 _MOST_RESULT = 32 << 10
 #: Seconds from SIGTERM, on which a child finalises its dump, to SIGKILL.
@@ -35,60 +34,37 @@ _ALL = (*_ASKS, _signal.SIGCHLD)
 _NEVER, _LAST = -1000, -900
 
 
+def _word(index: int) -> Any:
+    """A number on a board."""
+    return property(lambda board: board.words[index], lambda board, value: board.words.__setitem__(index, value))
+
+
 class Board:
     """Progress of a child, in shared memory, so that it survives a crash of the child."""
 
+    #: Heartbeats counted so far.
+    beats = _word(0)
+    #: Index into :data:`PHASES`.
+    phase = _word(1)
+    #: Parts of the phase that are done, and in all: pages, or blocks in a plain copy.
+    done, total = _word(2), _word(3)
+    #: True if the kept dump of an earlier step was deleted.
+    freed = _word(4)
+    #: Bytes of the kernel log, once it is on disk under its final name; else 0.
+    logged = _word(5)
+
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
-        self._words = memoryview(self._memory).cast("Q")
+        self.words = memoryview(self._memory).cast("Q")
 
     def clear(self) -> None:
         """Reset all values."""
-        for index in range(_LOGGED + 1):
-            self._words[index] = 0
+        self._memory[:] = bytes(mmap.PAGESIZE)
 
     def tell(self, phase: int, done: int, total: int) -> None:
         """Set phase and progress, and count a heartbeat."""
-        self._words[_PHASE], self._words[_DONE], self._words[_TOTAL] = phase, done, total
-        self._words[_BEATS] += 1
-
-    def free(self) -> None:
-        """Note that the kept dump of an earlier step was deleted."""
-        self._words[_FREED] = 1
-
-    def log(self, size: int) -> None:
-        """Note that the kernel log, of ``size`` bytes, is on disk under its final name."""
-        self._words[_LOGGED] = size
-
-    @property
-    def logged(self) -> int:
-        """Bytes of the kernel log once it is complete; else 0."""
-        return self._words[_LOGGED]
-
-    @property
-    def beats(self) -> int:
-        """Heartbeats counted so far."""
-        return self._words[_BEATS]
-
-    @property
-    def phase(self) -> int:
-        """Index into :data:`PHASES`."""
-        return self._words[_PHASE]
-
-    @property
-    def done(self) -> int:
-        """Parts of the phase that are done: pages, or blocks in a plain copy."""
-        return self._words[_DONE]
-
-    @property
-    def total(self) -> int:
-        """Parts of the phase in all."""
-        return self._words[_TOTAL]
-
-    @property
-    def freed(self) -> bool:
-        """True if the kept dump of an earlier step was deleted."""
-        return bool(self._words[_FREED])
+        self.phase, self.done, self.total = phase, done, total
+        self.beats += 1
 
 
 class Limits:
@@ -248,12 +224,7 @@ def _received(reader: int) -> dict[str, Any] | None:
 def protect(score: int = _NEVER) -> None:
     """Set this process's OOM score so that others are killed first; ignored if the kernel refuses."""
     try:
-        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(b"%d" % score)
     except OSError:
         return
-    try:
-        os.write(fd, str(score).encode())
-    except OSError:
-        pass
-    finally:
-        os.close(fd)

@@ -24,15 +24,15 @@ def _give_up(number: int, frame: object) -> NoReturn:
     raise TimeoutError
 
 
-def tell(text: str) -> None:
-    """Write ``text`` to standard error; errors and timeouts are ignored, because the dump comes first."""
+def say(line: str) -> None:
+    """Print a line on standard error; errors and timeouts are ignored, because the dump comes first."""
     if _Console.deaf:
         return
     before = _signal.signal(_signal.SIGALRM, _give_up)
     try:
         # Repeated each second: a signal that arrives before write() is entered interrupts nothing.
         _signal.setitimer(_signal.ITIMER_REAL, _PATIENCE, 1.0)
-        os.write(2, text.encode(errors="replace"))
+        os.write(2, f"vmsieve: {line}\n".encode(errors="replace"))
     except TimeoutError:
         _Console.deaf = True
     except OSError:

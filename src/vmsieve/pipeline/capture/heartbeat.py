@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vmsieve.pipeline.capture import child
-from vmsieve.pipeline.capture.console import tell
+from vmsieve.pipeline.capture.console import say
 from vmsieve.pipeline.process.progress import Lines
 from vmsieve.pipeline.process.signals import Interrupted
 
@@ -51,11 +51,11 @@ class Heartbeat(Lines):
         stats = os.statvfs(path)
         if not share or stats.f_bavail * stats.f_frsize < _LOW:
             os.unlink(path)
-            self._board.free()
+            self._board.freed = True
 
     def say(self, line: str) -> None:
         if not self._job.quiet:
-            tell(f"vmsieve: {line}\n")
+            say(line)
 
     def close(self) -> None:
         self._board.tell(child.FINISHING, self._done, self._total)

@@ -41,12 +41,7 @@ def ask_target(question: Callable[[], Any], target: Target, watcher: Watcher, bo
 
 
 def opened(request: Request, watcher: Watcher, board: Board) -> Target:
-    """Open the target that ``request`` names.
-
-    Raises:
-        OSError: Opening failed or timed out.
-        ValueError: It is a regular file.
-    """
+    """Open the target of ``request``; raises OSError if that fails or times out, ValueError for a regular file."""
 
     def make(board: Board) -> Target:
         from vmsieve.pipeline.capture.opening import open_target

@@ -44,7 +44,7 @@ def write_log(job: Job, board: Board) -> dict[str, Any]:
         log["error"] = str(error)
     _name_log(job, log, made)
     if log["complete"]:
-        board.log(log["bytes"])
+        board.logged = log["bytes"]
     return log
 
 

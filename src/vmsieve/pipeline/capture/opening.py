@@ -32,12 +32,7 @@ _TAKEN = (errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
 def open_target(request: Request, board: Board) -> Target:
-    """Open the target that ``request`` names; a missing directory is created.
-
-    Raises:
-        OSError: The target is not writable.
-        ValueError: It is a regular file.
-    """
+    """Open the target of ``request``; a missing directory is created. Raises ValueError for a regular file."""
     same = bool(request.status) and os.path.realpath(request.status) == os.path.realpath(request.input)
     notes = [f"{request.status} is the input: the record goes beside the dump"] if same else []
     asked = os.path.abspath(request.status) if request.status and not same else ""

@@ -45,21 +45,7 @@ OPTIONS = (
 
 
 class Request:
-    """A capture's command line, with a value for each of :data:`OPTIONS`.
-
-    Attributes:
-        input: Path of the memory to dump.
-        target: A directory, a block device, or ``-``: standard output.
-        level: Dump level, 0 to 31.
-        codec: ``NAME[:LEVEL]``, as for ``dump --codec``.
-        threads: Threads that read and pack; 0: one a core.
-        deadline: Seconds for everything; 0: no deadline.
-        stall: Seconds without progress after which a step is given up.
-        stamp: Make a directory named by host and time within ``target``.
-        status: File for the record; empty: in the directory of the dump.
-        quiet: Print the outcome only.
-        check: Check options and target without writing a dump.
-    """
+    """A capture's command line, with a value for each of :data:`OPTIONS`; ``deadline`` 0: none."""
 
     if TYPE_CHECKING:
         input: str

@@ -18,8 +18,6 @@ from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.process.signals import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from vmsieve.formats.outputs import Place
     from vmsieve.pipeline.capture.job import Job
     from vmsieve.pipeline.process.progress import Progress
@@ -62,12 +60,7 @@ class PlainCopy:
         self._flags = head[_FLAGS] if head.startswith(elf.MAGIC) and len(head) >= elf.EHDR.size else b""
 
     def run(self, progress: Progress) -> None:
-        """Copy the input. Errors after the first byte are not raised but stored in ``stopped``.
-
-        Raises:
-            OutputError: The output can't be opened.
-            FormatError: No byte of the input is readable.
-        """
+        """Copy the input, and close it. Errors after the first byte are not raised but stored in ``stopped``."""
         job = self._job
         plan = Plan(job.input, job.output, 0, flattened=not job.final, size_limit=job.limit, force=not job.final)
         with DumpOutput(plan, output_format("elf")) as target:
@@ -84,6 +77,7 @@ class PlainCopy:
             except OutputError as error:
                 self.stopped = self.stopped or error
             self.bytes = target.size()
+        os.close(self._fd)
 
     def _copy(self, place: Place, progress: Progress) -> None:
         if self._flags:
@@ -112,29 +106,16 @@ class PlainCopy:
         target.finish()
 
     def _read(self, at: int, size: int) -> bytes:
-        """Read ``size`` bytes at ``at``, page by page after an error; unreadable bytes become zeros."""
+        """Read a block of ``size`` bytes at ``at``, page by page after an error; unreadable bytes become zeros."""
         try:
             data = os.pread(self._fd, size, at)
         except OSError:
             data = b""
         if len(data) == size:
             return data
-        return b"".join(self._page(one, min(_PAGE - one % _PAGE, at + size - one)) for one in self._starts(at, size))
-
-    @staticmethod
-    def _starts(at: int, size: int) -> Iterator[int]:
-        while size > 0:
-            yield at
-            step = min(_PAGE - at % _PAGE, size)
-            at, size = at + step, size - step
-
-    def _page(self, at: int, size: int) -> bytes:
-        try:
-            data = os.pread(self._fd, size, at)
-        except OSError:
-            data = b""
-        if len(data) < size:
-            self._lose(at + len(data), at + size)
+        if size > _PAGE:
+            return b"".join(self._read(one, min(_PAGE, at + size - one)) for one in range(at, at + size, _PAGE))
+        self._lose(at + len(data), at + size)
         return data.ljust(size, b"\0")
 
     def _lose(self, start: int, end: int) -> None:
@@ -156,7 +137,3 @@ class PlainCopy:
         if self.unreadable > sum(end - start for start, end in self.listed):
             notes.append("further unreadable ranges are not listed")
         return notes
-
-    def close(self) -> None:
-        """Close the input."""
-        os.close(self._fd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import vmsieve
-from vmsieve.pipeline.capture.target import DUMP, LOG
+from vmsieve.pipeline.capture.target import DUMP
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 
 TYPE_CHECKING = False
@@ -28,12 +28,14 @@ class Record:
     Attributes:
         data: The JSON object.
         lost: Sentences on what is missing from the dump or the log; part of ``data``.
+        last_step: The entry of the last step.
         began: ``time.monotonic`` at the start.
     """
 
     def __init__(self, request: Request, target: Target) -> None:
         self.began = time.monotonic()
         self.lost: list[str] = []
+        self.last_step: dict[str, Any] = {}
         self.data: dict[str, Any] = {
             "version": vmsieve.__version__, "result": "running", "exit_status": None, "input": request.input,
             "target": target.path,
@@ -42,24 +44,14 @@ class Record:
             "notes": target.notes,
         }  # fmt: skip
 
-    @property
-    def running(self) -> bool:
-        """True until :meth:`close`."""
-        return bool(self.data["result"] == "running")
-
-    @property
-    def last_step(self) -> dict[str, Any]:
-        """The entry of the last step."""
-        last: dict[str, Any] = self.data["steps"][-1]
-        return last
-
     def add_step(self, step: Step, job: Job, seconds: float, share: float, outcome: dict[str, Any]) -> None:
         """Append a step that ended with ``outcome`` after copying ``share`` of its pages."""
-        self.data["steps"].append({
+        self.last_step = {
             "step": step.name, "facts": step.basis, "careful": step.careful, "level": job.level, "seconds": seconds,
             "end": outcome["end"], "error": outcome.get("error", ""), "done": round(share, 3),
             "notes": outcome.get("notes", []),
-        })  # fmt: skip
+        }  # fmt: skip
+        self.data["steps"].append(self.last_step)
 
     def finished(self, step: Step, target: Target, outcome: dict[str, Any]) -> None:
         """Enter the dump that ``step`` finished."""
@@ -91,8 +83,3 @@ class Record:
             summary = f"{size} in {'standard output' if self.data['target'] == '-' else dump['file']}"
         lost = f" ({'; '.join(self.lost)})" if self.lost else ""
         return f"{_RESULTS[status]}: {summary}, {time.monotonic() - self.began:.1f} s{lost}"
-
-    def set_log(self, log: dict[str, Any], target: Target) -> dict[str, Any]:
-        """Enter the kernel log, as :func:`~vmsieve.pipeline.capture.log.write_log` returns it; returns the entry."""
-        entry = self.data["log"] = {**log, "file": target.full(log.get("file", LOG))}
-        return entry

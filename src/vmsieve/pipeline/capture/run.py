@@ -7,11 +7,11 @@ import sys
 import time
 
 from vmsieve.pipeline.capture.child import COPYING, Board, Limits, Watcher, protect
-from vmsieve.pipeline.capture.console import tell
+from vmsieve.pipeline.capture.console import say
 from vmsieve.pipeline.capture.isolation import ask_target, opened, reopened
 from vmsieve.pipeline.capture.job import Job
 from vmsieve.pipeline.capture.ladder import Ladder, Step
-from vmsieve.pipeline.capture.options import DEFAULT_INPUT
+from vmsieve.pipeline.capture.options import DEFAULT_INPUT, read_request
 from vmsieve.pipeline.capture.record import Record
 from vmsieve.pipeline.capture.status import write_record
 from vmsieve.pipeline.capture.target import LOG
@@ -79,15 +79,9 @@ def _show_log(request: Request, watcher: Watcher) -> None:
 
         return show_log(request.input)
 
-    limits = Limits(end=time.monotonic() + _SHOW_LOG_TIMEOUT, stall=request.stall)
-    result = watcher.run(work, Board(), limits)
+    result = watcher.run(work, Board(), Limits(end=time.monotonic() + _SHOW_LOG_TIMEOUT, stall=request.stall))
     if result["error"]:
         say(f"the kernel log: {result['error']}")
-
-
-def say(line: str) -> None:
-    """Print a line on the console, if there is one."""
-    tell(f"vmsieve: {line}\n")
 
 
 class _Capture:
@@ -190,14 +184,12 @@ class _Capture:
             # The child died after writing the log, before it could return its result.
             log = {"file": LOG, "bytes": self._board.logged, "complete": True, "error": ""}
         if log is not None:
-            self._log = self._record.set_log(log, self._target)
+            self._log = self._record.data["log"] = {**log, "file": self._target.full(log.get("file", LOG))}
 
     def _next_step(self, step: Step, outcome: dict[str, Any]) -> Step | None:
         """Choose the next step; None if no step can help."""
-        if self._target.stream and self._sent:
+        if (self._target.stream and self._sent) or self._late():
             return None  # bytes can't be taken back from a stream
-        if self._late():
-            return None
         # After "as before" nothing is left to try; a smaller dump that fails with the larger one in place leaves that.
         if step.name == "as before" or (step.instead and not self._board.freed):
             return None
@@ -236,14 +228,11 @@ class _Capture:
 
     def _smaller(self, step: Step, outcome: dict[str, Any]) -> Step | None:
         """Choose level 31 if an estimate shows that its dump fits where this one did not."""
-        if self._request.level == 31 or step.instead or step.plain or step.basis == "headers":
-            return None
-        if "pages" not in outcome:
+        if self._request.level == 31 or step.instead or step.basis == "headers" or "pages" not in outcome:
             return None
         smaller = self._ladder.smaller(step)
-        estimate = self._run(
-            "estimate", Job(self._request, smaller, self._target, 0), Limits(stall=self._request.stall)
-        )
+        job = Job(self._request, smaller, self._target, 0)
+        estimate = self._run("estimate", job, Limits(stall=self._request.stall))
         pages = outcome["pages"]["kept"] + outcome["pages"]["zero"]
         if estimate["end"] != "finished" or estimate["weaker"] or not pages:
             return None
@@ -295,8 +284,7 @@ class _Capture:
             unsaved = self._log.get("bytes") and not self._ask(lambda: self._target.bytes_in(name))
             if unsaved or not self._ask(self._target.exists):
                 _show_log(self._request, self._watcher)
-            why = self._log.get("error") or "it was not reached"
-            self._record.lost.append(f"the kernel log is incomplete: {why}")
+            self._record.lost.append(f"the kernel log is incomplete: {self._log.get('error') or 'it was not reached'}")
         if self._ask(self._target.moved):
             self._record.lost.append(f"{self._target.path} leads elsewhere: its directory was moved or unmounted")
         self._ask(self._target.tidy)
@@ -310,15 +298,14 @@ class _Capture:
         if not target.record or target.hangs:
             return
         # A running record is dispensable; the final one is always tried.
-        if record.running and (self._record_removed or self._record_unwritable):
+        if record.data["exit_status"] is None and (self._record_removed or self._record_unwritable):
             return
         result = ask_target(lambda: write_record(target.record, record.data), target, self._watcher, self._target_board)
         self._record_unwritable = result["end"] != "finished"
-        problem = "the record can't be written: its place does not answer"
-        if not self._record_unwritable:
-            problem = result["answer"]
-        if problem:
-            say(problem)
+        if self._record_unwritable:
+            say("the record can't be written: its place does not answer")
+        elif result["answer"]:
+            say(result["answer"])
 
 
 def main(words: list[str]) -> int | None:
@@ -326,8 +313,6 @@ def main(words: list[str]) -> int | None:
 
     After a crash nobody reads an explanation: arguments that make no sense are ignored there, and a dump is made.
     """
-    from vmsieve.pipeline.capture.options import DEFAULT_INPUT, read_request
-
     wrong: list[str] = []
     request = read_request(words)
     if request is None and os.path.exists(DEFAULT_INPUT) and "-h" not in words and "--help" not in words:

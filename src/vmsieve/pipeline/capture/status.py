@@ -82,8 +82,7 @@ def _clear(path: str) -> None:
 def _overwrite(path: str, data: bytes) -> None:
     """Overwrite ``path`` in place, for a full disk: its blocks are already allocated.
 
-    Raises:
-        OSError: Writing failed, or the file has hard links or another owner: it may not be a record.
+    Raises OSError also if the file has hard links or another owner: it may not be a record.
     """
     fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -27,7 +27,8 @@ class Target:
 
     Attributes:
         path: Path of the directory, device or stream.
-        directory, device, stream: The kind; exactly one is true.
+        kind: ``directory``, ``device`` or ``stream``.
+        directory, stream: It is of this kind.
         asked: Path of the record as requested; empty: beside the dump.
         notes: Remarks for the user.
         medium: Device number of the directory's file system.
@@ -43,8 +44,8 @@ class Target:
         self, path: str, kind: str, asked: str, notes: list[str], medium: int = 0, *, volatile: bool = False,
         held: int | None = None,
     ) -> None:  # fmt: skip
-        self.path, self.asked, self.notes = path, asked, notes
-        self.directory, self.device, self.stream = (kind == one for one in ("directory", "device", "stream"))
+        self.path, self.kind, self.asked, self.notes = path, kind, asked, notes
+        self.directory, self.stream = kind == "directory", kind == "stream"
         self.medium, self.volatile, self.held = medium, volatile, held
         self.partial = _PARTIAL if self.directory else path
         self.kept: tuple[str, float] | None = None
@@ -52,9 +53,7 @@ class Target:
 
     def facts(self) -> dict[str, Any]:
         """Arguments of the constructor that recreate this target in another process, except ``held``."""
-        kind = "directory" if self.directory else "device" if self.device else "stream"
-        named = ("path", "asked", "notes", "medium", "volatile")
-        return {"kind": kind, **{name: getattr(self, name) for name in named}}
+        return {name: getattr(self, name) for name in ("path", "kind", "asked", "notes", "medium", "volatile")}
 
     @property
     def state(self) -> tuple[str, tuple[str, float] | None]:
@@ -175,10 +174,9 @@ class Target:
 
     def tidy(self) -> None:
         """Remove the empty record that protected a new directory, if the record is written elsewhere."""
-        if self.directory and self.asked:
-            status = self._status(RECORD)
-            if status is not None and not status.st_size:
-                self.remove(RECORD)
+        status = self._status(RECORD) if self.directory and self.asked else None
+        if status is not None and not status.st_size:
+            self.remove(RECORD)
 
     def bytes_in(self, name: str) -> int:
         """Bytes that a file occupies on disk; 0 if it does not exist."""

@@ -43,12 +43,9 @@ def _classified(error: BaseException) -> tuple[str, str]:
     """The value of ``end`` for an error, and its message."""
     if isinstance(error, MemoryError):
         return "memory", "out of memory"
-    if isinstance(error, OSError):
-        return "output", str(error)
-    if isinstance(error, OutputError):
-        return "full" if error.full else "output", str(error)
-    kinds = {Interrupted: "stopped", WeakerError: "weaker", VmsieveError: "failed"}
-    for kind, end in kinds.items():
+    if isinstance(error, (OSError, OutputError)):
+        return "full" if getattr(error, "full", False) else "output", str(error)
+    for kind, end in ((Interrupted, "stopped"), (WeakerError, "weaker"), (VmsieveError, "failed")):
         if isinstance(error, kind):
             return end, str(error)
     at = error.__traceback__
@@ -91,7 +88,6 @@ def _plain(job: Job, progress: Heartbeat) -> dict[str, Any]:
 
     copy = PlainCopy(job)
     copy.run(progress)
-    copy.close()
     result = {
         "end": "finished", "error": "", "notes": [note[:_NOTE] for note in copy.notes()][:_NOTES],
         "incomplete": copy.stopped is not None or copy.unreadable > 0, "weaker": True, "level": 0,
