@@ -37,18 +37,12 @@ def package_folder() -> str:
 
 
 class Closure:
-    """The modules of an image.
-
-    Attributes:
-        ours: Source path of each module of this package, by dotted name.
-        others: Other imported modules: the standard library, and packages that an image does without.
-        commands: Commands of the image.
-    """
+    """The modules of an image, and its commands."""
 
     def __init__(self, machine: str) -> None:
         self._machine = machine
-        self.ours: dict[str, str] = {}
-        self.others: set[str] = set()
+        self.ours: dict[str, str] = {}  # source path of each module of this package, by dotted name
+        self.others: set[str] = set()  # other imported modules: Python's, and packages that an image does without
         self.commands = [name for name in COMMANDS if _path(f"vmsieve.pipeline.cli.commands.{name}")]
         self._add("vmsieve.pipeline.cli.start")
 

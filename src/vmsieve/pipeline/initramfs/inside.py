@@ -12,33 +12,19 @@ import sys
 # ruff: noqa: T201
 
 
-def _import_each(names: list[str]) -> None:
-    """Import every name that is a module; names of functions (``a.b``) are skipped."""
-    for name in names:
-        try:
-            __import__(name)
-        except ImportError:
-            continue
-
-
-def _run(module: str, command: list[str]) -> None:
-    """Run a command line with the ``main`` of ``module``, ignoring its exit status."""
-    __import__(module)
-    try:
-        sys.modules[module].main(command)
-    except SystemExit:
-        return
-
-
 def _quietly(module: str, runs: list[list[str]]) -> None:
-    """Run commands with standard streams on /dev/null."""
+    """Run command lines with the ``main`` of ``module``, standard streams on /dev/null, ignoring exit statuses."""
+    __import__(module)
     kept = [os.dup(fd) for fd in (0, 1, 2)]
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)
     try:
         for command in runs:
-            _run(module, command)
+            try:
+                sys.modules[module].main(command)
+            except SystemExit:
+                continue
     finally:
         sys.stdout.flush()
         for fd, copy in enumerate(kept):
@@ -57,7 +43,11 @@ def probe(task: dict) -> dict:  # type: ignore[type-arg]  # Python 3.9, and noth
     sys.path += task["path"]
     for name in task["hidden"]:
         sys.modules[name] = None  # type: ignore[assignment]
-    _import_each(task["modules"])
+    for name in task["modules"]:
+        try:
+            __import__(name)
+        except ImportError:
+            continue  # the name of a function, ``a.b``
     _quietly(task["main"], task["runs"])
     modules = {}
     for name, module in list(sys.modules.items()):

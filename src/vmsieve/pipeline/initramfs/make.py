@@ -31,15 +31,9 @@ _MAIN: Final = "vmsieve.pipeline.cli.main"
 
 
 def build(root: str, program: str | None, *, trial: bool = True) -> tuple[Tree, dict[str, Any]]:
-    """Lay out an image in the empty directory ``root``; returns it and its manifest.
+    """Lay out an image in the empty directory ``root``, and test it (``trial``); returns it and its manifest.
 
-    Args:
-        root: The directory.
-        program: Path of the target interpreter; None: the running one.
-        trial: Test the image.
-
-    Raises:
-        VmsieveError: Building or testing failed.
+    ``program``: path of the target interpreter; None: the running one.
     """
     python = Interpreter(program)
     closure = Closure(python.machine)

@@ -53,19 +53,13 @@ _SHIMS: Final = {
 
 @record
 class Tree:
-    """An image that is being built.
+    """An image that is being built."""
 
-    Attributes:
-        root: Its directory.
-        sources: The host's file that each file was copied from, by path in the image; "" for generated files.
-        links: Target of each symbolic link, by path in the image.
-        parts: The host's files in the bundle.
-    """
-
-    root: str
+    root: str  # its directory
+    # The host's file that each file was copied from, by path in the image; "" for generated files.
     sources: dict[str, str] = field(default_factory=dict)
-    links: dict[str, str] = field(default_factory=dict)
-    parts: list[str] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)  # target of each symbolic link, by path in the image
+    parts: list[str] = field(default_factory=list)  # the host's files in the bundle
 
     @staticmethod
     def library(python: Interpreter) -> str:
@@ -124,20 +118,17 @@ class Tree:
         alone = {name: wanted.pop(name) for name in early}
         alone[BUNDLE] = os.path.join(_HERE, "bundle.py")
         small = {*closure.ours, *_SHIMS, BUNDLE}
-        files = [
-            (self._made(f"{library}/{_file_of(name, path)}", path), path, name, name in small)
-            for name, path in alone.items()
-        ]
+        files = []
+        for name, path in alone.items():
+            made = f"{library}/{name.replace('.', '/')}{'/__init__' if _is_package(path) else ''}.pyc"
+            self.sources[made] = path
+            files.append((self.path(made), path, name, name in small))
         bundle = self.path(f"{library}/{NAME}")
         self.sources[f"{library}/{NAME}"] = ""
         self.parts = sorted(wanted.values())
         modules = [(name, _is_package(path), path, name, name in small) for name, path in sorted(wanted.items())]
         python.ask("compile", path=[package_folder()], files=files, modules=modules, bundle=bundle)
         os.makedirs(os.path.join(self.root, library, "lib-dynload"), exist_ok=True)
-
-    def _made(self, name: str, source: str) -> str:
-        self.sources[name] = source
-        return self.path(name)
 
     def program(self, python: Interpreter, launchers: Iterable[tuple[str, str, str]]) -> None:
         """Copy the interpreter, and write scripts that start it: name, module and function of each."""
@@ -159,11 +150,10 @@ class Tree:
     def libraries(self, python: Interpreter, mapped: Iterable[str]) -> None:
         """Copy shared libraries to the paths where the loader looks for them."""
         start = libraries.loader(python.program)
-        taken = {os.path.realpath(start)} if start else set()
         if start:
             self.copy(os.path.realpath(start), start.lstrip("/"), mode=0o755)
         for path in libraries.shared(mapped):
-            if path not in taken and path not in self.sources.values():
+            if path not in self.sources.values():
                 self._library(python, path)
 
     def _library(self, python: Interpreter, path: str) -> None:
@@ -183,12 +173,6 @@ class Tree:
             self.link(f"/{own}", name.lstrip("/"))
 
 
-def _file_of(name: str, path: str) -> str:
-    """Path of a module's bytecode, relative to the library directory."""
-    parts = name.replace(".", "/")
-    return f"{parts}/__init__.pyc" if _is_package(path) else f"{parts}.pyc"
-
-
 def _is_package(path: str) -> bool:
     return os.path.basename(path).startswith("__init__.")
 
@@ -201,13 +185,14 @@ def digest(path: str) -> str:
 
 def _strip(path: str) -> None:
     """Strip symbols from a program or library; if ``strip`` is missing or fails, the file stays as it is."""
+    made = f"{path}.stripped"
     try:
         ran = subprocess.run(
-            ["strip", "--strip-unneeded", "-o", f"{path}.stripped", path], check=False, capture_output=True, timeout=60
+            ["strip", "--strip-unneeded", "-o", made, path], check=False, capture_output=True, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired):
         return
     if ran.returncode == 0:
-        os.replace(f"{path}.stripped", path)
-    elif os.path.exists(f"{path}.stripped"):
-        os.remove(f"{path}.stripped")
+        os.replace(made, path)
+    elif os.path.exists(made):
+        os.remove(made)

@@ -63,11 +63,7 @@ def _makedumpfile(sample: str, out: str) -> Iterator[tuple[list[str], int, str]]
 
 
 def try_image(root: str, commands: list[str]) -> None:
-    """Run the commands of the image at ``root``, and verify the dumps that they write.
-
-    Raises:
-        VmsieveError: A command failed, or this process may not change its root directory.
-    """
+    """Run the commands of the image at ``root``, and verify the dumps that they write; raises VmsieveError."""
     folder = os.path.join(root, _FOLDER)
     os.makedirs(os.path.join(folder, "level31"))
     os.makedirs(os.path.join(root, "proc"), exist_ok=True)
@@ -85,25 +81,21 @@ def try_image(root: str, commands: list[str]) -> None:
 def _try_one(root: str, command: list[str], status: int) -> None:
     asked = " ".join(["vmsieve", *command])
     # As the scripts in usr/bin, whose shell is not part of the image.
-    program = [f"/{PROGRAM}", OPTIONS, f"/{HOME}/vmsieve", *command]
-    if command[0] == "makedumpfile":
-        program = [f"/{PROGRAM}", OPTIONS, f"/{HOME}/vmsieve-makedumpfile", *command[1:]]
+    words = ["vmsieve-makedumpfile", *command[1:]] if command[0] == "makedumpfile" else ["vmsieve", *command]
+    program = [f"/{PROGRAM}", OPTIONS, f"/{HOME}/{words[0]}", *words[1:]]
     try:
         ran = subprocess.run(
             program, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
             timeout=_TIMEOUT, env=ENVIRONMENT, preexec_fn=lambda: _enter(root),
         )  # fmt: skip
     except subprocess.SubprocessError as error:
-        raise VmsieveError(
-            "the image can't be tried: this needs root or user namespaces", found=str(error), hint="--no-trial"
-        ) from error
+        what = "the image can't be tried: this needs root or user namespaces"
+        raise VmsieveError(what, found=str(error), hint="--no-trial") from error
     except OSError as error:
         raise VmsieveError(f"the image does not run: {error.strerror}", found=asked) from error
     if ran.returncode != status or "Traceback" in ran.stderr:
-        said = ran.stderr.strip().splitlines() or ["no message"]
-        raise VmsieveError(
-            f"the image does not work: '{asked}' ended with {ran.returncode}: {said[-1]}", expected=status
-        )
+        said = (ran.stderr.strip().splitlines() or ["no message"])[-1]
+        raise VmsieveError(f"the image does not work: '{asked}' ended with {ran.returncode}: {said}", expected=status)
 
 
 def _enter(root: str) -> None:

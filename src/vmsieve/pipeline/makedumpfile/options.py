@@ -21,17 +21,11 @@ REFUSED: Final = "refused"
 
 @record(frozen=True)
 class Option:
-    """An option.
+    """An option."""
 
-    Attributes:
-        typed: Its forms, and the name of its argument, as in a usage message.
-        state: Support: one of the constants of this module.
-        text: Its effect here, or why it has no effect.
-    """
-
-    typed: str
-    state: str
-    text: str
+    typed: str  # its forms, and the name of its argument, as in a usage message
+    state: str  # support: one of the constants of this module
+    text: str  # its effect here, or why it has no effect
 
     @property
     def letter(self) -> str:

@@ -33,24 +33,16 @@ class WrongReleaseError(UsageError):
 
 @record
 class Request:
-    """A parsed command line.
+    """A parsed command line."""
 
-    Attributes:
-        values: Last argument of each option given, by key.
-        job: Key of the option that requests something other than a dump, or "dump".
-        levels: Dump levels to try in turn.
-        not_done: Remarks on options that will be ignored.
-        size_limit: Most bytes of the output; None: unlimited.
-    """
-
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)  # last argument of each option given, by key
     operands: list[str] = field(default_factory=list)
-    job: str = "dump"
-    levels: tuple[int, ...] = (0,)
+    job: str = "dump"  # key of the option that requests something other than a dump, or "dump"
+    levels: tuple[int, ...] = (0,)  # dump levels to try in turn
     codec: str = "none"
     message_level: int = DEFAULT_LEVEL
-    not_done: list[str] = field(default_factory=list)
-    size_limit: int | None = None
+    not_done: list[str] = field(default_factory=list)  # remarks on options that will be ignored
+    size_limit: int | None = None  # most bytes of the output; None: unlimited
 
     def has(self, *keys: str) -> bool:
         """True if one of the options was given."""

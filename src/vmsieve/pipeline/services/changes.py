@@ -32,19 +32,12 @@ class Edit:
 
 @record(frozen=True)
 class Change:
-    """The desired state of a file.
+    """The desired state of a file."""
 
-    Attributes:
-        path: Path on the system.
-        content: Whole content.
-        mode: Permissions of a new file; an existing one keeps its own.
-        edits: Differences from the original; empty: the whole file is ours.
-    """
-
-    path: str
-    content: bytes
-    mode: int = 0o644
-    edits: tuple[Edit, ...] = ()
+    path: str  # path on the system
+    content: bytes  # whole content
+    mode: int = 0o644  # permissions of a new file; an existing one keeps its own
+    edits: tuple[Edit, ...] = ()  # differences from the original; empty: the whole file is ours
 
 
 class Draft:

@@ -14,19 +14,12 @@ OURS: Final = "vmsieve-makedumpfile"
 
 @record(frozen=True)
 class Collector:
-    """A collector command.
+    """A collector command."""
 
-    Attributes:
-        words: The command and its options, without input and output.
-        ours: True for vmsieve.
-        streams: The service reads the dump from the command's standard output.
-        origin: The setting that names it.
-    """
-
-    words: tuple[str, ...]
-    ours: bool
-    streams: bool
-    origin: str
+    words: tuple[str, ...]  # the command and its options, without input and output
+    ours: bool  # true for vmsieve
+    streams: bool  # the service reads the dump from the command's standard output
+    origin: str  # the setting that names it
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -55,3 +48,12 @@ def refusal(options: tuple[str, ...], *, streams: bool) -> str:
     except UsageError as error:
         return str(error)
     return ""
+
+
+def require_accepted(options: tuple[str, ...], *, streams: bool) -> None:
+    """Raise UsageError if vmsieve rejects these options; see :func:`refusal`."""
+    why = refusal(options, streams=streams)
+    if why:
+        raise UsageError(
+            f"vmsieve does not take the options {' '.join(options)!r}: {why}", hint="--options gives others"
+        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Callable, Final
+from functools import partial
+from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import OutputError, UsageError, VmsieveError
 from vmsieve.formats.slim.records import record
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.services.flavours import Flavour, InstallRequest
     from vmsieve.pipeline.services.system import System
 
-_MOST: Final = 16 << 20
-
 
 @record(frozen=True)
 class FileUpdate:
@@ -33,26 +32,15 @@ class FileUpdate:
 
 @record(frozen=True)
 class Install:
-    """A planned installation.
-
-    Attributes:
-        flavour: The service.
-        wanted: Each change, with the original content of its file.
-        updates: Files that differ from the desired state.
-        journal: Record of an earlier installation.
-    """
+    """A planned installation."""
 
     flavour: Flavour
-    wanted: list[tuple[Change, bytes | None]]
-    updates: list[FileUpdate]
-    journal: Journal | None
+    wanted: list[tuple[Change, bytes | None]]  # each change, with the original content of its file
+    updates: list[FileUpdate]  # files that differ from the desired state
+    journal: Journal | None  # record of an earlier installation
 
     def apply(self, system: System) -> None:
-        """Write the files.
-
-        Raises:
-            OutputError: A file can't be written. A first installation is rolled back; a later one can be undone.
-        """
+        """Write the files; on OutputError, a first installation is rolled back, and a later one can be undone."""
         finish(system, self.journal)
         if not self.updates:
             self._settle(system)
@@ -76,15 +64,10 @@ class Install:
 
 @record(frozen=True)
 class Undo:
-    """A planned uninstallation.
+    """A planned uninstallation."""
 
-    Attributes:
-        journal: Record of the installation.
-        updates: Files to restore.
-    """
-
-    journal: Journal
-    updates: list[FileUpdate]
+    journal: Journal  # record of the installation
+    updates: list[FileUpdate]  # files to restore
 
     def apply(self, system: System) -> None:
         """Restore the files; after an OutputError it can be repeated."""
@@ -105,43 +88,30 @@ def _write(system: System, updates: list[FileUpdate]) -> None:
 def plan_install(system: System, flavour: Flavour, request: InstallRequest) -> Install:
     """Plan an installation without changing anything.
 
-    Raises:
-        UsageError: It is impossible, or our earlier changes have been modified.
-        FormatError: A file is unreadable.
+    Raises UsageError if it is impossible, or our earlier changes have been modified.
     """
     journal = load_journal(system)
     if journal is not None and journal.flavour != flavour.name:
         raise UsageError(
             f"vmsieve is set up for {journal.flavour} here", hint="vmsieve install-kdump --undo reverts that"
         )
-    original = _original(system, journal)
+    known = journal or Journal(flavour.name)
+    original = partial(known.undone, system)
     wanted = [(change, original(change.path)) for change in flavour.changes(original, request)]
     updates = [
         FileUpdate(change.path, now, change.content, change.mode)
         for change, _ in wanted
-        if (now := system.read(change.path, _MOST)) != change.content
+        if (now := system.read(change.path)) != change.content
     ]
     still = {change.path for change, _ in wanted}
-    if journal is not None:
-        for path in journal.paths:
-            if path not in still:
-                updates += _undo_update(system, path, journal.undone(system, path))
+    for path in known.paths:
+        if path not in still:
+            updates += _undo_update(system, path, original(path))
     return Install(flavour, wanted, updates, journal)
 
 
-def _original(system: System, journal: Journal | None) -> Callable[[str], bytes | None]:
-    """A function that reads files as they are without our changes."""
-
-    def read(path: str) -> bytes | None:
-        if journal is None or path not in journal.paths:
-            return system.read(path, _MOST)
-        return journal.undone(system, path)
-
-    return read
-
-
 def _undo_update(system: System, path: str, then: bytes | None) -> Iterator[FileUpdate]:
-    now = system.read(path, _MOST)
+    now = system.read(path)
     if now != then:
         yield FileUpdate(path, now, then)
 
@@ -149,9 +119,7 @@ def _undo_update(system: System, path: str, then: bytes | None) -> Iterator[File
 def plan_undo(system: System) -> Undo:
     """Plan the uninstallation without changing anything.
 
-    Raises:
-        UsageError: Nothing is installed, or later edits of a file can't be separated from ours.
-        FormatError: A file is unreadable.
+    Raises UsageError if nothing is installed, or later edits of a file can't be separated from ours.
     """
     journal = load_journal(system)
     if journal is None and leftovers(system):
@@ -174,11 +142,8 @@ def differences(updates: list[FileUpdate]) -> str:
     """The updates in the format of ``diff -u``."""
     out: list[str] = []
     for update in updates:
-        before, after = (_lines(one) for one in (update.now, update.then))
-        names = [update.path if one is not None else "/dev/null" for one in (update.now, update.then)]
+        both = (update.now, update.then)
+        before, after = (lines_of((one or b"").decode("utf-8", "backslashreplace")) for one in both)
+        names = [update.path if one is not None else "/dev/null" for one in both]
         out += difflib.unified_diff(before, after, names[0], names[1])
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in out)
-
-
-def _lines(content: bytes | None) -> list[str]:
-    return lines_of((content or b"").decode("utf-8", "backslashreplace"))

@@ -21,40 +21,27 @@ FOLDER: Final = "/var/lib/vmsieve/install-kdump"
 _JOURNAL: Final = f"{FOLDER}/journal.json"
 _ORIGINAL: Final = f"{FOLDER}/original"
 _VERSION: Final = 1
-_MOST: Final = 16 << 20
 
 
 @record(frozen=True)
 class Entry:
-    """A changed file.
+    """A changed file."""
 
-    Attributes:
-        path: Path on the system.
-        edits: Our edits; empty: the whole file is ours.
-        after: Digest of the new content.
-        before: Digest of the original; None: the file did not exist.
-        backup: Path of the original; empty: the file did not exist.
-    """
-
-    path: str
-    edits: tuple[Edit, ...]
-    after: str
-    before: str | None
-    backup: str
+    path: str  # path on the system
+    edits: tuple[Edit, ...]  # our edits; empty: the whole file is ours
+    after: str  # digest of the new content
+    before: str | None  # digest of the original; None: the file did not exist
+    backup: str  # path of the original; empty: the file did not exist
 
     def undone(self, system: System) -> bytes | None:
-        """Content of the file with the change undone; None: no file.
-
-        Raises:
-            UsageError: The file was modified since, so that it is unknown.
-        """
-        now = system.read(self.path, _MOST)
+        """Content of the file with the change undone; None: no file. UsageError if the file was modified since."""
+        now = system.read(self.path)
         if now is None or digest(now) == self.before:
             return now
         if digest(now) == self.after:
             if self.before is None:
                 return None
-            saved = system.read(self.backup, _MOST)
+            saved = system.read(self.backup)
             if saved is not None and digest(saved) == self.before:
                 return saved
         found = reverted(now, self.edits) if self.edits else None
@@ -69,17 +56,12 @@ class Entry:
 
 @record
 class Journal:
-    """All changes.
+    """All changes."""
 
-    Attributes:
-        flavour: Name of the kdump service.
-        entries: The files. A file has two entries if the process was killed while changing it from one to the other.
-        folders: Directories created for them, parents first.
-    """
-
-    flavour: str
+    flavour: str  # name of the kdump service
+    # A file has two if the process was killed while changing it from one to the other.
     entries: list[Entry] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)  # directories created for them, parents first
 
     @property
     def paths(self) -> list[str]:
@@ -87,14 +69,16 @@ class Journal:
         return list(dict.fromkeys(one.path for one in self.entries))
 
     def undone(self, system: System, path: str) -> bytes | None:
-        """Content of ``path`` with its change undone; see :meth:`Entry.undone`."""
+        """Content of ``path`` without our change; see :meth:`Entry.undone`."""
         problem: UsageError | None = None
         for entry in (one for one in self.entries if one.path == path):
             try:
                 return entry.undone(system)
             except UsageError as error:
                 problem = problem or error
-        raise problem or KeyError(path)
+        if problem is not None:
+            raise problem
+        return system.read(path)
 
 
 def digest(content: bytes) -> str:
@@ -103,13 +87,8 @@ def digest(content: bytes) -> str:
 
 
 def load_journal(system: System) -> Journal | None:
-    """Read the journal; returns None if nothing is installed.
-
-    Raises:
-        UsageError: The journal is damaged.
-        FormatError: It is unreadable.
-    """
-    data = system.read(_JOURNAL, _MOST)
+    """Read the journal; returns None if nothing is installed. Raises UsageError if it is damaged."""
+    data = system.read(_JOURNAL)
     if data is None:
         return None
     try:
@@ -139,8 +118,7 @@ def enter(
 ) -> tuple[Journal, list[Entry]]:
     """Save a journal of the ``wanted`` changes (each with the original content) before they are made.
 
-    Returns:
-        The journal, and the entries of ``earlier`` that are superseded: pass them to :func:`drop` afterwards.
+    Returns it, and the entries of ``earlier`` that are superseded: pass them to :func:`drop` afterwards.
     """
     journal = Journal(flavour, folders=list(earlier.folders) if earlier is not None else _missing(system, _JOURNAL))
     make_folders(system, _ORIGINAL)
@@ -198,14 +176,8 @@ def _write(system: System, journal: Journal) -> None:
         "version": _VERSION,
         "flavour": journal.flavour,
         "folders": journal.folders,
-        "files": [
-            {
-                "path": one.path, "edits": [vars(edit) for edit in one.edits], "after": one.after,
-                "before": one.before, "backup": one.backup,
-            }
-            for one in journal.entries
-        ],
-    }  # fmt: skip
+        "files": [{**vars(one), "edits": [vars(edit) for edit in one.edits]} for one in journal.entries],
+    }
     put(system, _JOURNAL, json.dumps(content, indent=1).encode() + b"\n", 0o600)
 
 

@@ -14,6 +14,7 @@ from vmsieve.formats.slim.records import record
 
 _LINKS_MOST: Final = 40  # as the kernel's MAXSYMLINKS, include/linux/namei.h
 _TEXT_MOST: Final = 1 << 20
+_MOST: Final = 16 << 20
 
 
 @record(frozen=True)
@@ -60,12 +61,8 @@ class System:
         """True if :meth:`status` succeeds."""
         return self.status(name) is not None
 
-    def read(self, name: str, most: int = _TEXT_MOST) -> bytes | None:
-        """Read up to ``most`` bytes of ``name``; None if it does not exist.
-
-        Raises:
-            FormatError: It is unreadable or not a regular file.
-        """
+    def read(self, name: str, most: int = _MOST) -> bytes | None:
+        """Read up to ``most`` bytes of ``name``; None if it does not exist, FormatError if it is no regular file."""
         path = self.resolve(name)
         try:
             # O_NONBLOCK: don't wait for the writer of a FIFO.
@@ -77,7 +74,8 @@ class System:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise FormatError("is not a regular file", file=name)
-            return _read(fd, most)
+            with open(fd, "rb", closefd=False) as file:
+                return file.read(most)
         except OSError as error:
             raise FormatError(f"can't be read: {error.strerror}", file=name) from error
         finally:
@@ -86,7 +84,7 @@ class System:
     def text(self, name: str) -> str | None:
         """Text of ``name``; None if missing or unreadable."""
         try:
-            data = self.read(name)
+            data = self.read(name, _TEXT_MOST)
         except FormatError:
             return None
         return data.decode("utf-8", "surrogateescape") if data is not None else None
@@ -101,17 +99,13 @@ class System:
         text = (self.text("/proc/sys/kernel/osrelease") or "").strip()
         return text if "/" not in text and "\0" not in text else ""
 
+    def first(self, *names: str) -> str | None:
+        """The first of ``names`` that exists, or None."""
+        return next((name for name in names if self.exists(name)), None)
+
     def names(self, folder: str) -> list[str]:
         """Sorted entries of ``folder``; empty if unreadable."""
         try:
             return sorted(os.listdir(self.resolve(folder)))
         except (OSError, ValueError, FormatError):
             return []
-
-
-def _read(fd: int, most: int) -> bytes:
-    pieces: list[bytes] = []
-    while most > 0 and (piece := os.read(fd, most)):
-        pieces.append(piece)
-        most -= len(piece)
-    return b"".join(pieces)

@@ -5,15 +5,10 @@ from __future__ import annotations
 import shlex
 
 
-def read_template(name: str) -> bytes:
-    """Read template ``name``."""
-    with open(f"{__file__.rpartition('/')[0]}/files/{name}", "rb") as file:
-        return file.read()
-
-
 def fill(name: str, **words: tuple[str, ...]) -> bytes:
     """Fill template ``name``: each ``@NAME@`` becomes the shell-quoted words of that keyword."""
-    text = read_template(name)
+    with open(f"{__file__.rpartition('/')[0]}/files/{name}", "rb") as file:
+        text = file.read()
     for key, some in words.items():
         quoted = " ".join(shlex.quote(word) for word in some)
         text = text.replace(f"@{key.upper()}@".encode(), quoted.encode("utf-8", "surrogateescape"))

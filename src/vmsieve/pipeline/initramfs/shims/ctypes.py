@@ -4,7 +4,7 @@ The real module also creates types and functions that are not used here, and imp
 about a tenth of the start-up of a small dump. Sizes are those of 64-bit Linux.
 """
 
-# ruff: noqa: F822, N802, SLF001 - names of ctypes, of which some are created on first use; private names of _ctypes
+# ruff: noqa: N802, SLF001 - names of ctypes; private names of _ctypes
 
 from __future__ import annotations
 
@@ -13,12 +13,6 @@ import _ctypes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-__all__ = [
-    "CDLL", "CFUNCTYPE", "Array", "addressof", "c_char", "c_char_p", "c_int", "c_int64", "c_size_t", "c_uint",
-    "c_uint8", "c_uint16", "c_uint32", "c_uint64", "c_void_p", "cast", "create_string_buffer", "get_errno", "memmove",
-    "memset", "string_at",
-]  # fmt: skip
 
 _c: Any = _ctypes
 Array, addressof, get_errno = _c.Array, _c.addressof, _c.get_errno
@@ -34,13 +28,9 @@ c_int, c_uint32, c_int64, c_uint64, c_void_p = _simple("i"), _simple("I"), _simp
 c_uint, c_size_t = c_uint32, c_uint64
 
 
-def _prototype(result: Any, arguments: Any, flags: int) -> Any:
-    return type("Function", (_c.CFuncPtr,), {"_argtypes_": arguments, "_restype_": result, "_flags_": flags})
-
-
-def CFUNCTYPE(result: Any, *arguments: Any) -> Any:
+def CFUNCTYPE(result: Any, *arguments: Any, flags: int = _c.FUNCFLAG_CDECL) -> Any:
     """See ctypes."""
-    return _prototype(result, arguments, _c.FUNCFLAG_CDECL)
+    return type("Function", (_c.CFuncPtr,), {"_argtypes_": arguments, "_restype_": result, "_flags_": flags})
 
 
 class CDLL:
@@ -73,12 +63,12 @@ def create_string_buffer(init: bytes | int, size: int | None = None) -> Any:
 
 
 def _string_at() -> Any:
-    return _prototype(_simple("O"), (c_void_p, c_int), _OF_OBJECTS)(_c._string_at_addr)
+    return CFUNCTYPE(_simple("O"), c_void_p, c_int, flags=_OF_OBJECTS)(_c._string_at_addr)
 
 
 def _cast() -> Any:
     thing = _simple("O")
-    function = _prototype(thing, (c_void_p, thing, thing), _OF_OBJECTS)(_c._cast_addr)
+    function = CFUNCTYPE(thing, c_void_p, thing, thing, flags=_OF_OBJECTS)(_c._cast_addr)
     return lambda one, kind: function(one, one, kind)
 
 

@@ -19,82 +19,49 @@ if TYPE_CHECKING:
 
 @record(frozen=True)
 class Target:
-    """The target of dumps.
+    """The target of dumps."""
 
-    Attributes:
-        kind: ``folder``, ``device``, ``mount`` (a file system that is not mounted) or ``remote``.
-        location: A path on the system, or a host.
-        origin: The setting that names it.
-    """
-
-    kind: str
-    location: str
-    origin: str
+    kind: str  # ``folder``, ``device``, ``mount`` (a file system that is not mounted) or ``remote``
+    location: str  # a path on the system, or a host
+    origin: str  # the setting that names it
 
 
 @record(frozen=True)
 class Parts:
-    """The files of the crash kernel.
-
-    Attributes:
-        kernel, initramfs: Paths; None: unknown.
-        in_initramfs: Programs of the initramfs save the dump, not of the root file system.
-    """
+    """The files of the crash kernel; None: unknown."""
 
     kernel: str | None
     initramfs: str | None
-    in_initramfs: bool
+    in_initramfs: bool  # programs of the initramfs save the dump, not of the root file system
 
 
 @record(frozen=True)
 class InstallRequest:
-    """The requested installation.
+    """The requested installation."""
 
-    Attributes:
-        program: The command that runs vmsieve on the system.
-        options: makedumpfile's options; None: those configured now.
-        capture: Replace the service's own procedure by ``vmsieve capture`` if the service supports it.
-    """
-
-    program: tuple[str, ...]
-    options: str | None = None
-    capture: bool = False
+    program: tuple[str, ...]  # the command that runs vmsieve on the system
+    options: str | None = None  # makedumpfile's options; None: those configured now
+    capture: bool = False  # replace the service's own procedure by ``vmsieve capture`` if the service supports it
 
 
 @record(frozen=True)
 class Flavour:
-    """A kdump service.
+    """A kdump service."""
 
-    Attributes:
-        name: Name on the command line.
-        order: Rank: the first installed service is used.
-        title: Name for people.
-        marks: Files that identify it; one is enough.
-        config: Its configuration file.
-        load: Shell command that loads the crash kernel.
-        rebuild: Shell command that rebuilds the crash kernel's initramfs.
-        outside: Path prefixes of files outside the initramfs: changing them requires no rebuild.
-        collector: Its collector, by the text of its configuration file.
-        target: The target of dumps, by the same text.
-        parts: The crash kernel's files, by the release of the running kernel.
-        changes: Changes that make it use vmsieve, given a reader of files as they are without vmsieve. Raises
-            UsageError if that is impossible.
-        captures: Supports ``InstallRequest.capture``.
-    """
-
-    name: str
-    order: int
-    title: str
-    marks: tuple[str, ...]
-    config: str
-    load: str
-    rebuild: str
-    outside: tuple[str, ...]
-    collector: Callable[[System, str], Collector]
-    target: Callable[[System, str], Target]
-    parts: Callable[[System, str], Parts]
+    name: str  # name on the command line
+    order: int  # rank: the first installed service is used
+    title: str  # name for people
+    marks: tuple[str, ...]  # files that identify it; one is enough
+    config: str  # its configuration file
+    load: str  # shell command that loads the crash kernel
+    rebuild: str  # shell command that rebuilds the crash kernel's initramfs
+    outside: tuple[str, ...]  # path prefixes of files outside the initramfs: changing them requires no rebuild
+    collector: Callable[[System, str], Collector]  # its collector, by the text of its configuration file
+    target: Callable[[System, str], Target]  # the target of dumps, by the same text
+    parts: Callable[[System, str], Parts]  # the crash kernel's files, by the release of the running kernel
+    # Changes that make it use vmsieve, or UsageError, by a reader of files as they are without vmsieve.
     changes: Callable[[Callable[[str], bytes | None], InstallRequest], list[Change]]
-    captures: bool = False
+    captures: bool = False  # supports ``InstallRequest.capture``
 
 
 def flavours() -> list[Flavour]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Callable, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.services.changes import Change, Draft
-from vmsieve.pipeline.services.collector import Collector, refusal
+from vmsieve.pipeline.services.collector import Collector, require_accepted
 from vmsieve.pipeline.services.flavours import Flavour, InstallRequest, Parts, Target
 from vmsieve.pipeline.services.settings import assignments, value_of
 from vmsieve.pipeline.services.templates import fill
@@ -28,11 +28,7 @@ _SCRIPT: Final = "/etc/initramfs-tools/scripts/local-bottom/vmsieve"
 _OPTIONS: Final = "-F -c -d 31"
 
 
-def _collector(_: System, text: str) -> Collector:
-    return _set_in(text)
-
-
-def _set_in(text: str) -> Collector:
+def _collector(text: str) -> Collector:
     options = value_of(text, "MAKEDUMP_ARGS")
     words = (options or _OPTIONS).split()
     if not words or not words[0].startswith("-F"):
@@ -54,8 +50,7 @@ def _parts(system: System, release: str) -> Parts:
     text = system.text(_CONFIG) or ""
     kernel = value_of(text, "KDUMP_KERNEL") or f"/boot/vmlinuz-{release}"
     initramfs = value_of(text, "KDUMP_INITRD") or f"/var/lib/kdump/initrd.img-{release}"
-    there = [path if system.exists(path) else None for path in (kernel, initramfs)]
-    return Parts(there[0], there[1], in_initramfs=False)
+    return Parts(system.first(kernel), system.first(initramfs), in_initramfs=False)
 
 
 def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -> list[Change]:
@@ -63,18 +58,10 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
     settings = assignments(draft.text)
     if request.options is not None:
         draft.set([one for one in settings if one.key == "MAKEDUMP_ARGS"], f'MAKEDUMP_ARGS="{request.options}"')
-    options = _set_in(draft.text).options
-    why = refusal(options, streams=True)
-    if why:
-        raise UsageError(
-            f"vmsieve does not take the options {' '.join(options)!r}: {why}", hint="--options gives others"
-        )
+    require_accepted(_collector(draft.text).options, streams=True)
     draft.set([one for one in settings if one.key == "PATH"], f"PATH={_PATH}")
-    return [
-        Change(f"{_FOLDER}/makedumpfile", _wrapper(request.program), 0o755),
-        draft.change(),
-        *(_captures(draft.text, request)),
-    ]
+    wrapper = fill("makedumpfile.sh", program=(*request.program, "makedumpfile"), fallback=("/usr/bin/makedumpfile",))
+    return [Change(f"{_FOLDER}/makedumpfile", wrapper, 0o755), draft.change(), *_captures(draft.text, request)]
 
 
 def _captures(text: str, request: InstallRequest) -> list[Change]:
@@ -87,12 +74,8 @@ def _captures(text: str, request: InstallRequest) -> list[Change]:
     return [Change(_SCRIPT, fill("initramfs-capture.sh", program=request.program), 0o755)]
 
 
-def _wrapper(program: tuple[str, ...]) -> bytes:
-    return fill("makedumpfile.sh", program=(*program, "makedumpfile"), fallback=("/usr/bin/makedumpfile",))
-
-
 FLAVOUR: Final = Flavour(
     "kdump-tools", 10, "kdump-tools (Debian, Ubuntu)", ("/usr/sbin/kdump-config",), _CONFIG,
     "kdump-config reload", '/etc/kernel/postinst.d/kdump-tools "$(uname -r)"', (_CONFIG, _FOLDER),
-    _collector, _target, _parts, _changes, captures=True,
+    lambda _, text: _collector(text), _target, _parts, _changes, captures=True,
 )  # fmt: skip

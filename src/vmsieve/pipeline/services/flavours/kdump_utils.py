@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Callable, Final
 
-from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.services.changes import Change, Draft
-from vmsieve.pipeline.services.collector import OURS, Collector, refusal
+from vmsieve.pipeline.services.collector import OURS, Collector, require_accepted
 from vmsieve.pipeline.services.dracut import module_change
 from vmsieve.pipeline.services.flavours import Flavour, InstallRequest, Parts, Target
 from vmsieve.pipeline.services.settings import Setting, directives, last, value_of
@@ -22,25 +21,15 @@ if TYPE_CHECKING:
 
 _CONFIG: Final = "/etc/kdump.conf"
 _SYSCONFIG: Final = "/etc/sysconfig/kdump"
-_DEFAULT: Final = "makedumpfile -l --message-level 7 -d 31"
-_DEFAULT_S390X: Final = "makedumpfile -c --message-level 7 -d 31"
-_DEFAULT_PATH: Final = "/var/crash"
+_DEFAULT: Final = f"makedumpfile {'-c' if os.uname().machine == 's390x' else '-l'} --message-level 7 -d 31"
 _FILE_SYSTEMS: Final = ("ext2", "ext3", "ext4", "xfs", "btrfs", "minix", "virtiofs")
 _NAMED: Final = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel"}
 
 
-def _default() -> str:
-    return _DEFAULT_S390X if os.uname().machine == "s390x" else _DEFAULT
-
-
-def _collector(_: System, text: str) -> Collector:
-    return _set_in(text)
-
-
-def _set_in(text: str) -> Collector:
+def _collector(text: str) -> Collector:
     settings = directives(text)
     found = last(settings, "core_collector")
-    words = tuple(((found.value if found else "") or _default()).split())
+    words = tuple(((found.value if found else "") or _DEFAULT).split())
     ours = words[0].rpartition("/")[2] == OURS
     streams = last(settings, "ssh", "raw") is not None
     # The service removes a configured -F, and adds it where it is needed.
@@ -50,7 +39,7 @@ def _set_in(text: str) -> Collector:
 
 def _target(system: System, text: str) -> Target:
     settings = directives(text)
-    path = (last(settings, "path") or Setting("path", _DEFAULT_PATH, "")).value or _DEFAULT_PATH
+    path = (last(settings, "path") or Setting("path", "", "")).value or "/var/crash"
     target = last(settings, "ssh", "nfs", "raw", *_FILE_SYSTEMS)
     if target is None:
         return Target("folder", path, f"path in {_CONFIG}")
@@ -82,30 +71,24 @@ def _parts(system: System, release: str) -> Parts:
     release = value_of(system.text(_SYSCONFIG) or "", "KDUMP_KERNELVER") or release
     kernels = (f"/boot/vmlinuz-{release}", f"/usr/lib/modules/{release}/vmlinuz", f"/boot/Image-{release}")
     images = (f"/boot/initramfs-{release}kdump.img", f"/var/lib/kdump/initramfs-{release}kdump.img")
-    return Parts(_first(system, kernels), _first(system, images), in_initramfs=True)
-
-
-def _first(system: System, paths: tuple[str, ...]) -> str | None:
-    return next((path for path in paths if system.exists(path)), None)
+    return Parts(system.first(*kernels), system.first(*images), in_initramfs=True)
 
 
 def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -> list[Change]:
     draft = Draft(_CONFIG, original(_CONFIG))
     settings = directives(draft.text)
-    collector = _set_in(draft.text)
+    collector = _collector(draft.text)
     options = request.options
     if options is None:
         # Options of another collector are meaningless to vmsieve.
-        words = collector.options if collector.is_makedumpfile else tuple(_default().split()[1:])
+        words = collector.options if collector.is_makedumpfile else tuple(_DEFAULT.split()[1:])
         options = " ".join(word for word in words if word != "-F")
-    why = refusal(tuple(options.split()), streams=False)
-    if why:
-        raise UsageError(f"vmsieve does not take the options {options!r}: {why}", hint="--options gives others")
+    require_accepted(tuple(options.split()), streams=False)
     draft.set([one for one in settings if one.key == "core_collector"], f"core_collector {OURS} {options}")
     return [module_change(request.program), draft.change()]
 
 
 FLAVOUR: Final = Flavour(
     "kdump-utils", 20, "kdump-utils (Fedora, RHEL)", ("/usr/bin/kdumpctl", "/usr/sbin/kdumpctl"), _CONFIG,
-    "systemctl restart kdump", "kdumpctl rebuild", (), _collector, _target, _parts, _changes,
+    "systemctl restart kdump", "kdumpctl rebuild", (), lambda _, text: _collector(text), _target, _parts, _changes,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from vmsieve.pipeline.services.collector import Collector
 from vmsieve.pipeline.services.dracut import MODULE, MODULE_SETUP, module_change
 from vmsieve.pipeline.services.flavours import Flavour, InstallRequest, Parts, Target
 from vmsieve.pipeline.services.settings import assignments, value_of
-from vmsieve.pipeline.services.templates import fill, read_template
+from vmsieve.pipeline.services.templates import fill
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System
@@ -51,8 +51,7 @@ def _target(_: System, text: str) -> Target:
 
 def _parts(system: System, release: str) -> Parts:
     del release
-    there = [path if system.exists(path) else None for path in ("/var/lib/kdump/kernel", "/var/lib/kdump/initrd")]
-    return Parts(there[0], there[1], in_initramfs=True)
+    return Parts(system.first("/var/lib/kdump/kernel"), system.first("/var/lib/kdump/initrd"), in_initramfs=True)
 
 
 def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -> list[Change]:
@@ -72,7 +71,7 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
             f"--capture can't save to {kind}://", hint="it saves to folders, NFS, CIFS, and with a key to SSH"
         )
     draft.set([one for one in settings if one.key == "KDUMP_TRANSFER"], f'KDUMP_TRANSFER="{_TRANSFER}"')
-    script = Change(f"{MODULE}/{_TRANSFER}", read_template("kdump-transfer.sh"), 0o755)
+    script = Change(f"{MODULE}/{_TRANSFER}", fill("kdump-transfer.sh"), 0o755)
     return [module_change(request.program), script, draft.change()]
 
 

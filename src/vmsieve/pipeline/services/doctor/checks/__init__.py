@@ -24,17 +24,11 @@ CANT_TELL: Final = "can't tell"
 
 @record(frozen=True)
 class Finding:
-    """The outcome of a check.
+    """The outcome of a check."""
 
-    Attributes:
-        state: :data:`OK`, :data:`WARN`, :data:`FAIL` or :data:`CANT_TELL`.
-        what: A sentence without full stop.
-        then: Advice on what to do next, or "".
-    """
-
-    state: str
-    what: str
-    then: str = ""
+    state: str  # :data:`OK`, :data:`WARN`, :data:`FAIL` or :data:`CANT_TELL`
+    what: str  # a sentence without full stop
+    then: str = ""  # advice on what to do next, or ""
 
 
 class Case:
@@ -76,19 +70,12 @@ class Case:
 
 @record(frozen=True)
 class Check:
-    """A check.
+    """A check."""
 
-    Attributes:
-        name: Name in JSON.
-        order: Rank.
-        title: Name for people.
-        run: Examines a case; may raise VmsieveError.
-    """
-
-    name: str
+    name: str  # in JSON
     order: int
-    title: str
-    run: Callable[[Case], Finding]
+    title: str  # for people
+    run: Callable[[Case], Finding]  # examines a case; may raise VmsieveError
 
 
 def checks() -> list[Check]:
