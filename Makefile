@@ -1,6 +1,6 @@
 # make demo    installs vmsieve into .venv and makes a small dump of a real one
 # make test    installs it for development into .venv-dev: lint, types, tests
-# make fuzz    random damage to each parser, a minute each
+# make fuzz    random damage, a minute per parser
 # make wheel   builds dist/vmsieve-*.whl, with machine code for six architectures
 #
 # PY names the Python to start from: make test PY=python3.12
@@ -39,13 +39,13 @@ lint: .venv-dev/installed
 types: .venv-dev/installed
 	$(DEV)/mypy
 
-# One worker a core, up to four; WORKERS=0 is for a debugger.
+# One worker per core, up to four; WORKERS=0 for a debugger.
 WORKERS ?= auto
 TESTS := $(DEV)/python -m pytest -q -n $(WORKERS) --maxprocesses 4 --dist worksteal
 pytest: dev
 	$(TESTS) $(PYTEST)
 
-# Random damage to each parser, for so many seconds each.
+# Random damage to each parser, for this number of seconds.
 SECONDS_EACH ?= 60
 fuzz: .venv-dev/installed
 	VMSIEVE_FUZZ_SECONDS=$(SECONDS_EACH) $(TESTS) tests/fuzz
@@ -55,7 +55,7 @@ dev: .venv-dev/installed $(OBJECTS)/digest
 loops: .venv-dev/installed
 	$(call LOWER,build)
 
-# Machine code that is older than its sources: it is built again if they have changed indeed.
+# Machine code older than its sources: rebuilt if their content has changed.
 $(OBJECTS)/digest: $(LOOPS) | .venv-dev/installed
 	$(call LOWER,refresh)
 	@touch $@
@@ -67,7 +67,7 @@ clean:
 	rm -rf .venv .venv-dev $(DEMO) dist build $(OBJECTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A Python without ensurepip (Debian's, without python3-venv) may have virtualenv, or a pip that installs pip.
+# Without ensurepip (Debian without python3-venv), virtualenv or pip itself installs pip.
 .venv/made .venv-dev/made:
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "make: building needs Python 3.10 or later (the built wheel runs on 3.9): make PY=python3.12" >&2; exit 1; }
