@@ -13,27 +13,22 @@ callback, so callers have one path on every machine.
 from __future__ import annotations
 
 import ctypes
+import sys
 from typing import Any, Callable
 
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.plugins import load, names, scan
 from vmsieve.formats.slim.records import field, record, replace
 
 
 @record
 class State:
-    """What one thread needs to run a codec in one direction.
+    """What one thread needs to run a codec in one direction."""
 
-    Attributes:
-        provider: Origin of the code, for people: ``"isal (wheel)"``, ``"libz.so.1 1.2.13"``, ``"built in"``.
-        words: Codec-specific words; the inline function gets their address.
-        keep: Objects whose memory ``words`` refers to.
-        close: Frees C memory; ends the use of the state.
-    """
-
-    provider: str
-    words: ctypes.Array[ctypes.c_uint64]
-    keep: list[Any] = field(default_factory=list)
-    close: Callable[[], None] = lambda: None
+    provider: str  #: Origin of the code, for people: ``"isal (wheel)"``, ``"libz.so.1 1.2.13"``, ``"built in"``.
+    words: ctypes.Array[ctypes.c_uint64]  #: Codec-specific words; the inline function gets their address.
+    keep: list[Any] = field(default_factory=list)  #: Objects whose memory ``words`` refers to.
+    close: Callable[[], None] = lambda: None  #: Frees C memory; ends the use of the state.
 
     @property
     def address(self) -> int:
@@ -43,50 +38,34 @@ class State:
 
 @record(frozen=True)
 class Codec:
-    """A page codec.
+    """A page codec."""
 
-    Attributes:
-        name: Short and unique; the argument of ``--codec``.
-        title: For people.
-        flag: Bit in a page descriptor's flags and the main header's status (``diskdump_mod.h`` of crash,
-            DUMP_DH_COMPRESSED_*); 0 for no compression.
-        option: makedumpfile's option letter, such as ``"z"``, or None.
-        default_level: Level without a request.
-        levels: Lowest and highest level; equal if there is no choice.
-        compress: Inline ``(state, source, size, out, room) -> packed size``; 0 if it fails or the result exceeds
-            ``room``. May use all of ``room``.
-        decompress: Inline ``(state, source, size, out, room) -> bytes``; 0 for damaged input. Never writes beyond
-            ``room`` or reads beyond ``size``, whatever the input.
-        open_compressor: ``(level, page_size) -> State`` for one thread.
-        open_decompressor: ``(page_size) -> State`` for one thread.
-    """
-
-    name: str
-    title: str
+    name: str  #: Short and unique; the argument of ``--codec``.
+    title: str  #: For people.
+    #: Bit in a page descriptor's flags and the main header's status; 0 for no compression. DUMP_DH_COMPRESSED_* of
+    #: crash's ``diskdump_mod.h``.
     flag: int
-    option: str | None
-    default_level: int
-    levels: tuple[int, int]
+    option: str | None  #: makedumpfile's option letter, such as ``"z"``, or None.
+    default_level: int  #: Level without a request.
+    levels: tuple[int, int]  #: Lowest and highest level; equal if there is no choice.
+    #: Inline ``(state, source, size, out, room) -> packed size``; 0 if it fails or the result exceeds ``room``. May use
+    #: all of ``room``.
     compress: Callable[[int, int, int, int, int], int]
+    #: Inline ``(state, source, size, out, room) -> bytes``; 0 for damaged input. Never writes beyond ``room`` or reads
+    #: beyond ``size``, whatever the input.
     decompress: Callable[[int, int, int, int, int], int]
-    open_compressor: Callable[[int, int], State]
-    open_decompressor: Callable[[int], State]
+    open_compressor: Callable[[int, int], State]  #: ``(level, page_size) -> State`` for one thread.
+    open_decompressor: Callable[[int], State]  #: ``(page_size) -> State`` for one thread.
 
 
 def codecs() -> list[Codec]:
     """All codecs in order of their modules' names. The index is a codec's number in loops."""
-    from vmsieve.formats import codecs as room
-    from vmsieve.formats.plugins import scan
-
-    return scan(room, "CODEC", Codec)
+    return scan(sys.modules[__name__], "CODEC", Codec)
 
 
 def codec_number(name: str) -> int:
     """The number of codec ``name`` in loops."""
-    from vmsieve.formats import codecs as room
-    from vmsieve.formats.plugins import names
-
-    return names(room).index(name)
+    return names(sys.modules[__name__]).index(name)
 
 
 def codec(name: str) -> Codec:
@@ -99,11 +78,8 @@ def codec(name: str) -> Codec:
         UsageError: Unknown name; the message lists the known ones. ``open_compressor`` raises it for a missing
             provider.
     """
-    from vmsieve.formats import codecs as room
-    from vmsieve.formats.plugins import load
-
     name, _, provider = name.partition("@")
-    found = load(room, "CODEC", name, "codec", Codec)
+    found = load(sys.modules[__name__], "CODEC", name, "codec", Codec)
     if not provider:
         return found
     return replace(found, open_compressor=lambda level, page_size: _open_from(provider, found, level, page_size))

@@ -10,7 +10,7 @@ from vmsieve.formats.codecs._libraries import words
 
 
 def opener(scratch: int) -> Callable[[int, int], State]:
-    """Make an ``open_compressor`` whose state holds the address of ``scratch`` bytes."""
+    """Make an ``open_compressor`` whose state is the address of ``scratch`` bytes."""
 
     def open_compressor(level: int, page_size: int) -> State:
         del level, page_size

@@ -30,10 +30,8 @@ def is_requested(provider: str) -> bool:
 def libraries(wheel: str, sonames: Iterable[str], symbols: Iterable[str]) -> Iterator[tuple[str, ctypes.CDLL]]:
     """Yield name and handle of each library that exports all of ``symbols``.
 
-    Args:
-        wheel: Package and prefix of an extension module, such as ``"zstandard/_cffi"``; empty for none.
-        sonames: System libraries.
-        symbols: Functions needed.
+    ``wheel``: package and prefix of an extension module, such as ``"zstandard/_cffi"``; empty for none. ``sonames``:
+    system libraries.
     """
     wanted = list(symbols)
     for name, path in [*_in_wheel(wheel), *((soname, soname) for soname in sonames)]:
@@ -78,20 +76,24 @@ def address(library: ctypes.CDLL, symbol: str) -> int:
     return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
 
 
+def open_context(library: ctypes.CDLL, create: str, free: str, *values: int) -> tuple[int, Callable[[], None]]:
+    """Call a library's ``create(*values)``; return the new context, 0 if that fails, and the call that frees it."""
+    make, release = getattr(library, create), getattr(library, free)
+    make.restype = ctypes.c_void_p
+    release.argtypes = [ctypes.c_void_p]
+    context: int = make(*values) or 0
+    return context, lambda: release(context)
+
+
 def words(*values: int) -> ctypes.Array[ctypes.c_uint64]:
     """Make a codec's state of these 64-bit words."""
     return (ctypes.c_uint64 * len(values))(*values)
 
 
 def call_back(function: Callable[[bytes, int], bytes]) -> tuple[int, Any]:
-    """Wrap a Python function as a C function that loops can call.
+    """Wrap a Python function of bytes and room for the result, which may raise, as a C function for loops.
 
-    Args:
-        function: Takes the bytes and the room for the result; raises any error on failure.
-
-    Returns:
-        The address of a C function ``(source, size, out, room)`` that returns bytes written or 0; and an object to keep
-        alive.
+    Returns the address of ``(source, size, out, room) -> bytes written or 0``, and an object to keep alive.
     """
 
     def run(source: int, size: int, out: int, room: int) -> int:

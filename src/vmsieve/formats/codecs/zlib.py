@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from vmsieve.formats.codecs import Codec, State, _isal
 from vmsieve.formats.codecs._isal import inflate
-from vmsieve.formats.codecs._libraries import address, call_back, is_requested, libraries, words
+from vmsieve.formats.codecs._libraries import address, call_back, is_requested, libraries, open_context, words
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import call1, call2, call4, call5, call6, load32, load64, store32, store64
 from vmsieve.formats.errors import UsageError
@@ -103,13 +103,9 @@ def _open_libdeflate(level: int | None) -> State | None:
     side = "decompress" if level is None else "compress"
     symbols = (f"libdeflate_alloc_{side}or", f"libdeflate_free_{side}or", f"libdeflate_zlib_{side}")
     for name, library in libraries("", _LIBDEFLATE, symbols):
-        allocate, release = getattr(library, symbols[0]), getattr(library, symbols[1])
-        allocate.restype = ctypes.c_void_p
-        release.argtypes = [ctypes.c_void_p]
-        context = allocate(*([] if level is None else [level]))
+        context, close = open_context(library, *symbols[:2], *([] if level is None else [level]))
         if context:
-            state = words(_DEFLATE, address(library, symbols[2]), context, 0)
-            return State(name, state, [library], lambda: release(context))  # noqa: B023 - the loop ends here
+            return State(name, words(_DEFLATE, address(library, symbols[2]), context, 0), [library], close)
     return None
 
 
@@ -149,14 +145,6 @@ def _expand(data: bytes, room: int) -> bytes:
 
 
 CODEC = Codec(
-    name="zlib",
-    title="zlib streams",
-    flag=0x1,
-    option="c",
-    default_level=1,
-    levels=(0, 9),
-    compress=compress_zlib,
-    decompress=decompress_zlib,
-    open_compressor=_open_compressor,
-    open_decompressor=_open_decompressor,
-)
+    name="zlib", title="zlib streams", flag=0x1, option="c", default_level=1, levels=(0, 9), compress=compress_zlib,
+    decompress=decompress_zlib, open_compressor=_open_compressor, open_decompressor=_open_decompressor,
+)  # fmt: skip

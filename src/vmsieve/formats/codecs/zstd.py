@@ -9,7 +9,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.codecs import Codec, State
-from vmsieve.formats.codecs._libraries import address, call_back, libraries, words
+from vmsieve.formats.codecs._libraries import address, call_back, libraries, open_context, words
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import call4, call5, load64
 from vmsieve.formats.errors import UsageError
@@ -27,7 +27,8 @@ _ERROR: Final = (1 << 64) - 4096
 
 
 @inline
-def _run(state: int, source: int, size: int, out: int, room: int) -> int:
+def run_zstd(state: int, source: int, size: int, out: int, room: int) -> int:
+    """Call ZSTD_compress2, ZSTD_decompressDCtx, or the Python module."""
     context = load64(state, 8)
     if context == 0:
         return call4(load64(state, 0), source, size, out, room)
@@ -35,70 +36,43 @@ def _run(state: int, source: int, size: int, out: int, room: int) -> int:
     return 0 if done >= _ERROR else done
 
 
-@inline
-def compress_zstd(state: int, source: int, size: int, out: int, room: int) -> int:
-    """Call ZSTD_compress2, or the Python module."""
-    return _run(state, source, size, out, room)
-
-
-@inline
-def decompress_zstd(state: int, source: int, size: int, out: int, room: int) -> int:
-    """Call ZSTD_decompressDCtx, or the Python module."""
-    return _run(state, source, size, out, room)
-
-
 def _open_compressor(level: int, page_size: int) -> State:
     del page_size
-    for name, library in libraries(_WHEEL, _SONAMES, ("ZSTD_createCCtx", "ZSTD_freeCCtx", "ZSTD_compress2")):
-        context = _create(library, "ZSTD_createCCtx")
-        set_parameter = library.ZSTD_CCtx_setParameter
-        set_parameter.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
-        for parameter, value in ((_LEVEL, level), (_CONTENT_SIZE, 1), (_CHECKSUM, 0)):
-            set_parameter(context, parameter, value)
-        return _state(name, library, "ZSTD_compress2", context, "ZSTD_freeCCtx")
-    module = _module()
-    compressor = module.ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
+    parameters = {_LEVEL: level, _CONTENT_SIZE: 1, _CHECKSUM: 0}
+    if state := _open("ZSTD_createCCtx", "ZSTD_freeCCtx", "ZSTD_compress2", parameters):
+        return state
+    compressor = _module().ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
     return _slow(lambda data, _: compressor.compress(data))
 
 
 def _open_decompressor(page_size: int) -> State:
     del page_size
-    for name, library in libraries(_WHEEL, _SONAMES, ("ZSTD_createDCtx", "ZSTD_freeDCtx", "ZSTD_decompressDCtx")):
-        context = _create(library, "ZSTD_createDCtx")
-        return _state(name, library, "ZSTD_decompressDCtx", context, "ZSTD_freeDCtx")
+    if state := _open("ZSTD_createDCtx", "ZSTD_freeDCtx", "ZSTD_decompressDCtx", {}):
+        return state
     decompressor = _module().ZstdDecompressor()
     return _slow(lambda data, room: _expand(decompressor, data, room))
 
 
-def _create(library: ctypes.CDLL, symbol: str) -> int:
-    create = getattr(library, symbol)
-    create.restype = ctypes.c_void_p
-    context: int | None = create()
-    if context is None:
-        raise MemoryError(symbol)
-    return context
-
-
-def _state(name: str, library: ctypes.CDLL, function: str, context: int, free: str) -> State:
-    version = library.ZSTD_versionString
-    version.restype = ctypes.c_char_p
-    release = getattr(library, free)
-    release.argtypes = [ctypes.c_void_p]
-    return State(
-        provider=f"{name} {version().decode()}",
-        words=words(address(library, function), context),
-        keep=[library],
-        close=lambda: release(context),
-    )
+def _open(create: str, free: str, function: str, parameters: dict[int, int]) -> State | None:
+    for name, library in libraries(_WHEEL, _SONAMES, (create, free, function)):
+        context, close = open_context(library, create, free)
+        if context == 0:
+            raise MemoryError(create)
+        for parameter, value in parameters.items():
+            library.ZSTD_CCtx_setParameter(ctypes.c_void_p(context), parameter, value)
+        version = library.ZSTD_versionString
+        version.restype = ctypes.c_char_p
+        state = words(address(library, function), context)
+        return State(f"{name} {version().decode()}", state, [library], close)
+    return None
 
 
 def _module() -> Any:
     try:
         import zstandard
     except ImportError as error:
-        raise UsageError(
-            "neither the zstandard package nor libzstd is installed", hint="choose another codec"
-        ) from error
+        why = "neither the zstandard package nor libzstd is installed"
+        raise UsageError(why, hint="choose another codec") from error
     return zstandard
 
 
@@ -119,14 +93,6 @@ def _expand(decompressor: Any, data: bytes, room: int) -> bytes:
 
 
 CODEC = Codec(
-    name="zstd",
-    title="Zstandard frames",
-    flag=0x20,
-    option="z",
-    default_level=1,
-    levels=(-7, 19),
-    compress=compress_zstd,
-    decompress=decompress_zstd,
-    open_compressor=_open_compressor,
-    open_decompressor=_open_decompressor,
-)
+    name="zstd", title="Zstandard frames", flag=0x20, option="z", default_level=1, levels=(-7, 19), compress=run_zstd,
+    decompress=run_zstd, open_compressor=_open_compressor, open_decompressor=_open_decompressor,
+)  # fmt: skip

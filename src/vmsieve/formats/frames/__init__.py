@@ -17,9 +17,11 @@ Outside packages are imported when a frame is opened: a capture without frames d
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Callable, Final
 
 from vmsieve.formats.errors import UnsupportedError
+from vmsieve.formats.plugins import load, scan
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
@@ -45,62 +47,42 @@ class NotSeekableError(Exception):
 
 @record(frozen=True)
 class Piece:
-    """A part of a framed file that can be unpacked by itself.
+    """A part of a framed file that can be unpacked by itself."""
 
-    Attributes:
-        place: Byte offset in the file.
-        packed: Bytes in the file.
-        content: Bytes of content; None if only unpacking shows it.
-        guess: Most likely, and largest, content if damage hides it; 0 if unknown.
-    """
-
-    place: int
-    packed: int
-    content: int | None
-    guess: int = 0
+    place: int  #: Byte offset in the file.
+    packed: int  #: Bytes in the file.
+    content: int | None  #: Bytes of content; None if only unpacking shows it.
+    guess: int = 0  #: Most likely, and largest, content if damage hides it; 0 if unknown.
 
 
 @record(frozen=True)
 class Frame:
-    """A compressed frame.
+    """A compressed frame."""
 
-    Attributes:
-        name: Short and unique; the argument of ``--frame``.
-        title: For people.
-        default_level: Level without a request.
-        levels: Lowest and highest level.
-        block: Bytes of content packed at a time.
-        packer: ``(level) -> pack`` for one thread. ``pack(content)`` returns a block's bytes in the file, valid in any
-            order. Raises UnsupportedError for a missing package.
-            probe: True for the first bytes of a file of this kind.
-        pieces: A file's pieces in order, without empty ones. Raises :class:`NotSeekableError`; UnsupportedError;
-            CorruptError or TruncatedError at the first damage: pieces before are good. A truncated last piece is
-            yielded without ``content`` first.
-        unpack: ``(packed, room) -> content`` of one piece, at most ``room`` bytes, fewer for a truncated piece. If
-            ``room`` exceeds its content, a piece's checksum is verified. Raises CorruptError.
-        stream: A file's content from the start, in portions; raises as ``pieces``.
-        ending: ``(packed sizes, content sizes) -> bytes`` behind the last block.
-    """
-
-    name: str
-    title: str
-    default_level: int
-    levels: tuple[int, int]
-    block: int
+    name: str  #: Short and unique; the argument of ``--frame``.
+    title: str  #: For people.
+    default_level: int  #: Level without a request.
+    levels: tuple[int, int]  #: Lowest and highest level.
+    block: int  #: Bytes of content packed at a time.
+    #: ``(level) -> pack`` for one thread. ``pack(content)`` returns a block's bytes in the file, valid in any order.
+    #: Raises UnsupportedError for a missing package.
     packer: Callable[[int], Callable[[bytearray], bytes]]
-    probe: Callable[[bytes], bool]
+    probe: Callable[[bytes], bool]  #: True for the first bytes of a file of this kind.
+    #: A file's pieces in order, without empty ones. Raises :class:`NotSeekableError`; UnsupportedError; CorruptError or
+    #: TruncatedError at the first damage: pieces before are good. A truncated last piece is yielded without ``content``
+    #: first.
     pieces: Callable[[ByteFile], Iterator[Piece]]
+    #: ``(packed, room) -> content`` of one piece, at most ``room`` bytes, fewer for a truncated piece. If ``room``
+    #: exceeds its content, a piece's checksum is verified. Raises CorruptError.
     unpack: Callable[[bytes, int], bytes | memoryview]
-    stream: Callable[[ByteFile], Iterator[bytes]]
+    stream: Callable[[ByteFile], Iterator[bytes]]  #: A file's content from the start on; raises as ``pieces``.
+    #: ``(packed sizes, content sizes) -> bytes`` behind the last block.
     ending: Callable[[array[int], array[int]], bytes] = lambda _packed, _content: b""
 
 
 def frames() -> list[Frame]:
     """All frames in order of their modules' names."""
-    from vmsieve.formats import frames as room
-    from vmsieve.formats.plugins import scan
-
-    return scan(room, "FRAME", Frame)
+    return scan(sys.modules[__name__], "FRAME", Frame)
 
 
 def frame(name: str) -> Frame:
@@ -109,10 +91,7 @@ def frame(name: str) -> Frame:
     Raises:
         UsageError: Unknown name; the message lists the known ones.
     """
-    from vmsieve.formats import frames as room
-    from vmsieve.formats.plugins import load
-
-    return load(room, "FRAME", name, "frame", Frame)
+    return load(sys.modules[__name__], "FRAME", name, "frame", Frame)
 
 
 def read_up_to(file: ByteFile, offset: int, size: int) -> bytes:

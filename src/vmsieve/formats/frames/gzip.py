@@ -148,14 +148,6 @@ def _member(file: ByteFile, at: int) -> Generator[bytes, None, int]:
 
 
 FRAME = Frame(
-    name="gzip",
-    title="gzip",
-    default_level=2,
-    levels=(1, 9),
-    block=1 << 20,
-    packer=_packer,
-    probe=_probe,
-    pieces=_pieces,
-    unpack=_unpack,
-    stream=_stream,
-)
+    name="gzip", title="gzip", default_level=2, levels=(1, 9), block=1 << 20,
+    packer=_packer, probe=_probe, pieces=_pieces, unpack=_unpack, stream=_stream,
+)  # fmt: skip

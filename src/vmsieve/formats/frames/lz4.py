@@ -202,14 +202,6 @@ def _stream(file: ByteFile) -> Iterator[bytes]:
 
 
 FRAME = Frame(
-    name="lz4",
-    title="LZ4",
-    default_level=1,
-    levels=(1, 12),
-    block=_BLOCK_SIZES[-1],
-    packer=_packer,
-    probe=_probe,
-    pieces=_pieces,
-    unpack=_unpack,
-    stream=_stream,
-)
+    name="lz4", title="LZ4", default_level=1, levels=(1, 12), block=_BLOCK_SIZES[-1],
+    packer=_packer, probe=_probe, pieces=_pieces, unpack=_unpack, stream=_stream,
+)  # fmt: skip

@@ -272,15 +272,6 @@ def _stream(file: ByteFile) -> Iterator[bytes]:
 
 
 FRAME = Frame(
-    name="zstd",
-    title="Zstandard",
-    default_level=3,
-    levels=(-7, 22),
-    block=4 << 20,
-    packer=_packer,
-    ending=_ending,
-    probe=_probe,
-    pieces=_pieces,
-    unpack=_unpack,
-    stream=_stream,
-)
+    name="zstd", title="Zstandard", default_level=3, levels=(-7, 22), block=4 << 20,
+    packer=_packer, ending=_ending, probe=_probe, pieces=_pieces, unpack=_unpack, stream=_stream,
+)  # fmt: skip

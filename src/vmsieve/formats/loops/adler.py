@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline
-from vmsieve.formats.compiler.primitives import big_endian, load8, load64, swap64
+from vmsieve.formats.compiler.primitives import big_endian, load8, load64, store32, swap32, swap64
 
 _BASE: Final = 65521
 #: Words per block: their sums, and the sums of those sums, fit into 16 bits.
 _BLOCK: Final = 16
 _BYTES: Final = 0x00FF00FF00FF00FF
 _PAIRS: Final = 0x0000FFFF0000FFFF
+
+
+@inline
+def put_adler32(at: int, source: int, size: int) -> int:
+    """Write the checksum that ends a stream; return the stream's end."""
+    check = adler32(source, size)
+    store32(at, 0, check if big_endian() else swap32(check))
+    return at + 4
 
 
 @inline

@@ -6,6 +6,7 @@ from typing import Final
 
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64
+from vmsieve.formats.loops.words import store_pair
 
 #: 64-bit words that :func:`gather_pages` returns.
 GATHER_WORDS: Final = 4
@@ -18,6 +19,21 @@ def ones(word: int) -> int:
     word = (word & 0x3333333333333333) + ((word >> 2) & 0x3333333333333333)
     word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0F
     return (word * 0x0101010101010101) >> 56
+
+
+@inline
+def all_set(bitmap: int, first: int, end: int) -> int:
+    """True if every bit from ``first`` up to ``end`` is set."""
+    for bit in range(first, end):
+        if load8(bitmap, bit >> 3) & (1 << (bit & 7)) == 0:
+            return 0
+    return 1
+
+
+@inline
+def set_bit(bitmap: int, bit: int) -> int:
+    """Set one bit; return 0."""
+    return store8(bitmap, bit >> 3, load8(bitmap, bit >> 3) | 1 << (bit & 7))
 
 
 @loop
@@ -63,13 +79,8 @@ def gather_pages(
         if load8(kept, bit >> 3) & (1 << (bit & 7)) == 0:
             bit += 1
             continue
-        joined = 0
-        if count != 0 and bit - last - 1 <= bridge and used + (bit - last) <= room:
-            joined = 1
-            for between in range(last + 1, bit):
-                if load8(stored, between >> 3) & (1 << (between & 7)) == 0:
-                    joined = 0
-        if joined:
+        near = count != 0 and bit - last - 1 <= bridge and used + (bit - last) <= room
+        if near and all_set(stored, last + 1, bit):
             used += bit - last
         else:
             if count == most_spans or used == room:
@@ -77,17 +88,14 @@ def gather_pages(
             count += 1
             start = bit
             used += 1
-            store64(spans, (count - 1) * 16, start)
-        store64(spans, (count - 1) * 16 + 8, bit - start + 1)
+        store_pair(spans, (count - 1) * 16, start, bit - start + 1)
         store32(index, found * 4, used - 1)
         store64(pfns, found * 8, base + bit)
         found += 1
         last = bit
         bit += 1
-    store64(result, 0, bit)
-    store64(result, 8, found)
-    store64(result, 16, count)
-    store64(result, 24, used)
+    store_pair(result, 0, bit, found)
+    store_pair(result, 16, count, used)
     return found
 
 
@@ -124,16 +132,10 @@ def bridge_gaps(kept: int, readable: int, count: int, gap: int) -> int:
             bit += 8
             continue
         if load8(kept, bit >> 3) & (1 << (bit & 7)):
-            if seen and bit - last > 1 and bit - last <= gap:
-                whole = 1
+            if seen and bit - last > 1 and bit - last <= gap and all_set(readable, last + 1, bit):
+                found += bit - last - 1
                 for between in range(last + 1, bit):
-                    if load8(readable, between >> 3) & (1 << (between & 7)) == 0:
-                        whole = 0
-                if whole:
-                    found += bit - last - 1
-                    for between in range(last + 1, bit):
-                        byte = between >> 3
-                        store8(kept, byte, load8(kept, byte) | 1 << (between & 7))
+                    set_bit(kept, between)
             seen = 1
             last = bit
         bit += 1
@@ -150,7 +152,7 @@ def spread_bits(bits: int, count: int, ratio: int, out: int) -> int:
     for bit in range(count):
         if load8(bits, bit >> 3) & (1 << (bit & 7)):
             for part in range(bit * ratio, (bit + 1) * ratio):
-                store8(out, part >> 3, load8(out, part >> 3) | 1 << (part & 7))
+                set_bit(out, part)
             found += ratio
     return found
 
@@ -168,6 +170,6 @@ def join_bits(bits: int, count: int, ratio: int, out: int) -> int:
             if load8(bits, part >> 3) & (1 << (part & 7)):
                 some = 1
         if some:
-            store8(out, bit >> 3, load8(out, bit >> 3) | 1 << (bit & 7))
+            set_bit(out, bit)
             found += 1
     return found

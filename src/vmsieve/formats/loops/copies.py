@@ -1,4 +1,4 @@
-"""Copies and comparisons shared by the codecs."""
+"""Copies, comparisons and the hash table shared by the codecs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import Final
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import big_endian, ctz64, load8, load64, store8, store64, swap64
 
+#: Bytes of a packer's scratch memory: last place of four bytes, 16-bit words by a hash of 12 bits for pages of 4 KiB,
+#: else 13. It is cleared for each page, so equal pages are packed equally.
+TABLE_SIZE: Final = 2 << 13
+#: The hash of four bytes: the highest bits of their product with this.
+MIX: Final = 0x9E3779B97F4A7C15
+#: No match begins in the last bytes of a page: eight bytes can be read from any match.
+TAIL: Final = 16
 #: One nibble per distance below 8: its smallest multiple of at least 8.
 _MULTIPLES: Final = 0xECA89880
 
@@ -66,6 +73,14 @@ def copy_short(at: int, here: int, run: int) -> int:
     for i in range(2, (run + 7) >> 3):
         store64(at, i * 8, load64(here, i * 8))
     return at + run
+
+
+@inline
+def clear_table(table: int, bits: int) -> int:
+    """Clear the hash table; return the right shift that makes a hash of ``bits``."""
+    for i in range(1 << (bits - 2)):
+        store64(table, i * 8, 0)
+    return 64 - bits
 
 
 @inline

@@ -10,20 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline
-from vmsieve.formats.compiler.primitives import (
-    big_endian,
-    load8,
-    load16,
-    load32,
-    load64,
-    store8,
-    store16,
-    store32,
-    store64,
-    swap32,
-)  # fmt: skip
-from vmsieve.formats.loops.adler import adler32
-from vmsieve.formats.loops.copies import copy, copy_short, match_length
+from vmsieve.formats.compiler.primitives import big_endian, load8, load16, load32, load64, store16, store64, swap32
+from vmsieve.formats.loops.adler import put_adler32
+from vmsieve.formats.loops.copies import MIX, TAIL, clear_table, copy, copy_short, match_length
 from vmsieve.formats.loops.deflate_memory import (
     COUNTS,
     DISTANCE_SYMBOLS,
@@ -37,11 +26,8 @@ from vmsieve.formats.loops.deflate_memory import (
     RUNS,
     TABLE,
 )  # fmt: skip
-from vmsieve.formats.loops.deflate_write import choose_codes, end_block, put_literals, put_match, write_block
+from vmsieve.formats.loops.deflate_write import choose_codes, end_block, put_bits, put_literals, put_match, write_block
 
-_MIX: Final = 0x9E3779B97F4A7C15
-#: No match begins in the last bytes: eight bytes can be read from any match.
-_TAIL: Final = 16
 _WINDOW: Final = 32768
 _LONGEST: Final = 258
 #: A match of this length is taken without trying the next byte for a longer one.
@@ -70,9 +56,8 @@ def deflate_pack(memory: int, source: int, size: int, out: int, room: int) -> in
     # Header (2 bytes), checksum (4), and the last store, which may write 8 bytes too many.
     if (choose_codes(memory) + 7 >> 3) + 6 + 8 > room:
         return 0
-    store8(out, 0, 0x78)
-    store8(out, 1, 1)
-    return _end_stream(write_block(memory, tokens, last, out + 2), source, size) - out
+    put_bits(out, 0x0178)
+    return put_adler32(write_block(memory, tokens, last, out + 2), source, size) - out
 
 
 @inline
@@ -84,14 +69,14 @@ def deflate_fast(memory: int, source: int, size: int, out: int, room: int) -> in
     if size > 65536 or room < _SLACK:
         return 0
     table = memory + TABLE
-    shift = _clear_table(table, 12 if size <= 4096 else 13)
+    shift = clear_table(table, 12 if size <= 4096 else 13)
     header = load64(memory, RUNS)
     for i in range((header + 63) >> 6):
         store64(out, i * 8, load64(memory, RUNS + 8 + i * 8))
     place = out * 8 + header
     limit = out + room - _SLACK
     end = source + size
-    stop = end - _TAIL
+    stop = end - TAIL
     anchor = source
     here = source + 1
     skip = 8
@@ -119,7 +104,7 @@ def deflate_fast(memory: int, source: int, size: int, out: int, room: int) -> in
     # Copied, because put_literals reads up to four bytes beyond.
     copy(memory + LITERALS, anchor, run)
     place = put_literals(memory, place, memory + LITERALS, run)
-    return _end_stream(end_block(memory, place), source, size) - out
+    return put_adler32(end_block(memory, place), source, size) - out
 
 
 @inline
@@ -135,28 +120,12 @@ def _put_whole(memory: int, place: int, distance: int, length: int) -> int:
 
 
 @inline
-def _end_stream(at: int, source: int, size: int) -> int:
-    """Write the checksum; return the stream's end."""
-    check = adler32(source, size)
-    store32(at, 0, check if big_endian() else swap32(check))
-    return at + 4
-
-
-@inline
-def _clear_table(table: int, bits: int) -> int:
-    """Clear the hash table; return the right shift that makes a hash of ``bits``."""
-    for i in range(1 << (bits - 2)):
-        store64(table, i * 8, 0)
-    return 64 - bits
-
-
-@inline
 def _parse(memory: int, tokens: int, source: int, size: int) -> int:
     """Store sequences from ``tokens`` on; return the address of the last, which has no match."""
     table = memory + TABLE
-    shift = _clear_table(table, 13)
+    shift = clear_table(table, 13)
     end = source + size
-    stop = end - _TAIL
+    stop = end - TAIL
     literal = memory + LITERALS
     token = tokens
     anchor = source
@@ -207,7 +176,7 @@ def _slot(table: int, word: int, shift: int) -> int:
     """The table slot of four bytes; the same in both byte orders, so that streams are too."""
     if big_endian():
         word = swap32(word)
-    return table + ((word * _MIX) >> shift) * 2
+    return table + ((word * MIX) >> shift) * 2
 
 
 @inline
@@ -250,10 +219,7 @@ def _count_literals(memory: int, literals: int, count: int) -> int:
         at += 1
     # Adds four 16-bit counts at a time; none overflows.
     for i in range(64):
-        store64(
-            counts,
-            i * 8,
-            load64(counts, i * 8) + load64(more, i * 8) + load64(more, i * 8 + 512) + load64(more, i * 8 + 1024),
-        )
+        added = load64(more, i * 8) + load64(more, i * 8 + 512) + load64(more, i * 8 + 1024)
+        store64(counts, i * 8, load64(counts, i * 8) + added)
     store16(counts, END * 2, 1)
     return 0

@@ -5,16 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline
-from vmsieve.formats.compiler.primitives import (
-    big_endian,
-    load8,
-    load16,
-    load32,
-    load64,
-    store16,
-    store64,
-    swap64,
-)  # fmt: skip
+from vmsieve.formats.compiler.primitives import big_endian, load8, load16, load32, load64, store16, store64, swap64
 from vmsieve.formats.loops.deflate_memory import (
     CODES,
     COUNTS,
@@ -126,7 +117,7 @@ def _write_codes(memory: int, out: int) -> int:
     """Write the part before the sequences; return the end in bits. The last byte's other bits are 0."""
     orders = _orders(memory)
     bits = 1 | 2 << 1 | (_trimmed(memory, 0) - 257) << 3 | (_trimmed(memory, 1) - 1) << 8 | (orders - 4) << 13
-    _store(out, bits)
+    put_bits(out, bits)
     at = out + 2
     bits >>= 16
     count = 1
@@ -135,7 +126,7 @@ def _write_codes(memory: int, out: int) -> int:
         count += 3
     runs = memory + RUNS
     while 1:
-        _store(at, bits)
+        put_bits(at, bits)
         at += count >> 3
         bits >>= count & 56
         count &= 7
@@ -181,7 +172,7 @@ def put_literals(memory: int, place: int, literal: int, run: int) -> int:
             code = load32(codes, load8(literal, i) * 4) & (0 - (left > i))
             bits |= (code & _BITS) << count
             count += code >> 16
-        _store(at, bits)
+        put_bits(at, bits)
         at += count >> 3
         bits >>= count & 56
         count &= 7
@@ -205,7 +196,7 @@ def put_match(memory: int, place: int, distance: int, near: int, length: int, sy
     code = load32(memory + CODES, (DISTANCES + near) * 4)
     form = load32(memory + DISTANCE_FORMS, near * 4)
     bits |= ((code & _BITS) | (distance - (form & _BITS)) << (code >> 16)) << count
-    _store(at, bits)
+    put_bits(at, bits)
     return place + (count - (place & 7)) + (code >> 16) + (form >> 16)
 
 
@@ -214,13 +205,13 @@ def end_block(memory: int, place: int) -> int:
     """Write the end-of-block symbol at bit ``place``; return the end in bytes."""
     at = place >> 3
     code = load32(memory + CODES, END * 4)
-    _store(at, load8(at, 0) | (code & _BITS) << (place & 7))
+    put_bits(at, load8(at, 0) | (code & _BITS) << (place & 7))
     return (place + (code >> 16) + 7) >> 3
 
 
 @inline
-def _store(at: int, bits: int) -> int:
-    """Store eight bytes of a stream, first bit lowest."""
+def put_bits(at: int, bits: int) -> int:
+    """Store eight bytes of a stream, first bit lowest; return 0."""
     if big_endian():
         bits = swap64(bits)
     return store64(at, 0, bits)

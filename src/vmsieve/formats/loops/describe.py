@@ -6,6 +6,7 @@ from typing import Final
 
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store32, store64, swap32, swap64
+from vmsieve.formats.loops.words import store_pair
 
 #: Flags of a page that exists but could not be read. Its page descriptor has no data.
 UNREADABLE: Final = 0x80000000
@@ -55,8 +56,7 @@ def describe_pages(
         store32(out, i * 24 + 8, size)
         store32(out, i * 24 + 12, flag)
         store64(out, i * 24 + 16, 0)
-    store64(tally, 0, zeros)
-    store64(tally, 8, unreadable)
+    store_pair(tally, 0, zeros, unreadable)
     return at - offset
 
 
@@ -84,14 +84,12 @@ def page_runs(count: int, pfns: int, sizes: int, flags: int, out: int, tally: in
             if runs != 0 and pfn == expected:
                 store64(out, runs * 24 - 16, load64(out, runs * 24 - 16) + 1)
             else:
-                store64(out, runs * 24, pfn)
-                store64(out, runs * 24 + 8, 1)
+                store_pair(out, runs * 24, pfn, 1)
                 store64(out, runs * 24 + 16, stored)
                 runs += 1
             expected = pfn + 1
             stored += 1
-    store64(tally, 0, stored)
-    store64(tally, 8, unreadable)
+    store_pair(tally, 0, stored, unreadable)
     return runs
 
 
@@ -154,16 +152,13 @@ def cut_segments(
                         stored_end = pfn + 1
         if cut:
             # i stays: the bit is examined again with no segment open.
-            store64(out, found * 24, start)
-            store64(out, found * 24 + 8, stored_end)
+            store_pair(out, found * 24, start, stored_end)
             store64(out, found * 24 + 16, end)
             found += 1
             start = end
             stored_end = end
         else:
             i += step
-    store64(state, 0, start)
-    store64(state, 8, stored_end)
-    store64(state, 16, end)
-    store64(state, 24, i)
+    store_pair(state, 0, start, stored_end)
+    store_pair(state, 16, end, i)
     return found

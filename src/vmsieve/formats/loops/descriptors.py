@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline, loop
-from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64, swap32, swap64
+from vmsieve.formats.compiler.primitives import load8, load64, store8, store32, store64
 from vmsieve.formats.loops.bits import ones
 from vmsieve.formats.loops.describe import UNREADABLE
+from vmsieve.formats.loops.words import store_pair, word32, word64
 
 #: 64-bit words that :func:`plan_pages` returns.
 PLAN_WORDS: Final = 6
@@ -54,9 +55,7 @@ def bit(bitmap: int, number: int) -> int:
 @loop
 def find_bit(bitmap: int, first: int, end: int, value: int) -> int:
     """Find the first bit from ``first`` on that equals ``value`` (0 or 1); ``end`` if there is none."""
-    other = _ALL
-    if value:
-        other = 0
+    other = 0 if value else _ALL
     at = first
     while at < end:
         # Words of the other value only; their byte order does not matter.
@@ -90,6 +89,16 @@ def enter(table: int, page: int, place: int, size: int, packed: int) -> int:
     store32(table, page * 16 + 8, size)
     store32(table, page * 16 + 12, packed)
     return 0
+
+
+@inline
+def add_extent(extents: int, found: int, offset: int, size: int, following: int) -> int:
+    """Append to ``found`` extents, or lengthen the last if it ends at ``offset``; return their number."""
+    if found != 0 and offset == following:
+        store64(extents, found * 16 - 8, load64(extents, found * 16 - 8) + size)
+        return found
+    store_pair(extents, found * 16, offset, size)
+    return found + 1
 
 
 @loop
@@ -131,13 +140,9 @@ def plan_pages(
             enter(table, done, 0, page_size, 0)
             done += 1
             continue
-        offset = load64(descriptors, used * 24)
-        size = load32(descriptors, used * 24 + 8)
-        flags = load32(descriptors, used * 24 + 12)
-        if swap:
-            offset = swap64(offset)
-            size = swap32(size)
-            flags = swap32(flags)
+        offset = word64(descriptors, used * 24, swap)
+        size = word32(descriptors, used * 24 + 8, swap)
+        flags = word32(descriptors, used * 24 + 12, swap)
         why = fault(offset, size, flags, page_size, file_size)
         if why == DONE and flags != 0 and packed != 0 and flags != packed:
             why = CHANGED
@@ -150,13 +155,8 @@ def plan_pages(
             shared_size = size
         if known and offset == shared and size == shared_size:
             place = page_size
-        elif found != 0 and offset == following:
-            store64(extents, found * 16 - 8, load64(extents, found * 16 - 8) + size)
         else:
-            store64(extents, found * 16, offset)
-            store64(extents, found * 16 + 8, size)
-            found += 1
-        if place == at:
+            found = add_extent(extents, found, offset, size, following)
             at += size
             following = offset + size
         if flags != 0:
@@ -164,12 +164,9 @@ def plan_pages(
         enter(table, done, place, size, min(flags, 1))
         used += 1
         done += 1
-    store64(result, 0, shared)
-    store64(result, 8, shared_size)
-    store64(result, 16, why)
-    store64(result, 24, found)
-    store64(result, 32, packed)
-    store64(result, 40, used)
+    store_pair(result, 0, shared, shared_size)
+    store_pair(result, 16, why, found)
+    store_pair(result, 32, packed, used)
     return done
 
 
@@ -192,26 +189,17 @@ def take_pages(
     found = 0
     following = 0
     for i in range(count):
-        offset = load64(descriptors, i * 24)
-        size = load32(descriptors, i * 24 + 8)
-        flag = load32(descriptors, i * 24 + 12)
-        if swap:
-            offset = swap64(offset)
-            size = swap32(size)
-            flag = swap32(flag)
+        offset = word64(descriptors, i * 24, swap)
+        size = word32(descriptors, i * 24 + 8, swap)
+        flag = word32(descriptors, i * 24 + 12, swap)
         if fault(offset, size, flag, page_size, file_size) != DONE or flag & UNREADABLE != 0:
             size = 0
             flag = UNREADABLE
         elif zero != 0 and offset == zero:
             size = 0
             flag = 0
-        elif found != 0 and offset == following:
-            store64(extents, found * 16 - 8, load64(extents, found * 16 - 8) + size)
-            following = offset + size
         else:
-            store64(extents, found * 16, offset)
-            store64(extents, found * 16 + 8, size)
-            found += 1
+            found = add_extent(extents, found, offset, size, following)
             following = offset + size
         store32(sizes, i * 4, size)
         store32(flags, i * 4, flag)

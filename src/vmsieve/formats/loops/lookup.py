@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline, loop
-from vmsieve.formats.compiler.primitives import big_endian, load8, load32, load64, store32, store64, swap32
+from vmsieve.formats.compiler.primitives import big_endian, load8, load64, store32, store64
+from vmsieve.formats.loops.words import store_pair, word32
 
 SLOTS: Final = 1024
 #: ``slot(key) == key * MIX >> SHIFT``, modulo 2**64.
@@ -67,13 +68,11 @@ def match_names(names: int, size: int, first: int, end: int, tokens: int, wanted
                 token = tokens + load8(names, begin + i) * TOKEN_WORDS * 8
                 key = key * load64(token, 8) + load64(token, 0)
             if is_wanted(wanted, key):
-                store64(out, 16 + found * 16, number)
-                store64(out, 24 + found * 16, at)
+                store_pair(out, 16 + found * 16, number, at)
                 found += 1
         number += 1
         at = begin + length
-    store64(out, 0, number)
-    store64(out, 8, at)
+    store_pair(out, 0, number, at)
     return found
 
 
@@ -95,8 +94,7 @@ def match_strings(strings: int, size: int, wanted: int, out: int, room: int) -> 
             key = key * BASE + byte
         else:
             if is_wanted(wanted, key):
-                store64(out, 8 + found * 16, key)
-                store64(out, 16 + found * 16, begin)
+                store_pair(out, 8 + found * 16, key, begin)
                 found += 1
             begin = at
             key = 0
@@ -139,11 +137,8 @@ def match_types(
     number = first
     bad = 0
     while at + 12 <= size and found < room:
-        name = load32(types, at)
-        info = load32(types, at + 4)
-        if swap:
-            name = swap32(name)
-            info = swap32(info)
+        name = word32(types, at, swap)
+        info = word32(types, at + 4, swap)
         length = record_size(info)
         if length == 0 or number >> 8 >= most:
             bad = 1
@@ -154,13 +149,11 @@ def match_types(
             store32(marks, (number >> 8) * 4, base + at)
         kind = info >> 24 & 31
         if kind >= 4 and kind <= 19 and kind != 7 and is_wanted(wanted, name):
-            store64(out, 24 + found * 16, number)
-            store64(out, 32 + found * 16, base + at)
+            store_pair(out, 24 + found * 16, number, base + at)
             found += 1
         number += 1
         at += length
-    store64(out, 0, number)
-    store64(out, 8, base + at)
+    store_pair(out, 0, number, base + at)
     store64(out, 16, bad)
     return found
 

@@ -10,41 +10,33 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline
-from vmsieve.formats.compiler.primitives import load8, load16, load32, store8, store16, store64
-from vmsieve.formats.loops.copies import copy_match, copy_run, copy_short, match_length
+from vmsieve.formats.compiler.primitives import load8, load16, load32, load64, store8, store16
+from vmsieve.formats.loops.copies import MIX, TAIL, clear_table, copy, copy_match, copy_run, copy_short, match_length
 
-#: Bytes of scratch memory: 16-bit places by a hash of 12 bits for pages of 4 KiB, else 13.
-TABLE_SIZE: Final = 2 << 13
-_MIX: Final = 0x9E3779B97F4A7C15
-#: No match begins in the last bytes: eight bytes can be read from any match.
-_TAIL: Final = 16
 #: Room of one round beyond its literals: copies of 16 and then 8 bytes, two lengths, one match.
 _SLACK: Final = 32
 _NEAR, _MIDDLE, _FAR = 2048, 16384, 49151  # reach of the three kinds of matches
 
 
 @inline
-def lzo_pack(table: int, source: int, size: int, out: int, room: int) -> int:
+def lzo_pack(state: int, source: int, size: int, out: int, room: int) -> int:
     """Pack up to 65536 bytes; return the stream's size, 0 if it exceeds ``room``.
 
-    ``table``: address of :data:`TABLE_SIZE` bytes: last places of four bytes by hash. It is cleared first, so equal
-    pages make equal streams.
+    ``state``: address of a word, the address of :data:`~vmsieve.formats.loops.copies.TABLE_SIZE` bytes.
     """
     if size > 65536 or room < _SLACK:
         return 0
-    bits = 12 if size <= 4096 else 13
-    shift = 64 - bits
-    for i in range(1 << (bits - 2)):
-        store64(table, i * 8, 0)
+    table = load64(state, 0)
+    shift = clear_table(table, 12 if size <= 4096 else 13)
     end = source + size
     limit = out + room - _SLACK
     at = out
     anchor = source
     here = source + 4
     skip = 32
-    while here + _TAIL < end:
+    while here + TAIL < end:
         word = load32(here, 0)
-        slot = table + ((word * _MIX) >> shift) * 2
+        slot = table + ((word * MIX) >> shift) * 2
         match = source + load16(slot, 0)
         store16(slot, 0, here - source)
         if load32(match, 0) != word or here - match > _FAR:
@@ -72,8 +64,7 @@ def lzo_pack(table: int, source: int, size: int, out: int, room: int) -> int:
     if at + run + (run >> 7) > limit:
         return 0
     at = _put_run(at, out, run)
-    for i in range(run):
-        store8(at, i, load8(anchor, i))
+    copy(at, anchor, run)
     at += run
     store8(at, 0, 17)
     store8(at, 1, 0)
@@ -141,7 +132,7 @@ def _put_match(at: int, distance: int, length: int) -> int:
 
 
 @inline
-def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
+def lzo_unpack(state: int, source: int, size: int, out: int, room: int) -> int:  # noqa: ARG001 - the codecs' signature
     """Unpack a stream of ``size`` bytes; return bytes unpacked, 0 if it is damaged or exceeds ``room``.
 
     Never reads beyond ``size`` or writes beyond ``room``, whatever the stream.
@@ -151,7 +142,7 @@ def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
     at = out
     limit = out + room
     # Literals of the last instruction: 0 to 3, or 4 for a run of four or more.
-    state = 0
+    literals = 0
     if size > 0 and load8(here, 0) > 17:
         run = load8(here, 0) - 17
         here += 1
@@ -159,7 +150,7 @@ def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
             return 0
         at = copy_run(at, here, run, limit, end)
         here += run
-        state = min(run, 4)
+        literals = min(run, 4)
     # A stream ends with three bytes, so every instruction has three bytes left.
     while end - here >= 3:
         first = load8(here, 0)
@@ -168,7 +159,7 @@ def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
             length = (first >> 5) + 1
             distance = (load8(here, 0) << 3) + ((first >> 2) & 7) + 1
             here += 1
-        elif first >= 16 or state == 0:
+        elif first >= 16 or literals == 0:
             most = 31 if first >= 32 else 7 if first >= 16 else 15
             length = first & most
             if length == 0:
@@ -184,7 +175,7 @@ def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
                     return 0
                 at = copy_run(at, here, run, limit, end)
                 here += run
-                state = 4
+                literals = 4
                 continue
             length += 2
             distance = (load8(here, 1) << 6) + (load8(here, 0) >> 2) + 1
@@ -195,15 +186,15 @@ def lzo_unpack(source: int, size: int, out: int, room: int) -> int:
             first = load8(here, 0)
             here += 2
         else:
-            distance = (load8(here, 0) << 2) + (first >> 2) + (2049 if state == 4 else 1)
-            length = 3 if state == 4 else 2
+            distance = (load8(here, 0) << 2) + (first >> 2) + (2049 if literals == 4 else 1)
+            length = 3 if literals == 4 else 2
             here += 1
-        state = first & 3
-        if distance > at - out or length + state > limit - at or state > end - here:
+        literals = first & 3
+        if distance > at - out or length + literals > limit - at or literals > end - here:
             return 0
         at = copy_match(at, distance, length, limit)
-        at = copy_run(at, here, state, limit, end)
-        here += state
+        at = copy_run(at, here, literals, limit, end)
+        here += literals
     return 0
 
 

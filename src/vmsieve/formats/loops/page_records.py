@@ -5,17 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline, loop
-from vmsieve.formats.compiler.primitives import (
-    big_endian,
-    load8,
-    load32,
-    load64,
-    store8,
-    store32,
-    store64,
-    swap32,
-    swap64,
-)
+from vmsieve.formats.compiler.primitives import big_endian, load8, load32, load64, store8, store32, store64
+from vmsieve.formats.loops.words import store_pair, word32, word64
 
 #: Most pages of a run: all its records are walked to find one page.
 RUN_PAGES: Final = 32
@@ -30,20 +21,6 @@ CUT: Final = 4  # record whose page is beyond the end of the file
 
 _PAGE: Final = 4096
 _LARGEST: Final = 8192
-
-
-@inline
-def wide(base: int, offset: int) -> int:
-    """Load a big-endian 64-bit number."""
-    word = load64(base, offset)
-    return word if big_endian() else swap64(word)
-
-
-@inline
-def narrow(base: int, offset: int) -> int:
-    """Load a big-endian 32-bit number."""
-    word = load32(base, offset)
-    return word if big_endian() else swap32(word)
 
 
 @loop
@@ -61,6 +38,7 @@ def walk_records(
             highest address; 6, records. Out: 7, the reason for stopping.
         runs: Address of ``most`` rows of three 64-bit words: first address, pages, file offset.
     """
+    swap = not big_endian()
     at = load64(state, 0) - base
     first = load64(state, 8)
     pages = load64(state, 16)
@@ -71,9 +49,9 @@ def walk_records(
     found = 0
     why = MORE
     while at + 16 <= size:
-        address = wide(buffer, at)
-        length = narrow(buffer, at + 8)
-        flags = narrow(buffer, at + 12)
+        address = word64(buffer, at, swap)
+        length = word32(buffer, at + 8, swap)
+        flags = word32(buffer, at + 12, swap)
         if flags == 4 or address + 1 == last or (address == 0 and length == 4 and flags == 0):
             why = END
             break
@@ -88,8 +66,7 @@ def walk_records(
                 why = FULL
                 break
             if pages:
-                store64(runs, found * 24, first)
-                store64(runs, found * 24 + 8, pages)
+                store_pair(runs, found * 24, first, pages)
                 store64(runs, found * 24 + 16, place)
                 found += 1
             first = address
@@ -100,14 +77,10 @@ def walk_records(
         highest = max(highest, address + _PAGE)
         seen += 1
         at += 16 + length
-    store64(state, 0, base + at)
-    store64(state, 8, first)
-    store64(state, 16, pages)
-    store64(state, 24, place)
-    store64(state, 32, last)
-    store64(state, 40, highest)
-    store64(state, 48, seen)
-    store64(state, 56, why)
+    store_pair(state, 0, base + at, first)
+    store_pair(state, 16, pages, place)
+    store_pair(state, 32, last, highest)
+    store_pair(state, 48, seen, why)
     return found
 
 
@@ -124,22 +97,23 @@ def plan_records(buffer: int, size: int, skip: int, count: int, address: int, ta
         address: Address of the first one wanted.
         table: Address of ``count`` entries for :func:`vmsieve.formats.codecs._pack.unpack_pages`.
     """
+    swap = not big_endian()
     at = 0
     for _ in range(skip):
         if at + 16 > size:
             return 0
-        at += 16 + narrow(buffer, at + 8)
+        at += 16 + word32(buffer, at + 8, swap)
     for i in range(count):
-        if at + 16 > size or wide(buffer, at) != address + i * _PAGE:
+        if at + 16 > size or word64(buffer, at, swap) != address + i * _PAGE:
             return i
-        length = narrow(buffer, at + 8)
-        flags = narrow(buffer, at + 12)
+        length = word32(buffer, at + 8, swap)
+        flags = word32(buffer, at + 12, swap)
         at += 16
         if length > size - at:
             return i
         store64(table, i * 16, at)
         store32(table, i * 16 + 8, length)
-        store32(table, i * 16 + 12, 0 if flags & 2 == 0 else 1)
+        store32(table, i * 16 + 12, flags & 2 != 0)
         at += length
     return count
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.formats.compiler import inline, loop
-from vmsieve.formats.compiler.primitives import load64, store64, swap64
+from vmsieve.formats.compiler import loop
+from vmsieve.formats.compiler.primitives import load64, store64
+from vmsieve.formats.loops.words import word64
 
 #: Regions that a table has room for: KEXEC_SEGMENT_MAX of include/uapi/linux/kexec.h, SHA256_REGIONS of kexec-tools.
 SLOTS: Final = 16
@@ -14,13 +15,6 @@ TABLE_SIZE: Final = SLOTS * 16
 
 #: Segments are whole pages (sanity_check_segment_list, kernel/kexec_core.c), of 4 KiB at least.
 _IN_PAGE: Final = 4095
-
-
-@inline
-def word_at(memory: int, offset: int, swap: int) -> int:
-    """The 64-bit word at ``offset`` in the dump's byte order; ``swap``: it is not this machine's."""
-    word = load64(memory, offset)
-    return swap64(word) if swap else word
 
 
 @loop
@@ -36,8 +30,8 @@ def find_tables(memory: int, size: int, low: int, high: int, swap: int, out: int
     while at + TABLE_SIZE <= size and found < room:
         count = 0
         while count < SLOTS:
-            start = word_at(memory, at + count * 16, swap)
-            length = word_at(memory, at + count * 16 + 8, swap)
+            start = word64(memory, at + count * 16, swap)
+            length = word64(memory, at + count * 16 + 8, swap)
             if start < low or start >= high or length == 0 or length > high - start or (start | length) & _IN_PAGE:
                 break
             count += 1

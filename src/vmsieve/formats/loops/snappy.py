@@ -9,40 +9,32 @@ from __future__ import annotations
 from typing import Final
 
 from vmsieve.formats.compiler import inline
-from vmsieve.formats.compiler.primitives import load8, load16, load32, store8, store16, store64
-from vmsieve.formats.loops.copies import copy_match, copy_run, copy_short, match_length
+from vmsieve.formats.compiler.primitives import load8, load16, load32, load64, store8, store16
+from vmsieve.formats.loops.copies import MIX, TAIL, clear_table, copy, copy_match, copy_run, copy_short, match_length
 
-#: Bytes of scratch memory: 16-bit places by a hash of 12 bits for pages of 4 KiB, else 13.
-TABLE_SIZE: Final = 2 << 13
-_MIX: Final = 0x9E3779B97F4A7C15
-#: No match begins in the last bytes: eight bytes can be read from any match.
-_TAIL: Final = 16
 #: Room of one round beyond its literals: copies of 16 and then 8 bytes, a length, the last copy.
 _SLACK: Final = 32
 
 
 @inline
-def snappy_pack(table: int, source: int, size: int, out: int, room: int) -> int:
+def snappy_pack(state: int, source: int, size: int, out: int, room: int) -> int:
     """Pack up to 65536 bytes; return the block's size, 0 if it exceeds ``room``.
 
-    ``table``: address of :data:`TABLE_SIZE` bytes: last places of four bytes by hash. It is cleared first, so equal
-    pages make equal blocks.
+    ``state``: address of a word, the address of :data:`~vmsieve.formats.loops.copies.TABLE_SIZE` bytes.
     """
     if size > 65536 or room < _SLACK:
         return 0
-    bits = 12 if size <= 4096 else 13
-    shift = 64 - bits
-    for i in range(1 << (bits - 2)):
-        store64(table, i * 8, 0)
+    table = load64(state, 0)
+    shift = clear_table(table, 12 if size <= 4096 else 13)
     end = source + size
     limit = out + room - _SLACK
     at = _put_size(out, size)
     anchor = source
     here = source + 1
     skip = 32
-    while here + _TAIL < end:
+    while here + TAIL < end:
         word = load32(here, 0)
-        slot = table + ((word * _MIX) >> shift) * 2
+        slot = table + ((word * MIX) >> shift) * 2
         match = source + load16(slot, 0)
         store16(slot, 0, here - source)
         if load32(match, 0) != word:
@@ -65,8 +57,7 @@ def snappy_pack(table: int, source: int, size: int, out: int, room: int) -> int:
         return 0
     if run != 0:
         at = _put_run(at, run)
-        for i in range(run):
-            store8(at, i, load8(anchor, i))
+        copy(at, anchor, run)
         at += run
     return at - out
 
@@ -122,7 +113,7 @@ def _put_copy(at: int, distance: int, length: int) -> int:
 
 
 @inline
-def snappy_unpack(source: int, size: int, out: int, room: int) -> int:
+def snappy_unpack(state: int, source: int, size: int, out: int, room: int) -> int:  # noqa: ARG001 - the codecs' signature
     """Unpack a block of ``size`` bytes; return bytes unpacked, 0 if it is damaged or exceeds ``room``.
 
     Never reads beyond ``size`` or writes beyond ``room``, whatever the block.

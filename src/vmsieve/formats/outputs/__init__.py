@@ -6,9 +6,11 @@ Does not: I/O. A writer puts bytes at offsets of a *place*, so it serves a file,
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Callable, Protocol
 
+from vmsieve.formats.plugins import load, scan
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
@@ -165,10 +167,7 @@ class OutputFormat:
 
 def output_formats() -> list[OutputFormat]:
     """All output formats in order of their modules' names."""
-    from vmsieve.formats import outputs as room
-    from vmsieve.formats.plugins import scan
-
-    return scan(room, "FORMAT", OutputFormat)
+    return scan(sys.modules[__name__], "FORMAT", OutputFormat)
 
 
 def output_format(name: str) -> OutputFormat:
@@ -177,7 +176,4 @@ def output_format(name: str) -> OutputFormat:
     Raises:
         UsageError: Unknown name; the message lists the known ones.
     """
-    from vmsieve.formats import outputs as room
-    from vmsieve.formats.plugins import load
-
-    return load(room, "FORMAT", name, "output format", OutputFormat)
+    return load(sys.modules[__name__], "FORMAT", name, "output format", OutputFormat)
