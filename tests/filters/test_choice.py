@@ -199,7 +199,7 @@ def test_what_a_log_says_of_its_kernel() -> None:
     assert not consistency._agrees(("6.12.1-test", "#1 SMP"), "6.12.0-test", "#1 SMP")
 
 
-def test_a_build_id_is_held_against_the_kernels_notes(scratch: Path) -> None:
+def test_a_build_id_is_compared_with_the_kernels_notes(scratch: Path) -> None:
     """Build IDs in the image count, not the vDSO's; the VMCOREINFO in memory has the right one and is used."""
     source = open_source(str(dump("demo.elf", scratch)))
     right = source.vmcoreinfo
@@ -237,7 +237,7 @@ def test_a_note_with_one_wrong_key_is_replaced(pattern: bytes, other: bytes, dou
     source.close()
 
 
-def test_a_banner_is_held_against_the_kernels_name(scratch: Path) -> None:
+def test_a_banner_is_compared_with_the_kernels_name(scratch: Path) -> None:
     """The banner of another build or kernel causes doubt; a log without a banner does not."""
     source = open_source(str(dump("demo.elf", scratch)))
     knowledge = gather_knowledge(source)

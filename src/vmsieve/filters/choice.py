@@ -1,6 +1,6 @@
 """Chooses the kernel to filter by: that of the file's VMCOREINFO, or one that a search of memory finds.
 
-The note is not believed if the page tables are not where it says, or if they lead to another kernel; memory is then
+The note is rejected if the page tables are not where it says, or if they lead to another kernel; memory is then
 searched as if there were no note. Memory is searched for a second kernel if there is no note, if one was selected, if
 the log is a crash kernel's, or if much of memory is not the kernel's. Otherwise it is not: the search would take longer
 than the dump and could find only what the kernel itself has reserved.
@@ -183,7 +183,7 @@ def _choose(source: Source, found: list[_Candidate]) -> _Candidate:
 
 
 def _note_oddity(source: Source, only: _Candidate) -> None:
-    """Note that another kernel may be there, though the search found only this one."""
+    """Note that memory may hold another kernel, which the search did not find."""
     oddity, knowledge = only.oddity(source), only.knowledge
     if source.selected is not None and oddity is None:
         raise UsageError("the dump holds one system: there is nothing to select", file=source.file.name)
@@ -193,6 +193,6 @@ def _note_oddity(source: Source, only: _Candidate) -> None:
     elif oddity is not None and source.selected is None:
         knowledge.ambiguous = True
         knowledge.notes.append(
-            f"{oddity}: the dump may be of a machine whose crash kernel ran; what is not its own is kept "
+            f"{oddity}: the dump may be of a machine whose crash kernel ran; memory that is not its own is kept "
             "(--select kdump: it is that crash kernel; all: leave out nothing)"
         )

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 _WORD: Final = (1 << 64) - 1
 _BYTES: Final = 1 << 20  # of struct pages that one call classifies
 _MOST_MAPPED: Final = 4  # pieces of memory; more are read, as each takes two system calls to map
-_RETRY: Final = 64  # struct pages that are given up together if they can't be read
-_NOISE: Final = 8  # one struct page in so many may contradict others
+_RETRY: Final = 64  # struct pages skipped together if one of them is unreadable
+_NOISE: Final = 8  # one struct page in this many may contradict others
 _BELIEVED: Final = 32768  # struct pages believed together: 2 MiB of them, usually mapped by one page table entry
 _ENOUGH: Final = 1 << 14  # page frames among which there is a slab page
 
@@ -51,12 +51,12 @@ class Classifier:
         drop: The class bits that drop a page at the dump level.
         off: Rules that can't be applied to this kernel, and why. Rules for pages that the kernel does not have are not
             in it.
-        notes: Sentences on what else limits the scan.
+        notes: Remarks on other limits of the scan.
         unread: Page frames kept because their struct pages could not be read or were not believed.
         weaker: Less is dropped than the level asks for.
-        struct_page_memory: Where the struct pages are that were read.
+        struct_page_memory: Physical memory of the struct pages that were read.
         page_size: Bytes.
-        parameters: What the loop is told.
+        parameters: The loop's parameters.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Classifier:
         self.parameters = Parameters()
         self._set_parameters(thorough, info)
         self.notes += dict.fromkeys(text for levels, text in self._layout.notes if levels & level)
-        # A rule of every level matters if any level is asked for that needs struct pages.
+        # A rule that drops at every level matters at each level that reads struct pages.
         off = [rule for rule in self.rules if rule.name in self.off]
         self.weaker = bool(self.notes) or any(rule.levels & level or (level & ~1 and not rule.levels) for rule in off)
         # Struct pages are mapped to the window, or else copied to the buffer; neither takes memory before it is used.
@@ -210,7 +210,7 @@ class Classifier:
                     yield from self._classify_part(run.first_pfn + part, count, run.vaddr + part * size, classes)
 
     def _is_believable(self, vaddr: int, count: int) -> bool:
-        """True if ``count`` struct pages from ``vaddr`` on say of their own memory that it is the kernel's.
+        """True if ``count`` struct pages from ``vaddr`` on describe their own memory as the kernel's.
 
         They do in any kernel. If damaged page tables lead elsewhere, the first and the last of them will hardly both
         say so. Struct pages that follow believed ones in physical memory too are believed with them.
@@ -267,7 +267,7 @@ class Classifier:
             parameters[at.MARKS], parameters[at.PHASE] = address_of(marks), vaddr % 4096
         self._call_loop(pieces, address, pfn, count, classes)
         if parameters[at.CONTRADICTIONS] - before > count // _NOISE:
-            # A damaged struct page contradicts a few others. So many are something else than struct pages.
+            # A damaged struct page contradicts a few others. This many are not struct pages.
             classes[:count] = bytes(count)
             self._give_up(count, f"{_FOREIGN}: they contradict each other")
         if marks is not None:
@@ -333,7 +333,7 @@ class Classifier:
                 self.struct_page_memory.foreign += [(paddr, paddr + length) for paddr, length in pieces or []]
 
     def conclude(self) -> None:
-        """Note what was not believed in the course of the scan, which is over."""
+        """Note the memory that the finished scan rejected as struct pages."""
         count = self.parameters[at.CONTRADICTIONS]
         if count:
             self.notes.append(f"at {count} places struct pages contradict each other; page frames there are kept")

@@ -1,4 +1,4 @@
-"""What a scan must not rely on, because an earlier scan gave an implausible result."""
+"""Doubts: rules and memory that a scan must not rely on, as an earlier scan gave an implausible result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_CONTESTED: Final = 1 << 10  # each is compared with every piece of struct 
 
 @record
 class Doubts:
-    """What a classification must not rely on; :mod:`vmsieve.filters.plausibility` adds to it from scan to scan.
+    """Rules and memory that a classification must not rely on; :mod:`vmsieve.filters.plausibility` adds to them.
 
     Attributes:
         verify: Every page of a free block is looked at.

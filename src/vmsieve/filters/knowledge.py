@@ -24,7 +24,7 @@ class Knowledge:
         memory: Virtual memory; None if addresses can't be translated.
         memmap: The struct pages; None if they are not found, and every page is kept.
         problem: Why ``memmap`` is None; None if it is set.
-        notes: Sentences on remarks met on the way.
+        notes: Remarks.
         phys_base: phys_base for the kdump sub-header; 0 where the architecture has none.
         end_uncertain: Memory may go on behind the last struct page: see :meth:`covered_end`.
         ambiguous: Memory may hold another kernel, so less is left out than was asked for.

@@ -66,7 +66,7 @@ class Parameters:
             self[offset] = value
 
     def set_rule(self, index: int, rule: Rule, words: list[int]) -> None:
-        """Set the parameters of the rule with class bit ``index``, and what is special about it."""
+        """Set the parameters and properties of the rule with class bit ``index``."""
         for i, word in enumerate(words):
             self[at.RULES_AT + (index * PARAMETERS + i) * 8] = word
         if rule.poison:

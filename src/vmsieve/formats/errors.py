@@ -25,7 +25,7 @@ class VmsieveError(Exception):
         offset: Byte offset in it, or a physical address if ``message`` says so.
         expected: Expected value.
         found: Actual value.
-        hint: What the user can do next.
+        hint: Advice for the user's next step.
     """
 
     def __init__(

@@ -91,7 +91,7 @@ def test_the_hash_mmus_memory_map_is_in_pieces(start: int, shift: int, order: st
     assert f"3 pieces of {size} bytes" in " ".join(memory.translator.describe())
 
 
-def test_pieces_that_follow_each_other_twice_are_one_stretch() -> None:
+def test_pieces_that_follow_each_other_twice_are_one_run() -> None:
     """Pieces contiguous in both virtual and physical memory become one run."""
     kernel = FakePpc("hash")
     kernel.add_pieces([(VMEMMAP + n * MIB, (3 + n + (n > 3)) * MIB) for n in (5, 0, 2, 1, 3, 4)], shift=20)

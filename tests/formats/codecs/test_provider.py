@@ -56,7 +56,7 @@ def test_our_own_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["zlib@libnothing", "zlib@wheel", "lzo@liblzo2", "zstd@built-in", "none@libz"])
-def test_a_provider_that_can_not_be_had(name: str) -> None:
+def test_a_missing_provider(name: str) -> None:
     """An unavailable provider is an error with a hint; the next request gets the best provider again."""
     with pytest.raises(UsageError, match=f"can't come from {name.partition('@')[2]}"):
         codec(name).open_compressor(1, _PAGE)
@@ -73,7 +73,7 @@ def test_an_unknown_codec_with_a_provider() -> None:
         codec("zlob@libz")
 
 
-def test_nothing_is_written_when_it_can_not_be_had(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_written_without_the_provider(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     core, out = Machine(LAYOUTS["6.12"], EVERYTHING).write(tmp_path / "core"), tmp_path / "out"
     assert main(["dump", "-q", "--codec", "zlib@libnothing:1", str(core), str(out)]) == 2
     assert "zlib pages of level 1 can't come from libnothing" in capsys.readouterr().err

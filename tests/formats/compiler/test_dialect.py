@@ -337,16 +337,16 @@ def test_two_kernels_of_one_name_are_an_error(monkeypatch: pytest.MonkeyPatch) -
         lowering.find_loops()
 
 
-def test_a_backend_that_is_not_to_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_backend_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import vmsieve.formats.compiler as loops
     from vmsieve.formats.compiler import native_backend
 
     monkeypatch.setattr(native_backend, "available", lambda: False)
     monkeypatch.setattr(loops, "_numba_installed", lambda: False)
     assert loops._choose("auto") == "python"
-    for wish, said in (("aot", "no machine code"), ("jit", "numba is not installed"), ("gpu", "no backend")):
+    for name, said in (("aot", "no machine code"), ("jit", "numba is not installed"), ("gpu", "no backend")):
         with pytest.raises(UsageError, match=said):
-            loops._choose(wish)
+            loops._choose(name)
     monkeypatch.setattr(loops, "_numba_installed", lambda: True)
     assert (loops._choose("auto"), loops._choose("jit"), loops._choose("python")) == ("jit", "jit", "python")
     monkeypatch.setattr(native_backend, "available", lambda: True)

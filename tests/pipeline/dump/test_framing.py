@@ -118,7 +118,7 @@ def test_threads_end_when_the_stream_is_closed() -> None:
     assert threading.active_count() <= before
 
 
-def test_threads_that_can_not_be_had_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_can_not_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """The calling thread packs the blocks that no other thread has packed."""
 
     def refuse(self: threading.Thread) -> None:
@@ -181,7 +181,7 @@ def test_a_full_disk_leaves_what_can_be_read(one: Frame, threads: int) -> None:
             framed.finish()
         # The disk has space again: an interrupted frame is not continued.
         disk._room = 1 << 30
-        with pytest.raises(OutputError, match="broken off"):
+        with pytest.raises(OutputError, match="interrupted"):
             framed.finish()
         framed.close()
         assert len(disk.data) == room
@@ -236,8 +236,8 @@ def run(
     place = kind(framed.write if framed else out.write, "out")
     place.hold(0, b"torn", full)
     with stopped_at(line) as count:
-        for stretches in rounds:
-            for start, end in stretches:
+        for pieces in rounds:
+            for start, end in pieces:
                 place.put(start, CONTENT[start:end])
             place.flush()
     for finish in (place.finish, *([framed.finish] if framed else [])):

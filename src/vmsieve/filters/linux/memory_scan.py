@@ -1,4 +1,4 @@
-"""Sequential scans of physical memory, across what a dump lacks."""
+"""Sequential scans of physical memory, across pages that a dump lacks."""
 
 from __future__ import annotations
 

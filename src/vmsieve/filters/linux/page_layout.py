@@ -87,12 +87,12 @@ class PageLayout:
         self.slab_flag = 0 if self.slab_mask else self.flag("PG_slab")
 
     def _check_offsets(self) -> None:
-        """Check that the fields are where fields can be: one wrong digit of an offset shows.
+        """Check the fields' offsets: one wrong digit is detected.
 
         ``struct page`` (``include/linux/mm_types.h``) begins with its flags, and has its two counters side by side.
 
         Raises:
-            KernelError: They can't be there.
+            KernelError: They are impossible.
         """
         words = [self.offset_mapping, *(at for at in (self.offset_private,) if at is not None)]
         counters = [self.offset_kind, *(at for at in (self.offset_count,) if at is not None)]

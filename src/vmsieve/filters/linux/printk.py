@@ -1,6 +1,6 @@
 r"""The kernel's log, as ``dmesg`` shows it.
 
-Three layouts, told apart by what VMCOREINFO exports:
+Three layouts, distinguished by the keys in VMCOREINFO:
 
 * v5.10 and later: a ring of descriptors and a ring of text (kernel/printk/printk_ringbuffer.h, "struct
   printk_ringbuffer"; Linux commit 896fbe20b4e2, "printk: use the lockless ringbuffer");

@@ -1,4 +1,4 @@
-"""The contract of address translation: what an architecture returns, and virtual memory is read through."""
+"""The contract of address translation, between architectures and readers of virtual memory."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Step:
 
     Attributes:
         name: Its name in the record.
-        basis: What knowledge of the kernel starts from: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
+        basis: Basis of the knowledge of the kernel: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
         careful: Use one thread, no mapped input, and the codec that needs no library.
         insist: Fail before the first byte if fewer pages would be left out than asked for.
         level: Dump level; None: as asked.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# What the ``signal`` module wraps. The module itself makes enumerations, which take a megabyte.
+# The ``signal`` module wraps this one, in enumerations that take a megabyte.
 import _signal  # type: ignore[import-not-found]
 import os
 import sys

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def opened(
     path: str, vmcoreinfo: str | None = None, select: str | None = None, vmlinux: str | None = None
 ) -> Iterator[tuple[Source, Knowledge]]:
-    """Open the dump at ``path`` and learn about its kernel, with what the files ``vmcoreinfo`` and ``vmlinux`` add.
+    """Open the dump at ``path`` and gather knowledge of its kernel, also from the files ``vmcoreinfo`` and ``vmlinux``.
 
     ``select``: which of two systems in the dump.
     """

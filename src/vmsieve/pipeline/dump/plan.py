@@ -25,7 +25,7 @@ class Plan:
         select: Which of two systems in the input (:data:`vmsieve.formats.systems.SYSTEMS`); None: it holds one.
         size_limit: Maximum size of the output in bytes; a dump that reaches it ends as on a full disk. None: no limit.
         mapped: The input may be mapped into memory; otherwise it is read.
-        basis: What knowledge of the kernel starts from: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
+        basis: Basis of the knowledge of the kernel: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
         insist: Fail before the first byte is written if less would be left out than ``level`` asks for.
         whole: Count all memory; otherwise leave out what makedumpfile does, see :mod:`~vmsieve.pipeline.dump.scan`.
         salvage: If the output is full, finish it as an incomplete dump; otherwise remove the file.

@@ -1,4 +1,4 @@
-"""Blocks of page frames: what the commands that look at every page do for each block."""
+"""Blocks of page frames, for the commands that look at every page."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def check_saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "o
 
 
 class SideFile:
-    """A file beside a dump. If it can't be written, the dump is made all the same.
+    """A file written beside a dump. If it can't be written, the dump is still made.
 
     Attributes:
         problem: Why it can't be written; empty: no problem is known.

@@ -4,7 +4,7 @@ Here: page tables, direct maps, and the defaults of numbers that a kernel does n
 memory (:mod:`vmsieve.filters.linux`), and registers and notes of dumps (:mod:`vmsieve.formats`).
 
 An architecture's ``open`` reads what it needs (VMCOREINFO, page tables, the dump's headers) and returns a
-:class:`Translator`. What the kernel exports comes first; its version only decides defaults.
+:class:`Translator`. Exported values come first; the kernel's version only decides defaults.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def commands() -> list[Command]:
 
 
 def only(name: str) -> list[Command]:
-    """The command ``name``, without importing the others, which takes memory and time; all if there is no such one."""
+    """The command ``name``, without importing the others, to save memory and time; all if the name is unknown."""
     from vmsieve.formats.plugins import load, names
     from vmsieve.pipeline.cli import commands as room
 

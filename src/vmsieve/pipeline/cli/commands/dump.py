@@ -126,7 +126,7 @@ def _run(arguments: Arguments) -> int:
 
 
 def _rebuild(plan: Plan) -> int:
-    """Write the dump that a flattened stream from a pipe stands for; a pipe can be read only once, so as it is."""
+    """Rebuild the dump in a flattened stream from a pipe, unfiltered: a pipe can be read only once."""
     from vmsieve.pipeline.dump.rebuild import rebuild_from_pipe
 
     if rebuild_from_pipe(plan):

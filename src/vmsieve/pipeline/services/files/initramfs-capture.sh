@@ -23,7 +23,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# What is not on the root file system is not mounted yet.
+# Only the root file system is mounted yet.
 while read -r device place _; do
     case $device in
         \#*) continue ;;
@@ -34,7 +34,7 @@ while read -r device place _; do
 done < "$rootmnt/etc/fstab"
 
 # vmsieve runs from the root file system: in an initramfs it would take memory that can't be given back.
-# If this comes to nothing, the boot goes on, and kdump-tools has its turn.
+# If it fails, the boot continues, and kdump-tools makes the dump.
 mount -o remount,rw "$rootmnt" || exit 0
 mkdir -p "$rootmnt$KDUMP_COREDIR"
 for name in dev proc sys; do
