@@ -197,13 +197,13 @@ def _count_blocks(big: Path) -> None:
     assert kernel.info is not None
     for first in range(0, kernel.max_pfn(source.end()), BLOCK):
         classifier.sieve(first, source.memory_bits(first, BLOCK, _PAGE)[1], Histogram())
-    counted = free_blocks(kernel.memory, kernel.info)
+    counted, found = free_blocks(kernel.memory, kernel.info), classifier.parameters.free_blocks
     ranges = [*source.ranges()]
     data = -(-(elf.EHDR.size + (len(ranges) + 1) * elf.PHDR.size + len(source.notes)) // _PAGE) * _PAGE
     with big.open("r+b") as out:
         for order, place in enumerate(free_counters(kernel.memory, kernel.info)[-1]):
             paddr, at = kernel.memory.translate(place)[0], data
-            number = kernel.memory.u64(place) + (classifier.blocks[order] - counted[order] if order else 0)
+            number = kernel.memory.u64(place) + (found[order] - counted[order] if order else 0)
             for piece in ranges:
                 if piece.start <= paddr < piece.stored_end:
                     os.pwrite(out.fileno(), struct.pack("<Q", number), at + paddr - piece.start)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.filters.rules import Rule
 
+    #: First page frame of a run, a buffer of classes (valid until the next run), and how many of its bytes count.
+    Classified = tuple[int, bytearray, int]
+
 _WORD: Final = (1 << 64) - 1
 _BYTES: Final = 1 << 20  # of struct pages that one call classifies
 _MOST_MAPPED: Final = 4  # pieces of memory; more are read, as each takes two system calls to map
@@ -132,12 +135,8 @@ class Classifier:
     @property
     def blocks_differ(self) -> bool:
         """True if the free blocks found are not those that the kernel counted."""
-        return self._counted is not None and self.blocks[1 : len(self._counted)] != self._counted[1:]
-
-    @property
-    def blocks(self) -> list[int]:
-        """Free blocks found, by order; those of order 0 are not counted."""
-        return self.parameters.free_blocks
+        found = self.parameters.free_blocks
+        return self._counted is not None and found[1 : len(self._counted)] != self._counted[1:]
 
     @property
     def slabs_unknown(self) -> str | None:
@@ -190,11 +189,10 @@ class Classifier:
             if found is not None:
                 found[pfn - first_pfn : pfn - first_pfn + count] = classes[:count]
 
-    def classify(self, first_pfn: int, end_pfn: int) -> Iterator[tuple[int, bytearray, int]]:
-        """Classify the page frames ``first_pfn .. end_pfn`` that have a struct page.
+    def classify(self, first_pfn: int, end_pfn: int) -> Iterator[Classified]:
+        """Classify the page frames ``first_pfn .. end_pfn`` that have a struct page; others have no class: keep them.
 
-        Calls go through memory in ascending order. Yields the first page frame of a run, a buffer of classes (valid
-        until the next step), and how many of its bytes count. Page frames in no run have no class: keep them.
+        Calls go through memory in ascending order.
         """
         classes = bytearray(self._at_once)
         size = self._layout.size
@@ -248,9 +246,7 @@ class Classifier:
         classify_pages(parameters.address, address_of(page), pfn, 1, 0, address_of(classes))
         return classes[0] == 0
 
-    def _classify_part(
-        self, pfn: int, count: int, vaddr: int, classes: bytearray
-    ) -> Iterator[tuple[int, bytearray, int]]:
+    def _classify_part(self, pfn: int, count: int, vaddr: int, classes: bytearray) -> Iterator[Classified]:
         pieces = self._memory.pieces(vaddr, count * self._layout.size)
         try:
             address = self._load(vaddr, count, pieces)
@@ -288,15 +284,11 @@ class Classifier:
         size, source = count * self._layout.size, self._memory.physical.source
         if pieces is None:
             self._memory.read_into(vaddr, self._buffer[:size])  # raises the error
-        elif (
-            count > _RETRY
-            and len(pieces) <= _MOST_MAPPED
-            and self._window.map(source, pieces)
-            and self._window.prefault(size)
-        ):
+            return self._buffer_address
+        worthwhile = count > _RETRY and len(pieces) <= _MOST_MAPPED
+        if worthwhile and self._window.map(source, pieces) and self._window.prefault(size):
             return self._window.address
-        else:
-            self._memory.read_pieces(pieces, self._buffer[:size])
+        self._memory.read_pieces(pieces, self._buffer[:size])
         return self._buffer_address
 
     def _call_loop(self, pieces: list[tuple[int, int]], address: int, pfn: int, count: int, classes: bytearray) -> None:
@@ -315,9 +307,7 @@ class Classifier:
         else:
             classify_pages(self.parameters.address, self._buffer_address, pfn, count, 0, out)
 
-    def _classify_rest(
-        self, pfn: int, count: int, vaddr: int, classes: bytearray
-    ) -> Iterator[tuple[int, bytearray, int]]:
+    def _classify_rest(self, pfn: int, count: int, vaddr: int, classes: bytearray) -> Iterator[Classified]:
         """Classify what can be read of ``count`` struct pages, in small parts.
 
         If much of that is noise, the next scan believes none of it: in small parts, noise passes more easily.
