@@ -1,7 +1,7 @@
-"""vmsieve: filter and compress the memory of a crashed machine.
+"""Filters and compresses memory dumps of crashed Linux systems.
 
-Three rooms, imported in one direction only: ``pipeline`` (order of events) uses ``filters`` (what a page is) and
-``formats`` (bytes and their meaning); ``filters`` uses ``formats``; ``formats`` uses neither.
+Three rooms: ``formats`` (bytes and their meaning) imports no other room, ``filters`` (page classes) imports
+``formats``, and ``pipeline`` (the commands) imports both.
 """
 
 __version__ = "0.1.0"

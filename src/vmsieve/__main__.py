@@ -1,4 +1,4 @@
-"""``python -m vmsieve``: the command line."""
+"""``python -m vmsieve``: runs the command line."""
 
 from vmsieve.pipeline.cli.start import run
 

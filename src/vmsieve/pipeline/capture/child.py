@@ -22,12 +22,9 @@ PHASES = ("opening the input", "writing the kernel log", "classifying pages", "c
 
 #: Largest result in bytes: it must fit into the pipe's buffer, because nobody reads before the child has ended.
 _MOST_RESULT = 32 << 10
-#: Seconds from SIGTERM, on which a child finalises its dump, to SIGKILL.
-_GRACE = 30.0
-#: Seconds to wait for a process after SIGKILL: one in uninterruptible sleep does not end.
-_GONE = 10.0
-#: A child without heartbeat counts as alive if it reads this many bytes per stall interval.
-_READING = 1 << 20
+_GRACE = 30.0  # seconds from SIGTERM, on which a child finalises its dump, to SIGKILL
+_GONE = 10.0  # seconds to wait for a process after SIGKILL: one in uninterruptible sleep does not end
+_READING = 1 << 20  # a child without heartbeat counts as alive if it reads this many bytes per stall interval
 _ASKS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 _ALL = (*_ASKS, _signal.SIGCHLD)
 #: Values of oom_score_adj: never kill, and kill last. If all processes were exempt, the kernel would panic.
@@ -68,27 +65,19 @@ class Board:
 
 
 class Limits:
-    """Time limits of a step; 0: none.
-
-    Attributes:
-        first: ``time.monotonic`` by which copying must have begun.
-        end: ``time.monotonic`` at which the child gets SIGTERM and finalises its dump.
-        stall: Seconds without a heartbeat after which it is killed.
-    """
+    """Time limits of a step; 0: none."""
 
     def __init__(self, *, first: float = 0, end: float = 0, stall: float = 0) -> None:
-        self.first, self.end, self.stall = first, end, stall
+        self.first = first  # ``time.monotonic`` by which copying must have begun
+        self.end = end  # ``time.monotonic`` at which the child gets SIGTERM and finalises its dump
+        self.stall = stall  # seconds without a heartbeat after which it is killed
 
 
 class Watcher:
-    """Runs children one after the other, and passes on requests to stop.
-
-    Attributes:
-        asked: Signal that asked this process to stop; 0: no signal.
-    """
+    """Runs children one after the other, and passes on requests to stop."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked = 0  # signal that asked this process to stop; 0: no signal
         # An ignored SIGCHLD is inherited, and would make waitpid() fail.
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)

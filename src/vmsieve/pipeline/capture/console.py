@@ -9,8 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-#: Seconds that one line may take; after the first timeout nothing is written any more.
-_PATIENCE = 10.0
+_PATIENCE = 10.0  # seconds that one line may take; after the first timeout nothing is written any more
 
 
 class _Console:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board, Watcher
     from vmsieve.pipeline.capture.options import Request
 
-#: Seconds after which a target that does not answer counts as hanging.
-_ANSWER = 10.0
+_ANSWER = 10.0  # seconds after which a target that does not answer counts as hanging
 
 
 def ask_target(question: Callable[[], Any], target: Target, watcher: Watcher, board: Board) -> dict[str, Any]:
@@ -42,35 +41,29 @@ def ask_target(question: Callable[[], Any], target: Target, watcher: Watcher, bo
 
 def opened(request: Request, watcher: Watcher, board: Board) -> Target:
     """Open the target of ``request``; raises OSError if that fails or times out, ValueError for a regular file."""
-
-    def make(board: Board) -> Target:
-        from vmsieve.pipeline.capture.opening import open_target
-
-        return open_target(request, board)
-
-    return _open_in_child(make, watcher, board, min(request.stall, request.deadline or request.stall))
+    patience = min(request.stall, request.deadline or request.stall)
+    return _open_in_child(lambda opening: opening.open_target(request, board), watcher, board, patience)
 
 
 def reopened(target: Target, watcher: Watcher, board: Board) -> Target:
     """Recreate the directory of ``target``, which was removed, on the same medium; raises OSError as :func:`opened`."""
-
-    def make(_: Board) -> Target:
-        from vmsieve.pipeline.capture.opening import reopen
-
-        return reopen(target)
-
-    return _open_in_child(make, watcher, board, _ANSWER)
+    return _open_in_child(lambda opening: opening.reopen(target), watcher, board, _ANSWER)
 
 
-def _open_in_child(make: Callable[[Board], Target], watcher: Watcher, board: Board, patience: float) -> Target:
-    """Call ``make`` in a child and receive its target, with the file descriptor through a socket (SCM_RIGHTS)."""
+def _open_in_child(make: Callable[[Any], Target], watcher: Watcher, board: Board, patience: float) -> Target:
+    """Call ``make`` with :mod:`.opening` in a child, and receive its target.
+
+    The file descriptor comes through a socket (SCM_RIGHTS).
+    """
     import _socket
 
     here, there = _socket.socketpair()
 
-    def work(board: Board) -> dict[str, Any]:
+    def work(_: Board) -> dict[str, Any]:
+        from vmsieve.pipeline.capture import opening
+
         try:
-            target = make(board)
+            target = make(opening)
         except ValueError as error:
             return {"end": "usage", "error": str(error)}
         except OSError as error:
@@ -97,4 +90,6 @@ def _open_in_child(make: Callable[[Board], Target], watcher: Watcher, board: Boa
     if watcher.asked:
         raise OSError(errno.EINTR, os.strerror(errno.EINTR))
     # fork() failed for lack of memory.
-    return make(board)
+    from vmsieve.pipeline.capture import opening
+
+    return make(opening)

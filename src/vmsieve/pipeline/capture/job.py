@@ -12,34 +12,23 @@ if TYPE_CHECKING:
 
 
 class Job:
-    """A step of the ladder, with the request's values.
-
-    Attributes:
-        input: Path of the memory to dump.
-        output: A name in the child's working directory, or a path; ``-``: standard output.
-        final: Name of the finished output; empty: a stream, or a device written as one.
-        log, log_partial: Name of the kernel log, and its name while incomplete; empty: no log is written.
-        level, codec, threads, basis, insist, plain: From the request and the step.
-        mapped: The input may be mapped.
-        limit: Maximum size of the output in bytes; None: no limit. Set when the work begins.
-        end: ``time.monotonic`` at which the dump must be finalised; 0: never.
-        spare: Dump of an earlier step, and the part of the memory in it. It is deleted when space runs out or, if that
-            part is 0, before the first page is written.
-        quiet: Print nothing.
-    """
+    """A step of the ladder, with the request's values."""
 
     def __init__(self, request: Request, step: Step, target: Target, end: float) -> None:
-        self.input, self.output = request.input, target.partial
-        self.final = DUMP if target.directory else ""
-        self.log = self.log_partial = ""
+        self.input = request.input
+        self.output = target.partial  # a name in the child's working directory, or a path; ``-``: standard output
+        self.final = DUMP if target.directory else ""  # name when finished; empty: a stream, or a device written as one
+        self.log = self.log_partial = ""  # name of the kernel log, and while incomplete; empty: no log is written
         self.level = request.level if step.level is None else step.level
         self.codec = step.codec(request.codec)
         self.threads = 1 if step.careful else request.threads
         self.basis, self.insist, self.plain = step.basis, step.insist, step.plain
         self.mapped = not step.careful
+        # Dump of an earlier step, and the part of the memory in it. It is deleted when space runs out or, if that part
+        # is 0, before the first page is written.
         self.spare = (target.kept[0], 0.0) if step.instead and target.kept is not None else target.kept
-        self.end = end
-        self.limit: int | None = None
+        self.end = end  # ``time.monotonic`` at which the dump must be finalised; 0: never
+        self.limit: int | None = None  # maximum size of the output in bytes, set when the work begins; None: no limit
         self.quiet = request.quiet
 
     def with_log(self, target: Target) -> Job:

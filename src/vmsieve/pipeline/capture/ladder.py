@@ -6,8 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Needs no shared library, and every reader of kdump files supports zlib.
-_CAREFUL_CODEC = "zlib@built-in"
+_CAREFUL_CODEC = "zlib@built-in"  # needs no shared library, and every reader of kdump files supports zlib
 #: Steps from the most to the least knowledge of the kernel. "with less" repeats the first one carefully:
 #: single-threaded, unmapped. The two after it distrust the VMCOREINFO note and search memory instead. "what is known"
 #: accepts a dump that leaves out less than asked, "unfiltered" needs only the headers, "plain copy" only readable
@@ -18,24 +17,19 @@ _ORDER = (
 
 
 class Step:
-    """One way to make the dump.
-
-    Attributes:
-        name: Its name in the record.
-        basis: Basis of the knowledge of the kernel: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
-        careful: Use one thread, no mapped input, and the codec that needs no library.
-        insist: Fail before the first byte if fewer pages would be left out than asked for.
-        level: Dump level; None: as asked.
-        plain: Copy the input's bytes; the other attributes are ignored.
-        instead: Replaces the kept dump of an earlier step, which is deleted before the first page is written.
-    """
+    """One way to make the dump."""
 
     def __init__(
         self, name: str, basis: str, *, careful: bool = False, insist: bool = True, level: int | None = None,
         plain: bool = False, instead: bool = False,
     ) -> None:  # fmt: skip
-        self.name, self.basis, self.careful, self.insist = name, basis, careful, insist
-        self.level, self.plain, self.instead = level, plain, instead
+        self.name = name  # in the record
+        self.basis = basis  # of the knowledge of the kernel: see filters.gather.gather_knowledge_from
+        self.careful = careful  # one thread, no mapped input, and the codec that needs no library
+        self.insist = insist  # fail before the first byte if fewer pages would be left out than asked for
+        self.level = level  # None: as asked
+        self.plain = plain  # copy the input's bytes; the other attributes are ignored
+        self.instead = instead  # replace the kept dump of an earlier step: delete it before the first page is written
 
     def codec(self, asked: str) -> str:
         """The codec for this step; ``asked``: the requested one."""
@@ -47,13 +41,8 @@ class Ladder:
 
     def __init__(self, level: int) -> None:
         self._level = level
-        self._careful = False
-        self._weaker = False
-        self._next = "as asked"
-
-    def first(self) -> Step:
-        """The first step: as asked."""
-        return self._step("as asked")
+        self._careful = self._weaker = False
+        self.first = self._step("as asked")
 
     def after(self, step: Step, outcome: dict[str, Any]) -> Step | None:
         """The step after ``step`` failed with ``outcome``; None at the end of the ladder."""

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 #: File systems in memory; an initramfs is rootfs or tmpfs.
 _IN_MEMORY = (b"rootfs", b"tmpfs", b"ramfs", b"devtmpfs")
-#: Names to try for a new directory.
-_TRIES = 100
+_TRIES = 100  # names to try for a new directory
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: Errors that show that another process took, or removed, a name: link, file, directory.
 _TAKEN = (errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)

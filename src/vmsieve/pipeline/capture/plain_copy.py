@@ -30,22 +30,15 @@ _MOST_LISTED: Final = 100
 
 
 class PlainCopy:
-    """One copy.
-
-    Attributes:
-        unreadable: Unreadable bytes of the input.
-        listed: The first unreadable ranges: start and end offset of each.
-        stopped: The error that ended the copy early, or None.
-        bytes: Bytes written.
-    """
+    """One copy."""
 
     def __init__(self, job: Job) -> None:
         """Open the input; raises FormatError if that fails or it is empty."""
         self._job = job
-        self.unreadable = 0
-        self.listed: list[list[int]] = []
-        self.stopped: OutputError | Interrupted | None = None
-        self.bytes = 0
+        self.unreadable = 0  # bytes of the input
+        self._listed: list[list[int]] = []  # the first unreadable ranges: start and end offset of each
+        self.stopped: OutputError | Interrupted | None = None  # the error that ended the copy early
+        self.bytes = 0  # written
         try:
             self._fd = os.open(job.input, os.O_RDONLY | os.O_CLOEXEC)
             self._size = os.lseek(self._fd, 0, os.SEEK_END)
@@ -55,7 +48,7 @@ class PlainCopy:
             raise FormatError("the input is empty or a directory", file=job.input)
         head = self._read(0, min(_BLOCK, self._size))
         # The copy reads the head again, and counts its errors then.
-        self.unreadable, self.listed = 0, []
+        self.unreadable, self._listed = 0, []
         self._order = ">" if head[elf.EI_DATA : elf.EI_DATA + 1] == bytes([elf.ELFDATA2MSB]) else "<"
         self._flags = head[_FLAGS] if head.startswith(elf.MAGIC) and len(head) >= elf.EHDR.size else b""
 
@@ -120,20 +113,20 @@ class PlainCopy:
 
     def _lose(self, start: int, end: int) -> None:
         self.unreadable += end - start
-        if self.listed and self.listed[-1][1] == start:
-            self.listed[-1][1] = end
-        elif len(self.listed) < _MOST_LISTED:
-            self.listed.append([start, end])
+        if self._listed and self._listed[-1][1] == start:
+            self._listed[-1][1] = end
+        elif len(self._listed) < _MOST_LISTED:
+            self._listed.append([start, end])
 
     def notes(self) -> list[str]:
         """Remarks for the record."""
         notes = []
-        if self.listed and self.listed[0][0] < elf.EHDR.size:
+        if self._listed and self._listed[0][0] < elf.EHDR.size:
             notes = [
                 "the input's header is unreadable: the copy holds the memory, but no tool opens it without a repair"
             ]
         notes += [f"bytes {start:#x} to {end - 1:#x} of the input are unreadable: the copy has zeros there"
-                for start, end in self.listed]  # fmt: skip
-        if self.unreadable > sum(end - start for start, end in self.listed):
+                for start, end in self._listed]  # fmt: skip
+        if self.unreadable > sum(end - start for start, end in self._listed):
             notes.append("further unreadable ranges are not listed")
         return notes

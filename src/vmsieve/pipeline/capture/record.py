@@ -23,18 +23,11 @@ _RESULTS = {
 
 
 class Record:
-    """The record; ``docs/capture.md`` describes its keys.
-
-    Attributes:
-        data: The JSON object.
-        lost: Sentences on what is missing from the dump or the log; part of ``data``.
-        last_step: The entry of the last step.
-        began: ``time.monotonic`` at the start.
-    """
+    """The record; ``docs/capture.md`` describes the keys of ``data``, its JSON object."""
 
     def __init__(self, request: Request, target: Target) -> None:
         self.began = time.monotonic()
-        self.lost: list[str] = []
+        self.lost: list[str] = []  # sentences on what is missing from the dump or the log
         self.last_step: dict[str, Any] = {}
         self.data: dict[str, Any] = {
             "version": vmsieve.__version__, "result": "running", "exit_status": None, "input": request.input,

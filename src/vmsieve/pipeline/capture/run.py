@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 _LOG_BASES = ("note", "memory", "symbols")
 #: Share of the deadline that is reserved for finishing the dump, and its bounds in seconds.
 _MARGIN, _MARGIN_MIN, _MARGIN_MAX = 0.05, 0.5, 10.0
-#: Seconds that showing the log on the console may take.
-_SHOW_LOG_TIMEOUT = 60.0
+_SHOW_LOG_TIMEOUT = 60.0  # seconds that showing the log on the console may take
 
 
 def capture(request: Request) -> int:
@@ -108,11 +107,10 @@ class _Capture:
         for note in self._target.notes:
             say(note)
         if os.path.realpath(self._request.input) == DEFAULT_INPUT and self._target.volatile:
-            self._record.lost.append(
-                f"{self._target.path} is in this machine's memory: what is there is lost when it restarts"
-            )
+            lost = f"{self._target.path} is in this machine's memory: what is there is lost when it restarts"
+            self._record.lost.append(lost)
         self._write_record()
-        step: Step | None = self._ladder.first()
+        step: Step | None = self._ladder.first
         outcome: dict[str, Any] = {"end": "failed"}
         while step is not None:
             outcome = self._try(step)

@@ -18,38 +18,29 @@ if TYPE_CHECKING:
 DUMP, _PARTIAL = "vmcore", "vmcore-incomplete"
 LOG, PARTIAL_LOG = "vmcore-dmesg.txt", "vmcore-dmesg-incomplete.txt"
 RECORD = "vmcore-status.json"
-#: Bytes of free space reserved for the record.
-_RESERVE = 128 << 10
+_RESERVE = 128 << 10  # bytes of free space reserved for the record
 
 
 class Target:
-    """An opened target.
-
-    Attributes:
-        path: Path of the directory, device or stream.
-        kind: ``directory``, ``device`` or ``stream``.
-        directory, stream: It is of this kind.
-        asked: Path of the record as requested; empty: beside the dump.
-        notes: Remarks for the user.
-        medium: Device number of the directory's file system.
-        volatile: The file system is in this machine's memory.
-        held: File descriptor of the directory, or of a FIFO, whose reader must not see an end of file between steps.
-            Open until :meth:`release`.
-        partial: Name of the next dump, in the directory, until it is whole.
-        kept: A partial dump of an earlier step: its name, and the share of pages in it, 0 to 1.
-        hangs: The target did not answer; nothing touches it any more.
-    """
+    """An opened target."""
 
     def __init__(
         self, path: str, kind: str, asked: str, notes: list[str], medium: int = 0, *, volatile: bool = False,
         held: int | None = None,
     ) -> None:  # fmt: skip
-        self.path, self.kind, self.asked, self.notes = path, kind, asked, notes
+        self.path = path
+        self.kind = kind  # ``directory``, ``device`` or ``stream``
         self.directory, self.stream = kind == "directory", kind == "stream"
-        self.medium, self.volatile, self.held = medium, volatile, held
-        self.partial = _PARTIAL if self.directory else path
-        self.kept: tuple[str, float] | None = None
-        self.hangs = False
+        self.asked = asked  # path of the record as requested; empty: beside the dump
+        self.notes = notes  # remarks for the user
+        self.medium = medium  # device number of the directory's file system
+        self.volatile = volatile  # the file system is in this machine's memory
+        # File descriptor of the directory, or of a FIFO, whose reader must not see an end of file between steps. Open
+        # until release().
+        self.held = held
+        self.partial = _PARTIAL if self.directory else path  # name of the next dump until it is whole
+        self.kept: tuple[str, float] | None = None  # partial dump of an earlier step, and the share of pages in it
+        self.hangs = False  # it did not answer; nothing touches it any more
 
     def facts(self) -> dict[str, Any]:
         """Arguments of the constructor that recreate this target in another process, except ``held``."""

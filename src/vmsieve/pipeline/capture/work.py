@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board
     from vmsieve.pipeline.capture.heartbeat import Heartbeat
     from vmsieve.pipeline.capture.job import Job
-    from vmsieve.pipeline.dump.report import Report
 
 _NOTES, _NOTE = 40, 400  # limits for the record: remarks, and characters of each
 
@@ -80,7 +79,11 @@ def _dump(job: Job, board: Board) -> dict[str, Any]:
         threads=job.threads, size_limit=job.limit, mapped=job.mapped, basis=job.basis, insist=job.insist,
         force=not job.final,
     )  # fmt: skip
-    return _finished(job, dump(plan, Heartbeat(job, board)))
+    report = dump(plan, Heartbeat(job, board))
+    return _finished(
+        job, report.stopped, report.notes, incomplete=report.incomplete, weaker=report.weaker, level=report.level,
+        pages=report.json()["pages"], bytes=report.bytes_out,
+    )  # fmt: skip
 
 
 def _plain(job: Job, progress: Heartbeat) -> dict[str, Any]:
@@ -88,30 +91,17 @@ def _plain(job: Job, progress: Heartbeat) -> dict[str, Any]:
 
     copy = PlainCopy(job)
     copy.run(progress)
-    result = {
-        "end": "finished", "error": "", "notes": [note[:_NOTE] for note in copy.notes()][:_NOTES],
-        "incomplete": copy.stopped is not None or copy.unreadable > 0, "weaker": True, "level": 0,
-        "pages": {}, "bytes": copy.bytes, "unreadable_bytes": copy.unreadable,
-    }  # fmt: skip
-    return _named(job, result, copy.stopped)
+    incomplete = copy.stopped is not None or copy.unreadable > 0
+    return _finished(
+        job, copy.stopped, copy.notes(), incomplete=incomplete, weaker=True, level=0, pages={}, bytes=copy.bytes,
+        unreadable_bytes=copy.unreadable,
+    )  # fmt: skip
 
 
-def _finished(job: Job, report: Report) -> dict[str, Any]:
-    result = {
-        "end": "finished",
-        "error": "",
-        "notes": [note[:_NOTE] for note in dict.fromkeys(report.notes)][:_NOTES],
-        "incomplete": report.incomplete,
-        "weaker": report.weaker,
-        "level": report.level,
-        "pages": report.json()["pages"],
-        "bytes": report.bytes_out,
-    }
-    return _named(job, result, report.stopped)
-
-
-def _named(job: Job, result: dict[str, Any], stopped: OutputError | Interrupted | None) -> dict[str, Any]:
-    """Rename a finished dump to its final name, or enter what stopped it."""
+def _finished(job: Job, stopped: VmsieveError | Interrupted | None, notes: list[str], **facts: Any) -> dict[str, Any]:
+    """The result of a dump: it is renamed to its final name, or what stopped it is entered."""
+    notes = [note[:_NOTE] for note in dict.fromkeys(notes)][:_NOTES]
+    result: dict[str, Any] = {"end": "finished", "error": "", "notes": notes, **facts}
     if stopped is not None:
         result["end"], result["error"] = _classified(stopped)
     elif job.final:

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-#: Name of the file, which lies beside this module.
-NAME = "modules"
+NAME = "modules"  # name of the file, which lies beside this module
 _HEAD = 8
 _STDERR = 2
 #: Garbage collection threshold: the default of 700 objects is reached a dozen times during start-up, without garbage.

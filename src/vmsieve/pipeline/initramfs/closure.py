@@ -11,8 +11,7 @@ import vmsieve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Commands of an image.
-COMMANDS: Final = ("capture", "dmesg", "dump", "makedumpfile")
+COMMANDS: Final = ("capture", "dmesg", "dump", "makedumpfile")  # commands of an image
 #: Plugins that an image includes, by package: ``/proc/vmcore`` is an ELF file. Packages in _ALL_PLUGINS come whole; of
 #: _ARCH only the machine's own.
 _PLUGINS: Final = {
@@ -29,11 +28,7 @@ _LEFT_OUT: Final = (
     "vmsieve.filters.linux.debuginfo.vmlinux", "vmsieve.filters.linux.debuginfo.dwarf",
 )  # fmt: skip
 _ROOT: Final = next(iter(vmsieve.__path__))
-
-
-def package_folder() -> str:
-    """The directory that this package is imported from."""
-    return os.path.dirname(_ROOT)
+PACKAGE_FOLDER: Final = os.path.dirname(_ROOT)  # the directory that this package is imported from
 
 
 class Closure:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import vmsieve
 from vmsieve.formats.codecs._libraries import wheel_files
 from vmsieve.formats.errors import VmsieveError
-from vmsieve.pipeline.initramfs.closure import Closure, package_folder
+from vmsieve.pipeline.initramfs.closure import PACKAGE_FOLDER, Closure
 from vmsieve.pipeline.initramfs.interpreter import Interpreter
 from vmsieve.pipeline.initramfs.sample import write_sample
 from vmsieve.pipeline.initramfs.tree import MANIFEST, Tree, digest
@@ -72,7 +72,7 @@ def _probe(python: Interpreter, closure: Closure) -> dict[str, Any]:
         return python.ask(
             "probe",
             hidden=_PACKAGES,
-            path=[package_folder()],
+            path=[PACKAGE_FOLDER],
             modules=sorted(closure.others - set(_PACKAGES)) + sorted(closure.ours),
             main=_MAIN,
             runs=[command for command, _, _ in runs(closure.commands, folder)],

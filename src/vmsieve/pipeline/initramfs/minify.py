@@ -24,11 +24,8 @@ def minify(tree: ast.Module) -> ast.Module:
 
 def _exported(tree: ast.Module) -> set[str]:
     """Names in ``__all__``, which may include imported ones."""
-    lists = [
-        one.value
-        for one in tree.body
-        if isinstance(one, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in one.targets)
-    ]
+    assigned = [one for one in tree.body if isinstance(one, ast.Assign)]
+    lists = [one.value for one in assigned if ast.unparse(one.targets[0]) == "__all__"]
     return {str(one.value) for each in lists for one in ast.walk(each) if isinstance(one, ast.Constant)}
 
 

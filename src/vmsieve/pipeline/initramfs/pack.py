@@ -23,45 +23,33 @@ def write_archive(tree: Tree, write: Callable[[bytes], object], packing: str, *,
     ``complete``: include the loader and the C library; otherwise the archive must follow one that has them.
     """
     names = [name for name in [*tree.sources, *tree.links] if complete or not is_base(name)]
-    pack, finish = _packer(packing)
-    for piece in archive(tree.root, names):
-        write(pack(piece))
-    write(finish())
+    for piece in _packed(archive(tree.root, names), packing):
+        write(piece)
 
 
-def _packer(packing: str) -> tuple[Any, Any]:
-    """The functions that compress a piece, and that return the end of the stream."""
+def _packed(pieces: Iterator[bytes], packing: str) -> Iterator[bytes]:
+    if packing == "zstd":
+        try:
+            yield subprocess.run(["zstd", "-19", "-q"], input=b"".join(pieces), check=True, capture_output=True).stdout
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise UsageError("--pack zstd needs the program zstd") from error
+    elif packing == "none":
+        yield from pieces
+    else:
+        packer = _packer(packing)
+        yield from map(packer.compress, pieces)
+        yield packer.flush()
+
+
+def _packer(packing: str) -> Any:
     if packing == "gzip":
         import zlib
 
-        one = zlib.compressobj(9, zlib.DEFLATED, 31)
-        return one.compress, one.flush
-    if packing == "xz":
-        import lzma
+        return zlib.compressobj(9, zlib.DEFLATED, 31)
+    import lzma
 
-        # The only checksum that the kernel's decoder supports (lib/xz).
-        two = lzma.LZMACompressor(check=lzma.CHECK_CRC32, preset=9)
-        return two.compress, two.flush
-    if packing == "zstd":
-        return _zstd()
-    return bytes, bytes
-
-
-def _zstd() -> tuple[Any, Any]:
-    pieces: list[bytes] = []
-
-    def finish() -> bytes:
-        whole = b"".join(pieces)
-        try:
-            return subprocess.run(["zstd", "-19", "-q"], input=whole, check=True, capture_output=True).stdout
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise UsageError("--pack zstd needs the program zstd") from error
-
-    def keep(piece: bytes) -> bytes:
-        pieces.append(piece)
-        return b""
-
-    return keep, finish
+    # The only checksum that the kernel's decoder supports (lib/xz).
+    return lzma.LZMACompressor(check=lzma.CHECK_CRC32, preset=9)
 
 
 def each_line(tree: Tree, root: str) -> Iterator[str]:

@@ -18,20 +18,18 @@ _TEXT: Final = b"OSRELEASE=0.0-sample\nPAGESIZE=4096\nCRASHTIME=1\n"
 
 def write_sample(path: str) -> None:
     """Write an ELF core of this machine: zero, compressible and random pages, and VMCOREINFO without a kernel."""
-    machine = os.uname().machine
     order, data = sys.byteorder, elf.ELFDATA2LSB if sys.byteorder == "little" else elf.ELFDATA2MSB
     note = build_note(b"VMCOREINFO", 0, _TEXT, sys.byteorder)
-    offset = _PAGE
     header = elf.EHDR.format(order).pack(
-        elf.MAGIC + bytes((elf.ELFCLASS64, data, elf.EV_CURRENT)), elf.ET_CORE,
-        elf.MACHINES.get(machine, 0), elf.EV_CURRENT, 0, elf.EHDR.size, 0, 0, elf.EHDR.size, elf.PHDR.size, 2, 0, 0, 0,
+        elf.MAGIC + bytes((elf.ELFCLASS64, data, elf.EV_CURRENT)), elf.ET_CORE, elf.MACHINES.get(os.uname().machine, 0),
+        elf.EV_CURRENT, 0, elf.EHDR.size, 0, 0, elf.EHDR.size, elf.PHDR.size, 2, 0, 0, 0,
     )  # fmt: skip
     at = elf.EHDR.size + 2 * elf.PHDR.size
     size = _PAGES * _PAGE
     header += elf.PHDR.format(order).pack(elf.PT_NOTE, 0, at, 0, 0, len(note), len(note), 4)
-    header += elf.PHDR.format(order).pack(elf.PT_LOAD, elf.PF_RWX, offset, 0, _START, size, size, _PAGE)
+    header += elf.PHDR.format(order).pack(elf.PT_LOAD, elf.PF_RWX, _PAGE, 0, _START, size, size, _PAGE)
     with open(path, "wb") as file:
-        file.write((header + note).ljust(offset, b"\0"))
+        file.write((header + note).ljust(_PAGE, b"\0"))
         file.writelines(_page(number) for number in range(_PAGES))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.initramfs import libraries
 from vmsieve.pipeline.initramfs.bundle import NAME
-from vmsieve.pipeline.initramfs.closure import package_folder
+from vmsieve.pipeline.initramfs.closure import PACKAGE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.initramfs.closure import Closure
     from vmsieve.pipeline.initramfs.interpreter import Interpreter
 
-#: Directory of everything that an initramfs does not have already.
-HOME: Final = "usr/lib/vmsieve"
+HOME: Final = "usr/lib/vmsieve"  # directory of everything that an initramfs does not have already
 MANIFEST: Final = f"{HOME}/manifest.json"
 PROGRAM: Final = f"{HOME}/bin/python3"
-#: Name of the module :mod:`.bundle` in an image.
-BUNDLE: Final = "vmsieve_bundle"
+BUNDLE: Final = "vmsieve_bundle"  # name of the module :mod:`.bundle` in an image
 #: Options and environment of the interpreter: no site packages; a fixed hash seed, because getrandom() may block for a
 #: second in a kernel that has just booted.
 OPTIONS: Final = "-sSB"
@@ -127,7 +125,7 @@ class Tree:
         self.sources[f"{library}/{NAME}"] = ""
         self.parts = sorted(wanted.values())
         modules = [(name, _is_package(path), path, name, name in small) for name, path in sorted(wanted.items())]
-        python.ask("compile", path=[package_folder()], files=files, modules=modules, bundle=bundle)
+        python.ask("compile", path=[PACKAGE_FOLDER], files=files, modules=modules, bundle=bundle)
         os.makedirs(os.path.join(self.root, library, "lib-dynload"), exist_ok=True)
 
     def program(self, python: Interpreter, launchers: Iterable[tuple[str, str, str]]) -> None:

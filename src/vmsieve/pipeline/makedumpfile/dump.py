@@ -13,6 +13,7 @@ from vmsieve.pipeline.dump.make import dump
 from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.dump.pool import affordable
 from vmsieve.pipeline.makedumpfile.reports import release_lines, report_lines
+from vmsieve.pipeline.makedumpfile.request import leading_number
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
@@ -73,22 +74,14 @@ def _texts(request: Request, messages: Messages) -> tuple[bytes | None, bytes | 
 def _plan(request: Request, level: int, *, salvage: bool) -> Plan:
     split = tuple(request.operands[1:]) if request.has("split") and not request.has("dry-run") else ()
     output = ", ".join(split) or request.output
+    elf = request.has("E")
     return Plan(
-        request.operands[0],
-        output,
-        level,
-        codec=None if request.has("E") else request.codec,
-        format="elf" if request.has("E") else "kdump",
-        flattened=request.has("F") and output != "/dev/null",
-        force=request.has("f"),
-        threads=affordable(request.number("num-threads")),
-        size_limit=request.size_limit,
-        mapped=not request.has("non-mmap"),
-        split=split,
-        whole=False,
-        salvage=salvage,
+        request.operands[0], output, level, codec=None if elf else request.codec, format="elf" if elf else "kdump",
+        flattened=request.has("F") and output != "/dev/null", force=request.has("f"),
+        threads=affordable(leading_number(request.values.get("num-threads", ""))), size_limit=request.size_limit,
+        mapped=not request.has("non-mmap"), split=split, whole=False, salvage=salvage,
         reads=tuple(request.values[key] for key in ("i", "x") if request.has(key)),
-    )
+    )  # fmt: skip
 
 
 def _retractable(plan: Plan) -> bool:

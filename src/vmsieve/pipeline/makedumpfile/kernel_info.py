@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
@@ -41,10 +41,8 @@ def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
     own = VmcoreInfo.parse(source.vmcoreinfo or b"").release or (source.utsname[2] if source.utsname else None)
     source.close()
     if own and own != given:
-        raise WrongReleaseError(
-            "the file belongs to another kernel", file=request.values.get("i", request.values.get("x")), expected=own,
-            found=given,
-        )  # fmt: skip
+        file = request.values.get("i", request.values.get("x"))
+        raise WrongReleaseError("the file belongs to another kernel", file=file, expected=own, found=given)
     return text, made
 
 
@@ -66,29 +64,21 @@ def save_log(request: Request, messages: Messages) -> int:
     with saved_stream(output, inputs, force=request.has("f"), what="log") as out, opened(request) as (_, knowledge):
         identity = knowledge.identity
         messages.debug(release_lines(identity.utsname[2], identity.crash_time))
-        limited = _Limited(out, request.size_limit)
-        since_clear = request.has("partial-dmesg")
-        broken = write_log(knowledge, limited.write, request.operands[0], since_clear=since_clear)
-    if limited.left < 0:
+        left = sys.maxsize if request.size_limit is None else request.size_limit
+
+        def write(line: bytes) -> None:
+            nonlocal left
+            out.write(line[: max(left, 0)])
+            left -= len(line)
+
+        broken = write_log(knowledge, write, request.operands[0], since_clear=request.has("partial-dmesg"))
+    if left < 0:
         raise OutputError("the log has reached its size limit", file=output)
     if broken is not None:
         messages.error(f"the kernel log breaks off: {broken}")
         return EXIT_FAILED
     messages.common(f"\nThe dmesg log is saved to {'STDOUT' if output == '-' else shown(output)}.")
     return EXIT_OK
-
-
-class _Limited:
-    """Writes at most ``limit`` bytes to ``out``; ``left`` is negative once bytes were dropped."""
-
-    def __init__(self, out: BinaryIO, limit: int | None) -> None:
-        self._out = out
-        self.left = sys.maxsize if limit is None else limit
-
-    def write(self, line: bytes) -> None:
-        """Write ``line`` up to the limit."""
-        self._out.write(line[: max(self.left, 0)])
-        self.left -= len(line)
 
 
 def save_vmcoreinfo(request: Request, messages: Messages) -> int:

@@ -10,15 +10,14 @@ from vmsieve.pipeline.makedumpfile.messages import Messages
 from vmsieve.pipeline.makedumpfile.request import WrongReleaseError, parse_command_line
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK
 from vmsieve.pipeline.process.signals import Interrupted, interruptible
-from vmsieve.pipeline.process.streams import set_up_streams
+from vmsieve.pipeline.process.streams import exit_process, set_up_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vmsieve.pipeline.makedumpfile.request import Request
 
-#: Exit status if -i or -x names a file of another kernel.
-_WRONG_RELEASE: Final = 2
+_WRONG_RELEASE: Final = 2  # exit status if -i or -x names a file of another kernel
 
 
 def main(words: Sequence[str]) -> int:
@@ -29,7 +28,7 @@ def main(words: Sequence[str]) -> int:
     except UsageError as error:
         return _invalid(error, words)
     messages = Messages(request.message_level, data_out=request.has("F"))
-    if request.checking:
+    if request.has("check-params"):
         return EXIT_OK
     if request.has("h", "v"):
         from vmsieve.pipeline.makedumpfile.help import help_lines, version_lines
@@ -86,6 +85,4 @@ def _do(request: Request, messages: Messages) -> int:
 
 def run() -> NoReturn:
     """Run the program ``vmsieve-makedumpfile``, or ``makedumpfile`` where it has that name."""
-    from vmsieve.pipeline.process.streams import exit_process
-
     exit_process(main(sys.argv[1:]))

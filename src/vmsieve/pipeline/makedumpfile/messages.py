@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.makedumpfile.request import DEBUG, DEFAULT_LEVEL, REPORT
-from vmsieve.pipeline.process.progress import Progress
+from vmsieve.pipeline.process.progress import Lines
 from vmsieve.pipeline.process.streams import raw_stderr
 
 if TYPE_CHECKING:
@@ -68,26 +68,19 @@ class Messages:
         return ProgressLine(shown=bool(self._level & _PROGRESS))
 
 
-class ProgressLine(Progress):
+class ProgressLine(Lines):
     """Progress in makedumpfile's form: one line, rewritten once a second, or new lines with TERM=dumb."""
 
+    every = 1.0
+
     def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
+        super().__init__()
+        self._shown, self._turns = shown, 0
         self._overwrite = "" if os.environ.get("TERM") == "dumb" else "\r"
-        self._name, self._total, self._done, self._turns = "", 0, 0, 0
-        self._began = self._last = 0.0
 
-    def step(self, name: str, total: int, unit: int = 1) -> None:  # noqa: ARG002 - a Progress's signature
+    def step(self, name: str, total: int, unit: int = 1) -> None:
         self.close()
-        self._name, self._total, self._done = _NAMES.get(name, name), total, 0
-        self._began = self._last = time.monotonic()
-
-    def advance(self, parts: int) -> None:
-        self._done += parts
-        now = time.monotonic()
-        if now - self._last >= 1:
-            self._last = now
-            self._show(now)
+        super().step(_NAMES.get(name, name), total, unit)
 
     def _show(self, now: float) -> None:
         share = min(self._done / self._total, 1.0) if self._total else 1.0

@@ -9,14 +9,11 @@ from typing import Final
 
 from vmsieve.formats.slim.records import record
 
-#: Supported; differences from makedumpfile are in the text.
-DONE: Final = "yes"
-#: Accepted without effect.
-IGNORED: Final = "ignored"
+DONE: Final = "yes"  # supported; differences from makedumpfile are in the text
+IGNORED: Final = "ignored"  # accepted without effect
 #: The pages that it excludes are kept: ``--check-params`` rejects it; a dump is made without it, with a message.
 KEPT: Final = "without it"
-#: Rejected: the dump would not be the requested one.
-REFUSED: Final = "refused"
+REFUSED: Final = "refused"  # rejected: the dump would not be the requested one
 
 
 @record(frozen=True)

@@ -48,15 +48,6 @@ class Request:
         """True if one of the options was given."""
         return any(key in self.values for key in keys)
 
-    def number(self, key: str) -> int:
-        """Argument of option ``key`` as by atoi(3); 0 if the option was not given."""
-        return leading_number(self.values.get(key, ""))
-
-    @property
-    def checking(self) -> bool:
-        """True if the command line is to be checked only."""
-        return self.has("check-params")
-
     @property
     def output(self) -> str:
         """Path of the output; ``-``: standard output."""
@@ -88,7 +79,7 @@ def parse_command_line(words: Sequence[str]) -> Request:
             raise UsageError(f"{option.typed} can't be done", hint=option.text)
         if option.state == KEPT:
             request.not_done.append(f"{option.typed.split(' ')[0]} is not done: {option.text}")
-    if request.checking and request.not_done:
+    if request.has("check-params") and request.not_done:
         raise UsageError(request.not_done[0])
     _parse_numbers(request)
     _check(request)
@@ -106,7 +97,7 @@ def _parse_numbers(request: Request) -> None:
     request.levels = tuple(leading_number(text) for text in texts if text) or (0,)
     if len(request.levels) > _MOST_LEVELS or max(request.levels) > _HIGHEST:
         raise UsageError("a dump level is a number from 0 to 31", found=request.values["d"])
-    if request.checking:
+    if request.has("check-params"):
         _check_numbers(request, texts)
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from vmsieve.pipeline.process.streams import raw_stderr
 
-_LINE_EVERY = 5.0  # seconds between lines in a log
-
 
 class Progress:
     """Shows the progress of steps; this base class shows nothing."""
@@ -31,6 +29,8 @@ class Silent(Progress):
 class Lines(Progress):
     """Lines seconds apart, for logs and serial consoles."""
 
+    every = 5.0  # seconds
+
     def __init__(self) -> None:
         self._name, self._total, self._unit, self._done = "", 0, 1, 0
         self._began = self._last = 0.0
@@ -42,9 +42,11 @@ class Lines(Progress):
     def advance(self, parts: int) -> None:
         self._done += parts
         now = time.monotonic()
-        if now - self._last < _LINE_EVERY:
-            return
-        self._last = now
+        if now - self._last >= self.every:
+            self._last = now
+            self._show(now)
+
+    def _show(self, now: float) -> None:
         rate = self._done / (now - self._began)
         left = (self._total - self._done) / rate if rate else 0
         self.say(

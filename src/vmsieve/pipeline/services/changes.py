@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from vmsieve.pipeline.services.settings import Setting
 
-#: Start of the lines that begin and end a block.
-MARK: Final = "# vmsieve install-kdump:"
+MARK: Final = "# vmsieve install-kdump:"  # start of the lines that begin and end a block
 _BEGIN: Final = f"{MARK} begin ('vmsieve install-kdump --undo' takes this back)\n"
 _END: Final = f"{MARK} end\n"
 

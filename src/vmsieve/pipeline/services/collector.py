@@ -54,6 +54,5 @@ def require_accepted(options: tuple[str, ...], *, streams: bool) -> None:
     """Raise UsageError if vmsieve rejects these options; see :func:`refusal`."""
     why = refusal(options, streams=streams)
     if why:
-        raise UsageError(
-            f"vmsieve does not take the options {' '.join(options)!r}: {why}", hint="--options gives others"
-        )
+        what = f"vmsieve does not take the options {' '.join(options)!r}: {why}"
+        raise UsageError(what, hint="--options gives others")

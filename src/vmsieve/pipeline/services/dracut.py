@@ -10,8 +10,7 @@ from vmsieve.pipeline.services.templates import fill
 #: dracut installs modules in the order of their names: this one after kdump's (99kdump, 99kdumpbase).
 MODULE: Final = "/usr/lib/dracut/modules.d/99vmsieve"
 MODULE_SETUP: Final = f"{MODULE}/module-setup.sh"
-#: Output of ``vmsieve image`` for the last initramfs.
-IMAGE: Final = "/var/lib/vmsieve/kdump-image"
+IMAGE: Final = "/var/lib/vmsieve/kdump-image"  # output of ``vmsieve image`` for the last initramfs
 
 
 def module_change(program: tuple[str, ...]) -> Change:

@@ -92,9 +92,8 @@ def plan_install(system: System, flavour: Flavour, request: InstallRequest) -> I
     """
     journal = load_journal(system)
     if journal is not None and journal.flavour != flavour.name:
-        raise UsageError(
-            f"vmsieve is set up for {journal.flavour} here", hint="vmsieve install-kdump --undo reverts that"
-        )
+        hint = "vmsieve install-kdump --undo reverts that"
+        raise UsageError(f"vmsieve is set up for {journal.flavour} here", hint=hint)
     known = journal or Journal(flavour.name)
     original = partial(known.undone, system)
     wanted = [(change, original(change.path)) for change in flavour.changes(original, request)]

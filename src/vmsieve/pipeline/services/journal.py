@@ -46,11 +46,9 @@ class Entry:
                 return saved
         found = reverted(now, self.edits) if self.edits else None
         if found is None:
-            raise UsageError(
-                "vmsieve's lines in it have been changed since" if self.edits else "it has been changed since",
-                file=self.path,
-                hint=f"what it was before is in {self.backup}" if self.backup else "remove it by hand if it may go",
-            )
+            what = "vmsieve's lines in it have been changed since" if self.edits else "it has been changed since"
+            hint = f"what it was before is in {self.backup}" if self.backup else "remove it by hand if it may go"
+            raise UsageError(what, file=self.path, hint=hint)
         return found
 
 
@@ -172,12 +170,8 @@ def _missing(system: System, path: str) -> list[str]:
 
 
 def _write(system: System, journal: Journal) -> None:
-    content = {
-        "version": _VERSION,
-        "flavour": journal.flavour,
-        "folders": journal.folders,
-        "files": [{**vars(one), "edits": [vars(edit) for edit in one.edits]} for one in journal.entries],
-    }
+    files = [{**vars(one), "edits": [vars(edit) for edit in one.edits]} for one in journal.entries]
+    content = {"version": _VERSION, "flavour": journal.flavour, "folders": journal.folders, "files": files}
     put(system, _JOURNAL, json.dumps(content, indent=1).encode() + b"\n", 0o600)
 
 

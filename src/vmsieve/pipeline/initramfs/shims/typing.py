@@ -12,14 +12,10 @@ TYPE_CHECKING = False
 class _Anything:
     """A type that supports every operation on types."""
 
-    def __getitem__(self, item: object) -> object:
-        return self
-
     def __call__(self, *values: object, **named: object) -> object:
         return self
 
-    def __or__(self, other: object) -> object:
-        return self
+    __getitem__ = __or__ = __call__
 
     def __mro_entries__(self, bases: object) -> tuple[()]:
         return ()

@@ -1,5 +1,5 @@
 #!/bin/sh
-# initramfs-tools script: in the crash kernel, a dump before the system is booted any further.
+# initramfs-tools script: in the crash kernel, saves a dump before the root file system is booted.
 # Written by 'vmsieve install-kdump --capture'; 'vmsieve install-kdump --undo' removes it.
 
 case $1 in
@@ -23,7 +23,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-# Only the root file system is mounted yet.
+# Only the root file system is mounted so far.
 while read -r device place _; do
     case $device in
         \#*) continue ;;
@@ -33,8 +33,8 @@ while read -r device place _; do
     esac
 done < "$rootmnt/etc/fstab"
 
-# vmsieve runs from the root file system: in an initramfs it would take memory that can't be given back.
-# If it fails, the boot continues, and kdump-tools makes the dump.
+# vmsieve runs from the root file system: in the initramfs it would occupy memory permanently.
+# On failure, the boot continues, and kdump-tools saves the dump.
 mount -o remount,rw "$rootmnt" || exit 0
 mkdir -p "$rootmnt$KDUMP_COREDIR"
 for name in dev proc sys; do

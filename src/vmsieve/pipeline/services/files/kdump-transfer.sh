@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run by SUSE's kdump-save for KDUMP_TRANSFER, in place of its own procedure: the log, then the dump, by vmsieve capture.
+# KDUMP_TRANSFER of SUSE's kdump-save, which runs it instead of its own procedure: vmsieve saves the log and the dump.
 # Written by 'vmsieve install-kdump'; 'vmsieve install-kdump --undo' removes it.
 
 . /etc/kdump.conf

@@ -1,12 +1,12 @@
 #!/bin/bash
-# dracut module: vmsieve in initramfs images that are made for kdump.
+# dracut module: adds vmsieve to the initramfs of kdump.
 # Written by 'vmsieve install-kdump'; 'vmsieve install-kdump --undo' removes it.
 
 vmsieve=(@PROGRAM@)
 image=@IMAGE@
 
 check() {
-    # kdump-utils says so in its environment, SUSE's kdump by the module that it adds.
+    # For kdump only: kdump-utils sets IN_KDUMP, SUSE's kdump adds the module kdump.
     if [[ $IN_KDUMP != 1 && " $dracutmodules $add_dracutmodules $force_add_dracutmodules " != *" kdump "* ]]; then
         return 255
     fi
@@ -19,7 +19,7 @@ depends() {
     return 0
 }
 
-# A mistake in kdump.conf is told now; after a crash it would cost the dump. The command's words are in 'collector'.
+# Checks core_collector of kdump.conf: after a crash, an error in it would cost the dump. Sets 'collector' to its words.
 vmsieve_check_collector() {
     local key words
     collector=()
@@ -32,8 +32,8 @@ vmsieve_check_collector() {
     "${vmsieve[@]}" makedumpfile --check-params "${collector[@]:1}" vmcore dumpfile >&2
 }
 
-# kdump-utils puts in the program of the collector's name that the host has. It takes the host's Python, which is not in
-# the image: ours has to have the name, wherever it is looked for.
+# kdump-utils installs the host's program with the collector's name. It needs the host's Python, which the image lacks:
+# remove it from all directories of PATH, so that the image's own program is found.
 vmsieve_remove_others() {
     rm -f "$initdir"/{usr/local/,usr/,}{s,}bin/vmsieve{,-makedumpfile}
 }
@@ -44,7 +44,7 @@ vmsieve_link_collector() {
     mkdir -p "$initdir${path%/*}" && ln -sfn "$ours" "$initdir$path"
 }
 
-# SUSE's kdump-save calls makedumpfile by that name. What was there stays, for when vmsieve can't start.
+# SUSE's kdump-save calls makedumpfile by name. The original is kept as the fallback if vmsieve can't start.
 vmsieve_as_makedumpfile() {
     local path
     for path in "$initdir"/{usr/,}{s,}bin/makedumpfile; do

@@ -91,8 +91,6 @@ def choose(system: System, name: str | None) -> Flavour:
         return load(room, "FLAVOUR", name.replace("-", "_"), "kdump service", Flavour)
     found = detect(system)
     if found is None:
-        known = ", ".join(one.title for one in flavours())
-        raise UsageError(
-            "no kdump service is installed here", hint=f"known are {known}; --flavour says which one to set up for"
-        )
+        hint = f"known are {', '.join(one.title for one in flavours())}; --flavour says which one to set up for"
+        raise UsageError("no kdump service is installed here", hint=hint)
     return found

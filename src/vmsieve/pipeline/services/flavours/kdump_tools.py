@@ -26,6 +26,7 @@ _FOLDER: Final = "/usr/local/lib/vmsieve/kdump-tools"
 _PATH: Final = f"{_FOLDER}:/usr/sbin:/usr/bin:/sbin:/bin"
 _SCRIPT: Final = "/etc/initramfs-tools/scripts/local-bottom/vmsieve"
 _OPTIONS: Final = "-F -c -d 31"
+_REMOTE: Final = ("FTP", "SSH", "NFS")  # settings of a target on another machine
 
 
 def _collector(text: str) -> Collector:
@@ -39,9 +40,8 @@ def _collector(text: str) -> Collector:
 
 
 def _target(_: System, text: str) -> Target:
-    for key in ("FTP", "SSH", "NFS"):
-        value = value_of(text, key)
-        if value:
+    for key in _REMOTE:
+        if value := value_of(text, key):
             return Target("remote", value, f"{key} in {_CONFIG}")
     return Target("folder", value_of(text, "KDUMP_COREDIR") or "/var/crash", f"KDUMP_COREDIR in {_CONFIG}")
 
@@ -61,17 +61,15 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
     require_accepted(_collector(draft.text).options, streams=True)
     draft.set([one for one in settings if one.key == "PATH"], f"PATH={_PATH}")
     wrapper = fill("makedumpfile.sh", program=(*request.program, "makedumpfile"), fallback=("/usr/bin/makedumpfile",))
-    return [Change(f"{_FOLDER}/makedumpfile", wrapper, 0o755), draft.change(), *_captures(draft.text, request)]
-
-
-def _captures(text: str, request: InstallRequest) -> list[Change]:
-    """The script that saves a dump in the initramfs, before the root file system is booted."""
-    if not request.capture:
-        return []
-    remote = next((key for key in ("FTP", "SSH", "NFS") if value_of(text, key)), None)
-    if remote is not None:
-        raise UsageError(f"--capture can't save where {remote} in {_CONFIG} says", hint="it saves to KDUMP_COREDIR")
-    return [Change(_SCRIPT, fill("initramfs-capture.sh", program=request.program), 0o755)]
+    changes = [Change(f"{_FOLDER}/makedumpfile", wrapper, 0o755), draft.change()]
+    if request.capture:
+        for key in _REMOTE:
+            if value_of(draft.text, key):
+                what = f"--capture can't save where {key} in {_CONFIG} says"
+                raise UsageError(what, hint="it saves to KDUMP_COREDIR")
+        # Saves a dump in the initramfs, before the root file system is booted.
+        changes.append(Change(_SCRIPT, fill("initramfs-capture.sh", program=request.program), 0o755))
+    return changes
 
 
 FLAVOUR: Final = Flavour(

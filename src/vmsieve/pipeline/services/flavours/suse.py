@@ -58,18 +58,16 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
     draft = Draft(_CONFIG, original(_CONFIG))
     settings = assignments(draft.text)
     if request.options is not None:
-        raise UsageError(
-            "--options can't be set here", hint=f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG} say them"
-        )
+        hint = f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG} say them"
+        raise UsageError("--options can't be set here", hint=hint)
     if not request.capture:
         wrapper = fill("makedumpfile.sh", program=(_PROGRAM,), fallback=(_OTHER,))
         return [module_change(request.program), Change(f"{MODULE}/makedumpfile", wrapper, 0o755)]
     where = value_of(draft.text, "KDUMP_SAVEDIR")
     kind, separator, rest = where.partition("://")
     if separator and (kind.lower() in ("ftp", "sftp", "scp") or ":" in rest.partition("@")[0] * ("@" in rest)):
-        raise UsageError(
-            f"--capture can't save to {kind}://", hint="it saves to folders, NFS, CIFS, and with a key to SSH"
-        )
+        hint = "it saves to folders, NFS, CIFS, and with a key to SSH"
+        raise UsageError(f"--capture can't save to {kind}://", hint=hint)
     draft.set([one for one in settings if one.key == "KDUMP_TRANSFER"], f'KDUMP_TRANSFER="{_TRANSFER}"')
     script = Change(f"{MODULE}/{_TRANSFER}", fill("kdump-transfer.sh"), 0o755)
     return [module_change(request.program), script, draft.change()]

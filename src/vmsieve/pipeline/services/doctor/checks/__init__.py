@@ -32,20 +32,11 @@ class Finding:
 
 
 class Case:
-    """The examined system.
-
-    Attributes:
-        system: Access to its files.
-        flavour: Its kdump service; None: no known service.
-        progress: Progress of long checks.
-        quick: Skip long checks.
-        release: Release of the running kernel; empty: unknown.
-        config: Text of the service's configuration file; None: unreadable.
-    """
+    """The examined system, and its kdump service; ``quick``: skip long checks."""
 
     def __init__(self, system: System, flavour: Flavour | None, progress: Progress, *, quick: bool) -> None:
         self.system, self.flavour, self.progress, self.quick = system, flavour, progress, quick
-        self.release = system.release()
+        self.release = system.release()  # of the running kernel; empty: unknown
         self.config = system.text(flavour.config) if flavour is not None else None
 
     @property

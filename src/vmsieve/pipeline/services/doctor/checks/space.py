@@ -31,9 +31,7 @@ def _run(case: Case) -> Finding:
     if target.kind in ("remote", "mount"):
         what = "another machine" if target.kind == "remote" else "a file system that is not mounted now"
         return Finding(CANT_TELL, f"dumps go to {target.location}, {what}", "look there yourself")
-    space = (
-        _device_size(case.system, target.location) if target.kind == "device" else _free(case.system, target.location)
-    )
+    space = (_device_size if target.kind == "device" else _free)(case.system, target.location)
     if space is None:
         return Finding(FAIL, f"{target.location} does not exist", f"set {target.origin} right, or make it")
     return _compared(case, target, space, collector.level())
