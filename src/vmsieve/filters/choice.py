@@ -178,7 +178,7 @@ def _choose(source: Source, found: list[_Candidate]) -> _Candidate:
         if knowledge.memmap is not None and other.knowledge.memmap is not None:
             knowledge.memmap = subtract(knowledge.memmap, other.knowledge.memmap)
         else:
-            chosen.distrust(f"it is not known what {other.title} owns")
+            chosen.distrust(f"it is unknown which memory {other.title} owns")
     return chosen
 
 

@@ -147,7 +147,7 @@ class Classifier:
         if self.parameters[at.SLABS_ON_LRU]:
             return "pages are marked as slab pages and as page cache"
         if not self.parameters[at.SLABS] and self._seen >= _ENOUGH:
-            return "no slab page was found, so they can't be told from others"
+            return "no slab page was found, so they can't be distinguished from others"
         return None
 
     @property
@@ -200,14 +200,14 @@ class Classifier:
             self.parameters[at.BASE] = run.vaddr - run.first_pfn * size & _WORD
             for start in range(0, run.count, _BELIEVED):
                 end = min(start + _BELIEVED, run.count)
-                if not self._is_believable(run.vaddr + start * size, end - start):
-                    self._give_up(end - start, f"{_FOREIGN}: they call their own memory free")
+                if not self._is_plausible(run.vaddr + start * size, end - start):
+                    self._give_up(end - start, f"{_FOREIGN}: they describe their own memory as free")
                     continue
                 for part in range(start, end, self._at_once):
                     count = min(self._at_once, end - part)
                     yield from self._classify_part(run.first_pfn + part, count, run.vaddr + part * size, classes)
 
-    def _is_believable(self, vaddr: int, count: int) -> bool:
+    def _is_plausible(self, vaddr: int, count: int) -> bool:
         """True if ``count`` struct pages from ``vaddr`` on describe their own memory as the kernel's.
 
         They do in any kernel. If damaged page tables lead elsewhere, the first and the last of them will hardly both
@@ -270,7 +270,7 @@ class Classifier:
             parameters[at.MARKS] = 0
             contested = min(marks.count(at.CONTESTED) * 4096 // self._layout.size, count)
             if contested:
-                self._give_up(contested, f"{_FOREIGN}: they disown their own memory, or share it")
+                self._give_up(contested, f"{_FOREIGN}: their own memory is not the kernel's, or is mapped twice")
         self._seen += count
         if parameters[at.FOREIGN_TAILS]:
             # Damage to one page of struct pages makes that page suspect, more make all of them.

@@ -74,7 +74,7 @@ def gather_knowledge_from(
         vmlinux: As for :func:`gather_knowledge`.
     """
     if basis == "headers":
-        return _from_headers(source, "nothing but the dump's headers is believed")
+        return _from_headers(source, "only the dump's headers are used")
     if basis == "note" or text is not None:
         return gather_knowledge(source, text, vmlinux=vmlinux)
     if basis == "symbols":

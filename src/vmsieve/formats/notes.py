@@ -156,7 +156,7 @@ def set_notes(source: Source, notes: bytes) -> None:
     if any(note.name in elf.XEN_NOTES for note in each_note(notes, order)):
         source.mixed = True
         source.remarks.append(
-            "the memory of a Xen host: its hypervisor and all domains; no Linux there can speak for all of it"
+            "the memory of a Xen host: its hypervisor and all domains; none of their kernels describes all of it"
         )
 
 

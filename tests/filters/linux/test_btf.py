@@ -115,7 +115,7 @@ def test_found_among_others(order: str) -> None:
 
 
 @pytest.mark.parametrize("at", range(0, HEADER_SIZE, 4))
-def test_headers_that_are_not_believable(at: int) -> None:
+def test_implausible_headers(at: int) -> None:
     """Wrong magic or impossible sizes are a typed error at once."""
     data = bytearray(table(filler=0).section())
     data[at : at + 4] = b"\xff" * 4

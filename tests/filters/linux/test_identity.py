@@ -37,7 +37,7 @@ def test_the_old_symbol_serves() -> None:
         ("OSRELEASE", "6.2.0"),
     ],
 )
-def test_what_is_not_believable_falls_back_to_vmcoreinfo_and_says_so(key: str, value: str | None) -> None:
+def test_implausible_names_are_replaced_by_vmcoreinfo_with_a_remark(key: str, value: str | None) -> None:
     kernel = FakeKernel()
     del kernel.keys[key]
     if value is not None:

@@ -153,7 +153,7 @@ def test_a_map_less_than_a_map_from_its_place_is_none(shift: int) -> None:
     assert found.damaged == 1
     assert found.notes == ["memory section 2: its map is displaced from those of the others; its pages are kept"]
     add_sections(kernel, {n: coded(vmemmap(n) + shift * n, n) for n in range(2)})
-    with pytest.raises(KernelError, match="no believable memory section"):
+    with pytest.raises(KernelError, match="no plausible memory section"):
         opened(kernel, 2 * P)
 
 
@@ -194,7 +194,7 @@ def test_no_section_at_all_is_an_error(value: int) -> None:
     array = int(kernel.keys["SYMBOL(mem_section)"], 16) - DIRECT
     for root in range(2048):
         kernel.poke(array + 8 * root, value)
-    with pytest.raises(KernelError, match="no believable memory section"):
+    with pytest.raises(KernelError, match="no plausible memory section"):
         opened(kernel)
 
 
@@ -251,7 +251,7 @@ def test_a_section_larger_than_a_small_page_is_an_error_on_machines_with_large_p
     kernel = with_sections(0, extreme=False)
     kernel.keys.update({"PAGESIZE": "65536", "SIZE(mem_section)": "8192"})
     kernel.source.page_size = None
-    with pytest.raises(KernelError, match="mem_section is not believable"):
+    with pytest.raises(KernelError, match="mem_section is implausible"):
         opened(kernel)
 
 

@@ -47,7 +47,7 @@ def test_a_circle_of_records_is_walked_once() -> None:
     kernel.source.write(where - DIRECT + 3 * 32 + 8, b"\0\0")
     text, error = damaged(kernel)
     assert text == lines(3, caller=False)
-    assert "not believable" in error
+    assert "implausible" in error
 
 
 def test_an_index_that_is_never_met_ends_with_the_buffer() -> None:

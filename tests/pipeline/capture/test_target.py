@@ -246,7 +246,7 @@ def test_a_place_of_the_record_that_does_not_answer(
     monkeypatch.setattr(isolation, "_ANSWER", 1.0)
     assert run.capture(request(core, tmp_path / "out", status=str(tmp_path / "record"))) == 0
     assert compared(core, tmp_path / "out" / "vmcore").right
-    assert capfd.readouterr().err.count("its place does not answer") == 2, "once at first, once at the end"
+    assert capfd.readouterr().err.count("its directory does not respond") == 2, "once at first, once at the end"
 
 
 def test_the_first_process_does_not_touch_the_target(

@@ -212,7 +212,7 @@ def members(told: VmcoreInfo, structure: str) -> dict[str, int]:
     (8, 0, b"", 1 << 44), (3, 0, b"", 1 << 44),
     (3, 1 << 11, struct.pack("<IIQQ", 1, 0, 300 << 20, 1) + zlib.compress(bytes(1 << 20)), None),
 ], ids=["no bits", "beyond the file", "packed"])  # fmt: skip
-def test_sizes_that_are_not_believable(kind: int, flags: int, data: bytes, size: int | None, tmp_path: Path) -> None:
+def test_implausible_sizes(kind: int, flags: int, data: bytes, size: int | None, tmp_path: Path) -> None:
     """A symbol name table of terabytes takes no memory."""
     image = bytearray(elf_file({".BTF": (0, b""), ".symtab": (0, bytes(48)), ".strtab": (0, data)}))
     (table,) = struct.unpack_from("<Q", image, 0x28)

@@ -122,7 +122,7 @@ class Btf:
         if (signature, version) != (_MAGIC, 1) or length < HEADER_SIZE:
             raise KernelError("no BTF section where it should be", offset=at)
         if end > (_SIZE_MOST if size is None else min(size, _SIZE_MOST)) or not self._types_size * self._strings_size:
-            raise KernelError("the size of the BTF section is not believable", offset=at, found=end)
+            raise KernelError("the size of the BTF section is implausible", offset=at, found=end)
         self.end, self.strings_offset = end, length + strings
         self._types, self._strings = at + length + types, at + length + strings
         self._marks = (ctypes.c_uint32 * (min(self._types_size // _RECORD, _TYPES_MOST) // _MARKED + 1))()

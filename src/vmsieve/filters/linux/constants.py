@@ -141,6 +141,5 @@ def _correct(info: VmcoreInfo, numbers: dict[str, int | None], rows: tuple[_Row,
     for key in wrong:
         info.reject(key)
     return [
-        f"{', '.join(wrong)}: not believed, for no kernel known here has such numbers, and nothing in the dump "
-        "confirms them"
+        f"{', '.join(wrong)}: ignored, because no known kernel has such numbers, and nothing in the dump confirms them"
     ]

@@ -93,7 +93,7 @@ class Kallsyms:
         self._order = ">" if byte_order == "big" else "<"
         self._layout = layout
         if not 0 < layout.count <= SYMBOLS_MOST:
-            raise KernelError("the number of the kernel's symbols is not believable", found=layout.count)
+            raise KernelError("the number of the kernel's symbols is implausible", found=layout.count)
         self._base = 0 if layout.relative_base is None else self._number("Q", layout.relative_base)
         self._tokens = self._read_tokens()
         self._decode: Callable[[int], int] | None = None
@@ -196,7 +196,7 @@ class Kallsyms:
             ):
                 self._decode = decode
                 return
-        raise KernelError("the addresses in the kernel's symbol table are not believable")
+        raise KernelError("the addresses in the kernel's symbol table are implausible")
 
     @staticmethod
     def _ascends(decode: Callable[[int], int], first: int, last: int) -> bool:

@@ -30,13 +30,13 @@ def text_ring(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
     """Virtual address and size, in bytes, of the ring of text (v5.10 and later).
 
     Raises:
-        KernelError: A key is missing, or the size is not believable.
+        KernelError: A key is missing, or the size is implausible.
         ReadError: The dump lacks the ring's own fields.
     """
     texts = memory.u64(info.need("SYMBOL", "prb")) + info.need("OFFSET", "printk_ringbuffer.text_data_ring")
     bits = memory.u32(texts + info.need("OFFSET", "prb_data_ring.size_bits") & _WORD)
     if not 3 < bits <= _MAX_TEXT_BITS:
-        raise KernelError("the size of the kernel's log is not believable", found=f"2**{bits}")
+        raise KernelError("the size of the kernel's log is implausible", found=f"2**{bits}")
     return memory.u64(texts + info.need("OFFSET", "prb_data_ring.data") & _WORD), 1 << bits
 
 

@@ -230,7 +230,7 @@ def open_memmap(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: in
     """
     size = info.need("SIZE", "page")
     if not 16 <= size <= _MAX_STRUCT_PAGE or size % 4:
-        raise KernelError("SIZE(page) is not believable", found=size)
+        raise KernelError("SIZE(page) is implausible", found=size)
     if _is_discontigmem(info):
         raise KernelError("the memory model DISCONTIGMEM is not supported")
     if (
@@ -281,7 +281,7 @@ def _sparsemem(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int
                 memmap = pointed
     memmap.drop_displaced(sections.pages)
     if not memmap.end_pfn:
-        raise KernelError("SYMBOL(mem_section) leads to no believable memory section", offset=symbol)
+        raise KernelError("SYMBOL(mem_section) leads to no plausible memory section", offset=symbol)
     return memmap
 
 
@@ -302,10 +302,10 @@ def _sections(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int,
     size, offset = info.need("SIZE", "mem_section"), info.need("OFFSET", "mem_section.section_mem_map")
     # A power of two: the kernel finds a section in its root with a mask.
     if not 8 <= size <= 4096 or size & (size - 1) or not 0 <= offset <= size - 8 or offset % 8:
-        raise KernelError("SIZE or OFFSET of mem_section is not believable", found=f"{size} and {offset}")
+        raise KernelError("SIZE or OFFSET of mem_section is implausible", found=f"{size} and {offset}")
     if not page_size < 1 << section_bits <= 1 << physical_bits:
         raise KernelError(
-            "SECTION_SIZE_BITS or MAX_PHYSMEM_BITS is not believable", found=f"{section_bits}, {physical_bits}"
+            "SECTION_SIZE_BITS or MAX_PHYSMEM_BITS is implausible", found=f"{section_bits}, {physical_bits}"
         )
     pages = (1 << section_bits) // page_size
     count = min(-(-max_pfn // pages), 1 << physical_bits - section_bits)
@@ -324,7 +324,7 @@ def _bits(info: VmcoreInfo, name: str, default: int) -> int:
     if number is None:
         return default
     if not 0 < number < 64:
-        raise KernelError(f"NUMBER({name}) is not believable", found=number)
+        raise KernelError(f"NUMBER({name}) is implausible", found=number)
     return number
 
 

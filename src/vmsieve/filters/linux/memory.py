@@ -152,7 +152,7 @@ class VirtualMemory:
         if size <= room and size <= _BLOCK:
             return self.physical.read(paddr, size)
         if not 0 <= size <= MAX_READ:
-            raise KernelError("a size in the kernel's memory is not believable", offset=vaddr, found=size)
+            raise KernelError("a size in the kernel's memory is implausible", offset=vaddr, found=size)
         return b"".join(self.physical.read(paddr, length) for paddr, length in self.segments(vaddr, size))
 
     def _find_block(self, number: int) -> int | None:

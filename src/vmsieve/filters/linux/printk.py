@@ -139,7 +139,7 @@ class _Ring:
         descs = at(ring, "printk_ringbuffer.desc_ring")
         count_bits = memory.u32(at(descs, "prb_desc_ring.count_bits"))
         if count_bits > _MAX_RECORD_BITS:
-            raise KernelError("the size of the kernel's log is not believable", found=f"2**{count_bits} records")
+            raise KernelError("the size of the kernel's log is implausible", found=f"2**{count_bits} records")
         text, text_size = text_ring(memory, info)
         found = cls(
             memory,
@@ -259,7 +259,7 @@ class _Records:
         buffer, size = flat_buffer(memory, info)
         header = info.need("SIZE", name)
         if size > _MAX_LOG or not 8 <= header <= 256:
-            raise KernelError("the size of the kernel's log is not believable", found=size)
+            raise KernelError("the size of the kernel's log is implausible", found=size)
         return cls(
             memory,
             buffer=buffer,
@@ -288,7 +288,7 @@ class _Records:
                     continue
                 text_length = self.memory.u16(base + self.text_len_at & _WORD)
                 if length < self.header + text_length or at + length > self.size:
-                    raise KernelError(f"the length {length} of the record at index {at} is not believable")
+                    raise KernelError(f"the length {length} of the record at index {at} is implausible")
                 yield from self._record(base, text_length)
                 at += length
         except (KernelError, ReadError) as error:
@@ -304,7 +304,7 @@ def _characters(memory: VirtualMemory, info: VmcoreInfo, since_clear: bool, dama
     """Yield the log before v3.5: a ring with the last of ``log_end`` characters."""
     buffer, size = flat_buffer(memory, info)
     if not 0 < size <= _MAX_LOG or size & (size - 1):
-        raise KernelError("the size of the kernel's log is not believable", found=size)
+        raise KernelError("the size of the kernel's log is implausible", found=size)
     # An unsigned long before v2.6.25.
     long_end = (0, 0, 0) < info.version < (2, 6, 25)
     end = (memory.u64 if long_end else memory.u32)(info.need("SYMBOL", "log_end"))

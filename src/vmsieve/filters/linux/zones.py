@@ -65,7 +65,7 @@ def _nodes(memory: VirtualMemory, info: VmcoreInfo) -> list[int]:
     if table is None or count is None:
         return [info.need("SYMBOL", "contig_page_data")]
     if not 0 < count <= _MOST_NODES:
-        raise KernelError("LENGTH(node_data) is not believable", found=count)
+        raise KernelError("LENGTH(node_data) is implausible", found=count)
     data = memory.read(table, count * 8)
     # Most of possibly thousands are 0, in any byte order.
     found = [number for number, word in enumerate(memoryview(data).cast("Q")) if word]
@@ -81,11 +81,11 @@ def _zones(memory: VirtualMemory, info: VmcoreInfo, node: int) -> list[Zone]:
     number, count = of_node("node_id", 4), of_node("nr_zones", 4)
     start, spanned = of_node("node_start_pfn", 8), of_node("node_spanned_pages", 8)
     if number >= _MOST_NODES or count > _MOST_ZONES or max(start, spanned) > _MOST_PFN:
-        raise KernelError("a node is not believable", offset=node)
+        raise KernelError("a node is implausible", offset=node)
     first, size = node + info.need("OFFSET", "pglist_data.node_zones"), info.need("SIZE", "zone")
     at = info.need("OFFSET", "zone.spanned_pages")
     if not _START_BEFORE <= at <= size - 8 * _NAME_WITHIN.stop or size > 1 << 16:
-        raise KernelError("SIZE or OFFSET of zone is not believable", found=f"{size} and {at}")
+        raise KernelError("SIZE or OFFSET of zone is implausible", found=f"{size} and {at}")
     found = []
     for i in range(count):
         zone = first + i * size + at
@@ -107,12 +107,12 @@ def free_counters(memory: VirtualMemory, info: VmcoreInfo) -> list[list[int]]:
     orders, size = info.need("LENGTH", "zone.free_area"), info.need("SIZE", "free_area")
     offset, zone_size = info.need("OFFSET", "zone.free_area"), info.need("SIZE", "zone")
     if not 0 < orders <= 32 or not 24 <= size <= 4096 or size % 8 or offset + orders * size > zone_size > 1 << 16:
-        raise KernelError("LENGTH or OFFSET of zone.free_area is not believable", found=f"{orders} and {offset}")
+        raise KernelError("LENGTH or OFFSET of zone.free_area is implausible", found=f"{orders} and {offset}")
     found = []
     for node in _nodes(memory, info):
         zones = memory.physical.number(memory.read(node + info.need("OFFSET", "pglist_data.nr_zones"), 4))
         if not memory.translator.is_kernel(node) or zones > _MOST_ZONES:
-            raise KernelError("a node is not believable", offset=node)
+            raise KernelError("a node is implausible", offset=node)
         first = node + info.need("OFFSET", "pglist_data.node_zones") + offset + size - 8
         found += [[first + zone * zone_size + order * size for order in range(orders)] for zone in range(zones)]
     return found
@@ -134,7 +134,7 @@ def end_of_nodes(memory: VirtualMemory, info: VmcoreInfo) -> int:
         start = memory.u64(node + info.need("OFFSET", "pglist_data.node_start_pfn"))
         end = max(end, start + memory.u64(node + info.need("OFFSET", "pglist_data.node_spanned_pages")))
     if not 0 < end <= _MOST_PFN:
-        raise KernelError("the nodes' ends are not believable", found=end)
+        raise KernelError("the nodes' ends are implausible", found=end)
     return end
 
 

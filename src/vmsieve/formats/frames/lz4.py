@@ -123,8 +123,8 @@ def _frame(file: ByteFile, at: int, header: _Header) -> Generator[Piece, None, i
     if _block(file, at + first, header, lenient=True) is None:
         # One block: the whole frame is a piece, with its checksum.
         end = at + first + footer
-        believable = header.content is not None and header.content <= header.block
-        yield Piece(start, min(end, file.size) - start, header.content if believable and end <= file.size else None)
+        plausible = header.content is not None and header.content <= header.block
+        yield Piece(start, min(end, file.size) - start, header.content if plausible and end <= file.size else None)
         return end
     if not header.flags & _INDEPENDENT:
         raise NotSeekableError

@@ -301,7 +301,7 @@ class _Capture:
         result = ask_target(lambda: write_record(target.record, record.data), target, self._watcher, self._target_board)
         self._record_unwritable = result["end"] != "finished"
         if self._record_unwritable:
-            say("the record can't be written: its place does not answer")
+            say("the record can't be written: its directory does not respond")
         elif result["answer"]:
             say(result["answer"])
 
@@ -322,5 +322,5 @@ def main(words: list[str]) -> int | None:
     open_standard_fds()
     sys.stdout, sys.stderr = sys.stdout or sys.__stdout__, sys.stderr or sys.__stderr__
     if wrong:
-        say(f"ignored, as it makes no sense: {' '.join(wrong)}")
+        say(f"invalid, ignored: {' '.join(wrong)}")
     return capture(request)

@@ -116,10 +116,10 @@ def _check(request: Request) -> None:
             raise UsageError("-g takes the kernel's file from -x VMLINUX, which is missing")
         _count(request, 0, 0, "-g VMCOREINFO -x VMLINUX")
     elif request.job == "R":
-        _reject(request, "-R makes a file of a stream as it is", *_OF_DUMPS, "x", "X")
+        _reject(request, "-R rebuilds a stream unchanged", *_OF_DUMPS, "x", "X")
         _count(request, 1, 1, "-R DUMPFILE")
     elif request.job == "reassemble":
-        _reject(request, "--reassemble joins files as they are", *_OF_DUMPS, "x", "X", "split", "dry-run")
+        _reject(request, "--reassemble joins files unchanged", *_OF_DUMPS, "x", "X", "split", "dry-run")
         _count(request, 2, None, "--reassemble DUMPFILE1 DUMPFILE2 [DUMPFILE3 ...] DUMPFILE")
     else:
         _check_dump(request)
@@ -148,7 +148,7 @@ def _check_dump(request: Request) -> None:
         raise UsageError("--dry-run does not go with --dump-dmesg")
     if has("split"):
         if has("E") or has("F"):
-            raise UsageError("--split shares out kdump-compressed files alone: no -E, no -F")
+            raise UsageError("--split writes kdump-compressed files only: no -E, no -F")
         _count(request, 3, None, "--split VMCORE DUMPFILE1 DUMPFILE2 [DUMPFILE3 ...]")
     elif request.job == "mem-usage":
         _count(request, 1, 2, "--mem-usage /proc/kcore")

@@ -133,7 +133,7 @@ def plan_undo(system: System) -> Undo:
         except VmsieveError as error:
             refused.append(str(error))
     if refused:
-        raise UsageError("this can't be undone, and nothing was: " + "; ".join(refused))
+        raise UsageError("nothing was undone: " + "; ".join(refused))
     return Undo(journal, updates)
 
 

@@ -161,7 +161,7 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
     if linear:
         notes.append(f"the linear map at {linear.start:#x}, by NUMBER(PHYS_OFFSET)")
     else:
-        notes.append("the linear map by page tables alone: they do not bear NUMBER(PHYS_OFFSET) out")
+        notes.append("the linear map by page tables alone: they do not confirm NUMBER(PHYS_OFFSET)")
     if pac_mask:
         notes.append(f"NUMBER(KERNELPACMASK) {pac_mask:#x} is left out of addresses")
     translator.notes = notes

@@ -92,7 +92,7 @@ class Backing:
         notes: Remarks on damage.
 
     Raises:
-        KernelError: VMCOREINFO lacks a key, or the size of a piece is not believable.
+        KernelError: VMCOREINFO lacks a key, or the size of a piece is implausible.
         ReadError: The variables that describe the list are not in the dump.
     """
 
@@ -131,7 +131,7 @@ class Backing:
         size = info.need("SIZE", "vmemmap_backing")
         following, phys, virtual = (info.need("OFFSET", f"vmemmap_backing.{n}") for n in ("list", "phys", "virt_addr"))
         if not 24 <= size <= 4096 or max(following, phys, virtual) > size - 8:
-            raise KernelError("SIZE or OFFSET of vmemmap_backing is not believable", found=size)
+            raise KernelError("SIZE or OFFSET of vmemmap_backing is implausible", found=size)
         at = _word(memory, info.need("SYMBOL", "vmemmap_list"), 8)
         for _ in range(_MOST_PIECES):
             if not at:
@@ -174,7 +174,7 @@ def _piece_shift(memory: PhysicalMemory, info: VmcoreInfo) -> int:
         raise KernelError("the size of a piece of the memory map is not known", found=f"{which} of {size} bytes")
     shift = _word(memory, info.need("SYMBOL", "mmu_psize_defs") + which * size + offset, 4)
     if shift not in _SHIFTS:
-        raise KernelError("the size of a piece of the memory map is not believable", found=shift)
+        raise KernelError("the size of a piece of the memory map is implausible", found=shift)
     return shift
 
 

@@ -104,7 +104,7 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
     if linear:
         notes.append(f"the linear map at {linear.start:#x}, by NUMBER(PAGE_OFFSET) and NUMBER(phys_ram_base)")
     else:
-        notes.append("the linear map by page tables alone: they do not bear NUMBER(phys_ram_base) out")
+        notes.append("the linear map by page tables alone: they do not confirm NUMBER(phys_ram_base)")
     translator.notes = notes
     return translator
 

@@ -58,8 +58,7 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
     draft = Draft(_CONFIG, original(_CONFIG))
     settings = assignments(draft.text)
     if request.options is not None:
-        hint = f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG} say them"
-        raise UsageError("--options can't be set here", hint=hint)
+        raise UsageError("--options can't be set here", hint=f"set KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG}")
     if not request.capture:
         wrapper = fill("makedumpfile.sh", program=(_PROGRAM,), fallback=(_OTHER,))
         return [module_change(request.program), Change(f"{MODULE}/makedumpfile", wrapper, 0o755)]

@@ -44,13 +44,13 @@ def _with_vmsieve(case: Case, path: str, made: float, again: str) -> Finding:
     if status is None:
         return Finding(FAIL, f"vmsieve was not put into {path}: there is no {name}", again)
     if status.st_mtime > made:
-        return Finding(WARN, f"{path} is older than what vmsieve made for it", again)
+        return Finding(WARN, f"{path} is older than the image that vmsieve made for it", again)
     try:
         gone = changed(json.loads(case.system.text(name) or "")) if case.system.running else []
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError, OSError):
         return Finding(CANT_TELL, f"{name} is damaged", again)
     if gone:
-        return Finding(WARN, f"{path} has an older vmsieve or Python: {gone[0]} is another now", again)
+        return Finding(WARN, f"{path} has an older vmsieve or Python: {gone[0]} has changed", again)
     return Finding(OK, f"{path}, with vmsieve in it")
 
 

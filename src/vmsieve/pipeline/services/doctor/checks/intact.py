@@ -24,7 +24,7 @@ def _run(case: Case) -> Finding:
         return Finding(OK, verdict.reason)
     if verdict.state == DAMAGED:
         command = case.flavour.load if case.flavour is not None else "kexec -p"
-        return Finding(FAIL, verdict.reason, f"load it again: {command}; and find out who wrote there")
+        return Finding(FAIL, verdict.reason, f"load it again: {command}; and find out what overwrote it")
     return Finding(CANT_TELL, verdict.reason)
 
 

@@ -96,4 +96,4 @@ def _bound(system: System, level: int) -> int | None:
     return max(total - sum(counts.get(name, 0) for name in names), 0) + total // 64
 
 
-CHECK: Final = Check("room", 70, "room for the dump", _run)
+CHECK: Final = Check("room", 70, "space for the dump", _run)
