@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-#: Where what is missing may be looked for; ``None`` among a table's rows stands for all keys.
+#: Origins of missing keys; ``None`` in a table's rows stands for all keys.
 _ORIGINS: Final[dict[str, tuple[str, ...]]] = {
     "all of the dump": (MEMORY, SYMBOLS, TYPES), "symbols and types": (SYMBOLS, TYPES), "nothing": (),
 }  # fmt: skip
 _ALL: Final = "all keys"
-#: Of a sentence.
+#: Characters of a sentence shown.
 _SAID_MOST: Final = 160
 
 

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "filters": {"formats", "filters"},
     "pipeline": {"formats", "filters", "pipeline"},
 }
-#: Packages from outside, and where they may be imported.
+#: Packages from outside, and the modules that may import them.
 OUTSIDE = {
     "numba": ("formats/compiler/numba_backend.py", "formats/compiler/lowering.py"),
     "llvmlite": ("formats/compiler/numba_backend.py", "formats/compiler/lowering.py"),
@@ -45,7 +45,7 @@ MEMORY_BUDGET = 20
 
 FILE_LINES = 350
 FUNCTION_LINES = 45
-#: Everything is inlined into a loop, its constants and its contract among them.
+#: Everything is inlined into a loop, including constants and contract.
 LOOP_LINES = 100
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from tests.build.elf_core import Core, Load
 
 PAGE, MIB = 4096, 1 << 20
-#: Where memory is in the dump, and the piece of it that is reserved.
+#: Address of the memory in the dump, and its reserved part.
 START, END = 0, 8 * MIB
 RESERVED = (3 * MIB, 7 * MIB)
 _MACHINES = {"little": 62, "big": 22}

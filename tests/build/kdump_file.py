@@ -49,7 +49,7 @@ class Kdump:
     main: dict[str, int] = field(default_factory=dict)
     sub_blocks: int | None = None
     part: tuple[int, int] | None = None
-    #: Where each stored page's descriptor and data were put: offset of the descriptor, offset and size of the data.
+    #: For each stored page: offset of the descriptor, offset and size of the data.
     places: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
     def build(self) -> bytes:

@@ -39,7 +39,7 @@ RAM = ((0, 24 * MIB), (256 * MIB, 264 * MIB))
 _MAPS = (22 * MIB, 256 * MIB)  # where the struct pages of the first section and of the others are
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 _POINTER = 0xFFFF888001234560
-#: Tails that look wrong if judged like other pages: since v4.5 their fields have other uses.
+#: Tails whose fields would be wrong in other pages: since v4.5 they have other uses.
 _NOISE = 0xDEAD000000000401
 
 
@@ -291,7 +291,7 @@ class Machine:
         return places[start] + paddr - start
 
 
-#: Something of every kind, in both sections.
+#: Pages of every kind, in both sections.
 EVERYTHING = """
 0x100-0x17f kernel
 0x180-0x18f kernel zero=1

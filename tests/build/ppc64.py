@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 OFFSET = 0xC << 60
-#: Where the made-up kernel keeps its things in physical memory.
+#: Physical addresses of the made-up kernel's data.
 ROOT, VARIABLES, PIECES = 0x100000, 0x120000, 0x130000
-#: Beside all memory: where a virtual memory map may be since v5.2, and was before.
+#: Addresses of the virtual memory map since v5.2, and before; outside of memory.
 VMEMMAP, OLD_VMEMMAP = 0xC00C << 48, 0xF << 60
 #: Bytes that an entry covers and index bits of its table, top level first.
 TABLES = {

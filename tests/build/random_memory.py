@@ -10,7 +10,7 @@ from tests.build.pages import PAGE, Page
 
 #: One above the highest physical address that a machine can have.
 END = 1 << 49
-#: Where pieces begin, or near there.
+#: Addresses at or near which pieces begin.
 _PLACES = (0x1000, 0x9F000, 0x100000, 0xFFFC0000, 1 << 32)
 _FAR = (1 << 40, 1 << 46, END - 0x8000, END, 1 << 52)
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 INVALID, LARGE = 0x20, 0x400
 MIB = 1 << 20
-#: Where the made-up kernel keeps its things in physical memory.
+#: Physical addresses of the made-up kernel's data.
 ROOT, OS_INFO, NOTE, REIPL, VX = 0x900000, 0x910000, 0x920000, 0x930000, 0x940000
 PREFIXES = (0x19C000, 0x19E000)
-#: Since v6.10: where its image is in virtual memory, and in physical memory.
+#: Since v6.10: virtual and physical address of its image.
 IMAGE, IMAGE_PHYS, IDENTITY = 0x3FFE0000000, 0x800000, 0x10000000000
 
 

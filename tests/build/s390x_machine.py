@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RAM = ((0, 24 * MIB), (256 * MIB, 264 * MIB))
-#: Since v6.10: where the image and the identity mapping are.
+#: Since v6.10: addresses of the image and the identity mapping.
 IMAGE, IDENTITY = 0x3FFE0000000, 0x20000000
 KERNEL = 20 * MIB
 _MAPS = (22 * MIB, 256 * MIB)

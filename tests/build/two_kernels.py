@@ -14,10 +14,10 @@ from tests.build.notes import note, prstatus
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Where the second kernel's memory begins, and where from the beginning of a kernel's memory its note is.
+#: Start of the second kernel's memory, and offset of a kernel's note from the start of its memory.
 SECOND = 128 * MIB
 _NOTE = 0xA00
-#: Memory that no kernel of these has struct pages for.
+#: Memory for which neither kernel has struct pages.
 FOREIGN = (1 << 30, (1 << 30) + 4 * MIB)
 
 

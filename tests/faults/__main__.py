@@ -1,6 +1,6 @@
 """Runs the faults that a capture must survive, one after the other, and prints what each left.
 
-``python -m tests.faults [DUMP] [NAME...]``, as root: file systems are mounted in a namespace of their own. ``DUMP``
+``python -m tests.faults [DUMP] [NAME...]``, as root: file systems are mounted in a separate namespace. ``DUMP``
 stands for /proc/vmcore (default: the demo). Not part of ``make test``: it takes minutes, and another half hour for what
 is done hundreds of times (``killed``, ``sizes``, ``attacked``).
 """

@@ -15,7 +15,7 @@ from vmsieve.formats.inputs.elf import ElfSource
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Makes reads of a range of the input fail, as those of a broken module do. Built where there is a C compiler.
+#: Makes reads of a range of the input fail, like a broken memory module. Built if there is a C compiler.
 _SHIM = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>

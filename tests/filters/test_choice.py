@@ -53,7 +53,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("pattern", "other"), WRONG.values(), ids=WRONG)
-def test_a_wrong_note_is_no_worse_than_none(pattern: bytes, other: bytes, tmp_path: Path) -> None:
+def test_a_wrong_note_is_replaced_by_a_search(pattern: bytes, other: bytes, tmp_path: Path) -> None:
     """With a wrong note memory is searched: the same pages are kept as without one; the source gets the right text."""
     built = machine()
     text = re.sub(pattern, other, built.vmcoreinfo(), flags=re.MULTILINE)
@@ -82,7 +82,7 @@ def test_a_note_of_another_build_is_not_filtered_by(tmp_path: Path) -> None:
     source.close()
 
 
-def test_two_kernels_keep_what_either_may_own(tmp_path: Path) -> None:
+def test_pages_that_either_kernel_may_own_are_kept(tmp_path: Path) -> None:
     """Without a note both kernels are named, and each page that either may own is kept."""
     one, two = machine(), machine(SECOND, "6.6")
     source = open_source(str(write_together(tmp_path / "core", [one, two])))
@@ -126,7 +126,7 @@ def test_a_kernel_can_be_selected(select: str, which: int, tmp_path: Path) -> No
     source.close()
 
 
-def test_what_an_earlier_boot_left_is_passed_over(tmp_path: Path) -> None:
+def test_an_earlier_boots_vmcoreinfo_is_skipped(tmp_path: Path) -> None:
     """A search finds an earlier boot's VMCOREINFO first; its page tables are gone."""
     built = machine()
     stale = re.sub(rb"(SYMBOL\(\w+\)=ffffffff8)1", rb"\g<1>4", built.vmcoreinfo())
@@ -185,7 +185,7 @@ def test_memory_of_a_kernel_that_is_not_found(told: bool, tmp_path: Path) -> Non
         source.close()
 
 
-def test_what_a_log_says_of_its_kernel() -> None:
+def test_logs_identify_their_kernel() -> None:
     """A crash kernel's command line has elfcorehdr; another build's banner contradicts, a truncated one does not."""
     assert consistency.is_crash_kernel(b"Kernel command line: elfcorehdr=0x1234 quiet")
     assert not consistency.is_crash_kernel(b"Kernel command line: crashkernel=256M")
@@ -265,7 +265,7 @@ def test_a_note_that_was_cut_off(size: int, scratch: Path) -> None:
     source.close()
 
 
-def test_what_both_have_struct_pages_of_is_neithers() -> None:
+def test_memory_described_by_two_kernels_is_neithers() -> None:
     """What is left of each run without the page frames that the other kernel covers, with their struct pages."""
     one, other = MemMap("sparsemem", 64), MemMap("sparsemem", 64)
     one.add(100, 100, 0x10000)

@@ -43,7 +43,7 @@ def test_every_kernels_pages_are_told_apart(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["6.1", "6.12"])
-def test_who_the_kernel_is(name: str, tmp_path: Path) -> None:
+def test_vmcoreinfo_is_found_in_memory(name: str, tmp_path: Path) -> None:
     """VMCOREINFO found in memory: of a core without it, and of a stand-alone dump, which has no notes."""
     machine = S390Machine(LAYOUTS[name], EVERYTHING)
     for path in (machine.write(tmp_path / "core", b""), machine.write_s390(tmp_path / "dump")):

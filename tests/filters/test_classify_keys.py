@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from vmsieve.pipeline.dump.scan import Scan
 
-#: Keys of features that a kernel may be built without: nothing tells that from a key that is missing.
+#: Keys of optional kernel features: their absence looks like a missing key.
 OPTIONAL = {
     "NUMBER(PG_hwpoison)", "NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)",
 }  # fmt: skip
-#: Keys whose loss makes no difference, because something else tells the same.
+#: Keys with a second source, whose loss makes no difference.
 SPARE = {
     "NUMBER(SECTION_SIZE_BITS)", "NUMBER(MAX_PHYSMEM_BITS)", "NUMBER(phys_base)", "NUMBER(KERNEL_IMAGE_SIZE)",
     "SYMBOL(_stext)", "SYMBOL(swapper_pg_dir)", "SYMBOL(init_uts_ns)", "OFFSET(uts_namespace.name)", "CRASHTIME",
@@ -60,7 +60,7 @@ def outcome(scan: Scan, notes: list[str]) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_a_key_less_keeps_the_same_pages_or_more_and_says_so(layout: Layout, tmp_path: Path) -> None:
+def test_a_missing_key_keeps_the_same_pages_or_more_with_a_remark(layout: Layout, tmp_path: Path) -> None:
     """Each key in turn, at levels 31, 8, 6 and 16."""
     machine = Machine(layout, recipe(layout))
     source, knowledge = opened(machine, tmp_path)
@@ -131,7 +131,7 @@ def test_without_private_the_first_cache_rule_is_off(tmp_path: Path) -> None:
     ({"SYMBOL(mem_section)"}, "memory model"),
     ({"SYMBOL(init_top_pgt)", "SYMBOL(swapper_pg_dir)"}, "page tables"),
 ], ids=lambda value: value if isinstance(value, str) else "+".join(sorted(value)))  # fmt: skip
-def test_what_is_missing_is_named(missing: set[str], said: str, tmp_path: Path) -> None:
+def test_missing_keys_are_named(missing: set[str], said: str, tmp_path: Path) -> None:
     """The remark names the missing key."""
     machine = Machine(LAYOUTS["6.1"], EVERYTHING)
     for key in missing:
@@ -225,7 +225,7 @@ def test_huge_pages_of_a_kernel_without_hugetlbfs(name: str, tmp_path: Path) -> 
     ("OFFSET(page.compound_order)", "18446744073709551615"), ("OFFSET(page.private)", "57"),
     ("OFFSET(page.compound_head)", "58"), ("PAGESIZE", "4097"), ("SIZE(mem_section)", "0"),
 ])  # fmt: skip
-def test_values_that_can_not_be_are_as_good_as_none(key: str, value: str, tmp_path: Path) -> None:
+def test_impossible_values_count_as_missing(key: str, value: str, tmp_path: Path) -> None:
     """An impossible value drops no page that the true value keeps."""
     machine = Machine(LAYOUTS["6.1"], EVERYTHING)
     source, knowledge = opened(machine, tmp_path)

@@ -216,7 +216,7 @@ CLAIMS = {
 
 @pytest.mark.parametrize("claim", CLAIMS)
 @pytest.mark.parametrize("level", [0, 31])
-def test_struct_pages_that_disown_their_own_memory(claim: str, level: int, tmp_path: Path) -> None:
+def test_struct_pages_that_contradict_their_own_memory(claim: str, level: int, tmp_path: Path) -> None:
     """Memory of struct pages belongs to the kernel; struct pages that contradict this are invalid and drop nothing.
 
     The struct pages of the first section are at page frames 0x1600 to 0x17ff.

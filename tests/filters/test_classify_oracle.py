@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.oracle
 
-#: The counters of makedumpfile's report, in our names.
+#: The counters of makedumpfile's report, by vmsieve's class names.
 COUNTERS = {
     "Non-private cache pages": "cache", "Private cache pages": "cache_private", "User process data pages": "user",
     "Free pages": "free", "Hwpoison pages": "hwpoison", "Offline pages": "offline",
@@ -28,13 +28,13 @@ COUNTERS = {
 UNACCEPTED = "0xc00-0xfff unaccepted order=10\n"
 
 
-#: The first version that knows a kernel's struct pages; the last number counts what came after a release.
+#: The first version that supports a kernel's struct pages; the last number counts commits after a release.
 SINCE = {
     "4.4": (1, 6, 4, 0), "4.14": (1, 6, 4, 0), "4.16": (1, 6, 4, 0), "6.1": (1, 6, 6, 0), "6.3": (1, 7, 3, 0),
     "6.6": (1, 7, 4, 0), "6.9": (1, 7, 6, 0), "6.10": (1, 7, 6, 0), "6.11": (1, 7, 6, 0), "6.12": (1, 7, 7, 0),
     "7.2": (1, 7, 9, 1),
 }  # fmt: skip
-#: The first that looks whether a page is a slab page before it takes it for an anonymous one.
+#: The first version that tests for slab pages before anonymous ones.
 SLAB_SINCE = (1, 7, 3, 0)
 
 

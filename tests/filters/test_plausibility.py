@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ZOO = ROOT / "tests" / "zoo"
-#: One kernel a machine; ``VMSIEVE_CORRUPTIONS`` sets how often each is damaged.
+#: A kernel for each machine; ``VMSIEVE_CORRUPTIONS`` sets the number of damaged copies of each.
 SUBJECTS = (
     "aarch64-6.12-52", "loongarch64-7.2", "ppc64le-6.12-64k", "riscv64-7.2-sv39", "s390x-6.1", "x86_64-6.1-dimm",
     "x86_64-6.12-hvo", "x86_64-7.3-numa",
 )  # fmt: skip
-#: Page frames of the made-up machine that the kernel uses, and where its memory is mapped.
+#: Page frames of the made-up machine that the kernel uses, and the address of its direct map.
 KERNELS, DIRECT = range(0x100, 0x180), 0xFFFF888000000000
 TRIALS = int(os.environ.get("VMSIEVE_CORRUPTIONS", "8"))
 
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch: Path) -> None:
+def test_a_damaged_page_affects_only_the_pages_it_describes(name: str, scratch: Path) -> None:
     """Damage to struct pages, page tables, sections or VMCOREINFO drops no additional page of the kernel."""
     subject = Subject(unpacked(ZOO / f"{name}.zst", scratch))
     assert not subject.weaker
@@ -52,7 +52,7 @@ def test_a_damaged_page_costs_no_page_but_those_it_describes(name: str, scratch:
     "1/x86_64-6.12-hvo/32", "1/x86_64-6.1-dimm/54", "1/x86_64-7.3-numa/1",
     "k3/x86_64-5.10-kdump/10", "k3/x86_64-7.3-1g/35", "c3/x86_64-7.3-rt-kdump/45",
 ])  # fmt: skip
-def test_what_once_lost_pages(seed: str, scratch: Path) -> None:
+def test_earlier_violations(seed: str, scratch: Path) -> None:
     """Page tables and sections that led to other struct pages, or beyond the end of memory."""
     subject = Subject(unpacked(ZOO / f"{seed.split('/')[1]}.zst", scratch))
     found = subject.trial(seed)
@@ -84,7 +84,7 @@ def test_a_tail_belongs_to_the_head_that_it_points_to(tmp_path: Path) -> None:
     source.close()
 
 
-def test_a_kernel_without_slab_pages_is_none(tmp_path: Path) -> None:
+def test_a_kernel_without_slab_pages_keeps_user_pages(tmp_path: Path) -> None:
     """Without slab pages any user page may be one: user memory is kept, with a remark."""
     built = Machine(LAYOUTS["6.12"], "0x260-0x27f user\n0x300-0x3ff free order=8")
     built.set(0x107FF, kind=0xFFFFFFFF)
@@ -178,7 +178,7 @@ def test_the_rule_is_found_by_where_a_block_begins(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("how", ["twice", "swapped"])
-def test_struct_pages_in_the_place_of_others_are_not_believed(how: str, tmp_path: Path) -> None:
+def test_swapped_struct_pages_are_rejected(how: str, tmp_path: Path) -> None:
     """Sections with the same map, or each other's: their struct pages describe other pages, and all are kept."""
     compounds = "".join(f"{at:#x}-{at + 7:#x} kernel order=3\n" for at in (0x400, 0x440, 0x10200, 0x10240))
     built = Machine(LAYOUTS["6.12"], f"{compounds}0x300-0x3ff free order=8\n0x10300-0x103ff free order=8\n0x80 slab")

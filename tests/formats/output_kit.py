@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 PAGE = 4096
-#: A page that could not be read, among a dump's pages.
+#: An unreadable page, among a dump's pages.
 LOST = None
 ZLIB_FLAG = 1
 

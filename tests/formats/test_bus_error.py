@@ -223,7 +223,7 @@ def test_a_window_outlives_its_file(name: str, backend: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["foreign", "faulthandler", "sent", "given_back"])
-def test_what_is_no_window_ends_as_ever(name: str, tmp_path: Path) -> None:
+def test_sigbus_outside_windows(name: str, tmp_path: Path) -> None:
     """Other mappings, a signal that was sent, and memory that was a window earlier."""
     done = run(name, tmp_path / "file")
     assert done.returncode == -signal.SIGBUS, done

@@ -1,7 +1,7 @@
 """Damage inputs in relevant places, and run the commands on them: ``python -m tests.fuzz.commands NAME SECONDS SEED``.
 
 Each input is one that the tests can write, with some fields changed: sizes, offsets, counts and addresses of headers
-and tables, numbers of VMCOREINFO, types of BTF sections, page table entries. Each command runs in a process of its own.
+and tables, numbers of VMCOREINFO, types of BTF sections, page table entries. Each command runs in a separate process.
 A traceback, a signal, an unknown exit status, a hang, or too much memory or output is reported with the input.
 """
 

@@ -104,7 +104,7 @@ def _log() -> Callable[[random.Random], None]:
     return one_input
 
 
-#: Name of a parser, and what makes the function that tries it with one input.
+#: Name of a parser, and a factory of the function that runs it on one input.
 PARSERS: dict[str, Callable[[], Callable[[random.Random], None]]] = {
     "elf": lambda: _inputs("elf"),
     "kdump": lambda: _inputs("kdump"),

@@ -29,7 +29,7 @@ def test_commands_survive_damaged_fields(family: str) -> None:
     assert " 0 findings" in run.stdout, run.stdout[-5000:]
 
 
-def test_what_no_command_may_do_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forbidden_behaviour_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A traceback, a signal and an unknown exit status are findings; the input is restored afterwards."""
     fuzz = Fuzz("formats", tmp_path)
     before = [seed.path.read_bytes() for seed in fuzz.seeds]

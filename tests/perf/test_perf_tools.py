@@ -38,7 +38,7 @@ def children_find_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
 
 
-def test_what_a_process_uses_is_its_own(tmp_path: Path) -> None:
+def test_usage_of_a_process(tmp_path: Path) -> None:
     """CPU time, memory and size of a process, without the memory of the measuring process."""
     out = tmp_path / "out"
     hog = bytearray(64 << 20)
@@ -159,7 +159,7 @@ def test_scale(tmp_path: Path, scratch: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["json"]
 
 
-def test_what_each_key_is_worth(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_effect_of_each_key(scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A row for each relevant key: its substitute, or the pages kept and the reason; no page is lost."""
     assert keys.main([str(dump("demo.elf", scratch))]) == 0
     rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in capsys.readouterr().out.splitlines() if "|" in line}
@@ -222,7 +222,7 @@ RESULTS: list[dict[str, Any]] = [
 ]
 
 
-def test_what_is_drawn() -> None:
+def test_plotted_figures() -> None:
     """Bars only where both tools were measured alike; lines only from the scale series."""
     assert plot.codec_bars(RESULTS) == [("lzo", 0.5, 0.25, 0.9)]
     assert plot.scale_lines(RESULTS) == {"vmsieve": [(1, 0.1)], "makedumpfile": [(1, 0.3)]}

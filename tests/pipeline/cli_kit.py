@@ -15,7 +15,7 @@ from typing import Any, Callable
 
 from tests.dumps import ROOT
 
-#: Peak memory that no run may exceed, MiB, and seconds that none may take.
+#: Limits of a run: peak memory in MiB, and seconds.
 MEMORY, PATIENCE = 48, 300.0
 
 

@@ -155,7 +155,7 @@ def _relocated(physical: PhysicalMemory, arch: Arch, text: bytes, notes: list[st
 def _add_memory(
     knowledge: Knowledge, source: Source, info: VmcoreInfo, arch: Arch, memory: VirtualMemory, resolver: Resolver
 ) -> None:
-    """Add all that needs virtual memory.
+    """Add everything that needs virtual memory.
 
     Raises:
         VmsieveError: The struct pages are not found; what was added before stays.

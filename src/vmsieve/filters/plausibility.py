@@ -4,7 +4,7 @@ In any kernel:
 
 * The kernel's page tables, memory sections, struct pages, variables and log are not among the pages left out.
 * Memory that was read as such a table holds no struct pages.
-* No memory holds the struct pages of two page frames, but for tails of compound pages. Tails must point to the
+* No memory holds the struct pages of two page frames, except for compound tails. Tails must point to the
   preceding head.
 * There are as many free blocks of each order as the kernel counted. If not, or if its counts can't be read, the struct
   page of every page of a block has to look free.

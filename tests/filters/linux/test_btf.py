@@ -177,7 +177,7 @@ BOMBS = [
 
 
 @pytest.mark.parametrize("add", [*BOMBS, _long])
-def test_types_that_have_no_end(add: Callable[[TypeTable], None]) -> None:
+def test_recursive_types(add: Callable[[TypeTable], None]) -> None:
     """Recursive structures, exponentially many members and deep nesting give an error after a bounded number of reads.
 
     Each further query gives the same error; a partial walk answers nothing.

@@ -71,7 +71,7 @@ def registers(cr3: int, cr4: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize("levels", [4, 5])
-def test_registers_tell_where_the_image_is(levels: int) -> None:
+def test_a_processors_registers_locate_the_image(levels: int) -> None:
     """A processor's page tables, user ones too, locate the kernel image; damaged registers do not."""
     kernel = FakeKernel(levels=levels, phys_base=0x1200000)
     physical = kernel.memory().physical
@@ -92,7 +92,7 @@ def test_registers_tell_where_the_image_is(levels: int) -> None:
         assert list(likely_areas(physical, find("x86_64"))) == []
 
 
-def test_headers_tell_where_the_image_is() -> None:
+def test_the_headers_locate_the_image() -> None:
     """The highest mapping in the kernel's half is taken for the kernel image, unless it is too large."""
     physical = FakeKernel().memory().physical
     physical.source.virtual = (VirtualRange(0xFFFF888000000000, 0, 1 << 40), VirtualRange(IMAGE, 0x1000000, 0x200000))

@@ -90,7 +90,7 @@ def test_archives(name: str) -> None:
         assert verify_archive(dump, PAGE, end) is right
 
 
-def test_memory_that_is_not_there() -> None:
+def test_a_missing_part_of_a_stream() -> None:
     """Memory that is not in the dump leaves the result undecided."""
     data = gzip.compress(noise(3, 9 * PAGE))
     dump = source(Core([Load(PAGE, data[:PAGE]), Load(40 * PAGE * PAGE, bytes(PAGE))]).build())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.build.layouts import Layout
 
-#: Keys of the layout 6.12, and another number: that of another flag, another type, another field, or of none.
+#: Keys of the layout 6.12, and a wrong number: another flag's, type's or field's, or an unused one.
 WRONG = (
     ("NUMBER(PG_lru)", 2), ("NUMBER(PG_lru)", 9), ("NUMBER(PG_hwpoison)", 0), ("NUMBER(PG_head_mask)", 1 << 40),
     ("NUMBER(PG_private)", 13), ("NUMBER(PG_swapbacked)", 3), ("OFFSET(page.compound_head)", 40),
@@ -37,7 +37,7 @@ def told(layout: Layout, **other: str) -> VmcoreInfo:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_what_kernels_have_is_believed(name: str) -> None:
+def test_known_kernels_pass(name: str) -> None:
     """Known kernels pass without a remark, also with an option off or in versions that lack a key."""
     info = told(LAYOUTS[name])
 
@@ -59,7 +59,7 @@ def test_what_kernels_have_is_believed(name: str) -> None:
 @pytest.mark.parametrize(("name", "key", "number"), [("6.12", key, number) for key, number in WRONG] + [
     ("6.1", "NUMBER(HUGETLB_PAGE_DTOR)", 1), ("6.1", "OFFSET(page.compound_dtor)", 18),
 ])  # fmt: skip
-def test_a_number_that_no_kernel_has(name: str, key: str, number: int, tmp_path: Path) -> None:
+def test_an_impossible_number(name: str, key: str, number: int, tmp_path: Path) -> None:
     """A damaged constant that nothing confirms gives one remark and drops no page that should stay."""
     built = Machine(LAYOUTS[name], EVERYTHING)
     source, knowledge = opened(built, tmp_path)
@@ -89,7 +89,7 @@ def test_the_rest_of_the_dump_knows_better(origins: tuple[str, ...], scratch: Pa
     source.close()
 
 
-def test_a_kernel_newer_than_what_is_known() -> None:
+def test_a_newer_kernel() -> None:
     """A newer kernel's flags are used if something else in the dump confirms them, otherwise rejected."""
     newer = told(LAYOUTS["7.2"], **{"NUMBER(PG_lru)": "7", "NUMBER(PG_private)": "12"})
     newer.resolver = lambda key, doubted: (newer.peek(key) or "", TYPES) if doubted else None
@@ -101,7 +101,7 @@ def test_a_kernel_newer_than_what_is_known() -> None:
     assert (newer.number("PG_lru"), newer.number("PG_private"), newer.number("PG_swapbacked")) == (None, None, None)
 
 
-def test_of_two_numbers_either_of_which_may_be_wrong_none_is_believed() -> None:
+def test_two_contradicting_numbers_are_both_rejected() -> None:
     """Two constants that match different kernels are both rejected."""
     info = VmcoreInfo.parse(b"NUMBER(PG_lru)=4\nNUMBER(PG_head_mask)=64\n")
     assert len(check_constants(info)) == 1
@@ -109,7 +109,7 @@ def test_of_two_numbers_either_of_which_may_be_wrong_none_is_believed() -> None:
 
 
 @pytest.mark.parametrize("seed", ["4242/aarch64-6.12-16k-47/2", "k3/aarch64-6.12-64k-48/31"])
-def test_a_flag_that_once_lost_pages(seed: str, scratch: Path) -> None:
+def test_a_wrong_flag_loses_no_page(seed: str, scratch: Path) -> None:
     """One digit of a flag in VMCOREINFO is changed, in a skeleton that has nothing to compare it with."""
     subject = Subject(unpacked(ROOT / "tests" / "zoo" / f"{seed.split('/')[1]}.zst", scratch))
     found = subject.trial(seed)

@@ -164,7 +164,7 @@ def test_table_across_pieces(shift: int) -> None:
     assert [table.address for table in found] == [loaded.table_at]
 
 
-def test_what_an_earlier_crash_kernel_left() -> None:
+def test_an_earlier_crash_kernels_table() -> None:
     """An earlier crash kernel's table is reported, and does not make the present one damaged."""
     loaded = CrashKernel()
     old = struct.pack("<4Q", *loaded.words()[:2], RESERVED[0], PAGE).ljust(256, b"\0")

@@ -79,7 +79,7 @@ def test_a_table_without_data() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1 << 24, 0xFFFFFFFF, 100000])
-def test_a_number_of_symbols_that_can_not_be(count: int) -> None:
+def test_an_impossible_number_of_symbols(count: int) -> None:
     """A wrong number of symbols is a typed error."""
     kernel = machine()
     kernel.source.write(

@@ -134,7 +134,7 @@ def test_sizes_default_to_the_architecture() -> None:
 
 
 @pytest.mark.parametrize("raw", [0x3, 0x123457, 0x7FFFFFFFFFFF0007])
-def test_a_damaged_section_is_skipped_and_said(raw: int) -> None:
+def test_a_damaged_section_is_skipped_and_reported(raw: int) -> None:
     kernel = FakeKernel()
     add_sections(kernel, {0: coded(vmemmap(0), 0), 1: raw, 2: coded(vmemmap(2), 2)})
     found = opened(kernel, 3 * P)
@@ -144,7 +144,7 @@ def test_a_damaged_section_is_skipped_and_said(raw: int) -> None:
 
 
 @pytest.mark.parametrize("shift", [0x40, 0x80000, -0x100000])
-def test_a_map_less_than_a_map_from_its_place_is_none(shift: int) -> None:
+def test_a_displaced_section_map_is_rejected(shift: int) -> None:
     """One changed bit of section_mem_map gives the struct pages of pages a little further on."""
     kernel = FakeKernel()
     add_sections(kernel, {n: coded(vmemmap(n) + shift * (n == 2), n) for n in range(4)})
@@ -169,7 +169,7 @@ def test_maps_that_were_made_apart_are_right() -> None:
 
 
 @pytest.mark.parametrize("root", [0x1000, DIRECT + (1 << 29), 0xFFFFC90000000000, (1 << 64) - 8])
-def test_a_root_that_is_not_there_costs_its_own_sections_only(root: int) -> None:
+def test_a_missing_root_loses_only_its_sections(root: int) -> None:
     kernel = with_sections(0, 256, 512)
     array = int(kernel.keys["SYMBOL(mem_section)"], 16) - DIRECT
     kernel.poke(array + 8, root)
@@ -179,7 +179,7 @@ def test_a_root_that_is_not_there_costs_its_own_sections_only(root: int) -> None
     assert "memory section 256:" in found.notes[0]
 
 
-def test_a_page_of_a_static_array_that_is_not_there_costs_its_own_sections_only() -> None:
+def test_a_missing_page_of_a_static_array_loses_only_its_sections() -> None:
     kernel = FakeKernel()
     add_sections(kernel, {n: coded(vmemmap(n), n) for n in range(64)}, extreme=False, size=256)
     del kernel.source.pages[(kernel.image_physical(int(kernel.keys["SYMBOL(mem_section)"], 16)) + PAGE) // PAGE]
@@ -271,7 +271,7 @@ def test_tables_of_a_big_endian_machine_are_read_as_such() -> None:
     assert list(module._words(bytes(range(16)), "little")) == [0x0706050403020100, 0x0F0E0D0C0B0A0908]
 
 
-def test_discontigmem_is_said_to_be_unsupported() -> None:
+def test_discontigmem_is_reported_as_unsupported() -> None:
     kernel = with_sections(0)
     kernel.keys.update({
         "SYMBOL(node_data)": "ffffffff81000000", "LENGTH(node_data)": "4", "SIZE(pglist_data)": "4096",

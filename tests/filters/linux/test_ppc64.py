@@ -20,7 +20,7 @@ from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 
 EACH = pytest.mark.parametrize(("mmu", "kib"), list(TABLES))
 ORDERS = pytest.mark.parametrize("order", ["little", "big"])
-#: In vmalloc memory: below what any of the page tables reaches.
+#: In vmalloc memory: below the reach of every page table.
 HERE = OFFSET + (0x3D << 40)
 
 
@@ -66,7 +66,7 @@ def test_the_mmu_is_found_out_with_and_without_a_key(kib: int, told: bool) -> No
         assert "otherwise" not in notes
 
 
-def test_page_tables_that_map_themselves_are_believed_more_than_a_key() -> None:
+def test_page_tables_that_map_themselves_override_a_key() -> None:
     kernel = FakePpc("radix")
     kernel.keys["NUMBER(RADIX_MMU)"] = "0"
     notes = kernel.memory().translator.describe()
@@ -110,7 +110,7 @@ def test_of_two_pieces_at_one_address_the_newer_counts() -> None:
 
 
 @pytest.mark.parametrize(("vaddr", "paddr"), [(VMEMMAP + 8, 0), (VMEMMAP, 8), (0x1000000, 0), (VMEMMAP, 1 << 60)])
-def test_a_piece_that_can_not_be_ends_the_list(vaddr: int, paddr: int) -> None:
+def test_an_impossible_piece_ends_the_list(vaddr: int, paddr: int) -> None:
     """Entries read before the damage are used, and the report says that the list is damaged."""
     kernel = FakePpc("hash")
     kernel.add_pieces([(VMEMMAP, 0x100000), (vaddr, paddr), (VMEMMAP + MIB, 0x300000)], shift=20)
@@ -121,7 +121,7 @@ def test_a_piece_that_can_not_be_ends_the_list(vaddr: int, paddr: int) -> None:
     assert any("damaged after 1 pieces" in note for note in memory.translator.describe())
 
 
-def test_a_list_that_leads_out_of_memory_is_said_to_be_damaged() -> None:
+def test_a_list_that_leads_out_of_memory_is_reported_as_damaged() -> None:
     kernel = FakePpc("hash")
     kernel.add_pieces([(VMEMMAP, 0x100000)], shift=20)
     kernel.source.write(PIECES, struct.pack("<Q", OFFSET + (1 << 40)))
@@ -149,7 +149,7 @@ def test_a_list_that_leads_in_a_circle_comes_to_an_end(monkeypatch: pytest.Monke
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("mmu", ["hash", "radix"])
-def test_keys_that_can_not_be_are_not_followed(mmu: str, keys: dict[str, str]) -> None:
+def test_impossible_keys_are_not_followed(mmu: str, keys: dict[str, str]) -> None:
     """The hash MMU gives an error or a remark on the damaged list; the radix MMU needs no list."""
     kernel = FakePpc(mmu, told=False)
     kernel.source.page_size = None
@@ -164,7 +164,7 @@ def test_keys_that_can_not_be_are_not_followed(mmu: str, keys: dict[str, str]) -
 
 
 @pytest.mark.parametrize(("shift", "which"), [(11, 5), (35, 5), (24, 64), (24, 1 << 30)])
-def test_a_size_of_pieces_that_can_not_be_is_an_error(shift: int, which: int) -> None:
+def test_an_impossible_size_of_pieces_is_an_error(shift: int, which: int) -> None:
     kernel = FakePpc("hash")
     kernel.add_pieces([(VMEMMAP, 0)], shift)
     kernel.source.write(VARIABLES + 8, struct.pack("<I", which))
@@ -204,7 +204,7 @@ def test_the_radix_mmus_entries_say_how_large_the_next_table_is(kib: int, level:
 
 
 @EACH
-def test_memory_that_is_not_present_is_none(mmu: str, kib: int) -> None:
+def test_memory_without_the_present_bit_is_unmapped(mmu: str, kib: int) -> None:
     """Only bit 63 decides, whatever else the entry contains."""
     kernel = FakePpc(mmu, kib)
     kernel.add_pieces([])
@@ -308,7 +308,7 @@ def test_translation_equals_a_walk_in_plain_words(
     st.binary(min_size=64, max_size=512),
     st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=20),
 )
-def test_garbage_for_tables_and_lists_gives_typed_errors_only(
+def test_garbage_in_tables_and_lists_gives_typed_errors_only(
     which: tuple[str, int], garbage: bytes, probes: list[int]
 ) -> None:
     kernel = FakePpc(*which)

@@ -150,7 +150,7 @@ def test_oldest_and_newest_too_far_apart_give_the_newest_and_an_error() -> None:
     assert "too far apart" in error
 
 
-def test_a_block_outside_of_the_ring_costs_its_record_only() -> None:
+def test_a_block_outside_of_the_ring_loses_only_its_record() -> None:
     kernel, where = ring(some(5))
     kernel.poke(where["descs"] - DIRECT + 2 * 24 + 16, 1 << 40)
     text, error = damaged(kernel)

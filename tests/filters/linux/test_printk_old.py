@@ -89,7 +89,7 @@ def test_characters_that_are_not_text_are_escaped() -> None:
     assert log(kernel) == b"a\\x1b\\x00b\n\\xff"
 
 
-def test_a_page_of_characters_that_is_not_in_the_dump_is_missed_and_said() -> None:
+def test_a_missing_page_of_characters_is_reported() -> None:
     kernel = FakeKernel(release="2.6.32")
     where = add_characters(kernel, b"x" * 79999 + b"\n", size=1 << 17)
     del kernel.source.pages[(where - DIRECT) // PAGE]

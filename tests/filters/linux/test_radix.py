@@ -95,7 +95,7 @@ def test_addresses_that_are_not_the_kernels_are_errors(machine: str) -> None:
 
 @ALL
 @pytest.mark.parametrize("root", ["900000008ffff000", "ffffffffffff0000", "1000", "xyz", None])
-def test_page_tables_that_are_elsewhere_are_not_believed(machine: str, root: str | None) -> None:
+def test_page_tables_at_another_address_are_rejected(machine: str, root: str | None) -> None:
     kernel = MACHINES[machine]()
     del kernel.keys["SYMBOL(swapper_pg_dir)"]
     if root is not None:

@@ -91,7 +91,7 @@ def test_where_the_image_is_comes_from_the_headers_where_vmcoreinfo_is_wrong(kin
 
 
 @pytest.mark.parametrize("inside", [0, 2 << 20])
-def test_a_riscv64_kernel_that_does_not_say_where_it_lies_is_found(inside: int) -> None:
+def test_a_riscv64_kernel_without_an_exported_address_is_found(inside: int) -> None:
     """A riscv64 image may be at the start of memory or after the firmware."""
     kernel = FakeRiscv(48)
     del kernel.keys["NUMBER(va_kernel_pa_offset)"]
@@ -100,13 +100,13 @@ def test_a_riscv64_kernel_that_does_not_say_where_it_lies_is_found(inside: int) 
 
 
 @pytest.mark.parametrize("bits", [39, 48, 57])
-def test_the_mode_of_a_riscv64_kernel_is_found_where_it_is_not_told(bits: int) -> None:
+def test_the_mode_of_a_riscv64_kernel_is_found_without_its_key(bits: int) -> None:
     kernel = FakeRiscv(bits)
     del kernel.keys["NUMBER(VA_BITS)"]
     assert any(f"Sv{bits} (as found)" in note for note in kernel.memory().translator.describe())
 
 
-def test_a_contiguous_page_of_a_riscv64_kernel_has_its_own_place() -> None:
+def test_svnapot_entries_are_equal() -> None:
     """Svnapot: the sixteen entries of a contiguous page are equal."""
     kernel = FakeRiscv(48)
     here = kernel.here // 0x10000 * 0x10000
@@ -119,7 +119,7 @@ def test_a_contiguous_page_of_a_riscv64_kernel_has_its_own_place() -> None:
 
 
 @pytest.mark.parametrize(("shift", "planned", "bits"), [(16, 52, 52), (16, 52, 48), (12, 48, 48), (12, 39, 39)])
-def test_without_the_number_of_bits_in_use_the_tables_tell(shift: int, planned: int, bits: int) -> None:
+def test_without_the_number_of_bits_in_use_the_tables_decide(shift: int, planned: int, bits: int) -> None:
     """TCR_EL1_T1SZ is exported since v5.9; a wrong value is detected."""
     kernel = FakeArm64(shift, planned, bits)
     for told in (None, "0x3f", "0x1c"):

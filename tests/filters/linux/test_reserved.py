@@ -80,7 +80,7 @@ def test_the_flag_follows_from_those_that_are_exported(name: str) -> None:
         assert 1 << bit == layout.reserved
 
 
-def test_of_an_unknown_kernel_the_types_tell(scratch: Path) -> None:
+def test_an_unknown_kernels_types_give_the_flag(scratch: Path) -> None:
     """An unknown kernel's types give the same bit; without types the bit is unknown."""
     source = open_source(str(dump("demo.elf", scratch)))
     knowledge = gather_knowledge(source)

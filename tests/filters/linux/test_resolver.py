@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DUMPS = ["demo.elf", "x86_64-6.1-kdump.elf", "x86_64-7.2-live.elf"]
-#: Keys of pages that a kernel may have none of.
+#: Keys of pages that a kernel may lack.
 MAY_BE_NONE = ("NUMBER(PG_hwpoison)", "NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)")
 NAMES = ("_stext", "init_uts_ns", "mem_section", "__start_BTF", "prb", "absent")
 
@@ -43,7 +43,7 @@ def without(text: bytes, key: str) -> bytes:
     return b"".join(line for line in text.splitlines(keepends=True) if line.partition(b"=")[0] != key.encode())
 
 
-def test_what_is_searched_is_not_noted(scratch: Path) -> None:
+def test_searched_memory_is_not_noted(scratch: Path) -> None:
     """Memory where a search found types may be a user's: the self-check does not count it as the kernel's."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
@@ -56,7 +56,7 @@ def test_what_is_searched_is_not_noted(scratch: Path) -> None:
     source.close()
 
 
-def test_what_was_looked_at_for_one_key_does_not_answer_others(scratch: Path) -> None:
+def test_a_search_for_one_key_does_not_resolve_others(scratch: Path) -> None:
     """Optional keys of this version stay missing after other keys were resolved."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
@@ -110,7 +110,7 @@ def test_no_vmcoreinfo_at_all(name: str, scratch: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*DUMPS, "s390x-6.1.s390"])
-def test_symbols_are_found_with_nothing_told(name: str, scratch: Path) -> None:
+def test_symbols_are_found_without_hints(name: str, scratch: Path) -> None:
     """A search of memory finds the symbol table that VMCOREINFO names, whatever the order of its parts."""
     source = open_source(str(dump(name, scratch)))
     knowledge = gather_knowledge(source)
@@ -133,7 +133,7 @@ def test_symbols_are_found_with_nothing_told(name: str, scratch: Path) -> None:
     pytest.fail("the table was not found")
 
 
-def test_a_value_that_is_no_number(scratch: Path) -> None:
+def test_an_unusable_value(scratch: Path) -> None:
     """An unusable value counts as missing."""
     source = open_source(str(dump("demo.elf", scratch)))
     text = source.vmcoreinfo
@@ -146,7 +146,7 @@ def test_a_value_that_is_no_number(scratch: Path) -> None:
     source.close()
 
 
-def test_what_a_kernel_may_rightly_lack_is_not_looked_for(scratch: Path) -> None:
+def test_optional_keys_are_not_searched_for(scratch: Path) -> None:
     """An optional key is searched for only if that is cheap and the key matters."""
     source = open_source(str(dump("demo.elf", scratch)))
     whole = source.vmcoreinfo
@@ -207,7 +207,7 @@ def test_types_without_symbols(scratch: Path, tmp_path: Path) -> None:
     source.close()
 
 
-def test_a_copy_that_nothing_points_to(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreferenced_copy_of_vmcoreinfo(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """VMCOREINFO found in memory is used if its symbols match."""
     monkeypatch.setattr(Resolver, "_open_copy", lambda *_: None)
     source = open_source(str(dump("demo.elf", scratch)))

@@ -18,7 +18,7 @@ from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 
 #: Somewhere above all memory, in the address space of three levels.
 HERE = 0x37200000000
-#: Likewise of five levels, where no table but the top one is that of the kernel's own memory.
+#: The same with five levels, where only the top table is shared with the kernel's own memory.
 FAR = HERE + (1 << 42) + (1 << 53)
 LEVELS = pytest.mark.parametrize("levels", [3, 4, 5])
 SIZES = [PAGE, MIB, 2048 * MIB]
@@ -98,7 +98,7 @@ def test_since_v6_10_each_part_is_where_the_kernel_says(teller: str) -> None:
     assert memory.translator.page_offset == IDENTITY
 
 
-def test_what_vmcoreinfo_says_wrong_os_info_says_right() -> None:
+def test_os_info_corrects_vmcoreinfo() -> None:
     """The page tables must map themselves to their address; otherwise the other source is used."""
     kernel = FakeS390(split=True)
     kernel.add_os_info(kernel.place_values())
@@ -113,7 +113,7 @@ def test_what_vmcoreinfo_says_wrong_os_info_says_right() -> None:
     [{"SYMBOL(swapper_pg_dir)": "12345000"}, {"SYMBOL(swapper_pg_dir)": "100000"}, {"SYMBOL(swapper_pg_dir)": "xyz"}],
 )
 @pytest.mark.parametrize("split", [False, True])
-def test_tables_that_do_not_map_themselves_are_not_believed(keys: dict[str, str], split: bool) -> None:
+def test_tables_that_do_not_map_themselves_are_rejected(keys: dict[str, str], split: bool) -> None:
     kernel = FakeS390(split=split)
     kernel.keys.update(keys)
     with pytest.raises(KernelError):
@@ -131,7 +131,7 @@ def test_an_invalid_entry_is_an_error(level: int) -> None:
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
-def test_an_entry_of_another_kind_of_table_makes_no_sense(level: int) -> None:
+def test_an_entry_of_another_table_type_is_rejected(level: int) -> None:
     """Each entry has its table's type; tables that refer to themselves are detected."""
     kernel = FakeS390(levels=5)
     kernel.map(FAR, 0x1000)
@@ -250,7 +250,7 @@ def test_translation_equals_a_walk_in_plain_words(
 @pytest.mark.fuzz
 @settings(max_examples=100, deadline=None)
 @given(st.binary(min_size=64, max_size=512), st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=20))
-def test_garbage_for_tables_gives_typed_errors_only(garbage: bytes, probes: list[int]) -> None:
+def test_garbage_in_tables_gives_typed_errors_only(garbage: bytes, probes: list[int]) -> None:
     kernel = FakeS390()
     kernel.write(ROOT, (garbage * (4 * PAGE // len(garbage) + 1))[: 4 * PAGE])
     tables = S390Tables(PhysicalMemory(kernel.source), ROOT)

@@ -45,7 +45,7 @@ def test_plain_keys() -> None:
     assert info.looks_valid()
 
 
-def test_what_is_missing_is_none() -> None:
+def test_missing_keys_are_none() -> None:
     info = VmcoreInfo.parse(b"")
     assert (info.symbol("a"), info.offset("a.b"), info.size("a"), info.length("a"), info.number("a")) == (None,) * 5
     assert (info.release, info.page_size, info.crash_time, info.kernel_offset) == (None,) * 4
@@ -65,7 +65,7 @@ def test_a_key_is_taken_whole() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "x", "1_0", "12 3", " 1", "1 ", "0x", "--1", "٣", "1" * 21, "f" * 17, "+-1"])
-def test_what_is_no_number_is_none_and_reported(value: str) -> None:
+def test_malformed_numbers_are_none_and_reported(value: str) -> None:
     info = VmcoreInfo.parse(f"NUMBER(a)={value}\nSIZE(page)=64\n".encode())
     assert info.number("a") is None
     if value.isascii():

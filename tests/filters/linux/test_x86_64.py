@@ -55,7 +55,7 @@ def test_the_encryption_bit_is_no_address(levels: int) -> None:
     assert any("sme_mask" in note for note in memory.translator.describe())
 
 
-def test_without_the_encryption_mask_such_tables_are_not_believed() -> None:
+def test_without_the_encryption_mask_tables_are_rejected() -> None:
     kernel = FakeKernel(c_bit=1 << 47)
     del kernel.keys["NUMBER(sme_mask)"]
     with pytest.raises(KernelError, match="not where"):
@@ -183,7 +183,7 @@ def test_phys_base_may_be_printed_unsigned() -> None:
     assert kernel.memory().translator.phys_base == -0x800000
 
 
-def test_phys_base_is_zero_where_nothing_tells() -> None:
+def test_phys_base_defaults_to_zero() -> None:
     kernel = FakeKernel(phys_base=0)
     del kernel.keys["NUMBER(phys_base)"]
     assert kernel.memory().translator.phys_base == 0
@@ -197,7 +197,7 @@ def test_older_names_of_the_root_serve(name: str) -> None:
 
 
 @pytest.mark.parametrize("root", [None, "ffffffff81004000", "ffff888000000000", "1000", "xyz"])
-def test_tables_that_do_not_map_themselves_are_not_believed(root: str | None) -> None:
+def test_tables_that_do_not_map_themselves_are_rejected(root: str | None) -> None:
     kernel = FakeKernel()
     kernel.keys.pop("SYMBOL(init_top_pgt)")
     if root is not None:
@@ -294,7 +294,7 @@ def test_translation_equals_a_walk_in_plain_words(
 @pytest.mark.fuzz
 @settings(max_examples=150, deadline=None)
 @given(st.binary(min_size=64, max_size=512), st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=20))
-def test_garbage_for_tables_gives_typed_errors_only(garbage: bytes, probes: list[int]) -> None:
+def test_garbage_in_tables_gives_typed_errors_only(garbage: bytes, probes: list[int]) -> None:
     kernel = FakeKernel()
     source = kernel.source
     for pfn, page in source.pages.items():

@@ -30,7 +30,7 @@ KEYS = {
     "OFFSET(pglist_data.node_spanned_pages)": "6024", "OFFSET(pglist_data.node_id)": "6032",
     "OFFSET(zone.spanned_pages)": str(SPANNED),
 }  # fmt: skip
-#: Of each node: its span, and its zones by name.
+#: For each node: its span, and its zones by name.
 NODES = {
     0: ((1, 0x80000), [("DMA", 1, 0x1000), ("DMA32", 0x1000, 0x60000), ("Normal", 0x60000, 0x60000),
                        ("Movable", 0x60000, 0x80000)]),
@@ -79,14 +79,14 @@ def test_a_kernel_without_numa_has_one_node() -> None:
     assert find_zones(kernel.memory(), kernel.info(), []) == EXPECTED[:3]
 
 
-def test_names_that_can_not_be_read_are_numbers() -> None:
+def test_zones_with_unreadable_names_have_numbers() -> None:
     """A zone without a readable name gets its number."""
     kernel = numa(gap=20)
     assert [zone.name for zone in find_zones(kernel.memory(), kernel.info(), [])] == ["0", "1", "3", "0"]
 
 
 @pytest.mark.parametrize("at", [6000, 6008, 6024, 6032, SPANNED, SPANNED - 16])
-def test_a_node_that_can_not_be_is_said_and_passed_over(at: int) -> None:
+def test_an_impossible_node_is_reported_and_skipped(at: int) -> None:
     """A damaged node does not hide the other nodes' zones."""
     kernel, notes = numa(), list[str]()
     place = kernel.image_physical(int(kernel.keys["SYMBOL(node_0)"], 16)) + at
@@ -96,7 +96,7 @@ def test_a_node_that_can_not_be_is_said_and_passed_over(at: int) -> None:
     assert "the zones of NUMA node 0 are unknown" in notes[0]
 
 
-def test_zones_that_overlap_are_said() -> None:
+def test_overlapping_zones_are_reported() -> None:
     kernel, notes = numa(), list[str]()
     place = kernel.image_physical(int(kernel.keys["SYMBOL(node_2)"], 16))
     kernel.source.write(place + 6008, struct.pack("<QQQ", 0x70000, 0x50000, 0x50000))
@@ -109,7 +109,7 @@ def test_zones_that_overlap_are_said() -> None:
     "keys",
     [{"LENGTH(node_data)": "5000"}, {"LENGTH(node_data)": "0"}, {"SYMBOL(node_data)": "0"}],
 )
-def test_keys_that_can_not_be_are_errors(keys: dict[str, str]) -> None:
+def test_impossible_keys_are_errors(keys: dict[str, str]) -> None:
     kernel = numa()
     kernel.keys.update(keys)
     with pytest.raises(KernelError):

@@ -72,9 +72,7 @@ def neighbours(layout: Layout, seed: int, order: str) -> bytes:
 @pytest.mark.parametrize("thorough", [False, True])
 @settings(deadline=None, max_examples=60)
 @given(name=names, seed=seeds, order=st.sampled_from(["little", "big"]))
-def test_neighbours_that_are_judged_once_are_what_the_twin_says_of_each(
-    thorough: bool, name: str, seed: int, order: str
-) -> None:
+def test_neighbours_classified_together_equal_the_twin(thorough: bool, name: str, seed: int, order: str) -> None:
     """Page by page: neighbours differ in fields that no rule reads, and sometimes in one that a rule reads."""
     layout = LAYOUTS[name]
     data = neighbours(layout, seed, order)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TWINS: dict[str, ModuleType] = {"lzo": lzo, "snappy": snappy}
 BUILT_IN = pytest.mark.parametrize("name", TWINS)
-#: Sizes at which something changes: where a match may begin, lengths that need one more byte, the largest page.
+#: Boundary sizes: the first possible match, lengths that need another byte, the largest page.
 SIZES = [1, 2, 3, 4, 5, 19, 20, 21, 22, 60, 61, 238, 239, 256, 257, 512, 4096, 16384, 65536]
 
 

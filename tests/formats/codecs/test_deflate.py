@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.codecs import State
 
 PAGE = 4096
-#: Sizes at which something changes: no place for a match, one, blocks of a checksum, the longest match, large pages.
+#: Boundary sizes: no match possible, one, blocks of a checksum, the longest match, large pages.
 SIZES = [1, 2, 3, 4, 7, 16, 17, 18, 19, 21, 127, 128, 129, 258, 259, 260, 261, 262, 300, 512, 4096, 16384, 65536]
 LEVELS = pytest.mark.parametrize("level", [0, 1])
 REVERSED = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))

@@ -101,7 +101,7 @@ def test_a_stream_that_holds_more_or_less_than_a_page_is_damaged(name: str) -> N
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "none"])
-def test_damage_never_leads_astray(name: str) -> None:
+def test_damage_never_writes_out_of_bounds(name: str) -> None:
     """Changed bytes never cause a write beyond the page; zlib's checksum detects them."""
     this, chance = codec(name), random.Random(name)
     packer, unpacker = this.open_compressor(this.default_level, PAGE), this.open_decompressor(PAGE)
@@ -184,7 +184,7 @@ def test_zlib_streams_are_near_the_size_of_zlibs_own() -> None:
         assert len(data) < 1.15 * len(zlib.compress(page, level))
 
 
-def test_a_library_whose_structure_is_otherwise_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_with_another_structure_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     if _isal.open_inflate() is None:
         pytest.skip("ISA-L is not installed")
     monkeypatch.setattr(_isal, "_sample", lambda: ctypes.create_string_buffer(b"not what is unpacked", 4096))
@@ -192,7 +192,7 @@ def test_a_library_whose_structure_is_otherwise_is_not_believed(monkeypatch: pyt
     assert _isal.open_inflate() is None
 
 
-def test_without_any_provider_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_codec_without_a_provider_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     _without(monkeypatch, "isal", "libdeflate", "libz", "wheel", "libzstd")
     monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
     with pytest.raises(UsageError, match="neither the zstandard package nor libzstd"):

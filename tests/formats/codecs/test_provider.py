@@ -39,7 +39,7 @@ def packed_by(name: str, level: int) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize("level", [0, 1, 6])
-def test_a_library_instead_of_our_own(level: int) -> None:
+def test_zlib_instead_of_the_loop(level: int) -> None:
     """Python always has zlib; its stream differs from the loop's and unpacks to the page."""
     try:
         provider, stream = packed_by("zlib@libz", level)

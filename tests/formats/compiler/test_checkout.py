@@ -36,7 +36,7 @@ def test_old_machine_code_is_not_loaded(objects: Path) -> None:
         native_backend.available()
 
 
-def test_a_source_that_was_only_touched_does_no_harm(objects: Path) -> None:
+def test_a_touched_source_is_accepted(objects: Path) -> None:
     """A branch switched away and back has new files of the same content."""
     _made(objects, checkout.source_digest(), 0)
     assert not native_backend.available()

@@ -27,7 +27,7 @@ def test_old_processors_get_code_they_can_run(monkeypatch: pytest.MonkeyPatch, f
     assert Path(native_backend.object_path()).name == f"{name}.so"
 
 
-def test_an_object_that_does_not_load_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_object_that_does_not_load_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A 32-bit interpreter on a 64-bit kernel falls back instead of failing."""
     alien = tmp_path / "alien.so"
     alien.write_bytes(b"\x7fELF\x01 not for us")
@@ -36,7 +36,7 @@ def test_an_object_that_does_not_load_is_as_good_as_none(monkeypatch: pytest.Mon
     assert not native_backend.available()
 
 
-def test_an_image_that_cannot_load_its_machine_code_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_without_loadable_machine_code_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without another backend: a message, not a Python traceback."""
     monkeypatch.delattr(loops, "dialect", raising=False)
     monkeypatch.setitem(sys.modules, "vmsieve.formats.compiler.dialect", None)

@@ -176,6 +176,6 @@ def test_anything_else_is_refused(function: Callable[..., int]) -> None:
         bind(Loop(function), "python")
 
 
-def test_a_refusal_says_where() -> None:
+def test_a_refusal_has_the_location() -> None:
     with pytest.raises(DialectError, match=r"test_refused\.r_divide:2: Div is not in the loops' dialect"):
         bind(Loop(r_divide), "python")

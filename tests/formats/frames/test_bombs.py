@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("temporary")
 
 
-def test_what_is_kept_of_the_content_is_bounded() -> None:
+def test_cached_content_is_bounded() -> None:
     """64 MiB in pieces of 1 MiB: the last 16 MiB are cached."""
     content = bytes(64 << 20)
     file, _, _ = opened(made.zstd_seekable(content, 1 << 20))

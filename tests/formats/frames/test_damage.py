@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("temporary")
 
 
 @pytest.mark.parametrize("kind", sorted(made.EVERY))
-def test_a_file_that_is_cut_off_gives_what_is_there(kind: str) -> None:
+def test_a_truncated_file_gives_its_first_part(kind: str) -> None:
     """A truncated file gives the first part of the content, marked torn, which grows with the file."""
     data = of_kind(kind)
     before = 0
@@ -110,7 +110,7 @@ def test_damage_in_an_unpacked_file_ends_it(kind: str) -> None:
     assert got[: len(got) // 2] == LONG[: len(got) // 2]
 
 
-def test_a_wrong_checksum_at_the_end_is_told() -> None:
+def test_a_wrong_checksum_at_the_end_is_reported() -> None:
     """All content is present and possibly wrong."""
     for data in (made.gzip_named(LONG), made.zstd_frame(LONG, sized=False, window=24)):
         damaged = bytearray(data)
@@ -121,7 +121,7 @@ def test_a_wrong_checksum_at_the_end_is_told() -> None:
         assert file.size >= len(LONG) - STEP
 
 
-def test_rubbish_behind_the_last_piece_is_told() -> None:
+def test_garbage_after_the_last_piece_is_reported() -> None:
     """Everything before is used, except a last piece that is unpacked together with it."""
     for kind in ("zstd-rows", "lz4-rows", "gzip-rows", "zstd-window", "gzip-one", "lz4-linked"):
         file, remarks, torn = opened(made.EVERY[kind](LONG) + b"rubbish, and more than a header takes " * 9)
@@ -133,7 +133,7 @@ def test_rubbish_behind_the_last_piece_is_told() -> None:
 
 
 @pytest.mark.parametrize("lies", ["packed", "content", "count", "magic", "reserved", "large", "zero", "frame"])
-def test_a_seek_table_that_can_not_be_is_not_believed(lies: str) -> None:
+def test_an_invalid_seek_table_is_ignored(lies: str) -> None:
     """An invalid seek table is ignored: the frames are walked, and the content is right."""
     packed = [made.zstd_frame(block) for block in made.blocks(CONTENT)]
     entries = [(len(one), len(block)) for one, block in zip(packed, made.blocks(CONTENT))]
@@ -190,7 +190,7 @@ def test_files_without_content_are_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("make", [core, lambda r: flattened(cut(core(r), 30_000))])
-def test_damage_is_told_by_physical_address(make: Any) -> None:
+def test_damage_is_reported_by_physical_address(make: Any) -> None:
     """Damage is reported by physical address through frame and flattened file; neighbouring pages are read."""
     recipe = "@0x1000 noise 1 x400"
     packed = made.gzip_rows(make(recipe))

@@ -57,7 +57,7 @@ class Damage(NamedTuple):
         return bytes(data[: len(data) - self.cut % len(data)])
 
 
-#: Headers of the first pieces, the seek table at the end, and anywhere.
+#: Offsets of headers of the first pieces, of the seek table at the end, and any.
 PLACES = st.one_of(st.integers(0, 40), st.integers(-80, -1), st.integers(0, 1 << 16), st.integers(5000, 5200))
 VALUES = st.one_of(
     st.binary(min_size=1, max_size=6),

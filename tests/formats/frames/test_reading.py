@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("temporary")
 
 
 @pytest.mark.parametrize("kind", sorted(made.SEEKABLE))
-def test_what_tells_its_pieces_is_read_where_it_is(kind: str, temporary: Path) -> None:
+def test_files_with_an_index_are_read_in_place(kind: str, temporary: Path) -> None:
     """Content with an index is read in place, byte for byte, without remarks or an unpacked file."""
     file, remarks, torn = opened(made.SEEKABLE[kind](CONTENT))
     assert isinstance(file, FramedFile)
@@ -39,7 +39,7 @@ def test_what_tells_its_pieces_is_read_where_it_is(kind: str, temporary: Path) -
 
 
 @pytest.mark.parametrize("kind", sorted(made.SEQUENTIAL))
-def test_what_does_not_is_unpacked_once(kind: str, temporary: Path) -> None:
+def test_files_without_an_index_are_unpacked_once(kind: str, temporary: Path) -> None:
     """Content without one is unpacked once, byte for byte, with a remark on folder and size; no name is left there."""
     file, remarks, torn = opened(made.SEQUENTIAL[kind](CONTENT))
     assert not isinstance(file, FramedFile)
@@ -104,7 +104,7 @@ def test_many_threads_unpack_each_piece_once(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(counts.values()) == len(made.blocks(CONTENT))
 
 
-def test_a_dictionary_that_nobody_has_is_said() -> None:
+def test_a_missing_dictionary_is_reported() -> None:
     """A frame with a dictionary can't be unpacked without it."""
     import zstandard
 

@@ -186,7 +186,7 @@ def broken(**changes: object) -> bytes:
         ),
     ],
 )
-def test_unusable_cores_say_why(data: bytes, error: type[FormatError], words: str) -> None:
+def test_unusable_cores_give_the_reason(data: bytes, error: type[FormatError], words: str) -> None:
     """Each cause has its error type, so that callers can distinguish damaged from unsupported files."""
     with pytest.raises(error, match=words):
         source(data)

@@ -138,13 +138,13 @@ def test_empty_pieces_and_bytes_behind_the_end_mark_are_ignored() -> None:
         (b"x" * 5000, FormatError, "not a flattened"),
     ],
 )
-def test_unusable_streams_say_why(data: bytes, error: type[FormatError], words: str) -> None:
+def test_unusable_streams_give_the_reason(data: bytes, error: type[FormatError], words: str) -> None:
     """Unusable streams give typed errors."""
     with pytest.raises(error, match=words):
         FlattenedFile(MemoryFile(data))
 
 
-def test_a_stream_that_is_none_is_refused_before_anything_is_put() -> None:
+def test_an_invalid_stream_is_refused_before_anything_is_put() -> None:
     """Also a stream that ends within its header."""
     for data in (b"\x7fELF" + bytes(5000), header()[:100], header(9)):
         with pytest.raises(FormatError):

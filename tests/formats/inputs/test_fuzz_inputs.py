@@ -19,7 +19,7 @@ from vmsieve.formats.inputs.flattened import rebuild
 pytestmark = pytest.mark.fuzz
 
 
-#: Where headers are: damage there is worth more than damage to pages.
+#: Offsets of headers, which are damaged more often than pages.
 HEADERS = st.one_of(
     st.integers(0, 600),
     st.integers(4096, 4500),

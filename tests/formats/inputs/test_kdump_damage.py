@@ -104,13 +104,13 @@ WHOLE = kdump("@0x1000 fill 01020304 zlib x3")
         (changed(changed(WHOLE, 4096 + 96, "<Q", 0), 440, "<I", 0), CorruptError, "zero or negative"),
     ],
 )  # fmt: skip
-def test_headers_that_can_not_be_right_say_why(data: bytes, error: type[FormatError], words: str) -> None:
+def test_invalid_headers_give_the_reason(data: bytes, error: type[FormatError], words: str) -> None:
     """Each cause has its error type; no memory is allocated by invalid sizes."""
     with pytest.raises(error, match=words):
         source(data)
 
 
-#: What is wrong with a descriptor: fields that are other than they should be, or the size that is off by so much.
+#: Damage to a descriptor: wrong fields, or the difference of its size.
 DAMAGE: list[tuple[str, dict[str, int], str]] = [
     ("too long", {"size": PAGE + 1}, "more bytes than a page"),
     ("enormous", {"size": 0xFFFFFFFF}, "more bytes than a page"),
@@ -128,7 +128,7 @@ DAMAGE: list[tuple[str, dict[str, int], str]] = [
 
 @pytest.mark.parametrize("order", ["little", "big"])
 @pytest.mark.parametrize(("change", "words"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE])
-def test_a_damaged_descriptor_costs_its_page_alone(change: dict[str, int], words: str, order: str) -> None:
+def test_a_damaged_descriptor_loses_only_its_page(change: dict[str, int], words: str, order: str) -> None:
     """The error has the page's address; its neighbours are read, also by the same reader later."""
     file = Kdump(parse("@0x1000 fill 01020304 zlib x5"), order=order)
     data = bytearray(file.build())

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Page frames up to 96 TiB, some of them left out.
 PFNS = (3, 100, 1 << 22, (1 << 33) + 5, 96 << 28)
 PAGES = [Page(pfn, "exclude" if pfn == PFNS[2] else "stored", bytes([i + 1]) * PAGE) for i, pfn in enumerate(PFNS)]
-#: More than is read of such a file, which has 6 GB.
+#: Limit of the bytes read of a file of 6 GB.
 MOST = 8 << 20
 
 
@@ -105,7 +105,7 @@ def test_a_short_hole_is_read(tmp_path: Path, known: bool) -> None:
     assert [one.start // PAGE for one in source.ranges()] == [1, 5]
 
 
-def test_a_device_knows_no_holes(tmp_path: Path) -> None:
+def test_a_device_has_no_holes(tmp_path: Path) -> None:
     """Without SEEK_DATA the whole file is data; with it, data end at the last byte."""
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)

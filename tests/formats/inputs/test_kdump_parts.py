@@ -83,7 +83,7 @@ def test_together_they_are_the_dump(version: int, order: str, tmp_path: Path) ->
     opened.close()
 
 
-def test_a_file_that_is_not_there_costs_its_pages(tmp_path: Path) -> None:
+def test_a_missing_file_loses_only_its_pages(tmp_path: Path) -> None:
     """The other files, or a single one, are read, with a remark on the missing pages."""
     paths = saved(tmp_path, parts())
     for lost in range(4):
@@ -139,7 +139,7 @@ def test_errors_name_the_damaged_part(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
-def test_any_range_can_be_said(start: int, end: int) -> None:
+def test_any_page_frame_range(start: int, end: int) -> None:
     """Any page frame range, possible or not: the pages within it are stored, and the rest makes the dump incomplete."""
     opened = source(part(0, LIMIT, start_pfn_64=start, end_pfn_64=end).build())
     first, last = start or 0, end or LIMIT

@@ -19,7 +19,7 @@ from vmsieve.formats.loops.page_records import expand_rle, plan_records, walk_re
 
 MEMORY = machine(4)
 ALL = list(range(0, len(MEMORY), PAGE))
-#: With holes: short ones, and a long one.
+#: Memory with short holes and a long one.
 SOME = [at for at in ALL if at % (5 * PAGE) and not 2 * MIB <= at < 3 * MIB]
 
 
@@ -139,7 +139,7 @@ def test_a_file_without_a_page_is_refused(size: int) -> None:
         (Lkcd(MEMORY, mem_end=1 << 50), CorruptError, "size of memory"),
     ],
 )
-def test_unsupported_and_damaged_dumps_say_why(dump: Lkcd, kind: type[FormatError], why: str) -> None:
+def test_unsupported_and_damaged_dumps_give_the_reason(dump: Lkcd, kind: type[FormatError], why: str) -> None:
     """Each in a single sentence."""
     with pytest.raises(kind, match=why):
         source(dump.build())
@@ -153,7 +153,7 @@ def test_unsupported_and_damaged_dumps_say_why(dump: Lkcd, kind: type[FormatErro
     "bad",
     [struct.pack(">QII", 5, 100, 1), struct.pack(">QII", 1 << 60, 100, 1), struct.pack(">QII", PAGE, 1 << 30, 1)],
 )
-def test_a_record_that_can_not_be_ends_the_dump(bad: bytes) -> None:
+def test_an_impossible_record_ends_the_dump(bad: bytes) -> None:
     """Memory before the damage is read."""
     opened = source(Lkcd(MEMORY, 2, ALL[:100], extra=[bad]).build())
     assert opened.incomplete
@@ -163,7 +163,7 @@ def test_a_record_that_can_not_be_ends_the_dump(bad: bytes) -> None:
 
 
 @pytest.mark.parametrize("method", [1, 2])
-def test_a_damaged_page_costs_itself_only(method: int) -> None:
+def test_a_damaged_page_loses_only_itself(method: int) -> None:
     """Too short, too long, not a stream: the error has the page's address."""
 
     def packed(page: bytes) -> bytes:

@@ -108,7 +108,7 @@ def test_a_reserved_extent_reads_as_zeros() -> None:
         ({b"ngdump.meta": META, b"dump.elf": b"something else"}, "not a dump"),
     ],
 )
-def test_file_systems_without_a_dump_say_why(files: dict[bytes, bytes], why: str) -> None:
+def test_file_systems_without_a_dump_give_the_reason(files: dict[bytes, bytes], why: str) -> None:
     """Each in a single sentence; another file system's error says how to extract a dump from it."""
     with pytest.raises(UnsupportedError, match=why):
         source(Image(files).build())

@@ -79,7 +79,7 @@ def test_unknown_files_are_refused_and_closed(data: bytes, found: str) -> None:
     assert file.closed == 1
 
 
-def test_a_dump_that_can_not_be_used_is_closed() -> None:
+def test_an_unusable_dump_is_closed() -> None:
     """Whichever layer found the damage."""
     for data in (core(RECIPE)[:70], kdump(RECIPE)[:5000], flattened([(0, core(RECIPE)[:70])]), flattened([])):
         file = MemoryFile(data)
@@ -88,7 +88,7 @@ def test_a_dump_that_can_not_be_used_is_closed() -> None:
         assert file.closed == 1
 
 
-def test_paths_that_can_not_be_opened(tmp_path: Path) -> None:
+def test_unopenable_paths(tmp_path: Path) -> None:
     """Absent, a directory, a pipe without a writer, a device that can't seek."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -35,7 +35,7 @@ RECIPE = """
     @0x6bc000 noise 9 x3
     @0x9000000 fill 77 x9
 """
-#: makedumpfile names no machine in a dump whose kernel it does not know.
+#: makedumpfile leaves the machine's name empty if it does not know the kernel.
 NAMELESS = ["the machine, which is labelled without a name, is x86_64 by its registers"]
 OPTIONS = {"": [], "zlib": ["-c"], "lzo": ["-l"], "snappy": ["-p"], "zstd": ["-z"]}
 CODECS = pytest.mark.parametrize("codec", list(OPTIONS))

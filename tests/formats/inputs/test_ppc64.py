@@ -20,10 +20,10 @@ from vmsieve.formats.notes import each_note
 TEXT = b"OSRELEASE=6.12.0\nPAGESIZE=65536\n"
 NAMES = {"little": "ppc64le", "big": "ppc64"}
 MIB = 1 << 20
-#: Where the kernel has its note; a decoy lies before it.
+#: Address of the kernel's note; a decoy precedes it.
 AT = 0x230000
 VMX = 0x100
-#: The last page of memory, and how long the note there says that its text is.
+#: The last page of memory, and the size in the header of the note there.
 END, LENGTH = 6 * MIB - 4096, struct.pack("<I", len(TEXT))
 
 
@@ -55,7 +55,7 @@ def core(labelled: str, content: bytes, notes: bytes | None = None) -> bytes:
 
 @pytest.mark.parametrize("kernel", ["little", "big"])
 @pytest.mark.parametrize("labelled", ["little", "big"])
-def test_the_kernels_own_note_tells_the_byte_order(labelled: str, kernel: str) -> None:
+def test_the_kernels_own_note_gives_the_byte_order(labelled: str, kernel: str) -> None:
     """Memory is unchanged, and notes are as if the headers had been right."""
     opened = source(core(labelled, memory(kernel)))
     assert (opened.machine, opened.byte_order) == (NAMES[kernel], kernel)

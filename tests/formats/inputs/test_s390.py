@@ -55,7 +55,7 @@ def test_registers_and_vmcoreinfo_come_from_memory() -> None:
     assert struct.pack(">I", PREFIXES[1]) in opened.notes
 
 
-def test_live_dumps_say_so() -> None:
+def test_live_dumps_are_marked() -> None:
     """Zgetdump marks dumps of /dev/mem at address 0."""
     assert source(replace(DUMP, memory=b"LIVEDUMP" + MEMORY[8:]).flat()).header["dump_method"] == "live"
     assert "dump_method" not in source(DUMP.flat()).header
@@ -86,7 +86,7 @@ def test_a_tapes_last_record_may_be_padded() -> None:
         (replace(DUMP, tod_end=DUMP.tod - 1).flat(), "the dump is not complete: the end marker is an older dump's"),
     ],
 )  # fmt: skip
-def test_a_missing_or_old_marker_says_that_the_dump_is_torn(data: bytes, why: str) -> None:
+def test_a_dump_with_a_missing_or_old_end_marker_is_torn(data: bytes, why: str) -> None:
     """All its memory is still read."""
     opened = source(data)
     assert opened.incomplete
@@ -138,7 +138,7 @@ def test_a_file_that_ends_within_its_header_is_refused(size: int) -> None:
         (replace(DUMP, mem_size=1 << 63), CorruptError, "size of memory"),
     ],
 )
-def test_unsupported_and_damaged_dumps_say_why(made: Dump, kind: type[FormatError], why: str) -> None:
+def test_unsupported_and_damaged_dumps_give_the_reason(made: Dump, kind: type[FormatError], why: str) -> None:
     """Each in a single sentence."""
     with pytest.raises(kind, match=why):
         source(made.flat())

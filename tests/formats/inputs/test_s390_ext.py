@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.inputs import Source
 
-#: MiBs 2 and 6 are zero, and so is all from 8 on.
+#: MiBs 2, 6, and all from 8 on are zero.
 MEMORY = machine(8) + bytes(2 * MIB)
 DUMP = Dump(MEMORY)
 MADE = {
@@ -85,7 +85,7 @@ def test_a_dump_larger_than_its_memory() -> None:
 
 
 @pytest.mark.parametrize("tod_end", [0, DUMP.tod - 1])
-def test_an_old_marker_or_none_says_that_the_dump_is_torn(tod_end: int) -> None:
+def test_a_dump_with_an_old_or_missing_end_marker_is_torn(tod_end: int) -> None:
     """All segments are present: all memory is read."""
     opened = source(extended(replace(DUMP, tod_end=tod_end)))
     assert opened.incomplete
@@ -144,7 +144,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", sorted(BAD))
-def test_a_segment_that_can_not_be_ends_the_dump(name: str) -> None:
+def test_an_impossible_segment_ends_the_dump(name: str) -> None:
     """Memory before the damage is read."""
     first = segment(0, MIB, False) + MEMORY[:MIB]
     head = replace(DUMP, magic=MAGIC_EXT, version=2, zlib_version=1, unit=MIB).header()
@@ -155,7 +155,7 @@ def test_a_segment_that_can_not_be_ends_the_dump(name: str) -> None:
     assert read(opened, 0, MIB) == MEMORY[:MIB]
 
 
-def test_a_damaged_unit_costs_its_own_memory_only() -> None:
+def test_a_damaged_unit_loses_only_its_memory() -> None:
     """The error has the address; its neighbours are read."""
     data = bytearray(MADE["zlib, small units"])
     # After the header, the first segment, and the second one's header: the first unit of MiB 1.

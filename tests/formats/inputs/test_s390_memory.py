@@ -173,7 +173,7 @@ def test_entries_are_checked(entry: tuple[int, int, int], state: str) -> None:
     assert info.entries[1].data == (bytes(64) if state == "OK" else b"")
 
 
-def test_an_os_info_page_that_is_damaged_says_so() -> None:
+def test_a_damaged_os_info_page_is_reported() -> None:
     """No page, another page, a flipped bit, a future version, an invalid address."""
     found = machine()
     assert read_os_info(found.source) is None
@@ -215,7 +215,7 @@ def test_vmcoreinfo_of_os_info_comes_before_that_of_the_lowcore() -> None:
     assert any("VMCOREINFO can't be used: BAD" in odd for odd in other.source.remarks)
 
 
-def test_vmcoreinfo_is_searched_for_where_nothing_leads_to_it() -> None:
+def test_vmcoreinfo_without_a_pointer_is_searched_for() -> None:
     """Memory is searched only if no pointer leads to the note; invalid notes before it are skipped."""
     found = machine()
     found.add_note()
@@ -228,7 +228,7 @@ def test_vmcoreinfo_is_searched_for_where_nothing_leads_to_it() -> None:
     assert any("searched" in odd for odd in found.source.remarks)
 
 
-def test_a_search_that_finds_nothing_says_so() -> None:
+def test_a_failed_search_is_reported() -> None:
     """Hundreds of invalid notes do not make the search long."""
     found = machine()
     false = vmcoreinfo(b"", "big")[:4] + struct.pack(">II", 1 << 20, 0) + b"VMCOREINFO\0\0"

@@ -47,7 +47,7 @@ def test_pages_here_and_there() -> None:
         assert read(opened, first * PAGE + 9, 3 * PAGE) == expected[9 : 9 + 3 * PAGE]
 
 
-def test_more_memory_than_an_index_page_tells_of() -> None:
+def test_memory_beyond_the_first_index_page() -> None:
     """600 GiB: the second index page follows the first one's key pages."""
     far = 512 << 18
     some = {7: b"a" * PAGE, far + 5: b"b" * PAGE}

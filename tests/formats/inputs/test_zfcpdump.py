@@ -54,7 +54,7 @@ def test_a_cut_off_disk() -> None:
 
 @pytest.mark.parametrize("at", [8, 16, 24, 32, 40, 56])
 @pytest.mark.parametrize("value", [0, (1 << 64) - 1, 1 << 63])
-def test_fields_that_can_not_be(at: int, value: int) -> None:
+def test_impossible_superblock_fields(at: int, value: int) -> None:
     """Superblock fields: an error or a dump, never an exception."""
     data = bytearray(disk(CORE))
     struct.pack_into(">Q", data, 0x3000 + at, value)

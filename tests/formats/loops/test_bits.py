@@ -287,7 +287,7 @@ def test_count_missing(backend: str, size: int, seed: int) -> None:
     assert found == len(gone)
 
 
-def test_bitmap_gives_back_what_it_was_given() -> None:
+def test_bitmap_round_trip() -> None:
     """Blocks of all ones, of all zeros, packable or not, read twice."""
     dice = random.Random(1)
     blocks = [bytes(BLOCK_BYTES), b"\xff" * BLOCK_BYTES, b"\xf0" * BLOCK_BYTES, dice.randbytes(BLOCK_BYTES)]

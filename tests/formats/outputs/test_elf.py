@@ -112,7 +112,7 @@ def test_kernel_text_is_a_second_mapping_of_the_same_bytes() -> None:
     assert dump.at(text, 1500 * PAGE, PAGE) == page(1500)
 
 
-def test_kernel_text_is_told_whole_where_pages_within_it_were_dropped() -> None:
+def test_kernel_text_with_dropped_pages_is_one_mapping() -> None:
     kept = set(range(1, 4000)) - set(range(1300, 1700)) - set(range(1900, 3000))
     dump = _text_dump(kept)
     text = [x for x in dump.loads if x.vaddr >= TEXT]
@@ -162,7 +162,7 @@ def test_everything_is_put_in_ascending_order() -> None:
     assert output_format("elf").sequential
 
 
-def test_a_page_that_could_not_be_read_is_no_zero_page_and_the_dump_incomplete() -> None:
+def test_an_unreadable_page_makes_the_dump_incomplete() -> None:
     """If headers can't be rewritten, the page is filled with words."""
     memory = _memory()
     memory.pages = {**memory.pages, 61: None}

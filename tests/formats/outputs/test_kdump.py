@@ -173,6 +173,6 @@ def test_torn_anywhere_it_reads_as_incomplete_and_points_at_nothing_that_is_not_
     assert {0, 7, 35} <= found
 
 
-def test_the_format_is_found_by_its_name_and_says_what_it_wants() -> None:
+def test_the_format_is_found_by_its_name() -> None:
     kdump = output_format("kdump")
     assert (kdump.packed, kdump.sequential) == (True, False)

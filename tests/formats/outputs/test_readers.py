@@ -118,7 +118,7 @@ def test_a_flattened_stream_reads_like_the_file(name: str, tmp_path: Path) -> No
 
 @FORMATS
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.99])
-def test_a_flattened_stream_cut_off_is_incomplete_and_gives_what_it_has(name: str, part: float, tmp_path: Path) -> None:
+def test_a_truncated_flattened_stream_is_incomplete_and_readable(name: str, part: float, tmp_path: Path) -> None:
     memory = _memory()
     stream = io.BytesIO()
     _save(name, FlattenedPlace(stream.write, "stdout"), memory)
@@ -135,7 +135,7 @@ def test_a_flattened_stream_cut_off_is_incomplete_and_gives_what_it_has(name: st
 
 
 @FORMATS
-def test_a_file_never_finished_is_incomplete_and_gives_what_it_has(name: str, tmp_path: Path) -> None:
+def test_an_unfinished_file_is_incomplete_and_readable(name: str, tmp_path: Path) -> None:
     memory = _memory()
     with closing(_saved(tmp_path / "dump", name, memory, finish=False)) as source:
         assert source.incomplete
@@ -143,7 +143,7 @@ def test_a_file_never_finished_is_incomplete_and_gives_what_it_has(name: str, tm
 
 
 @FORMATS
-def test_a_file_torn_by_a_full_disk_is_incomplete_and_gives_what_it_has(name: str, tmp_path: Path) -> None:
+def test_a_file_torn_by_a_full_disk_is_incomplete_and_readable(name: str, tmp_path: Path) -> None:
     memory = _memory()
     whole = Medium()
     _save(name, whole, memory)

@@ -15,7 +15,7 @@ from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.outputs.s390 import S390Writer
 
 MEMORY = machine(1)
-#: What zgetdump, and this writer, know of a dump whose header said nothing else.
+#: Header values of zgetdump, and of this writer, for a dump whose header lacks them.
 DUMP = Dump(MEMORY, tod=0, tod_end=0, cpu_id=0, real_cpus=0, build_arch=0, mem_end=len(MEMORY) - 1)
 NOTES = source(DUMP.flat()).notes
 PAGES: dict[int, bytes | None] = {at // PAGE: MEMORY[at : at + PAGE] for at in range(0, len(MEMORY), PAGE)}
@@ -88,7 +88,7 @@ def test_pages_that_are_not_there() -> None:
     assert ranges(opened) == [(0, len(MEMORY) + 6 * PAGE, len(MEMORY) + 6 * PAGE)]
 
 
-def test_the_header_tells_what_is_known() -> None:
+def test_the_header_has_the_known_values() -> None:
     """Time and prefixes, each also missing."""
     made = written(Memory(set(PAGES), PAGES), crash_time=1700000000)
     opened = source(made)
@@ -99,7 +99,7 @@ def test_the_header_tells_what_is_known() -> None:
     assert none.vmcoreinfo == VMCOREINFO
 
 
-def test_prefixes_that_can_not_be() -> None:
+def test_impossible_prefixes() -> None:
     """Beyond memory: the processor is listed, its registers are dropped."""
     beyond = NOTES.replace(struct.pack(">I", PREFIXES[1]), struct.pack(">I", 0x7FFF0000))
     opened = source(written(Memory(set(PAGES), PAGES), notes=beyond))
@@ -128,7 +128,7 @@ def test_a_torn_dump_has_no_end_marker(lacking: int) -> None:
         assert read(opened, 0, stored) == MEMORY[:stored]
 
 
-def test_a_dump_that_is_not_whole_says_so() -> None:
+def test_an_incomplete_dump_has_no_end_marker() -> None:
     """An incomplete source or an unreadable page: all pages are written, without an end marker."""
     pages = dict(PAGES)
     made = written(Memory(set(PAGES), PAGES), complete=False)

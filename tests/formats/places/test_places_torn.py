@@ -43,7 +43,7 @@ def test_writes_that_take_a_part_are_taken_up_again(file: int, monkeypatch: pyte
     assert taken == b"0123456789ab"
 
 
-def test_a_full_disk_is_told_from_other_failures(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_distinguished_from_other_failures(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, words in ((errno.ENOSPC, "no space"), (errno.EIO, "Input/output error"), (errno.EDQUOT, "no room")):
 
         def fail(*_: object, number: int = number) -> int:
@@ -69,7 +69,7 @@ def test_a_device_without_room_is_an_output_error() -> None:
 
 
 @pytest.mark.parametrize("kind", [PipePlace, FlattenedPlace])
-def test_a_reader_that_went_away_is_said_so(kind: type[PipePlace | FlattenedPlace]) -> None:
+def test_a_closed_reader_is_reported(kind: type[PipePlace | FlattenedPlace]) -> None:
     read, wrote = os.pipe()
     os.close(read)
     place = kind(lambda data: os.write(wrote, data), "stdout")
@@ -79,7 +79,7 @@ def test_a_reader_that_went_away_is_said_so(kind: type[PipePlace | FlattenedPlac
     os.close(wrote)
 
 
-def test_what_is_held_reads_as_torn_until_it_is_settled(file: int) -> None:
+def test_held_bytes_read_as_torn_until_settled(file: int) -> None:
     place = FilePlace(file, "dump")
     place.put(0, b"head")
     place.hold(4, b"TORN", b"GOOD")
@@ -90,7 +90,7 @@ def test_what_is_held_reads_as_torn_until_it_is_settled(file: int) -> None:
     assert kit.content(file) == b"headGOODtail"
 
 
-def test_a_flattened_stream_that_was_never_settled_says_torn() -> None:
+def test_an_unsettled_flattened_stream_is_torn() -> None:
     stream = io.BytesIO()
     place = FlattenedPlace(stream.write, "stdout")
     place.put(0, b"head")
@@ -118,7 +118,7 @@ def test_a_torn_dump_in_a_pipe_is_shorter_than_its_headers_say(flushed: bool) ->
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("settled", [True, False], ids=["disk full", "killed"])
-def test_a_file_torn_at_any_write_never_points_at_what_is_not_there(
+def test_a_file_torn_at_any_write_has_no_dangling_pointers(
     settled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = kit.memory()

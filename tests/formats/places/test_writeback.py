@@ -61,7 +61,7 @@ def test_a_small_file_is_left_to_the_kernel(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.ESPIPE, errno.EINVAL])
-def test_a_file_that_can_not_be_watched(error: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_sync_file_range(error: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is tried once; the failure is not an error."""
     medium, watch = watched(monkeypatch, 0, error)
     for _ in range(64):
@@ -69,7 +69,7 @@ def test_a_file_that_can_not_be_watched(error: int, monkeypatch: pytest.MonkeyPa
     assert medium.calls == 1
 
 
-def test_what_the_medium_refuses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_medium_error_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel reports a failed write once, to the first waiter: the report must not be lost."""
     medium, _ = watched(monkeypatch, 0, errno.EIO)
     fd = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)

@@ -7,7 +7,7 @@ import pytest
 from vmsieve.formats.slim.cache import cached
 
 
-def test_a_result_is_found_once_while_it_is_kept_and_no_more_than_so_many_are() -> None:
+def test_results_are_cached_up_to_a_limit() -> None:
     """Each key is computed once; again after it was evicted."""
     asked: list[int] = []
 
@@ -23,7 +23,7 @@ def test_a_result_is_found_once_while_it_is_kept_and_no_more_than_so_many_are() 
         assert len(lookup.__self__) <= 3  # type: ignore[attr-defined]
 
 
-def test_what_fails_is_tried_again() -> None:
+def test_errors_are_not_cached() -> None:
     """An error is not cached."""
     answers = [KeyError("not yet"), None]
 

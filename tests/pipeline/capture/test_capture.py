@@ -72,7 +72,7 @@ def test_a_crash_of_one_step_is_survived(core: Path, tmp_path: Path, monkeypatch
     assert kept(tmp_path / "out" / "vmcore") == expected(machine(), 31)
 
 
-def test_a_note_that_misleads_is_not_believed(scratch: Path, tmp_path: Path) -> None:
+def test_a_misleading_note_is_replaced(scratch: Path, tmp_path: Path) -> None:
     """The note has a wrong mem_section, memory the right one: it is found by a search, and filtered as requested."""
     right = real_dump("demo.elf", scratch)
     source = Path(shutil.copy(right, tmp_path / "core"))
@@ -135,7 +135,7 @@ def test_a_kernel_of_which_too_little_is_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_full_target_keeps_what_was_written(
+def test_a_full_target_keeps_the_partial_dump(
     share: float, core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without space for level 31 the partial dump is readable, right, marked and named as incomplete, never vmcore."""
@@ -211,7 +211,7 @@ def test_a_directory_that_holds_a_dump_is_left_as_it_is(core: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["vmcore-dmesg-incomplete.txt", "vmcore-status.json"])
-def test_what_an_earlier_crash_left_of_a_log_stays(name: str, core: Path, tmp_path: Path) -> None:
+def test_an_earlier_crashs_partial_log_stays(name: str, core: Path, tmp_path: Path) -> None:
     """A directory with only a partial log or the record keeps it."""
     (tmp_path / name).write_bytes(b"an earlier crash")
     assert run.capture(Request({"input": str(core), "target": str(tmp_path)})) == 0
@@ -230,7 +230,7 @@ def test_a_target_in_memory_is_reported(core: Path, tmp_path: Path, monkeypatch:
     assert "lost when it restarts" in told["lost"][0]
 
 
-def test_the_record_takes_nothing_away(core: Path, tmp_path: Path) -> None:
+def test_the_record_replaces_no_other_file(core: Path, tmp_path: Path) -> None:
     """The record never replaces the dump, the input or a device, wherever it is requested."""
     source = tmp_path / "in"
     os.link(core, source)
@@ -273,7 +273,7 @@ def test_no_room_for_a_later_step_either(core: Path, tmp_path: Path, monkeypatch
     assert steps(told)[:2] == [("as asked", "crashed"), ("with less", "full")]
 
 
-def test_what_an_earlier_step_left_stays_until_there_is_more(
+def test_an_earlier_steps_dump_stays_until_there_is_more(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step dies half-way, the next one earlier: the better partial dump is kept."""

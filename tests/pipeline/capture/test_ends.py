@@ -56,7 +56,7 @@ def test_a_stream_is_flattened_and_whole(source: Path, tmp_path: Path) -> None:
     assert compared(source, tmp_path / "made").right
 
 
-def test_nobody_reads_the_stream_any_more(source: Path, tmp_path: Path) -> None:
+def test_a_stream_that_loses_its_reader(source: Path, tmp_path: Path) -> None:
     """Ssh dies half-way: one try, exit status 4; the received part is rebuilt, right as far as it goes, and marked."""
     running = start(source, "-", stdout=subprocess.PIPE)
     assert running.stdout is not None
@@ -91,7 +91,7 @@ def test_killed_at_any_moment(source: Path, tmp_path: Path) -> None:
                 assert json.loads(path.read_text())["result"] in ("running", "whole")
 
 
-def test_told_to_stop(source: Path, tmp_path: Path) -> None:
+def test_sigterm(source: Path, tmp_path: Path) -> None:
     """SIGTERM, as from a service manager: the dump is finalised as it is, and the record has the reason."""
     running = start("--codec", "zlib:9", source, tmp_path / "out")
     partial = tmp_path / "out" / "vmcore-incomplete"
@@ -144,7 +144,7 @@ def test_a_disk_in_use_is_not_overwritten(source: Path, tmp_path: Path) -> None:
         subprocess.run(["losetup", "-d", device], check=True)
 
 
-def test_what_makes_no_sense_is_refused(source: Path, tmp_path: Path) -> None:
+def test_invalid_command_lines_are_refused(source: Path, tmp_path: Path) -> None:
     """No input, a file as target, an absent disk: one line, and no new directory."""
     (tmp_path / "file").touch()
     assert ends(tmp_path / "none", tmp_path / "out")[0] == 1
@@ -159,7 +159,7 @@ def test_what_makes_no_sense_is_refused(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["rot13", "zstd:99"])
-def test_a_wrong_codec_costs_no_dump(codec: str, source: Path, tmp_path: Path) -> None:
+def test_a_wrong_codec_is_replaced(codec: str, source: Path, tmp_path: Path) -> None:
     """After a crash a wrong codec is replaced by another one, with a message."""
     status, said = ends("--codec", codec, source, tmp_path)
     assert status == 0
@@ -168,7 +168,7 @@ def test_a_wrong_codec_costs_no_dump(codec: str, source: Path, tmp_path: Path) -
     assert compared(source, tmp_path / "vmcore").right
 
 
-def test_started_by_who_ignores_children(source: Path, tmp_path: Path) -> None:
+def test_started_with_sigchld_ignored(source: Path, tmp_path: Path) -> None:
     """Started with SIGCHLD ignored, by an init or ``trap '' CHLD``: the ends of steps are still seen."""
     running = start("-q", source, tmp_path, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     running.communicate(timeout=60)

@@ -48,14 +48,14 @@ def test_two_captures_at_once(core: Path, tmp_path: Path) -> None:
     assert names(own) == {"vmcore", "vmcore-status.json"}
 
 
-def test_a_link_that_leads_to_nothing_is_followed(core: Path, tmp_path: Path) -> None:
+def test_a_dangling_link_is_followed(core: Path, tmp_path: Path) -> None:
     """The directory that the link names is created, like the target itself."""
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "crash")
     assert capture(core, tmp_path / "link")[0] == 0
     assert compared(core, tmp_path / "disk" / "crash" / "vmcore").right
 
 
-def test_nobody_reads_the_fifo(core: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_fifo_without_a_reader(core: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A single wait of ``--stall`` seconds, not one for each step; then an error is reported."""
     os.mkfifo(tmp_path / "fifo")
     began = time.monotonic()
@@ -188,7 +188,7 @@ def test_nothing_can_be_read(core: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("work_of", "end"), [("reads", "finished"), ("sleeps", "stalled")])
-def test_a_search_of_memory_is_no_standstill(work_of: str, end: str) -> None:
+def test_a_search_of_memory_counts_as_progress(work_of: str, end: str) -> None:
     """A child without a heartbeat continues as long as it reads."""
 
     def search(_: child.Board) -> dict[str, Any]:

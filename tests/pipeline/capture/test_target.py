@@ -59,7 +59,7 @@ def request(source: Path, target: Path, **more: Any) -> Request:
 
 
 @pytest.mark.parametrize("mode", [0o1777, 0o777, 0o770, 0o755])
-def test_where_others_can_write_all_goes_to_a_directory_of_roots(mode: int, core: Path, tmp_path: Path) -> None:
+def test_a_directory_that_others_can_write_to_is_not_used(mode: int, core: Path, tmp_path: Path) -> None:
     """A new directory within it is used, which nobody else can enter; record and console name it."""
     target = tmp_path / "out"
     target.mkdir()
@@ -78,7 +78,7 @@ def test_where_others_can_write_all_goes_to_a_directory_of_roots(mode: int, core
 
 @AS_ROOT
 @pytest.mark.parametrize("kind", ["directory", "link"])
-def test_what_belongs_to_others_is_not_used(kind: str, core: Path, tmp_path: Path) -> None:
+def test_directories_of_others_are_not_used(kind: str, core: Path, tmp_path: Path) -> None:
     """Another user's directory, or one that their link leads to, gets a new directory within it."""
     target = there = tmp_path / "there"
     there.mkdir()
@@ -128,7 +128,7 @@ def test_nothing_that_lies_there_is_followed_or_waited_for(kind: str, mode: int,
 
 
 @pytest.mark.parametrize("kind", ["link", "FIFO", "directory"])
-def test_leftovers_in_a_directory_of_roots_cost_nothing(kind: str, core: Path, tmp_path: Path) -> None:
+def test_leftovers_in_a_directory_of_roots_are_ignored(kind: str, core: Path, tmp_path: Path) -> None:
     """Leftover temporary files of a capture are no dump: the directory itself is used."""
     target, secret = tmp_path / "out", tmp_path / "secret"
     target.mkdir()
@@ -228,7 +228,7 @@ def test_a_removed_directory_whose_name_is_taken(core: Path, tmp_path: Path, mon
 def test_a_target_that_does_not_answer_at_first(
     core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Opening the target blocks for ever: the first process does not wait, and shows the end of the log."""
+    """Opening the target blocks: the first process does not wait, and shows the end of the log."""
     first = os.getpid()
     monkeypatch.setattr(opening, "open_target", lambda *_: time.sleep(60) if os.getpid() != first else 1 // 0)
     assert run.capture(request(core, tmp_path, stall=1)) == 1

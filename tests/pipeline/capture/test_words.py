@@ -63,7 +63,7 @@ def test_a_check_makes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_where_a_kernel_has_crashed_no_option_costs_the_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_the_crash_kernel_invalid_options_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the crash kernel invalid words are ignored, elsewhere left to argparse."""
     for words in (["-d", "32", "T"], ["--what", "T"], ["-lz", "T"], ["--stall=x", "--codec", "lzo", "T"], ["-d", "T"]):
         wrong: list[str] = []

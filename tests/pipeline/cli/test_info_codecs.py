@@ -64,7 +64,7 @@ def test_beside_a_dump(capsys: pytest.CaptureFixture[str], scratch: Path) -> Non
     assert found["here"]["kernels"] in ("aot", "jit", "python")
 
 
-def test_info_of_nothing_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_without_input_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     """INPUT is optional only with --codecs."""
     assert main(["info"]) == 2
     assert "INPUT" in capsys.readouterr().err

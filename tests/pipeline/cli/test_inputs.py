@@ -30,7 +30,7 @@ def arguments(command: str, path: object, other: object) -> list[object]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("path", ["/dev/urandom", "/dev/zero", "/dev/null", "/", "/nonexistent/file", "empty", "fifo"])
-def test_what_is_no_dump_at_all(command: str, path: str, tmp_path: Path) -> None:
+def test_inputs_that_are_not_dumps(command: str, path: str, tmp_path: Path) -> None:
     """Endless devices, folders, named pipes, nothing: one line, at once, and no output file."""
     (tmp_path / "empty").write_bytes(b"")
     os.mkfifo(tmp_path / "fifo")

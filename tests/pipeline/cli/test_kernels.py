@@ -55,7 +55,7 @@ def entries(*values: int) -> bytes:
     return b"".join(struct.pack("<Q", value) for value in values).ljust(PAGE, b"\0")
 
 
-#: Pages of the kernel (0: the root of the page tables, 6: sections, 7: roots of sections) that are not as they were.
+#: Damaged pages of the kernel (0: the root of the page tables, 6: sections, 7: roots of sections).
 DAMAGE = {
     "root is zeros": {0: entries()},
     "root is noise": {0: random.Random(5).randbytes(PAGE)},
@@ -76,7 +76,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_kernel_that_leads_astray(damage: dict[int, bytes], tmp_path: Path) -> None:
+def test_misleading_kernels(damage: dict[int, bytes], tmp_path: Path) -> None:
     """Page tables and sections that loop, point outside or are noise: the pages are kept, with a remark."""
     built = machine()
     built.edits = {KERNEL // PAGE + number: page for number, page in damage.items()}
@@ -145,7 +145,7 @@ def test_given_vmcoreinfo_of_another_build_is_not_filtered_by(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/urandom", "/dev/null"])
-def test_vmcoreinfo_from_a_file_that_is_none(path: str, core: Path, built: Machine, tmp_path: Path) -> None:
+def test_vmcoreinfo_from_another_file(path: str, core: Path, built: Machine, tmp_path: Path) -> None:
     """Read up to a limit, rejected as garbled, and every page is kept."""
     run = vmsieve("dump", "-d", 31, "--vmcoreinfo", path, core, tmp_path / "out")
     assert run.status == 3

@@ -45,7 +45,7 @@ def test_a_reader_of_a_report_that_has_enough(command: str, core: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["info {core}", "info --json {core}", "classes {core}", "verify {core} {small}"])
-def test_a_report_that_can_not_be_written(command: str, core: Path, small: Path) -> None:
+def test_an_unwritable_report(command: str, core: Path, small: Path) -> None:
     statuses, _, said = shell("{V} " + command + " > /dev/full", core=core, small=small)
     assert statuses == [1]
     assert "standard output" in said
@@ -53,7 +53,7 @@ def test_a_report_that_can_not_be_written(command: str, core: Path, small: Path)
 
 
 @pytest.mark.parametrize("options", ["-F", "-E", "-E --frame zstd"])
-def test_a_dump_of_which_nothing_can_be_written(options: str, core: Path) -> None:
+def test_a_dump_without_a_writable_byte(options: str, core: Path) -> None:
     """No byte is written, wherever bytes are buffered: the dump failed and is not called incomplete."""
     statuses, _, said = shell("{V} dump -q -d 31 " + options + " {core} - > /dev/full", core=core)
     assert (statuses, said) == ([1], "vmsieve: standard output: no space for the output, at 0")

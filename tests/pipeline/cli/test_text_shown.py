@@ -51,7 +51,7 @@ def odd(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_what_is_not_printable_is_shown() -> None:
+def test_unprintable_characters_are_escaped() -> None:
     """C0, C1, bidirectional controls, separators, lone surrogates, bytes of names; other characters stay."""
     plain = "a\N{LATIN SMALL LETTER A WITH DIAERESIS}\N{CJK UNIFIED IDEOGRAPH-4E00} \\x1b"
     assert shown(plain) == plain

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Words = list[str]
 
-#: By name: the command line that reads ``input`` and writes ``output``. -f is put in where it is asked for.
+#: By name: the command line that reads ``input`` and writes ``output``. -f is inserted on request.
 WRITERS: dict[str, Callable[[str, str], Words]] = {
     "dump": lambda i, o: ["dump", "-q", "-d", "31", i, o],
     "dump -E": lambda i, o: ["dump", "-q", "-d", "31", "-E", i, o],
@@ -84,7 +84,7 @@ def test_no_input_is_written_to(writer: str, there: Path) -> None:
 
 
 @pytest.mark.parametrize("writer", NAMES)
-def test_what_is_there_stays_without_f(writer: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_files_stay_without_f(writer: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file and a FIFO; with -f, the file is replaced by an owner-only one, and no other file is left."""
     out = Path("out.png")
     out.write_bytes(b"precious")
@@ -102,7 +102,7 @@ def test_what_is_there_stays_without_f(writer: str, there: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_what_is_new_is_its_owners_alone(writer: str, there: Path) -> None:
+def test_new_files_are_owner_only(writer: str, there: Path) -> None:
     """Whatever the umask allows."""
     before = os.umask(0)
     try:
@@ -115,7 +115,7 @@ def test_what_is_new_is_its_owners_alone(writer: str, there: Path) -> None:
 
 
 @pytest.mark.parametrize("writer", NAMES)
-def test_a_failure_leaves_what_was_there(writer: str, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_old_file(writer: str, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The medium fails at the end: the old file stays, and the exit status reports the failure."""
     Path("out.png").write_bytes(b"precious")
 
@@ -213,7 +213,9 @@ def test_killed_in_the_place_of_another(form: Words, writes: int, there: Path, m
 
 
 @pytest.mark.parametrize("name", ["/nonexistent/r", "there", ".", "fifo"])
-def test_a_report_costs_no_dump(name: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unwritable_report_does_not_fail_the_dump(
+    name: str, there: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A report that can't be written, or exists: the dump and its status are unaffected, and a line says so."""
     Path("there").write_bytes(b"precious")
     os.mkfifo("fifo")
@@ -235,7 +237,7 @@ def test_a_report_that_fails_at_the_end(
 
 
 @pytest.mark.parametrize("name", ["out", "./out", "link"])
-def test_a_report_is_no_dump(name: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_is_not_the_dump(name: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One file can't be both: nothing is done."""
     os.symlink(".", "folder")
     assert main(["dump", "-q", "-f", "--json", name if name != "link" else "folder/out", str(there), "out"]) == 2
@@ -310,8 +312,8 @@ def test_an_image_goes_the_same_way(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["image", "python"]
 
 
-#: Arguments with a value, by command: those that name what is read, and those that name what is written. The rest of
-#: them are numbers, names and texts.
+#: Arguments with a value, by command: names of inputs, and names of outputs. The other
+#: ones are numbers, names and texts.
 READ = {"INPUT", "SOURCE", "DUMP", "--vmcoreinfo", "--vmlinux", "--python", "--root"}
 WRITTEN = {
     "dump": {"OUTPUT", "--json"}, "dmesg": {"OUTPUT"}, "skeleton": {"OUTPUT"}, "classes": {"--map"},
@@ -337,7 +339,7 @@ def test_every_option_is_known() -> None:
     assert {*WRITTEN} - {"image", "capture"} <= tested
 
 
-#: Files whose code opens something for writing in another way, and what that is.
+#: Source files that open files for writing in another way, and which files.
 ELSEWHERE = {
     "pipeline/process/writing.py": "the one way",
     "pipeline/process/streams.py": "standard streams",

@@ -35,7 +35,7 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_forgetful")
 @pytest.mark.parametrize("level", [0, 31])
-def test_an_account_that_does_not_add_up_is_reported(level: int, core: Path, tmp_path: Path) -> None:
+def test_an_unbalanced_account_is_in_the_report(level: int, core: Path, tmp_path: Path) -> None:
     """The report has the number of bytes, and the exit status is 3."""
     report = make(core, tmp_path / "out", level)
     assert report.account()["unaccounted"] == PAGE
@@ -44,7 +44,7 @@ def test_an_account_that_does_not_add_up_is_reported(level: int, core: Path, tmp
 
 
 @pytest.mark.usefixtures("_forgetful")
-def test_the_command_says_so(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_it(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On standard error, even with --quiet."""
     assert cli.main(["dump", "-q", "-d", "1", str(core), str(tmp_path / "out")]) == 3
     assert "the account of memory does not add up" in capsys.readouterr().err

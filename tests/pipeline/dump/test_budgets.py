@@ -121,7 +121,7 @@ def test_memory_that_a_small_file_claims_is_not_written(
         assert [one.end for one in source.ranges()] == [claimed]
 
 
-def test_a_machine_of_zeros_is_believed() -> None:
+def test_a_machine_of_zeros_is_plausible() -> None:
     """A GiB of zeros with one other page."""
     source = open_file(MemoryFile(Vmdump({3: b"p" * PAGE}, 1 << 30).build()))
     assert [(one.start, one.end, one.stored_end) for one in source.ranges()] == [(0, 1 << 30, 1 << 30)]

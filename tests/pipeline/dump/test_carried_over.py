@@ -82,7 +82,7 @@ def test_vmcoreinfo_that_only_the_sub_header_names(order: str, form: str, tmp_pa
 
 @FORMATS
 @pytest.mark.parametrize("stream", [False, True], ids=["file", "flattened"])
-def test_the_record_of_what_was_erased(form: str, stream: bool, tmp_path: Path) -> None:
+def test_erase_info(form: str, stream: bool, tmp_path: Path) -> None:
     """From kdump files, flattened ones too, to either format, and from there to either format again."""
     data = erased_kdump()
     (tmp_path / "in").write_bytes(flattened(cut(data, 1000)) if stream else data)
@@ -97,7 +97,7 @@ def test_the_record_of_what_was_erased(form: str, stream: bool, tmp_path: Path) 
     assert open_source(str(tmp_path / "elf")).cpus[0].pid == 3
 
 
-def test_the_record_of_what_was_erased_from_a_split_dump(tmp_path: Path) -> None:
+def test_erase_info_of_a_split_dump(tmp_path: Path) -> None:
     """Each output file has it; the input files' records are joined, repeated ones once."""
     parts = [tmp_path / name for name in ("one", "two", "three")]
     for path, (start, end), text in zip(parts, ((0, 2), (2, 4), (4, 6)), (ERASED, b"erase more\n", ERASED)):

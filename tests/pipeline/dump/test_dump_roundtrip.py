@@ -31,7 +31,7 @@ KINDS = [
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("flattened", [False, True], ids=["file", "flattened"])
 @pytest.mark.parametrize(("form", "codec"), KINDS, ids=[f"{form}-{codec}" for form, codec in KINDS])
-def test_what_is_written_is_read_again(
+def test_dumps_are_read_back(
     form: str, codec: str, flattened: bool, threads: int, core: Path, built: Machine, truth: dict[int, bytes],
     tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -105,7 +105,7 @@ def test_a_lower_level_brings_nothing_back(core: Path, built: Machine, tmp_path:
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("form", ["kdump", "elf"])
-def test_pages_that_can_not_be_read_are_listed(
+def test_unreadable_pages_are_listed(
     form: str, threads: int, core: Path, built: Machine, truth: dict[int, bytes], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -134,7 +134,7 @@ def test_pages_that_can_not_be_read_are_listed(
     source.close()
 
 
-def test_struct_pages_that_can_not_be_read_keep_their_pages(
+def test_unreadable_struct_pages_keep_their_pages(
     core: Path, built: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unreadable page of struct pages disables filtering for 64 page frames only."""

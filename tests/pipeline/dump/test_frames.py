@@ -164,7 +164,7 @@ def test_wrong_usage_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_comes_from_a_pipe_is_not_framed(demo: Path, tmp_path: Path) -> None:
+def test_a_stream_from_a_pipe_is_not_framed(demo: Path, tmp_path: Path) -> None:
     """A stream is rebuilt unframed; --frame is refused instead of ignored."""
     process = start("dump", "-F", "--frame", "zstd", "-", tmp_path / "out", stdin=subprocess.PIPE)
     _, said = process.communicate(b"", timeout=60)
@@ -173,7 +173,7 @@ def test_what_comes_from_a_pipe_is_not_framed(demo: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("package", ["zstandard", "lz4"])
-def test_a_missing_package_is_said_before_a_file_is_made(
+def test_a_missing_package_is_reported_before_a_file_is_made(
     package: str, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The frame needs the package; the dump does not."""

@@ -94,7 +94,7 @@ def test_blocks_in_work_are_bounded(threads: int) -> None:
     assert most == (1 if threads == 1 else threads + 2)
 
 
-def test_threads_that_never_run_keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_never_run_hold_no_content(monkeypatch: pytest.MonkeyPatch) -> None:
     """The calling thread does their work, and pending blocks hold no content."""
     monkeypatch.setattr(threading.Thread, "start", lambda _: None)
     framed = stream(small(frame("gzip")), 4, io.BytesIO().write)
@@ -168,7 +168,7 @@ class Disk:
 
 @each
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_full_disk_leaves_what_can_be_read(one: Frame, threads: int) -> None:
+def test_a_full_disk_leaves_a_readable_file(one: Frame, threads: int) -> None:
     """At any size: blocks from the first on, then nothing that reads as content."""
     one = small(one)
     size = len(packed(one, 1, [CONTENT]))
@@ -307,7 +307,7 @@ def test_a_frame_that_is_not_there_is_wrong_usage(plan: Plan, words: str) -> Non
         chosen_frame(plan)
 
 
-def test_a_level_is_the_default_unless_it_is_said() -> None:
+def test_the_default_level() -> None:
     """Without a frame, None."""
     assert chosen_frame(Plan("a", "b")) is None
     assert chosen_frame(Plan("a", "b", frame="zstd")) == (frame("zstd"), 3)

@@ -138,7 +138,7 @@ def test_an_error_comes_in_its_place(threads: int, number: int, where: str, kind
 @pytest.mark.parametrize("threads", [2, 5])
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_no_memory_for_a_buffer(threads: int, number: int) -> None:
-    """Raised to the caller; no thread waits for a buffer for ever (see the fixture)."""
+    """Raised to the caller; no thread waits for a buffer endlessly (see the fixture)."""
     job = Job(20, fail_buffer=number)
     with pytest.raises(MemoryError):
         in_time(lambda: job.results(threads))

@@ -36,7 +36,7 @@ def path(built: PpcMachine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("level", [1, 2, 8, 16, 31])
-def test_each_level_keeps_what_it_must(level: int, path: Path, built: PpcMachine, tmp_path: Path) -> None:
+def test_each_level_keeps_the_right_pages(level: int, path: Path, built: PpcMachine, tmp_path: Path) -> None:
     """The page frames that a twin of the rules keeps, with their bytes."""
     report = make(path, tmp_path / "out", level)
     assert (report.exit_status(), report.notes) == (0, [])
@@ -84,7 +84,7 @@ def test_the_census_agrees(path: Path, built: PpcMachine) -> None:
 
 
 @pytest.mark.parametrize("what", ["tables", "sections", "VMCOREINFO"])
-def test_what_is_not_understood_is_kept(what: str, built: PpcMachine, tmp_path: Path) -> None:
+def test_pages_of_an_unknown_kernel_are_kept(what: str, built: PpcMachine, tmp_path: Path) -> None:
     """Every page is in the dump, and the exit status says so."""
     mmu = "hash" if built.keys["NUMBER(RADIX_MMU)"] == "0" else "radix"
     machine = PpcMachine(built.layout, EVERYTHING, mmu, built.page >> 10)

@@ -98,7 +98,7 @@ CLUES = {
 
 @pytest.mark.parametrize("name", CLUES)
 @pytest.mark.parametrize("by", ["text", "memory", "release", "registers", "name"])
-def test_what_tells_a_machine(by: str, name: str) -> None:
+def test_evidence_for_a_machine(by: str, name: str) -> None:
     """VMCOREINFO's keys and the kernel's release, as a note or in memory; the registers; the kernel's name."""
     key, registers, order = CLUES[name]
     notes, page, release = b"", bytes(4096), b"OSRELEASE=6.1.0\n"
@@ -122,14 +122,14 @@ def test_what_tells_a_machine(by: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("before", [1, 64, 130, 265, 324, 389])
-def test_a_name_across_two_pieces_of_what_is_searched(before: int) -> None:
+def test_a_name_across_two_searched_pieces(before: int) -> None:
     """Memory is searched 4 MiB at a time; a kernel name across a border is found."""
     names = b"".join(one.ljust(65, b"\0") for one in (b"Linux", b"node", b"6.1.0", b"#1", b"riscv64", b"(none)"))
     content = (bytes((4 << 20) - before) + names).ljust((4 << 20) + 4096, b"x")
     assert source(Core([Load(0x3000, content)], (), "little", 0x1234).build()).machine == "riscv64"
 
 
-def test_a_machine_that_nothing_tells(tmp_path: Path) -> None:
+def test_an_unidentified_machine(tmp_path: Path) -> None:
     """An unidentified machine keeps its label, a 32-bit one too."""
     for text in (
         b"OSRELEASE=6.1.0\n",

@@ -103,7 +103,7 @@ def test_memory_survives_every_format(name: str, folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", sorted(set(FILES) - {"elf", "elf, QEMU", "kdump", "flattened", "s390mv_ext"}))
-def test_what_follows_a_dump_does_no_harm(name: str, tmp_path: Path) -> None:
+def test_data_after_a_dump_is_ignored(name: str, tmp_path: Path) -> None:
     """A partition is larger than its dump, and old data follow."""
     paths = []
     for number, data in enumerate(FILES[name]):
@@ -185,7 +185,7 @@ def test_the_command_line_writes_s390(folder: Path, tmp_path: Path) -> None:
     assert vmsieve("dump", "--format", "s390", "-E", source, tmp_path / "x").status == 2
 
 
-def test_pages_left_out_are_zeros_and_that_is_said(tmp_path: Path) -> None:
+def test_left_out_pages_are_zeros_with_a_remark(tmp_path: Path) -> None:
     """The format has no other representation; level 1 loses nothing."""
     some = [page if page.pfn != 600 else Page(600, "exclude", bytes(PAGE)) for page in PAGES]
     (tmp_path / "in").write_bytes(Kdump(some, 6, "big", notes=notes(), machine=b"s390x").build())
@@ -225,7 +225,7 @@ def test_a_volume_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     failed(vmsieve("dump", paths[0], tmp_path / "out"), "volume 1 is missing")
 
 
-def test_info_tells_what_zgetdump_does(folder: Path) -> None:
+def test_info_has_the_values_of_zgetdump(folder: Path) -> None:
     """Format, version, method and volumes."""
     told = vmsieve("info", named(folder, "s390_ext, zlib")).out
     for words in ("s390 extended stand-alone dump, version 2", "zlib unit:       1048576", "method:          zlib"):

@@ -40,7 +40,7 @@ def alone(built: S390Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built.write_s390(tmp_path_factory.mktemp("machine") / "dump")
 
 
-def test_a_kdump_file_is_big_endian_and_says_what_it_must(alone: Path, built: S390Machine, tmp_path: Path) -> None:
+def test_a_kdump_file_is_big_endian_with_the_right_headers(alone: Path, built: S390Machine, tmp_path: Path) -> None:
     """Every header field that other tools read, by its offset."""
     out = tmp_path / "out"
     report = make(alone, out, 31, codec="zlib")
@@ -62,9 +62,7 @@ def test_a_kdump_file_is_big_endian_and_says_what_it_must(alone: Path, built: S3
 
 
 @pytest.mark.parametrize("form", ["kdump", "elf"])
-def test_a_dump_of_a_stand_alone_dump_holds_what_it_must(
-    form: str, alone: Path, built: S390Machine, tmp_path: Path
-) -> None:
+def test_a_dump_of_a_stand_alone_dump_is_right(form: str, alone: Path, built: S390Machine, tmp_path: Path) -> None:
     """Filtered once or twice: the right pages, their bytes, registers and VMCOREINFO."""
     out, again = tmp_path / "out", tmp_path / "again"
     make(alone, out, 31, format=form)
@@ -84,7 +82,7 @@ def test_a_dump_of_a_stand_alone_dump_holds_what_it_must(
 
 
 @pytest.mark.parametrize("what", ["tables", "VMCOREINFO", "sections"])
-def test_what_is_not_understood_is_kept(what: str, built: S390Machine, tmp_path: Path) -> None:
+def test_pages_of_an_unknown_kernel_are_kept(what: str, built: S390Machine, tmp_path: Path) -> None:
     """Without page tables, VMCOREINFO or memory map every page is in the dump, and the exit status says so."""
     machine = S390Machine(built.layout, EVERYTHING)
     if what == "tables":
@@ -100,7 +98,7 @@ def test_what_is_not_understood_is_kept(what: str, built: S390Machine, tmp_path:
     assert contents(tmp_path / "out") == contents(path)
 
 
-def test_what_leads_tools_to_vmcoreinfo_and_registers_stays_in(scratch: Path, tmp_path: Path) -> None:
+def test_pages_that_other_tools_need_stay_in(scratch: Path, tmp_path: Path) -> None:
     """Lowcores, os_info, the VMCOREINFO note and vector registers are in the dump of level 31, as in makedumpfile's.
 
     crash and libkdumpfile follow the lowcore's pointers in the filtered dump. (The equality of the selection with
@@ -190,7 +188,7 @@ def test_info_says_what_a_processor_was_doing(
     assert f"PSW {word} " in first
 
 
-def test_a_copy_of_a_running_system_says_so(tmp_path: Path) -> None:
+def test_a_copy_of_a_running_system_is_marked(tmp_path: Path) -> None:
     """The mark that zgetdump writes at address 0."""
     machine = S390Machine(LAYOUTS["6.1"])
     first = bytearray(machine._physical()[0])

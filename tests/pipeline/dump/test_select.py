@@ -93,7 +93,7 @@ def test_the_kdump_kernel_can_be_looked_at(both: Path, capsys: pytest.CaptureFix
     source.close()
 
 
-def test_all_is_memory_as_it_is(both: Path) -> None:
+def test_all_shows_memory_unchanged(both: Path) -> None:
     """Both systems' pages at their physical addresses."""
     source, plain = open_system(str(both), "all"), open_source(str(both))
     assert list(source.ranges()) == list(plain.ranges())
@@ -126,7 +126,7 @@ def test_nothing_is_done_before_one_is_chosen(
 
 
 @pytest.mark.parametrize("select", ["prod", "kdump", "all"])
-def test_where_there_is_one_system_there_is_nothing_to_select(select: str, built: S390Machine, tmp_path: Path) -> None:
+def test_select_with_one_system_is_a_usage_error(select: str, built: S390Machine, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one system"):
         open_system(str(built.write_s390(tmp_path / "alone")), select)
     core = S390Machine(LAYOUTS["6.1"]).write(tmp_path / "core")
@@ -144,7 +144,7 @@ def test_where_there_is_one_system_there_is_nothing_to_select(select: str, built
         (1 << 63, 1 << 63),
     ],
 )  # fmt: skip
-def test_a_place_that_can_not_be_is_no_kdump_memory(place: tuple[int, int], built: S390Machine, tmp_path: Path) -> None:
+def test_impossible_kdump_memory_is_rejected(place: tuple[int, int], built: S390Machine, tmp_path: Path) -> None:
     """Zero, not in whole MiB, not in memory, or overlapping its swapped memory."""
     path = built.write_s390(tmp_path / "dump")
     with path.open("r+b") as file:
@@ -155,7 +155,7 @@ def test_a_place_that_can_not_be_is_no_kdump_memory(place: tuple[int, int], buil
     source.close()
 
 
-def test_a_place_that_is_not_all_memory_is_no_kdump_memory(tmp_path: Path) -> None:
+def test_kdump_memory_with_a_hole_is_rejected(tmp_path: Path) -> None:
     """A core with a hole in that memory."""
     machine = S390Machine(LAYOUTS["6.1"], ram=((0, 24 * MIB), (256 * MIB, 264 * MIB)))
     machine.edits[0x10] = bytes(0x418) + struct.pack(">QQ", 22 * MIB, 8 * MIB)
@@ -164,7 +164,7 @@ def test_a_place_that_is_not_all_memory_is_no_kdump_memory(tmp_path: Path) -> No
     source.close()
 
 
-def test_registers_that_the_kernel_tells_wrong_are_not_invented(built: S390Machine, tmp_path: Path) -> None:
+def test_registers_are_not_read_from_a_wrong_array(built: S390Machine, tmp_path: Path) -> None:
     """An invalid array of lowcores: no registers, with a remark."""
     machine = S390Machine(built.layout)
     machine.keys["SYMBOL(lowcore_ptr)"] = "7ffffff000"

@@ -68,7 +68,7 @@ def test_classes_are_those_of_what_is_left(moment: str, left: int, victim: Path)
 
 @pytest.mark.parametrize("left", [-1, (9 << 20) + 1])
 @pytest.mark.parametrize("which", ["source", "dump"])
-def test_verify_takes_no_page_for_different(which: str, left: int, core: Path, victim: Path, tmp_path: Path) -> None:
+def test_verify_reports_no_page_as_different(which: str, left: int, core: Path, victim: Path, tmp_path: Path) -> None:
     """A source or a dump that shrinks is not reported as different."""
     small = tmp_path / "small"
     make(core, small, 1, format="elf")

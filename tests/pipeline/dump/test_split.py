@@ -164,7 +164,7 @@ def test_damaged_files_are_joined_or_refused(
     source.close()
 
 
-def test_a_disk_that_is_full_costs_its_own_pages(core: Path, tmp_path: Path) -> None:
+def test_a_full_disk_loses_only_its_part(core: Path, tmp_path: Path) -> None:
     """The other files are whole, the dump is incomplete, and a remark has the reason."""
     share(core, tmp_path, 3, codec="none")
     (tmp_path / "again").mkdir()

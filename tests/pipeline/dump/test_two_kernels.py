@@ -24,7 +24,7 @@ def _both() -> list[Machine]:
     return both
 
 
-def test_a_dump_of_two_kernels_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_dump_of_two_kernels_is_reported(tmp_path: Path) -> None:
     """With a note of one or none: exit 3, the choices are named, and no page owned by either kernel is lost."""
     both = _both()
     for text in (None, *(one.vmcoreinfo() for one in both)):
@@ -54,7 +54,7 @@ def test_select_of_other_machines(select: str, status: int, tmp_path: Path) -> N
     assert vmsieve("verify", "--select", select, source, out).status == 0
 
 
-def test_one_kernel_is_no_choice(tmp_path: Path) -> None:
+def test_select_with_one_kernel_is_a_usage_error(tmp_path: Path) -> None:
     """A usage error before any output."""
     built = Machine(LAYOUTS["6.12"], EVERYTHING)
     run = vmsieve("dump", "--select", "prod", built.write(tmp_path / "core"), tmp_path / "out")

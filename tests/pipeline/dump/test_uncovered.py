@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ROM = 0xFFFC0000
 #: Two pages and a half of firmware far above the last memory section.
 FIRMWARE = Load(ROM, b"rom!" * (5 * PAGE // 8))
-#: In a hole between memory, where there are struct pages.
+#: In a hole of memory that has struct pages.
 ODD = 32 << 20
 
 

@@ -90,7 +90,7 @@ def test_the_list_has_every_file_once(image: Path) -> None:
     assert all(os.path.lexists(source) for source, _ in pairs)
 
 
-def test_it_is_known_when_an_image_is_old(image: Path, tmp_path: Path) -> None:
+def test_an_outdated_image_is_detected(image: Path, tmp_path: Path) -> None:
     """The manifest lists the source files; a replaced or missing one is noticed."""
     manifest = json.loads((image / "usr" / "lib" / "vmsieve" / "manifest.json").read_text())
     assert not changed(manifest)
@@ -118,11 +118,11 @@ def test_an_image_that_lacks_something_is_found_out(lost: str, image: Path, tmp_
     assert not (tmp_path / "image" / "vmsieve-trial").exists()
 
 
-#: Limits when the first byte of a dump is written: modules of ours loaded, and bytes of their code.
+#: Limits when the first byte of a dump is written: vmsieve's loaded modules, and bytes of their code.
 MOST_MODULES, MOST_BYTECODE = 100, 545_000
 #: The same of a capture, for the kernel's log.
 MOST_FOR_LOG, MOST_BYTECODE_FOR_LOG = 55, 304_000
-#: Of the standard library, what the interpreter has not loaded by itself.
+#: Modules of the standard library that the interpreter does not load by itself.
 STANDARD = {
     "vmsieve_bundle", "array", "typing", "errno", "_ctypes", "_struct", "struct", "ctypes", "gc", "mmap", "_bisect",
     "bisect", "itertools", "zlib", "_heapq", "heapq", "time", "_signal",
@@ -311,7 +311,7 @@ def test_nothing_is_left_of_an_image_that_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "cat", "echo 1", "echo '('", r"printf '\377'"])
-def test_programs_that_are_no_python(body: str, tmp_path: Path) -> None:
+def test_programs_other_than_python(body: str, tmp_path: Path) -> None:
     """A program whose output is not Python's is a usage error of one line."""
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\n{body}\n")

@@ -92,7 +92,7 @@ def test_json_output(capsys: pytest.CaptureFixture[str], intact: Path, damaged: 
     [RANGE, RANGE.upper(), "-".join(f"0x{end}" for end in RANGE.split("-")), f"4M@{RESERVED[0]:#x}", "4096K@3M",
      f"{SIZE}@{RESERVED[0]}"],
 )  # fmt: skip
-def test_the_range_can_be_told(capsys: pytest.CaptureFixture[str], intact: Path, text: str) -> None:
+def test_the_range_can_be_given(capsys: pytest.CaptureFixture[str], intact: Path, text: str) -> None:
     """As in /proc/iomem, or as on the kernel's command line."""
     status, facts = told(capsys, "--crashkernel", text, intact)
     assert (status, facts["crashkernel"]) == (0, [{"start": RESERVED[0], "end": RESERVED[1]}])

@@ -50,7 +50,7 @@ def test_estimated_sizes_are_near_the_real_ones(tmp_path: Path) -> None:
     source.close()
 
 
-def test_pages_that_can_not_be_read_are_counted_apart(tmp_path: Path) -> None:
+def test_unreadable_pages_are_counted_separately(tmp_path: Path) -> None:
     built = Machine(LAYOUTS["6.12"], EVERYTHING)
     source, knowledge = opened(built, tmp_path)
     class_counts = count_classes(Damaged(source, {0x100, 0x300, 0x10300}), knowledge, Silent())

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIB = 1 << 40
-#: Page frames of the machine of the tests, and what they are.
+#: Page frames of the tests' machine, and their classes.
 KNOWN = {
     0x110: "kept", 0x185: "zero", 0x210: "cache", 0x250: "cache_private", 0x270: "user", 0x350: "free",
     0x450: "user", 0x825: "offline", 0x831: "hwpoison", 0x872: "user", 0x10500: "free",

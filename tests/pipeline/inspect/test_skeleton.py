@@ -114,7 +114,7 @@ def test_the_demo_is_classified_alike(scratch: Path, tmp_path: Path) -> None:
     assert {found[pfn][:32] for pfn in thinned} == {_FILLER}
 
 
-def test_what_vmcoreinfo_lacks_is_added_to_it(scratch: Path, tmp_path: Path) -> None:
+def test_missing_keys_are_added_to_vmcoreinfo(scratch: Path, tmp_path: Path) -> None:
     """Keys found in the kernel's symbols and types, of which the skeleton has nothing: it has no more pages."""
     original = real_dump("demo.elf", scratch)
     source = open_source(str(original))
@@ -169,7 +169,7 @@ def test_nothing_of_users_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert LAYOUTS["6.12"].release.encode() in written
 
 
-def test_the_hosts_name_is_taken_out_where_its_place_is_not_told(tmp_path: Path) -> None:
+def test_the_hosts_name_is_removed_without_its_exported_offset(tmp_path: Path) -> None:
     """Kernels before v5.11; the rest of the name remains for readers who know its place."""
     built = Machine(LAYOUTS["4.4"], EVERYTHING)
     del built.keys["OFFSET(uts_namespace.name)"]
@@ -194,7 +194,7 @@ def test_pages_that_look_like_a_users_are_withheld(tmp_path: Path) -> None:
     assert contents(tmp_path / "skeleton")[sections] == _FILLER * (PAGE // 32)
 
 
-def test_of_a_kernel_that_is_not_understood_no_page_is_in_it(tmp_path: Path) -> None:
+def test_a_skeleton_of_an_unknown_kernel_has_no_pages(tmp_path: Path) -> None:
     """Only the existing page frames, and VMCOREINFO."""
     built = machine()
     built.keys["SYMBOL(init_top_pgt)"] = f"{IMAGE + 9 * PAGE:x}"
@@ -232,7 +232,7 @@ def test_pages_that_were_left_out_before_are_left_out(tmp_path: Path) -> None:
     source.close()
 
 
-def test_a_torn_dump_gives_a_skeleton_that_says_so(tmp_path: Path) -> None:
+def test_a_torn_dump_gives_an_incomplete_skeleton(tmp_path: Path) -> None:
     original = machine().write(tmp_path / "machine.elf")
     with original.open("r+b") as file:
         file.truncate(original.stat().st_size - 3 * PAGE)

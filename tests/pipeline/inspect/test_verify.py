@@ -151,7 +151,7 @@ def _s390() -> tuple[bytes, int]:
     return Dump(memory[: 20 * PAGE] + noise + memory[22 * PAGE :]).flat(), PAGE
 
 
-#: Memory around a dump that is cut off.
+#: Memory of a truncated dump.
 WRAPS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
     "flattened": lambda data: flattened([(0, data)], b""),
@@ -192,7 +192,7 @@ def test_a_page_of_a_whole_dump_that_is_stored_in_part_differs(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("side", ["source", "dump"])
-def test_pages_that_can_not_be_read(side: str, core: Path, tmp_path: Path) -> None:
+def test_unreadable_pages(side: str, core: Path, tmp_path: Path) -> None:
     """In the source they can't be judged, in the dump they are wrong; their neighbours are equal in both cases."""
     make(core, tmp_path / "out", 31)
     source, dump = open_source(str(core)), open_source(str(tmp_path / "out"))

@@ -39,7 +39,7 @@ def core(path: Path, pages: list[bytes], *, torn: bool = False) -> str:
 
 
 @pytest.mark.parametrize("name", DUMPS)
-def test_what_is_right_and_what_is_wrong(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_status_of_right_and_wrong_dumps(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """0 or 1, for every kind of fault."""
     pages, status, words = DUMPS[name]
     assert cli.main(["verify", core(tmp_path / "in", WHOLE), core(tmp_path / "out", pages)]) == status
@@ -56,7 +56,7 @@ def test_a_torn_dump(name: str, status: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("zeros", "status"), [(False, 4), (True, 1)])
-def test_a_source_that_can_not_be_read(
+def test_an_unreadable_source(
     zeros: bool, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """4, and not "right"; 1 if an ELF core has zeros in place of unreadable pages."""
@@ -77,7 +77,7 @@ class Forgetful(Damaged):
         yield MemoryRange(BASE, BASE + PAGE, BASE + PAGE)
 
 
-def test_an_account_that_does_not_add_up_is_told(
+def test_an_unbalanced_account_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On standard error, with the number of bytes; in JSON too."""

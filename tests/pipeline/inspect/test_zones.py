@@ -47,7 +47,7 @@ def test_a_kernel_that_is_not_understood_has_no_zones(scratch: Path) -> None:
     source.close()
 
 
-def test_the_command_tells_zones_when_asked(scratch: Path) -> None:
+def test_the_command_prints_zones_on_request(scratch: Path) -> None:
     """As text and as JSON, after the other output."""
     path = dump("demo.elf", scratch)
     plain, asked = vmsieve("classes", path), vmsieve("classes", "--zones", path)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("words", ["-e", "-X", "--extension x.so", "--xen-syms s", "--xen_phys_start 0x100000"])
-def test_a_dump_is_made_without_what_only_makes_it_smaller(
+def test_options_that_only_shrink_the_dump_are_ignored(
     words: str, core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """--check-params refuses the option; the dump itself is made without it, with a message."""
@@ -34,7 +34,7 @@ def test_a_dump_is_made_without_what_only_makes_it_smaller(
 
 
 @pytest.mark.parametrize("option", ["-x", "-i"])
-def test_in_the_crash_kernel_a_file_that_cannot_be_read_costs_no_dump(
+def test_in_the_crash_kernel_an_unreadable_file_is_ignored(
     option: str, core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Elsewhere an error; in the crash kernel a message. An image can't read vmlinux files."""
@@ -53,7 +53,7 @@ def test_in_the_crash_kernel_a_file_that_cannot_be_read_costs_no_dump(
 @pytest.mark.parametrize(
     ("option", "text"), [("-i", b"OSRELEASE=1.2.3\n"), ("-x", b"garbage")], ids=["another kernel", "garbage"]
 )
-def test_in_the_crash_kernel_a_file_that_is_wrong_costs_no_dump(
+def test_in_the_crash_kernel_a_wrong_file_is_ignored(
     option: str,
     text: bytes,
     core: Path,
@@ -179,7 +179,7 @@ def test_a_dry_run(core: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert size == pytest.approx((tmp_path / "ours").stat().st_size, rel=0.01)
 
 
-def test_what_is_read_is_not_overwritten(core: Path, demo: Path, tmp_path: Path) -> None:
+def test_inputs_are_not_overwritten(core: Path, demo: Path, tmp_path: Path) -> None:
     """Under any of its names, with -f too: not by a log, a joined dump, a rebuilt one, VMCOREINFO."""
     there = demo.read_bytes()[: 1 << 20]
     source = tmp_path / "in"

@@ -93,7 +93,7 @@ def test_a_real_kernels_dump_is_the_same(level: int, demo: Path, tmp_path: Path)
     same(*both(f"--message-level 16 -d {level} {demo} OUT", tmp_path), tmp_path)
 
 
-#: Command lines; a, b and c are files that are there: a core, garbage, a flattened stream. OUT is none.
+#: Command lines; a, b and c are existing files: a core, garbage, a flattened stream. OUT does not exist.
 LINES = """
 -d 31 a OUT
 -cd31 a OUT

@@ -41,7 +41,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"lzo\tenabled", "snappy\tenabled", "zstd\tenabled"} <= set(capsys.readouterr().out.splitlines())
 
 
-def test_nobody_hears_the_help() -> None:
+def test_the_help_without_a_reader() -> None:
     """Full or closed standard output gives no traceback."""
     for words in (["-h"], ["-v"], ["--check-params"]):
         for out in (os.open("/dev/full", os.O_WRONLY), os.open(os.devnull, os.O_RDONLY)):

@@ -72,7 +72,7 @@ def test_words_are_read_as_getopt_long_reads_them(words: str, options_: dict[str
         ("--diskset=f --diskset=g a", "--diskset FILE can't be done"),
     ],
 )
-def test_what_makes_no_sense_is_refused(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_command_lines_are_refused(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line has the reason; the status is 1, for a check as for a run. No file is opened for it."""
     with pytest.raises(UsageError, match=re.escape(said)):
         parse_command_line(words.split())
@@ -124,7 +124,7 @@ def test_any_words_are_a_request_or_refused(words: list[str]) -> None:
         "-v",
     ],
 )
-def test_what_kdump_scripts_ask_for_is_right(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_params_accepts_kdump_scripts(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """``--check-params`` answers by its status only; the files need not exist."""
     assert main(["--check-params", *words.split()]) == 0
     if words not in ("-h", "-v"):

@@ -33,7 +33,7 @@ def names() -> list[str]:
     return sorted(os.listdir())
 
 
-def test_a_file_is_its_owners_alone() -> None:
+def test_a_file_is_owner_only() -> None:
     """A new one, and one that replaces a file that others could read."""
     write_file("new", b"one")
     Path("there").write_bytes(b"old")
@@ -45,7 +45,7 @@ def test_a_file_is_its_owners_alone() -> None:
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_what_is_there_stays(beside: bool) -> None:
+def test_existing_files_stay(beside: bool) -> None:
     """Without ``force``, a file, a named FIFO and a directory are refused, before and when they are opened."""
     Path("file").write_bytes(b"old")
     os.mkfifo("fifo")
@@ -136,8 +136,8 @@ def disk(number: tuple[int, int]) -> os.stat_result:
     return os.stat_result((stat.S_IFBLK | 0o600, 1, 2, 1, 0, 0, 0, 0, 0, 0), {"st_rdev": os.makedev(*number)})
 
 
-#: Input, output, and whether writing to this changes that. sda has the partitions sda1 and sda2; loop0 is of the file
-#: "image" and has the partition loop0p1; the file of loop1 is gone.
+#: Input, output, and True if writing to the output changes the input. sda has partitions sda1 and sda2; loop0 is of
+#: the file "image" and has the partition loop0p1; the file of loop1 is deleted.
 DISKS = (
     ("sda1", "sda1", True), ("sda1", "sda", True), ("sda", "sda1", True), ("sda1", "sda2", False),
     ("sda", "loop0", False), ("loop0", "image", True), ("image", "loop0", True), ("loop0p1", "image", True),
@@ -147,7 +147,9 @@ DISKS = (
 
 
 @pytest.mark.parametrize(("one", "other", "harms"), DISKS)
-def test_a_disk_and_its_parts_are_one(one: str, other: str, harms: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_and_its_partitions_are_one_output(
+    one: str, other: str, harms: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A partition and its whole disk, a loop device and its backing file; sdb is unknown to sysfs."""
     numbers = {
         "sda": (8, 0), "sda/sda1": (8, 1), "sda/sda2": (8, 2), "loop0": (7, 0), "loop0/loop0p1": (259, 0),
@@ -244,7 +246,7 @@ def test_a_fifo_without_a_reader_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("calls", [("write",), ("fsync",), ("link", "rename")])
-def test_a_failure_leaves_what_was_there(there: bool, calls: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_old_file(there: bool, calls: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever step fails: the old file or none remains, and no temporary file."""
     if there:
         Path("file").write_bytes(b"old")
@@ -262,7 +264,7 @@ def test_a_failure_leaves_what_was_there(there: bool, calls: tuple[str, ...], mo
 
 
 @pytest.mark.parametrize("links", [False, True])
-def test_what_comes_in_between_stays(links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_made_meanwhile_stays(links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that another process creates meanwhile is not overwritten, also without hard links."""
 
     def none(*_: object) -> None:
@@ -331,7 +333,7 @@ def test_any_name(name: bytes) -> None:
     assert Path(path).read_bytes() == b"two"
 
 
-def test_places_where_nothing_can_be_made() -> None:
+def test_unwritable_places() -> None:
     """Reported before the work if possible, otherwise on opening."""
     Path("file").touch()
     for name in ("", "/nonexistent/out", "file/out", "folder/"):
@@ -342,7 +344,7 @@ def test_places_where_nothing_can_be_made() -> None:
     assert names() == ["file"]
 
 
-def test_what_comes_between_the_look_and_the_opening(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_made_between_check_and_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file made meanwhile stays, and a file that replaced a device is not written to."""
     Path("there").write_bytes(b"old")
     monkeypatch.setattr(writing, "_allowed", lambda *_, **__: None)
@@ -365,7 +367,7 @@ def test_a_directory_is_called_one(force: bool) -> None:
             refuse("folder", force=force)
 
 
-def test_two_outputs_that_are_one() -> None:
+def test_two_names_of_one_output() -> None:
     """Under any name: existing files, and files to be created. A sink may be named twice."""
     Path("file").touch()
     os.link("file", "hard")
@@ -377,7 +379,7 @@ def test_two_outputs_that_are_one() -> None:
         assert not same_output(one, other)
 
 
-def test_it_loads_next_to_nothing() -> None:
+def test_it_loads_few_modules() -> None:
     """The first process of a capture has no memory for more."""
     code = (
         "import sys; before = set(sys.modules); import vmsieve.pipeline.process.writing\n"

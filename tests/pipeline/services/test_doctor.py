@@ -84,7 +84,7 @@ def test_an_empty_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         ("kexec_crash_loaded", "yes", "can't tell", "CONFIG_KEXEC"),
     ],
 )
-def test_what_sysfs_tells(
+def test_the_reservation_by_sysfs(
     name: str, content: str, state: str, word: str, system: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A missing or too small reservation (8 MiB of kernel, 32 of initramfs); no crash kernel loaded."""
@@ -150,13 +150,15 @@ def test_more_memory_than_room(system: Path, capsys: pytest.CaptureFixture[str])
     assert "PB" in found["room"]["what"] or "TB" in found["room"]["what"]
 
 
-def test_what_meminfo_says_is_left_out(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_size_estimate_by_meminfo(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """1000 kB without the free, cached and anonymous ones, plus struct pages."""
     _, found = examined(capsys, fedora)
     assert f"at most {(1000 - 500 - 110 - 200 + 1000 / 64) * 1.024:.1f} kB" in found["room"]["what"]
 
 
-def test_a_dump_as_large_as_memory_says(fedora: Path, scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_dump_size_is_estimated_from_memory(
+    fedora: Path, scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """By /proc/kcore, simulated by a dump of a real kernel's memory."""
     put(fedora, "/proc/.keep", "")
     os.symlink("/kcore", fedora / "proc" / "kcore")
@@ -208,7 +210,7 @@ HOSTILE: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("name", ["config", "/proc/meminfo", "/proc/mounts", "/proc/kcore", RESERVED, OSRELEASE])
-def test_nothing_in_a_system_is_believed(
+def test_hostile_system_files(
     kind: str, name: str, flavour: str, system: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Any kind of file in place of a configuration file: an answer, in time, and no traceback."""

@@ -171,7 +171,7 @@ def test_every_script_can_be_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("runs", ["vmsieve", "other"])
-def test_makedumpfile_that_can_not_start(runs: str, tmp_path: Path) -> None:
+def test_makedumpfile_without_an_interpreter(runs: str, tmp_path: Path) -> None:
     """The makedumpfile of kdump is vmsieve; if its interpreter is missing, the original makedumpfile runs."""
     for name in ("vmsieve", "other"):
         (tmp_path / name).write_text(f'#!/bin/sh\necho "{name}: $*"\n')

@@ -16,7 +16,7 @@ from tests.pipeline.services.install_kit import install, snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Every how many calls: each one takes minutes.
+#: Distance of the tested calls: all of them take minutes.
 EVERY = int(os.environ.get("VMSIEVE_KILL_EVERY", "7"))
 #: Calls that change a file system or sync it.
 CALLS = ("mkdir", "open", "replace", "rename", "unlink", "rmdir", "fsync", "utime", "fchmod", "fchown")
@@ -106,7 +106,7 @@ def test_killed_at_any_call(what: str, flavour: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["etc/kdump.conf.vmsieve-4711", "var/lib/vmsieve/install-kdump/journal.json.vmsieve-1"]
 )
-def test_what_has_no_name_yet_is_removed(name: str, tmp_path: Path) -> None:
+def test_temporary_files_are_removed(name: str, tmp_path: Path) -> None:
     """A temporary file of a killed process is removed; another one with a similar name stays."""
     root = tmp_path / "root"
     make_system(root, "kdump-utils")

@@ -40,7 +40,7 @@ def test_changes_of_others_stay(fedora: Path) -> None:
         (f"{MODULE}/module-setup.sh", lambda text: text + "# mine\n"),
     ],
 )
-def test_what_can_not_be_undone_is_not_touched(
+def test_changes_that_can_not_be_undone_stay(
     name: str, change: object, fedora: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The lines of vmsieve were changed since: nothing is undone; the error names the file and the original's copy."""
@@ -55,7 +55,7 @@ def test_what_can_not_be_undone_is_not_touched(
     assert snapshot(fedora) == before
 
 
-def test_what_is_gone_already(fedora: Path) -> None:
+def test_removed_files_need_no_undo(fedora: Path) -> None:
     """The package was removed with its files, or its settings were replaced: nothing needs undoing in them."""
     install(fedora, "--apply")
     config(fedora, "kdump-utils").write_text("path /new\n")

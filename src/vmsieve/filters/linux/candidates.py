@@ -86,7 +86,7 @@ class Candidates:
                 yield True
 
     def _note(self, base: int, data: bytearray, at: int) -> bool:
-        """Add the candidate that the word at ``at`` of ``data`` belongs to; False if there is none."""
+        """Add the candidate that the word at ``at`` of ``data`` belongs to; False without one."""
         for mark, found in self._found.items():
             # Marks that begin before this word are found by their first word, or in the previous piece.
             start = data.find(mark, max(at - 7, 0), at + 7 + len(mark))

@@ -25,7 +25,7 @@ _MOST_KERNELS: Final = 4
 
 
 def name_address(memory: VirtualMemory, info: VmcoreInfo) -> int | None:
-    """Physical address of the kernel's name, which tells kernels apart; None if unknown."""
+    """Physical address of the kernel's name, which distinguishes kernels; None if unknown."""
     vaddr = info.peek_address("SYMBOL(init_uts_ns)")
     try:
         return memory.translate(vaddr)[0]

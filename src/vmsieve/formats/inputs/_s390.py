@@ -30,7 +30,7 @@ _LIVE: Final = b"LIVEDUMP"
 #: Bits of a PSW's first word: wait state; I/O and external interruptions enabled.
 _PSW_WAIT: Final = 1 << 49
 _PSW_INTERRUPTIBLE: Final = 3 << 56
-#: Most processors that are read, and that get a remark of their own.
+#: Most processors that are read, and that get a separate remark.
 _MOST_CPUS: Final = 4096
 _MOST_REMARKS: Final = 8
 

@@ -6,7 +6,7 @@ Sources: ``include/dump/s390_dump.h`` and ``zdump/df_s390.c`` of s390-tools. All
 * ``s390``: all memory, then the end marker. So do the tape and zgetdump's output.
 * ``s390_ext``: segments, each a header of 4096 bytes and its data, the last one with a stop marker; the end marker.
   Memory that no segment holds is zero.
-* ``s390mv_ext``: the same over several disks, each with a header and segments of its own.
+* ``s390mv_ext``: the same over several disks, each with its own header and segments.
 """
 
 from __future__ import annotations

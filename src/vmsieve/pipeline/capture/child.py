@@ -164,7 +164,7 @@ class Watcher:
                 before, read = read, _bytes_read(pid) if board.phase < CLASSIFYING else 0
                 if read - before < _READING:
                     return "stalled", _kill(pid)
-                # A search of memory for the kernel has no heartbeat; reading shows that it goes on.
+                # A search of memory for the kernel has no heartbeat; reading shows its progress.
                 beaten = now
 
 

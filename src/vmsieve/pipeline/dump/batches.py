@@ -28,7 +28,7 @@ _MAPPED = 4  # mean pages a span from which mapping costs less than copying: it 
 
 
 def batch_size(threads: int) -> int:
-    """Bytes of a batch when ``threads`` work, each on one of its own."""
+    """Bytes of a batch when ``threads`` threads work, each on its own batch."""
     return _BYTES if threads == 1 else min(_BYTES_SHARED, max(_BYTES, _BYTES_OF_ALL // threads))
 
 

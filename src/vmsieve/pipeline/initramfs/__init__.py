@@ -5,5 +5,5 @@ Here: finding the files that a capture needs, laying them out, and testing the r
 
 The target interpreter runs the commands on a small dump and reports what it loaded (:mod:`.inside`). Modules that only
 unusual paths import come from the import statements of the modules found (:mod:`.closure`). The finished image is
-tested in a root directory of its own (:mod:`.trial`).
+tested as a root directory (:mod:`.trial`).
 """

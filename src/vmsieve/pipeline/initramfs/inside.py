@@ -1,6 +1,6 @@
 """Runs in the interpreter that an image is made for: reports what the commands load, and compiles modules.
 
-Started as a program of its own (``-I -S -B``), so that little else is loaded. The task comes on standard input, the
+Started as a separate program (``-I -S -B``), so that little else is loaded. The task comes on standard input, the
 answer goes to standard output, both as Python literals.
 """
 

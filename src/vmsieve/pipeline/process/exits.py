@@ -1,4 +1,4 @@
-"""Exit statuses of commands. A module of its own, because the first process of a capture loads as little as it can."""
+"""Exit statuses of commands. A separate module, because the first process of a capture loads as little as it can."""
 
 EXIT_OK = 0  # done as asked
 EXIT_FAILED = 1  # failed, nothing usable

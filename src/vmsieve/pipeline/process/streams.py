@@ -93,7 +93,7 @@ def require_stdout() -> None:
 
 
 def discard_stdout() -> None:
-    """Discard what is buffered for standard output, and all that is written to it from now on."""
+    """Discard what is buffered for standard output, and everything written to it from now on."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from random import Random
 
-#: The bytes that no stream may go without.
+#: The mandatory end of a stream.
 END = b"\x11\0\0"
 
 

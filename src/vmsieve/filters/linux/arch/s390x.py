@@ -76,7 +76,7 @@ class S390Translator(Translator):
         self._linear = linear
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`. The kernel has an address space of its own."""
+        """See :class:`Translator`. The kernel has its own address space."""
         return lowcore.SIZE <= vaddr < self._tables.end
 
     def translate(self, vaddr: int) -> tuple[int, int]:

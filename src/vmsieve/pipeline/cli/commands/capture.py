@@ -10,7 +10,7 @@ from vmsieve.pipeline.cli.commands import Arguments, Command
 
 _EXAMPLES = """\
   vmsieve capture /var/crash                          /proc/vmcore, level 31, zstd: the log, the dump, the record
-  vmsieve capture -l --stamp /mnt/crash               LZO, in a directory of its own
+  vmsieve capture -l --stamp /mnt/crash               LZO, in a new directory
   vmsieve capture --deadline 600 /mnt/crash           what ten minutes are enough for
   vmsieve capture /dev/sdb1                           a partition, as a flattened stream; vmsieve dump /dev/sdb1 vmcore
   vmsieve capture - | ssh host 'cat > vmcore.flat'    a flattened stream

@@ -22,6 +22,4 @@ def _run(arguments: Arguments) -> int:
     return main(arguments.words)
 
 
-COMMAND: Final = Command(
-    "makedumpfile", 15, "take makedumpfile's command line, in its place", _EXAMPLES, _OPTIONS, _run
-)
+COMMAND: Final = Command("makedumpfile", 15, "accept makedumpfile's command line", _EXAMPLES, _OPTIONS, _run)
