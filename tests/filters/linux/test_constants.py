@@ -70,7 +70,7 @@ def test_an_impossible_number(name: str, key: str, number: int, tmp_path: Path) 
     found = run(source, knowledge, 31)
     assert bits(found.kept) >= whole
     assert found.weaker or bits(found.kept) == whole
-    assert any(note.startswith(f"{key}: not believed") for note in knowledge.notes)
+    assert any(note.startswith(f"{key}: ignored") for note in knowledge.notes)
     source.close()
 
 
