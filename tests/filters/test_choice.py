@@ -266,7 +266,7 @@ def test_a_note_that_was_cut_off(size: int, scratch: Path) -> None:
 
 
 def test_memory_described_by_two_kernels_is_neithers() -> None:
-    """What is left of each run without the page frames that the other kernel covers, with their struct pages."""
+    """Runs without the page frames that the other kernel covers, with their struct pages."""
     one, other = MemMap("sparsemem", 64), MemMap("sparsemem", 64)
     one.add(100, 100, 0x10000)
     one.add(300, 10, 0x90000)

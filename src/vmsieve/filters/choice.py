@@ -89,9 +89,9 @@ class _Candidate:
 
 
 def choose_kernel(source: Source, gather: Callable[[bytes | None], Knowledge]) -> Knowledge:
-    """Return what is known of the kernel to filter by; its VMCOREINFO becomes the source's.
+    """Return the knowledge of the kernel to filter by; its VMCOREINFO becomes the source's.
 
-    ``gather``: returns what is known by a VMCOREINFO text.
+    ``gather``: returns the knowledge that follows from a VMCOREINFO text.
 
     Raises:
         UsageError: A kernel was selected, and the dump holds one.

@@ -1,4 +1,4 @@
-"""Gathers what is known of the kernel in a dump, from VMCOREINFO, its memory, its symbols and its types.
+"""Gathers knowledge of the kernel in a dump, from VMCOREINFO, its memory, its symbols and its types.
 
 Fails open: nothing here raises for a kernel that can't be understood. A step that fails leaves a sentence; what depends
 on it stays None, and every page is kept.
@@ -37,7 +37,7 @@ def gather_knowledge(
     source: Source, text: bytes | None = None, *, origins: tuple[str, ...] = ORIGINS, vmlinux: bytes | None = None,
     moved: bool = False,
 ) -> Knowledge:  # fmt: skip
-    """Gather what is known of the kernel in ``source``.
+    """Gather knowledge of the kernel in ``source``.
 
     Args:
         source: The dump.

@@ -1,4 +1,4 @@
-"""The record of what is known of the kernel in a dump; :mod:`vmsieve.filters.gather` fills it."""
+"""The knowledge of the kernel in a dump; :mod:`vmsieve.filters.gather` fills it."""
 
 from __future__ import annotations
 

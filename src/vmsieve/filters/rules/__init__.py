@@ -74,7 +74,7 @@ class Rule:
         poison: The hardware marks such pages, the kernel's own included. The first parameter is the flag, which each
             tail of a compound page has for itself.
         may_be_reserved: Pages with PG_reserved, as those of the kernel image, can be of this class.
-        needs_slab_test: Distinguished from slab pages only by the slab test. Off if that test is not believed.
+        needs_slab_test: Distinguished from slab pages only by the slab test. Off if that test fails.
     """
 
     name: str
@@ -102,7 +102,7 @@ def struct_page_rules() -> list[Rule]:
     """Return the rules that struct pages decide, by precedence: a rule's index is its bit in a page's class."""
     found = [rule for rule in rules() if rule.matches is not None]
     if len(found) > 8:
-        raise TypeError("a page's class is one byte: eight rules of struct pages at the most")
+        raise TypeError("a page's class is one byte: at most eight rules of struct pages")
     return found
 
 

@@ -45,7 +45,7 @@ def cache_parameters(layout: PageLayout) -> list[int]:
 def _swap_cache(layout: PageLayout) -> int:
     """Return the mask of the flags that together mean swap cache; 0 if they are not known."""
     swap, backed, private = (layout.flag(name) for name in ("PG_swapcache", "PG_swapbacked", "PG_private"))
-    # As a flag of its own it follows PG_private. The flag that it is an alias of precedes PG_private.
+    # As a separate flag it follows PG_private; the flag that it is an alias of precedes PG_private.
     if swap and (backed or swap > private > 0):
         return swap | backed
     layout.notes.append((

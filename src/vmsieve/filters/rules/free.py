@@ -40,7 +40,7 @@ def _prepare(layout: PageLayout) -> list[int]:
         layout.notes.append((
             16,
             f"free blocks of more than {1 << _ORDERS - 1} pages are kept: LENGTH(zone.free_area) is missing, "
-            "so they can't be told from damaged ones",
+            "so they can't be distinguished from damaged ones",
         ))  # fmt: skip
     return [value, mask, orders]
 

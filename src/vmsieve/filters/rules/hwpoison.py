@@ -25,7 +25,7 @@ def _prepare(layout: PageLayout) -> list[int]:
     poisoned = layout.flag("PG_hwpoison")
     if not poisoned:
         doubted = "NUMBER(PG_hwpoison)" in layout.info.rejected
-        raise RuleOff("poisoned pages are kept: NUMBER(PG_hwpoison) is not believed" if doubted else None)
+        raise RuleOff("poisoned pages are kept: NUMBER(PG_hwpoison) is implausible" if doubted else None)
     return [poisoned]
 
 

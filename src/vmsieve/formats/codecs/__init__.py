@@ -23,7 +23,7 @@ from vmsieve.formats.slim.records import field, record, replace
 
 @record
 class State:
-    """What one thread needs to run a codec in one direction."""
+    """The state of one thread that runs a codec in one direction."""
 
     provider: str  #: Origin of the code, for people: ``"isal (wheel)"``, ``"libz.so.1 1.2.13"``, ``"built in"``.
     words: ctypes.Array[ctypes.c_uint64]  #: Codec-specific words; the inline function gets their address.
