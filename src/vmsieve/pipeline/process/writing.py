@@ -158,7 +158,7 @@ def check_stream(fd: int, inputs: Iterable[str]) -> None:
 
 
 def write_file(path: str, data: Bytes, inputs: Iterable[str] = (), *, force: bool = False, follow: bool = True) -> None:
-    """Write a whole file; raises OSError as :func:`open_output`, also for a FIFO without a reader."""
+    """Write a whole file; a device or FIFO in place. Raises as :func:`open_output`, also if a FIFO has no reader."""
     with open_output(path, inputs, force=force, follow=follow, wait=False) as output:
         output.write(data)
 
