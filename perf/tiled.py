@@ -197,7 +197,7 @@ def _count_blocks(big: Path) -> None:
     assert kernel.info is not None
     for first in range(0, kernel.max_pfn(source.end()), BLOCK):
         classifier.sieve(first, source.memory_bits(first, BLOCK, _PAGE)[1], Histogram())
-    counted, found = free_blocks(kernel.memory, kernel.info), classifier.parameters.free_blocks
+    counted, found = free_blocks(kernel.memory, kernel.info) or [], classifier.parameters.free_blocks
     ranges = [*source.ranges()]
     data = -(-(elf.EHDR.size + (len(ranges) + 1) * elf.PHDR.size + len(source.notes)) // _PAGE) * _PAGE
     with big.open("r+b") as out:

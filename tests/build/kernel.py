@@ -178,7 +178,7 @@ class FakeKernel(Memory64):
 
     def info(self) -> VmcoreInfo:
         """The kernel's VMCOREINFO."""
-        return VmcoreInfo.parse(self.vmcoreinfo())
+        return VmcoreInfo(self.vmcoreinfo())
 
     def vmcoreinfo(self) -> bytes:
         """The kernel's VMCOREINFO as text."""

@@ -110,4 +110,4 @@ class FakePpc:
 
     def memory(self) -> VirtualMemory:
         """The machine's memory as vmsieve's class."""
-        return virtual_memory(self.source, VmcoreInfo.parse(self.vmcoreinfo()))
+        return virtual_memory(self.source, VmcoreInfo(self.vmcoreinfo()))

@@ -114,7 +114,7 @@ class FakeRadix(Memory64, ABC):
 
     def info(self) -> VmcoreInfo:
         """The kernel's VMCOREINFO."""
-        return VmcoreInfo.parse(self.vmcoreinfo())
+        return VmcoreInfo(self.vmcoreinfo())
 
     def memory(self) -> VirtualMemory:
         """The kernel's memory as vmsieve's class."""

@@ -126,7 +126,7 @@ class FakeS390:
 
     def info(self) -> VmcoreInfo:
         """The machine's VMCOREINFO."""
-        return VmcoreInfo.parse(self.vmcoreinfo())
+        return VmcoreInfo(self.vmcoreinfo())
 
     def _empty(self, table: int, level: int) -> int:
         """Create a region or segment table without entries; return its address."""

@@ -83,7 +83,7 @@ def classifier(
     text = "".join(f"{key}={value}\n" for key, value in (layout.keys() if told is None else told).items())
     physical = SimpleNamespace(byte_order=byte_order, source=SimpleNamespace(page_size=4096))
     memory: Any = SimpleNamespace(physical=physical)
-    return Classifier(memory, MemMap("flatmem", STRUCT_PAGE), VmcoreInfo.parse(text.encode()), level, thorough=thorough)
+    return Classifier(memory, MemMap("flatmem", STRUCT_PAGE), VmcoreInfo(text.encode()), level, thorough=thorough)
 
 
 def classify(

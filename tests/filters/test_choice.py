@@ -211,7 +211,7 @@ def test_a_build_id_is_compared_with_the_kernels_notes(scratch: Path) -> None:
     names, log = whole.identity.utsname, consistency.log_text(whole.memory, whole.info)
     assert consistency.find_contradiction(whole.memory, whole.info, names, log) is None
     wrong = re.sub(rb"BUILD-ID=\w{4}", b"BUILD-ID=0123", right)
-    told = VmcoreInfo.parse(wrong)
+    told = VmcoreInfo(wrong)
     assert "VMCOREINFO is of build 0123" in str(consistency.find_contradiction(whole.memory, told, names, log))
     source.vmcoreinfo = wrong
     assert "VMCOREINFO is of build 0123" in gather_knowledge(source).notes[0]

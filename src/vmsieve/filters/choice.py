@@ -97,7 +97,7 @@ def choose_kernel(source: Source, gather: Callable[[bytes | None], Knowledge]) -
         UsageError: A kernel was selected, and the dump holds one.
     """
     text = source.vmcoreinfo
-    whole = VmcoreInfo.parse(text or b"").looks_valid()
+    whole = VmcoreInfo(text or b"").looks_valid()
     own = _Candidate(gather(text)) if whole else None
     doubt, fatal = own.doubt() if own is not None else (None, False)
     found = [own] if own is not None and doubt is None else []
@@ -134,7 +134,7 @@ def check_against_memory(knowledge: Knowledge) -> Knowledge:
 def _origin(text: bytes | None, doubt: str | None) -> str:
     if doubt is not None:
         return f"the file's VMCOREINFO is wrong: {doubt}; the one that a search of memory found is used"
-    if text and not VmcoreInfo.parse(text).looks_valid():
+    if text and not VmcoreInfo(text).looks_valid():
         return "VMCOREINFO is garbled; one was found by a search of memory"
     return "VMCOREINFO was found by a search of memory"
 

@@ -21,7 +21,7 @@ from vmsieve.filters.parameters import Parameters
 from vmsieve.filters.rules import RuleOff, struct_page_rules
 from vmsieve.filters.struct_page_memory import StructPageMemory
 from vmsieve.formats.bitmap import BLOCK, address_of
-from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
+from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.mapping import Window, anonymous
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ class Classifier:
         looks_for_blocks = parameters[at.ACTIVE] & parameters[at.FREE_BIT]
         self._counted: list[int] | None = None
         if looks_for_blocks and not thorough and not self._doubts.verify:
-            self._counted = _counted_blocks(self._memory, info)
+            from vmsieve.filters.linux.zones import free_blocks
+
+            self._counted = free_blocks(self._memory, info)
         parameters[at.VERIFY] = int(self._counted is None)
 
     def _prepare_rules(self) -> int:
@@ -236,10 +238,9 @@ class Classifier:
             self._memory.read_into(run.vaddr, memoryview(page))
         except VmsieveError:
             return True  # _classify_part reports it
-        if layout.offset_tail is not None:
-            tail = page[layout.offset_tail : layout.offset_tail + 8]
-            if int.from_bytes(tail, "little" if self._memory.physical.byte_order == "little" else "big") & 1:
-                return False
+        at_tail = layout.offset_tail
+        if at_tail is not None and self._memory.physical.number(page[at_tail : at_tail + 8]) & 1:
+            return False
         parameters, classes = Parameters(bytes(self.parameters.words)), bytearray(1)
         parameters.reset_state()
         parameters[at.ACTIVE], parameters[at.MARKS] = self._applicable, 0
@@ -335,13 +336,3 @@ class Classifier:
             self.notes.append(f"{reason}; their page frames are kept")
         self.unread += count
         self.weaker = True
-
-
-def _counted_blocks(memory: VirtualMemory, info: VmcoreInfo) -> list[int] | None:
-    """Return how many free blocks of each order the kernel counts, or None if its counts can't be read."""
-    from vmsieve.filters.linux.zones import free_blocks
-
-    try:
-        return free_blocks(memory, info)
-    except (KernelError, ReadError):
-        return None

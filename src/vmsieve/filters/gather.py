@@ -85,7 +85,7 @@ def gather_knowledge_from(
 
 
 def _from_headers(source: Source, problem: str) -> Knowledge:
-    info = VmcoreInfo.parse(source.vmcoreinfo or b"")
+    info = VmcoreInfo(source.vmcoreinfo or b"")
     return Knowledge(_page_size(source, info, []), _identity(source, info, None), problem=problem)
 
 
@@ -95,7 +95,7 @@ def _gather(
 ) -> Knowledge:  # fmt: skip
     """Gather from VMCOREINFO ``found``; ``text`` is the same if a user gave it, else None."""
     notes: list[str] = []
-    info = VmcoreInfo.parse(found or b"")
+    info = VmcoreInfo(found or b"")
     whole = info.looks_valid()
     if found is not None and not whole:
         notes.append("VMCOREINFO is garbled: " + ("OSRELEASE is missing" if info.keys else "no key in it is known"))
@@ -105,7 +105,7 @@ def _gather(
         vmlinux = _of_same_release(vmlinux, info, notes)
         resolver = Resolver(
             physical, arch, info, thorough=text is not None or vmlinux is not None or not whole, origins=origins,
-            vmlinux=VmcoreInfo.parse(vmlinux) if vmlinux is not None else None,
+            vmlinux=VmcoreInfo(vmlinux) if vmlinux is not None else None,
         )  # fmt: skip
         if not source.mixed:
             info.resolver = resolver
@@ -136,7 +136,7 @@ def _of_same_release(vmlinux: bytes | None, info: VmcoreInfo, notes: list[str]) 
     """Return ``vmlinux`` if its release is that of ``info``, or if ``info`` has none."""
     if vmlinux is None:
         return None
-    release, told = VmcoreInfo.parse(vmlinux).release, info.peek("OSRELEASE")
+    release, told = VmcoreInfo(vmlinux).release, info.peek("OSRELEASE")
     if told in (None, release):
         return vmlinux
     notes.append(f"the vmlinux file is not used: it is of another kernel, {release}; the dump is of {told}")
@@ -146,7 +146,7 @@ def _of_same_release(vmlinux: bytes | None, info: VmcoreInfo, notes: list[str]) 
 def _relocated(physical: PhysicalMemory, arch: Arch, text: bytes, notes: list[str]) -> bytes | None:
     from vmsieve.filters.linux.kernel_image import relocate
 
-    relocated = relocate(physical, VmcoreInfo.parse(text), arch)
+    relocated = relocate(physical, VmcoreInfo(text), arch)
     if relocated is not None:
         notes.append("the kernel's addresses are those of its vmlinux file, moved to where it is")
     return relocated
@@ -160,6 +160,8 @@ def _add_memory(
     Raises:
         VmsieveError: The struct pages are not found; what was added before stays.
     """
+    from vmsieve.filters.linux.zones import end_of_nodes
+
     knowledge.info = info
     memory.physical.reset_blocks()
     memory.physical.blocks |= log_blocks(memory, info)
@@ -174,7 +176,7 @@ def _add_memory(
     stop = -(-source.end() // knowledge.page_size)
     memmap = knowledge.memmap = open_memmap(memory, info, arch, stop)
     knowledge.notes.extend(memmap.notes)
-    nodes_end = _end_of_nodes(memory, info)
+    nodes_end = end_of_nodes(memory, info)
     # Sections above the dump's last page don't matter: a block that virtio-mem has not plugged in ends with some.
     if min(nodes_end, stop) > memmap.end_pfn:
         reason = "the kernel's nodes reach further"
@@ -184,16 +186,6 @@ def _add_memory(
         return
     knowledge.end_uncertain = True
     knowledge.notes.append(f"memory sections are missing: {reason}; their pages are kept")
-
-
-def _end_of_nodes(memory: VirtualMemory, info: VmcoreInfo) -> int:
-    """Return one above the last page frame of the kernel's nodes; 0 if they can't be read."""
-    from vmsieve.filters.linux.zones import end_of_nodes
-
-    try:
-        return end_of_nodes(memory, info)
-    except VmsieveError:
-        return 0
 
 
 def _goes_on(memory: VirtualMemory, memmap: MemMap, end: int) -> bool:

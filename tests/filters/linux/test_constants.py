@@ -33,7 +33,7 @@ WRONG = (
 
 
 def told(layout: Layout, **other: str) -> VmcoreInfo:
-    return VmcoreInfo.parse("".join(f"{key}={value}\n" for key, value in {**layout.keys(), **other}.items()).encode())
+    return VmcoreInfo("".join(f"{key}={value}\n" for key, value in {**layout.keys(), **other}.items()).encode())
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -47,7 +47,7 @@ def test_known_kernels_pass(name: str) -> None:
     info.resolver = never
     assert check_constants(info) == []
     for key in told(LAYOUTS[name]).keys:
-        less = VmcoreInfo.parse(re.sub(rf"(?m)^{re.escape(key)}=.*\n".encode(), b"", info.text))
+        less = VmcoreInfo(re.sub(rf"(?m)^{re.escape(key)}=.*\n".encode(), b"", info.text))
         less.resolver = never
         assert check_constants(less) == []
     for size in (56, 64, 80):
@@ -79,7 +79,7 @@ def test_the_rest_of_the_dump_knows_better(origins: tuple[str, ...], scratch: Pa
     """Wrong constants are replaced, with a remark; right ones stay."""
     source = open_source(str(dump("demo.elf", scratch)))
     assert source.vmcoreinfo is not None
-    right = VmcoreInfo.parse(source.vmcoreinfo)
+    right = VmcoreInfo(source.vmcoreinfo)
     for key in ("NUMBER(PG_lru)", "NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)", "OFFSET(page.mapping)", "SIZE(page)"):
         source.vmcoreinfo = re.sub(rf"{re.escape(key)}=.*".encode(), f"{key}=72".encode(), right.text)
         info = gather_knowledge(source, origins=origins).info
@@ -103,7 +103,7 @@ def test_a_newer_kernel() -> None:
 
 def test_two_contradicting_numbers_are_both_rejected() -> None:
     """Two constants that match different kernels are both rejected."""
-    info = VmcoreInfo.parse(b"NUMBER(PG_lru)=4\nNUMBER(PG_head_mask)=64\n")
+    info = VmcoreInfo(b"NUMBER(PG_lru)=4\nNUMBER(PG_head_mask)=64\n")
     assert len(check_constants(info)) == 1
     assert info.rejected == {"NUMBER(PG_lru)", "NUMBER(PG_head_mask)"}
 

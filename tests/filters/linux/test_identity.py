@@ -63,6 +63,6 @@ def test_names_of_any_bytes_are_shown() -> None:
 
 
 def test_without_memory_vmcoreinfo_serves() -> None:
-    found = identify(None, VmcoreInfo.parse(b"OSRELEASE=5.4.0\nCRASHTIME=7\n"), None)
+    found = identify(None, VmcoreInfo(b"OSRELEASE=5.4.0\nCRASHTIME=7\n"), None)
     assert found.utsname == ("Linux", "", "5.4.0", "", "", "")
     assert found.crash_time == 7

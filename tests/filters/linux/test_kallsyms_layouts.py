@@ -141,5 +141,5 @@ def test_memory_full_of_tokens() -> None:
 
     memory_, candidates = cast("PhysicalMemory", Memory()), cast("Candidates", ManySigns())
     with pytest.raises(KernelError, match="not in memory"):
-        find_image(memory_, VmcoreInfo.parse(b""), find("x86_64"), candidates)
+        find_image(memory_, VmcoreInfo(b""), find("x86_64"), candidates)
     assert 64 << 20 < taken <= 128 << 20

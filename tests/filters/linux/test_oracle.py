@@ -48,7 +48,7 @@ def theirs(dump: Path, out: Path, partial: bool = False) -> bytes:
 def ours(dump: Path, partial: bool = False) -> bytes:
     source = open_source(str(dump))
     try:
-        info = VmcoreInfo.parse(source.vmcoreinfo or b"")
+        info = VmcoreInfo(source.vmcoreinfo or b"")
         return b"".join(kernel_log(virtual_memory(source, info), info, since_clear=partial))
     finally:
         source.close()
@@ -97,7 +97,7 @@ def test_logs_and_names_of_real_dumps(dump: Path | None, tmp_path: Path) -> None
     assert ours(dump) == expected
     source = open_source(str(dump))
     try:
-        info = VmcoreInfo.parse(source.vmcoreinfo or b"")
+        info = VmcoreInfo(source.vmcoreinfo or b"")
         who = identify(virtual_memory(source, info), info, source.machine)
     finally:
         source.close()

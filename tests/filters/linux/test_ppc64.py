@@ -60,7 +60,7 @@ def test_the_mmu_is_found_out_with_and_without_a_key(kib: int, told: bool) -> No
     radix, hashed = FakePpc("radix", kib, told=told), FakePpc("hash", kib, told=told)
     hashed.add_pieces([(VMEMMAP, 0x400000)], shift=20)
     for kernel, name in ((radix, "radix"), (hashed, "hash")):
-        notes = " ".join(kernel.memory().translator.describe())
+        notes = " ".join(kernel.memory().translator.notes)
         assert f"{name} MMU" in notes
         assert ("NUMBER(RADIX_MMU)" in notes) == told
         assert "otherwise" not in notes
@@ -69,7 +69,7 @@ def test_the_mmu_is_found_out_with_and_without_a_key(kib: int, told: bool) -> No
 def test_page_tables_that_map_themselves_override_a_key() -> None:
     kernel = FakePpc("radix")
     kernel.keys["NUMBER(RADIX_MMU)"] = "0"
-    notes = kernel.memory().translator.describe()
+    notes = kernel.memory().translator.notes
     assert "NUMBER(RADIX_MMU)=0 says otherwise" in notes
 
 
@@ -88,7 +88,7 @@ def test_the_hash_mmus_memory_map_is_in_pieces(start: int, shift: int, order: st
         with pytest.raises(KernelError):
             memory.translate(start + vaddr)
     assert list(memory.segments(start, 2 * size)) == [(5 * size, size), (9 * size, size)]
-    assert f"3 pieces of {size} bytes" in " ".join(memory.translator.describe())
+    assert f"3 pieces of {size} bytes" in " ".join(memory.translator.notes)
 
 
 def test_pieces_that_follow_each_other_twice_are_one_run() -> None:
@@ -118,7 +118,7 @@ def test_an_impossible_piece_ends_the_list(vaddr: int, paddr: int) -> None:
     assert memory.translate(VMEMMAP + MIB)[0] == 0x300000
     with pytest.raises(KernelError):
         memory.translate(VMEMMAP)
-    assert any("damaged after 1 pieces" in note for note in memory.translator.describe())
+    assert any("damaged after 1 pieces" in note for note in memory.translator.notes)
 
 
 def test_a_list_that_leads_out_of_memory_is_reported_as_damaged() -> None:
@@ -127,7 +127,7 @@ def test_a_list_that_leads_out_of_memory_is_reported_as_damaged() -> None:
     kernel.source.write(PIECES, struct.pack("<Q", OFFSET + (1 << 40)))
     memory = kernel.memory()
     assert memory.translate(VMEMMAP)[0] == 0x100000
-    assert any("vmemmap_list is damaged" in note for note in memory.translator.describe())
+    assert any("vmemmap_list is damaged" in note for note in memory.translator.notes)
 
 
 def test_a_list_that_leads_in_a_circle_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_a_list_that_leads_in_a_circle_comes_to_an_end(monkeypatch: pytest.Monke
     kernel = FakePpc("hash")
     kernel.add_pieces([(VMEMMAP, 0x100000), (VMEMMAP + MIB, 0x200000)], shift=20)
     kernel.source.write(PIECES, struct.pack("<Q", OFFSET + PIECES + 24))
-    notes = kernel.memory().translator.describe()
+    notes = kernel.memory().translator.notes
     assert any("list is too long" in note for note in notes)
 
 
@@ -156,7 +156,7 @@ def test_impossible_keys_are_not_followed(mmu: str, keys: dict[str, str]) -> Non
     kernel.add_pieces([(VMEMMAP, 0x100000)], shift=20)
     kernel.keys.update(keys)
     try:
-        notes = kernel.memory().translator.describe()
+        notes = kernel.memory().translator.notes
     except VmsieveError:
         assert mmu == "hash" or not next(iter(keys)).endswith(("psize)", "list)", "defs)", "def)", "shift)", "phys)"))
     else:
@@ -252,7 +252,7 @@ def test_pointers_of_the_kernel_begin_with_twelve_and_above() -> None:
      ("OSRELEASE=4.20.0\nPAGESIZE=65536", 51), ("OSRELEASE=6.1.0\nPAGESIZE=4096", 46)],
 )  # fmt: skip
 def test_defaults_of_memory_sizes_follow_the_version(text: str, bits: int) -> None:
-    info = VmcoreInfo.parse(text.encode())
+    info = VmcoreInfo(text.encode())
     assert (ARCH.max_physmem_bits(info), ARCH.section_size_bits(info)) == (bits, 24)
     assert find("ppc64") is find("ppc64le") is ARCH
 

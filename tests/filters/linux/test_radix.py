@@ -56,7 +56,7 @@ def test_pages_of_every_size_translate(machine: str) -> None:
 @ALL
 def test_there_are_as_many_levels_as_the_machine_has(machine: str) -> None:
     kernel = MACHINES[machine]()
-    notes = kernel.memory().translator.describe()
+    notes = kernel.memory().translator.notes
     assert any(f"of {kernel.levels} levels" in note for note in notes)
 
 

@@ -58,7 +58,7 @@ def test_the_linear_map_needs_no_tables(name: str) -> None:
     assert memory.translate((start + (16 << 20)) - 1) == (kernel.ram + (16 << 20) - 1, 1)
     with pytest.raises(KernelError):
         memory.translate(start + (16 << 20))
-    assert any("linear map at" in note and "NUMBER(" in note for note in memory.translator.describe())
+    assert any("linear map at" in note and "NUMBER(" in note for note in memory.translator.notes)
 
 
 @pytest.mark.parametrize("wrong", [None, "0x1000", "0xffff000000000000", "-4096", "zzz"])
@@ -73,7 +73,7 @@ def test_a_linear_map_that_the_tables_do_not_bear_out_is_left_to_them(kind: str,
     assert memory.translate(start + 8)[0] == kernel.ram + 8
     with pytest.raises(KernelError, match="no memory"):
         memory.translate(start + (8 << 20))
-    assert any("tables alone" in note for note in memory.translator.describe())
+    assert any("tables alone" in note for note in memory.translator.notes)
 
 
 @pytest.mark.parametrize("kind", ["aarch64", "riscv64"])
@@ -87,7 +87,7 @@ def test_where_the_image_is_comes_from_the_headers_where_vmcoreinfo_is_wrong(kin
     kernel.source.virtual = (VirtualRange(image, kernel.ram, 4 << 20),)
     memory = kernel.memory()
     assert memory.translate(kernel.root_vaddr)[0] == kernel.root
-    assert any("headers" in note for note in memory.translator.describe())
+    assert any("headers" in note for note in memory.translator.notes)
 
 
 @pytest.mark.parametrize("inside", [0, 2 << 20])
@@ -103,7 +103,7 @@ def test_a_riscv64_kernel_without_an_exported_address_is_found(inside: int) -> N
 def test_the_mode_of_a_riscv64_kernel_is_found_without_its_key(bits: int) -> None:
     kernel = FakeRiscv(bits)
     del kernel.keys["NUMBER(VA_BITS)"]
-    assert any(f"Sv{bits} (as found)" in note for note in kernel.memory().translator.describe())
+    assert any(f"Sv{bits} (as found)" in note for note in kernel.memory().translator.notes)
 
 
 def test_svnapot_entries_are_equal() -> None:
@@ -146,7 +146,7 @@ def test_tags_and_authentication_codes_are_no_address() -> None:
     kernel.keys["NUMBER(KERNELPACMASK)"] = "0xff7f000000000000"
     memory = kernel.memory()
     assert memory.translate(signed)[0] == 0x7000
-    assert any("KERNELPACMASK" in note for note in memory.translator.describe())
+    assert any("KERNELPACMASK" in note for note in memory.translator.notes)
 
 
 def test_a_block_where_there_are_none_is_an_error() -> None:
@@ -189,5 +189,5 @@ def test_windows_of_loongarch64_are_arithmetic() -> None:
 )
 def test_defaults_of_memory_sizes(text: str, bits: tuple[int, int]) -> None:
     """The number of section roots shows 52 bits of physical address."""
-    info = VmcoreInfo.parse(text.encode())
+    info = VmcoreInfo(text.encode())
     assert (ARCH.section_size_bits(info), ARCH.max_physmem_bits(info)) == bits

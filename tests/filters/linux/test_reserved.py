@@ -75,7 +75,7 @@ def test_the_flag_follows_from_those_that_are_exported(name: str) -> None:
     lines = [f"{key}={value}\n" for key, value in layout.keys().items()]
     for lacking in ("", "NUMBER(PG_private)", "NUMBER(PG_lru)"):
         text = "".join(line for line in lines if not lacking or not line.startswith(lacking))
-        bit = bit_of_reserved(VmcoreInfo.parse(text.encode()))
+        bit = bit_of_reserved(VmcoreInfo(text.encode()))
         assert bit is not None
         assert 1 << bit == layout.reserved
 
@@ -86,9 +86,9 @@ def test_an_unknown_kernels_types_give_the_flag(scratch: Path) -> None:
     knowledge = gather_knowledge(source)
     assert knowledge.info is not None
     known = bit_of_reserved(knowledge.info)
-    odd = VmcoreInfo.parse(b"NUMBER(PG_lru)=50\n")
+    odd = VmcoreInfo(b"NUMBER(PG_lru)=50\n")
     assert bit_of_reserved(odd) is None
-    odd = VmcoreInfo.parse(b"NUMBER(PG_lru)=50\n")
+    odd = VmcoreInfo(b"NUMBER(PG_lru)=50\n")
     odd.resolver = gather_knowledge(source, b"OSRELEASE=1\n").info.resolver  # type: ignore[union-attr]
     assert bit_of_reserved(odd) == known
     assert odd.origins == {"NUMBER(PG_reserved)": TYPES}

@@ -141,7 +141,7 @@ def test_an_unusable_value(scratch: Path) -> None:
     bad = re.sub(rb"NUMBER\(PG_lru\)=\d+", b"NUMBER(PG_lru)=zz", text)
     knowledge = gather_knowledge(source, bad, origins=(SYMBOLS, TYPES))
     assert knowledge.info is not None
-    assert knowledge.info.number("PG_lru") == VmcoreInfo.parse(text).number("PG_lru")
+    assert knowledge.info.number("PG_lru") == VmcoreInfo(text).number("PG_lru")
     assert knowledge.info.origins == {"NUMBER(PG_lru)": TYPES}
     source.close()
 
@@ -215,7 +215,7 @@ def test_an_unreferenced_copy_of_vmcoreinfo(scratch: Path, monkeypatch: pytest.M
     other = re.sub(rb"SYMBOL\(prb\)=\w+", b"SYMBOL(prb)=ffffffff81000000", text)
     memory = PhysicalMemory(source)
     for told, expected in ((text, (str(5), MEMORY)), (other, None), (b"OSRELEASE=6.12.95-vmsieve-demo\n", None)):
-        info = VmcoreInfo.parse(without(told, "NUMBER(PG_lru)"))
+        info = VmcoreInfo(without(told, "NUMBER(PG_lru)"))
         resolver = Resolver(memory, find("x86_64"), info, thorough=True, origins=(MEMORY,))
         assert resolver("NUMBER(PG_lru)") == expected
     source.close()

@@ -94,7 +94,7 @@ def test_since_v6_10_each_part_is_where_the_kernel_says(teller: str) -> None:
             memory.translate(vaddr)
     kernel.map(HERE, 0x6000)
     assert kernel.memory().translate(HERE)[0] == 0x6000
-    assert any(teller in note for note in memory.translator.describe())
+    assert any(teller in note for note in memory.translator.notes)
     assert memory.translator.page_offset == IDENTITY
 
 
@@ -105,7 +105,7 @@ def test_os_info_corrects_vmcoreinfo() -> None:
     kernel.keys["KERNELOFFPHYS"] = "900000"
     memory = kernel.memory()
     assert memory.translate(IMAGE)[0] == IMAGE_PHYS
-    assert any("os_info" in note for note in memory.translator.describe())
+    assert any("os_info" in note for note in memory.translator.notes)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_all_of_the_address_space_may_be_the_kernels_but_the_lowcore() -> None:
 @pytest.mark.parametrize(("text", "bits"), [("", 46), ("OSRELEASE=3.2.0", 42), ("OSRELEASE=3.3.0", 46),
                                             ("OSRELEASE=6.1.0", 46)])  # fmt: skip
 def test_defaults_of_memory_sizes_follow_the_version(text: str, bits: int) -> None:
-    info = VmcoreInfo.parse(text.encode())
+    info = VmcoreInfo(text.encode())
     assert (ARCH.max_physmem_bits(info), ARCH.section_size_bits(info)) == (bits, 28)
     assert find("s390") is ARCH
 

@@ -52,7 +52,7 @@ def test_the_encryption_bit_is_no_address(levels: int) -> None:
         kernel.map(HERE + (i << 32), 9 * size, size)
     memory = kernel.memory()
     assert [memory.translate(HERE + (i << 32))[0] for i in range(3)] == [9 * size for size in SIZES]
-    assert any("sme_mask" in note for note in memory.translator.describe())
+    assert any("sme_mask" in note for note in memory.translator.notes)
 
 
 def test_without_the_encryption_mask_tables_are_rejected() -> None:
@@ -174,7 +174,7 @@ def test_phys_base_comes_from_the_headers_where_vmcoreinfo_is_wrong(number: str 
     translator = kernel.memory().translator
     assert translator.phys_base == 0x6000000
     assert translator.page_offset == DIRECT
-    assert any("headers" in note for note in translator.describe())
+    assert any("headers" in note for note in translator.notes)
 
 
 def test_phys_base_may_be_printed_unsigned() -> None:
@@ -221,7 +221,7 @@ def test_neighbours_are_looked_up_once() -> None:
                                             ("OSRELEASE=2.6.32-71.el6", 46), ("OSRELEASE=6.1.0", 46),
                                             ("OSRELEASE=6.1.0\nNUMBER(pgtable_l5_enabled)=1", 52)])  # fmt: skip
 def test_defaults_of_memory_sizes_follow_the_version(text: str, bits: int) -> None:
-    info = VmcoreInfo.parse(text.encode())
+    info = VmcoreInfo(text.encode())
     assert (ARCH.max_physmem_bits(info), ARCH.section_size_bits(info)) == (bits, 27)
 
 

@@ -13,7 +13,8 @@ from tests.build.kernel import FakeKernel
 from tests.build.layouts import LAYOUTS
 from tests.build.machine import EVERYTHING, PAGE, Machine
 from tests.outcome import result_or_error
-from vmsieve.filters import gather
+from vmsieve.filters.gather import gather_knowledge
+from vmsieve.filters.linux import zones
 from vmsieve.filters.linux.memmap import MemMap
 from vmsieve.filters.linux.zones import Zone, find_zones
 from vmsieve.formats.errors import KernelError, VmsieveError
@@ -44,13 +45,13 @@ EXPECTED = [
 
 def node(kernel: FakeKernel, number: int, gap: int = 2) -> bytes:
     """A ``struct pglist_data``; ``gap``: words between ``spanned_pages`` and the name (configuration)."""
-    (start, end), zones = NODES[number]
+    (start, end), populated = NODES[number]
     data = bytearray(NODE)
-    for i, (name, first, last) in enumerate(zones):
+    for i, (name, first, last) in enumerate(populated):
         named = kernel.static(f"name_{number}_{i}", name.encode() + b"\0")
         struct.pack_into("<QQQ", data, i * ZONE + SPANNED - 16, first, last - first, last - first)
         struct.pack_into("<Q", data, i * ZONE + SPANNED + 8 * gap, named)
-    struct.pack_into("<IxxxxQQQI", data, 6000, len(zones), start, end - start, end - start, number)
+    struct.pack_into("<IxxxxQQQI", data, 6000, len(populated), start, end - start, end - start, number)
     return bytes(data)
 
 
@@ -136,9 +137,9 @@ def test_sections_are_missing_only_where_the_dump_goes_on(
 ) -> None:
     """A node may end beyond the dump: QEMU leaves out memory that virtio-mem has not plugged, also in a last block."""
     monkeypatch.setattr(MemMap, "end_pfn", sections)
-    monkeypatch.setattr(gather, "_end_of_nodes", lambda *_: nodes)
+    monkeypatch.setattr(zones, "end_of_nodes", lambda *_: nodes)
     source = open_source(str(Machine(LAYOUTS["6.12"], EVERYTHING).write(tmp_path / "machine.elf")))
-    known = gather.gather_knowledge(source)
+    known = gather_knowledge(source)
     assert source.end() == 0x10800 * PAGE
     assert known.end_uncertain == missing == bool(known.notes)
     source.close()

@@ -64,7 +64,7 @@ def vmlinux(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_equals_the_kernels_own(vmlinux: Path, scratch: Path) -> None:
     """All numbers except variables equal VMCOREINFO's; addresses differ by the KASLR offset."""
     source = open_source(str(dump("demo.elf", scratch)))
-    told, made = VmcoreInfo.parse(source.vmcoreinfo or b""), VmcoreInfo.parse(describe(str(vmlinux)))
+    told, made = VmcoreInfo(source.vmcoreinfo or b""), VmcoreInfo(describe(str(vmlinux)))
     source.close()
     assert made.looks_valid()
     assert (made.release, made.page_size) == (told.release, told.page_size)
@@ -164,8 +164,8 @@ def test_fifo(tmp_path: Path) -> None:
 
 def test_types_from_dwarf(vmlinux: Path, tmp_path: Path) -> None:
     """Without BTF, DWARF gives the same text."""
-    expected = VmcoreInfo.parse(describe(str(vmlinux)))
-    found = VmcoreInfo.parse(describe(str(with_dwarf(expected, vmlinux, tmp_path / "dwarf"))))
+    expected = VmcoreInfo(describe(str(vmlinux)))
+    found = VmcoreInfo(describe(str(with_dwarf(expected, vmlinux, tmp_path / "dwarf"))))
     assert {key: found.value(key) for key in expected.keys} == {key: expected.value(key) for key in expected.keys}
 
 

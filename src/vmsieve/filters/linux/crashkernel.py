@@ -126,7 +126,7 @@ def _from_variables(source: Source) -> tuple[int, int, str] | None:
 
 
 def _symbols(source: Source) -> tuple[VirtualMemory, dict[str, int]]:
-    info = VmcoreInfo.parse(source.vmcoreinfo or b"")
+    info = VmcoreInfo(source.vmcoreinfo or b"")
     physical = PhysicalMemory(source)
     memory = VirtualMemory(physical, find(source.machine).open(physical, info))
     return memory, find_symbols(memory, info, ("crashk_res", "kexec_crash_image"))

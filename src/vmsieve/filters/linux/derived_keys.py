@@ -113,7 +113,7 @@ class DerivedKeys:
             symbol, size, signed = VARIABLES[name]
             value = self.number_at(symbol, size, signed=signed)
             return None if value is None else str(value), False
-        known = VmcoreInfo.parse(b"OSRELEASE=" + (release or self.release() or "").encode("ascii", "replace"))
+        known = VmcoreInfo(b"OSRELEASE=" + (release or self.release() or "").encode("ascii", "replace"))
         number = self._from_types(kind, name, known.version[:2])
         return None if number is None else str(number), True
 

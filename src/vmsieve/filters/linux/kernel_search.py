@@ -42,7 +42,7 @@ def iter_kernels(physical: PhysicalMemory, arch: Arch, known: set[int]) -> Itera
 
     source = physical.source
     for text, order in each_vmcoreinfo(source):
-        info = VmcoreInfo.parse(text)
+        info = VmcoreInfo(text)
         if not info.looks_valid() or order != source.byte_order:
             continue
         try:

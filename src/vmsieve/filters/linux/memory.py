@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError, ReadError
@@ -11,7 +10,7 @@ from vmsieve.formats.slim.cache import cached
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vmsieve.filters.linux.translator import Translator
+    from vmsieve.filters.linux.translation import Translator
     from vmsieve.formats.inputs import Source
 
 #: Most bytes that one ``read`` allocates; only damaged lengths exceed it.
@@ -39,8 +38,6 @@ class PhysicalMemory:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.byte_order = source.byte_order
-        order = ">" if source.byte_order == "big" else "<"
-        self._u16, self._u32, self._u64 = (struct.Struct(order + code) for code in "HIQ")
         self.reset_blocks()
 
     def reset_blocks(self, blocks: Iterable[int] = ()) -> None:
@@ -73,9 +70,9 @@ class PhysicalMemory:
 
     def u64(self, paddr: int) -> int:
         """The 64-bit number at physical address ``paddr``. Raises as :meth:`read`."""
-        return int(self._u64.unpack(self.read(paddr, 8))[0])
+        return self.number(self.read(paddr, 8))
 
-    def number(self, data: bytes) -> int:
+    def number(self, data: bytes | bytearray) -> int:
         """Convert ``data`` to an unsigned number, in the dump's byte order."""
         return int.from_bytes(data, "big" if self.byte_order == "big" else "little")
 
@@ -174,10 +171,6 @@ class VirtualMemory:
     def u16(self, vaddr: int) -> int:
         """The 16-bit number at ``vaddr``, unsigned."""
         return self.physical.number(self.read(vaddr, 2))
-
-    def u8(self, vaddr: int) -> int:
-        """The byte at ``vaddr``."""
-        return self.read(vaddr, 1)[0]
 
     def string(self, vaddr: int, limit: int) -> bytes:
         """Read the string at ``vaddr``: up to a NUL, or ``limit`` bytes."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from vmsieve.filters.linux.log_buffer import flat_buffer, text_ring
 from vmsieve.formats.errors import KernelError, ReadError
-from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.records import record
 from vmsieve.formats.text import shown
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = F
     """
     damage = _Damage()
     if info.symbol("prb") is not None:
-        yield from _Ring.open(memory, info, since_clear).lines(damage)
+        yield from _Ring(memory, info, since_clear).lines(damage)
     elif info.symbol("log_end") is not None:
         yield from _characters(memory, info, since_clear, damage)
     elif info.symbol("log_buf") is not None:
-        yield from _Records.open(memory, info, since_clear).lines(damage)
+        yield from _Records(memory, info, since_clear).lines(damage)
     else:
         raise KernelError("VMCOREINFO lacks the address of the kernel's log", expected="SYMBOL(prb) or SYMBOL(log_buf)")
     if damage.count:
@@ -105,7 +105,6 @@ def _format(ts_nsec: int, caller: int | None, text: bytes) -> Iterator[bytes]:
         prefix = b" " * len(prefix)
 
 
-@record
 class _Ring:
     """The log of v5.10 and later.
 
@@ -115,67 +114,42 @@ class _Ring:
     with its record's id, 8 bytes.
     """
 
-    memory: VirtualMemory
-    info: VmcoreInfo
-    count: int
-    descs: int
-    infos: int
-    head: int
-    tail: int
-    text_size: int
-    text: int
-    first_seq: int = 0
-    offsets: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, memory: VirtualMemory, info: VmcoreInfo, since_clear: bool) -> _Ring:
-        """Read the ring's own fields."""
-
+    def __init__(self, memory: VirtualMemory, info: VmcoreInfo, since_clear: bool) -> None:
         def at(base: int, name: str) -> int:
             return base + info.need("OFFSET", name) & _WORD
 
+        self._memory = memory
         counter = info.offset("atomic_long_t.counter") or 0
         ring = memory.u64(info.need("SYMBOL", "prb"))
         descs = at(ring, "printk_ringbuffer.desc_ring")
         count_bits = memory.u32(at(descs, "prb_desc_ring.count_bits"))
         if count_bits > _MAX_RECORD_BITS:
             raise KernelError("the size of the kernel's log is implausible", found=f"2**{count_bits} records")
-        text, text_size = text_ring(memory, info)
-        found = cls(
-            memory,
-            info,
-            count=1 << count_bits,
-            descs=memory.u64(at(descs, "prb_desc_ring.descs")),
-            infos=memory.u64(at(descs, "prb_desc_ring.infos")),
-            head=memory.u64(at(descs, "prb_desc_ring.head_id") + counter) & _ID_MASK,
-            tail=memory.u64(at(descs, "prb_desc_ring.tail_id") + counter) & _ID_MASK,
-            text_size=text_size,
-            text=text,
-            first_seq=_clear_seq(memory, info) if since_clear else 0,
-        )
+        self._count = 1 << count_bits
+        self._text, self._text_size = text_ring(memory, info)
+        self._descs = memory.u64(at(descs, "prb_desc_ring.descs"))
+        self._infos = memory.u64(at(descs, "prb_desc_ring.infos"))
+        self._head = memory.u64(at(descs, "prb_desc_ring.head_id") + counter) & _ID_MASK
+        self._tail = memory.u64(at(descs, "prb_desc_ring.tail_id") + counter) & _ID_MASK
+        self._first_seq = _clear_seq(memory, info) if since_clear else 0
+        # Keys are looked up once, not for each of thousands of records.
         block = info.need("OFFSET", "prb_desc.text_blk_lpos")
-        found.offsets = {
-            "state": info.need("OFFSET", "prb_desc.state_var") + counter,
-            "begin": block + info.need("OFFSET", "prb_data_blk_lpos.begin"),
-            "next": block + info.need("OFFSET", "prb_data_blk_lpos.next"),
-            "ts": info.need("OFFSET", "printk_info.ts_nsec"),
-            "length": info.need("OFFSET", "printk_info.text_len"),
-            "desc size": info.need("SIZE", "prb_desc"),
-            "info size": info.need("SIZE", "printk_info"),
-        }
-        # Not all kernels have these. Keys are looked up once, not for each of thousands of records.
-        optional = {"seq": info.offset("printk_info.seq"), "caller": info.offset("printk_info.caller_id")}
-        found.offsets.update((name, offset) for name, offset in optional.items() if offset is not None)
-        return found
+        self._state_at = info.need("OFFSET", "prb_desc.state_var") + counter
+        self._begin_at = block + info.need("OFFSET", "prb_data_blk_lpos.begin")
+        self._next_at = block + info.need("OFFSET", "prb_data_blk_lpos.next")
+        self._ts_at, self._length_at = (info.need("OFFSET", f"printk_info.{name}") for name in ("ts_nsec", "text_len"))
+        self._desc_size, self._info_size = info.need("SIZE", "prb_desc"), info.need("SIZE", "printk_info")
+        # Not all kernels have these.
+        self._seq_at, self._caller_at = info.offset("printk_info.seq"), info.offset("printk_info.caller_id")
 
     def lines(self, damage: _Damage) -> Iterator[bytes]:
         """The log's lines, oldest first."""
-        records = (self.head - self.tail & _ID_MASK) + 1
-        if records > self.count:
-            damage.note(f"its oldest record {self.tail:#x} and its newest {self.head:#x} are too far apart")
-            records = self.count
-        text_left, unreadable = self.text_size, 0
-        for number in range(self.head - records + 1, self.head + 1):
+        records = (self._head - self._tail & _ID_MASK) + 1
+        if records > self._count:
+            damage.note(f"its oldest record {self._tail:#x} and its newest {self._head:#x} are too far apart")
+            records = self._count
+        text_left, unreadable = self._text_size, 0
+        for number in range(self._head - records + 1, self._head + 1):
             try:
                 block = self._block(number & _ID_MASK)
                 unreadable = 0
@@ -194,35 +168,33 @@ class _Ring:
                     return
 
     def _word(self, vaddr: int) -> int:
-        return self.memory.u64(vaddr & _WORD)
+        return self._memory.u64(vaddr & _WORD)
 
     def _block(self, record: int) -> tuple[int, int] | None:
         """Offset and size of the record's text block in the text ring; None if the record or its text is missing."""
-        desc = self.descs + record % self.count * self.offsets["desc size"]
-        state = self._word(desc + self.offsets["state"])
+        desc = self._descs + record % self._count * self._desc_size
+        state = self._word(desc + self._state_at)
         if state & _ID_MASK != record or state >> _STATE_SHIFT not in (_COMMITTED, _FINALIZED):
             return None
-        begin, end = self._word(desc + self.offsets["begin"]), self._word(desc + self.offsets["next"])
-        if begin % self.text_size == end % self.text_size:
+        begin, end = self._word(desc + self._begin_at), self._word(desc + self._next_at)
+        if begin % self._text_size == end % self._text_size:
             return None
-        if begin // self.text_size == (end - 1 & _WORD) // self.text_size:
-            offset, length = begin % self.text_size, end - begin
+        if begin // self._text_size == (end - 1 & _WORD) // self._text_size:
+            offset, length = begin % self._text_size, end - begin
         else:
-            offset, length = 0, end % self.text_size
-        if length < 8 or offset + length > self.text_size:
+            offset, length = 0, end % self._text_size
+        if length < 8 or offset + length > self._text_size:
             raise KernelError(f"the text of record {record:#x} lies outside of the log", offset=begin)
         return offset, length
 
     def _record(self, record: int, offset: int, length: int) -> Iterator[bytes]:
-        info = self.infos + record % self.count * self.offsets["info size"]
-        seq = self.offsets.get("seq")
-        if self.first_seq and seq is not None and self._word(info + seq) < self.first_seq:
+        info = self._infos + record % self._count * self._info_size
+        if self._first_seq and self._seq_at is not None and self._word(info + self._seq_at) < self._first_seq:
             return
-        text_length = min(self.memory.u16(info + self.offsets["length"] & _WORD), length - 8)
-        text = self.memory.read(self.text + offset + 8 & _WORD, text_length)
-        caller_at = self.offsets.get("caller")
-        caller = None if caller_at is None else self.memory.u32(info + caller_at & _WORD)
-        yield from _format(self._word(info + self.offsets["ts"]), caller, text)
+        text_length = min(self._memory.u16(info + self._length_at & _WORD), length - 8)
+        text = self._memory.read(self._text + offset + 8 & _WORD, text_length)
+        caller = None if self._caller_at is None else self._memory.u32(info + self._caller_at & _WORD)
+        yield from _format(self._word(info + self._ts_at), caller, text)
 
 
 def _clear_seq(memory: VirtualMemory, info: VmcoreInfo) -> int:
@@ -236,58 +208,38 @@ def _clear_seq(memory: VirtualMemory, info: VmcoreInfo) -> int:
     return memory.u64(symbol + info.need("OFFSET", "latched_seq.val") + (memory.u32(symbol) & 1) * 8)
 
 
-@record
 class _Records:
     """The log of v3.5 to v5.9: records in a buffer, each with its length; a length of 0 wraps to the start."""
 
-    memory: VirtualMemory
-    buffer: int
-    size: int
-    first: int
-    end: int
-    header: int
-    len_at: int
-    text_len_at: int
-    ts_at: int
-    caller_at: int | None
-
-    @classmethod
-    def open(cls, memory: VirtualMemory, info: VmcoreInfo, since_clear: bool) -> _Records:
-        """Read the log's variables."""
+    def __init__(self, memory: VirtualMemory, info: VmcoreInfo, since_clear: bool) -> None:
         name = "printk_log" if info.size("printk_log") is not None else "log"
         start = info.symbol("clear_idx") if since_clear else None
-        buffer, size = flat_buffer(memory, info)
-        header = info.need("SIZE", name)
-        if size > _MAX_LOG or not 8 <= header <= 256:
-            raise KernelError("the size of the kernel's log is implausible", found=size)
-        return cls(
-            memory,
-            buffer=buffer,
-            size=size,
-            first=memory.u32(start or info.need("SYMBOL", "log_first_idx")),
-            end=memory.u32(info.need("SYMBOL", "log_next_idx")),
-            header=header,
-            len_at=info.need("OFFSET", f"{name}.len"),
-            text_len_at=info.need("OFFSET", f"{name}.text_len"),
-            ts_at=info.need("OFFSET", f"{name}.ts_nsec"),
-            caller_at=info.offset(f"{name}.caller_id"),
-        )
+        self._memory = memory
+        self._buffer, self._size = flat_buffer(memory, info)
+        self._header = info.need("SIZE", name)
+        if self._size > _MAX_LOG or not 8 <= self._header <= 256:
+            raise KernelError("the size of the kernel's log is implausible", found=self._size)
+        self._first = memory.u32(start or info.need("SYMBOL", "log_first_idx"))
+        self._end = memory.u32(info.need("SYMBOL", "log_next_idx"))
+        members = [f"{name}.{member}" for member in ("len", "text_len", "ts_nsec")]
+        self._len_at, self._text_len_at, self._ts_at = (info.need("OFFSET", member) for member in members)
+        self._caller_at = info.offset(f"{name}.caller_id")
 
     def lines(self, damage: _Damage) -> Iterator[bytes]:
         """The log's lines, oldest first."""
-        at, wrapped = self.first, self.end >= self.first
+        at, wrapped = self._first, self._end >= self._first
         try:
-            while at != self.end:
+            while at != self._end:
                 # Each step advances, and wraps once: no endless loop.
-                if at + self.header > self.size or (wrapped and at > self.end):
+                if at + self._header > self._size or (wrapped and at > self._end):
                     raise KernelError(f"its records run past its end, from index {at} on")
-                base = self.buffer + at
-                length = self.memory.u16(base + self.len_at & _WORD)
+                base = self._buffer + at
+                length = self._memory.u16(base + self._len_at & _WORD)
                 if length == 0 and not wrapped:
                     at, wrapped = 0, True
                     continue
-                text_length = self.memory.u16(base + self.text_len_at & _WORD)
-                if length < self.header + text_length or at + length > self.size:
+                text_length = self._memory.u16(base + self._text_len_at & _WORD)
+                if length < self._header + text_length or at + length > self._size:
                     raise KernelError(f"the length {length} of the record at index {at} is implausible")
                 yield from self._record(base, text_length)
                 at += length
@@ -295,9 +247,9 @@ class _Records:
             damage.note(error)
 
     def _record(self, base: int, text_length: int) -> Iterator[bytes]:
-        caller = None if self.caller_at is None else self.memory.u32(base + self.caller_at & _WORD)
-        text = self.memory.read(base + self.header & _WORD, text_length)
-        yield from _format(self.memory.u64(base + self.ts_at & _WORD), caller, text)
+        caller = None if self._caller_at is None else self._memory.u32(base + self._caller_at & _WORD)
+        text = self._memory.read(base + self._header & _WORD, text_length)
+        yield from _format(self._memory.u64(base + self._ts_at & _WORD), caller, text)
 
 
 def _characters(memory: VirtualMemory, info: VmcoreInfo, since_clear: bool, damage: _Damage) -> Iterator[bytes]:

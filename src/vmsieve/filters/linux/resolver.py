@@ -210,7 +210,7 @@ class Resolver:
         if MEMORY not in self._origins or self.memory is None:
             return None
         try:
-            copy = VmcoreInfo.parse(self.memory.string(derived.number_at("vmcoreinfo_data", 8) or 0, _TEXT_MOST))
+            copy = VmcoreInfo(self.memory.string(derived.number_at("vmcoreinfo_data", 8) or 0, _TEXT_MOST))
         except (KernelError, ReadError):
             return None
         return copy if copy.looks_valid() and self._info.release in (None, copy.release) else None
@@ -221,12 +221,12 @@ class Resolver:
 
         source = self._physical.source
         for text, order in each_vmcoreinfo(source):
-            copy = VmcoreInfo.parse(text)
+            copy = VmcoreInfo(text)
             shared = [key for key in copy.keys if key.startswith("SYMBOL(") and self._info.peek(key) is not None]
             same = shared and all(copy.peek(key) == self._info.peek(key) for key in shared)
             if same and order == source.byte_order and self._info.release in (None, copy.release):
                 return copy
-        return VmcoreInfo.parse(b"")
+        return VmcoreInfo(b"")
 
     def _open_types(self, derived: DerivedKeys, candidates: Candidates | None) -> Btf | None:
         """The kernel's BTF: where the symbols say, else where a search finds it."""

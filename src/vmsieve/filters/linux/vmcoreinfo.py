@@ -28,7 +28,7 @@ _WORD = (1 << 64) - 1
 
 
 class VmcoreInfo:
-    """The keys and values of one VMCOREINFO text.
+    """The keys and values of one VMCOREINFO text, which may be damaged or empty.
 
     Attributes:
         text: The text as given, cut at :data:`MAX_SIZE`, without trailing NULs. A file of it can be read back.
@@ -58,11 +58,6 @@ class VmcoreInfo:
                 self._values.setdefault(key.decode("ascii"), value.decode("ascii"))
             elif line:
                 self.skipped += 1
-
-    @classmethod
-    def parse(cls, text: bytes) -> VmcoreInfo:
-        """Parse ``text``, which may be damaged or empty; never fails."""
-        return cls(text)
 
     @property
     def keys(self) -> tuple[str, ...]:

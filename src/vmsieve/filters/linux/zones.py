@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
@@ -118,24 +118,24 @@ def free_counters(memory: VirtualMemory, info: VmcoreInfo) -> list[list[int]]:
     return found
 
 
-def free_blocks(memory: VirtualMemory, info: VmcoreInfo) -> list[int]:
-    """Number of free blocks of each order in all zones, as the kernel counts. Raises as :func:`free_counters`."""
-    return [sum(map(memory.u64, column)) for column in zip(*free_counters(memory, info))]
+def free_blocks(memory: VirtualMemory, info: VmcoreInfo) -> list[int] | None:
+    """Number of free blocks of each order in all zones, as the kernel counts; None if unknown."""
+    try:
+        return [sum(map(memory.u64, column)) for column in zip(*free_counters(memory, info))]
+    except (KernelError, ReadError):
+        return None
 
 
 def end_of_nodes(memory: VirtualMemory, info: VmcoreInfo) -> int:
-    """One above the last page frame of any node.
-
-    Raises:
-        KernelError, ReadError: It can't be determined.
-    """
+    """One above the last page frame of any node; 0 if unknown."""
     end = 0
-    for node in _nodes(memory, info):
-        start = memory.u64(node + info.need("OFFSET", "pglist_data.node_start_pfn"))
-        end = max(end, start + memory.u64(node + info.need("OFFSET", "pglist_data.node_spanned_pages")))
-    if not 0 < end <= _MOST_PFN:
-        raise KernelError("the nodes' ends are implausible", found=end)
-    return end
+    try:
+        for node in _nodes(memory, info):
+            start = memory.u64(node + info.need("OFFSET", "pglist_data.node_start_pfn"))
+            end = max(end, start + memory.u64(node + info.need("OFFSET", "pglist_data.node_spanned_pages")))
+    except VmsieveError:
+        return 0
+    return end if end <= _MOST_PFN else 0
 
 
 def _name(memory: VirtualMemory, spanned: int) -> str | None:

@@ -15,47 +15,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Final
 
-from vmsieve.filters.loops.parameters import (
-    ACTIVE,
-    BASE,
-    BLOCK_CLASS,
-    BLOCK_END,
-    COMPOUND_CLASS,
-    COMPOUND_END,
-    COMPOUND_HEAD,
-    CONFLICTS,
-    CONTESTED,
-    CONTRADICTIONS,
-    FLAGS,
-    FOREIGN_TAILS,
-    FREE_BIT,
-    HEAD_FLAG,
-    KIND,
-    KNOWN_FLAGS,
-    LAST_FOREIGN,
-    LRU_FLAG,
-    MAPPING,
-    MARKS,
-    NOWHERE,
-    ORDERS_AT,
-    PHASE,
-    POISON_BIT,
-    POISON_FLAG,
-    PRIVATE,
-    REFCOUNT,
-    REFCOUNT_MASK,
-    RESERVED_FLAG,
-    RESERVED_RULES,
-    RULES_AT,
-    SIZE,
-    SLABS,
-    SLABS_ON_LRU,
-    SWAP,
-    TAIL_AT,
-    THOROUGH,
-    UNREFERENCED,
-    VERIFY,
-)  # fmt: skip
+from vmsieve.filters.loops import parameters as at
 from vmsieve.filters.loops.runs import AHEAD, alike_ahead, fill, members_ahead, tails_ahead
 from vmsieve.filters.loops.struct_page import (
     believed_hits,
@@ -85,19 +45,19 @@ match_rules: Any = Plugins(_rules, "hits", RULE_STRIDE)
 
 
 @inline
-def count_up(p: int, at: int) -> int:
-    """Increment the counter at offset ``at`` of the parameter block."""
-    return store64(p, at, load64(p, at) + 1)
+def count_up(p: int, offset: int) -> int:
+    """Increment the counter at ``offset`` of the parameter block."""
+    return store64(p, offset, load64(p, offset) + 1)
 
 
 @inline
-def count_foreign_tail(p: int, at: int) -> int:
-    """Count a tail that points to a foreign head, and once the 4 KiB of struct pages, number ``at``, that it is in."""
-    count_up(p, CONTRADICTIONS)
-    if load64(p, LAST_FOREIGN) == at + 1:
+def count_foreign_tail(p: int, number: int) -> int:
+    """Count a tail that points to a foreign head, and once the 4 KiB of struct pages, by number, that it is in."""
+    count_up(p, at.CONTRADICTIONS)
+    if load64(p, at.LAST_FOREIGN) == number + 1:
         return 0
-    count_up(p, FOREIGN_TAILS)
-    return store64(p, LAST_FOREIGN, at + 1)
+    count_up(p, at.FOREIGN_TAILS)
+    return store64(p, at.LAST_FOREIGN, number + 1)
 
 
 @inline
@@ -111,56 +71,48 @@ def begin_block(p: int, pfn: int, hits: int, own: int) -> int:
     # Rejected matches start no block: the size is that of the first match, believed or not.
     if covers <= 1 or first == 0 or first != hits & 0xFF & (0 - (hits & 0xFF)) or pfn & (covers - 1):
         return 0
-    if first == load64(p, FREE_BIT):
-        count_up(p, ORDERS_AT + (ctz64(covers) & 31) * 8)
-    if pfn + covers > load64(p, BLOCK_END):
-        store64(p, BLOCK_END, pfn + covers)
-        store64(p, BLOCK_CLASS, first)
+    if first == load64(p, at.FREE_BIT):
+        count_up(p, at.ORDERS_AT + (ctz64(covers) & 31) * 8)
+    if pfn + covers > load64(p, at.BLOCK_END):
+        store64(p, at.BLOCK_END, pfn + covers)
+        store64(p, at.BLOCK_CLASS, first)
     return first
 
 
 @inline
 def match_page(
-    p: int,
-    page: int,
-    pfn: int,
-    flags: int,
-    mapping: int,
-    kind: int,
-    private: int,
-    references: int,
-    more: int,
+    p: int, page: int, pfn: int, flags: int, mapping: int, kind: int, private: int, references: int, more: int,
     mark: int,
-) -> int:
+) -> int:  # fmt: skip
     """Apply the rules to a page that is no tail, and begin the block that it heads.
 
     Returns its class; from bit 8 on the class of the block; bit 16: a struct page that looks the same has the same
     class. ``more``: the next struct page is in memory; ``mark``: the mark of this one's memory.
     """
-    swap = load64(p, SWAP)
-    head = flags & load64(p, HEAD_FLAG)
+    swap = load64(p, at.SWAP)
+    head = flags & load64(p, at.HEAD_FLAG)
     slab = is_slab(p, flags, kind)
     if slab:
-        count_up(p, SLABS_ON_LRU if flags & load64(p, LRU_FLAG) else SLABS)
+        count_up(p, at.SLABS_ON_LRU if flags & load64(p, at.LRU_FLAG) else at.SLABS)
     hugetlb = 0
     if head and more:
         hugetlb = is_hugetlb(p, page, flags, kind, swap)
     order = min(private, ORDERS)
-    known = flags & load64(p, KNOWN_FLAGS)
-    active = load64(p, ACTIVE)
-    if flags & load64(p, RESERVED_FLAG):
-        active &= load64(p, RESERVED_RULES)
-    hits = match_rules(active, p + RULES_AT, pfn, known, mapping & MAPPING_BITS, kind, order, slab, hugetlb)
+    known = flags & load64(p, at.KNOWN_FLAGS)
+    active = load64(p, at.ACTIVE)
+    if flags & load64(p, at.RESERVED_FLAG):
+        active &= load64(p, at.RESERVED_RULES)
+    hits = match_rules(active, p + at.RULES_AT, pfn, known, mapping & MAPPING_BITS, kind, order, slab, hugetlb)
     matched = hits & 0xFF
     if matched == 0:
         return 0 if head else 1 << 16
-    unreferenced = load64(p, UNREFERENCED)
+    unreferenced = load64(p, at.UNREFERENCED)
     own = believed_hits(matched, references, unreferenced)
     doubt = own != matched
     if doubt:
-        count_up(p, CONTRADICTIONS)
+        count_up(p, at.CONTRADICTIONS)
     if mark and own:
-        count_up(p, CONFLICTS)
+        count_up(p, at.CONFLICTS)
         own = 0
     if hits >> 8 > 1:
         # Only the first rule matched a block. The others matched this page.
@@ -177,20 +129,20 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     tail has its order. ``out``: address of ``count`` bytes, set to the classes. Returns how many are not 0.
     Runs come in ascending order: the parameters carry the state over.
     """
-    size = load64(p, SIZE)
-    swap = load64(p, SWAP)
-    thorough = load64(p, THOROUGH)
-    verify = load64(p, VERIFY)
-    tail_at = load64(p, TAIL_AT)
-    head_flag = load64(p, HEAD_FLAG)
-    kind_at = load64(p, KIND)
-    count_at = load64(p, REFCOUNT)
-    count_mask = load64(p, REFCOUNT_MASK)
-    marks = load64(p, MARKS)
-    block_end = load64(p, BLOCK_END)
-    compound_end = load64(p, COMPOUND_END)
-    compound_class = load64(p, COMPOUND_CLASS)
-    virtual = load64(p, BASE) + first_pfn * size - pages
+    size = load64(p, at.SIZE)
+    swap = load64(p, at.SWAP)
+    thorough = load64(p, at.THOROUGH)
+    verify = load64(p, at.VERIFY)
+    tail_at = load64(p, at.TAIL_AT)
+    head_flag = load64(p, at.HEAD_FLAG)
+    kind_at = load64(p, at.KIND)
+    count_at = load64(p, at.REFCOUNT)
+    count_mask = load64(p, at.REFCOUNT_MASK)
+    marks = load64(p, at.MARKS)
+    block_end = load64(p, at.BLOCK_END)
+    compound_end = load64(p, at.COMPOUND_END)
+    compound_class = load64(p, at.COMPOUND_CLASS)
+    virtual = load64(p, at.BASE) + first_pfn * size - pages
     mark = 0
     classed = 0
     i = 0
@@ -200,7 +152,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         block = 0
         own = 0
         if pfn < block_end:
-            block = load64(p, BLOCK_CLASS)
+            block = load64(p, at.BLOCK_CLASS)
             # Its pages are one run, unless other rules' bits are wanted or a compound page goes on behind the block.
             skip = thorough == 0 and compound_end <= block_end
             run = min(block_end - pfn, count - i) if skip else 1
@@ -208,7 +160,7 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
                 members = members_ahead(p, page, run, swap)
                 if members < run:
                     block_end = pfn + members
-                    count_up(p, CONTRADICTIONS)
+                    count_up(p, at.CONTRADICTIONS)
                 run = members
             if skip:
                 compound_end = 0 if run else compound_end  # a compound page ends where the block goes on
@@ -218,44 +170,44 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
             if run == 0:
                 block = 0
         prefetch(page, AHEAD)
-        flags = field64(page, load64(p, FLAGS), swap)
+        flags = field64(page, load64(p, at.FLAGS), swap)
         next_known = more or i + 1 < count
         run = 0  # pages that follow and have the same class; none in memory with marks
         most = 0 if marks or (block and thorough == 0) else count - i - 1
         if marks:
-            mark = load8(marks, (load64(p, PHASE) + i * size) >> 12)
-        if mark == CONTESTED:
+            mark = load8(marks, (load64(p, at.PHASE) + i * size) >> 12)
+        if mark == at.CONTESTED:
             block = 0
             compound_end = 0
             block_end = 0
         elif pfn < compound_end and flags & head_flag and next_known and is_copied_head(p, page, pfn, tail_at, swap):
             own = compound_class
-        elif tail_at != NOWHERE and field64(page, tail_at, swap) & 1:
+        elif tail_at != at.NOWHERE and field64(page, tail_at, swap) & 1:
             if pfn < compound_end:
                 if is_tail_of(p, field64(page, tail_at, swap), page + virtual):
                     own = compound_class
-                    if flags & load64(p, RESERVED_FLAG):
-                        own &= load64(p, RESERVED_RULES)
-                    if flags & load64(p, POISON_FLAG):
-                        own |= load64(p, POISON_BIT)
+                    if flags & load64(p, at.RESERVED_FLAG):
+                        own &= load64(p, at.RESERVED_RULES)
+                    if flags & load64(p, at.POISON_FLAG):
+                        own |= load64(p, at.POISON_BIT)
                     if pfn >= block_end and own == compound_class:
                         run = tails_ahead(p, page, page + virtual, min(most, compound_end - pfn - 1), tail_at, swap)
                 else:
-                    count_foreign_tail(p, (load64(p, PHASE) + i * size) >> 12)
+                    count_foreign_tail(p, (load64(p, at.PHASE) + i * size) >> 12)
         else:
-            mapping = field64(page, load64(p, MAPPING), swap)
+            mapping = field64(page, load64(p, at.MAPPING), swap)
             kind = field32(page, kind_at, swap)
-            private = field64(page, load64(p, PRIVATE), swap)
+            private = field64(page, load64(p, at.PRIVATE), swap)
             references = field32(page, count_at, swap) & count_mask
-            store64(p, BLOCK_END, block_end)
+            store64(p, at.BLOCK_END, block_end)
             found = match_page(p, page, pfn, flags, mapping, kind, private, references, next_known, mark)
-            block_end = load64(p, BLOCK_END)
+            block_end = load64(p, at.BLOCK_END)
             own = found & 0xFF
             compound_end = 0
             if flags & head_flag and next_known:
                 compound_end = pfn + compound_pages(p, page, pfn, flags, swap)
                 compound_class = own
-                store64(p, COMPOUND_HEAD, page + virtual)
+                store64(p, at.COMPOUND_HEAD, page + virtual)
             elif found >> 16:
                 run = alike_ahead(p, page, min(most, block_end - pfn - 1) if block else most, swap, block and verify)
             own |= found >> 8 & 0xFF
@@ -266,9 +218,9 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
         if run:
             classed += fill(out, i, run, own)
             i += run
-    store64(p, BLOCK_END, block_end)
-    store64(p, COMPOUND_END, compound_end)
-    store64(p, COMPOUND_CLASS, compound_class)
+    store64(p, at.BLOCK_END, block_end)
+    store64(p, at.COMPOUND_END, compound_end)
+    store64(p, at.COMPOUND_CLASS, compound_class)
     return classed
 
 
@@ -283,14 +235,14 @@ def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, hist
     cleared = 0
     i = 0
     while i < count:
-        at = (bit + i) >> 3
-        byte = load8(kept, at)
+        place = (bit + i) >> 3
+        byte = load8(kept, place)
         which = load8(classes, i)
         # Neighbours usually have one class: take eight at a time where a byte of the bitmap is full.
         if byte == 0xFF and (bit + i) & 7 == 0 and i + 8 <= count and load64(classes, i) == which * _EIGHT:
             store64(histogram, which * 8, load64(histogram, which * 8) + 8)
             if which & drop:
-                store8(kept, at, 0)
+                store8(kept, place, 0)
                 cleared += 8
             i += 8
             continue
@@ -298,7 +250,7 @@ def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, hist
         if byte & mask:
             store64(histogram, which * 8, load64(histogram, which * 8) + 1)
             if which & drop:
-                store8(kept, at, byte ^ mask)
+                store8(kept, place, byte ^ mask)
                 cleared += 1
         i += 1
     return cleared

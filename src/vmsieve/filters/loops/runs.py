@@ -9,23 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.filters.loops.parameters import (
-    BASE,
-    COMPOUND_HEAD,
-    FLAGS,
-    HEAD_FLAG,
-    KIND,
-    KNOWN_FLAGS,
-    MAPPING,
-    NOWHERE,
-    POISON_FLAG,
-    PRIVATE,
-    REFCOUNT,
-    REFCOUNT_MASK,
-    RESERVED_FLAG,
-    SIZE,
-    TAIL_AT,
-)  # fmt: skip
+from vmsieve.filters.loops import parameters as at
 from vmsieve.filters.loops.struct_page import REFCOUNT_BITS, field64
 from vmsieve.filters.rules import MAPPING_BITS, ORDERS
 from vmsieve.formats.compiler import inline
@@ -54,17 +38,17 @@ def tails_ahead(p: int, page: int, tail: int, most: int, tail_at: int, swap: int
     ``page`` passed :func:`is_tail_of`; its virtual address is ``tail``. Poisoned and reserved tails end the run: they
     have classes of their own. So do heads, which may be copies of the compound page's own.
     """
-    size = load64(p, SIZE)
-    flags_at = load64(p, FLAGS)
-    special = load64(p, HEAD_FLAG) | load64(p, POISON_FLAG) | load64(p, RESERVED_FLAG)
+    size = load64(p, at.SIZE)
+    flags_at = load64(p, at.FLAGS)
+    special = load64(p, at.HEAD_FLAG) | load64(p, at.POISON_FLAG) | load64(p, at.RESERVED_FLAG)
     if swap:
         special = swap64(special)
     mark = load64(page, tail_at)
     target = field64(page, tail_at, swap) - 1
-    head = load64(p, COMPOUND_HEAD)
-    if load64(p, BASE) and target != head:
+    head = load64(p, at.COMPOUND_HEAD)
+    if load64(p, at.BASE) and target != head:
         # The word is a mask for the tail's own address: it leads to this head only within the masked span.
-        most = min(most, (head + (target ^ NOWHERE) - tail) // size)
+        most = min(most, (head + (target ^ at.NOWHERE) - tail) // size)
     n = 0
     page += size
     while n < most and load64(page, tail_at) == mark and load64(page, flags_at) & special == 0:
@@ -81,12 +65,12 @@ def members_ahead(p: int, page: int, most: int, swap: int) -> int:
     ``free_pages_prepare`` and the merging of blocks (Linux mm/page_alloc.c) leave pages without a type, without
     references and not marked as tails.
     """
-    size = load64(p, SIZE)
-    kind_at = load64(p, KIND)
-    count_at = load64(p, REFCOUNT)
-    many = load64(p, REFCOUNT_MASK)
-    tail_at = load64(p, TAIL_AT)
-    tail = 0 if tail_at == NOWHERE else 1
+    size = load64(p, at.SIZE)
+    kind_at = load64(p, at.KIND)
+    count_at = load64(p, at.REFCOUNT)
+    many = load64(p, at.REFCOUNT_MASK)
+    tail_at = load64(p, at.TAIL_AT)
+    tail = 0 if tail_at == at.NOWHERE else 1
     tail_at = tail_at if tail else 0
     if swap:
         tail = swap64(tail)
@@ -106,18 +90,18 @@ def alike_ahead(p: int, page: int, most: int, swap: int, free: int) -> int:
 
     ``page`` is no tail. ``free``: only pages without references count.
     """
-    size = load64(p, SIZE)
-    flags_at = load64(p, FLAGS)
-    mapping_at = load64(p, MAPPING)
-    kind_at = load64(p, KIND)
-    private_at = load64(p, PRIVATE)
-    count_at = load64(p, REFCOUNT)
-    tail_at = load64(p, TAIL_AT)
+    size = load64(p, at.SIZE)
+    flags_at = load64(p, at.FLAGS)
+    mapping_at = load64(p, at.MAPPING)
+    kind_at = load64(p, at.KIND)
+    private_at = load64(p, at.PRIVATE)
+    count_at = load64(p, at.REFCOUNT)
+    tail_at = load64(p, at.TAIL_AT)
     # Without a tail mark, bit 0 of no word means a tail.
-    tail = 0 if tail_at == NOWHERE else 1
+    tail = 0 if tail_at == at.NOWHERE else 1
     tail_at = tail_at if tail else flags_at
-    many = load64(p, REFCOUNT_MASK) if free else load64(p, REFCOUNT_MASK) >> REFCOUNT_BITS << REFCOUNT_BITS
-    flag_bits = load64(p, KNOWN_FLAGS)
+    many = load64(p, at.REFCOUNT_MASK) if free else load64(p, at.REFCOUNT_MASK) >> REFCOUNT_BITS << REFCOUNT_BITS
+    flag_bits = load64(p, at.KNOWN_FLAGS)
     mapping_bits = MAPPING_BITS
     # Bits are compared as they are stored; of private a number, as rules see any value from ORDERS on as ORDERS.
     if swap:
@@ -129,7 +113,7 @@ def alike_ahead(p: int, page: int, most: int, swap: int, free: int) -> int:
     mapping = load64(page, mapping_at)
     kind = load32(page, kind_at)
     least = min(field64(page, private_at, swap), ORDERS)
-    span = NOWHERE - ORDERS if least == ORDERS else 0
+    span = at.NOWHERE - ORDERS if least == ORDERS else 0
     n = 0
     page += size
     while n < most:

@@ -4,23 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmsieve.filters.loops.parameters import (
-    BASE,
-    COMPOUND_HEAD,
-    FLAGS,
-    HEAD_FLAG,
-    HUGETLB_AT,
-    HUGETLB_BY,
-    HUGETLB_MASK,
-    HUGETLB_VALUE,
-    NOWHERE,
-    ORDER_AT,
-    ORDER_WIDTH,
-    SIZE,
-    SLAB_FLAG,
-    SLAB_MASK,
-    SLAB_TYPE,
-)  # fmt: skip
+from vmsieve.filters.loops import parameters as at
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load8, load16, load32, load64, swap16, swap32, swap64
 
@@ -58,11 +42,11 @@ def field_of_width(page: int, offset: int, width: int, swap: int) -> int:
 @inline
 def compound_pages(p: int, page: int, pfn: int, flags: int, swap: int) -> int:
     """Return how many page frames the compound page of head ``page`` has; 1 if its order is unknown or impossible."""
-    mask = load64(p, HEAD_FLAG)
-    width = load64(p, ORDER_WIDTH)
+    mask = load64(p, at.HEAD_FLAG)
+    width = load64(p, at.ORDER_WIDTH)
     if flags & mask == 0 or width == 0:
         return 1
-    order = field_of_width(page + load64(p, SIZE), load64(p, ORDER_AT), width, swap)
+    order = field_of_width(page + load64(p, at.SIZE), load64(p, at.ORDER_AT), width, swap)
     if order >= 64:
         return 1
     pages = 1 << order
@@ -77,35 +61,35 @@ def is_copied_head(p: int, page: int, pfn: int, tail_at: int, swap: int) -> int:
     commit e7d324850bfc, "mm: hugetlb: free the 2nd vmemmap page associated with each HugeTLB page", v5.18). Such a copy
     is recognised by its order: no compound page of that order can begin here.
     """
-    width = load64(p, ORDER_WIDTH)
-    if width == 0 or tail_at == NOWHERE or field64(page, tail_at, swap) & 1:
+    width = load64(p, at.ORDER_WIDTH)
+    if width == 0 or tail_at == at.NOWHERE or field64(page, tail_at, swap) & 1:
         return 0
-    order = field_of_width(page + load64(p, SIZE), load64(p, ORDER_AT), width, swap)
+    order = field_of_width(page + load64(p, at.SIZE), load64(p, at.ORDER_AT), width, swap)
     return order < 64 and pfn & ((1 << order) - 1) != 0
 
 
 @inline
 def is_hugetlb(p: int, page: int, flags: int, kind: int, swap: int) -> int:
     """True if a head belongs to hugetlbfs."""
-    how = load64(p, HUGETLB_BY)
-    if how == 0 or flags & load64(p, HEAD_FLAG) == 0:
+    how = load64(p, at.HUGETLB_BY)
+    if how == 0 or flags & load64(p, at.HEAD_FLAG) == 0:
         return 0
-    value = load64(p, HUGETLB_VALUE)
+    value = load64(p, at.HUGETLB_VALUE)
     if how == 1:
-        return kind & load64(p, HUGETLB_MASK) == value
-    tail = page + load64(p, SIZE)
+        return kind & load64(p, at.HUGETLB_MASK) == value
+    tail = page + load64(p, at.SIZE)
     if how == 2:
-        return field64(tail, load64(p, FLAGS), swap) & value != 0
-    return field_of_width(tail, load64(p, HUGETLB_AT), load64(p, ORDER_WIDTH), swap) == value
+        return field64(tail, load64(p, at.FLAGS), swap) & value != 0
+    return field_of_width(tail, load64(p, at.HUGETLB_AT), load64(p, at.ORDER_WIDTH), swap) == value
 
 
 @inline
 def is_slab(p: int, flags: int, kind: int) -> int:
     """True if a page other than a tail belongs to the slab allocator: by its type, or before v6.10 by a flag."""
-    mask = load64(p, SLAB_MASK)
+    mask = load64(p, at.SLAB_MASK)
     if mask:
-        return kind & mask == load64(p, SLAB_TYPE)
-    return flags & load64(p, SLAB_FLAG) != 0
+        return kind & mask == load64(p, at.SLAB_TYPE)
+    return flags & load64(p, at.SLAB_FLAG) != 0
 
 
 @inline
@@ -115,11 +99,11 @@ def is_tail_of(p: int, word: int, tail: int) -> int:
     ``word`` is the head's address plus 1. Since v7.1, with the vmemmap optimisation, it is a mask for the tail's own
     address, plus 1 (``include/linux/page-flags.h``).
     """
-    head = load64(p, COMPOUND_HEAD)
+    head = load64(p, at.COMPOUND_HEAD)
     target = word - 1
-    if target == head or load64(p, BASE) == 0:
+    if target == head or load64(p, at.BASE) == 0:
         return 1
-    low = target ^ NOWHERE
+    low = target ^ at.NOWHERE
     return low & (low + 1) == 0 and tail & target == head
 
 

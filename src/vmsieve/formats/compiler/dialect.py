@@ -5,10 +5,11 @@ unsigned number signed when it meets a literal. Afterwards every literal and mod
 value, every result that could exceed the range wraps, and every function returns such a value.
 
 Allowed: ``if``, ``while``, ``for i in range(a)`` and ``range(a, b)``, ``break``, ``continue``, ``return``, assignment
-to names, integer arithmetic, comparisons, ``min`` and ``max``, calls of primitives, of
-:func:`~vmsieve.formats.compiler.inline` helpers and of :class:`~vmsieve.formats.compiler.families.Plugins`. Anything
-else is a :class:`DialectError` when the loop is built. A comparison used as a value is 1 or 0. Shifts by 64 or more and
-divisions by 0 are forbidden: machines differ in the result.
+to names, integer arithmetic, comparisons, ``min`` and ``max``, constants of modules (``SIZE``, ``at.SIZE``), calls of
+primitives, of :func:`~vmsieve.formats.compiler.inline` helpers and of
+:class:`~vmsieve.formats.compiler.families.Plugins`. Anything else is a :class:`DialectError` when the loop is built. A
+comparison used as a value is 1 or 0. Shifts by 64 or more and divisions by 0 are forbidden: machines differ in the
+result.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import ast
 import inspect
 import textwrap
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Callable, Final, cast
 
 from vmsieve.formats.compiler import primitives
@@ -122,6 +124,15 @@ class _Rewriter(ast.NodeTransformer):
         if isinstance(value, int):
             return self.visit_Constant(ast.copy_location(ast.Constant(int(value)), node))
         return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        owner = node.value
+        if isinstance(owner, ast.Name) and owner.id not in self.locals:
+            module = self.space.get(owner.id)
+            value = getattr(module, node.attr, None)
+            if isinstance(module, ModuleType) and isinstance(value, int):
+                return self.visit_Constant(ast.copy_location(ast.Constant(int(value)), node))
+        raise self.fail(node, "an attribute other than a module's constant")
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         if isinstance(node.op, (ast.Div, ast.Pow, ast.MatMult)):

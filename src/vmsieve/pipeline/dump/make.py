@@ -148,7 +148,7 @@ def _details(source: Source, knowledge: Knowledge, codec: Codec, level: int) -> 
     """Describe what was found, for ``-v``."""
     lines = [f"the input is a dump in the format {source.format}"]
     if knowledge.memory is not None:
-        lines += [f"addresses: {line}" for line in knowledge.memory.translator.describe()]
+        lines += [f"addresses: {line}" for line in knowledge.memory.translator.notes]
     if knowledge.memmap is not None:
         lines.append(f"memory model: {knowledge.memmap.model}, {knowledge.memmap.struct_page_size} bytes a struct page")
     if knowledge.info is not None:

@@ -34,11 +34,11 @@ def kernel_texts(request: Request) -> tuple[bytes | None, bytes | None]:
     Raises WrongReleaseError for a file of another kernel than the dump's.
     """
     text, made = read_vmcoreinfo(request.values.get("i")), read_vmlinux(request.values.get("x"))
-    given = VmcoreInfo.parse(text or made or b"").release
+    given = VmcoreInfo(text or made or b"").release
     if given is None:
         return text, made
     source = open_source(request.operands[0])
-    own = VmcoreInfo.parse(source.vmcoreinfo or b"").release or (source.utsname[2] if source.utsname else None)
+    own = VmcoreInfo(source.vmcoreinfo or b"").release or (source.utsname[2] if source.utsname else None)
     source.close()
     if own and own != given:
         file = request.values.get("i", request.values.get("x"))

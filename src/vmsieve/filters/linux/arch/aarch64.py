@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, header_offsets, page_shift, tables_not_found
-from vmsieve.filters.linux.tables import (
+from vmsieve.filters.linux.translation import (
     MEMORY,
     NONSENSE,
     NOTHING,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.filters.linux.memory import PhysicalMemory
-    from vmsieve.filters.linux.translator import Translator
+    from vmsieve.filters.linux.translation import Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 _WORD: Final = (1 << 64) - 1

@@ -10,13 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, header_offsets, tables_not_found
-from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, TableTranslator, find_linear
+from vmsieve.filters.linux.translation import (
+    MEMORY,
+    NONSENSE,
+    NOTHING,
+    TABLE,
+    RadixTables,
+    TableTranslator,
+    find_linear,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.filters.linux.memory import PhysicalMemory
-    from vmsieve.filters.linux.translator import Translator
+    from vmsieve.filters.linux.translation import Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 _WORD: Final = (1 << 64) - 1

@@ -70,7 +70,7 @@ def _as_json(source: Source, knowledge: Knowledge) -> dict[str, Any]:
             "more_ranges": len(ranges) > _MOST_RANGES,
         },
         "memory_model": knowledge.memmap.model if knowledge.memmap is not None else None,
-        "translation": knowledge.memory.translator.describe() if knowledge.memory is not None else [],
+        "translation": knowledge.memory.translator.notes if knowledge.memory is not None else [],
         "erased": _erased(source),
         "vmcoreinfo": info.text.decode("ascii", "replace").splitlines() if info is not None else None,
         "problem": knowledge.problem,
