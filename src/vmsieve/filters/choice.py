@@ -118,7 +118,12 @@ def choose_kernel(source: Source, gather: Callable[[bytes | None], Knowledge]) -
         source.notes = without_vmcoreinfo(source.notes, source.byte_order)
         source.notes += build_note(b"VMCOREINFO", 0, chosen.text, source.byte_order)
         source.vmcoreinfo = chosen.text
-        chosen.knowledge.notes.insert(0, _origin(text, doubt))
+        origin = "VMCOREINFO was found by a search of memory"
+        if doubt is not None:
+            origin = f"the file's VMCOREINFO is wrong: {doubt}; the one that a search of memory found is used"
+        elif text and not whole:
+            origin = "VMCOREINFO is garbled; one was found by a search of memory"
+        chosen.knowledge.notes.insert(0, origin)
     return chosen.knowledge
 
 
@@ -129,14 +134,6 @@ def check_against_memory(knowledge: Knowledge) -> Knowledge:
     if fatal:
         candidate.distrust(f"VMCOREINFO is wrong: {doubt}")
     return knowledge
-
-
-def _origin(text: bytes | None, doubt: str | None) -> str:
-    if doubt is not None:
-        return f"the file's VMCOREINFO is wrong: {doubt}; the one that a search of memory found is used"
-    if text and not VmcoreInfo(text).looks_valid():
-        return "VMCOREINFO is garbled; one was found by a search of memory"
-    return "VMCOREINFO was found by a search of memory"
 
 
 def _search(source: Source, known: list[_Candidate]) -> list[bytes]:

@@ -58,20 +58,15 @@ class Classifier:
         unread: Page frames kept because their struct pages could not be read or were not believed.
         weaker: Less is dropped than the level asks for.
         struct_page_memory: Physical memory of the struct pages that were read.
-        page_size: Bytes.
-        parameters: The loop's parameters.
     """
 
     def __init__(
         self, memory: VirtualMemory, memmap: MemMap, info: VmcoreInfo, level: int, *, thorough: bool = False,
         doubts: Doubts | None = None,
     ) -> None:  # fmt: skip
-        """Prepare for dump level ``level``.
+        """Prepare for dump level ``level``; KernelError if something that every rule needs is missing.
 
         ``thorough``: classes serve all levels, which takes longer. ``doubts``: what an earlier scan raised.
-
-        Raises:
-            KernelError: Something that every rule needs is missing.
         """
         self._memory = memory
         self._memmap = memmap
@@ -158,11 +153,7 @@ class Classifier:
         return self._memory.physical.blocks
 
     def struct_page(self, pfn: int) -> dict[str, int]:
-        """Return the fields of a page frame's struct page that rules look at; empty if it has no struct page.
-
-        Raises:
-            ReadError, KernelError: The struct page is unreadable.
-        """
+        """Return the fields of a page frame's struct page that rules look at; empty if it has no struct page."""
         for run in self._memmap.runs(pfn, pfn + 1):
             page = self._memory.read(run.vaddr, self._layout.size)
             return self._layout.fields(page, self._memory.physical.byte_order)

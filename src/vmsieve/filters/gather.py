@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 _PAGE_SIZES: Final = {"x86_64": (4096,), "s390x": (4096,), "riscv64": (4096,)}
 _ANY_SIZE: Final = (4096, 8192, 16384, 65536)
 
-#: Every architecture that has more than one page size exports PAGESIZE.
-_DEFAULT_PAGE_SIZE: Final = 4096
-
 
 def gather_knowledge(
     source: Source, text: bytes | None = None, *, origins: tuple[str, ...] = ORIGINS, vmlinux: bytes | None = None,
@@ -40,7 +37,6 @@ def gather_knowledge(
     """Gather knowledge of the kernel in ``source``.
 
     Args:
-        source: The dump.
         text: VMCOREINFO to use instead of the dump's.
         origins: Where in the dump to look for keys that VMCOREINFO lacks.
         vmlinux: VMCOREINFO made from the vmlinux file, for keys that the dump lacks.
@@ -69,9 +65,7 @@ def gather_knowledge_from(
         basis: ``"note"``: the dump's VMCOREINFO note. ``"memory"``: VMCOREINFO found by a search of memory, the note is
             ignored. ``"symbols"``: the kernel's own symbols and types, VMCOREINFO is ignored. ``"headers"``: the dump's
             headers alone, no page class is known.
-        source: The dump.
-        text: As for :func:`gather_knowledge`; replaces every basis but ``"headers"``.
-        vmlinux: As for :func:`gather_knowledge`.
+        text, vmlinux: As for :func:`gather_knowledge`; ``text`` replaces every basis but ``"headers"``.
     """
     if basis == "headers":
         return _from_headers(source, "only the dump's headers are used")
@@ -114,8 +108,14 @@ def _gather(
         except VmsieveError:
             # Link-time addresses, of a kernel that KASLR moved?
             linked = vmlinux if vmlinux is not None else text
-            if linked is None or source.mixed or moved or (right := _relocated(physical, arch, linked, notes)) is None:
+            if linked is None or source.mixed or moved:
                 raise
+            from vmsieve.filters.linux.kernel_image import relocate
+
+            right = relocate(physical, VmcoreInfo(linked), arch)
+            if right is None:
+                raise
+            notes.append("the kernel's addresses are those of its vmlinux file, moved to where it is")
             knowledge = gather_knowledge(source, right, origins=origins, moved=True)
             knowledge.notes[:0] = notes
             return knowledge
@@ -141,15 +141,6 @@ def _of_same_release(vmlinux: bytes | None, info: VmcoreInfo, notes: list[str]) 
         return vmlinux
     notes.append(f"the vmlinux file is not used: it is of another kernel, {release}; the dump is of {told}")
     return None
-
-
-def _relocated(physical: PhysicalMemory, arch: Arch, text: bytes, notes: list[str]) -> bytes | None:
-    from vmsieve.filters.linux.kernel_image import relocate
-
-    relocated = relocate(physical, VmcoreInfo(text), arch)
-    if relocated is not None:
-        notes.append("the kernel's addresses are those of its vmlinux file, moved to where it is")
-    return relocated
 
 
 def _add_memory(
@@ -219,7 +210,7 @@ def _page_size(source: Source, info: VmcoreInfo, notes: list[str]) -> int:
     """Return the kernel's page size if the machine has such pages, else the block size of the file."""
     kernel, file = info.page_size, source.page_size
     if file is None or kernel is None or kernel == file:
-        return file or kernel or _DEFAULT_PAGE_SIZE
+        return file or kernel or 4096  # machines with several page sizes export PAGESIZE
     differ = f"VMCOREINFO has pages of {kernel} bytes, the file of {file}"
     if kernel not in _PAGE_SIZES.get(source.machine or "", _ANY_SIZE):
         notes.append(f"{differ}: the file is right")

@@ -18,9 +18,7 @@ class Knowledge:
     """A kernel, as far as it is known.
 
     Attributes:
-        page_size: Bytes.
         identity: Names and crash time, from the first source that has them.
-        info: VMCOREINFO, or None.
         memory: Virtual memory; None if addresses can't be translated.
         memmap: The struct pages; None if they are not found, and every page is kept.
         problem: Why ``memmap`` is None; None if it is set.

@@ -16,12 +16,7 @@ _HUGETLB: Final = {"": 0, "type": 1, "flag": 2, "dtor": 3}
 
 
 class Parameters:
-    """A parameter block, indexed by the offsets of :mod:`vmsieve.filters.loops.parameters`.
-
-    Attributes:
-        words: The block.
-        address: Of the block, for loops.
-    """
+    """A parameter block, indexed by the offsets of :mod:`vmsieve.filters.loops.parameters`."""
 
     def __init__(self, words: bytes = bytes(at.WORDS * 8)) -> None:
         self.words = (ctypes.c_uint64 * at.WORDS).from_buffer_copy(words)

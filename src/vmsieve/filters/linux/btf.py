@@ -93,22 +93,12 @@ class _Type:
 
 
 class Btf:
-    """The types of a kernel.
-
-    Args:
-        read: Reads its memory.
-        byte_order: ``"little"`` or ``"big"``.
-        at: Address of the section.
-        size: Its size, if known.
+    """A kernel's :class:`Types`, from the section at address ``at``; ``size``: its size, if known.
 
     Attributes:
         address: Address of the section.
         end: Its size.
         strings_offset: Offset of its strings.
-
-    Raises:
-        KernelError: This is not a BTF section.
-        ReadError: It is not in the dump.
     """
 
     def __init__(self, read: Read, byte_order: str, at: int, size: int | None = None) -> None:
@@ -132,12 +122,7 @@ class Btf:
         self._looks = 0
 
     def load(self, names: Collection[str]) -> None:
-        """Find the structures, unions, enumerations and typedefs ``names``; only these are known afterwards.
-
-        Raises:
-            KernelError: The section is damaged.
-            ReadError: It is not in the dump.
-        """
+        """Find the structures, unions, enumerations and typedefs ``names``; only these are known afterwards."""
         offsets = self._string_offsets(names)
         self._named = {name: [] for name in names}
         wanted = KeySet(offsets)
@@ -217,19 +202,12 @@ class Btf:
         for _ in range(behind):
             if place + _RECORD > start + len(data):
                 start, data = place, self._read(self._types + place, min(_NEAR, self._types_size - place))
-            place += self._length(self._type_in(data, place - start, place))
+            one = self._type_in(data, place - start, place)
+            place += _FIXED.get(one.kind, _RECORD) + _EACH.get(one.kind, 0) * one.count
         return place
 
-    @staticmethod
-    def _length(one: _Type) -> int:
-        return _FIXED.get(one.kind, _RECORD) + _EACH.get(one.kind, 0) * one.count
-
     def _look(self) -> None:
-        """Count a member or enumerator.
-
-        Raises:
-            KernelError: There are too many.
-        """
+        """Count a member or enumerator, to bound the work on a damaged section."""
         self._looks += 1
         if self._looks > _LOOKS_MOST:
             raise KernelError("the types in the BTF section have more members than a kernel's", expected=_LOOKS_MOST)
@@ -266,16 +244,13 @@ class Btf:
         return bool(self._named.get(name))
 
     def size(self, name: str) -> int | None:
-        """Bytes of the structure ``name``."""
         return next((one.size for one in self._structures(name)), None)
 
     def offset(self, structure: str, member: str) -> int | None:
-        """Offset in bytes of a member, which may be one of an unnamed member."""
         found = self._member(structure, member)
         return None if found is None or found[0] % 8 else found[0] // 8
 
     def length(self, structure: str, member: str) -> int | None:
-        """Number of elements of a member that is an array."""
         found = self._member(structure, member)
         array = self._type(found[1]) if found is not None else None
         if array is None or array.kind != _ARRAY:
@@ -292,7 +267,6 @@ class Btf:
         return self._known[structure].get(member)
 
     def enumerators(self, name: str) -> dict[str, int]:
-        """Names and values of the enumeration ``name``; empty if there is none."""
         found: dict[str, int] = {}
         for place in self._named.get(name, ()):
             one = self._type_at(place)

@@ -37,12 +37,7 @@ _WRONG_MOST: Final = 1024
 
 
 class Candidates:
-    """A lazy search of memory.
-
-    Args:
-        source: The dump.
-        areas: Physical addresses (start, end) to search before all memory.
-    """
+    """A lazy search of memory, first of the ``areas`` (start, end), then of all."""
 
     def __init__(self, source: Source, areas: Iterable[tuple[int, int]]) -> None:
         self._source = source

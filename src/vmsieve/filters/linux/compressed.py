@@ -133,19 +133,7 @@ def _stream(memory: _Memory) -> bool | None:
 def _gzip(memory: _Memory) -> bool:
     import zlib
 
-    unpacker = zlib.decompressobj(31)
-    data = b""
-    try:
-        while not unpacker.eof:
-            data = data or memory.read(_PIECE)
-            if not data:
-                return False
-            unpacker.decompress(data, _UNPACKED_AT_ONCE)
-            data = unpacker.unconsumed_tail
-    except zlib.error:
-        return False
-    memory.at -= len(unpacker.unused_data)
-    return True
+    return _fed(memory, zlib.decompressobj(31), zlib.error)
 
 
 def _xz(memory: _Memory) -> bool | None:
@@ -165,9 +153,12 @@ def _bzip2(memory: _Memory) -> bool:
 def _fed(memory: _Memory, unpacker: Any, error: type[Exception]) -> bool:
     try:
         while not unpacker.eof:
-            data = memory.read(_PIECE) if unpacker.needs_input else b""
-            if unpacker.needs_input and not data:
-                return False
+            # zlib returns the input that it did not use, the others keep it.
+            data = getattr(unpacker, "unconsumed_tail", b"")
+            if not data and getattr(unpacker, "needs_input", True):
+                data = memory.read(_PIECE)
+                if not data:
+                    return False
             unpacker.decompress(data, _UNPACKED_AT_ONCE)
     except error:
         return False

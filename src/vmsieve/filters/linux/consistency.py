@@ -70,17 +70,12 @@ def _agrees(banner: tuple[str, str], release: str | None, version: str) -> bool:
 
 
 def _other_build(memory: VirtualMemory, info: VmcoreInfo) -> str | None:
+    """Compare VMCOREINFO's build id with the one in the kernel's notes, if that is found."""
     noted = info.peek("BUILD-ID")
     file = memory.physical.source.file
     # The note of /proc/vmcore comes from the crashed kernel itself: no search.
     if noted is None or len(noted) != 2 * _ID or (isinstance(file, PlainFile) and file.vmcore):
         return None
-    found = _build_id(memory, info, noted)
-    return None if found is None else f"VMCOREINFO is of build {noted}, the kernel in memory of {found}"
-
-
-def _build_id(memory: VirtualMemory, info: VmcoreInfo, noted: str) -> str | None:
-    """The build id in the kernel's notes; None if it is not found or is ``noted``."""
     start = max((info.peek_address(key) for key in info.keys if key.startswith("SYMBOL(kallsyms_")), default=0)
     start = start or info.peek_address("SYMBOL(_stext)")
     order = memory.physical.byte_order
@@ -99,7 +94,7 @@ def _build_id(memory: VirtualMemory, info: VmcoreInfo, noted: str) -> str | None
             if found == noted:
                 return None
             if data.find(lto, max(offset - _APART, 0), offset + _APART) >= 0:
-                return found
+                return f"VMCOREINFO is of build {noted}, the kernel in memory of {found}"
             offset = data.find(mark, offset + 1)
         data[:kept] = data[-kept:]
     return None

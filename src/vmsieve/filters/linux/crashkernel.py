@@ -28,7 +28,7 @@ from vmsieve.formats.os_info import read_os_info
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from vmsieve.formats.inputs import Source
 
@@ -111,7 +111,9 @@ def _from_os_info(source: Source) -> tuple[int, int, str] | None:
 
 def _from_variables(source: Source) -> tuple[int, int, str] | None:
     try:
-        memory, symbols = _symbols(source)
+        info, physical = VmcoreInfo(source.vmcoreinfo or b""), PhysicalMemory(source)
+        memory = VirtualMemory(physical, find(source.machine).open(physical, info))
+        symbols = find_symbols(memory, info, ("crashk_res", "kexec_crash_image"))
         resource = symbols["crashk_res"]
         # struct resource, include/linux/ioport.h: first and last address.
         start, end = memory.u64(resource), memory.u64(resource + 8) + 1
@@ -123,13 +125,6 @@ def _from_variables(source: Source) -> tuple[int, int, str] | None:
     if image == 0:
         raise KernelError("no crash kernel was loaded")
     return start, end, "the kernel's crashk_res"
-
-
-def _symbols(source: Source) -> tuple[VirtualMemory, dict[str, int]]:
-    info = VmcoreInfo(source.vmcoreinfo or b"")
-    physical = PhysicalMemory(source)
-    memory = VirtualMemory(physical, find(source.machine).open(physical, info))
-    return memory, find_symbols(memory, info, ("crashk_res", "kexec_crash_image"))
 
 
 def search_tables(source: Source, area: Region, advance: Callable[[int], None] = lambda _: None) -> Iterator[Table]:
@@ -149,18 +144,15 @@ def search_tables(source: Source, area: Region, advance: Callable[[int], None] =
             address = paddr + offsets[i]
             if address < behind:
                 continue  # the rest of the table before
-            table = _table(address, layout.unpack_from(memory, offsets[i]))
+            words = layout.unpack_from(memory, offsets[i])
+            pairs = zip(words[::2], words[1::2])
+            table = Table(address, tuple(Region(start, start + size) for start, size in pairs if size))
             behind = address + len(table.regions) * 16
             if _believable(table):
                 yield table
                 count += 1
                 if count == TABLES_MOST:
                     return
-
-
-def _table(address: int, words: Sequence[int]) -> Table:
-    pairs = zip(words[::2], words[1::2])
-    return Table(address, tuple(Region(start, start + size) for start, size in pairs if size))
 
 
 def _believable(table: Table) -> bool:

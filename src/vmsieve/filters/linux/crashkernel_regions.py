@@ -97,26 +97,18 @@ def is_damaged(source: Source, regions: Sequence[Region], names: Sequence[str], 
     A region that begins with zeros should be all zeros.
     """
     region = regions[number]
-    if names[number] == ZEROS:
-        return _not(all_zeros(source, region.start, region.end))
-    if names[number] == INITRD:
-        return _not(verify_archive(source, region.start, region.end))
     if names[number] == KERNEL and BOOT_PARAMETERS in names:
         parameters = _start(source, regions[names.index(BOOT_PARAMETERS)])
         return _x86_kernel_damaged(source, region, parameters)
-    return None
-
-
-def _not(right: bool | None) -> bool | None:
+    check = {ZEROS: all_zeros, INITRD: verify_archive}.get(names[number])
+    right = check(source, region.start, region.end) if check is not None else None
     return None if right is None else not right
 
 
 def _x86_kernel_damaged(source: Source, region: Region, parameters: bytes) -> bool | None:
     """Check the compressed part of an x86 kernel, and the zeros behind it, where it unpacks itself."""
-    (version,), (units,) = (
-        struct.unpack_from("<H", parameters, _VERSION_AT),
-        struct.unpack_from("<I", parameters, _SIZE_AT),
-    )
+    (version,) = struct.unpack_from("<H", parameters, _VERSION_AT)
+    (units,) = struct.unpack_from("<I", parameters, _SIZE_AT)
     offset, size = struct.unpack_from("<II", parameters, _PAYLOAD_AT)
     if version < _PAYLOAD_VERSION or not 0 < offset + size <= units * 16 <= region.size:
         return None

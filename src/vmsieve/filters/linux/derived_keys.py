@@ -83,10 +83,8 @@ def is_derivable(key: str) -> bool:
 class DerivedKeys:
     """Derives keys.
 
-    Attributes:
-        symbols: Virtual addresses of the existing :data:`SYMBOL_NAMES`.
-        read: Reads kernel memory by virtual address; raises KernelError or ReadError.
-        types: The kernel's types, with :data:`TYPE_NAMES` loaded, or None.
+    ``symbols``: virtual addresses of the existing :data:`SYMBOL_NAMES`. ``read``: reads kernel memory by virtual
+    address. ``types``: with :data:`TYPE_NAMES` loaded.
     """
 
     def __init__(

@@ -67,9 +67,7 @@ def host_field_ranges(memory: VirtualMemory, info: VmcoreInfo) -> list[tuple[int
 def _name_address(info: VmcoreInfo) -> int:
     """Address of the name: ``system_utsname`` (before v2.6.19), or in ``init_uts_ns``."""
     vaddr = info.symbol("system_utsname")
-    if vaddr is None:
-        vaddr = info.need("SYMBOL", "init_uts_ns") + info.need("OFFSET", "uts_namespace.name")
-    return vaddr
+    return vaddr or info.need("SYMBOL", "init_uts_ns") + info.need("OFFSET", "uts_namespace.name")
 
 
 def _utsname(memory: VirtualMemory, info: VmcoreInfo) -> tuple[str, ...]:

@@ -76,17 +76,7 @@ class TableLayout:
 
 
 class Kallsyms:
-    """A kernel's symbols.
-
-    Args:
-        read: Reads its memory.
-        byte_order: ``"little"`` or ``"big"``.
-        layout: Addresses of the table's parts.
-
-    Raises:
-        KernelError: The table is damaged.
-        ReadError: It is not in the dump.
-    """
+    """A kernel's symbols."""
 
     def __init__(self, read: Read, byte_order: str, layout: TableLayout) -> None:
         self._read = read
@@ -166,11 +156,7 @@ class Kallsyms:
         return [lambda i: (base + self._number("I", offsets + i * 4)) & _WORD, percpu]
 
     def calibrate(self, known: int, address: int) -> None:
-        """Choose the decoder that gives symbol number ``known`` this ``address``.
-
-        Raises:
-            KernelError: None does.
-        """
+        """Choose the decoder that gives symbol number ``known`` this ``address``."""
         for decode in self._decoders():
             if decode(known) == address:
                 self._decode = decode
@@ -178,22 +164,15 @@ class Kallsyms:
         raise KernelError("the kernel's symbol table disagrees with VMCOREINFO", expected=address)
 
     def guess(self) -> None:
-        """Choose the decoder that gives a kernel of a plausible size.
-
-        Raises:
-            KernelError: None does, or the table lacks symbols that every kernel has.
-        """
+        """Choose the decoder that gives a kernel of a plausible size."""
         found = self.numbers(_ORDERED)
         if len(found) < len(_ORDERED):
             raise KernelError("the kernel's symbol table is incomplete", expected=", ".join(_ORDERED))
         for decode in self._decoders():
             start, end = (decode(found[name]) for name in _ORDERED)
             near = self._layout.relative_base is None or -_IMAGE_MOST < start - self._base < _IMAGE_MOST
-            if (
-                near
-                and start < end < start + _IMAGE_MOST
-                and self._ascends(decode, *(found[name] for name in _ORDERED))
-            ):
+            plausible = near and start < end < start + _IMAGE_MOST
+            if plausible and self._ascends(decode, *(found[name] for name in _ORDERED)):
                 self._decode = decode
                 return
         raise KernelError("the addresses in the kernel's symbol table are implausible")
@@ -236,18 +215,12 @@ def read_some(read: Read, at: int, size: int, *, needed: bool) -> bytes:
 
 
 def open_kallsyms(read: Read, byte_order: str, info: VmcoreInfo) -> Kallsyms:
-    """Open the symbol table at the addresses in VMCOREINFO; ``read`` takes virtual addresses.
-
-    Raises:
-        KernelError: An address is missing, or the table is damaged.
-        ReadError: It is not in the dump.
-    """
+    """Open the symbol table at the addresses in VMCOREINFO; ``read`` takes virtual addresses."""
     offsets = info.symbol("kallsyms_offsets")
+    names, count_at = info.need("SYMBOL", "kallsyms_names"), info.need("SYMBOL", "kallsyms_num_syms")
     layout = TableLayout(
-        names=info.need("SYMBOL", "kallsyms_names"),
-        count=int.from_bytes(
-            read(info.need("SYMBOL", "kallsyms_num_syms"), 4), "big" if byte_order == "big" else "little"
-        ),
+        names=names,
+        count=int.from_bytes(read(count_at, 4), "big" if byte_order == "big" else "little"),
         token_table=info.need("SYMBOL", "kallsyms_token_table"),
         token_index=info.need("SYMBOL", "kallsyms_token_index"),
         offsets=offsets if offsets is not None else info.need("SYMBOL", "kallsyms_addresses"),
@@ -261,10 +234,6 @@ def find_symbols(memory: VirtualMemory, info: VmcoreInfo, names: Collection[str]
     """Virtual addresses of those symbols of ``names`` that exist; the first of several that share a name.
 
     Symbols of data exist only in kernels with CONFIG_KALLSYMS_ALL, which distributions set.
-
-    Raises:
-        KernelError: The table is missing or damaged.
-        ReadError: It is not in the dump.
     """
     known = info.need("SYMBOL", _KNOWN)
     table = open_kallsyms(memory.read, memory.physical.byte_order, info)

@@ -39,12 +39,7 @@ _WALKS_MOST: Final = 64
 
 
 def open_by_tokens(read: Read, byte_order: str, digits: int) -> Kallsyms:
-    """Open the symbol table whose tokens of the digits are at address ``digits``.
-
-    Raises:
-        KernelError: There is no symbol table around them.
-        ReadError: A part of it is not in the dump.
-    """
+    """Open the symbol table whose tokens of the digits are at address ``digits``."""
     order = ">" if byte_order == "big" else "<"
     table, index = _tokens(read, order, digits)
     problem: Exception = KernelError("no names of symbols before their supposed tokens", offset=table)

@@ -39,11 +39,8 @@ _READ_MOST: Final = 128 << 20
 class KernelImage:
     """A kernel image, read by virtual address.
 
-    Attributes:
-        memory: Physical memory.
-        delta: Physical minus virtual address.
-        symbols: The kernel's symbols.
-        shift: Virtual address minus the symbol's: some tables, as read here, give physical addresses.
+    ``delta``: physical minus virtual address. ``shift``: virtual address minus the symbol's, as some tables give
+    physical addresses.
     """
 
     memory: PhysicalMemory
@@ -61,11 +58,7 @@ class KernelImage:
 
 
 def find_image(memory: PhysicalMemory, info: VmcoreInfo, arch: Arch, candidates: Candidates) -> KernelImage:
-    """Find the kernel image by VMCOREINFO, else by ``candidates`` for its symbol table.
-
-    Raises:
-        KernelError: It is not found.
-    """
+    """Find the kernel image by VMCOREINFO, else by ``candidates`` for its symbol table."""
     for delta in _deltas(memory, info):
         try:
             symbols = open_kallsyms(_shifted(memory, delta), memory.byte_order, info)

@@ -22,11 +22,7 @@ def hash_name(text: bytes) -> int:
 
 
 class KeySet:
-    """A hash table of non-zero keys.
-
-    Raises:
-        ValueError: The table would be more than half full, and slow.
-    """
+    """A hash table of non-zero keys."""
 
     def __init__(self, keys: Iterable[int]) -> None:
         self._words = (ctypes.c_uint64 * SLOTS)()

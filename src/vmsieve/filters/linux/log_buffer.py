@@ -27,12 +27,7 @@ _FLAT: Final = ("SYMBOL(log_buf)", "SYMBOL(log_buf_len)")
 
 
 def text_ring(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
-    """Virtual address and size, in bytes, of the ring of text (v5.10 and later).
-
-    Raises:
-        KernelError: A key is missing, or the size is implausible.
-        ReadError: The dump lacks the ring's own fields.
-    """
+    """Virtual address and size, in bytes, of the ring of text (v5.10 and later)."""
     texts = memory.u64(info.need("SYMBOL", "prb")) + info.need("OFFSET", "printk_ringbuffer.text_data_ring")
     bits = memory.u32(texts + info.need("OFFSET", "prb_data_ring.size_bits") & _WORD)
     if not 3 < bits <= _MAX_TEXT_BITS:
@@ -41,12 +36,7 @@ def text_ring(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
 
 
 def flat_buffer(memory: VirtualMemory, info: VmcoreInfo) -> tuple[int, int]:
-    """Virtual address and size, in bytes, of the log before v5.10; the size is unchecked.
-
-    Raises:
-        KernelError: A key is missing.
-        ReadError: The dump lacks the variables.
-    """
+    """Virtual address and size, in bytes, of the log before v5.10; the size is unchecked."""
     return memory.u64(info.need("SYMBOL", "log_buf")), memory.u32(info.need("SYMBOL", "log_buf_len"))
 
 

@@ -2,13 +2,10 @@
 
 Three memory models (Documentation/mm/memory-model.rst, include/linux/mmzone.h, include/asm-generic/memory_model.h):
 
-``flatmem``
-    One array for all page frames.
-``sparsemem``
-    Physical memory is divided into sections of ``1 << SECTION_SIZE_BITS`` bytes, each with its own array of struct
-    pages. The sections are elements of one array.
-``sparsemem-extreme``
-    The same with an array of *roots*, each a pointer to a page of sections, so that holes cost nothing.
+* ``flatmem``: one array for all page frames.
+* ``sparsemem``: physical memory is divided into sections of ``1 << SECTION_SIZE_BITS`` bytes, each with its own array
+  of struct pages. The sections are elements of one array.
+* ``sparsemem-extreme``: the same with an array of *roots*, each a pointer to a page of sections; holes cost nothing.
 
 A section has the address of its array *encoded*: minus the offset that its first struct page would have in one array
 for all page frames, with flags in the low bits.
@@ -49,13 +46,7 @@ _MOST_USUAL = 2  # bases with equally many sections; with more, none is right
 
 @record(frozen=True)
 class Run:
-    """Page frames whose struct pages are contiguous.
-
-    Attributes:
-        first_pfn: The first page frame.
-        count: Number of page frames, at least 1.
-        vaddr: Virtual address of the first struct page.
-    """
+    """At least one page frame; their struct pages are contiguous from virtual address ``vaddr`` on."""
 
     first_pfn: int
     count: int
@@ -67,12 +58,10 @@ class MemMap:
 
     Attributes:
         model: ``"flatmem"``, ``"sparsemem"`` or ``"sparsemem-extreme"``.
-        struct_page_size: Bytes of a struct page.
-        end_pfn: One above the last page frame with a struct page; the kernel used no memory beyond.
+        struct_page_size: Bytes.
         present: Number of sections with a plausible map; 1 in the flat model.
         absent: Number of sections without a map: holes, and memory that was removed.
-        damaged: Number of sections, or roots of sections, that are unreadable or implausible; their pages can't be
-            classified.
+        damaged: Number of unreadable or implausible sections, or roots of sections; their pages can't be classified.
         notes: Remarks, for reports.
     """
 
@@ -90,7 +79,7 @@ class MemMap:
 
     @property
     def end_pfn(self) -> int:
-        """See the class."""
+        """One above the last page frame with a struct page; the kernel used no memory beyond."""
         return self._first[-1] + self._count[-1] if self._first else 0
 
     def runs(self, first_pfn: int = 0, end_pfn: int = 1 << 64) -> Iterator[Run]:
@@ -104,11 +93,7 @@ class MemMap:
                 yield Run(low, high - low, self._vaddr[i] + (low - start) * self.struct_page_size)
 
     def add(self, first_pfn: int, count: int, vaddr: int) -> None:
-        """Append struct pages; ``first_pfn`` is above all present ones.
-
-        Raises:
-            KernelError: There are too many runs.
-        """
+        """Append struct pages; ``first_pfn`` is above all present ones."""
         self.present += 1
         if self._first:
             last = self._count[-1]
@@ -149,29 +134,34 @@ class MemMap:
             self.notes.append(f"memory section {section}: {reason}; its pages are kept")
 
 
-@record(frozen=True)
 class _Sections:
-    """Geometry of the kernel's memory sections.
+    """The kernel's memory sections: their geometry, and how they are read."""
 
-    Attributes:
-        memory: The kernel's virtual memory.
-        max_pfn: Page frames from here on are ignored.
-        pages: Page frames per section.
-        count: Sections to read.
-        size: Bytes of a ``struct mem_section``.
-        offset: Offset of its ``section_mem_map``.
-        per_root: Sections per root; 0 without roots.
-        struct_page_size: Bytes of a struct page.
-    """
-
-    memory: VirtualMemory
-    max_pfn: int
-    pages: int
-    count: int
-    size: int
-    offset: int
-    per_root: int
-    struct_page_size: int
+    def __init__(
+        self, memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int, struct_page_size: int
+    ) -> None:
+        self.memory, self.max_pfn, self.struct_page_size = memory, max_pfn, struct_page_size
+        page_size = info.page_size or memory.physical.source.page_size or 4096
+        section_bits = _bits(info, "SECTION_SIZE_BITS", arch.section_size_bits(info))
+        physical_bits = _bits(info, "MAX_PHYSMEM_BITS", arch.max_physmem_bits(info))
+        size, offset = info.need("SIZE", "mem_section"), info.need("OFFSET", "mem_section.section_mem_map")
+        # A power of two: the kernel finds a section in its root with a mask.
+        if not 8 <= size <= 4096 or size & (size - 1) or not 0 <= offset <= size - 8 or offset % 8:
+            raise KernelError("SIZE or OFFSET of mem_section is not believable", found=f"{size} and {offset}")
+        if not page_size < 1 << section_bits <= 1 << physical_bits:
+            raise KernelError(
+                "SECTION_SIZE_BITS or MAX_PHYSMEM_BITS is not believable", found=f"{section_bits}, {physical_bits}"
+            )
+        self.size, self.offset = size, offset  # bytes, of struct mem_section and of its section_mem_map
+        self.pages = (1 << section_bits) // page_size
+        self.count = min(-(-max_pfn // self.pages), 1 << physical_bits - section_bits)
+        self.per_root = page_size // size  # 0 without roots
+        length = info.length("mem_section")
+        if length is not None and length != -(-(1 << physical_bits - section_bits) // self.per_root):
+            self.per_root = 0
+            self.count = min(self.count, length)
+        if self.count > (_MAX_ROOTS * self.per_root if self.per_root else _MAX_SECTIONS):
+            raise KernelError("there are implausibly many memory sections", found=self.count)
 
     def decode(self, table: bytes, first: int, into: MemMap) -> None:
         """Add the sections in ``table``, an array of struct mem_section that begins with section ``first``."""
@@ -222,34 +212,24 @@ class _Sections:
 
 
 def open_memmap(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int) -> MemMap:
-    """Find the struct pages of the page frames below ``max_pfn``.
-
-    Raises:
-        KernelError: The memory model is unknown, unsupported or implausible.
-        ReadError: Its variables are not in the dump.
-    """
+    """Find the struct pages of the page frames below ``max_pfn``."""
     size = info.need("SIZE", "page")
     if not 16 <= size <= _MAX_STRUCT_PAGE or size % 4:
         raise KernelError("SIZE(page) is implausible", found=size)
     if _is_discontigmem(info):
         raise KernelError("the memory model DISCONTIGMEM is not supported")
-    if (
-        info.symbol("mem_section")
-        and info.size("mem_section")
-        and info.offset("mem_section.section_mem_map") is not None
-    ):
-        return _sparsemem(memory, info, arch, max_pfn, size)
+    sections = info.symbol("mem_section") and info.size("mem_section")
+    if sections and info.offset("mem_section.section_mem_map") is not None:
+        return _sparsemem(_Sections(memory, info, arch, max_pfn, size), info.need("SYMBOL", "mem_section"))
     symbol = info.symbol("mem_map")
     if symbol is None:
-        raise KernelError(
-            "VMCOREINFO does not name the memory model", expected="SYMBOL(mem_section) or SYMBOL(mem_map)"
-        )
-    first = memory.translator.flat_first_pfn
-    vaddr = memory.u64(symbol) + (max(first, 0) - first) * size & _WORD
+        expected = "SYMBOL(mem_section) or SYMBOL(mem_map)"
+        raise KernelError("VMCOREINFO does not name the memory model", expected=expected)
+    first = max(memory.translator.flat_first_pfn, 0)
+    vaddr = memory.u64(symbol) + (first - memory.translator.flat_first_pfn) * size & _WORD
     if not memory.translator.is_kernel(vaddr):
         raise KernelError("mem_map is not an address of the kernel", found=vaddr)
     memmap = MemMap("flatmem", size)
-    first = max(first, 0)
     if first < max_pfn:
         memmap.add(first, max_pfn - first, vaddr)
     return memmap
@@ -264,11 +244,9 @@ def _is_discontigmem(info: VmcoreInfo) -> bool:
     )
 
 
-def _sparsemem(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int, struct_page_size: int) -> MemMap:
-    sections = _sections(memory, info, arch, max_pfn, struct_page_size)
-    symbol = info.need("SYMBOL", "mem_section")
+def _sparsemem(sections: _Sections, symbol: int) -> MemMap:
     if not sections.per_root:
-        memmap = MemMap("sparsemem", struct_page_size)
+        memmap = MemMap("sparsemem", sections.struct_page_size)
         sections.collect_static(symbol, memmap)
     else:
         # The kernel writes the address of the array; a tool that takes the symbol gets, since v4.15, that of the
@@ -293,30 +271,6 @@ def _try_roots(sections: _Sections, table: int | None, pointer: int = 0) -> MemM
     except (KernelError, ReadError) as error:
         memmap.skip(0, str(error))
     return memmap
-
-
-def _sections(memory: VirtualMemory, info: VmcoreInfo, arch: Arch, max_pfn: int, struct_page_size: int) -> _Sections:
-    page_size = info.page_size or memory.physical.source.page_size or 4096
-    section_bits = _bits(info, "SECTION_SIZE_BITS", arch.section_size_bits(info))
-    physical_bits = _bits(info, "MAX_PHYSMEM_BITS", arch.max_physmem_bits(info))
-    size, offset = info.need("SIZE", "mem_section"), info.need("OFFSET", "mem_section.section_mem_map")
-    # A power of two: the kernel finds a section in its root with a mask.
-    if not 8 <= size <= 4096 or size & (size - 1) or not 0 <= offset <= size - 8 or offset % 8:
-        raise KernelError("SIZE or OFFSET of mem_section is implausible", found=f"{size} and {offset}")
-    if not page_size < 1 << section_bits <= 1 << physical_bits:
-        raise KernelError(
-            "SECTION_SIZE_BITS or MAX_PHYSMEM_BITS is implausible", found=f"{section_bits}, {physical_bits}"
-        )
-    pages = (1 << section_bits) // page_size
-    count = min(-(-max_pfn // pages), 1 << physical_bits - section_bits)
-    per_root = page_size // size
-    length = info.length("mem_section")
-    if length is not None and length != -(-(1 << physical_bits - section_bits) // per_root):
-        per_root = 0
-        count = min(count, length)
-    if count > (_MAX_ROOTS * per_root if per_root else _MAX_SECTIONS):
-        raise KernelError("there are implausibly many memory sections", found=count)
-    return _Sections(memory, max_pfn, pages, count, size, offset, per_root, struct_page_size)
 
 
 def _bits(info: VmcoreInfo, name: str, default: int) -> int:

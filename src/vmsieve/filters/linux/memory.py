@@ -28,11 +28,8 @@ class PhysicalMemory:
 
     Reads whole blocks of 4 KiB and caches the last 32 of them (128 KiB). Thread-safe.
 
-    Attributes:
-        source: The dump.
-        byte_order: ``"little"`` or ``"big"``.
-        blocks: Numbers of the blocks that were read, up to :data:`_MOST_NOTED`: kernel memory, if what is known of the
-            kernel is right.
+    ``blocks``: numbers of the blocks that were read, up to :data:`_MOST_NOTED`: kernel memory, if what is known of the
+    kernel is right.
     """
 
     def __init__(self, source: Source) -> None:
@@ -53,12 +50,7 @@ class PhysicalMemory:
         return bytes(out)
 
     def read(self, paddr: int, size: int) -> bytes:
-        """Read ``size`` bytes at physical address ``paddr``.
-
-        Raises:
-            ReadError: The dump does not have them.
-            KernelError: ``size`` is over :data:`MAX_READ`, or there is no such address.
-        """
+        """Read ``size`` bytes at physical address ``paddr``, at most :data:`MAX_READ`."""
         if not (0 <= size <= MAX_READ and 0 <= paddr <= _END - size):
             raise KernelError("physical memory out of reach", offset=paddr, found=size)
         first, at = divmod(paddr, _BLOCK)
@@ -69,7 +61,7 @@ class PhysicalMemory:
         return bytes(out)
 
     def u64(self, paddr: int) -> int:
-        """The 64-bit number at physical address ``paddr``. Raises as :meth:`read`."""
+        """The 64-bit number at physical address ``paddr``."""
         return self.number(self.read(paddr, 8))
 
     def number(self, data: bytes | bytearray) -> int:
@@ -78,11 +70,7 @@ class PhysicalMemory:
 
 
 class VirtualMemory:
-    """Kernel virtual memory.
-
-    All reads raise :class:`~vmsieve.formats.errors.KernelError` if an address can't be translated and
-    :class:`~vmsieve.formats.errors.ReadError` if the dump lacks the memory behind it.
-    """
+    """Kernel virtual memory."""
 
     def __init__(self, physical: PhysicalMemory, translator: Translator) -> None:
         self.physical = physical

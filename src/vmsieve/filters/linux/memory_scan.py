@@ -21,15 +21,12 @@ def scan_memory(
 ) -> Iterator[tuple[int, bytearray]]:
     """Read the memory ``start .. end`` in pieces of about 1 MiB, ascending; absent pages are zeros.
 
+    Yields the physical address of the first byte, and the bytes, valid until the next piece.
+
     Args:
-        source: The dump.
-        start: Physical address, rounded down to a multiple of the piece size.
-        end: Physical address, rounded up.
+        start, end: Physical addresses, rounded to multiples of the piece size.
         keep: Bytes of overlap: each piece begins with the end of the previous one, or with zeros after a gap.
         advance: Called with the number of bytes done.
-
-    Yields:
-        Physical address of the first byte, and the bytes, valid until the next piece.
     """
     page, size = _units(source)
     buffer = bytearray(keep + size)

@@ -31,7 +31,6 @@ class Order:
             ``width`` bytes at ``dtor_offset``; ``""``: not known.
         value: The page type, flag mask or number that means hugetlb.
         type_mask: Bits of the page type that count, for ``"type"``.
-        dtor_offset: For ``"dtor"``.
     """
 
     offset: int
@@ -46,7 +45,6 @@ class PageLayout:
     """The struct page of one kernel. Offsets are bytes from its start.
 
     Attributes:
-        info: The kernel's VMCOREINFO.
         size: Bytes of a struct page.
         offset_flags, offset_mapping, offset_kind: Fields that every rule needs; ``kind`` is the word that is
             ``_mapcount`` in mapped pages and the page type in others.
@@ -62,11 +60,6 @@ class PageLayout:
     """
 
     def __init__(self, info: VmcoreInfo, struct_page_size: int) -> None:
-        """Read the layout.
-
-        Raises:
-            KernelError: A field that every rule needs is missing or impossible.
-        """
         self.info = info
         self.size = struct_page_size
         self.notes: list[tuple[int, str]] = []
@@ -81,7 +74,9 @@ class PageLayout:
         mask = info.number("PG_head_mask")
         self.head_flag = self.flags = mask if mask is not None and 0 < mask < 1 << 64 else 0
         self.order = self._order()
-        self.offset_tail = self._offset_tail()
+        # v4.4 did not export it yet: there it is the first word of lru.
+        names = ("compound_head", "compound_info", *(("lru",) if self.order is not None else ()))
+        self.offset_tail = next((at for at in map(self._optional, names) if at is not None), None)
         self._note_compound()
         self.slab_type, self.slab_mask = self.page_type("PAGE_SLAB_MAPCOUNT_VALUE") or (0, 0)
         self.slab_flag = 0 if self.slab_mask else self.flag("PG_slab")
@@ -90,29 +85,14 @@ class PageLayout:
         """Check the fields' offsets: one wrong digit is detected.
 
         ``struct page`` (``include/linux/mm_types.h``) begins with its flags, and has its two counters side by side.
-
-        Raises:
-            KernelError: They are impossible.
         """
-        words = [self.offset_mapping, *(at for at in (self.offset_private,) if at is not None)]
-        counters = [self.offset_kind, *(at for at in (self.offset_count,) if at is not None)]
+        words = [at for at in (self.offset_mapping, self.offset_private) if at is not None]
+        counters = [at for at in (self.offset_kind, self.offset_count) if at is not None]
         taken = [byte for at in (self.offset_flags, *words) for byte in range(at, at + 8)]
         taken += [byte for at in counters for byte in range(at, at + 4)]
-        if (
-            self.offset_flags
-            or any(at % 8 for at in words)
-            or max(counters) - min(counters) not in (0, 4)
-            or len(set(taken)) < len(taken)
-        ):
+        misplaced = self.offset_flags or any(at % 8 for at in words) or max(counters) - min(counters) not in (0, 4)
+        if misplaced or len(set(taken)) < len(taken):
             raise KernelError("the offsets of the fields of struct page are impossible", found=sorted(words + counters))
-
-    def _offset_tail(self) -> int | None:
-        for name in ("compound_head", "compound_info"):
-            offset = self._optional(name)
-            if offset is not None:
-                return offset
-        # v4.4 did not export it yet: there it is the first word of lru.
-        return self._optional("lru") if self.order is not None else None
 
     def _note_compound(self) -> None:
         if not self.head_flag or self.order is None:

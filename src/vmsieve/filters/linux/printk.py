@@ -50,15 +50,8 @@ _PLAIN = bytes((*_SPACES.encode(), *range(0x20, 0x7F)))
 def kernel_log(memory: VirtualMemory, info: VmcoreInfo, *, since_clear: bool = False) -> Iterator[bytes]:
     """Yield the lines of the log, each with its newline.
 
-    Args:
-        memory: The kernel's memory.
-        info: Its VMCOREINFO.
-        since_clear: Only lines since the log was last cleared (``dmesg -c``), if the kernel recorded that.
-
-    Raises:
-        KernelError: Before the first line: VMCOREINFO lacks the log's address. After the last: parts of the log are
-            damaged; all readable lines were yielded.
-        ReadError: The log's variables are not in the dump.
+    ``since_clear``: only lines since the log was last cleared (``dmesg -c``), if the kernel recorded that. A
+    KernelError after the last line: parts of the log are damaged; all readable lines were yielded.
     """
     damage = _Damage()
     if info.symbol("prb") is not None:

@@ -30,23 +30,13 @@ ORIGINS: Final = (MEMORY, SYMBOLS, TYPES)
 #: The first kernels with BTF. Older ones are not searched: they may lack any key.
 _SINCE: Final = (5, 3)
 _LATEST: Final = (1 << 16, 0)
-#: First and last version to export a key, unless all do; None if it depends on the configuration of every version.
-_EXPORTED: Final[dict[str, tuple[tuple[int, int], tuple[int, int]] | None]] = {
+#: First and last version to export a key, unless all do.
+_EXPORTED: Final = {
     "NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)": ((6, 9), _LATEST),
     "NUMBER(PG_hugetlb)": ((6, 6), (6, 8)),
     "NUMBER(HUGETLB_PAGE_DTOR)": (_SINCE, (6, 5)),
     "NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)": ((6, 10), _LATEST),
     "NUMBER(PG_slab)": (_SINCE, (6, 9)),
-    "NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)": None,
-    "NUMBER(PG_hwpoison)": None,
-    "NUMBER(PG_reserved)": None,
-    "NUMBER(KERNEL_IMAGE_SIZE)": None,
-    "CRASHTIME": None,
-    "SYMBOL(system_utsname)": None,
-    "SYMBOL(node_data)": None,
-    "SYMBOL(pgdat_list)": None,
-    "OFFSET(pglist_data.node_mem_map)": None,
-    "NUMBER(sme_mask)": None,
     "OFFSET(uts_namespace.name)": ((5, 11), _LATEST),
     "OFFSET(page.compound_order)": (_SINCE, (6, 2)),
     "OFFSET(page.compound_dtor)": (_SINCE, (6, 2)),
@@ -54,13 +44,14 @@ _EXPORTED: Final[dict[str, tuple[tuple[int, int], tuple[int, int]] | None]] = {
     "OFFSET(folio._folio_dtor)": ((6, 3), (6, 5)),
     "OFFSET(page.compound_head)": (_SINCE, (7, 0)),
     "OFFSET(page.compound_info)": ((7, 1), _LATEST),
-    "OFFSET(printk_info.caller_id)": None,
-    "SIZE(latched_seq)": None,
-    "SIZE(printk_log)": None,
-    "SYMBOL(mem_map)": None,
-    "SYMBOL(clear_seq)": None,
-    "SYMBOL(clear_idx)": None,
 }
+#: Keys that depend on the configuration in every version.
+_CONFIGURED: Final = (
+    "NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)", "NUMBER(PG_hwpoison)", "NUMBER(PG_reserved)", "NUMBER(KERNEL_IMAGE_SIZE)",
+    "NUMBER(sme_mask)", "CRASHTIME", "SYMBOL(system_utsname)", "SYMBOL(node_data)", "SYMBOL(pgdat_list)",
+    "OFFSET(pglist_data.node_mem_map)", "OFFSET(printk_info.caller_id)", "SIZE(latched_seq)", "SIZE(printk_log)",
+    "SYMBOL(mem_map)", "SYMBOL(clear_seq)", "SYMBOL(clear_idx)",
+)  # fmt: skip
 #: Optional keys without which pages are kept: resolved if that is cheap.
 _MAY_LACK: Final = ("NUMBER(PG_hwpoison)",)
 #: Neighbours of that key in the text (kernel/crash_core.c, ``crash_save_vmcoreinfo_init``).
@@ -80,16 +71,12 @@ class Resolver:
     """Finds values of missing keys.
 
     Args:
-        physical: The dump's memory.
-        arch: Its architecture.
-        info: Its VMCOREINFO.
         thorough: Resolve optional keys too.
         origins: Those of :data:`ORIGINS` to use.
         vmlinux: VMCOREINFO made from the user's vmlinux file; used last, and not for addresses.
 
     Attributes:
         memory: The kernel's virtual memory once it is known, which saves a search.
-        problems: Remarks on origins that could not be used.
     """
 
     def __init__(
@@ -97,7 +84,6 @@ class Resolver:
         origins: tuple[str, ...] = ORIGINS, vmlinux: VmcoreInfo | None = None,
     ) -> None:  # fmt: skip
         self.memory: VirtualMemory | None = None
-        self.problems: list[str] = []
         self._physical, self._arch, self._info = physical, arch, info
         self._thorough = thorough
         self._origins = origins
@@ -118,8 +104,7 @@ class Resolver:
         try:
             self._open(effort)
             return self._answer(key)
-        except (KernelError, ReadError) as error:
-            self.problems.append(f"{key}: {error}")
+        except (KernelError, ReadError):
             return None
         finally:
             self._busy = False
@@ -130,20 +115,17 @@ class Resolver:
         """The effort that ``key`` is worth."""
         # Once memory is searched, every key is cheap; after _LISTED for a key of _MAY_LACK, others are not.
         effort = _SEARCH if self._opened == _SEARCH else _NONE
-        first, last = _EXPORTED.get(key, (_SINCE, _LATEST)) or (_LATEST, _SINCE)
+        first, last = (_LATEST, _SINCE) if key in _CONFIGURED else _EXPORTED.get(key, (_SINCE, _LATEST))
+        listed = self.memory is not None and self._info.peek("SYMBOL(kallsyms_names)") is not None
         if self._thorough or doubted or first <= self._info.version[:2] <= last:
             effort = _SEARCH
-        elif key in _MAY_LACK and self._symbols_listed() and not self._never_written():
+        elif key in _MAY_LACK and listed and not self._never_written():
             effort = max(effort, _LISTED)
         if effort == _NONE:
             return _NONE
         from vmsieve.filters.linux.derived_keys import is_derivable
 
         return effort if is_derivable(key) else _NONE
-
-    def _symbols_listed(self) -> bool:
-        """True if VMCOREINFO has the address of kallsyms."""
-        return self.memory is not None and self._info.peek("SYMBOL(kallsyms_names)") is not None
 
     def _never_written(self) -> bool:
         """True if the kernel certainly did not write the optional key.
@@ -167,11 +149,9 @@ class Resolver:
 
         candidates = Candidates(self._physical.source, self._likely()) if effort == _SEARCH else None
         derived = self._derived = self._open_symbols(candidates)
-        try:
+        with suppress(KernelError, ReadError):
             self._copy = self._open_copy(derived)
             derived.types = self._open_types(derived, candidates)
-        except (KernelError, ReadError) as error:
-            self.problems.append(str(error))
 
     def _likely(self) -> Iterator[tuple[int, int]]:
         """Physical addresses (start, end) where the kernel image may be."""
@@ -194,16 +174,15 @@ class Resolver:
             with suppress(KernelError, ReadError):
                 table = open_kallsyms(self.memory.read, order, self._info)
                 return DerivedKeys(table.addresses(SYMBOL_NAMES), self.memory.read, None, order)
-        if candidates is None:
-            return DerivedKeys({}, self._physical.read, None, order)
-        from vmsieve.filters.linux.kernel_image import find_image
+        if candidates is not None:
+            from vmsieve.filters.linux.kernel_image import find_image
 
-        try:
-            image = find_image(self._physical, self._info, self._arch, candidates)
-        except (KernelError, ReadError) as error:
-            self.problems.append(str(error))
-            return DerivedKeys({}, self._physical.read, None, order)
-        return DerivedKeys(image.addresses(SYMBOL_NAMES), image.read, None, order)
+            image = None
+            with suppress(KernelError, ReadError):
+                image = find_image(self._physical, self._info, self._arch, candidates)
+            if image is not None:
+                return DerivedKeys(image.addresses(SYMBOL_NAMES), image.read, None, order)
+        return DerivedKeys({}, self._physical.read, None, order)
 
     def _open_copy(self, derived: DerivedKeys) -> VmcoreInfo | None:
         """The text from which the kernel wrote its note, at the address in ``vmcoreinfo_data``."""

@@ -32,13 +32,11 @@ class Translator(ABC):
     Attributes:
         phys_base: phys_base for the kdump sub-header: physical address of the kernel map's start, less its link-time
             address; bytes, may be negative. None if the architecture has none.
-        page_offset: Virtual address of the direct map of physical memory; None if not known.
         flat_first_pfn: Page frame of ``mem_map[0]`` in the flat memory model (ARCH_PFN_OFFSET); may be negative.
         notes: Sentences on what the translation is based on, for reports.
     """
 
     phys_base: int | None = None
-    page_offset: int | None = None
     flat_first_pfn: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -62,7 +60,6 @@ class PageTables(ABC):
     """Walks page tables.
 
     Args:
-        memory: Physical memory.
         root: Physical address of the top table.
         page_shift: log2 of the size of a page.
         bits: Bits of a virtual address that index the table of each level, the last table first.
@@ -97,7 +94,6 @@ class PageTables(ABC):
         return self._memory.u64(table + index * 8)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :meth:`Translator.translate`."""
         if not self.start <= vaddr < self.end:
             raise KernelError("not an address of the kernel", offset=vaddr)
         return self._look_up(vaddr)
@@ -144,10 +140,8 @@ def levels_of(va_bits: int, page_shift: int) -> int:
 class RadixTables(PageTables):
     """Page tables of one page each; the top table may be shorter.
 
-    Args:
-        memory, root, page_shift: As for :class:`PageTables`.
-        va_bits: Translated bits of a virtual address; those above are ones in the kernel's addresses.
-        root_bits: Upper end of the top table's index, if not ``va_bits``.
+    ``va_bits``: translated bits of a virtual address; those above are ones in the kernel's addresses. ``root_bits``:
+    upper end of the top table's index, if not ``va_bits``.
     """
 
     def __init__(
@@ -161,13 +155,7 @@ class RadixTables(PageTables):
 
 @record(frozen=True)
 class Linear:
-    """A linear map.
-
-    Attributes:
-        start: First virtual address of physical memory.
-        end: One above the last.
-        add: Physical minus virtual address.
-    """
+    """A linear map of the virtual addresses ``start <= vaddr < end``. ``add``: physical minus virtual address."""
 
     start: int
     end: int
@@ -177,14 +165,10 @@ class Linear:
 def find_linear(
     tables: PageTables, places: Iterable[tuple[int, int]], origin: int, known: int, memory_end: int
 ) -> Linear | None:
-    """Return the first of ``places`` that the page tables confirm as the linear map.
+    """Return the first of ``places`` (start, end) that the page tables confirm as the linear map.
 
-    Args:
-        tables: Page tables, which must map physical address ``known`` in the linear map.
-        places: Virtual addresses (start, end) of possible linear maps.
-        origin: Physical address at its start, modulo 2**64; memory may begin above.
-        known: A physical address of memory.
-        memory_end: End of physical memory.
+    They have to map physical address ``known`` in it. ``origin``: physical address at its start, modulo 2**64; memory
+    may begin above.
     """
     for start, end in places:
         vaddr = (known - origin + start) % _END
@@ -198,7 +182,7 @@ class TableTranslator(Translator):
     """Translates the linear map, if confirmed, by arithmetic, all other addresses by page tables."""
 
     def __init__(self, tables: PageTables, linear: Linear | None, phys_base: int | None = None) -> None:
-        super().__init__(phys_base=phys_base, page_offset=linear.start if linear else None)
+        super().__init__(phys_base)
         self.tables = tables
         self._from, self._to, self._add = (linear.start, linear.end, linear.add) if linear else (0, 0, 0)
 

@@ -41,12 +41,7 @@ class Zone:
 
 
 def find_zones(memory: VirtualMemory, info: VmcoreInfo, notes: list[str]) -> list[Zone]:
-    """Find the zones, ascending per node; ``notes`` gets remarks on damaged ones.
-
-    Raises:
-        KernelError: VMCOREINFO lacks the nodes' addresses.
-        ReadError: Their variables are not in the dump.
-    """
+    """Find the zones, ascending per node; ``notes`` gets remarks on damaged ones."""
     found: list[Zone] = []
     for number, place in enumerate(_nodes(memory, info)):
         try:
@@ -99,11 +94,7 @@ def _zones(memory: VirtualMemory, info: VmcoreInfo, node: int) -> list[Zone]:
 
 
 def free_counters(memory: VirtualMemory, info: VmcoreInfo) -> list[list[int]]:
-    """Addresses of the counters of free blocks (``nr_free`` of ``struct free_area``): for each zone, by order.
-
-    Raises:
-        KernelError, ReadError: They can't be determined.
-    """
+    """Addresses of the counters of free blocks (``nr_free`` of ``struct free_area``): for each zone, by order."""
     orders, size = info.need("LENGTH", "zone.free_area"), info.need("SIZE", "free_area")
     offset, zone_size = info.need("OFFSET", "zone.free_area"), info.need("SIZE", "zone")
     if not 0 < orders <= 32 or not 24 <= size <= 4096 or size % 8 or offset + orders * size > zone_size > 1 << 16:

@@ -27,11 +27,7 @@ RULE_STRIDE: Final = PARAMETERS * 8
 
 
 class RuleOff(Exception):  # noqa: N818 - an answer rather than an error
-    """A rule can't be applied to this kernel.
-
-    Args:
-        reason: Why; None if the kernel has no such pages, which is not worth a message.
-    """
+    """A rule can't be applied to this kernel. ``reason``: None if the kernel has no such pages: not worth a message."""
 
     def __init__(self, reason: str | None) -> None:
         self.reason = reason
@@ -107,11 +103,7 @@ def struct_page_rules() -> list[Rule]:
 
 
 def require_page_type(layout: PageLayout, key: str, otherwise: str) -> tuple[int, int]:
-    """Return the page type ``NUMBER(key)`` and the bits of it that count.
-
-    Raises:
-        RuleOff: It is missing; ``otherwise`` says what follows.
-    """
+    """Return the page type ``NUMBER(key)`` and the bits of it that count; RuleOff if missing: ``otherwise`` follows."""
     found = layout.page_type(key)
     if found is None:
         raise RuleOff(f"{otherwise}: NUMBER({key}) is missing or no page type")
@@ -119,10 +111,6 @@ def require_page_type(layout: PageLayout, key: str, otherwise: str) -> tuple[int
 
 
 def require_tails(layout: PageLayout, otherwise: str) -> None:
-    """Require that tails of compound pages are recognised, whose fields mean something else.
-
-    Raises:
-        RuleOff: They are not; ``otherwise`` says what follows.
-    """
+    """Raise RuleOff, as ``otherwise`` follows, if tails, whose fields mean something else, are not recognised."""
     if not layout.tails_known:
         raise RuleOff(f"{otherwise}: neither OFFSET(page.compound_head) nor OFFSET(page.lru) is there")

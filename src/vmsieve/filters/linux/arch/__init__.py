@@ -63,11 +63,7 @@ def arches() -> list[Arch]:
 
 
 def find(machine: str | None) -> Arch:
-    """Return the architecture called ``machine``.
-
-    Raises:
-        KernelError: There is none; the message lists those that exist.
-    """
+    """Return the architecture called ``machine``; KernelError, which lists all, if there is none."""
     from vmsieve.filters.linux import arch as room
     from vmsieve.formats.plugins import load, names
 
@@ -86,11 +82,7 @@ def find(machine: str | None) -> Arch:
 
 
 def page_shift(memory: PhysicalMemory, info: VmcoreInfo, default: int) -> int:
-    """Return the binary logarithm of the page size, of a machine that has pages of 4, 16 and 64 KiB.
-
-    Raises:
-        KernelError: The page size is another.
-    """
+    """Return log2 of the page size of a machine that has pages of 4, 16 and 64 KiB."""
     size = info.page_size or memory.source.page_size or default
     shift = size.bit_length() - 1
     if shift not in (12, 14, 16):
@@ -103,6 +95,15 @@ def header_offsets(memory: PhysicalMemory, vaddr: int) -> Iterator[int]:
     for piece in memory.source.virtual[:HEADERS]:
         if piece.vaddr <= vaddr < piece.vaddr + piece.size:
             yield piece.vaddr - piece.paddr
+
+
+def image_offsets(memory: PhysicalMemory, info: VmcoreInfo, key: str, vaddr: int) -> Iterator[tuple[int, str]]:
+    """Yield candidates for virtual minus physical address of the kernel image around ``vaddr``, and their origins."""
+    number = info.number_unsigned(key)
+    if number is not None:
+        yield number, f"NUMBER({key})"
+    for offset in header_offsets(memory, vaddr):
+        yield offset % (1 << 64), "the dump's headers"
 
 
 def tables_not_found(root: int, sources: str = "VMCOREINFO and the dump's headers say") -> KernelError:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.arch import Arch, header_offsets, page_shift, tables_not_found
+from vmsieve.filters.linux.arch import Arch, image_offsets, page_shift, tables_not_found
 from vmsieve.filters.linux.translation import (
     MEMORY,
     NONSENSE,
@@ -82,11 +82,9 @@ class Arm64Translator(TableTranslator):
         self._ones = _TOP_BYTE | pac_mask
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`. The top byte is ignored."""
         return 0 <= vaddr <= _WORD and super().is_kernel(vaddr | _TOP_BYTE)
 
     def translate(self, vaddr: int) -> tuple[int, int]:
-        """See :class:`Translator`. Tags and authentication codes are ignored."""
         return super().translate(vaddr | self._ones if vaddr & _KERNEL_BIT else vaddr)
 
 
@@ -108,21 +106,10 @@ def _va_bits(info: VmcoreInfo) -> Iterator[tuple[int, int, str]]:
         yield bits, 52, "NUMBER(VA_BITS)" if planned else "the default"
 
 
-def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> dict[int, str]:
-    """Return candidates for virtual minus physical address of the kernel image, with their origins."""
-    found = {}
-    number = info.number_unsigned("kimage_voffset")
-    if number is not None:
-        found[number] = "NUMBER(kimage_voffset)"
-    for offset in header_offsets(memory, root):
-        found.setdefault(offset & _WORD, "the dump's headers")
-    return found
-
-
 def _find_tables(memory: PhysicalMemory, info: VmcoreInfo, shift: int) -> tuple[Arm64Tables, int, int, list[str]]:
     """Return page tables that map themselves, their physical address, the configured address bits, and notes."""
     root = info.need("SYMBOL", "swapper_pg_dir")
-    for offset, origin in _image_offsets(memory, info, root).items():
+    for offset, origin in image_offsets(memory, info, "kimage_voffset", root):
         paddr = root - offset & _WORD
         for bits, planned, key in _va_bits(info):
             # The configured bits size the root table only if the number of levels is the configured one.

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 #: XKPRANGE: windows, selected by the highest bits; XKVRANGE: mapped by page tables.
 _WINDOWS: Final = 0x8000000000000000
 _MAPPED: Final = 0xC000000000000000
-_CACHED: Final = 0x9000000000000000
 #: Bits of a physical address (DMW_PABITS).
 _PHYSICAL: Final = (1 << 48) - 1
 _PRESENT: Final = 1 << 7
@@ -57,12 +56,7 @@ def _is_table(entry: int, page_shift: int) -> bool:
 
 
 def _depth(memory: PhysicalMemory, root: int, page_shift: int) -> int:
-    """Number of levels of the page tables at physical address ``root``.
-
-    Raises:
-        KernelError: There are no page tables.
-        ReadError: They are not in the dump.
-    """
+    """Number of levels of the page tables at physical address ``root``."""
     size = 1 << page_shift
     data = memory.read(root, size)
     entries = {memory.number(data[at : at + 8]) for at in range(0, size, 8)}
@@ -83,7 +77,6 @@ class LoongTranslator(TableTranslator):
     """Windows by arithmetic, everything else by page tables."""
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`. Includes windows."""
         return _WINDOWS <= vaddr < 1 << 64
 
     def translate(self, vaddr: int) -> tuple[int, int]:
@@ -101,8 +94,7 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
         raise KernelError("SYMBOL(swapper_pg_dir) is not in a window of physical memory", found=symbol)
     root = symbol & _PHYSICAL
     levels = _depth(memory, root, shift)
-    translator = LoongTranslator(LoongTables(memory, root, shift, levels), None, None)
-    translator.page_offset = _CACHED
+    translator = LoongTranslator(LoongTables(memory, root, shift, levels), None)
     translator.notes = [
         f"page tables of {levels} levels (as found) for pages of {1 << shift - 10} KiB at physical address {root:#x},"
         f" from SYMBOL(swapper_pg_dir)",

@@ -55,13 +55,7 @@ _SHIFTS: Final = range(12, 35)
 
 
 class PpcTables(PageTables):
-    """Page tables.
-
-    Args:
-        memory, root: As for :class:`PageTables`.
-        page_size: Bytes.
-        radix: Tables of the radix MMU; else those that the kernel keeps beside the hash MMU.
-    """
+    """Page tables of the radix MMU, or those that the kernel keeps beside the hash MMU."""
 
     def __init__(self, memory: PhysicalMemory, root: int, page_size: int, *, radix: bool) -> None:
         bits = (_RADIX if radix else _HASH)[page_size]
@@ -90,10 +84,6 @@ class Backing:
         size: Bytes per piece.
         count: Number of pieces.
         notes: Remarks on damage.
-
-    Raises:
-        KernelError: VMCOREINFO lacks a key, or the size of a piece is implausible.
-        ReadError: The variables that describe the list are not in the dump.
     """
 
     def __init__(self, memory: PhysicalMemory, info: VmcoreInfo) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.arch import Arch, header_offsets, tables_not_found
+from vmsieve.filters.linux.arch import Arch, image_offsets, tables_not_found
 from vmsieve.filters.linux.translation import (
     MEMORY,
     NONSENSE,
@@ -67,12 +67,7 @@ class RiscvTables(RadixTables):
 
 
 def _image_offsets(memory: PhysicalMemory, info: VmcoreInfo, root: int) -> Iterator[tuple[int, str]]:
-    """Yield candidates for virtual minus physical address of the kernel image, with their origins."""
-    number = info.number_unsigned("va_kernel_pa_offset")
-    if number is not None:
-        yield number, "NUMBER(va_kernel_pa_offset)"
-    for offset in header_offsets(memory, root):
-        yield offset, "the dump's headers"
+    yield from image_offsets(memory, info, "va_kernel_pa_offset", root)
     base = info.number_unsigned("phys_ram_base")
     if base is not None:
         link = info.number_unsigned("KERNEL_LINK_ADDR") or _LINK_ADDRESS

@@ -32,15 +32,7 @@ _NO_PAGE: Final = 0xC00
 
 
 class S390Tables(PageTables):
-    """Page tables: one of pages, one of segments, and up to three of regions.
-
-    Args:
-        memory: Physical memory.
-        root: Physical address of the top table, whose entries have its kind.
-
-    Raises:
-        ReadError: The top table is not in the dump.
-    """
+    """Page tables of pages, segments, and up to three levels of regions. The top table's entries have its kind."""
 
     def __init__(self, memory: PhysicalMemory, root: int) -> None:
         bits = (8, 11, 11, 11, 11)[: 2 + (memory.u64(root) >> _TYPE_SHIFT & 3)]
@@ -70,12 +62,12 @@ class S390Translator(Translator):
     """Linear maps by arithmetic, everything else by page tables."""
 
     def __init__(self, tables: S390Tables, linear: tuple[VirtualRange, ...]) -> None:
-        super().__init__(page_offset=linear[-1].vaddr)
+        super().__init__()
         self._tables = tables
         self._linear = linear
 
     def is_kernel(self, vaddr: int) -> bool:
-        """See :class:`Translator`. The kernel has its own address space."""
+        # The kernel has an address space of its own.
         return lowcore.SIZE <= vaddr < self._tables.end
 
     def translate(self, vaddr: int) -> tuple[int, int]:

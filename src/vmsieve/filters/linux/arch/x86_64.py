@@ -43,13 +43,7 @@ _ROOTS: Final = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
 
 
 class X86Tables(RadixTables):
-    """Page tables.
-
-    Args:
-        memory, root: As for :class:`RadixTables`.
-        levels: 4 or 5.
-        ignored: Bits to clear in an entry's address: the memory encryption bit (sme_mask).
-    """
+    """Page tables. ``ignored``: bits to clear in an entry's address, such as the memory encryption bit (sme_mask)."""
 
     def __init__(self, memory: PhysicalMemory, root: int, levels: int, ignored: int = 0) -> None:
         super().__init__(memory, root, 12, levels * 9 + 12)
@@ -109,12 +103,6 @@ def _candidates(memory: PhysicalMemory, info: VmcoreInfo) -> dict[int, str]:
     return found
 
 
-def _page_offset(memory: PhysicalMemory) -> int | None:
-    """Return the direct map's start: the last mapping below the kernel map; v4.19's /proc/kcore has several."""
-    starts = [piece.vaddr - piece.paddr for piece in memory.source.virtual if 1 << 63 <= piece.vaddr < KERNEL_MAP]
-    return starts[-1] if starts and starts[-1] >= 1 << 63 else None
-
-
 def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
     """Find the page tables: right ones map themselves to where they are."""
     name, root = next(((name, at) for name in _ROOTS for at in [info.symbol(name)] if at), (None, 0))
@@ -130,7 +118,6 @@ def _open(memory: PhysicalMemory, info: VmcoreInfo) -> Translator:
         size = min(max(info.number("KERNEL_IMAGE_SIZE") or _IMAGE_SIZE, 0), _IMAGE_SIZE)
         linear = Linear(KERNEL_MAP, KERNEL_MAP + size, phys_base - KERNEL_MAP)
         translator = X86Translator(tables, linear, phys_base)
-        translator.page_offset = _page_offset(memory)
         translator.notes = [
             f"page tables of {levels} levels at physical address {paddr:#x}, from SYMBOL({name})",
             f"phys_base {phys_base:#x} from {origin}",

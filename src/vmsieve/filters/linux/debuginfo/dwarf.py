@@ -50,16 +50,9 @@ def _number(die: Any, attribute: str) -> int | None:
 
 
 class Dwarf:
-    """The types ``names`` of a kernel.
+    """A kernel's :class:`Types`: the structures, unions, enumerations and typedefs ``names``.
 
-    Args:
-        section: Opens a section by name; an empty one if the file lacks it.
-        order: ``"little"`` or ``"big"``.
-        file: The file's name, for errors.
-        names: Names of structures, unions, enumerations and typedefs.
-
-    Raises:
-        FormatError: The sections are damaged. (pyelftools raises errors of many kinds for that, here and later.)
+    ``section``: as for :class:`DwarfUnits`. Damaged sections raise FormatError, or any error of pyelftools.
     """
 
     def __init__(self, section: Callable[[str], Section], order: str, file: str, names: Collection[str]) -> None:
@@ -165,17 +158,14 @@ class Dwarf:
         return name in self._found
 
     def size(self, name: str) -> int | None:
-        """Bytes of the structure ``name``."""
         found = self._definition(name, _STRUCTURES)
         return None if found is None else _number(found, "DW_AT_byte_size")
 
     def offset(self, structure: str, member: str) -> int | None:
-        """Offset in bytes of a member, which may be one of an unnamed member."""
         found = self._member(structure, member)
         return None if found is None else found[1]
 
     def length(self, structure: str, member: str) -> int | None:
-        """Number of elements of a member that is an array."""
         found = self._member(structure, member)
         array = self._type(found[2]) if found is not None else None
         if array is None or array.tag != "DW_TAG_array_type":
@@ -187,7 +177,6 @@ class Dwarf:
         return None
 
     def enumerators(self, name: str) -> dict[str, int]:
-        """Names and values of the enumeration ``name``; empty if there is none."""
         found = self._definition(name, ("DW_TAG_enumeration_type",))
         if found is None:
             return {}

@@ -59,13 +59,7 @@ class _Stream:
 
 
 class DwarfUnits:
-    """Finds units.
-
-    Args:
-        section: Opens a section by name; an empty one if the file lacks it.
-        order: ``"little"`` or ``"big"``.
-        file: The file's name, for errors.
-    """
+    """Finds units. ``section``: opens a section by name; an empty one if the file lacks it."""
 
     def __init__(self, section: Callable[[str], Section], order: str, file: str) -> None:
         self._order, self._file = order, file
@@ -87,11 +81,7 @@ class DwarfUnits:
         return DWARFInfo(DwarfConfig(self._order == "little", "", 8), **arguments)
 
     def count(self) -> None:
-        """Count a read.
-
-        Raises:
-            FormatError: Too many: the sections are damaged.
-        """
+        """Count a read, to bound the work on damaged sections."""
         self._reads += 1
         if self._reads > _READS_MOST:
             raise FormatError("too many DWARF entries for a kernel's types", file=self._file)

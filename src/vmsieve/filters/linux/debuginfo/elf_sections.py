@@ -32,12 +32,7 @@ _UNPACKED_MOST: Final = 8 << 30
 
 
 class Section:
-    """A range of a file; a :class:`~vmsieve.formats.files.ByteFile`.
-
-    Attributes:
-        name: The file's name, for errors.
-        size: Its size.
-    """
+    """A range of a file; a :class:`~vmsieve.formats.files.ByteFile`. ``name``: the file's."""
 
     def __init__(self, file: BinaryIO, start: int, size: int, name: str) -> None:
         self.name, self.size = name, size
@@ -51,7 +46,6 @@ class Section:
         return self._file.read(min(size, self.size - at))
 
     def read_into(self, offset: int, out: memoryview) -> int:
-        """See :class:`~vmsieve.formats.files.ByteFile`."""
         data = self.at(offset, len(out))
         out[: len(data)] = data
         return len(data)
