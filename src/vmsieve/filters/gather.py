@@ -108,14 +108,8 @@ def _gather(
         except VmsieveError:
             # Link-time addresses, of a kernel that KASLR moved?
             linked = vmlinux if vmlinux is not None else text
-            if linked is None or source.mixed or moved:
+            if linked is None or source.mixed or moved or (right := _relocated(physical, arch, linked, notes)) is None:
                 raise
-            from vmsieve.filters.linux.kernel_image import relocate
-
-            right = relocate(physical, VmcoreInfo(linked), arch)
-            if right is None:
-                raise
-            notes.append("the kernel's addresses are those of its vmlinux file, moved to where it is")
             knowledge = gather_knowledge(source, right, origins=origins, moved=True)
             knowledge.notes[:0] = notes
             return knowledge
@@ -141,6 +135,15 @@ def _of_same_release(vmlinux: bytes | None, info: VmcoreInfo, notes: list[str]) 
         return vmlinux
     notes.append(f"the vmlinux file is not used: it is of another kernel, {release}; the dump is of {told}")
     return None
+
+
+def _relocated(physical: PhysicalMemory, arch: Arch, text: bytes, notes: list[str]) -> bytes | None:
+    from vmsieve.filters.linux.kernel_image import relocate
+
+    relocated = relocate(physical, VmcoreInfo(text), arch)
+    if relocated is not None:
+        notes.append("the kernel's addresses are those of its vmlinux file, moved to where it is")
+    return relocated
 
 
 def _add_memory(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.build.kernel import PAGE, FakeSource, NoFile
-from vmsieve.filters.linux.memory import MAX_READ, PhysicalMemory, VirtualMemory
-from vmsieve.filters.linux.translation import Translator
+from vmsieve.filters.linux.memory import MAX_READ, PhysicalMemory, Translator, VirtualMemory
 from vmsieve.formats.errors import KernelError, ReadError
 
 BASE = 0xFFFF800000000000

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.cache import cached
+from vmsieve.formats.slim.records import field, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vmsieve.filters.linux.translation import Translator
     from vmsieve.formats.inputs import Source
 
 #: Most bytes that one ``read`` allocates; only damaged lengths exceed it.
@@ -67,6 +68,37 @@ class PhysicalMemory:
     def number(self, data: bytes | bytearray) -> int:
         """Convert ``data`` to an unsigned number, in the dump's byte order."""
         return int.from_bytes(data, "big" if self.byte_order == "big" else "little")
+
+
+@record(eq=False)
+class Translator(ABC):
+    """Virtual to physical addresses of one crashed kernel.
+
+    Attributes:
+        phys_base: phys_base for the kdump sub-header: physical address of the kernel map's start, less its link-time
+            address; bytes, may be negative. None if the architecture has none.
+        flat_first_pfn: Page frame of ``mem_map[0]`` in the flat memory model (ARCH_PFN_OFFSET); may be negative.
+        notes: Sentences on what the translation is based on, for reports.
+    """
+
+    phys_base: int | None = None
+    flat_first_pfn: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @abstractmethod
+    def translate(self, vaddr: int) -> tuple[int, int]:
+        """Return the physical address of ``vaddr``, and for how many bytes both run side by side (at least 1).
+
+        Safe to call from several threads.
+
+        Raises:
+            KernelError: The address is not mapped, or its page table entries make no sense.
+            ReadError: A page table is not in the dump.
+        """
+
+    def is_kernel(self, vaddr: int) -> bool:
+        """True if ``vaddr`` may be an address of the kernel's, to tell pointers from garbage."""
+        return 1 << 63 <= vaddr < 1 << 64
 
 
 class VirtualMemory:

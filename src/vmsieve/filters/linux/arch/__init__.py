@@ -17,8 +17,7 @@ from vmsieve.formats.slim.records import record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.filters.linux.memory import PhysicalMemory
-    from vmsieve.filters.linux.translation import Translator
+    from vmsieve.filters.linux.memory import PhysicalMemory, Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 #: Mappings of the dump's headers that are tried; a dump has a handful.

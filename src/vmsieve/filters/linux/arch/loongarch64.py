@@ -13,12 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, page_shift
-from vmsieve.filters.linux.translation import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, TableTranslator
+from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, TableTranslator
 from vmsieve.formats.errors import KernelError
 
 if TYPE_CHECKING:
-    from vmsieve.filters.linux.memory import PhysicalMemory
-    from vmsieve.filters.linux.translation import Translator
+    from vmsieve.filters.linux.memory import PhysicalMemory, Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 #: XKPRANGE: windows, selected by the highest bits; XKVRANGE: mapped by page tables.

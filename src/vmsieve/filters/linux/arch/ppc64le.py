@@ -24,12 +24,11 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, tables_not_found
-from vmsieve.filters.linux.translation import MEMORY, NONSENSE, NOTHING, TABLE, Linear, PageTables, TableTranslator
+from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, Linear, PageTables, TableTranslator
 from vmsieve.formats.errors import KernelError, ReadError
 
 if TYPE_CHECKING:
-    from vmsieve.filters.linux.memory import PhysicalMemory
-    from vmsieve.filters.linux.translation import Translator
+    from vmsieve.filters.linux.memory import PhysicalMemory, Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 #: Start of the direct map, ``arch/powerpc/include/asm/page.h``.

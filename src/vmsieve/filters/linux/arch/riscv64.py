@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, image_offsets, tables_not_found
-from vmsieve.filters.linux.translation import (
+from vmsieve.filters.linux.tables import (
     MEMORY,
     NONSENSE,
     NOTHING,
@@ -23,8 +23,7 @@ from vmsieve.filters.linux.translation import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.filters.linux.memory import PhysicalMemory
-    from vmsieve.filters.linux.translation import Translator
+    from vmsieve.filters.linux.memory import PhysicalMemory, Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 _WORD: Final = (1 << 64) - 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, tables_not_found
-from vmsieve.filters.linux.translation import MEMORY, NONSENSE, NOTHING, TABLE, PageTables, Translator
+from vmsieve.filters.linux.memory import Translator
+from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, PageTables
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.s390_mappings import in_linear, linear_maps

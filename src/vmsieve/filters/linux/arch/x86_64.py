@@ -10,14 +10,13 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import HEADERS, Arch, tables_not_found
-from vmsieve.filters.linux.translation import MEMORY, NONSENSE, NOTHING, TABLE, Linear, RadixTables, TableTranslator
+from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, Linear, RadixTables, TableTranslator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.notes import each_note
 from vmsieve.formats.slim.contexts import suppress
 
 if TYPE_CHECKING:
-    from vmsieve.filters.linux.memory import PhysicalMemory
-    from vmsieve.filters.linux.translation import Translator
+    from vmsieve.filters.linux.memory import PhysicalMemory, Translator
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 
 #: __START_KERNEL_map, arch/x86/include/asm/page_64_types.h.

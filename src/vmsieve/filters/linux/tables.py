@@ -1,8 +1,7 @@
-"""Address translation: the contract of an architecture, page tables of 64-bit entries, and linear maps.
+"""Page tables of 64-bit entries, walked level by level, and linear maps.
 
-The meaning of a page table entry is up to the architecture (:mod:`vmsieve.filters.linux.arch`). Most kernels also have
-a *linear map*: all physical memory at one offset, which needs no walk. The page tables map it, too, and thus confirm
-the offset.
+The meaning of an entry is up to the architecture (:mod:`vmsieve.filters.linux.arch`). Most kernels also have a *linear
+map*: all physical memory at one offset, which needs no walk. The page tables map it, too, and thus confirm the offset.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.filters.linux.memory import Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.cache import cached
-from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,37 +23,6 @@ if TYPE_CHECKING:
 NOTHING, TABLE, MEMORY, NONSENSE = range(4)
 
 _END: Final = 1 << 64
-
-
-@record(eq=False)
-class Translator(ABC):
-    """Virtual to physical addresses of one crashed kernel.
-
-    Attributes:
-        phys_base: phys_base for the kdump sub-header: physical address of the kernel map's start, less its link-time
-            address; bytes, may be negative. None if the architecture has none.
-        flat_first_pfn: Page frame of ``mem_map[0]`` in the flat memory model (ARCH_PFN_OFFSET); may be negative.
-        notes: Sentences on what the translation is based on, for reports.
-    """
-
-    phys_base: int | None = None
-    flat_first_pfn: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    @abstractmethod
-    def translate(self, vaddr: int) -> tuple[int, int]:
-        """Return the physical address of ``vaddr``, and for how many bytes both run side by side (at least 1).
-
-        Safe to call from several threads.
-
-        Raises:
-            KernelError: The address is not mapped, or its page table entries make no sense.
-            ReadError: A page table is not in the dump.
-        """
-
-    def is_kernel(self, vaddr: int) -> bool:
-        """True if ``vaddr`` may be an address of the kernel's, to tell pointers from garbage."""
-        return 1 << 63 <= vaddr < 1 << 64
 
 
 class PageTables(ABC):
