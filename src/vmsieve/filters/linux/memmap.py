@@ -147,10 +147,10 @@ class _Sections:
         size, offset = info.need("SIZE", "mem_section"), info.need("OFFSET", "mem_section.section_mem_map")
         # A power of two: the kernel finds a section in its root with a mask.
         if not 8 <= size <= 4096 or size & (size - 1) or not 0 <= offset <= size - 8 or offset % 8:
-            raise KernelError("SIZE or OFFSET of mem_section is not believable", found=f"{size} and {offset}")
+            raise KernelError("SIZE or OFFSET of mem_section is implausible", found=f"{size} and {offset}")
         if not page_size < 1 << section_bits <= 1 << physical_bits:
             raise KernelError(
-                "SECTION_SIZE_BITS or MAX_PHYSMEM_BITS is not believable", found=f"{section_bits}, {physical_bits}"
+                "SECTION_SIZE_BITS or MAX_PHYSMEM_BITS is implausible", found=f"{section_bits}, {physical_bits}"
             )
         self.size, self.offset = size, offset  # bytes, of struct mem_section and of its section_mem_map
         self.pages = (1 << section_bits) // page_size
