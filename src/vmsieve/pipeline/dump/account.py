@@ -17,17 +17,11 @@ _NAMED: Final = 8  # pieces of memory that are reported one by one
 
 @record
 class Survey:
-    """Memory that an input stores.
+    """Memory that an input stores."""
 
-    Attributes:
-        stored: Bytes.
-        partial: Pages stored in part.
-        filled: Bytes missing from those, which are written as zeros.
-    """
-
-    stored: int = 0
-    partial: int = 0
-    filled: int = 0
+    stored: int = 0  # bytes
+    partial: int = 0  # pages stored in part
+    filled: int = 0  # bytes missing from those, which are written as zeros
 
 
 def survey(source: Source, page_size: int, *, whole: bool = True) -> Survey:

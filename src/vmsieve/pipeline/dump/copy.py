@@ -41,34 +41,20 @@ class Copied:
 
 @record
 class CopyJob:
-    """A second pass.
+    """A second pass."""
 
-    Attributes:
-        source: Provides the pages.
-        scan: Chose them.
-        page_size: Bytes.
-        writer: Takes them.
-        progress: Shows how far it is.
-        notes: Receives a note on each of the first unreadable pages, and on missing threads.
-        codec, level: Pack the pages.
-        drop_zero: Zero pages are counted, and written without data.
-        threads: Threads that read and pack.
-        cuts: First page frames of the parts of a split dump, and its end; batches come from each part in turn.
-        copied: Counts so far, also valid after an exception.
-    """
-
-    source: Source
-    scan: Scan
+    source: Source  # provides the pages
+    scan: Scan  # chose them
     page_size: int
-    writer: Writer
+    writer: Writer  # takes them
     progress: Progress
-    notes: list[str]
+    notes: list[str]  # receives a note on each of the first unreadable pages, and on missing threads
     codec: Codec = field(default_factory=lambda: find_codec("none"))
-    level: int = 0
-    drop_zero: bool = False
-    threads: int = 1
-    cuts: Sequence[int] = ()
-    copied: Copied = field(default_factory=Copied)
+    level: int = 0  # of the codec
+    drop_zero: bool = False  # zero pages are counted, and written without data
+    threads: int = 1  # that read and pack
+    cuts: Sequence[int] = ()  # page frames that parts of a split dump begin and end at; batches come from each in turn
+    copied: Copied = field(default_factory=Copied)  # counts so far, also valid after an exception
 
 
 class _PackedBatch(PageBatch):

@@ -8,51 +8,28 @@ from vmsieve.formats.slim.records import record
 
 @record(frozen=True)
 class Plan:
-    """A dump to be made.
+    """A dump to be made."""
 
-    Attributes:
-        input: Path of the dump or memory to read; ``-``: standard input.
-        output: Path to write; ``-``: standard output.
-        level: makedumpfile's dump level, 0 to 31.
-        codec: Name of the page codec; None: zstd, or no packing within a frame.
-        codec_level: Its level; None: its default.
-        format: Name of the output format.
-        flattened: Wrap the output in makedumpfile's flattened format.
-        force: Overwrite an existing output.
-        threads: Threads that read and pack; 0: one a core.
-        frame: Name of the compressed frame around the output, or None.
-        frame_level: Its level; None: its default.
-        select: Which of two systems in the input (:data:`vmsieve.formats.systems.SYSTEMS`); None: it holds one.
-        size_limit: Maximum size of the output in bytes; a dump that reaches it ends as on a full disk. None: no limit.
-        mapped: The input may be mapped into memory; otherwise it is read.
-        basis: Basis of the knowledge of the kernel: see :func:`vmsieve.filters.gather.gather_knowledge_from`.
-        insist: Fail before the first byte is written if less would be left out than ``level`` asks for.
-        whole: Count all memory; otherwise leave out what makedumpfile does, see :mod:`~vmsieve.pipeline.dump.scan`.
-        salvage: If the output is full, finish it as an incomplete dump; otherwise remove the file.
-        split: Files of a split dump, written instead of ``output``.
-        reads: Further files that are read, which must not be overwritten.
-    """
-
-    input: str
-    output: str
-    level: int = 0
-    codec: str | None = None
-    codec_level: int | None = None
-    format: str = "kdump"
-    flattened: bool = False
-    force: bool = False
-    threads: int = 1
-    frame: str | None = None
-    frame_level: int | None = None
-    select: str | None = None
-    size_limit: int | None = None
-    mapped: bool = True
-    basis: str = "note"
-    insist: bool = False
-    whole: bool = True
-    salvage: bool = True
-    split: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
+    input: str  # path of the dump or memory to read; "-": standard input
+    output: str  # path to write; "-": standard output
+    level: int = 0  # makedumpfile's dump level, 0 to 31
+    codec: str | None = None  # name of the page codec; None: zstd, or no packing within a frame
+    codec_level: int | None = None  # None: its default
+    format: str = "kdump"  # name of the output format
+    flattened: bool = False  # wrap the output in makedumpfile's flattened format
+    force: bool = False  # overwrite an existing output
+    threads: int = 1  # that read and pack; 0: one a core
+    frame: str | None = None  # name of the compressed frame around the output
+    frame_level: int | None = None  # None: its default
+    select: str | None = None  # one of vmsieve.formats.systems.SYSTEMS in the input; None: it holds one
+    size_limit: int | None = None  # bytes of the output, at which it ends as on a full disk; None: no limit
+    mapped: bool = True  # the input may be mapped into memory; otherwise it is read
+    basis: str = "note"  # basis of the knowledge of the kernel: see filters.gather.gather_knowledge_from
+    insist: bool = False  # fail before the first byte is written if less would be left out than the level asks for
+    whole: bool = True  # count all memory; otherwise leave out what makedumpfile does, see pipeline.dump.scan
+    salvage: bool = True  # if the output is full, finish it as an incomplete dump; otherwise remove the file
+    split: tuple[str, ...] = ()  # files of a split dump, written instead of the output
+    reads: tuple[str, ...] = ()  # further files that are read, which must not be overwritten
 
 
 def parse_size(text: str) -> int:

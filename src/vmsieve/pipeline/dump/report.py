@@ -32,62 +32,35 @@ def size_text(size: float) -> str:
 
 @record
 class Report:
-    """One dump's report.
+    """One dump's report."""
 
-    Attributes:
-        input, output: As asked for.
-        level: Dump level of the output: the one asked for, combined with that of the input.
-        page_size: Bytes.
-        total: Page frames from 0 to the highest.
-        existing: Page frames of the machine.
-        chosen: Page frames to write.
-        uncovered: Page frames without a struct page; they are kept.
-        survey: Memory that the input stores.
-        left_out: Stored memory left out unasked, with reasons.
-        absent: Existing page frames that the input lacks.
-        dropped: Page frames left out, by rule name; also zero pages, which are in the output without data.
-        bridged: Page frames counted as dropped but written, to fill short gaps (ELF).
-        left_in: The same, by rule name.
-        kept: Page frames with data in the output.
-        unreadable: Page frames that could not be read.
-        bytes_in: Bytes of page data read.
-        bytes_out: Bytes written.
-        seconds: Wall time by stage.
-        release, crash_time: Kernel release, empty if unknown; seconds since 1970.
-        notes: Remarks on problems.
-        details: Remarks on what was found, for ``-v``.
-        weaker, incomplete: Reasons for an exit status other than 0.
-        stopped: Exception that ended the dump early, or None.
-        full: The dump ends early because the disk, a quota or the size limit is full.
-    """
-
-    input: str
+    input: str  # as asked for
     output: str
-    level: int = 0
+    level: int = 0  # dump level of the output: the one asked for, combined with that of the input
     page_size: int = 4096
-    total: int = 0
-    existing: int = 0
-    chosen: int = 0
-    uncovered: int = 0
+    total: int = 0  # page frames from 0 to the highest
+    existing: int = 0  # page frames of the machine
+    chosen: int = 0  # page frames to write
+    uncovered: int = 0  # page frames without a struct page; they are kept
     survey: Survey = field(default_factory=Survey)
-    left_out: list[LeftOut] = field(default_factory=list)
-    absent: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    bridged: int = 0
-    left_in: dict[str, int] = field(default_factory=dict)
-    kept: int = 0
-    unreadable: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    release: str = ""
-    crash_time: int | None = None
-    notes: list[str] = field(default_factory=list)
-    details: list[str] = field(default_factory=list)
-    weaker: bool = False
+    left_out: list[LeftOut] = field(default_factory=list)  # stored memory left out unasked, with reasons
+    absent: int = 0  # existing page frames that the input lacks
+    dropped: dict[str, int] = field(default_factory=dict)  # by rule name; also zero pages, in the output without data
+    bridged: int = 0  # page frames counted as dropped but written, to fill short gaps (ELF)
+    left_in: dict[str, int] = field(default_factory=dict)  # the same, by rule name
+    kept: int = 0  # page frames with data in the output
+    unreadable: int = 0  # page frames that could not be read
+    bytes_in: int = 0  # bytes of page data read
+    bytes_out: int = 0  # bytes written
+    seconds: dict[str, float] = field(default_factory=dict)  # wall time by stage
+    release: str = ""  # of the kernel; empty if unknown
+    crash_time: int | None = None  # seconds since 1970
+    notes: list[str] = field(default_factory=list)  # remarks on problems
+    details: list[str] = field(default_factory=list)  # remarks on what was found, for -v
+    weaker: bool = False  # reasons for an exit status other than 0
     incomplete: bool = False
-    stopped: OutputError | Interrupted | None = None
-    full: bool = False
+    stopped: OutputError | Interrupted | None = None  # exception that ended the dump early
+    full: bool = False  # the dump ends early because the disk, a quota or the size limit is full
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

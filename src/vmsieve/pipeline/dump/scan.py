@@ -31,35 +31,20 @@ _ROUNDS = 16
 
 @record
 class Scan:
-    """Result of the first pass.
+    """Result of the first pass."""
 
-    Attributes:
-        max_pfn: One above the highest page frame.
-        exists: Page frames of the machine.
-        stored: Page frames that the input holds.
-        kept: Page frames to write.
-        counts: Pages dropped, by rule name.
-        uncovered: Stored page frames without a struct page; they are kept.
-        left_out: Stored memory left out unasked, with reasons.
-        bridged: Dropped page frames that are written, to fill short gaps.
-        left_in: The same, by rule name.
-        weaker: Less was dropped than the level asks for.
-        notes: Remarks on why, and on other problems.
-        doubts: Rules and memory that the classification does not rely on.
-    """
-
-    max_pfn: int
-    exists: Bitmap = field(default_factory=Bitmap)
-    stored: Bitmap = field(default_factory=Bitmap)
-    kept: Bitmap = field(default_factory=Bitmap)
-    counts: dict[str, int] = field(default_factory=dict)
-    uncovered: int = 0
-    left_out: list[LeftOut] = field(default_factory=list)
-    bridged: int = 0
-    left_in: dict[str, int] = field(default_factory=dict)
-    weaker: bool = False
-    notes: list[str] = field(default_factory=list)
-    doubts: Doubts | None = None
+    max_pfn: int  # one above the highest page frame
+    exists: Bitmap = field(default_factory=Bitmap)  # page frames of the machine
+    stored: Bitmap = field(default_factory=Bitmap)  # page frames that the input holds
+    kept: Bitmap = field(default_factory=Bitmap)  # page frames to write
+    counts: dict[str, int] = field(default_factory=dict)  # pages dropped, by rule name
+    uncovered: int = 0  # stored page frames without a struct page; they are kept
+    left_out: list[LeftOut] = field(default_factory=list)  # stored memory left out unasked, with reasons
+    bridged: int = 0  # dropped page frames that are written, to fill short gaps
+    left_in: dict[str, int] = field(default_factory=dict)  # the same, by rule name
+    weaker: bool = False  # less was dropped than the level asks for
+    notes: list[str] = field(default_factory=list)  # remarks on why, and on other problems
+    doubts: Doubts | None = None  # rules and memory that the classification does not rely on
 
 
 def open_classifier(

@@ -29,23 +29,14 @@ class Arguments:
 
 @record(frozen=True)
 class Command:
-    """A command.
+    """A command."""
 
-    Attributes:
-        name: As the user types it.
-        order: Position in the help.
-        summary: One line for the list of commands.
-        examples: Lines for the end of the command's help.
-        options: Its options and operands, in the order of the help.
-        run: Runs it and returns the exit status. Raises VmsieveError, which is printed as one line.
-    """
-
-    name: str
-    order: int
-    summary: str
-    examples: str
-    options: Sequence[Option]
-    run: Callable[[Arguments], int]
+    name: str  # as the user types it
+    order: int  # position in the help
+    summary: str  # one line for the list of commands
+    examples: str  # lines for the end of the command's help
+    options: Sequence[Option]  # its options and operands, in the order of the help
+    run: Callable[[Arguments], int]  # returns the exit status; raises VmsieveError, which is printed as one line
 
 
 def commands() -> list[Command]:
