@@ -202,8 +202,8 @@ def test_many_pieces_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = StructPageMemory([])
     memory.note(0, [(0x100000, 0x200000)])
     stored, kept = Bitmap(), Bitmap()
-    stored.append(bytearray(b"\xff" * BLOCK_BYTES))
-    kept.append(bytearray(b"\x55" * BLOCK_BYTES))
+    stored.put(0, bytearray(b"\xff" * BLOCK_BYTES))
+    kept.put(0, bytearray(b"\x55" * BLOCK_BYTES))
     classifier: Any = SimpleNamespace(
         struct_page_memory=memory,
         page_size=4096,

@@ -184,8 +184,8 @@ def test_a_lost_page_is_an_error(
             at = next(i for i, byte in enumerate(first) if byte)
             first[at] &= first[at] - 1
             found.kept = type(found.kept)()
-            for block in blocks:
-                found.kept.append(block)
+            for number, block in enumerate(blocks):
+                found.kept.put(number, block)
         return found
 
     monkeypatch.setattr(keys, "scan", broken)

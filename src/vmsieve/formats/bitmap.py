@@ -55,6 +55,23 @@ def cut_bits(bits: bytearray, end: int, start: int = 0) -> None:
         bits[at] &= 0xFF << rest & 0xFF
 
 
+def set_bits(bits: bytearray, low: int, high: int) -> None:
+    """Set the bits ``low <= bit < high``; the range is not empty."""
+    first, last = low >> 3, (high - 1) >> 3
+    head, tail = 0xFF << (low & 7) & 0xFF, 0xFF >> (-high & 7)
+    if first == last:
+        bits[first] |= head & tail
+        return
+    bits[first] |= head
+    bits[first + 1 : last] = b"\xff" * (last - first - 1)
+    bits[last] |= tail
+
+
+def count_ones(bits: bytearray) -> int:
+    """Count the bits set."""
+    return count_bits(address_of(bits), len(bits))
+
+
 def count_between(bits: PageBits, start: int, end: int) -> int:
     """Count bits set from ``start`` up to ``end``."""
     found = 0
@@ -63,12 +80,12 @@ def count_between(bits: PageBits, start: int, end: int) -> int:
         if start < first + bits.block and first < end:
             block = bytearray(bits[number])
             cut_bits(block, end - first, start - first)
-            found += count_bits(address_of(block), len(block))
+            found += count_ones(block)
     return found
 
 
 class Bitmap:
-    """A bitmap that is appended to block by block and read at random."""
+    """A bitmap that is filled block by block and read at random."""
 
     block = BLOCK
 
@@ -77,18 +94,15 @@ class Bitmap:
         self._length = 0
         self._count = 0
 
-    def append(self, block: bytearray) -> None:
-        """Add the next block, :data:`BLOCK_BYTES` bytes."""
+    def put(self, number: int, block: bytearray) -> None:
+        """Store block ``number``, :data:`BLOCK_BYTES` bytes. Numbers ascend; blocks left out are zeros."""
+        assert number >= self._length
         assert len(block) == BLOCK_BYTES
-        ones = count_bits(address_of(block), BLOCK_BYTES)
+        ones = count_ones(block)
         self._count += ones
         if ones:
-            self._blocks[self._length] = _ONES if ones == BLOCK else zlib.compress(block, 1)
-        self._length += 1
-
-    def skip(self, blocks: int) -> None:
-        """Add ``blocks`` blocks of zeros."""
-        self._length += blocks
+            self._blocks[number] = _ONES if ones == BLOCK else zlib.compress(block, 1)
+        self._length = number + 1
 
     def __len__(self) -> int:
         return self._length

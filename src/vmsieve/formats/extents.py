@@ -7,6 +7,7 @@ from bisect import bisect_right
 from heapq import heappop, heappush, merge
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.formats.bitmap import set_bits
 from vmsieve.formats.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Extents:
         i = self.find(start)
         while i < len(self.starts) and self.starts[i] < end:
             low, high = max(self.starts[i], start), min(self.ends[i], end)
-            _set_bits(bits, (low - start) // page_size, -(-(high - start) // page_size))
+            set_bits(bits, (low - start) // page_size, -(-(high - start) // page_size))
             i += 1
         return bits
 
@@ -115,18 +116,6 @@ class Extents:
         """Index of the first piece that ends above ``address``."""
         i = bisect_right(self.starts, address) - 1
         return i if i >= 0 and self.ends[i] > address else i + 1
-
-
-def _set_bits(bits: bytearray, low: int, high: int) -> None:
-    """Set the bits ``low <= bit < high``; the range is not empty."""
-    first, last = low >> 3, (high - 1) >> 3
-    head, tail = 0xFF << (low & 7) & 0xFF, 0xFF >> (-high & 7)
-    if first == last:
-        bits[first] |= head & tail
-        return
-    bits[first] |= head
-    bits[first + 1 : last] = b"\xff" * (last - first - 1)
-    bits[last] |= tail
 
 
 def _emit(out: Extents, open_pieces: list[tuple[int, int, int]], at: int, until: int) -> int:

@@ -165,7 +165,7 @@ def test_dumps_are_cut_into_equal_parts(pages: set[int], count: int, data: st.Da
         for pfn in pages:
             if pfn // BLOCK == block:
                 bits[pfn % BLOCK >> 3] |= 1 << (pfn & 7)
-        bitmap.append(bits)
+        bitmap.put(block, bits)
     cuts = cut_evenly(bitmap, count, 3 * BLOCK)
     assert (len(cuts), cuts[0], cuts[-1], cuts) == (count + 1, 0, 3 * BLOCK, sorted(cuts))
     sizes = [count_between(bitmap, start, end) for start, end in zip(cuts, cuts[1:])]

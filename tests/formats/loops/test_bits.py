@@ -292,8 +292,8 @@ def test_bitmap_round_trip() -> None:
     dice = random.Random(1)
     blocks = [bytes(BLOCK_BYTES), b"\xff" * BLOCK_BYTES, b"\xf0" * BLOCK_BYTES, dice.randbytes(BLOCK_BYTES)]
     bitmap = Bitmap()
-    for block in blocks:
-        bitmap.append(bytearray(block))
+    for number, block in enumerate(blocks):
+        bitmap.put(number, bytearray(block))
     assert list(bitmap) == blocks
     assert [bitmap[number] for number in range(len(bitmap))] == blocks
     assert bitmap.count() == sum(bin(int.from_bytes(block, "little")).count("1") for block in blocks)
@@ -312,5 +312,5 @@ def test_bitmap_block_that_packs_into_its_own_size() -> None:
     else:
         pytest.skip("this zlib packs no block into exactly its size")
     bitmap = Bitmap()
-    bitmap.append(bytearray(block))
+    bitmap.put(0, bytearray(block))
     assert bitmap[0] == block

@@ -43,7 +43,7 @@ def batches(source: Source, wanted: set[int], *, mapped: bool) -> list[tuple[int
         kept[pfn >> 3] |= 1 << (pfn & 7)
     bitmaps = Bitmap(), Bitmap()
     for bitmap, block in zip(bitmaps, (kept, stored)):
-        bitmap.append(block)
+        bitmap.put(0, block)
     gatherer = Gatherer(*bitmaps, source)
     pages = PageBatch(PAGE, mapped=mapped)
     found = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.formats.bitmap import set_bits
 from vmsieve.formats.inputs import LeftOut
 from vmsieve.formats.slim.records import record
 
@@ -98,10 +99,3 @@ class StoredBits:
         """Partly stored pages of the last block: first and end offset of the stored part, by page frame."""
         size = self._page_size
         return {at // size: (at % size, at % size + have) for at, have in partial_pages(self._open, size)}
-
-
-def set_bits(bits: bytearray, low: int, high: int) -> None:
-    """Set the bits ``low <= bit < high``."""
-    start, end = low >> 3, (high + 7) >> 3
-    ones = ((1 << (high - low)) - 1) << (low & 7)
-    bits[start:end] = (int.from_bytes(bits[start:end], "little") | ones).to_bytes(end - start, "little")

@@ -76,7 +76,7 @@ class PageBatch:
         )  # fmt: skip
         return int(self._result[0])
 
-    def use(self, source: Source, work: Callable[[], None]) -> None:
+    def use(self, source: Source, work: Callable[[], object]) -> None:
         """Map or read the chosen pages and call ``work``; unreadable ones are listed in ``bad``.
 
         ``work`` is called again if a mapped page failed meanwhile; ``bad`` is empty at the first call.

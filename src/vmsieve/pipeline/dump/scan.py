@@ -10,9 +10,9 @@ from vmsieve.filters.doubts import Doubts
 from vmsieve.filters.histogram import Histogram, dropping, tally
 from vmsieve.filters.loops.classify import apply_classes, count_missing
 from vmsieve.filters.plausibility import doubt_scan
-from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, cut_bits
+from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, count_ones, cut_bits
 from vmsieve.formats.errors import VmsieveError
-from vmsieve.formats.loops.bits import bridge_gaps, count_bits
+from vmsieve.formats.loops.bits import bridge_gaps
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.account import add_piece, partial_pages
 
@@ -120,25 +120,19 @@ def _scan_once(
     result, histogram, left_in = Scan(max_pfn), Histogram(), Histogram()
     partial = [] if whole else _leave_out_as_makedumpfile(source, knowledge.page_size, result)
     classifier = open_classifier(knowledge, level, result.notes, thorough=bridge > 0, doubts=doubts)
-    progress.step("Classifying pages", max_pfn, knowledge.page_size)
-    done = 0
-    for first in blocks_with_memory(max_pfn, knowledge.page_size, source):
-        for bitmap in (result.exists, result.stored, result.kept):
-            bitmap.skip(first // BLOCK - len(bitmap))
+    for first in walk_blocks("Classifying pages", max_pfn, knowledge.page_size, progress, source):
         exists, stored = source.memory_bits(first, BLOCK, knowledge.page_size)
         for bits in (exists, stored):
             cut_bits(bits, max_pfn - first)
             _clear_bits(bits, first, partial)
         result.uncovered += _uncovered(stored, first, knowledge.memmap)
-        result.exists.append(exists)
-        result.stored.append(stored)
+        result.exists.put(first // BLOCK, exists)
+        result.stored.put(first // BLOCK, stored)
         if classifier is not None and bridge:
             result.bridged += _sieve_and_bridge(classifier, first, stored, histogram, left_in, bridge)
         elif classifier is not None:
             classifier.sieve(first, stored, histogram)
-        result.kept.append(stored)
-        progress.advance(min(first + BLOCK, max_pfn) - done)
-        done = min(first + BLOCK, max_pfn)
+        result.kept.put(first // BLOCK, stored)
     if classifier is not None:
         result.counts, result.left_in = (tally(found, classifier.rules, level) for found in (histogram, left_in))
         del result.counts["kept"], result.left_in["kept"]
@@ -196,12 +190,12 @@ def _uncovered(stored: bytearray, first: int, memmap: MemMap | None) -> int:
     """Count the stored page frames of a block, from ``first`` on, that have no struct page."""
     if memmap is None:
         return 0
-    found = count_bits(address_of(stored), len(stored))
+    found = count_ones(stored)
     for run in memmap.runs(first, first + BLOCK):
         low, high = run.first_pfn - first, run.first_pfn - first + run.count
         bits = stored[low // 8 : -(-high // 8)]
         cut_bits(bits, high - low // 8 * 8, low % 8)
-        found -= count_bits(address_of(bits), len(bits))
+        found -= count_ones(bits)
     return found
 
 
@@ -216,3 +210,13 @@ def blocks_with_memory(max_pfn: int, page_size: int, *sources: Source) -> Iterat
         first = pfn // BLOCK * BLOCK
         yield first
         first += BLOCK
+
+
+def walk_blocks(title: str, end_pfn: int, page_size: int, progress: Progress, *sources: Source) -> Iterator[int]:
+    """Yield the first page frame of each block with memory below ``end_pfn``; ``progress`` follows."""
+    progress.step(title, end_pfn, page_size)
+    done = 0
+    for first in blocks_with_memory(end_pfn, page_size, *sources):
+        yield first
+        progress.advance(min(first + BLOCK, end_pfn) - done)
+        done = min(first + BLOCK, end_pfn)

@@ -6,9 +6,8 @@ from collections import deque
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.bitmap import Bitmap, address_of, cut_bits
+from vmsieve.formats.bitmap import Bitmap, count_ones, cut_bits
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.loops.bits import count_bits
 from vmsieve.formats.outputs._split import SplitWriter
 from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.slim.records import replace
@@ -48,7 +47,7 @@ def _count(bits: bytes, end: int) -> int:
     """Count the bits set among the first ``end``."""
     part = bytearray(bits)
     cut_bits(part, end)
-    return count_bits(address_of(part), len(part))
+    return count_ones(part)
 
 
 def _find(bits: bytes, count: int) -> int:
@@ -88,8 +87,7 @@ def _between(bitmap: Bitmap, start: int, end: int) -> Bitmap:
         if start < first + bitmap.block and first < end:
             bits = bytearray(bitmap[block])
             cut_bits(bits, end - first, start - first)
-            found.skip(block - len(found))
-            found.append(bits)
+            found.put(block, bits)
     return found
 
 

@@ -14,11 +14,11 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codec_number, codecs
 from vmsieve.formats.codecs._pack import pack_pages
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.pool import ordered
 from vmsieve.pipeline.dump.scan import scan
+from vmsieve.pipeline.inspect.blocks import mark_zeros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -167,8 +167,7 @@ def _bit_reversed(count: int) -> list[int]:
 def _check_zeros(batches: list[PageBatch], result: Bench, seconds: float) -> None:
     done, found, began = 0, 0, time.perf_counter()
     for batch in batches:
-        marks, index = bytearray(batch.room), ctypes.addressof(batch.index)
-        found += zero_pages(batch.address, index, batch.count, result.page_size, address_of(marks))
+        found += mark_zeros(batch, bytearray(batch.room))
         done += batch.count
         if time.perf_counter() - began > seconds:
             break

@@ -1,41 +1,30 @@
-"""Blocks of page frames, for the commands that look at every page."""
+"""What the commands that look at every page do for each block of page frames, and for each batch of pages."""
 
 from __future__ import annotations
 
+from ctypes import addressof
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.bitmap import BLOCK, Bitmap
-from vmsieve.pipeline.dump.scan import blocks_with_memory
+from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of
+from vmsieve.formats.loops.bits import and_bits
+from vmsieve.formats.loops.zero import zero_pages
+from vmsieve.pipeline.dump.batches import Gatherer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.filters.classify import Classifier
     from vmsieve.formats.inputs import Source
-    from vmsieve.pipeline.process.progress import Progress
+    from vmsieve.pipeline.dump.batches import PageBatch
 
 
-def walk_blocks(title: str, end_pfn: int, page_size: int, progress: Progress, *sources: Source) -> Iterator[int]:
-    """Yield the first page frame of each block with memory below ``end_pfn``; ``progress`` follows."""
-    progress.step(title, end_pfn, page_size)
-    done = 0
-    for first in blocks_with_memory(end_pfn, page_size, *sources):
-        yield first
-        progress.advance(min(first + BLOCK, end_pfn) - done)
-        done = min(first + BLOCK, end_pfn)
-
-
-def block_bitmap(first: int, bits: bytearray) -> Bitmap:
-    """Return a bitmap whose only block is that of page frame ``first``, with these bits."""
-    bitmap = Bitmap()
-    put_block(bitmap, first, bits)
-    return bitmap
-
-
-def put_block(bitmap: Bitmap, first: int, bits: bytearray) -> None:
-    """Append the block of page frame ``first`` to ``bitmap``, after blocks of zeros for those not put."""
-    bitmap.skip(first // BLOCK - len(bitmap))
-    bitmap.append(bits)
+def batches_of(first: int, bits: bytearray, pages: PageBatch, *sources: Source) -> Iterator[None]:
+    """Choose the pages in ``bits``, the block of page frame ``first``, batch by batch; ``pages`` is each batch."""
+    wanted = Bitmap()
+    wanted.put(first // BLOCK, bits)
+    gatherer = Gatherer(wanted, wanted, *sources)
+    while gatherer.claim(pages):
+        yield
 
 
 def classify_block(classifier: Classifier | None, first: int, classes: bytearray) -> None:
@@ -44,3 +33,13 @@ def classify_block(classifier: Classifier | None, first: int, classes: bytearray
     if classifier is not None:
         for pfn, found, count in classifier.classify(first, first + BLOCK):
             classes[pfn - first : pfn - first + count] = found[:count]
+
+
+def mark_zeros(pages: PageBatch, marks: bytearray) -> int:
+    """Set a byte of ``marks`` for each page of a batch: 1 if it is zeros, else 0; return the number of zero pages."""
+    return zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, address_of(marks))
+
+
+def keep_common(bits: bytearray, other: bytearray) -> None:
+    """Clear the bits of ``bits`` that are clear in ``other``."""
+    and_bits(address_of(bits), address_of(other), len(bits), address_of(bits))

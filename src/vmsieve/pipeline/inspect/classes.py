@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.histogram import tally
 from vmsieve.filters.loops.classify import count_pages
 from vmsieve.filters.rules import rules
-from vmsieve.formats.bitmap import BLOCK, address_of, cut_bits
+from vmsieve.formats.bitmap import BLOCK, address_of, count_ones, cut_bits
 from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.codecs._pack import pack_pages
-from vmsieve.formats.loops.bits import count_bits
-from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.slim.records import field, record
-from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
-from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan
-from vmsieve.pipeline.inspect.blocks import block_bitmap, classify_block, walk_blocks
+from vmsieve.pipeline.dump.batches import PageBatch
+from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan, walk_blocks
+from vmsieve.pipeline.inspect.blocks import batches_of, classify_block, mark_zeros
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -131,14 +129,12 @@ class _Counter:
         exists, stored = self._source.memory_bits(first, BLOCK, counts.page_size)
         cut_bits(exists, counts.total - first)
         cut_bits(stored, counts.total - first)
-        wanted = block_bitmap(first, stored)
-        counts.stored += wanted.count()
-        counts.existing += count_bits(address_of(exists), len(exists))
+        counts.stored += count_ones(stored)
+        counts.existing += count_ones(exists)
         classify_block(self._classifier, first, self._classes)
         if self._cells is not None:
             self._cells.block(first, exists, stored)
-        gatherer = Gatherer(wanted, wanted, self._source)
-        while gatherer.claim(self._pages):
+        for _ in batches_of(first, stored, self._pages, self._source):
             self._count(first)
 
     def _count(self, first: int) -> None:
@@ -163,7 +159,7 @@ class _Counter:
             )
             pages.leave_out_bad()
         index, raw = ctypes.addressof(pages.index), pages.address
-        zero_pages(raw, index, pages.count, pages.page_size, address_of(self._zeros))
+        mark_zeros(pages, self._zeros)
         if sampled:
             pack_pages(
                 self._codec, self._state.address, pages.count, raw, index, pages.page_size, 0, 0,

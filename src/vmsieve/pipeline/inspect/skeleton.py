@@ -8,7 +8,6 @@ with one bit of their content: zero or not.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from ctypes import addressof
 from itertools import compress
 from typing import TYPE_CHECKING, Final
 
@@ -17,23 +16,21 @@ from vmsieve.filters.histogram import Histogram
 from vmsieve.filters.linux.identity import HOST_FIELDS, host_field_ranges
 from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.filters.loops.classify import apply_classes
-from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of, cut_bits
+from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of, count_ones, cut_bits, set_bits
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.notes import build_note
 from vmsieve.formats.outputs import Description
 from vmsieve.formats.outputs._skeleton import MISSING, OTHER, OWN, ZERO, skeleton_format
 from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.systems import open_system
-from vmsieve.pipeline.dump.account import set_bits
-from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
+from vmsieve.pipeline.dump.batches import PageBatch
 from vmsieve.pipeline.dump.copy import CopyJob, copy_pages
 from vmsieve.pipeline.dump.output import DumpOutput
-from vmsieve.pipeline.dump.scan import Scan, blocks_with_memory, open_classifier, scan
+from vmsieve.pipeline.dump.scan import Scan, blocks_with_memory, open_classifier, scan, walk_blocks
 from vmsieve.pipeline.dump.watch import Watched
-from vmsieve.pipeline.inspect.blocks import block_bitmap, put_block, walk_blocks
-from vmsieve.pipeline.inspect.skeleton_pages import PageKinds, PatchedSource, count_ones, expanded, keep_common
+from vmsieve.pipeline.inspect.blocks import batches_of, keep_common, mark_zeros
+from vmsieve.pipeline.inspect.skeleton_pages import PageKinds, PatchedSource, expanded
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -181,7 +178,7 @@ class _Maker:
                     address_of(classes), count, address_of(bits), pfn - first, classifier.drop, histogram.address
                 )
             cut_bits(bits, max_pfn - first)
-            put_block(self._class_0, first, bits)
+            self._class_0.put(first // BLOCK, bits)
         classifier.conclude()
         self.result.notes += classifier.notes
         self.result.weaker |= classifier.weaker
@@ -192,7 +189,7 @@ class _Maker:
         exists, stored = self._source.memory_bits(first, BLOCK, self._knowledge.page_size)
         for bitmap, bits in ((self.chosen.exists, exists), (self.chosen.stored, stored)):
             cut_bits(bits, self.chosen.max_pfn - first)
-            put_block(bitmap, first, bits)
+            bitmap.put(number, bits)
         own = bytearray(BLOCK_BYTES)
         for start, end in spans:
             low, high = max(start, first), min(end, first + BLOCK)
@@ -203,28 +200,22 @@ class _Maker:
         keep_common(own, bytearray(self._class_0[number]) if number < len(self._class_0) else bytearray(BLOCK_BYTES))
         self.result.withheld += read - count_ones(own)
         found = self._contents(first, stored, own)
-        put_block(self.chosen.kept, first, own)
+        self.chosen.kept.put(number, own)
         present = bytes(compress(expanded(own), expanded(stored)))
         total = int.from_bytes(present, "little") + (int.from_bytes(found, "little") << 1)
         self.kinds.append(total.to_bytes(len(present), "little").translate(_KINDS))
 
     def _contents(self, first: int, stored: bytearray, own: bytearray) -> bytes:
         """Return a byte for each stored page of a block: 1 zero, 2 unreadable (also cleared in ``own``), 0 other."""
-        wanted = block_bitmap(first, stored)
         pages, found = self._pages, bytearray()
-        gatherer = Gatherer(wanted, wanted, self._source)
-        while gatherer.claim(pages):
-            pages.use(self._source, self._find_zeros)
+        for _ in batches_of(first, stored, pages, self._source):
+            pages.use(self._source, lambda: mark_zeros(pages, self._zeros))
             for k in pages.bad:
                 self._zeros[k] = 2
                 bit = int(pages.pfns[k]) - first
                 own[bit >> 3] &= ~(1 << (bit & 7))
             found += self._zeros[: pages.count]
         return bytes(found)
-
-    def _find_zeros(self) -> None:
-        pages = self._pages
-        zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, address_of(self._zeros))
 
     def description(self) -> Description:
         """Describe the skeleton to the writer, without the machine's name and registers."""

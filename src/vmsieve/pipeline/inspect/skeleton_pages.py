@@ -1,4 +1,4 @@
-"""Parts of skeletons: kinds of pages, a dump with bytes replaced, bits."""
+"""Parts of skeletons: kinds of pages, a dump with bytes replaced."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.loops.bits import and_bits, count_bits
 from vmsieve.formats.outputs._registers import patched
 from vmsieve.pipeline.dump.watch import Through
 
@@ -53,16 +51,6 @@ class PatchedSource(Through):
             at = pfn * size - paddr
             if 0 <= at <= len(out) - size:
                 out[at : at + size] = patched(bytes(out[at : at + size]), patches)
-
-
-def keep_common(bits: bytearray, other: bytearray) -> None:
-    """Clear the bits of ``bits`` that are clear in ``other``."""
-    and_bits(address_of(bits), address_of(other), len(bits), address_of(bits))
-
-
-def count_ones(bits: bytearray) -> int:
-    """Count the bits that are set."""
-    return count_bits(address_of(bits), len(bits))
 
 
 def expanded(bits: bytearray) -> bytes:

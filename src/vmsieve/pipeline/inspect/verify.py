@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 
 from vmsieve.filters.histogram import Histogram, dropping, tally
 from vmsieve.filters.loops.classify import apply_classes
-from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
-from vmsieve.formats.loops.bits import and_bits, count_bits, join_bits, spread_bits
+from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of, count_ones
+from vmsieve.formats.loops.bits import join_bits, spread_bits
 from vmsieve.formats.loops.compare import compare_pages
 from vmsieve.formats.loops.descriptors import find_bit
-from vmsieve.formats.loops.zero import zero_pages
 from vmsieve.formats.outputs._registers import patched, register_pages
 from vmsieve.formats.outputs._unread import MARK
 from vmsieve.formats.s390_registers import parse_notes
 from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.source import read_bytes
 from vmsieve.pipeline.dump.account import StoredBits, Survey, add_piece, survey
-from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
-from vmsieve.pipeline.dump.scan import open_classifier
-from vmsieve.pipeline.inspect.blocks import block_bitmap, classify_block, walk_blocks
+from vmsieve.pipeline.dump.batches import PageBatch
+from vmsieve.pipeline.dump.scan import open_classifier, walk_blocks
+from vmsieve.pipeline.inspect.blocks import batches_of, classify_block, keep_common, mark_zeros
 
 if TYPE_CHECKING:
     from vmsieve.filters.classify import Classifier
@@ -119,14 +118,12 @@ class _Comparer:
         described, here = self._dump_bits.block(first, BLOCK)
         self._partial = self._dump_bits.partial() if self._dump.incomplete else {}
         classify_block(self._classifier, first, self._classes)
-        both = bytearray(BLOCK_BYTES)
-        and_bits(address_of(here), address_of(there), BLOCK_BYTES, address_of(both))
-        extra = count_bits(address_of(here), BLOCK_BYTES) - count_bits(address_of(both), BLOCK_BYTES)
+        both = bytearray(here)
+        keep_common(both, there)
+        extra = count_ones(here) - count_ones(both)
         self._result.extra += extra - self._padding(first, there, here) if extra else 0
         self._explain_missing(first, there, both, described)
-        common = block_bitmap(first, both)
-        gatherer = Gatherer(common, common, self._source, self._dump)
-        while gatherer.claim(self._pages):
+        for _ in batches_of(first, both, self._pages, self._source, self._dump):
             self._compare(first)
 
     def _padding(self, first: int, there: bytearray, here: bytearray) -> int:
@@ -138,14 +135,10 @@ class _Comparer:
         join_bits(address_of(there), BLOCK // ratio, ratio, address_of(blocks))
         spread_bits(address_of(blocks), BLOCK // ratio, ratio, address_of(near))
         alone = int.from_bytes(here, "little") & int.from_bytes(near, "little") & ~int.from_bytes(there, "little")
-        wanted = block_bitmap(first, bytearray(alone.to_bytes(BLOCK_BYTES, "little")))
         pages, found = self._pages, 0
-        gatherer = Gatherer(wanted, wanted, self._dump)
-        while gatherer.claim(pages):
+        for _ in batches_of(first, bytearray(alone.to_bytes(BLOCK_BYTES, "little")), pages, self._dump):
             pages.read(self._dump)
-            zeros = address_of(self._results)
-            found += zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, zeros)
-            found -= sum(self._results[k] for k in pages.bad)
+            found += mark_zeros(pages, self._results) - sum(self._results[k] for k in pages.bad)
         return found
 
     def _explain_missing(self, first: int, there: bytearray, both: bytearray, described: bytearray) -> None:
@@ -168,11 +161,9 @@ class _Comparer:
         ELF memory that is described and not stored reads as zeros: ``makedumpfile -E -d 1`` omits zero pages so.
         """
         pages, excused = self._pages, bytearray(BLOCK_BYTES)
-        wanted = block_bitmap(first, missing)
-        gatherer = Gatherer(wanted, wanted, self._source)
-        while gatherer.claim(pages):
+        for _ in batches_of(first, missing, pages, self._source):
             pages.read(self._source)
-            zero_pages(pages.address, addressof(pages.index), pages.count, pages.page_size, address_of(self._results))
+            mark_zeros(pages, self._results)
             for k in pages.bad:
                 self._note_unreadable(int(pages.pfns[k]))
                 self._results[k] = _UNREADABLE

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from vmsieve.filters.histogram import Histogram, tally
 from vmsieve.filters.linux.zones import find_zones
-from vmsieve.formats.bitmap import BLOCK, address_of, cut_bits
+from vmsieve.formats.bitmap import BLOCK, count_ones, cut_bits
 from vmsieve.formats.errors import VmsieveError
-from vmsieve.formats.loops.bits import count_bits
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.scan import blocks_with_memory, open_classifier
 
@@ -54,7 +53,7 @@ def _count(source: Source, knowledge: Knowledge, zone: Zone) -> dict[str, int]:
             continue
         _, stored = source.memory_bits(first, BLOCK, knowledge.page_size)
         cut_bits(stored, end - first, zone.first_pfn - first)
-        stored_pages += count_bits(address_of(stored), len(stored))
+        stored_pages += count_ones(stored)
         if classifier is not None:
             classifier.sieve(first, stored, histogram)
     if classifier is None:
