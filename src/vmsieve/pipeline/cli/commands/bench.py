@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.cli.commands import Arguments, Command
@@ -12,9 +12,6 @@ from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Option, number
 from vmsieve.pipeline.process.progress import progress_for
-
-if TYPE_CHECKING:
-    from vmsieve.pipeline.inspect.bench import Bench, Packing
 
 _EXAMPLES = """\
   vmsieve bench vmcore                                    every codec at some levels, with one thread and with all
@@ -53,37 +50,34 @@ _OPTIONS: Final = (
 )  # fmt: skip
 
 
-def _line(packing: Packing) -> str:
-    choice = packing.choice
-    gigabytes = max(packing.content / 1e9, 1e-9)
+def _row(packing: dict[str, Any]) -> str:
+    if not packing["bytes"]:
+        return f"{packing['codec'].partition(':')[0]}: nothing to pack"
+    cpu = packing["cpu_seconds"] / max(packing["bytes"] / 1e9, 1e-9)
     return (
-        f"{choice.codec + ':' + str(choice.level):<10} {choice.threads:>7} {packing.rate / 1e6:>9.0f} "
-        f"{packing.cpu / gigabytes:>9.2f} {100 * packing.ratio:>6.1f} %  {packing.provider}"
+        f"{packing['codec']:<10} {packing['threads']:>7} {packing['bytes_per_second'] / 1e6:>9.0f} "
+        f"{cpu:>9.2f} {100 * packing['ratio']:>6.1f} %  {packing['provider']}"
     )
 
 
-def _print(result: Bench, output: float) -> None:
-    from vmsieve.pipeline.inspect.bench import LEVEL, recommend
-
-    read, zeros = (size / max(seconds, 1e-9) / 1e9 for size, seconds in (result.read, result.zeros))
-    rate = result.pages / max(result.classify, 1e-9) / 1e6
-    sampled = result.read[0] // result.page_size
-    print(
-        f"{'Classify:':<16} {result.pages:,} page frames at {rate:.1f} million/s; level {LEVEL} keeps {result.kept:,}"
-    )
+def _print(facts: dict[str, Any]) -> None:
+    read, zeros = (facts[step]["bytes_per_second"] / 1e9 for step in ("read", "zero_check"))
+    rate = facts["classify"]["pages_per_second"] / 1e6
+    sampled, zero = facts["read"]["bytes"] // facts["page_size"], facts["zero_check"]["zero_pages"]
+    kept = f"level {facts['level']} keeps {facts['kept']:,}"
+    print(f"{'Classify:':<16} {facts['pages']:,} page frames at {rate:.1f} million/s; {kept}")
     print(f"{'Read:':<16} {read:.2f} GB/s of {sampled:,} pages (from memory, where the input is cached)")
-    print(f"{'Look for zeros:':<16} {zeros:.1f} GB/s; {result.zero_pages:,} of the pages are zero")
+    print(f"{'Look for zeros:':<16} {zeros:.1f} GB/s; {zero:,} of the pages are zero")
     print(f"\n{'Codec':<10} {'threads':>7} {'MB/s':>9} {'CPU s/GB':>9} {'size':>8}  by")
-    for packing in result.packings:
-        print(_line(packing) if packing.content else f"{packing.choice.codec}: nothing to pack")
+    for one in facts["packings"]:
+        print(_row(one))
     print()
-    for aim, packing in recommend(result.packings, output).items():
-        choice = packing.choice
-        words = f"--codec {choice.codec}:{choice.level} --threads {choice.threads}"
-        note = f", done first if the output takes {output / 1e6:.0f} MB/s" if aim == "balanced" else ""
-        print(
-            f"{aim.capitalize() + ':':<10} {words:<31} {packing.rate / 1e6:.0f} MB/s, {100 * packing.ratio:.1f} %{note}"
-        )
+    output = facts["output_bytes_per_second"] / 1e6
+    for aim, one in facts["recommended"].items():
+        words = f"--codec {one['codec']} --threads {one['threads']}"
+        costs = f"{one['bytes_per_second'] / 1e6:.0f} MB/s, {100 * one['ratio']:.1f} %"
+        note = f", done first if the output takes {output:.0f} MB/s" if aim == "balanced" else ""
+        print(f"{aim.capitalize() + ':':<10} {words:<31} {costs}{note}")
 
 
 def _run(arguments: Arguments) -> int:
@@ -93,17 +87,17 @@ def _run(arguments: Arguments) -> int:
     if arguments.sample > _MOST_SAMPLE:
         raise UsageError("--sample is held in memory", expected=f"at most {_MOST_SAMPLE} MiB")
     wanted = choices(arguments.codec, arguments.threads or [1, usable_cores()])
-    output = arguments.output_speed * 1e6
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         result = bench(
             source, knowledge, wanted, progress_for(quiet=arguments.json),
             sample=int(arguments.sample * (1 << 20)), seconds=arguments.seconds,
         )  # fmt: skip
         print_remarks(source.remarks + knowledge.notes + result.notes)
+    facts = as_json(result, arguments.output_speed * 1e6)
     if arguments.json:
-        print_json(as_json(result, output))
+        print_json(facts)
     else:
-        _print(result, output)
+        _print(facts)
     return EXIT_OK
 
 

@@ -20,6 +20,7 @@ from vmsieve.pipeline.process.saving import check_saved, files_read
 
 if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.filters.linux.zones import Zone
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.inspect.cells import Cells
     from vmsieve.pipeline.inspect.zones import ZoneCounts
@@ -30,8 +31,6 @@ _EXAMPLES = """\
   vmsieve classes vmcore --map memory.png     physical memory as a picture; memory.html shows details at the pointer
   vmsieve classes vmcore --zones     also by NUMA node and zone
 """
-
-
 _OPTIONS: Final = (
     *DUMP,
     VMLINUX,
@@ -42,7 +41,7 @@ _OPTIONS: Final = (
 )
 
 
-def _as_json(class_counts: ClassCounts) -> dict[str, Any]:
+def _as_json(class_counts: ClassCounts, zones: list[ZoneCounts] | None) -> dict[str, Any]:
     counts = class_counts.pages()
     return {
         "page_size": class_counts.page_size,
@@ -55,46 +54,38 @@ def _as_json(class_counts: ClassCounts) -> dict[str, Any]:
         },
         "levels": [class_counts.level(level) for level in range(32)],
         "notes": class_counts.notes,
+        **({"zones": [_zone_as_json(one.zone, one.pages) for one in zones]} if zones is not None else {}),
     }
 
 
-def _as_text(class_counts: ClassCounts) -> None:
-    counts = class_counts.pages()
-    rows = [("Page frames", class_counts.total), ("Memory holes", class_counts.total - class_counts.existing)]
-    if class_counts.existing != class_counts.stored:
-        rows.append(("Not in the input", class_counts.existing - class_counts.stored))
-    rows += [(rule.title, counts[rule.name]) for rule in rules()]
-    rows.append(("Kernel data and others", counts["kept"]))
-    for name, count in rows:
-        print(f"{name:<24} {count:>14,} {size_text(count * class_counts.page_size):>10}")
+def _zone_as_json(zone: Zone, pages: dict[str, int]) -> dict[str, Any]:
+    return {
+        "node": zone.node, "zone": zone.name, "first_pfn": zone.first_pfn, "end_pfn": zone.end_pfn, "pages": pages,
+    }  # fmt: skip
+
+
+def _print(facts: dict[str, Any]) -> None:
+    _print_pages(facts["pages"], facts["page_size"], "Kernel data and others")
     print(f"\n{'Level':<24} {'pages in dump':>14} {'size, about':>10}")
-    for level in range(32):
-        one = class_counts.level(level)
-        print(f"{level:<24} {one['pages']:>14,} {size_text(one['bytes']):>10}")
+    for one in facts["levels"]:
+        print(f"{one['level']:<24} {one['pages']:>14,} {size_text(one['bytes']):>10}")
+    for one in facts.get("zones", ()):
+        frames = f"page frames {one['first_pfn']:#x} - {one['end_pfn'] - 1:#x}"
+        print(f"\nNode {one['node']}, zone {shown(one['zone'])}: {frames}")
+        _print_pages(one["pages"], facts["page_size"], "Kernel data, zero pages")
 
 
-def _zones_as_json(zones: list[ZoneCounts]) -> list[dict[str, Any]]:
-    return [
-        {
-            "node": one.zone.node, "zone": one.zone.name, "first_pfn": one.zone.first_pfn, "end_pfn": one.zone.end_pfn,
-            "pages": one.pages,
-        }
-        for one in zones
-    ]  # fmt: skip
-
-
-def _zones_as_text(zones: list[ZoneCounts], page_size: int) -> None:
-    titles = {rule.name: rule.title for rule in rules()} | {"kept": "Kernel data, zero pages"}
-    for one in zones:
-        zone = one.zone
-        print(f"\nNode {zone.node}, zone {shown(zone.name)}: page frames {zone.first_pfn:#x} - {zone.end_pfn - 1:#x}")
-        for name, count in one.pages.items():
+def _print_pages(pages: dict[str, int], page_size: int, kept: str) -> None:
+    titles = {"total": "Page frames", "holes": "Memory holes", "absent": "Not in the input", "kept": kept}
+    titles |= {rule.name: rule.title for rule in rules()}
+    for name, count in pages.items():
+        if count or name != "absent":
             print(f"{titles[name]:<24} {count:>14,} {size_text(count * page_size):>10}")
 
 
-def _count_zones(arguments: Arguments, source: Source, knowledge: Knowledge) -> list[ZoneCounts]:
+def _count_zones(arguments: Arguments, source: Source, knowledge: Knowledge) -> list[ZoneCounts] | None:
     if not arguments.zones:
-        return []
+        return None
     from vmsieve.pipeline.inspect.zones import count_zones
 
     notes: list[str] = []
@@ -123,11 +114,11 @@ def _run(arguments: Arguments) -> int:
         class_counts, cells = _count_classes(arguments, source, knowledge)
         zones = _count_zones(arguments, source, knowledge)
         print_remarks(source.remarks + knowledge.notes + class_counts.notes + source.note_shrinking())
+        facts = _as_json(class_counts, zones)
         if arguments.json:
-            print_json({**_as_json(class_counts), **({"zones": _zones_as_json(zones)} if arguments.zones else {})})
+            print_json(facts)
         else:
-            _as_text(class_counts)
-            _zones_as_text(zones, class_counts.page_size)
+            _print(facts)
         if cells is not None:
             write_map(arguments.map, arguments.input, class_counts, cells, inputs, force=arguments.force)
         if source.incomplete or class_counts.unreadable:

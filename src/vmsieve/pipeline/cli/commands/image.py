@@ -25,8 +25,6 @@ _EXAMPLES = """\
   vmsieve image --format list /var/lib/vmsieve/image       the directory, and lines for dracut's inst: SOURCE TARGET
   vmsieve image --python /usr/bin/python3 image            for another Python than the one running
 """
-
-
 _OPTIONS: Final = (
     Option("OUTPUT", "directory or archive to make"),
     Option("--format", "dir: a directory (default); cpio: an archive; list: a directory, and a list of its files on "

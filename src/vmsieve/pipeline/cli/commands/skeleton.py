@@ -31,8 +31,6 @@ _EXAMPLES = """\
 It holds no file contents, no memory or registers of programs, and no host name. It does show which of the pages left
 out were all zeros.
 """
-
-
 _OPTIONS: Final = (
     *DUMP,
     Option("OUTPUT", "file to write; - for standard output"),
@@ -67,22 +65,19 @@ def _run(arguments: Arguments) -> int:
 
 
 def _print_counts(made: Skeleton) -> None:
-    rows = [("Page frames that exist", made.existing)]
-    if made.stored != made.existing:
-        rows.append(("Not in the input", made.existing - made.stored))
-    rows += [
-        ("Pages in the skeleton", made.own),
-        ("Pages of zeros", made.zero),
-        ("Pages left out", made.stored - made.own - made.zero - made.unreadable),
-    ]
-    if made.unreadable:
-        rows.append(("Unreadable pages", made.unreadable))
-    for name, count in rows:
-        print(f"{name:<24} {count:>14,}", file=sys.stderr)
+    for name, count, always in (
+        ("Page frames that exist", made.existing, True),
+        ("Not in the input", made.existing - made.stored, False),
+        ("Pages in the skeleton", made.own, True),
+        ("Pages of zeros", made.zero, True),
+        ("Pages left out", made.stored - made.own - made.zero - made.unreadable, True),
+        ("Unreadable pages", made.unreadable, False),
+    ):
+        if count or always:
+            print(f"{name:<24} {count:>14,}", file=sys.stderr)
     print(f"{'Size':<24} {size_text(made.bytes_out):>14}", file=sys.stderr)
 
 
 COMMAND: Final = Command(
-    "skeleton", 50, "make a tiny dump without user data, for a bug report", _EXAMPLES,
-    _OPTIONS, _run,
-)  # fmt: skip
+    "skeleton", 50, "make a tiny dump without user data, for a bug report", _EXAMPLES, _OPTIONS, _run
+)

@@ -18,8 +18,6 @@ from vmsieve.pipeline.process.progress import progress_for
 _EXAMPLES = """\
   vmsieve verify /proc/vmcore dump       compare every page; count the pages left out, by class
 """
-
-
 _OPTIONS: Final = (
     Option("SOURCE", "memory or dump that the dump was made from"),
     Option("DUMP", "the dump"),
@@ -32,22 +30,18 @@ _OPTIONS: Final = (
 def _print(comparison: Comparison, incomplete: bool, sure: bool) -> None:
     titles = {rule.name: rule.title for rule in rules()} | {"kept": "Kernel data and others"}
     print(f"{comparison.equal:,} pages are equal")
-    if comparison.filler:
-        print(f"{comparison.filler:,} left-out pages are filled with zeros")
-    for name, count in comparison.missing.items():
-        print(f"{count:,} pages are not in the dump: {titles[name]}")
-    if comparison.unwritten:
-        print(f"{comparison.unwritten:,} pages are described and were not written, or not whole")
-    if comparison.unreadable:
-        print(f"{comparison.unreadable:,} pages can't be read from the source")
-    if comparison.swallowed:
-        print(f"{comparison.swallowed:,} of these are ZEROS in the dump, so that their content is unknown")
-    if comparison.extra:
-        print(f"{comparison.extra:,} pages are in the dump and not in the source")
-    if comparison.different:
-        print(f"{comparison.different:,} pages DIFFER")
-    if comparison.lost:
-        print(f"{comparison.lost:,} pages are LOST: no dump of level {comparison.level} leaves them out")
+    for count, what in (
+        (comparison.filler, "left-out pages are filled with zeros"),
+        *((count, f"pages are not in the dump: {titles[name]}") for name, count in comparison.missing.items()),
+        (comparison.unwritten, "pages are described and were not written, or not whole"),
+        (comparison.unreadable, "pages can't be read from the source"),
+        (comparison.swallowed, "of these are ZEROS in the dump, so that their content is unknown"),
+        (comparison.extra, "pages are in the dump and not in the source"),
+        (comparison.different, "pages DIFFER"),
+        (comparison.lost, f"pages are LOST: no dump of level {comparison.level} leaves them out"),
+    ):
+        if count:
+            print(f"{count:,} {what}")
     if comparison.right:
         print("The dump is right." if sure else "What can be compared of the dump is right.")
     else:
@@ -55,13 +49,14 @@ def _print(comparison: Comparison, incomplete: bool, sure: bool) -> None:
 
 
 def _as_json(comparison: Comparison, incomplete: bool, page_size: int) -> dict[str, Any]:
-    found = {
+    return {
         **vars(comparison),
+        "survey": vars(comparison.survey),
+        "places": [vars(one) for one in comparison.places],
         "right": comparison.right,
         "incomplete": incomplete,
         "account": comparison.account(page_size),
     }
-    return {**found, "survey": vars(comparison.survey), "places": [vars(one) for one in comparison.places]}
 
 
 def _run(arguments: Arguments) -> int:
