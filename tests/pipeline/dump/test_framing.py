@@ -22,8 +22,8 @@ from vmsieve.formats.frames._index import FramedFile, Index
 from vmsieve.formats.inputs.flattened import rebuild
 from vmsieve.formats.places import FlattenedPlace, PipePlace, Sender
 from vmsieve.formats.slim.records import replace
-from vmsieve.pipeline.dump.framing import FramedStream, chosen_frame
-from vmsieve.pipeline.dump.plan import Plan
+from vmsieve.pipeline.dump.framing import FramedStream
+from vmsieve.pipeline.dump.plan import checked_level
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -293,22 +293,20 @@ def test_a_signal_at_any_line_puts_no_byte_in_a_wrong_place(one: Frame | None) -
 
 
 @pytest.mark.parametrize(
-    ("plan", "words"),
+    ("name", "level", "words"),
     [
-        (Plan("a", "b", frame="xz"), "no frame is called 'xz'"),
-        (Plan("a", "b", frame="gzip", frame_level=0), "frame gzip has levels 1 to 9"),
-        (Plan("a", "b", frame="lz4", frame_level=13), "frame lz4 has levels 1 to 12"),
-        (Plan("a", "b", frame="zstd", frame_level=23), "frame zstd has levels -7 to 22"),
+        ("xz", None, "no frame is called 'xz'"),
+        ("gzip", 0, "frame gzip has levels 1 to 9"),
+        ("lz4", 13, "frame lz4 has levels 1 to 12"),
+        ("zstd", 23, "frame zstd has levels -7 to 22"),
     ],
 )
-def test_a_frame_that_is_not_there_is_wrong_usage(plan: Plan, words: str) -> None:
+def test_a_frame_that_is_not_there_is_wrong_usage(name: str, level: int | None, words: str) -> None:
     """An unsupported level is a usage error too."""
     with pytest.raises(UsageError, match=words):
-        chosen_frame(plan)
+        checked_level("frame", frame(name), level)
 
 
-def test_the_default_level() -> None:
-    """Without a frame, None."""
-    assert chosen_frame(Plan("a", "b")) is None
-    assert chosen_frame(Plan("a", "b", frame="zstd")) == (frame("zstd"), 3)
-    assert chosen_frame(Plan("a", "b", frame="zstd", frame_level=-1)) == (frame("zstd"), -1)
+def test_a_level_is_the_default_unless_it_is_said() -> None:
+    assert checked_level("frame", frame("zstd"), None) == 3
+    assert checked_level("frame", frame("zstd"), -1) == -1

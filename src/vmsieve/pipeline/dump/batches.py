@@ -60,14 +60,10 @@ class PageBatch:
         self._base = 0
 
     def gather(self, kept: int, stored: int, bit: int, base: int, bridge: int) -> int:
-        """Choose the next pages of a bitmap block; returns the bit to continue from.
+        """Choose the next pages of a bitmap block, from ``bit`` on; returns the bit to continue from.
 
-        Args:
-            kept: Address of a bitmap block of wanted pages.
-            stored: Address of the bitmap block of pages that the input stores.
-            bit: Bit to start from.
-            base: Page frame of the first bit.
-            bridge: Unwanted pages in a row that are worth reading along.
+        ``kept``, ``stored``: addresses of bitmap blocks: pages that are wanted, and that the input stores; ``base``:
+        their first page frame; ``bridge``: unwanted pages in a row that are worth reading along.
         """
         self._base = base
         self.count = bits.gather_pages(

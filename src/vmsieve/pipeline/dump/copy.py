@@ -20,7 +20,6 @@ from vmsieve.pipeline.dump.pool import ordered
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vmsieve.formats.codecs import State
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Writer
     from vmsieve.pipeline.dump.scan import Scan
@@ -57,52 +56,65 @@ class CopyJob:
     copied: Copied = field(default_factory=Copied)  # counts so far, also valid after an exception
 
 
+class PackedPages:
+    """Memory for packed pages, and a codec's state, for one thread.
+
+    Attributes:
+        provider: The library that packs.
+        sizes, flags: Of each packed page; see :class:`~vmsieve.formats.outputs.Batch`.
+        out: The packed pages, one after another.
+        packed: Their bytes.
+    """
+
+    def __init__(self, codec: Codec, level: int, room: int, page_size: int) -> None:
+        self._number, self._flag = codec_number(codec.name), codec.flag
+        self._state = codec.open_compressor(level, page_size)
+        self.provider = self._state.provider
+        self.sizes, self.flags = (ctypes.c_uint32 * room)(), (ctypes.c_uint32 * room)()
+        self.out = memoryview(anonymous((room + 1) * page_size))
+        self.packed = 0
+
+    def pack(self, pages: PageBatch, count: int, *, drop_zero: bool) -> None:
+        """Pack the first ``count`` pages of a batch."""
+        self.packed = pack_pages(
+            self._number, self._state.address, count, pages.address, ctypes.addressof(pages.index), pages.page_size,
+            int(drop_zero), self._flag, ctypes.addressof(self.sizes), ctypes.addressof(self.flags),
+            address_of(self.out),
+        )  # fmt: skip
+
+
 class _PackedBatch(PageBatch):
     """A batch of pages, with memory for the packed pages."""
 
     def __init__(self, job: CopyJob) -> None:
         super().__init__(job.page_size, mapped=True, size=batch_size(job.threads))
-        self.out = memoryview(anonymous((self.room + 1) * job.page_size))
-        self.sizes = (ctypes.c_uint32 * self.room)()
-        self.flags = (ctypes.c_uint32 * self.room)()
-        self.state: State = job.codec.open_compressor(job.level, job.page_size)
-        self.packed = 0
-        pfns, sizes, flags = (memoryview(row).cast("B") for row in (self.pfns, self.sizes, self.flags))
-        self._batch = Batch(0, pfns.cast("Q"), sizes.cast("I"), flags.cast("I"), self.out)
+        self._source, self._drop_zero = job.source, job.drop_zero
+        self.packs = PackedPages(job.codec, job.level, self.room, job.page_size)
+        rows = (self.pfns, self.packs.sizes, self.packs.flags)
+        pfns, sizes, flags = (memoryview(row).cast("B") for row in rows)
+        self._batch = Batch(0, pfns.cast("Q"), sizes.cast("I"), flags.cast("I"), self.packs.out)
 
     def batch(self) -> Batch:
         """Its packed pages, for a writer."""
-        self._batch.count, self._batch.data = self.count, self.out[: self.packed]
+        self._batch.count, self._batch.data = self.count, self.packs.out[: self.packs.packed]
         return self._batch
 
+    def work(self) -> None:
+        """Read and pack the chosen pages."""
+        self.use(self._source, self._pack)
 
-class _Packer:
-    """Reads and packs one batch; several threads may use it."""
-
-    def __init__(self, job: CopyJob) -> None:
-        self._source, self._flag = job.source, job.codec.flag
-        self._number = codec_number(job.codec.name)
-        self._drop_zero = int(job.drop_zero)
-
-    def work(self, pages: _PackedBatch) -> None:
-        pages.use(self._source, lambda: self._pack(pages))
-
-    def _pack(self, pages: _PackedBatch) -> None:
-        bad = set(pages.bad)
+    def _pack(self) -> None:
+        bad, packs = set(self.bad), self.packs
         if bad:
-            for to, k in enumerate(k for k in range(pages.count) if k not in bad):
-                pages.index[to] = pages.index[k]
-        count = pages.count - len(bad)
-        pages.packed = pack_pages(
-            self._number, pages.state.address, count, pages.address, ctypes.addressof(pages.index),
-            pages.page_size, self._drop_zero, self._flag, ctypes.addressof(pages.sizes),
-            ctypes.addressof(pages.flags), address_of(pages.out),
-        )  # fmt: skip
+            for to, k in enumerate(k for k in range(self.count) if k not in bad):
+                self.index[to] = self.index[k]
+        count = self.count - len(bad)
+        packs.pack(self, count, drop_zero=self._drop_zero)
         if bad:
             # Results exist for readable pages only: spread them, with the unreadable pages in between.
-            sizes, flags = list(pages.sizes[:count]), list(pages.flags[:count])
-            for k in range(pages.count):
-                pages.sizes[k], pages.flags[k] = (0, UNREADABLE) if k in bad else (sizes.pop(0), flags.pop(0))
+            sizes, flags = list(packs.sizes[:count]), list(packs.flags[:count])
+            for k in range(self.count):
+                packs.sizes[k], packs.flags[k] = (0, UNREADABLE) if k in bad else (sizes.pop(0), flags.pop(0))
 
 
 def copy_pages(job: CopyJob) -> None:
@@ -113,14 +125,14 @@ def copy_pages(job: CopyJob) -> None:
 
         claim = InTurns(job.scan, job.source, job.cuts).claim
     copied = job.copied
-    for pages in ordered(job.threads, lambda: _PackedBatch(job), claim, _Packer(job).work, job.notes.append):
+    for pages in ordered(job.threads, lambda: _PackedBatch(job), claim, _PackedBatch.work, job.notes.append):
         job.writer.pages(pages.batch())
         for k in pages.bad:
             if copied.unreadable < _NAMED:
                 job.notes.append(f"the page at {pages.pfns[k] * job.page_size:#x} can't be read")
             copied.unreadable += 1
-        empty = bits.count_words(ctypes.addressof(pages.sizes), pages.count, 0)
+        empty = bits.count_words(ctypes.addressof(pages.packs.sizes), pages.count, 0)
         copied.zero += empty - len(pages.bad)
         copied.pages += pages.count
-        copied.bytes_packed += pages.packed
+        copied.bytes_packed += pages.packs.packed
         job.progress.advance(pages.count)

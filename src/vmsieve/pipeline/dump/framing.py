@@ -8,8 +8,7 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.errors import OutputError, UsageError
-from vmsieve.formats.frames import frame as find_frame
+from vmsieve.formats.errors import OutputError
 from vmsieve.formats.slim.contexts import suppress
 
 if TYPE_CHECKING:
@@ -17,22 +16,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.frames import Frame
     from vmsieve.formats.places import Sender
-    from vmsieve.pipeline.dump.plan import Plan
-
-
-def chosen_frame(plan: Plan) -> tuple[Frame, int] | None:
-    """The frame that ``plan`` asks for, and its level, or None.
-
-    Raises:
-        UsageError: The frame or its level does not exist.
-    """
-    if plan.frame is None:
-        return None
-    frame = find_frame(plan.frame)
-    level = frame.default_level if plan.frame_level is None else plan.frame_level
-    if not frame.levels[0] <= level <= frame.levels[1]:
-        raise UsageError(f"frame {frame.name} has levels {frame.levels[0]} to {frame.levels[1]}", found=level)
-    return frame, level
 
 
 class _Block:
@@ -83,14 +66,10 @@ class FramedStream:
         self._work: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
         self._workers = 0
         for _ in range(threads if threads > 1 else 0):
-            self._start(frame.packer(level))
-
-    def _start(self, pack: Callable[[bytearray], bytes]) -> None:
-        try:
-            threading.Thread(target=self._run, args=(pack,), daemon=True).start()
-        except RuntimeError:
-            return  # works with fewer threads: the calling thread packs the remaining blocks
-        self._workers += 1
+            thread = threading.Thread(target=self._run, args=(frame.packer(level),), daemon=True)
+            with suppress(RuntimeError):  # works with fewer threads: the calling thread packs the remaining blocks
+                thread.start()
+                self._workers += 1
 
     def _run(self, pack: Callable[[bytearray], bytes]) -> None:
         while (block := self._work.get()) is not None:

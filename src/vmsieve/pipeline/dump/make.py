@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 from vmsieve.filters.gather import gather_knowledge_from
 from vmsieve.formats.codecs import codec as find_codec
-from vmsieve.formats.errors import OutputError, ReadError, UsageError, WeakerError
+from vmsieve.formats.errors import OutputError, ReadError, WeakerError
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import find_note, with_text
 from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.slim.contexts import ExitStack
+from vmsieve.formats.source import read_bytes
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.dump.account import survey
 from vmsieve.pipeline.dump.copy import CopyJob, copy_pages
 from vmsieve.pipeline.dump.output import DumpOutput
+from vmsieve.pipeline.dump.plan import checked_level
 from vmsieve.pipeline.dump.pool import usable_cores
 from vmsieve.pipeline.dump.report import Report
 from vmsieve.pipeline.dump.scan import scan
@@ -85,10 +87,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
 def _codec(plan: Plan, form: OutputFormat) -> tuple[Codec, int]:
     """The codec and level that ``plan`` asks for."""
     codec = find_codec((plan.codec or (_DEFAULT_FRAMED if plan.frame else _DEFAULT_CODEC)) if form.packed else "none")
-    level = codec.default_level if plan.codec_level is None else plan.codec_level
-    if not codec.levels[0] <= level <= codec.levels[1]:
-        raise UsageError(f"codec {codec.name} has levels {codec.levels[0]} to {codec.levels[1]}", found=str(level))
-    return codec, level
+    return codec, checked_level("codec", codec, plan.codec_level)
 
 
 def _target(plan: Plan, form: OutputFormat) -> DumpOutput | SplitOutput:
@@ -184,7 +183,7 @@ def _describe(
         cpus=len(source.cpus),
         codec=codec,
         virtual=source.virtual,
-        read=lambda address, size: _read(source, address, size),
+        read=lambda address, size: read_bytes(source, address, size),
         large_notes=source.large_notes,
         read_note=lambda offset, out: _read_note(source, report, offset, out),
         share_zeros=source.sparse,
@@ -201,10 +200,3 @@ def _read_note(source: Source, report: Report, offset: int, out: memoryview) -> 
         reason = error.message
     report.incomplete = True
     report.notes.append(f"{len(out)} bytes of notes at {offset:#x} of the input are zeros: {reason}")
-
-
-def _read(source: Source, address: int, size: int) -> bytes | None:
-    # Imported here because only a format of s390x calls it.
-    from vmsieve.formats.source import read_bytes
-
-    return read_bytes(source, address, size)

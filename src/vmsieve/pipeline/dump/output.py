@@ -12,6 +12,7 @@ from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
 from vmsieve.formats.places.device import DeviceStream
 from vmsieve.formats.places.writeback import Writeback
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.pipeline.dump.plan import checked_level
 from vmsieve.pipeline.dump.pool import usable_cores
 from vmsieve.pipeline.process.saving import opened_output, standard_output
 from vmsieve.pipeline.process.signals import Interrupted
@@ -19,7 +20,6 @@ from vmsieve.pipeline.process.writing import Output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from vmsieve.formats.outputs import Description, OutputFormat, Writer
     from vmsieve.pipeline.dump.framing import FramedStream
@@ -53,7 +53,7 @@ class DumpOutput:
             UnsupportedError: A package for the frame is missing.
         """
         name = "standard output" if plan.output == "-" else plan.output
-        self._stream = self._framed(plan, name) if plan.frame is not None else None
+        self._stream = self._framed(plan, plan.frame, name) if plan.frame is not None else None
         self._stdout = plan.output == "-"
         inputs = (*input_paths(plan.input), *plan.reads)
         if self._stdout:
@@ -80,30 +80,29 @@ class DumpOutput:
             self.place = PipePlace(send, name, limit=plan.size_limit)
         self._seekable = seekable and not self.flattened
 
-    def _framed(self, plan: Plan, name: str) -> FramedStream | None:
+    def _framed(self, plan: Plan, name: str, target: str) -> FramedStream:
         if plan.size_limit is not None:
             raise UsageError("a compressed frame takes no size limit: cut off, it would lack its end")
         # Imported here: threads and frames take half a megabyte.
-        from vmsieve.pipeline.dump.framing import FramedStream, chosen_frame
+        from vmsieve.formats.frames import frame as find_frame
+        from vmsieve.pipeline.dump.framing import FramedStream
 
-        chosen = chosen_frame(plan)
-        return FramedStream(*chosen, plan.threads or usable_cores(), Sender(self._send, name)) if chosen else None
+        frame = find_frame(name)
+        level = checked_level("frame", frame, plan.frame_level)
+        return FramedStream(frame, level, plan.threads or usable_cores(), Sender(self._send, target))
 
     def _send(self, data: memoryview) -> int:
         try:
             taken = os.write(self._fd, data) if self._device is None else self._device.write(data)
         except BlockingIOError:
             # The other end made it non-blocking (O_NONBLOCK is shared).
-            self._wait()
+            import select
+
+            select.select([], [self._fd], [])
             return 0
         self._sent += taken
         self._writeback.wrote(taken)
         return taken
-
-    def _wait(self) -> None:
-        import select
-
-        select.select([], [self._fd], [])
 
     def writer(self, form: OutputFormat, description: Description) -> Writer:
         """The writer of a dump in format ``form``."""
@@ -142,9 +141,7 @@ class DumpOutput:
     def __enter__(self) -> DumpOutput:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._stream is not None:
             self._stream.close()
         if self._stdout:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import record
+
+if TYPE_CHECKING:
+    from vmsieve.formats.codecs import Codec
+    from vmsieve.formats.frames import Frame
 
 
 @record(frozen=True)
@@ -42,3 +48,13 @@ def parse_size(text: str) -> int:
     if not (number.isascii() and number.isdigit() and len(number) < 20 and int(number)):
         raise UsageError("a size is a number above 0, with an optional K, M, G or T", found=repr(text))
     return int(number) << 10 * (" KMGT".index(unit.upper()) if unit else 0)
+
+
+def checked_level(kind: str, packer: Codec | Frame, level: int | None) -> int:
+    """``level`` for a codec or frame, by default its own; raises UsageError if it has no such level."""
+    if level is None:
+        return packer.default_level
+    low, high = packer.levels
+    if not low <= level <= high:
+        raise UsageError(f"{kind} {packer.name} has levels {low} to {high}", found=str(level))
+    return level

@@ -83,15 +83,10 @@ def needs_struct_pages(level: int, info: VmcoreInfo) -> bool:
 def scan(
     source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int = 0, *, whole: bool = True
 ) -> Scan:
-    """Classify every page frame.
+    """Classify every page frame for a dump of ``level``; 0 and 1 drop pages, too, see :func:`needs_struct_pages`.
 
-    Args:
-        source: The input.
-        knowledge: Knowledge of its kernel.
-        level: Dump level. Levels 0 and 1 still drop poisoned and offline pages, see :func:`needs_struct_pages`.
-        progress: Shows how far it is.
-        bridge: Fewer dropped pages than this in a row are kept, unless every level drops them.
-        whole: Count all memory; otherwise leave out what makedumpfile does, see :func:`_leave_out_as_makedumpfile`.
+    ``bridge``: fewer dropped pages than this in a row are kept, unless every level drops them. ``whole``: count all
+    memory; otherwise leave out what makedumpfile does, see :func:`_leave_out_as_makedumpfile`.
     """
     doubts = Doubts()
     for _ in range(_ROUNDS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.bitmap import Bitmap, count_ones, cut_bits
 from vmsieve.formats.errors import UsageError
@@ -17,7 +17,6 @@ from vmsieve.pipeline.process.writing import same_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from vmsieve.formats.bitmap import PageBits
     from vmsieve.formats.inputs import Source
@@ -136,13 +135,8 @@ class SplitOutput:
         """Bytes in all files."""
         return sum(output.size() for output in self._outputs)
 
-    def __enter__(self) -> SplitOutput:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, traceback)
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
 
 class _Places:

@@ -6,16 +6,14 @@ it with the loops and batch sizes of ``vmsieve dump``. The results predict time,
 
 from __future__ import annotations
 
-import ctypes
 import time
 from typing import TYPE_CHECKING, Any
 
-from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.codecs import codec, codec_number, codecs
-from vmsieve.formats.codecs._pack import pack_pages
+from vmsieve.formats.codecs import codec, codecs
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
+from vmsieve.pipeline.dump.copy import PackedPages
 from vmsieve.pipeline.dump.pool import ordered
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.inspect.blocks import mark_zeros
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vmsieve.filters.knowledge import Knowledge
-    from vmsieve.formats.codecs import State
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.process.progress import Progress
 
@@ -175,42 +172,31 @@ def _check_zeros(batches: list[PageBatch], result: Bench, seconds: float) -> Non
     result.zero_pages = found
 
 
-class _Packer:
-    """State and output buffers of one thread."""
+class _Packer(PackedPages):
+    """The buffer of one thread: the batch that it packs."""
 
-    def __init__(self, state: State, room: int, page_size: int) -> None:
-        self.state = state
-        self.sizes = (ctypes.c_uint32 * room)()
-        self.flags = (ctypes.c_uint32 * room)()
-        self.out = bytearray((room + 1) * page_size)
-        self.batch: PageBatch | None = None
-        self.packed = 0
+    batch: PageBatch | None = None
 
 
 def _pack(choice: Choice, batches: list[PageBatch], page_size: int, seconds: float) -> Packing:
     """Pack batches until all are done, or the time is over."""
-    number, packer = codec_number(choice.codec), codec(choice.codec)
     end = time.perf_counter() + seconds
     left = iter(batches)
     provider = ""
 
     def make() -> _Packer:
         nonlocal provider
-        state = packer.open_compressor(choice.level, page_size)
-        provider = state.provider
-        return _Packer(state, batches[0].room, page_size)
+        packer = _Packer(codec(choice.codec), choice.level, batches[0].room, page_size)
+        provider = packer.provider
+        return packer
 
     def claim(one: _Packer) -> bool:
         one.batch = next(left, None) if time.perf_counter() < end else None
         return one.batch is not None
 
     def work(one: _Packer) -> None:
-        batch = one.batch
-        assert batch is not None
-        one.packed = pack_pages(
-            number, one.state.address, batch.count, batch.address, ctypes.addressof(batch.index), page_size, 1,
-            packer.flag, ctypes.addressof(one.sizes), ctypes.addressof(one.flags), address_of(one.out),
-        )  # fmt: skip
+        assert one.batch is not None
+        one.pack(one.batch, one.batch.count, drop_zero=True)
 
     content = packed = 0
     began, cpu = time.perf_counter(), time.process_time()

@@ -9,10 +9,10 @@ from vmsieve.filters.histogram import tally
 from vmsieve.filters.loops.classify import count_pages
 from vmsieve.filters.rules import rules
 from vmsieve.formats.bitmap import BLOCK, address_of, count_ones, cut_bits
-from vmsieve.formats.codecs import codec, codec_number
-from vmsieve.formats.codecs._pack import pack_pages
+from vmsieve.formats.codecs import codec
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import PageBatch
+from vmsieve.pipeline.dump.copy import PackedPages
 from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan, walk_blocks
 from vmsieve.pipeline.inspect.blocks import batches_of, classify_block, mark_zeros
 from vmsieve.pipeline.process.progress import Silent
@@ -114,12 +114,8 @@ class _Counter:
         self._classes = bytearray(BLOCK)
         self._zeros = bytearray(self._pages.room)
         self._table = (ctypes.c_uint64 * (4 * 256))()
-        self._sizes = (ctypes.c_uint32 * self._pages.room)()
-        self._flags = (ctypes.c_uint32 * self._pages.room)()
-        self._out = bytearray(len(self._pages.raw) + counts.page_size)
-        self._codec = codec_number(_CODEC)
         packer = codec(_CODEC)
-        self._state = packer.open_compressor(packer.default_level, counts.page_size)
+        self._packs = PackedPages(packer, packer.default_level, self._pages.room, counts.page_size)
         self._batches = 0
         self._every = max(1, counts.total // (self._pages.room * _SAMPLES))
 
@@ -146,7 +142,7 @@ class _Counter:
             self._cells.pages(first, self._classes, ctypes.addressof(pages.pfns), self._zeros, pages.count)
         count_pages(
             address_of(self._classes), first, ctypes.addressof(pages.pfns), address_of(self._zeros),
-            ctypes.addressof(self._sizes) if sampled else 0, pages.count, ctypes.addressof(self._table),
+            ctypes.addressof(self._packs.sizes) if sampled else 0, pages.count, ctypes.addressof(self._table),
         )  # fmt: skip
 
     def _measure(self, sampled: bool) -> None:
@@ -158,13 +154,9 @@ class _Counter:
                 f"{len(pages.bad)} pages near {pages.pfns[0] * pages.page_size:#x} are unreadable"
             )
             pages.leave_out_bad()
-        index, raw = ctypes.addressof(pages.index), pages.address
         mark_zeros(pages, self._zeros)
         if sampled:
-            pack_pages(
-                self._codec, self._state.address, pages.count, raw, index, pages.page_size, 0, 0,
-                ctypes.addressof(self._sizes), ctypes.addressof(self._flags), address_of(self._out),
-            )  # fmt: skip
+            self._packs.pack(pages, pages.count, drop_zero=False)
 
     def finish(self) -> None:
         """Copy the counters of the loop into the result."""

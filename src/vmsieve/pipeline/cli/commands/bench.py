@@ -93,11 +93,7 @@ def _run(arguments: Arguments) -> int:
             sample=int(arguments.sample * (1 << 20)), seconds=arguments.seconds,
         )  # fmt: skip
         print_remarks(source.remarks + knowledge.notes + result.notes)
-    facts = as_json(result, arguments.output_speed * 1e6)
-    if arguments.json:
-        print_json(facts)
-    else:
-        _print(facts)
+    (print_json if arguments.json else _print)(as_json(result, arguments.output_speed * 1e6))
     return EXIT_OK
 
 

@@ -151,10 +151,7 @@ def _run(arguments: Arguments) -> int:
         # Not EXIT_FAILED, which means damage here.
         verdict = Verdict(UNKNOWN, str(error))
     facts = _as_json(verdict)
-    if arguments.json:
-        print_json(facts)
-    else:
-        _print(facts)
+    (print_json if arguments.json else _print)(facts)
     if verdict.state == UNKNOWN:
         print_remarks([f"can't tell whether the crash kernel is intact: {verdict.reason}"])
     return {INTACT: EXIT_OK, DAMAGED: EXIT_FAILED}.get(verdict.state, EXIT_WEAKER)

@@ -114,11 +114,7 @@ def _run(arguments: Arguments) -> int:
         class_counts, cells = _count_classes(arguments, source, knowledge)
         zones = _count_zones(arguments, source, knowledge)
         print_remarks(source.remarks + knowledge.notes + class_counts.notes + source.note_shrinking())
-        facts = _as_json(class_counts, zones)
-        if arguments.json:
-            print_json(facts)
-        else:
-            _print(facts)
+        (print_json if arguments.json else _print)(_as_json(class_counts, zones))
         if cells is not None:
             write_map(arguments.map, arguments.input, class_counts, cells, inputs, force=arguments.force)
         if source.incomplete or class_counts.unreadable:
