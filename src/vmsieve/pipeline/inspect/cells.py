@@ -24,26 +24,17 @@ _ROWS: Final = 288  # of all bands, each of which counts for one more: the line 
 _GAP: Final = 4  # rows without memory that are drawn rather than omitted
 _BLOCK_SHIFT: Final = BLOCK.bit_length() - 1
 _EXISTS, _STORED = CATEGORIES - 1, CATEGORIES - 2  # counters of which Cells.counts makes categories
-_KEPT = "kept"
 
 
-@record(frozen=True)
-class Category:
-    """A kind of page frame on the map."""
-
-    name: str  # that of a rule, ``kept``, ``absent``, ``unreadable`` or ``hole``
-    title: str  # for the legend
-
-
-def categories() -> list[Category]:
-    """List all categories, in the order of a cell's counts."""
-    return [
-        Category(_KEPT, "Kernel data and others"),
-        *(Category(rule.name, rule.title) for rule in rules()),
-        Category("absent", "Not in the input"),
-        Category("unreadable", "Unreadable pages"),
-        Category("hole", "Memory holes"),
-    ]
+def categories() -> dict[str, str]:
+    """Title of each category of page frames by its name, in the order of a cell's counts."""
+    return {
+        "kept": "Kernel data and others",
+        **{rule.name: rule.title for rule in rules()},
+        "absent": "Not in the input",
+        "unreadable": "Unreadable pages",
+        "hole": "Memory holes",
+    }
 
 
 @record(frozen=True)
@@ -96,7 +87,7 @@ class Cells:
         self.layout = layout
         self.categories = categories()
         self._blocks: dict[int, bytearray] = {}
-        names = [one.name for one in self.categories]
+        names = list(self.categories)
         assert len(names) <= _STORED
         by_bit = [names.index(rule.name) for rule in classes]
         nonzero = [by_bit[(bits & -bits).bit_length() - 1] if bits else 0 for bits in range(1 << len(classes))]

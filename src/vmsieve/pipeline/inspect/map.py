@@ -12,7 +12,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.inspect.cells import COLUMNS
-from vmsieve.pipeline.inspect.picture import binary_size, colours, draw
+from vmsieve.pipeline.inspect.picture import LEFT, SIDE, binary_size, colours, draw
 from vmsieve.pipeline.process.saving import saved
 
 if TYPE_CHECKING:
@@ -113,25 +113,25 @@ def _totals(counts: ClassCounts, cells: Cells) -> list[int]:
         "unreadable": counts.unreadable,
         "hole": counts.total - counts.existing,
     }
-    return [pages[one.name] for one in cells.categories]
+    return [pages[name] for name in cells.categories]
 
 
 def _page(source: str, counts: ClassCounts, cells: Cells, totals: list[int], drawing: Drawing) -> str:
     """Return the map as a self-contained HTML page."""
     name = html.escape(shown(source))
     legend = "\n".join(
-        f'<tr><td><i style="background:#{colour:06x}"></i>{html.escape(one.title)}</td>'
+        f'<tr><td><i style="background:#{colour:06x}"></i>{html.escape(title)}</td>'
         f"<td>{count:,}</td><td>{size_text(count * counts.page_size)}</td></tr>"
-        for one, colour, count in zip(cells.categories, colours(cells), totals)
+        for title, colour, count in zip(cells.categories.values(), colours(cells), totals)
     )
     cell = counts.page_size << cells.layout.shift
     data = {
-        "left": drawing.left, "side": drawing.side, "columns": COLUMNS, "cell": str(cell),
-        "titles": [one.title for one in cells.categories],
+        "left": LEFT, "side": SIDE, "columns": COLUMNS, "cell": str(cell),
+        "titles": list(cells.categories.values()),
         "places": [
-            {"top": one.top, "first": one.band.first, "rows": one.band.end - one.band.first,
-             "runs": _runs(cells, one.band.first * COLUMNS, main)}
-            for one, main in zip(drawing.bands, drawing.main)
+            {"top": top, "first": band.first, "rows": band.end - band.first,
+             "runs": _runs(cells, band.first * COLUMNS, main)}
+            for band, top, main in zip(cells.layout.bands, drawing.tops, drawing.main)
         ],
     }  # fmt: skip
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vmsieve.formats.slim.records import record
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.inspect.cells import COLUMNS, Band, Cells
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_SIDE: Final = 4  # width and height of a cell in pixels
-_LEFT, _TOP, _EDGE = 116, 26, 12
+SIDE: Final = 4  # width and height of a cell in pixels
+LEFT, _TOP, _EDGE = 116, 26, 12  # x of the first column, y of the first row, margin
 _LINE: Final = 16  # height of a line of text in pixels
 _LABEL_ROWS: Final = 16  # rows from one address label to the next
 _INK, _FIRST = 1, 2  # palette: paper, ink, then one colour for each category
@@ -37,23 +34,13 @@ _DOTS: Final = (
 _LETTERS: Final = {letter: tuple(map(int, _DOTS[5 * i : 5 * i + 5])) for i, letter in enumerate(_ALPHABET)}
 
 
-@record(frozen=True)
-class PlacedBand:
-    """A band, and the y coordinate of its first row."""
-
-    band: Band
-    top: int
-
-
 @record
 class Drawing:
     """A drawn map."""
 
     width: int  # in pixels
     height: int  # in pixels
-    side: int  # width and height of a cell in pixels
-    left: int  # x coordinate of the first column
-    bands: list[PlacedBand]
+    tops: list[int]  # y coordinate of the first row of each band
     png: bytes  # the picture as a file
     main: list[bytes]  # the most frequent category of each cell, for each band
 
@@ -104,7 +91,7 @@ class Picture:
 def colours(cells: Cells) -> list[int]:
     """Return the colour of each category as 0xRRGGBB."""
     spare = iter(_SPARE * len(cells.categories))
-    return [COLOURS[one.name] if one.name in COLOURS else next(spare) for one in cells.categories]
+    return [COLOURS[name] if name in COLOURS else next(spare) for name in cells.categories]
 
 
 def binary_size(size: int) -> str:
@@ -116,47 +103,39 @@ def binary_size(size: int) -> str:
     return f"{size:,} TiB"
 
 
-def place_bands(bands: list[Band]) -> Iterator[PlacedBand]:
-    """Place the bands one below the other, with a line of text between two."""
-    top = _TOP
-    for band in bands:
-        yield PlacedBand(band, top)
-        top += (band.end - band.first) * _SIDE + _LINE
-
-
 def draw(cells: Cells, totals: list[int], page_size: int) -> Drawing:
     """Draw a map with a legend; ``totals``: page frames of each category in all cells."""
-    placed = list(place_bands(cells.layout.bands))
-    rows = sum(one.band.end - one.band.first for one in placed)
-    legend = _TOP + rows * _SIDE + len(placed) * _LINE + 4
-    width, height = _LEFT + COLUMNS * _SIDE + _EDGE, legend + len(cells.categories) * _LINE + _EDGE
+    bands, tops, legend = cells.layout.bands, [], _TOP
+    for band in bands:  # one below the other, with a line of text between two
+        tops.append(legend)
+        legend += (band.end - band.first) * SIDE + _LINE
+    legend += 4
+    width, height = LEFT + COLUMNS * SIDE + _EDGE, legend + len(cells.categories) * _LINE + _EDGE
     picture = Picture(width, height, [0xFFFFFF, 0x202020, *colours(cells)])
     cell = page_size << cells.layout.shift
-    picture.text(_LEFT, 8, f"1 cell = {binary_size(cell)}   1 row = {binary_size(cell * COLUMNS)}")
-    main = [_draw_band(picture, cells, one, cell) for one in placed]
-    for one, two in zip(placed, placed[1:]):
-        hole = (two.band.first - one.band.end) * COLUMNS * cell
-        picture.text(_LEFT, two.top - _LINE + 3, f"hole of {binary_size(hole)}")
-    for number, category in enumerate(cells.categories):
+    picture.text(LEFT, 8, f"1 cell = {binary_size(cell)}   1 row = {binary_size(cell * COLUMNS)}")
+    main = [_draw_band(picture, cells, band, top, cell) for band, top in zip(bands, tops)]
+    for one, two, top in zip(bands, bands[1:], tops[1:]):
+        picture.text(LEFT, top - _LINE + 3, f"hole of {binary_size((two.first - one.end) * COLUMNS * cell)}")
+    for number, (title, count) in enumerate(zip(cells.categories.values(), totals)):
         y = legend + number * _LINE
-        picture.fill(_LEFT, y, 10, 10, _FIRST + number)
-        count = totals[number]
-        picture.text(_LEFT + 20, y, f"{category.title:<26} {count:>16,} pages {size_text(count * page_size):>10}")
-    return Drawing(width, height, _SIDE, _LEFT, placed, picture.png(), main)
+        picture.fill(LEFT, y, 10, 10, _FIRST + number)
+        picture.text(LEFT + 20, y, f"{title:<26} {count:>16,} pages {size_text(count * page_size):>10}")
+    return Drawing(width, height, tops, picture.png(), main)
 
 
-def _draw_band(picture: Picture, cells: Cells, one: PlacedBand, cell: int) -> bytes:
+def _draw_band(picture: Picture, cells: Cells, band: Band, top: int, cell: int) -> bytes:
     main = bytearray()
-    for number, row in enumerate(range(one.band.first, one.band.end)):
+    for number, row in enumerate(range(band.first, band.end)):
         kinds = bytes(_main(cells.counts(row * COLUMNS + column)) for column in range(COLUMNS))
-        y = one.top + number * _SIDE
-        picture.row(_LEFT, y, bytes(_FIRST + kind for kind in kinds for _ in range(_SIDE)), _SIDE)
+        y = top + number * SIDE
+        picture.row(LEFT, y, bytes(_FIRST + kind for kind in kinds for _ in range(SIDE)), SIDE)
         if row % _LABEL_ROWS == 0 or number == 0:
             # The label of the next labelled row would overlap that of a first row just above it.
-            overlaps = number == 0 and row % _LABEL_ROWS > _LABEL_ROWS - 3 and row + 3 < one.band.end
+            overlaps = number == 0 and row % _LABEL_ROWS > _LABEL_ROWS - 3 and row + 3 < band.end
             if not overlaps:
                 label = f"{row * COLUMNS * cell:X}"
-                picture.text(_LEFT - 8 - 8 * len(label), y, label)
+                picture.text(LEFT - 8 - 8 * len(label), y, label)
         main += kinds
     return bytes(main)
 
