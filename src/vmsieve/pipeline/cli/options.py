@@ -17,6 +17,7 @@ SELECT: Final = Option(
 )
 #: The options of a command that examines one dump.
 DUMP: Final = (Option("INPUT", INPUT_TEXT), VMCOREINFO, SELECT)
+ROOT: Final = Option("--root", "a system below this directory, not the running one", metavar="DIR", default="/")
 JSON: Final = Option("--json", "print JSON")
 
 

@@ -37,16 +37,22 @@ def refusal(error: OSError, path: str, what: str = "output") -> OutputError:
     return OutputError(str(error.strerror), file=path, hint=hint)
 
 
+@contextmanager
+def _explained(path: str, what: str = "output") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise refusal(error, path, what) from error
+
+
 def opened_output(path: str, inputs: Iterable[str], *, force: bool, beside: bool = True) -> Output:
     """See :func:`vmsieve.pipeline.process.writing.open_output`.
 
     Raises:
         OutputError: It is an input, exists and must not be overwritten, or can't be opened.
     """
-    try:
+    with _explained(path):
         return open_output(path, inputs, force=force, beside=beside)
-    except OSError as error:
-        raise refusal(error, path) from error
 
 
 @contextmanager
@@ -58,11 +64,8 @@ def saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output"
     Raises:
         OutputError: See :func:`opened_output`; or it can't be written.
     """
-    try:
-        with open_output(path, inputs, force=force) as output:
-            yield output
-    except OSError as error:
-        raise refusal(error, path, what) from error
+    with _explained(path, what), open_output(path, inputs, force=force) as output:
+        yield output
 
 
 @contextmanager
@@ -100,10 +103,8 @@ def standard_output(inputs: Iterable[str]) -> int:
 
 def check_saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output") -> None:
     """Raise the OutputError that :func:`saved` would raise, as far as that is known in advance."""
-    try:
+    with _explained(path, what):
         check_output(path, inputs, force=force)
-    except OSError as error:
-        raise refusal(error, path, what) from error
 
 
 class SideFile:

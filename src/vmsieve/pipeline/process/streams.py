@@ -23,7 +23,6 @@ class _Shown:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write ``text`` with :func:`vmsieve.formats.text.shown`."""
         self.draw(shown(text, keep="\n\t"))
         return len(text)
 
@@ -42,7 +41,6 @@ class _Stderr(_Shown):
     """Standard error; text that can't be written is dropped."""
 
     def draw(self, text: str) -> None:
-        """Write and flush ``text``, or drop it."""
         with suppress(OSError, ValueError):
             super().draw(text)
             self._stream.flush()
@@ -51,18 +49,12 @@ class _Stderr(_Shown):
         """Do nothing: each ``write`` flushes."""
 
 
-class _RawStderr:
+class _RawStderr(_Shown):
     """Standard error for a progress bar, which moves the cursor with control characters."""
 
-    def __init__(self, stream: _Stderr) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        """Write ``text`` as it is."""
+    def write(self, text: str) -> int:
         self._stream.draw(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return len(text)
 
 
 def raw_stderr() -> Any:

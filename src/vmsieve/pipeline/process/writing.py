@@ -53,9 +53,7 @@ class Output:
     """
 
     def __init__(self, path: str, fd: int, made: str = "", final: str = "", *, force: bool = False) -> None:
-        self.path = path
-        self.fd = fd
-        self.mode = os.fstat(fd).st_mode
+        self.path, self.fd, self.mode = path, fd, os.fstat(fd).st_mode
         self.beside = made != final
         self._made, self._final, self._force = made, final, force
         self._kept = False
@@ -95,7 +93,6 @@ class Output:
             self._made = ""
 
     def close(self) -> None:
-        """Close the file descriptor."""
         os.close(self.fd)
 
     def __enter__(self) -> Output:

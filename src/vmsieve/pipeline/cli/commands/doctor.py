@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.cli.commands import Arguments, Command
-from vmsieve.pipeline.cli.options import JSON
+from vmsieve.pipeline.cli.options import JSON, ROOT
 from vmsieve.pipeline.cli.printing import print_json
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
@@ -28,7 +28,7 @@ exit status:
 _OPTIONS: Final = (
     JSON,
     Option("--quick", "don't read memory: checks that depend on it know less"),
-    Option("--root", "a system below this directory, not the running one", metavar="DIR", default="/"),
+    ROOT,
 )
 
 

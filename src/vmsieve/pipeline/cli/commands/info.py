@@ -29,8 +29,6 @@ _EXAMPLES = """\
 """
 
 _MOST_RANGES = 64  # shown; a filtered dump can have millions
-
-
 _PRINTED: Final = Group()
 _OPTIONS: Final = (
     Option("INPUT", INPUT_TEXT, optional=True),

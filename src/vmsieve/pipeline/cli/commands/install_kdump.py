@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.options import ROOT
 from vmsieve.pipeline.cli.printing import print_remarks
 from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Group, Option
@@ -30,8 +31,6 @@ _EXAMPLES = """\
 
 #: Characters without a meaning to a shell or to a service's configuration parser.
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-=,./_:+% ")
-
-
 _ACTION: Final = Group()
 _OPTIONS: Final = (
     Option("--apply", "make the changes; without it, they are only shown", group=_ACTION),
@@ -39,7 +38,7 @@ _OPTIONS: Final = (
     Option("--dry-run", "with --undo: only show the changes"),
     Option("--rebuild", "then also run the commands that are shown"),
     Option("--flavour", "the kdump service to set up (default: the installed one)", choices=flavour_names()),
-    Option("--root", "a system below this directory, not the running one", metavar="DIR", default="/"),
+    ROOT,
     Option("--options", "makedumpfile's options to use (default: those configured now)", metavar="TEXT"),
     Option("--capture", "Debian, SUSE: 'vmsieve capture' in place of the service's own way"),
 )
@@ -53,18 +52,14 @@ def _program() -> tuple[str, ...]:
     return (sys.executable, "-m", "vmsieve")
 
 
-def _request(arguments: Arguments) -> InstallRequest:
-    if arguments.options is not None and not _PLAIN.issuperset(arguments.options):
-        raise UsageError("--options has characters with a meaning in configuration files", found=arguments.options)
-    return InstallRequest(_program(), arguments.options, arguments.capture)
-
-
 def _install(arguments: Arguments, system: System) -> tuple[Flavour, list[FileUpdate]]:
     """Show the changes, with ``--apply`` make them; returns the service and the changes."""
     flavour = choose(system, arguments.flavour)
     if arguments.capture and not flavour.captures:
         raise UsageError(f"{flavour.title} has no setting for --capture")
-    plan = plan_install(system, flavour, _request(arguments))
+    if not _PLAIN.issuperset(arguments.options or ""):
+        raise UsageError("--options has characters with a meaning in configuration files", found=arguments.options)
+    plan = plan_install(system, flavour, InstallRequest(_program(), arguments.options, arguments.capture))
     if not plan.updates:
         print(f"{flavour.title}: vmsieve is set up already.")
     else:

@@ -8,7 +8,7 @@ from typing import Final
 from vmsieve.formats.errors import KernelError, UsageError
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT
-from vmsieve.pipeline.dump.input import opened
+from vmsieve.pipeline.dump.input import opened, read_vmlinux
 from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.streams import require_stdout
@@ -28,10 +28,8 @@ _OPTIONS: Final = (
 def _text(arguments: Arguments) -> bytes:
     if (arguments.input is None) == (arguments.vmlinux is None):
         raise UsageError("one of INPUT and --vmlinux FILE is needed")
-    if arguments.vmlinux is not None:
-        from vmsieve.filters.linux.debuginfo.vmlinux import describe
-
-        return describe(arguments.vmlinux)
+    if (text := read_vmlinux(arguments.vmlinux)) is not None:
+        return text
     with opened(arguments.input, None, arguments.select) as (_, knowledge):
         if knowledge.info is None or not knowledge.info.text:
             raise KernelError("the dump has no VMCOREINFO", file=arguments.input)
