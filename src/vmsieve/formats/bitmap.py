@@ -72,16 +72,19 @@ def count_ones(bits: bytearray) -> int:
     return count_bits(address_of(bits), len(bits))
 
 
-def count_between(bits: PageBits, start: int, end: int) -> int:
-    """Count bits set from ``start`` up to ``end``."""
-    found = 0
+def blocks_between(bits: PageBits, start: int, end: int) -> Iterator[tuple[int, bytearray]]:
+    """Yield number and content of the blocks from ``start`` up to ``end``; bits outside are clear."""
     for number in bits.filled():
         first = number * bits.block
         if start < first + bits.block and first < end:
             block = bytearray(bits[number])
             cut_bits(block, end - first, start - first)
-            found += count_ones(block)
-    return found
+            yield number, block
+
+
+def count_between(bits: PageBits, start: int, end: int) -> int:
+    """Count bits set from ``start`` up to ``end``."""
+    return sum(count_ones(block) for _, block in blocks_between(bits, start, end))
 
 
 class Bitmap:

@@ -118,6 +118,16 @@ class Extents:
         return i if i >= 0 and self.ends[i] > address else i + 1
 
 
+def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sort ranges and join those that touch or overlap."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            start, end = found[-1][0], max(end, found.pop()[1])
+        found.append((start, end))
+    return found
+
+
 def _emit(out: Extents, open_pieces: list[tuple[int, int, int]], at: int, until: int) -> int:
     """Add the best open pieces of ``at .. until`` to ``out``; returns ``until``."""
     while open_pieces:

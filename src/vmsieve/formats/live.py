@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import FormatError, ReadError, VmsieveError
+from vmsieve.formats.extents import joined
 from vmsieve.formats.files import read_at
 from vmsieve.formats.inputs import MemoryRange, Source, open_source
 
@@ -65,16 +66,6 @@ class _Device:
         os.close(self._fd)
 
 
-def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sort ranges and join those that touch or overlap."""
-    found: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if found and start <= found[-1][1]:
-            start, end = found[-1][0], max(end, found.pop()[1])
-        found.append((start, end))
-    return found
-
-
 class DevMemSource(Source):
     """The running machine's memory through ``/dev/mem``: file offset is physical address."""
 
@@ -85,7 +76,7 @@ class DevMemSource(Source):
             FormatError: The kernel refuses, or hides its memory map.
         """
         # The reservation lies within System RAM on most machines; on s390x beside it.
-        self._ranges = _joined(iomem_ranges(_SYSTEM_RAM) + iomem_ranges(CRASH_KERNEL))
+        self._ranges = joined(iomem_ranges(_SYSTEM_RAM) + iomem_ranges(CRASH_KERNEL))
         if not self._ranges:
             raise FormatError("no memory is listed", file=_IOMEM)
         super().__init__(

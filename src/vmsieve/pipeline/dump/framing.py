@@ -103,11 +103,7 @@ class FramedStream:
         self._sending = False
 
     def finish(self) -> None:
-        """Send the remaining blocks and the end of the frame.
-
-        Raises:
-            OutputError: They can't be sent, or sending was interrupted before.
-        """
+        """Send what is left; raises OutputError if that fails, or sending was interrupted before."""
         if self._sending:
             raise OutputError("the frame was interrupted: its last block is not whole")
         while self._blocks and (self._blocks[0].packed or self._blocks[0].content):

@@ -35,11 +35,7 @@ def opened(
 
 
 def read_vmcoreinfo(path: str | None) -> bytes | None:
-    """The text in the file that ``--vmcoreinfo`` names, or None.
-
-    Raises:
-        UsageError: It can't be read.
-    """
+    """The text in the file that ``--vmcoreinfo`` names, or None; raises UsageError if it can't be read."""
     if path is None:
         return None
     try:

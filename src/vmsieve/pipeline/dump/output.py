@@ -105,15 +105,10 @@ class DumpOutput:
         return taken
 
     def writer(self, form: OutputFormat, description: Description) -> Writer:
-        """The writer of a dump in format ``form``."""
         return form.writer(description, self.place)
 
     def finish(self) -> None:
-        """End the frame, sync the file and give it its name.
-
-        Raises:
-            OutputError: It can't be written. The file to replace is still there.
-        """
+        """End the frame, sync the file and give it its name; after OutputError, the file to replace is still there."""
         try:
             if self._stream is not None:
                 self._stream.finish()

@@ -39,11 +39,7 @@ class Plan:
 
 
 def parse_size(text: str) -> int:
-    """Parse a size in bytes: a number above 0, with an optional K, M, G or T (of 1024).
-
-    Raises:
-        UsageError: It is not a size.
-    """
+    """Parse a size in bytes: a number above 0, with an optional K, M, G or T (of 1024); else raise UsageError."""
     number, unit = (text[:-1], text[-1]) if text[-1:] and text[-1].upper() in "KMGT" else (text, "")
     if not (number.isascii() and number.isdigit() and len(number) < 20 and int(number)):
         raise UsageError("a size is a number above 0, with an optional K, M, G or T", found=repr(text))

@@ -72,7 +72,6 @@ class Report:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
     def add_scan(self, scan: Scan) -> None:
-        """Add the counts of the first pass."""
         self.total = scan.max_pfn
         self.existing = scan.exists.count()
         self.absent = self.existing - scan.stored.count()
@@ -85,7 +84,6 @@ class Report:
         self.notes += scan.notes
 
     def add_copied(self, copied: Copied) -> None:
-        """Add the counts of the second pass."""
         self.dropped["zero"] = copied.zero
         self.kept = copied.pages - copied.zero - copied.unreadable
         self.unreadable = copied.unreadable
@@ -121,7 +119,6 @@ class Report:
             self.notes.append(f"the account of memory does not add up: {lacking} bytes are not accounted for")
 
     def exit_status(self) -> int:
-        """The exit status of the command."""
         if self.incomplete:
             return EXIT_INCOMPLETE
         return EXIT_WEAKER if self.weaker or self.left_out else EXIT_OK
@@ -156,7 +153,6 @@ class Report:
         }
 
     def lines(self) -> list[str]:
-        """The report as lines of text."""
         rows = [("Page frames", self.total), ("Memory holes", self.total - self.existing)]
         rare = (
             ("Not in the input", self.absent),

@@ -6,7 +6,7 @@ from collections import deque
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from vmsieve.formats.bitmap import Bitmap, count_ones, cut_bits
+from vmsieve.formats.bitmap import Bitmap, blocks_between, count_ones, cut_bits
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.outputs._split import SplitWriter
 from vmsieve.formats.slim.contexts import ExitStack
@@ -81,12 +81,8 @@ class InTurns:
 def _between(bitmap: Bitmap, start: int, end: int) -> Bitmap:
     """Copy the bits of ``bitmap`` from ``start`` up to ``end``."""
     found = Bitmap()
-    for block in bitmap.filled():
-        first = block * bitmap.block
-        if start < first + bitmap.block and first < end:
-            bits = bytearray(bitmap[block])
-            cut_bits(bits, end - first, start - first)
-            found.put(block, bits)
+    for number, bits in blocks_between(bitmap, start, end):
+        found.put(number, bits)
     return found
 
 
@@ -121,7 +117,6 @@ class SplitOutput:
         self.place = _Places(self._outputs)
 
     def writer(self, form: OutputFormat, description: Description) -> Writer:
-        """The writer of all files."""
         self.cuts = cut_evenly(description.kept, len(self._outputs), description.max_pfn)
         return SplitWriter(form, description, [output.place for output in self._outputs], self.cuts)
 
@@ -132,7 +127,6 @@ class SplitOutput:
                 stack.callback(output.finish)
 
     def size(self) -> int:
-        """Bytes in all files."""
         return sum(output.size() for output in self._outputs)
 
     def __exit__(self, *error: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vmsieve.formats.extents import joined
 from vmsieve.formats.inputs import MemoryRange, Source
 
 if TYPE_CHECKING:
@@ -71,10 +72,4 @@ class Watched(Through):
         units = page_size // _UNIT
         pages = [(first // units, -(-end // units)) for first, end in self._spans]
         pages += [(unit // units, unit // units + 1) for unit in self._single]
-        found: list[tuple[int, int]] = []
-        for first, end in sorted(pages):
-            if found and first <= found[-1][1]:
-                found[-1] = found[-1][0], max(end, found[-1][1])
-            else:
-                found.append((first, end))
-        return found
+        return joined(pages)

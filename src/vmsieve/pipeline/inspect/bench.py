@@ -78,11 +78,7 @@ class Bench:
 
 
 def choices(names: Sequence[str], threads: Sequence[int]) -> list[Choice]:
-    """Combine codecs (``zstd``, ``zstd:3``; default: all, at some levels) with each number of threads.
-
-    Raises:
-        UsageError: A codec or level is unknown.
-    """
+    """Combine codecs (``zstd``, ``zstd:3``; default: all, at some levels) with each number of threads."""
     found = []
     for text in names or [c.name for c in codecs() if c.flag]:
         name, _, level = text.partition(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.crashkernel import Check, Region, check_table, reserved, search_tables
@@ -45,20 +46,13 @@ def live_ranges() -> list[Region]:
         KernelError: No memory is reserved, or no crash kernel is loaded.
         FormatError: /proc/iomem hides addresses from this user.
     """
-    if _read_small(_LOADED) == "0":
-        raise KernelError("no crash kernel is loaded on this machine")
+    with suppress(OSError), open(_LOADED, encoding="ascii", errors="replace") as file:
+        if file.read(32).strip() == "0":
+            raise KernelError("no crash kernel is loaded on this machine")
     found = [Region(start, end) for start, end in iomem_ranges(CRASH_KERNEL)]
     if not found:
         raise KernelError("no memory is reserved for a crash kernel on this machine")
     return found
-
-
-def _read_small(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read(32).strip()
-    except OSError:
-        return ""
 
 
 def check_crash_kernel(source: Source, given: Sequence[Region], origin: str, progress: Progress) -> Verdict:

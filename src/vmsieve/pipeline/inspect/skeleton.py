@@ -7,7 +7,7 @@ with one bit of their content: zero or not.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import compress
 from typing import TYPE_CHECKING, Final
 
@@ -69,8 +69,7 @@ def make_skeleton(
     ``vmcoreinfo``: text to use instead of the dump's. ``with_log``: store the kernel's log too.
     """
     with ExitStack() as stack:
-        source = open_system(plan.input, plan.select)
-        stack.callback(source.close)
+        source = stack.enter_context(closing(open_system(plan.input, plan.select)))
         maker = _Maker(source, vmcoreinfo, progress, with_log=with_log)
         form = skeleton_format(maker.kinds)
         target = stack.enter_context(DumpOutput(plan, form))
@@ -136,9 +135,6 @@ class _Maker:
         end, page_size = self.chosen.max_pfn, self._knowledge.page_size
         for first in walk_blocks("Looking at pages", end, page_size, self._progress, self._source):
             self._choose(first, spans)
-        self._sum_up()
-
-    def _sum_up(self) -> None:
         result, kinds = self.result, self.kinds
         result.existing, result.stored = self.chosen.exists.count(), self.chosen.stored.count()
         result.own, result.zero, result.unreadable = map(kinds.count, (OWN, ZERO, MISSING))
@@ -253,14 +249,11 @@ class _Maker:
 
     def compare(self, path: str) -> None:
         """Classify the skeleton, and note any difference from the original."""
-        made = open_source(path)
-        try:
+        with closing(open_source(path)) as made:
             known = gather_knowledge(made)
             mine = scan(self._source, self._knowledge, _LEVEL, self._progress)
             other = scan(made, known, _LEVEL, self._progress)
             self._progress.close()
-        finally:
-            made.close()
         if (
             known.problem != self._knowledge.problem
             or mine.counts != other.counts

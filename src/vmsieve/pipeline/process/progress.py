@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+from vmsieve.formats.slim.contexts import suppress
 from vmsieve.pipeline.process.streams import raw_stderr
 
 
@@ -89,9 +90,8 @@ def progress_for(*, quiet: bool) -> Progress:
     if quiet:
         return Silent()
     if sys.stderr.isatty():
-        try:
+        with suppress(ImportError):
             import tqdm  # noqa: F401 - only to know whether it is installed
-        except ImportError:
-            return Lines()
-        return Bar()
+
+            return Bar()
     return Lines()

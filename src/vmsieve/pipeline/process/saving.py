@@ -46,23 +46,16 @@ def _explained(path: str, what: str = "output") -> Iterator[None]:
 
 
 def opened_output(path: str, inputs: Iterable[str], *, force: bool, beside: bool = True) -> Output:
-    """See :func:`vmsieve.pipeline.process.writing.open_output`.
-
-    Raises:
-        OutputError: It is an input, exists and must not be overwritten, or can't be opened.
-    """
+    """As :func:`vmsieve.pipeline.process.writing.open_output`; raises OutputError."""
     with _explained(path):
         return open_output(path, inputs, force=force, beside=beside)
 
 
 @contextmanager
 def saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output") -> Iterator[Output]:
-    """Open a file, the ``what``, that gets its name at the end of the block.
+    """Open a file, the ``what``, that gets its name at the end of the block; an OSError becomes an OutputError.
 
     After an exception, the file that was there before is unchanged.
-
-    Raises:
-        OutputError: See :func:`opened_output`; or it can't be written.
     """
     with _explained(path, what), open_output(path, inputs, force=force) as output:
         yield output
@@ -91,11 +84,7 @@ def check_standard_output(inputs: Iterable[str]) -> None:
 
 
 def standard_output(inputs: Iterable[str]) -> int:
-    """The file descriptor of standard output.
-
-    Raises:
-        OutputError: It is closed, or is an input.
-    """
+    """The file descriptor of standard output; raises OutputError if it is closed, or is an input."""
     require_stdout()
     check_standard_output(inputs)
     return sys.stdout.fileno()
@@ -115,11 +104,7 @@ class SideFile:
     """
 
     def __init__(self, path: str, inputs: Iterable[str], outputs: Iterable[str], *, force: bool) -> None:
-        """Check in advance that it can be written.
-
-        Raises:
-            UsageError: It is an input or another output.
-        """
+        """Check in advance that it can be written; raises UsageError if it is an input or another output."""
         self.problem = ""
         self._path, self._inputs, self._force = path, tuple(inputs), force
         if any(same_output(path, one) for one in outputs):

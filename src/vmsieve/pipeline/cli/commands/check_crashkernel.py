@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.linux.crashkernel import Region
@@ -70,12 +70,7 @@ _OPTIONS: Final = (
 
 
 def _open_dump(path: str) -> Source:
-    """Open the dump at ``path``.
-
-    Raises:
-        KernelError: Its crash kernel was started.
-        FormatError: It can't be opened.
-    """
+    """Open the dump at ``path``; raises KernelError if its crash kernel was started."""
     source = open_source(path)
     try:
         return choose(source, None)
@@ -92,11 +87,8 @@ def _opened(arguments: Arguments) -> Iterator[tuple[Source, list[Region], str]]:
     origin = "--crashkernel" if given else ""
     if arguments.live and not given:
         given, origin = live_ranges(), "/proc/iomem"
-    source = open_live(given[0].start) if arguments.live else _open_dump(arguments.input)
-    try:
+    with closing(open_live(given[0].start) if arguments.live else _open_dump(arguments.input)) as source:
         yield source, given, origin
-    finally:
-        source.close()
 
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:

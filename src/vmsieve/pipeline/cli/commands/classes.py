@@ -11,18 +11,17 @@ from vmsieve.pipeline.cli.options import DUMP, JSON, VMLINUX, force
 from vmsieve.pipeline.cli.printing import print_json, print_remarks
 from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.dump.report import size_text
+from vmsieve.pipeline.inspect.cells import Cells, MapLayout
 from vmsieve.pipeline.inspect.classes import ClassCounts, count_classes
 from vmsieve.pipeline.inspect.map import check_name, write_map
+from vmsieve.pipeline.inspect.zones import count_zones
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import check_saved, files_read
 
 if TYPE_CHECKING:
-    from vmsieve.filters.knowledge import Knowledge
     from vmsieve.filters.linux.zones import Zone
-    from vmsieve.formats.inputs import Source
-    from vmsieve.pipeline.inspect.cells import Cells
     from vmsieve.pipeline.inspect.zones import ZoneCounts
 
 _EXAMPLES = """\
@@ -83,36 +82,19 @@ def _print_pages(pages: dict[str, int], page_size: int, kept: str) -> None:
             print(f"{titles[name]:<24} {count:>14,} {size_text(count * page_size):>10}")
 
 
-def _count_zones(arguments: Arguments, source: Source, knowledge: Knowledge) -> list[ZoneCounts] | None:
-    if not arguments.zones:
-        return None
-    from vmsieve.pipeline.inspect.zones import count_zones
-
-    notes: list[str] = []
-    zones = count_zones(source, knowledge, notes)
-    print_remarks(notes)
-    return zones
-
-
-def _count_classes(arguments: Arguments, source: Source, knowledge: Knowledge) -> tuple[ClassCounts, Cells | None]:
-    """Count the pages; with ``--map``, also by cell of the map."""
-    progress = progress_for(quiet=arguments.json)
-    if arguments.map is None:
-        return count_classes(source, knowledge, progress), None
-    from vmsieve.pipeline.inspect.cells import Cells, MapLayout
-
-    cells = Cells(MapLayout.fit(source.ranges(), knowledge.page_size), struct_page_rules())
-    return count_classes(source, knowledge, progress, cells), cells
-
-
 def _run(arguments: Arguments) -> int:
     inputs = files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux)
     if arguments.map is not None:
         check_name(arguments.map)
         check_saved(arguments.map, inputs, force=arguments.force, what="map")
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
-        class_counts, cells = _count_classes(arguments, source, knowledge)
-        zones = _count_zones(arguments, source, knowledge)
+        cells, zones, notes = None, None, list[str]()
+        if arguments.map is not None:
+            cells = Cells(MapLayout.fit(source.ranges(), knowledge.page_size), struct_page_rules())
+        class_counts = count_classes(source, knowledge, progress_for(quiet=arguments.json), cells)
+        if arguments.zones:
+            zones = count_zones(source, knowledge, notes)
+            print_remarks(notes)
         print_remarks(source.remarks + knowledge.notes + class_counts.notes + source.note_shrinking())
         (print_json if arguments.json else _print)(_as_json(class_counts, zones))
         if cells is not None:

@@ -52,7 +52,8 @@ def _run(arguments: Arguments) -> int:
             root = os.path.join(work, "root")
             os.mkdir(root, 0o755)
             tree, manifest = build(root, arguments.python, trial=arguments.trial)
-            summary = _summary(tree, manifest["python"], trial=arguments.trial)
+            tried = "tried, and works" if arguments.trial else "NOT tried"
+            summary = f"{len(tree.sources)} files, {tree.size():,} bytes, Python {manifest['python']}; {tried}"
             _move_to_output(arguments, tree, work, output)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -74,11 +75,6 @@ def _check_replaceable(output: str, *, directory: bool) -> None:
     found = os.path.isdir(output) and (not os.listdir(output) or os.path.exists(os.path.join(output, MANIFEST)))
     if not (found and directory):
         raise UsageError("OUTPUT is not an image, so it is not replaced", file=output, hint="remove it first")
-
-
-def _summary(tree: Tree, version: str, *, trial: bool) -> str:
-    tried = "tried, and works" if trial else "NOT tried"
-    return f"{len(tree.sources)} files, {tree.size():,} bytes, Python {version}; {tried}"
 
 
 def _move_to_output(arguments: Arguments, tree: Tree, work: str, output: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any, Final
 
 from vmsieve.filters.rules import rules
@@ -60,23 +61,20 @@ def _as_json(comparison: Comparison, incomplete: bool, page_size: int) -> dict[s
 
 
 def _run(arguments: Arguments) -> int:
-    with opened(arguments.source, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
-        dump = open_source(arguments.dump)
-        try:
-            comparison = verify(source, knowledge, dump, progress_for(quiet=arguments.json))
-            shrunk = source.note_shrinking() + dump.note_shrinking()
-            sure = not (comparison.unreadable or shrunk)
-            print_remarks(source.remarks + dump.remarks + knowledge.notes + comparison.notes + shrunk)
-            if arguments.json:
-                print_json(_as_json(comparison, dump.incomplete, knowledge.page_size))
-            else:
-                _print(comparison, dump.incomplete, sure)
-            wrong = comparison.different or comparison.extra
-            if wrong or (comparison.swallowed and not shrunk) or (comparison.lost and not (shrunk or dump.incomplete)):
-                return EXIT_FAILED
-            return EXIT_OK if sure and not dump.incomplete else EXIT_INCOMPLETE
-        finally:
-            dump.close()
+    given = arguments.source, arguments.vmcoreinfo, arguments.select
+    with opened(*given) as (source, knowledge), closing(open_source(arguments.dump)) as dump:
+        comparison = verify(source, knowledge, dump, progress_for(quiet=arguments.json))
+        shrunk = source.note_shrinking() + dump.note_shrinking()
+        sure = not (comparison.unreadable or shrunk)
+        print_remarks(source.remarks + dump.remarks + knowledge.notes + comparison.notes + shrunk)
+        if arguments.json:
+            print_json(_as_json(comparison, dump.incomplete, knowledge.page_size))
+        else:
+            _print(comparison, dump.incomplete, sure)
+        wrong = comparison.different or comparison.extra
+        if wrong or (comparison.swallowed and not shrunk) or (comparison.lost and not (shrunk or dump.incomplete)):
+            return EXIT_FAILED
+        return EXIT_OK if sure and not dump.incomplete else EXIT_INCOMPLETE
 
 
 COMMAND: Final = Command("verify", 50, "compare a dump with its source, page by page", _EXAMPLES, _OPTIONS, _run)
