@@ -33,28 +33,19 @@ def batch_size(threads: int) -> int:
 
 
 class PageBatch:
-    """A batch of pages, chosen by :meth:`Gatherer.claim` and read by :meth:`use`.
-
-    Attributes:
-        room: Maximum number of pages.
-        raw: Memory of the pages, copied or mapped, read-only; page *k* is at ``index[k] * page_size``.
-        address: Address of ``raw``.
-        count: Number of pages.
-        index: Position of each page in ``raw``, in pages.
-        pfns: Page frame number of each page.
-        bad: Numbers *k* of the unreadable pages.
-    """
+    """A batch of pages, chosen by :meth:`Gatherer.claim` and read by :meth:`use`."""
 
     def __init__(self, page_size: int, *, mapped: bool = False, size: int = _BYTES) -> None:
         """Make an empty batch of ``size`` bytes; ``mapped``: the input may be mapped instead of copied."""
         self.page_size = page_size
-        self.room = max(1, size // page_size)
+        self.room = max(1, size // page_size)  # maximum number of pages
         self._window = Window(self.room * page_size, mapped=mapped)
+        #: Memory of the pages, copied or mapped, read-only; page *k* is at ``index[k] * page_size``.
         self.raw, self.address = self._window.raw, self._window.address
         self.index = (ctypes.c_uint32 * self.room)()
-        self.pfns = (ctypes.c_uint64 * self.room)()
+        self.pfns = (ctypes.c_uint64 * self.room)()  # page frame numbers
         self.count = 0
-        self.bad: list[int] = []
+        self.bad: list[int] = []  # numbers *k* of the unreadable pages
         self._spans = (ctypes.c_uint64 * (2 * _MOST_SPANS))()
         self._result = (ctypes.c_uint64 * bits.GATHER_WORDS)()
         self._base = 0

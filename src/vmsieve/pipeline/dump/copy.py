@@ -57,22 +57,15 @@ class CopyJob:
 
 
 class PackedPages:
-    """Memory for packed pages, and a codec's state, for one thread.
-
-    Attributes:
-        provider: The library that packs.
-        sizes, flags: Of each packed page; see :class:`~vmsieve.formats.outputs.Batch`.
-        out: The packed pages, one after another.
-        packed: Their bytes.
-    """
+    """Memory for packed pages as in :class:`~vmsieve.formats.outputs.Batch`, and a codec's state, for one thread."""
 
     def __init__(self, codec: Codec, level: int, room: int, page_size: int) -> None:
         self._number, self._flag = codec_number(codec.name), codec.flag
         self._state = codec.open_compressor(level, page_size)
-        self.provider = self._state.provider
+        self.provider = self._state.provider  # the library that packs
         self.sizes, self.flags = (ctypes.c_uint32 * room)(), (ctypes.c_uint32 * room)()
         self.out = memoryview(anonymous((room + 1) * page_size))
-        self.packed = 0
+        self.packed = 0  # bytes of packed pages in ``out``
 
     def pack(self, pages: PageBatch, count: int, *, drop_zero: bool) -> None:
         """Pack the first ``count`` pages of a batch."""
@@ -95,12 +88,10 @@ class _PackedBatch(PageBatch):
         self._batch = Batch(0, pfns.cast("Q"), sizes.cast("I"), flags.cast("I"), self.packs.out)
 
     def batch(self) -> Batch:
-        """Its packed pages, for a writer."""
         self._batch.count, self._batch.data = self.count, self.packs.out[: self.packs.packed]
         return self._batch
 
     def work(self) -> None:
-        """Read and pack the chosen pages."""
         self.use(self._source, self._pack)
 
     def _pack(self) -> None:

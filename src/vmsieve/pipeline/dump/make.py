@@ -41,9 +41,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
     """Make the dump that ``plan`` describes.
 
     ``vmcoreinfo``: text to use instead of the input's; ``vmlinux``: text made from a vmlinux file, for missing keys.
-
-    Raises:
-        VmsieveError: Nothing usable was written. Anything left at the output is marked incomplete.
+    After VmsieveError, nothing usable was written: anything left at the output is marked incomplete.
     """
     report = Report(plan.input, plan.output)
     form = output_format(plan.format)

@@ -34,23 +34,14 @@ class DumpOutput:
 
     A new file has its name from the start, so that a partial dump can be read however it ends. A file that replaces
     another is written beside it until it is finished.
-
-    Attributes:
-        place: Takes the writer's bytes.
-        flattened: The flattened format is used.
-        removable: The output is a file: removing it undoes the dump.
-        cuts: Page frames that parts begin at; see :class:`~vmsieve.pipeline.dump.split.SplitOutput`.
     """
 
-    cuts: Sequence[int] = ()
+    cuts: Sequence[int] = ()  # page frames that parts begin at; see SplitOutput
 
     def __init__(self, plan: Plan, form: OutputFormat, *, beside: bool = False) -> None:
         """Open it; ``beside``: a new file, too, gets its name only when it is finished.
 
-        Raises:
-            OutputError: It exists and must not be overwritten, is the input, or can't be opened.
-            UsageError: The frame does not exist, or a size limit is given with it.
-            UnsupportedError: A package for the frame is missing.
+        Raises OutputError; UsageError or UnsupportedError if the frame can't be made.
         """
         name = "standard output" if plan.output == "-" else plan.output
         self._stream = self._framed(plan, plan.frame, name) if plan.frame is not None else None
@@ -63,6 +54,7 @@ class DumpOutput:
         self._fd, mode = self._output.fd, self._output.mode
         # Standard output is a stream even if it is a file: others may append to that file.
         seekable = not (self._stdout or self._stream) and (stat.S_ISREG(mode) or stat.S_ISBLK(mode))
+        #: It is a file: removing it undoes the dump.
         self.removable = not self._stdout and stat.S_ISREG(mode)
         self.flattened = plan.flattened or not (seekable or form.sequential)
         self._sent = 0
@@ -71,7 +63,7 @@ class DumpOutput:
         raw = stat.S_ISBLK(mode) and self.flattened and self._stream is None
         self._device = DeviceStream(self._fd) if raw else None
         send = self._send if self._stream is None else self._stream.write
-        self.place: FilePlace | FlattenedPlace | PipePlace
+        self.place: FilePlace | FlattenedPlace | PipePlace  # takes the writer's bytes
         if self.flattened:
             self.place = FlattenedPlace(send, name, upward=form.sequential, limit=plan.size_limit)
         elif seekable:

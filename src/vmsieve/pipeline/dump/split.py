@@ -87,22 +87,12 @@ def _between(bitmap: Bitmap, start: int, end: int) -> Bitmap:
 
 
 class SplitOutput:
-    """The opened files of a split dump, with the interface of :class:`DumpOutput`.
+    """The opened files of a split dump, with the interface of :class:`DumpOutput`."""
 
-    Attributes:
-        place: Finishes the places of all files.
-        cuts: See :func:`cut_evenly`; set by :meth:`writer`.
-    """
-
-    cuts: Sequence[int] = ()
+    cuts: Sequence[int] = ()  # see cut_evenly; set by writer()
 
     def __init__(self, plan: Plan, form: OutputFormat) -> None:
-        """Open the files.
-
-        Raises:
-            OutputError: One exists and must not be overwritten, is the input, or can't be opened.
-            UsageError: One is named twice, or has no random access.
-        """
+        """Open the files; raises OutputError, or UsageError if one is named twice or has no random access."""
         if any(same_output(one, other) for one, other in combinations(plan.split, 2)):
             raise UsageError("a file of the split dump is named twice")
         with ExitStack() as stack:

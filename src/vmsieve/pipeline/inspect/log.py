@@ -16,10 +16,8 @@ def write_log(
 ) -> VmsieveError | None:
     """Write the log of the kernel in the dump ``name`` line by line; return the error that ended it early, or None.
 
-    ``since_clear``: only lines logged since the log was last cleared.
-
-    Raises:
-        VmsieveError: The log has no readable line. Errors of ``write`` pass through.
+    ``since_clear``: only lines logged since the log was last cleared. Raises VmsieveError if no line is readable;
+    errors of ``write`` pass through.
     """
     if knowledge.memory is None or knowledge.info is None:
         raise KernelError(f"the kernel log can't be found: {knowledge.problem}", file=name)

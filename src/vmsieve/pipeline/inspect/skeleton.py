@@ -89,13 +89,7 @@ def make_skeleton(
 
 
 class _Maker:
-    """Chooses the pages of a skeleton.
-
-    Attributes:
-        kinds: Kind of each page that the dump holds.
-        chosen: Page frames that exist, and those that the skeleton holds.
-        result: Counts and notes.
-    """
+    """Chooses the pages of a skeleton."""
 
     def __init__(self, source: Source, vmcoreinfo: bytes | None, progress: Progress, *, with_log: bool) -> None:
         self._source, self._progress, self._with_log = source, progress, with_log
@@ -107,10 +101,11 @@ class _Maker:
         self._host: list[tuple[int, int]] = []
         if knowledge.memory is not None and knowledge.info is not None:
             self._host = host_field_ranges(knowledge.memory, knowledge.info)
-        self.kinds = PageKinds()
+        self.kinds = PageKinds()  # of each page that the dump holds
         self.result = Skeleton(
             knowledge.page_size, notes=source.remarks + found.notes + knowledge.notes, incomplete=source.incomplete
         )
+        #: Page frames that exist, and those that the skeleton holds.
         self.chosen = Scan(knowledge.max_pfn(source.end()))
         self._class_0 = Bitmap()
         self._pages = PageBatch(knowledge.page_size, mapped=True)

@@ -97,15 +97,11 @@ def check_saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "o
 
 
 class SideFile:
-    """A file written beside a dump. If it can't be written, the dump is still made.
-
-    Attributes:
-        problem: Why it can't be written; empty: no problem is known.
-    """
+    """A file beside a dump. If it can't be written, the dump is made all the same."""
 
     def __init__(self, path: str, inputs: Iterable[str], outputs: Iterable[str], *, force: bool) -> None:
         """Check in advance that it can be written; raises UsageError if it is an input or another output."""
-        self.problem = ""
+        self.problem = ""  # why it can't be written
         self._path, self._inputs, self._force = path, tuple(inputs), force
         if any(same_output(path, one) for one in outputs):
             raise UsageError("one file can't be the dump and the report", file=path)
@@ -118,7 +114,6 @@ class SideFile:
             self.problem = str(problem)
 
     def write(self, data: bytes) -> None:
-        """Write it, unless there is a problem; a new one is stored in ``problem``."""
         if not self.problem:
             try:
                 write_file(self._path, data, self._inputs, force=self._force)

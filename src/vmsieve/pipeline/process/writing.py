@@ -43,18 +43,11 @@ class RefusedError(OSError):
 
 
 class Output:
-    """A file, device or stream that is open for writing.
-
-    Attributes:
-        path: As the user named it.
-        fd: Its file descriptor.
-        mode: Its ``st_mode``.
-        beside: It has a temporary name until :meth:`keep`.
-    """
+    """A file, device or stream that is open for writing; ``path``: as the user named it."""
 
     def __init__(self, path: str, fd: int, made: str = "", final: str = "", *, force: bool = False) -> None:
         self.path, self.fd, self.mode = path, fd, os.fstat(fd).st_mode
-        self.beside = made != final
+        self.beside = made != final  # it has a temporary name until keep()
         self._made, self._final, self._force = made, final, force
         self._kept = False
 
@@ -65,12 +58,7 @@ class Output:
             view = view[os.write(self.fd, view) :]
 
     def keep(self) -> None:
-        """Sync the file and give it its name; does nothing when called again.
-
-        Raises:
-            RefusedError: The name has been taken meanwhile.
-            OSError: The medium fails.
-        """
+        """Sync the file and give it its name; does nothing when called again. RefusedError: the name was taken."""
         if self._kept:
             return
         if stat.S_ISREG(self.mode) or stat.S_ISBLK(self.mode):
@@ -112,19 +100,15 @@ def open_output(
     path: str, inputs: Iterable[str] = (), *, force: bool = False, beside: bool = True, follow: bool = True,
     wait: bool = True,
 ) -> Output:  # fmt: skip
-    """Open ``path`` for writing.
+    """Open a file to create or replace, a device, a FIFO, or the pipe of a file descriptor for writing.
 
     Args:
-        path: A file to create or replace, a device, a FIFO, or the pipe of a file descriptor.
+        path: Raises RefusedError if it is an input, exists, or is a disk in use; OSError if it can't be opened.
         inputs: The files that are read; ``-``: standard input.
         force: Replace an existing file, or write to an existing device.
         beside: Write a new file, too, under a temporary name.
         follow: Replace the file that a symbolic link leads to, not the link.
         wait: Wait for a reader of a FIFO.
-
-    Raises:
-        RefusedError: It is an input, exists, or is a disk in use.
-        OSError: It can't be opened.
     """
     there = _allowed(path, inputs, force=force, follow=follow)
     if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISLNK(there.st_mode)):
@@ -161,12 +145,7 @@ def write_file(path: str, data: Bytes, inputs: Iterable[str] = (), *, force: boo
 
 
 def _allowed(path: str, inputs: Iterable[str], *, force: bool, follow: bool) -> os.stat_result | None:
-    """The status of ``path``, which may be written to or replaced; None if it does not exist.
-
-    Raises:
-        RefusedError: It must not be written to.
-        OSError: Its status is unavailable, or it can't be created.
-    """
+    """The status of ``path``, which may be written to or replaced; None if it does not exist; raises OSError."""
     try:
         there = os.stat(path, follow_symlinks=follow)
     except FileNotFoundError:
