@@ -49,7 +49,7 @@ class FramedStream:
     """
 
     def __init__(self, frame: Frame, level: int, threads: int, sender: Sender) -> None:
-        """Start ``threads`` threads that pack; with one, the calling thread does. UnsupportedError: no package."""
+        """Start ``threads`` threads that pack; with one, the calling thread packs. Raises UnsupportedError."""
         self._frame = frame
         self._sender = sender
         self._pack = frame.packer(level)

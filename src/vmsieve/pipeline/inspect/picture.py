@@ -130,12 +130,11 @@ def _draw_band(picture: Picture, cells: Cells, band: Band, top: int, cell: int) 
         kinds = bytes(_main(cells.counts(row * COLUMNS + column)) for column in range(COLUMNS))
         y = top + number * SIDE
         picture.row(LEFT, y, bytes(_FIRST + kind for kind in kinds for _ in range(SIDE)), SIDE)
-        if row % _LABEL_ROWS == 0 or number == 0:
-            # The label of the next labelled row would overlap that of a first row just above it.
-            overlaps = number == 0 and row % _LABEL_ROWS > _LABEL_ROWS - 3 and row + 3 < band.end
-            if not overlaps:
-                label = f"{row * COLUMNS * cell:X}"
-                picture.text(LEFT - 8 - 8 * len(label), y, label)
+        # The label of the next labelled row would overlap that of a first row just above it.
+        overlaps = number == 0 and row % _LABEL_ROWS > _LABEL_ROWS - 3 and row + 3 < band.end
+        if (row % _LABEL_ROWS == 0 or number == 0) and not overlaps:
+            label = f"{row * COLUMNS * cell:X}"
+            picture.text(LEFT - 8 - 8 * len(label), y, label)
         main += kinds
     return bytes(main)
 

@@ -8,7 +8,6 @@ from vmsieve.filters.histogram import Histogram, tally
 from vmsieve.filters.linux.zones import find_zones
 from vmsieve.formats.bitmap import BLOCK, count_ones, cut_bits
 from vmsieve.formats.errors import VmsieveError
-from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.scan import blocks_with_memory, open_classifier
 
 if TYPE_CHECKING:
@@ -17,21 +16,11 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
 
 
-@record
-class ZoneCounts:
-    """A zone and its stored page frames by rule name.
+def count_zones(source: Source, knowledge: Knowledge, notes: list[str]) -> list[tuple[Zone, dict[str, int]]]:
+    """Classify the pages of each zone by their struct pages; return its stored page frames by rule name.
 
-    A page counts for the first rule that level 31 drops it for; ``"kept"``: pages of no class, zero pages included.
-    """
-
-    zone: Zone
-    pages: dict[str, int] = field(default_factory=dict)
-
-
-def count_zones(source: Source, knowledge: Knowledge, notes: list[str]) -> list[ZoneCounts]:
-    """Classify the pages of each zone by their struct pages; page data are not read.
-
-    Empty if the zones are unknown; ``notes`` says why.
+    A page counts for the first rule that level 31 drops it for; ``"kept"``: pages of no class, zero pages included, as
+    page data are not read. Empty if the zones are unknown; ``notes`` says why.
     """
     if knowledge.memory is None or knowledge.info is None:
         notes.append(f"zones are not known: {knowledge.problem}")
@@ -41,7 +30,7 @@ def count_zones(source: Source, knowledge: Knowledge, notes: list[str]) -> list[
     except VmsieveError as error:
         notes.append(f"zones are not known: {error}")
         return []
-    return [ZoneCounts(zone, _count(source, knowledge, zone)) for zone in zones]
+    return [(zone, _count(source, knowledge, zone)) for zone in zones]
 
 
 def _count(source: Source, knowledge: Knowledge, zone: Zone) -> dict[str, int]:

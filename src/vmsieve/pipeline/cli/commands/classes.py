@@ -22,7 +22,6 @@ from vmsieve.pipeline.process.saving import check_saved, files_read
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.zones import Zone
-    from vmsieve.pipeline.inspect.zones import ZoneCounts
 
 _EXAMPLES = """\
   vmsieve classes vmcore             how many pages are free, cache, user ... and how large the dump of each level is
@@ -40,7 +39,7 @@ _OPTIONS: Final = (
 )
 
 
-def _as_json(class_counts: ClassCounts, zones: list[ZoneCounts] | None) -> dict[str, Any]:
+def _as_json(class_counts: ClassCounts, zones: list[tuple[Zone, dict[str, int]]] | None) -> dict[str, Any]:
     counts = class_counts.pages()
     return {
         "page_size": class_counts.page_size,
@@ -53,7 +52,7 @@ def _as_json(class_counts: ClassCounts, zones: list[ZoneCounts] | None) -> dict[
         },
         "levels": [class_counts.level(level) for level in range(32)],
         "notes": class_counts.notes,
-        **({"zones": [_zone_as_json(one.zone, one.pages) for one in zones]} if zones is not None else {}),
+        **({"zones": [_zone_as_json(*one) for one in zones]} if zones is not None else {}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.pipeline.cli.commands import Arguments, Command
@@ -13,9 +13,6 @@ from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.services.doctor.examine import examine, exit_status
 from vmsieve.pipeline.services.system import System
-
-if TYPE_CHECKING:
-    from vmsieve.pipeline.services.doctor.checks import Check, Finding
 
 _EXAMPLES = """\
   vmsieve doctor            as root: others can read less
@@ -32,12 +29,6 @@ _OPTIONS: Final = (
 )
 
 
-def _print(check: Check, found: Finding) -> None:
-    print(f"{found.state:<10}  {check.title}: {found.what}.", flush=True)
-    if found.then:
-        print(f"{'':<10}  Next: {found.then}.", flush=True)
-
-
 def _run(arguments: Arguments) -> int:
     if not os.path.isdir(arguments.root):
         raise UsageError("there is no such directory", file=arguments.root)
@@ -45,7 +36,9 @@ def _run(arguments: Arguments) -> int:
     for check, found in examine(System(arguments.root), progress_for(quiet=arguments.json), quick=arguments.quick):
         checks.append({"name": check.name, "state": found.state, "what": found.what, "next": found.then or None})
         if not arguments.json:
-            _print(check, found)
+            print(f"{found.state:<10}  {check.title}: {found.what}.", flush=True)
+            if found.then:
+                print(f"{'':<10}  Next: {found.then}.", flush=True)
     status = exit_status([one["state"] for one in checks])
     if arguments.json:
         print_json({"status": status, "checks": checks})

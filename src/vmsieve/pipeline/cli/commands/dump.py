@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vmsieve.formats import frames, outputs
 from vmsieve.formats.codecs import codecs
@@ -20,9 +20,6 @@ from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Group, Option, number
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import SideFile, files_read
-
-if TYPE_CHECKING:
-    from vmsieve.pipeline.dump.report import Report
 
 _EXAMPLES = """\
   vmsieve dump -d 31 /proc/vmcore /var/crash/vmcore        in the crash kernel: keep kernel data only
@@ -121,7 +118,7 @@ def _run(arguments: Arguments) -> int:
         for line in report.lines():
             print(line, file=sys.stderr)
     if arguments.json:
-        _write_json(report, report_file)
+        _write_report(json_text(report.json()) + "\n", report_file)
     return status
 
 
@@ -145,9 +142,8 @@ def _report_file(path: str | None, plan: Plan) -> SideFile | None:
     return file
 
 
-def _write_json(report: Report, file: SideFile | None) -> None:
+def _write_report(text: str, file: SideFile | None) -> None:
     """Write the report to ``file``; None: to standard error."""
-    text = json_text(report.json()) + "\n"
     if file is None:
         sys.stderr.write(text)
     elif not file.problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vmsieve.formats import frames
 from vmsieve.formats.errors import UsageError
@@ -18,9 +18,6 @@ from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import files_read
-
-if TYPE_CHECKING:
-    from vmsieve.pipeline.inspect.skeleton import Skeleton
 
 _NO_FRAME: Final = "none"
 _EXAMPLES = """\
@@ -60,22 +57,18 @@ def _run(arguments: Arguments) -> int:
     if not arguments.quiet or status != EXIT_OK:
         print_remarks(made.notes)
     if not arguments.quiet:
-        _print_counts(made)
+        for name, count, always in (
+            ("Page frames that exist", made.existing, True),
+            ("Not in the input", made.existing - made.stored, False),
+            ("Pages in the skeleton", made.own, True),
+            ("Pages of zeros", made.zero, True),
+            ("Pages left out", made.stored - made.own - made.zero - made.unreadable, True),
+            ("Unreadable pages", made.unreadable, False),
+        ):
+            if count or always:
+                print(f"{name:<24} {count:>14,}", file=sys.stderr)
+        print(f"{'Size':<24} {size_text(made.bytes_out):>14}", file=sys.stderr)
     return status
-
-
-def _print_counts(made: Skeleton) -> None:
-    for name, count, always in (
-        ("Page frames that exist", made.existing, True),
-        ("Not in the input", made.existing - made.stored, False),
-        ("Pages in the skeleton", made.own, True),
-        ("Pages of zeros", made.zero, True),
-        ("Pages left out", made.stored - made.own - made.zero - made.unreadable, True),
-        ("Unreadable pages", made.unreadable, False),
-    ):
-        if count or always:
-            print(f"{name:<24} {count:>14,}", file=sys.stderr)
-    print(f"{'Size':<24} {size_text(made.bytes_out):>14}", file=sys.stderr)
 
 
 COMMAND: Final = Command(
