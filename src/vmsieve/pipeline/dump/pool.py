@@ -35,23 +35,15 @@ def affordable(threads: int) -> int:
 
 
 def ordered(
-    threads: int,
-    make_buffer: Callable[[], B],
-    claim: Callable[[B], bool],
-    work: Callable[[B], None],
-    warn: Callable[[str], None],
+    threads: int,  # with the calling one, which works while no result is ready: so no more threads than cores
+    make_buffer: Callable[[], B],  # called at most 2 * threads times
+    claim: Callable[[B], bool],  # stores the next piece of work in a buffer, one call at a time; False if none is left
+    work: Callable[[B], None],  # does the work in a buffer; calls run in parallel
+    warn: Callable[[str], None],  # receives a message if fewer threads can be started
 ) -> Iterator[B]:
-    """Yield filled buffers in the order they were claimed.
+    """Yield filled buffers in the order they were claimed; each is reused after the next iteration.
 
-    Args:
-        threads: Number of threads. The calling thread is one of them: it works while no result is ready, so that
-            there are no more threads than cores.
-        make_buffer: Makes a buffer; called at most ``2 * threads`` times.
-        claim: Stores the next piece of work in a buffer, one call at a time; False if none is left.
-        work: Does the work in a buffer; calls run in parallel.
-        warn: Receives a message if fewer threads can be started.
-
-    A yielded buffer is reused after the next iteration. Exceptions of ``claim`` and ``work`` are raised here, in order.
+    Exceptions of ``claim`` and ``work`` are raised here, in order.
     """
     if threads > 1:
         # Imported here: a single thread, as in a crash kernel, saves the half megabyte that threads need.

@@ -125,12 +125,11 @@ def _sample(
     gatherer: Gatherer, source: Source, result: Bench, progress: Progress, size: int, seconds: float
 ) -> Iterator[PageBatch]:
     """Read every n-th batch, and yield them in an order whose every beginning is spread over the dump."""
-    room = PageBatch(result.page_size).room
     step = max(1, result.kept * result.page_size // max(size, 1))
-    done, taken, number = 0, 0.0, 0
-    found = []
+    done, taken, number, found = 0, 0.0, 0, []
     pages = PageBatch(result.page_size)
-    while gatherer.claim(pages) and done + room * result.page_size <= max(size, room * result.page_size):
+    most = pages.room * result.page_size  # bytes of a batch
+    while gatherer.claim(pages) and done + most <= max(size, most):
         number += 1
         if number % step:
             continue

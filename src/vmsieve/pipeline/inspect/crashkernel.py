@@ -23,6 +23,18 @@ DAMAGED: Final = "damaged"
 UNKNOWN: Final = "unknown"
 _MIB: Final = 1 << 20
 _LOADED: Final = "/sys/kernel/kexec_crash_loaded"
+_KDUMP: Final = " (a crash kernel that is started leaves its own out)"
+_NOTHING_THERE: Final = (
+    "no list of checksummed regions is in the memory reserved for the crash kernel: none is loaded, or its purgatory is"
+    " damaged"
+)
+_NOTHING_FOUND: Final = (
+    f"no crash kernel was found in this memory{_KDUMP}; --crashkernel gives its range if there is one"
+)
+
+
+def _size(check: Check) -> int:
+    return sum(region.size for region in check.table.regions)
 
 
 @record(frozen=True)
@@ -74,9 +86,6 @@ def check_crash_kernel(source: Source, given: Sequence[Region], origin: str, pro
     return _decide(_checks(source, where, progress), source, where, origin, known)
 
 
-_KDUMP: Final = " (a crash kernel that is started leaves its own out)"
-
-
 def _checks(source: Source, where: tuple[Region, ...], progress: Progress) -> list[Check]:
     progress.step("Searching", sum(-(-region.size // _MIB) for region in where), _MIB)
     tables = [
@@ -106,19 +115,6 @@ def _decide(checks: list[Check], source: Source, where: tuple[Region, ...], orig
         damaged = tuple(is_damaged(source, regions, names, i) for i in range(len(regions)))
         state, reason = DAMAGED, _explain(regions, names, damaged)
     return Verdict(state, reason, where, origin, check, names, damaged, len(named) - 1)
-
-
-_NOTHING_THERE: Final = (
-    "no list of checksummed regions is in the memory reserved for the crash kernel: none is loaded, or its purgatory is"
-    " damaged"
-)
-_NOTHING_FOUND: Final = (
-    f"no crash kernel was found in this memory{_KDUMP}; --crashkernel gives its range if there is one"
-)
-
-
-def _size(check: Check) -> int:
-    return sum(region.size for region in check.table.regions)
 
 
 def _explain(regions: Sequence[Region], names: Sequence[str], damaged: Sequence[bool | None]) -> str:

@@ -98,22 +98,17 @@ def write_map(
 
     The files in ``inputs`` are never overwritten, other files only with ``force``.
     """
-    totals = _totals(counts, cells)
-    drawing = draw(cells, totals, counts.page_size)
-    data = drawing.png if path.endswith(".png") else _page(source, counts, cells, totals, drawing).encode()
-    with saved(path, inputs, force=force, what="map") as out:
-        out.write(data)
-
-
-def _totals(counts: ClassCounts, cells: Cells) -> list[int]:
-    """Return the page frames of each category."""
     pages = {
         **counts.pages(),
         "absent": counts.existing - counts.stored,
         "unreadable": counts.unreadable,
         "hole": counts.total - counts.existing,
     }
-    return [pages[name] for name in cells.categories]
+    totals = [pages[name] for name in cells.categories]
+    drawing = draw(cells, totals, counts.page_size)
+    data = drawing.png if path.endswith(".png") else _page(source, counts, cells, totals, drawing).encode()
+    with saved(path, inputs, force=force, what="map") as out:
+        out.write(data)
 
 
 def _page(source: str, counts: ClassCounts, cells: Cells, totals: list[int], drawing: Drawing) -> str:

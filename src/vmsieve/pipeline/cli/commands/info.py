@@ -136,29 +136,24 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
 
 
 def _run(arguments: Arguments) -> int:
-    here = None
+    here: dict[str, Any] = {}
     if arguments.codecs:
         from vmsieve.pipeline.cli.commands._codecs import describe_codecs, print_codecs
 
-        here = describe_codecs()
+        here["here"] = describe_codecs()
         if not arguments.json:
-            print_codecs(here)
-    if arguments.input is not None:
-        return _describe(arguments, {"here": here} if here else {})
-    if here is None:
-        raise UsageError("an INPUT or --codecs is needed")
-    if arguments.json:
-        print_json({"here": here})
-    return EXIT_OK
-
-
-def _describe(arguments: Arguments, more: dict[str, Any]) -> int:
-    """Describe the input; ``more``: further keys for JSON."""
+            print_codecs(here["here"])
+    if arguments.input is None:
+        if not here:
+            raise UsageError("an INPUT or --codecs is needed")
+        if arguments.json:
+            print_json(here)
+        return EXIT_OK
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
         source.remarks += source.note_shrinking()
         facts = _as_json(source, knowledge)
         if arguments.json:
-            print_json({**facts, **more})
+            print_json({**facts, **here})
         else:
             _print(facts, arguments.verbose)
         return EXIT_INCOMPLETE if source.incomplete or source.shrunk() else EXIT_OK
