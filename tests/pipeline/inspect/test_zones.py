@@ -31,10 +31,10 @@ def test_zones_add_up(name: str, scratch: Path) -> None:
     source, notes = open_source(str(dump(name, scratch))), list[str]()
     knowledge = gather_knowledge(source)
     zones = count_zones(source, knowledge, notes)
-    assert [zone.name for zone, _ in zones] == DUMPS[name]
+    assert [one["zone"] for one in zones] == DUMPS[name]
     assert notes == []
     for rule, count in scan(source, knowledge, 31, Silent()).counts.items():
-        assert sum(pages[rule] for _, pages in zones) == count
+        assert sum(one["pages"][rule] for one in zones) == count
     source.close()
 
 

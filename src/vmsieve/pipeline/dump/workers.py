@@ -6,6 +6,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Callable, Generic, TypeVar
 
+from vmsieve.formats.slim.contexts import suppress
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -76,14 +78,6 @@ class Workers(Generic[B]):
             self._changed.notify()
         return True
 
-    def _help(self) -> bool:
-        """Work in the calling thread instead of waiting; False if no work or no buffer is left."""
-        try:
-            buffer = self._free.get_nowait()
-        except queue.Empty:
-            return False
-        return buffer is not None and self._do_one(buffer)
-
     def _is_over(self, number: int) -> bool:
         """True if there will be no result with this number."""
         return self._stop and number >= self._claimed
@@ -91,8 +85,11 @@ class Workers(Generic[B]):
     def _wait_for(self, number: int) -> B | BaseException | None:
         """Wait for the result with this number; None after the last one."""
         while number not in self._finished and not self._is_over(number):
-            if self._help():
-                continue
+            # Work in the calling thread instead of waiting, as long as work and a buffer are left.
+            with suppress(queue.Empty):
+                buffer = self._free.get_nowait()
+                if buffer is not None and self._do_one(buffer):
+                    continue
             with self._changed:
                 while number not in self._finished and not self._is_over(number) and self._free.empty():
                     self._changed.wait()

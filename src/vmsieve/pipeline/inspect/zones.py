@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.histogram import Histogram, tally
 from vmsieve.filters.linux.zones import find_zones
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
 
 
-def count_zones(source: Source, knowledge: Knowledge, notes: list[str]) -> list[tuple[Zone, dict[str, int]]]:
-    """Classify the pages of each zone by their struct pages; return its stored page frames by rule name.
+def count_zones(source: Source, knowledge: Knowledge, notes: list[str]) -> list[dict[str, Any]]:
+    """Classify the pages of each zone by their struct pages; return its place and stored page frames, as in JSON.
 
     A page counts for the first rule that level 31 drops it for; ``"kept"``: pages of no class, zero pages included, as
     page data are not read. Empty if the zones are unknown; ``notes`` says why.
@@ -30,7 +30,13 @@ def count_zones(source: Source, knowledge: Knowledge, notes: list[str]) -> list[
     except VmsieveError as error:
         notes.append(f"zones are not known: {error}")
         return []
-    return [(zone, _count(source, knowledge, zone)) for zone in zones]
+    return [
+        {
+            "node": zone.node, "zone": zone.name, "first_pfn": zone.first_pfn, "end_pfn": zone.end_pfn,
+            "pages": _count(source, knowledge, zone),
+        }
+        for zone in zones
+    ]  # fmt: skip
 
 
 def _count(source: Source, knowledge: Knowledge, zone: Zone) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from vmsieve.filters.rules import rules, struct_page_rules
 from vmsieve.formats.text import shown
@@ -20,9 +20,6 @@ from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import check_saved, files_read
 
-if TYPE_CHECKING:
-    from vmsieve.filters.linux.zones import Zone
-
 _EXAMPLES = """\
   vmsieve classes vmcore             how many pages are free, cache, user ... and how large the dump of each level is
   vmsieve classes vmcore --json      the same as JSON
@@ -39,7 +36,7 @@ _OPTIONS: Final = (
 )
 
 
-def _as_json(class_counts: ClassCounts, zones: list[tuple[Zone, dict[str, int]]] | None) -> dict[str, Any]:
+def _as_json(class_counts: ClassCounts, zones: list[dict[str, Any]] | None) -> dict[str, Any]:
     counts = class_counts.pages()
     return {
         "page_size": class_counts.page_size,
@@ -52,14 +49,8 @@ def _as_json(class_counts: ClassCounts, zones: list[tuple[Zone, dict[str, int]]]
         },
         "levels": [class_counts.level(level) for level in range(32)],
         "notes": class_counts.notes,
-        **({"zones": [_zone_as_json(*one) for one in zones]} if zones is not None else {}),
+        **({"zones": zones} if zones is not None else {}),
     }
-
-
-def _zone_as_json(zone: Zone, pages: dict[str, int]) -> dict[str, Any]:
-    return {
-        "node": zone.node, "zone": zone.name, "first_pfn": zone.first_pfn, "end_pfn": zone.end_pfn, "pages": pages,
-    }  # fmt: skip
 
 
 def _print(facts: dict[str, Any]) -> None:

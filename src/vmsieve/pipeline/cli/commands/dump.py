@@ -106,7 +106,13 @@ def _run(arguments: Arguments) -> int:
     progress = progress_for(quiet=arguments.quiet)
     plan = _plan(arguments)
     if plan.input == "-" and not seekable(0):
-        return _rebuild(plan)
+        # A pipe can be read only once: the flattened stream from it is rebuilt as it is.
+        from vmsieve.pipeline.dump.rebuild import rebuild_from_pipe
+
+        if rebuild_from_pipe(plan):
+            return EXIT_OK
+        print_remarks(["the flattened stream ends before its end mark: the dump is incomplete"])
+        return EXIT_INCOMPLETE
     report_file = _report_file(arguments.json, plan)
     report = dump(plan, progress, read_vmcoreinfo(arguments.vmcoreinfo), read_vmlinux(arguments.vmlinux))
     status = report.exit_status()
@@ -120,16 +126,6 @@ def _run(arguments: Arguments) -> int:
     if arguments.json:
         _write_report(json_text(report.json()) + "\n", report_file)
     return status
-
-
-def _rebuild(plan: Plan) -> int:
-    """Rebuild the dump in a flattened stream from a pipe, unfiltered: a pipe can be read only once."""
-    from vmsieve.pipeline.dump.rebuild import rebuild_from_pipe
-
-    if rebuild_from_pipe(plan):
-        return EXIT_OK
-    print_remarks(["the flattened stream ends before its end mark: the dump is incomplete"])
-    return EXIT_INCOMPLETE
 
 
 def _report_file(path: str | None, plan: Plan) -> SideFile | None:
