@@ -22,28 +22,24 @@ class Group:
 
 
 class Option:
-    """An option, or an operand.
-
-    Attributes:
-        flags: Its forms, such as ``-d`` and ``--level``; an operand has none.
-        name: Attribute that holds its value.
-        text: Its help.
-        metavar: Name of its argument in the help.
-        takes_value: It has an argument; otherwise it sets ``const``.
-        convert: Converts the argument. Raises ValueError that says what is expected.
-        choices: Values allowed; empty: any.
-        default: Value if it is not given. Options with the same name share the one that is not None.
-        group: Options that exclude it.
-        optional: The operand may be left out.
-        repeated: It may be given several times: its value is a list.
-        rest: The operand is the list of all words, options among them.
-    """
+    """An option, or an operand."""
 
     def __init__(
-        self, names: str, text: str, *, metavar: str = "", name: str = "", convert: Callable[[str], Any] = str,
-        choices: Sequence[str] = (), default: Any = None, const: Any = True, group: Group | None = None,
-        optional: bool = False, repeated: bool = False, rest: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        names: str,  # its forms, such as "-d --level"; without a dash: an operand
+        text: str,  # its help
+        *,
+        metavar: str = "",  # name of its argument in the help; without one and ``choices``, it sets ``const``
+        name: str = "",  # attribute that holds its value
+        convert: Callable[[str], Any] = str,  # converts the argument; raises ValueError that says what is expected
+        choices: Sequence[str] = (),  # values allowed; empty: any
+        default: Any = None,  # value if it is not given; options with the same name share the one that is not None
+        const: Any = True,
+        group: Group | None = None,  # options that exclude it
+        optional: bool = False,  # the operand may be left out
+        repeated: bool = False,  # it may be given several times: its value is a list
+        rest: bool = False,  # the operand is the list of all words, options among them
+    ) -> None:
         self.operand = not names.startswith("-")
         self.flags = [] if self.operand else names.split()
         self.name = name or names.rsplit(maxsplit=1)[-1].lstrip("-").replace("-", "_").lower()

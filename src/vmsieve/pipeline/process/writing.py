@@ -97,19 +97,15 @@ class Output:
 
 
 def open_output(
-    path: str, inputs: Iterable[str] = (), *, force: bool = False, beside: bool = True, follow: bool = True,
-    wait: bool = True,
-) -> Output:  # fmt: skip
-    """Open a file to create or replace, a device, a FIFO, or the pipe of a file descriptor for writing.
-
-    Args:
-        path: Raises RefusedError if it is an input, exists, or is a disk in use; OSError if it can't be opened.
-        inputs: The files that are read; ``-``: standard input.
-        force: Replace an existing file, or write to an existing device.
-        beside: Write a new file, too, under a temporary name.
-        follow: Replace the file that a symbolic link leads to, not the link.
-        wait: Wait for a reader of a FIFO.
-    """
+    path: str,  # a file to create or replace, a device, a FIFO, or the pipe of a file descriptor
+    inputs: Iterable[str] = (),  # the files that are read; "-": standard input
+    *,
+    force: bool = False,  # replace an existing file, or write to an existing device
+    beside: bool = True,  # write a new file, too, under a temporary name
+    follow: bool = True,  # replace the file that a symbolic link leads to, not the link
+    wait: bool = True,  # wait for a reader of a FIFO
+) -> Output:
+    """Open ``path`` for writing; raises RefusedError if it is an input, exists, or is a disk in use, or OSError."""
     there = _allowed(path, inputs, force=force, follow=follow)
     if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISLNK(there.st_mode)):
         flags = (0 if wait else os.O_NONBLOCK) | (0 if follow else os.O_NOFOLLOW)
