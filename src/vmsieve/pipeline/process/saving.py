@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from vmsieve.formats.errors import OutputError, UsageError, output_error
 from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.slim.contexts import contextmanager
+from vmsieve.pipeline.process import writing
 from vmsieve.pipeline.process.streams import require_stdout
-from vmsieve.pipeline.process.writing import (
-    Output,
-    RefusedError,
-    check_output,
-    check_stream,
-    open_output,
-    same_output,
-    write_file,
-)
+from vmsieve.pipeline.process.writing import Output, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,7 +41,7 @@ def _explained(path: str, what: str = "output") -> Iterator[None]:
 def opened_output(path: str, inputs: Iterable[str], *, force: bool, beside: bool = True) -> Output:
     """As :func:`vmsieve.pipeline.process.writing.open_output`; raises OutputError."""
     with _explained(path):
-        return open_output(path, inputs, force=force, beside=beside)
+        return writing.open_output(path, inputs, force=force, beside=beside)
 
 
 @contextmanager
@@ -57,7 +50,7 @@ def saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output"
 
     After an exception, the file that was there before is unchanged.
     """
-    with _explained(path, what), open_output(path, inputs, force=force) as output:
+    with _explained(path, what), writing.open_output(path, inputs, force=force) as output:
         yield output
 
 
@@ -76,7 +69,7 @@ def saved_stream(path: str, inputs: Iterable[str], *, force: bool, what: str = "
 def check_standard_output(inputs: Iterable[str]) -> None:
     """Raise OutputError if standard output is an input."""
     try:
-        check_stream(sys.stdout.fileno(), inputs)
+        writing.check_stream(sys.stdout.fileno(), inputs)
     except RefusedError as error:
         raise refusal(error, "standard output") from error
     except (OSError, ValueError):
@@ -93,7 +86,7 @@ def standard_output(inputs: Iterable[str]) -> int:
 def check_saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output") -> None:
     """Raise the OutputError that :func:`saved` would raise, as far as that is known in advance."""
     with _explained(path, what):
-        check_output(path, inputs, force=force)
+        writing.check_output(path, inputs, force=force)
 
 
 class SideFile:
@@ -103,10 +96,10 @@ class SideFile:
         """Check in advance that it can be written; raises UsageError if it is an input or another output."""
         self.problem = ""  # why it can't be written
         self._path, self._inputs, self._force = path, tuple(inputs), force
-        if any(same_output(path, one) for one in outputs):
+        if any(writing.same_output(path, one) for one in outputs):
             raise UsageError("one file can't be the dump and the report", file=path)
         try:
-            check_output(path, self._inputs, force=force)
+            writing.check_output(path, self._inputs, force=force)
         except OSError as error:
             problem = refusal(error, path, "report")
             if isinstance(error, RefusedError) and error.errno == errno.EBUSY:
@@ -116,6 +109,6 @@ class SideFile:
     def write(self, data: bytes) -> None:
         if not self.problem:
             try:
-                write_file(self._path, data, self._inputs, force=self._force)
+                writing.write_file(self._path, data, self._inputs, force=self._force)
             except OSError as error:
                 self.problem = str(refusal(error, self._path, "report"))
