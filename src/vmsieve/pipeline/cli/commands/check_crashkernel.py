@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.linux.crashkernel import Region
@@ -21,8 +21,6 @@ from vmsieve.pipeline.process.options import Group, Option
 from vmsieve.pipeline.process.progress import progress_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from vmsieve.formats.inputs import Source
 
 _EXAMPLES = """\
@@ -80,17 +78,6 @@ def _open_dump(path: str) -> Source:
         raise KernelError("it was started, and its memory has changed since", file=path) from error
 
 
-@contextmanager
-def _opened(arguments: Arguments) -> Iterator[tuple[Source, list[Region], str]]:
-    """Yield the memory, the ranges reserved for the crash kernel as far as known, and where those are from."""
-    given = [arguments.crashkernel] if arguments.crashkernel is not None else []
-    origin = "--crashkernel" if given else ""
-    if arguments.live and not given:
-        given, origin = live_ranges(), "/proc/iomem"
-    with closing(open_live(given[0].start) if arguments.live else _open_dump(arguments.input)) as source:
-        yield source, given, origin
-
-
 def _as_json(verdict: Verdict) -> dict[str, Any]:
     check = verdict.check
     damaged = verdict.damaged or (None,) * len(verdict.names)
@@ -133,8 +120,13 @@ def _print(facts: dict[str, Any]) -> None:
 
 
 def _run(arguments: Arguments) -> int:
+    # The ranges reserved for the crash kernel as far as known, and where those are from.
+    given = [arguments.crashkernel] if arguments.crashkernel is not None else []
+    origin = "--crashkernel" if given else ""
     try:
-        with _opened(arguments) as (source, given, origin):
+        if arguments.live and not given:
+            given, origin = live_ranges(), "/proc/iomem"
+        with closing(open_live(given[0].start) if arguments.live else _open_dump(arguments.input)) as source:
             verdict = check_crash_kernel(source, given, origin, progress_for(quiet=arguments.json))
             print_remarks(source.remarks)
     except UsageError:
