@@ -1,4 +1,4 @@
-"""What the commands that look at every page do for each block of page frames, and for each batch of pages."""
+"""Blocks of page frames and batches of pages, for the commands that look at every page."""
 
 from __future__ import annotations
 

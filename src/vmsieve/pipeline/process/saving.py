@@ -90,7 +90,7 @@ def check_saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "o
 
 
 class SideFile:
-    """A file beside a dump. If it can't be written, the dump is made all the same."""
+    """A file written beside a dump. If it can't be written, the dump is still made."""
 
     def __init__(self, path: str, inputs: Iterable[str], outputs: Iterable[str], *, force: bool) -> None:
         """Check in advance that it can be written; raises UsageError if it is an input or another output."""

@@ -106,7 +106,7 @@ def _run(arguments: Arguments) -> int:
     progress = progress_for(quiet=arguments.quiet)
     plan = _plan(arguments)
     if plan.input == "-" and not seekable(0):
-        # A pipe can be read only once: the flattened stream from it is rebuilt as it is.
+        # A pipe can be read only once: the flattened stream from it is rebuilt, unfiltered.
         from vmsieve.pipeline.dump.rebuild import rebuild_from_pipe
 
         if rebuild_from_pipe(plan):
