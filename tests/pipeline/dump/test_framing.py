@@ -307,6 +307,6 @@ def test_a_frame_that_is_not_there_is_wrong_usage(name: str, level: int | None, 
         checked_level("frame", frame(name), level)
 
 
-def test_a_level_is_the_default_unless_it_is_said() -> None:
+def test_the_default_level() -> None:
     assert checked_level("frame", frame("zstd"), None) == 3
     assert checked_level("frame", frame("zstd"), -1) == -1
