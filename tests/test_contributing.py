@@ -18,7 +18,7 @@ from tests.build.kernel import FakeKernel
 from tests.build.memory_file import MemoryFile, bits, read
 from tests.dumps import ROOT, dump
 from vmsieve.filters.linux.arch import Arch
-from vmsieve.filters.rules import Rule, RuleOff
+from vmsieve.filters.rules import Rule, RuleOff, struct_page_rules
 from vmsieve.formats.codecs import Codec
 from vmsieve.formats.compiler import Loop, bind
 from vmsieve.formats.errors import KernelError, ReadError
@@ -158,6 +158,7 @@ def test_the_architecture_translates(tmp_path: Path) -> None:
 
 
 def test_the_rule_matches_its_pages(tmp_path: Path) -> None:
+    assert f"{len(struct_page_rules())} of 8 bits are taken" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rule = plugin("filters/rules/example.py", tmp_path)
     with pytest.raises(RuleOff, match="PG_example"):
         rule.prepare(SimpleNamespace(flag=lambda _: 0))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.layouts import LAYOUTS, Layout
-from tests.build.machine import EVERYTHING, Machine
+from tests.build.machine import EVERY_CLASS, EVERYTHING, Machine
 from tests.filters.classify_kit import bits, classifier, classify, opened, run
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
@@ -33,11 +33,6 @@ SPARE = {
     "OFFSET(page.compound_info)", "LENGTH(mem_section)", "SYMBOL(init_top_pgt)", "SYMBOL(init_level4_pgt)",
     "SYMBOL(vmap_area_list)", "SYMBOL(node_online_map)",
 }  # fmt: skip
-UNACCEPTED = "0xc00-0xfff unaccepted order=10\n"
-
-
-def recipe(layout: Layout) -> str:
-    return EVERYTHING + (UNACCEPTED if "unaccepted" in layout.types else "")
 
 
 def without(machine: Machine) -> Iterator[tuple[str, bytes]]:
@@ -62,7 +57,7 @@ def outcome(scan: Scan, notes: list[str]) -> tuple[int, list[str]]:
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_a_missing_key_keeps_the_same_pages_or_more_with_a_remark(layout: Layout, tmp_path: Path) -> None:
     """Each key in turn, at levels 31, 8, 6 and 16."""
-    machine = Machine(layout, recipe(layout))
+    machine = Machine(layout, EVERY_CLASS)
     source, knowledge = opened(machine, tmp_path)
     full = {level: run(source, knowledge, level) for level in (31, 8, 6, 16)}
     assert outcome(full[31], knowledge.notes) == (EXIT_OK, [])
@@ -86,7 +81,7 @@ def test_a_missing_key_keeps_the_same_pages_or_more_with_a_remark(layout: Layout
 @pytest.mark.parametrize("name", ["4.4", "6.1", "6.6", "6.10", "7.2"])
 def test_every_key_that_a_rule_needs_makes_a_difference(name: str, tmp_path: Path) -> None:
     """The test above is effective: without these keys more pages are kept."""
-    machine = Machine(LAYOUTS[name], recipe(LAYOUTS[name]))
+    machine = Machine(LAYOUTS[name], EVERY_CLASS)
     source, knowledge = opened(machine, tmp_path)
     full = kept(run(source, knowledge, 31))
     # At level 31 the other cache rule drops these pages too, and the limit was not reached.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.layouts import LAYOUTS, STRUCT_PAGE, Layout
-from tests.build.machine import EVERYTHING, MIB, Machine
+from tests.build.machine import EVERY_CLASS, EVERYTHING, MIB, Machine
 from tests.filters.classify_kit import bitmap, bits, opened, run, struct_pages
 from tests.filters.classify_twin import dropped, everything
 from vmsieve.filters.classify import Classifier
@@ -34,12 +34,11 @@ MORE = """
 0x1000-0x11ff hugetlb order=9
 0x1200-0x13ff hugetlb order=9
 """
-UNACCEPTED = "0xc00-0xfff unaccepted order=10\n"
 for_each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
 
 def machine(layout: Layout) -> Machine:
-    built = Machine(layout, EVERYTHING + MORE + (UNACCEPTED if "unaccepted" in layout.types else ""))
+    built = Machine(layout, EVERY_CLASS + MORE)
     # Not marked as a tail, but inside a compound page by its head's order: the page is not part of it.
     built.set(0x680, head=0)
     # Struct pages of a huge page, all mapped to its first page of struct pages (HVO): every 64th looks like the head.

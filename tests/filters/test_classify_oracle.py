@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.layouts import LAYOUTS
-from tests.build.machine import EVERYTHING, Machine
+from tests.build.machine import EVERYTHING, UNACCEPTED, Machine
 from tests.build.tools import tool
 from tests.filters.classify_kit import bits, opened, run
 from tests.formats.output_kit import Kdump
@@ -25,9 +25,6 @@ COUNTERS = {
     "Non-private cache pages": "cache", "Private cache pages": "cache_private", "User process data pages": "user",
     "Free pages": "free", "Hwpoison pages": "hwpoison", "Offline pages": "offline",
 }  # fmt: skip
-UNACCEPTED = "0xc00-0xfff unaccepted order=10\n"
-
-
 #: The first version that supports a kernel's struct pages; the last number counts commits after a release.
 SINCE = {
     "4.4": (1, 6, 4, 0), "4.14": (1, 6, 4, 0), "4.16": (1, 6, 4, 0), "6.1": (1, 6, 6, 0), "6.3": (1, 7, 3, 0),
@@ -70,8 +67,10 @@ def answer(tool_path: str, core: Path, level: int) -> tuple[set[int], dict[str, 
 def test_selection_and_counts_equal_makedumpfiles(name: str, tmp_path: Path) -> None:
     """Each single bit of the dump level, none and all."""
     layout, path = LAYOUTS[name], makedumpfile(name)
-    recipe = EVERYTHING + (UNACCEPTED if "unaccepted" in layout.types else "")
-    machine = Machine(layout, recipe if version(path) >= SLAB_SINCE else recipe.replace("mapping=1", ""))
+    recipe = EVERYTHING + UNACCEPTED
+    if version(path) < SLAB_SINCE:
+        recipe = recipe.replace("mapping=1", "")
+    machine = Machine(layout, recipe)
     source, knowledge = opened(machine, tmp_path)
     for level in (0, 2, 4, 8, 16, 31):
         kept, counts = answer(path, tmp_path / "machine.elf", level)

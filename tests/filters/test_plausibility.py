@@ -38,7 +38,7 @@ TRIALS = int(os.environ.get("VMSIEVE_CORRUPTIONS", "8"))
 def test_a_damaged_page_affects_only_the_pages_it_describes(name: str, scratch: Path) -> None:
     """Damage to struct pages, page tables, sections or VMCOREINFO drops no additional page of the kernel."""
     subject = Subject(unpacked(ZOO / f"{name}.zst", scratch))
-    assert not subject.weaker
+    assert not subject.weaker, subject.notes
     assert subject.counts()["struct pages"] > 0
     for i in range(TRIALS):
         found = subject.trial(f"test/{name}/{i}")

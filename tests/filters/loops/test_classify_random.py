@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 from tests.build.layouts import LAYOUTS, STRUCT_PAGE
 from tests.filters.classify_kit import BACKENDS, at_level, classifier, classify, random_pages
 from tests.filters.classify_twin import dropped, everything
+from vmsieve.filters.loops.parameters import RULES_AT
+from vmsieve.filters.rules import RULE_STRIDE
+from vmsieve.formats.compiler import Loop, bind
 
 if TYPE_CHECKING:
     from tests.build.layouts import Layout
@@ -125,6 +129,21 @@ def test_a_free_block_that_heads_a_larger_compound_page() -> None:
     data[4 * STRUCT_PAGE + layout.head] = 0  # within the block: the user page ends here
     for level, expected in ((16, 1), (8, 4), (24, 4), (31, 4)):
         assert _levels(layout, bytes(data), 0, level, 0) == set(range(expected)), level
+
+
+def test_rules_of_blocks_precede_those_of_single_pages() -> None:
+    """Of the rules that match a page, only the first can begin a block."""
+    layout = LAYOUTS["7.2"]
+    judge = classifier(layout, 31)
+    flags, kinds = [0, *(layout.mask(name) for name in layout.bits)], layout.types.values()
+    blocks = []
+    for i, rule in enumerate(judge.rules):
+        assert rule.matches is not None
+        matches, words = bind(Loop(rule.matches), "python"), judge.parameters.address + RULES_AT + i * RULE_STRIDE
+        found = [matches(words, 0, flag, 0, kind, order, 0, 0) for flag, kind, order in product(flags, kinds, (0, 3))]
+        blocks.append(max(found) > 1)
+    assert any(blocks)
+    assert blocks == sorted(blocks, reverse=True)
 
 
 @pytest.mark.parametrize("kind", ["buddy", "unaccepted"])

@@ -30,7 +30,7 @@ ORIGINS: Final = (MEMORY, SYMBOLS, TYPES)
 #: The first kernels with BTF. Older ones are not searched: they may lack any key.
 _SINCE: Final = (5, 3)
 _LATEST: Final = (1 << 16, 0)
-#: First and last version to export a key, unless all do.
+#: First and last version to export a key. In neither this nor the next list: every version exports it.
 _EXPORTED: Final = {
     "NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)": ((6, 9), _LATEST),
     "NUMBER(PG_hugetlb)": ((6, 6), (6, 8)),
@@ -45,7 +45,7 @@ _EXPORTED: Final = {
     "OFFSET(page.compound_head)": (_SINCE, (7, 0)),
     "OFFSET(page.compound_info)": ((7, 1), _LATEST),
 }
-#: Keys that depend on the configuration in every version.
+#: Keys that a kernel of any version may be built without: never searched for.
 _CONFIGURED: Final = (
     "NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)", "NUMBER(PG_hwpoison)", "NUMBER(PG_reserved)", "NUMBER(KERNEL_IMAGE_SIZE)",
     "NUMBER(sme_mask)", "CRASHTIME", "SYMBOL(system_utsname)", "SYMBOL(node_data)", "SYMBOL(pgdat_list)",

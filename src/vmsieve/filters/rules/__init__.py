@@ -27,7 +27,13 @@ RULE_STRIDE: Final = PARAMETERS * 8
 
 
 class RuleOff(Exception):  # noqa: N818 - an answer rather than an error
-    """A rule can't be applied to this kernel. ``reason``: None if the kernel has no such pages: not worth a message."""
+    """A rule can't be applied to this kernel.
+
+    Args:
+        reason: Why such pages are kept. None gives no message: the kernel has no such pages, or may not, as it is older
+            than the key or can be built without it. A key is damaged, which takes a reason, if other keys are there
+            that no kernel exports without it; see :mod:`vmsieve.filters.rules.offline`.
+    """
 
     def __init__(self, reason: str | None) -> None:
         self.reason = reason
@@ -48,8 +54,8 @@ class Rule:
     flags       ``flags``, masked by the flags that any rule asked :meth:`PageLayout.flag` for
     mapping     ``mapping``, masked by :data:`MAPPING_BITS`
     kind        ``_mapcount`` of a mapped page, the page type of others
-    private     ``private``, at most :data:`ORDERS`
-    slab        not 0: a slab page
+    private     ``private``, at most :data:`ORDERS`; compare it with :attr:`PageLayout.orders` before ``1 << private``
+    slab        not 0: a slab page, which may use ``kind`` and ``mapping`` for something else
     hugetlb     not 0: the head of a hugetlb page
     =========== ============================================================================================
 
@@ -61,8 +67,10 @@ class Rule:
     Attributes:
         name: Short and unique; the key in JSON reports.
         title: For people; makedumpfile's words if it counts the same pages.
-        order: Precedence: a page that several rules match is counted for the lowest.
-        levels: Bits of the dump level, any of which drops such pages; 0: dropped at every level.
+        order: Precedence: a page that several rules match is counted for the lowest, and only that one can begin a
+            block. So rules of blocks (10 and 20) precede those of single pages (30 to 70) and of content (90).
+        levels: Bits of the dump level, any of which drops such pages; 0: dropped at every level that reads struct
+            pages (``needs_struct_pages`` of pipeline/dump/scan.py).
         matches: See above; None: the page's content decides.
         prepare: Returns the rule's parameters for a kernel, at most :data:`PARAMETERS` words. Raises RuleOff.
         unreferenced: Requires a reference count of 0.

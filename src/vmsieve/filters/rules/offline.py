@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout
 
 #: Since v5.3 kernels export the key next to those of huge pages (kernel/crash_core.c). One of these without it: damage.
+#: Older kernels export HUGETLB_PAGE_DTOR alone: only there the version decides, and only what a missing key means.
 _SINCE: Final = (5, 3)
 _BESIDE: Final = ("NUMBER(HUGETLB_PAGE_DTOR)", "NUMBER(PG_hugetlb)", "NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)")
 

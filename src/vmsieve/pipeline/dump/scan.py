@@ -74,8 +74,8 @@ def open_classifier(
 def needs_struct_pages(level: int, info: VmcoreInfo) -> bool:
     """True if a dump of this level drops pages by their struct page.
 
-    Levels 0 and 1 drop poisoned pages, and offline ones with them, but like makedumpfile only if the kernel has
-    PG_hwpoison.
+    Levels 0 and 1 drop pages of rules with ``levels`` 0 (poisoned, offline), but like makedumpfile only if the kernel
+    has PG_hwpoison.
     """
     return bool(level & ~1) or info.number("PG_hwpoison") is not None
 

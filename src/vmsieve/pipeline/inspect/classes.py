@@ -45,7 +45,7 @@ class ClassCounts:
     zero: dict[int, int] = field(default_factory=dict)  # the same of zero pages
     packed: dict[int, tuple[int, int]] = field(default_factory=dict)  # by class: pages sampled, their packed bytes
     rules: list[Rule] = field(default_factory=list)  # the rules that class bits stand for
-    always: bool = True  # dumps of levels 0 and 1 omit poisoned and offline pages
+    always: bool = True  # dumps of levels 0 and 1 omit pages of rules with levels 0
     notes: list[str] = field(default_factory=list)  # sentences on remarks
     weaker: bool = False  # some classes could not be recognised
     unreadable: int = 0  # stored page frames that can't be read; counted nowhere else
