@@ -29,9 +29,9 @@ class _Table:
 
     def __init__(self) -> None:
         self._code = code_address(layout.handle_bus_error)
-        self._memory = (ctypes.c_uint64 * ((layout.FIRST + _WINDOWS * layout.SLOT) // _WORD))()
+        self.memory = (ctypes.c_uint64 * ((layout.FIRST + _WINDOWS * layout.SLOT) // _WORD))()
         self._before = (ctypes.c_uint64 * (_ACTION_SIZE // _WORD))()
-        self._free = [(layout.FIRST + number * layout.SLOT) // _WORD for number in range(_WINDOWS)]
+        self.free = [(layout.FIRST + number * layout.SLOT) // _WORD for number in range(_WINDOWS)]
         library = ctypes.CDLL(None)
         self._sigaction = library.sigaction
         self._sigaction.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
@@ -43,22 +43,22 @@ class _Table:
             (layout.PAGE, mmap.PAGESIZE),
             (layout.SLOTS, _WINDOWS),
         ):
-            self._memory[place // _WORD] = value
+            self.memory[place // _WORD] = value
 
     def arm(self) -> bool:
         """Install the handler if it is not; False without machine code."""
-        if self._memory[layout.ARMED // _WORD]:
+        if self.memory[layout.ARMED // _WORD]:
             return True
         if not self._code:
             return False
-        layout.handle_bus_error(0, ctypes.addressof(self._memory), 0)
+        layout.handle_bus_error(0, ctypes.addressof(self.memory), 0)
         action, before = bytearray(_ACTION_SIZE), type(self._before)()
         ctypes.c_uint64.from_buffer(action).value = self._code
         for at in _FLAGS_AT:
             ctypes.c_int.from_buffer(action, at).value = _SIGINFO
-        self._memory[layout.ARMED // _WORD] = 1
+        self.memory[layout.ARMED // _WORD] = 1
         if self._sigaction(layout.SIGBUS, address_of(action), ctypes.addressof(before)):
-            self._memory[layout.ARMED // _WORD] = 0
+            self.memory[layout.ARMED // _WORD] = 0
             return False
         if before[0] != self._code:
             ctypes.memmove(self._before, before, _ACTION_SIZE)
@@ -66,21 +66,12 @@ class _Table:
 
     def take(self, address: int, size: int) -> Guard | None:
         """Guard a window; None if the table is full."""
-        if not self._free:
+        if not self.free:
             return None
-        slot = self._free.pop()
+        slot = self.free.pop()
         for place, value in ((layout.LOST, 0), (layout.START, address), (layout.END, address + size)):
-            self._memory[slot + place // _WORD] = value
+            self.memory[slot + place // _WORD] = value
         return Guard(self, slot)
-
-    def lost(self, slot: int) -> bool:
-        was = self._memory[slot + layout.LOST // _WORD] != 0
-        self._memory[slot + layout.LOST // _WORD] = 0
-        return was
-
-    def give_back(self, slot: int) -> None:
-        self._memory[slot + layout.END // _WORD] = 0
-        self._free.append(slot)
 
 
 class Guard:
@@ -95,11 +86,14 @@ class Guard:
 
     def lost(self) -> bool:
         """True if a page was missing when touched, since the last call."""
-        return self._table.lost(self._slot)
+        at = self._slot + layout.LOST // _WORD
+        was, self._table.memory[at] = self._table.memory[at], 0
+        return was != 0
 
     def close(self) -> None:
         """End the guard; the window's memory may be freed."""
-        self._table.give_back(self._slot)
+        self._table.memory[self._slot + layout.END // _WORD] = 0
+        self._table.free.append(self._slot)
 
 
 _table: _Table | None = None

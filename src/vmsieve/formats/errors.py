@@ -6,10 +6,6 @@ Libraries raise them and neither print nor exit; the command line turns one into
 from __future__ import annotations
 
 import errno
-from typing import Final
-
-#: The target is full: file system, quota, or maximum file size.
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _number(value: object) -> str:
@@ -17,16 +13,7 @@ def _number(value: object) -> str:
 
 
 class VmsieveError(Exception):
-    """An error that ends the work or a part of it, as one sentence.
-
-    Args:
-        message: The problem, in the user's words.
-        file: The file concerned.
-        offset: Byte offset in it, or a physical address if ``message`` says so.
-        expected: Expected value.
-        found: Actual value.
-        hint: Advice for the user's next step.
-    """
+    """An error that ends the work or a part of it, as one sentence."""
 
     def __init__(
         self,
@@ -38,23 +25,17 @@ class VmsieveError(Exception):
         found: object = None,
         hint: str | None = None,
     ) -> None:
-        self.message = message
+        self.message = message  # the problem, in the user's words
         self.file = file
-        self.offset = offset
+        self.offset = offset  # in the file, or a physical address if the message says so
         self.expected = expected
         self.found = found
-        self.hint = hint
+        self.hint = hint  # what the user can do next
         super().__init__(message)
 
     def __str__(self) -> str:
-        parts = [self.message]
-        if self.offset is not None:
-            parts.append(f"at {_number(self.offset)}")
-        if self.expected is not None:
-            parts.append(f"expected {_number(self.expected)}")
-        if self.found is not None:
-            parts.append(f"found {_number(self.found)}")
-        line = ", ".join(parts)
+        facts = ("at", self.offset), ("expected", self.expected), ("found", self.found)
+        line = ", ".join([self.message, *(f"{name} {_number(value)}" for name, value in facts if value is not None)])
         if self.file is not None:
             line = f"{self.file}: {line}"
         if self.hint is not None:
@@ -79,12 +60,9 @@ class UnsupportedError(FormatError):
 
 
 class ReadError(VmsieveError):
-    """A page of the input is unreadable; ``offset`` is its physical address.
+    """A page of the input is unreadable; ``offset`` is its physical address."""
 
-    Attributes:
-        span: Bytes from ``offset`` on known to be unreadable, not worth a try; 0 if unknown.
-    """
-
+    #: Bytes from ``offset`` on known to be unreadable, not worth a try; 0 if unknown.
     span: int = 0
 
 
@@ -97,18 +75,15 @@ class WeakerError(KernelError):
 
 
 class OutputError(VmsieveError):
-    """The output can't be written.
+    """The output can't be written."""
 
-    Attributes:
-        errno: The system's error number, such as ``errno.ENOSPC``; None if the system was not involved.
-    """
-
+    #: The system's error number, such as ``errno.ENOSPC``; None if the system was not involved.
     errno: int | None = None
 
     @property
     def full(self) -> bool:
-        """True if the only failure was ENOSPC, EDQUOT or EFBIG."""
-        return self.errno in _FULL
+        """True if the only failure was that the file system, quota or maximum file size is full."""
+        return self.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def output_error(error: OSError, name: str, offset: int | None = None, what: str = "output") -> OutputError:

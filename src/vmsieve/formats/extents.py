@@ -11,7 +11,7 @@ from vmsieve.formats.bitmap import set_bits
 from vmsieve.formats.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 #: Default limit of pieces: 96 MiB, and as much again while they are sorted.
 EXTENTS_LIMIT: Final = 4 << 20
@@ -23,21 +23,15 @@ _DISORDER_LIMIT: Final = 1 << 16
 class Extents:
     """A table of pieces: addresses ``starts[i] .. ends[i]`` are at ``offsets[i]`` of the file.
 
-    Filled with :meth:`add`, then :meth:`resolve_overlaps` makes the pieces disjoint and ascending. 24 bytes per piece.
-
-    Attributes:
-        starts: First address of each piece.
-        ends: One above its last address.
-        offsets: File offset of its first byte.
-        repeated: Bytes that were in more than one piece, counted once per repetition.
+    Filled with :meth:`add`, with up to ``limit`` pieces, then :meth:`resolve_overlaps` makes them disjoint and
+    ascending. 24 bytes per piece.
     """
 
     def __init__(self, limit: int = EXTENTS_LIMIT) -> None:
-        """Make an empty table for up to ``limit`` pieces."""
-        self.starts = array("Q")
-        self.ends = array("Q")
-        self.offsets = array("Q")
-        self.repeated = 0
+        self.starts = array("Q")  # first address of each piece
+        self.ends = array("Q")  # one above its last address
+        self.offsets = array("Q")  # file offset of its first byte
+        self.repeated = 0  # bytes that were in more than one piece, counted once per repetition
         self._limit = limit
         self._sequences = [0]
         self._disjoint = True
@@ -45,8 +39,7 @@ class Extents:
     def add(self, start: int, end: int, offset: int) -> None:
         """Add ``start .. end``; empty pieces are ignored, and one that continues the last piece is joined with it.
 
-        Raises:
-            UnsupportedError: There are too many pieces or sequences.
+        Raises UnsupportedError if there are too many pieces or sequences.
         """
         if start >= end:
             return
@@ -65,19 +58,15 @@ class Extents:
         self.offsets.append(offset)
 
     def resolve_overlaps(self, *, last_wins: bool) -> None:
-        """Sort the pieces; where they overlap, keep the one added last or first.
-
-        Raises:
-            UnsupportedError: Too many pieces overlap at one address.
-        """
+        """Sort the pieces; where they overlap, keep the one added last or first. Raises as :meth:`add`."""
         if self._disjoint:
             return
         sequences = [range(a, b) for a, b in zip(self._sequences, [*self._sequences[1:], len(self.starts)])]
         order = merge(*sequences, key=self.starts.__getitem__)
-        before = sum(self.ends) - sum(self.starts)
+        before = self.total()
         table = self._flatten(order, -1 if last_wins else 1)
         self.starts, self.ends, self.offsets = table.starts, table.ends, table.offsets
-        self.repeated = before - (sum(self.ends) - sum(self.starts))
+        self.repeated = before - self.total()
         self._sequences, self._disjoint = [0], True
 
     def _flatten(self, order: Iterable[int], sign: int) -> Extents:
@@ -96,6 +85,10 @@ class Extents:
         _emit(out, open_pieces, at, max(self.ends))
         return out
 
+    def total(self) -> int:
+        """Bytes in all pieces."""
+        return sum(self.ends) - sum(self.starts)
+
     def next_address(self, address: int, end: int) -> int:
         """The first address in a piece from ``address`` on; ``end`` if there is none."""
         i = self.find(address)
@@ -105,12 +98,17 @@ class Extents:
         """A bitmap of ``count`` pages from ``first_pfn`` (multiples of 8), set for pages with any byte in a piece."""
         bits = bytearray(count // 8)
         start, end = first_pfn * page_size, (first_pfn + count) * page_size
-        i = self.find(start)
-        while i < len(self.starts) and self.starts[i] < end:
-            low, high = max(self.starts[i], start), min(self.ends[i], end)
+        for low, high, _ in self.pieces(start, end):
             set_bits(bits, (low - start) // page_size, -(-(high - start) // page_size))
-            i += 1
         return bits
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the parts of pieces within ``start .. end``: start, end, and offset of each."""
+        for i in range(self.find(start), len(self.starts)):
+            low, high = max(start, self.starts[i]), min(end, self.ends[i])
+            if low >= high:
+                return
+            yield low, high, self.offsets[i] + low - self.starts[i]
 
     def find(self, address: int) -> int:
         """Index of the first piece that ends above ``address``."""

@@ -24,8 +24,7 @@ class ByteFile(Protocol):
     def read_into(self, offset: int, out: memoryview) -> int:
         """Fill ``out`` from ``offset`` on; return bytes read, fewer only at the end of the file.
 
-        Raises:
-            ReadError: The medium fails; ``offset`` is the position in the file.
+        Raises ReadError with the position in the file if the medium fails.
         """
 
     def close(self) -> None:
@@ -33,20 +32,13 @@ class ByteFile(Protocol):
 
 
 class PlainFile:
-    """A regular file, block device or /proc file, read with pread.
-
-    Attributes:
-        vmcore: The file is ``/proc/vmcore``: memory of the crashed machine, in its crash kernel.
-    """
+    """A regular file, block device or /proc file, read with pread."""
 
     def __init__(self, path: str) -> None:
-        """Open ``path``; ``-``: standard input, redirected from a file.
-
-        Raises:
-            FormatError: It can't be opened, or is not seekable (a pipe, a terminal, a directory).
-        """
+        """Open ``path``, which must be seekable: no pipe, terminal, directory. ``-``: standard input, from a file."""
         self.name = path if path != "-" else "standard input"
         self._mappable = True
+        #: The file is ``/proc/vmcore``: memory of the crashed machine, in its crash kernel.
         self.vmcore = os.path.realpath(path) == "/proc/vmcore"
         try:
             # O_NONBLOCK: a FIFO without a writer is refused below instead of blocking.
@@ -66,7 +58,6 @@ class PlainFile:
             raise
 
     def read_into(self, offset: int, out: memoryview) -> int:
-        """See :class:`ByteFile`."""
         return read_at(self._fd, offset, out[: max(self.size - offset, 0)], self.name)
 
     def next_data(self, offset: int) -> int:
@@ -89,7 +80,6 @@ class PlainFile:
         return os.fstat(self._fd).st_size < self._size_at_open
 
     def close(self) -> None:
-        """See :class:`ByteFile`."""
         os.close(self._fd)
 
 
@@ -100,11 +90,7 @@ def seekable(fd: int) -> bool:
 
 
 def read_at(fd: int, offset: int, out: memoryview, name: str, failure: str = "can't read the input") -> int:
-    """Fill ``out`` from ``offset`` of ``fd`` on; return bytes read, fewer only at the end of the file.
-
-    Raises:
-        ReadError: The medium fails; ``offset`` is the position in the file ``name``.
-    """
+    """As :meth:`ByteFile.read_into`, from ``fd``, which is called ``name``; ``failure`` is the error's message."""
     done = 0
     try:
         while done < len(out) and (got := os.preadv(fd, [out[done:]], offset + done)):
@@ -131,11 +117,7 @@ def next_data(file: ByteFile, offset: int) -> int:
 
 
 def read_as(file: ByteFile, place: int, out: memoryview, at: int, name: str) -> int:
-    """Read ``file`` from ``place`` on, reporting errors as of ``name`` from ``at`` on; return bytes read.
-
-    Raises:
-        ReadError: The medium fails; it names ``name`` and the offset there.
-    """
+    """Read ``file`` from ``place`` on; a ReadError names ``name``, and the offset if it begins at ``at``."""
     try:
         return file.read_into(place, out)
     except ReadError as error:
@@ -144,23 +126,14 @@ def read_as(file: ByteFile, place: int, out: memoryview, at: int, name: str) -> 
 
 
 def read_memory(file: ByteFile, place: int, out: memoryview, paddr: int) -> None:
-    """Fill ``out`` with memory from ``paddr`` on, stored at ``place`` of ``file``.
-
-    Raises:
-        ReadError: The medium fails, or the file has been truncated; ``offset`` is the physical address.
-    """
+    """Fill ``out`` with memory from ``paddr`` on, stored at ``place``; a ReadError has the physical address."""
     got = read_as(file, place, out, paddr, file.name)
     if got < len(out):
         raise ReadError("the file has become shorter", file=file.name, offset=paddr + got)
 
 
 def read_exactly(file: ByteFile, offset: int, size: int) -> bytes:
-    """Read ``size`` bytes at ``offset``; callers bound ``size`` first.
-
-    Raises:
-        TruncatedError: The file ends before.
-        ReadError: The medium fails.
-    """
+    """Read ``size`` bytes at ``offset``; raises TruncatedError if the file ends before. Callers bound ``size``."""
     out = bytearray(size)
     got = file.read_into(offset, memoryview(out)) if 0 <= offset < file.size else 0
     if got != size:

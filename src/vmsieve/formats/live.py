@@ -12,12 +12,13 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import FormatError, ReadError, VmsieveError
-from vmsieve.formats.extents import joined
+from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_at
-from vmsieve.formats.inputs import MemoryRange, Source, open_source
+from vmsieve.formats.inputs import open_source
+from vmsieve.formats.inputs._pieces import StoredPieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from vmsieve.formats.source import Source
 
 CRASH_KERNEL: Final = "Crash kernel"
 _SYSTEM_RAM: Final = "System RAM"
@@ -30,8 +31,7 @@ _LINES_MOST: Final = 1 << 20
 def iomem_ranges(name: str) -> list[tuple[int, int]]:
     """Find physical memory called ``name``: first address and one above the last, ascending.
 
-    Raises:
-        FormatError: The file can't be read, or hides addresses from this user.
+    Raises FormatError if the file can't be read, or hides addresses from this user.
     """
     found = []
     try:
@@ -58,58 +58,32 @@ class _Device:
             raise FormatError(f"can't be opened: {error.strerror}", file=path) from error
 
     def read_into(self, offset: int, out: memoryview) -> int:
-        """See :class:`vmsieve.formats.files.ByteFile`."""
         return read_at(self._fd, offset, out, self.name, "the kernel does not expose this memory")
 
     def close(self) -> None:
-        """See :class:`vmsieve.formats.files.ByteFile`."""
         os.close(self._fd)
 
 
-class DevMemSource(Source):
+class DevMemSource(StoredPieces):
     """The running machine's memory through ``/dev/mem``: file offset is physical address."""
 
     def __init__(self) -> None:
-        """Open it.
-
-        Raises:
-            FormatError: The kernel refuses, or hides its memory map.
-        """
+        """Open it; raises FormatError if the kernel refuses, or hides its memory map."""
+        memory = Extents()
         # The reservation lies within System RAM on most machines; on s390x beside it.
-        self._ranges = joined(iomem_ranges(_SYSTEM_RAM) + iomem_ranges(CRASH_KERNEL))
-        if not self._ranges:
+        for start, end in iomem_ranges(_SYSTEM_RAM) + iomem_ranges(CRASH_KERNEL):
+            memory.add(start, end, start)
+        memory.resolve_overlaps(last_wins=False)
+        if not memory.starts:
             raise FormatError("no memory is listed", file=_IOMEM)
+        self._memory = self._data = memory
         super().__init__(
-            _Device(_MEM, self._ranges[-1][1]), format="memory", machine=os.uname().machine, byte_order=sys.byteorder
+            _Device(_MEM, self.end()), format="memory", machine=os.uname().machine, byte_order=sys.byteorder
         )
-
-    def end(self) -> int:
-        return self._ranges[-1][1]
-
-    def ranges(self) -> Iterator[MemoryRange]:
-        for start, end in self._ranges:
-            yield MemoryRange(start, end, end)
-
-    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        bits = 0
-        for start, end in self._ranges:
-            first = min(max(start // page_size - first_pfn, 0), count)
-            last = min(max(-(-end // page_size) - first_pfn, first), count)
-            bits |= (1 << last) - (1 << first)
-        found = bits.to_bytes(count // 8, "little")
-        return bytearray(found), bytearray(found)
-
-    def read_into(self, paddr: int, out: memoryview) -> None:
-        if self.file.read_into(paddr, out) < len(out):
-            raise ReadError("no such physical memory", file=self.file.name, offset=paddr)
 
 
 def open_live(wanted: int) -> Source:
-    """Open the running machine's memory; the page at physical address ``wanted`` must be readable.
-
-    Raises:
-        ReadError: Neither file works; the message says why.
-    """
+    """Open the running machine's memory; raises ReadError, with reasons, if the page at ``wanted`` is unreadable."""
     reasons = []
     for kcore in (True, False):
         try:

@@ -31,27 +31,19 @@ _FAILED: Final = (1 << 64) - 1
 class Mappable(Protocol):
     """A source whose file can be mapped; see :class:`vmsieve.formats.source.Source`."""
 
-    def map_at(self, address: int, paddr: int, size: int) -> bool:
-        """Map physical memory ``paddr`` to ``address``; False if it must be read instead."""
-
-    def shrunk(self) -> bool:
-        """True if the file has become shorter since it was opened."""
+    def map_at(self, address: int, paddr: int, size: int) -> bool: ...
+    def shrunk(self) -> bool: ...
 
 
 class Window:
-    """Memory that pages are copied into, or files are mapped over.
-
-    Attributes:
-        raw: The memory; read-only while a file is mapped.
-        address: Its first byte.
-    """
+    """Memory that pages are copied into, or files are mapped over."""
 
     _guard: bus_error.Guard | None = None
 
     def __init__(self, size: int, *, mapped: bool = True) -> None:
         """Reserve ``size`` bytes of zeros, allocated on first touch; ``mapped``: allow mapping of files."""
-        self.raw = memoryview(anonymous(size))
-        self.address = address_of(self.raw)
+        self.raw = memoryview(anonymous(size))  # the memory; read-only while a file is mapped
+        self.address = address_of(self.raw)  # its first byte
         self._guard = bus_error.guard(self.address, size) if mapped else None
         self._source: Mappable | None = None  # currently mapped
 
@@ -117,16 +109,10 @@ def _mmap() -> Any:
 
 
 def map_file(fd: int, offset: int, size: int, address: int) -> bool:
-    """Map a piece of a file at ``address``, read-only, over the existing mapping.
+    """Map a piece of a file at ``address`` in a :class:`Window`, read-only, over the existing mapping.
 
-    Args:
-        fd: The file.
-        offset: First byte; like ``address`` a multiple of this machine's page size, or it fails.
-        size: Bytes. Unavailable pages show only when touched.
-        address: In a :class:`Window`, at least ``size`` bytes before its end.
-
-    Returns:
-        False on failure; ``address`` must then not be read.
+    Returns False on failure, as if ``offset`` or ``address`` is not a multiple of this machine's page size; ``address``
+    must then not be read. Unavailable pages show only when touched.
     """
     return bool(_mmap()(address, size, READ, PRIVATE | FIXED | _POPULATE, fd, offset) != _FAILED)
 
@@ -134,8 +120,7 @@ def map_file(fd: int, offset: int, size: int, address: int) -> bool:
 def unmap(size: int, address: int) -> None:
     """Undo :func:`map_file` at ``address``: ``size`` bytes of zeros again.
 
-    Raises:
-        MemoryError: There is no memory left; ``address`` must not be touched.
+    Raises MemoryError if there is no memory left; ``address`` must then not be touched.
     """
     if _mmap()(address, size, READ | _WRITE, PRIVATE | FIXED | ANONYMOUS, -1, 0) == _FAILED:
         raise MemoryError("mmap")

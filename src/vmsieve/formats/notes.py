@@ -34,21 +34,13 @@ _STEP = 4096  # bytes searched for zeros at a time
 
 @record(frozen=True)
 class Note:
-    """One note within an area of notes.
+    """One note within an area of notes."""
 
-    Attributes:
-        name: Without its NUL.
-        type: ``n_type``.
-        offset: Byte offset of the descriptor in the area.
-        size: Bytes of the descriptor.
-        end: Byte offset behind the note, padding included.
-    """
-
-    name: bytes
-    type: int
-    offset: int
-    size: int
-    end: int
+    name: bytes  # without its NUL
+    type: int  # ``n_type``
+    offset: int  # byte offset of the descriptor in the area
+    size: int  # bytes of the descriptor
+    end: int  # byte offset behind the note, padding included
 
 
 def _aligned(size: int) -> int:
@@ -161,16 +153,11 @@ def set_notes(source: Source, notes: bytes) -> None:
 
 
 class NotesReader:
-    """Collects notes from areas of a file. Device dumps of a crashed machine may have megabytes.
-
-    Attributes:
-        small: Notes held in memory, as stored.
-        large: Notes left in the file; together no larger than the file.
-    """
+    """Collects notes from areas of a file. Device dumps of a crashed machine may have megabytes."""
 
     def __init__(self, file: ByteFile, byte_order: str) -> None:
-        self.small = b""
-        self.large: list[LargeNote] = []
+        self.small = b""  # notes held in memory, as stored
+        self.large: list[LargeNote] = []  # notes left in the file; together no larger than the file
         self._file = file
         self._header = elf.NHDR.format(byte_order)
         self._byte_order = byte_order

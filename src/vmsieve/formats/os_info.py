@@ -24,41 +24,26 @@ _ALL_ONES: Final = 0xFFFFFFFF
 
 @record(frozen=True)
 class Entry:
-    """One entry of os_info.
+    """One entry of os_info."""
 
-    Attributes:
-        name: Of :data:`layouts.os_info.ENTRIES`.
-        value: Physical address of the entry's data, or a number.
-        size: Bytes of data; 0 for a number.
-        state: ``"empty"``, ``"value"``, ``"OK"``, ``"BAD"`` (wrong checksum), or ``"missing"`` (the data are not in the
-            dump).
-        data: The data, if OK.
-    """
-
-    name: str
-    value: int
-    size: int
+    name: str  # of :data:`layouts.os_info.ENTRIES`
+    value: int  # physical address of the entry's data, or a number
+    size: int  # bytes of data; 0 for a number
+    #: ``"empty"``, ``"value"``, ``"OK"``, ``"BAD"`` (wrong checksum), or ``"missing"`` (the data are not in the dump).
     state: str
-    data: bytes = b""
+    data: bytes = b""  # the data, if OK
 
 
 @record(frozen=True)
 class OsInfo:
-    """An os_info page.
+    """An os_info page."""
 
-    Attributes:
-        address: Physical address of the page.
-        problem: Why the page is invalid, or None. The rest is empty then.
-        version: Major and minor version.
-        crashkernel: Physical address and size of the memory reserved for the kdump kernel; (0, 0) without one.
-        entries: Entries in the order of the page, up to the last non-empty one.
-    """
-
-    address: int
-    problem: str | None = None
-    version: tuple[int, int] = (0, 0)
+    address: int  # physical address of the page
+    problem: str | None = None  # Why the page is invalid, or None. The rest is empty then.
+    version: tuple[int, int] = (0, 0)  # major and minor version
+    #: Physical address and size of the memory reserved for the kdump kernel; (0, 0) without one.
     crashkernel: tuple[int, int] = (0, 0)
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[Entry, ...] = ()  # entries in the order of the page, up to the last non-empty one
 
     def entry(self, name: str) -> Entry | None:
         """The entry called ``name``, unless it is empty."""

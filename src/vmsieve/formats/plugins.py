@@ -22,8 +22,7 @@ T = TypeVar("T")
 def scan(room: ModuleType, constant: str, *kinds: type[T]) -> list[T]:
     """Load the plugins of package ``room``, in order of their modules' names.
 
-    Raises:
-        TypeError: A module lacks the constant, or it has another type, or two plugins have one name.
+    Raises TypeError if a module lacks the constant, or it has another type, or two plugins have one name.
     """
     found: dict[str, T] = {}
     for own in names(room):
@@ -44,12 +43,7 @@ def names(room: ModuleType) -> list[str]:
 
 
 def load(room: ModuleType, constant: str, name: str, what: str, *kinds: type[T]) -> T:
-    """Load the plugin ``name`` from its module of that name, and no other; ``what`` names its kind.
-
-    Raises:
-        UsageError: Unknown name; the message lists the known ones.
-        TypeError: See :func:`scan`.
-    """
+    """Load the plugin ``name`` from its module of that name, and no other; ``what`` names its kind in a UsageError."""
     known = names(room)
     if name not in known:
         raise UsageError(f"no {what} is called {name!r}", expected=" or ".join(known))

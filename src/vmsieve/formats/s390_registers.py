@@ -35,39 +35,23 @@ SAVED: Final = ("psw", "gprs", "acrs", "crs", "fprs", "fpc", "timer", "clock_com
 
 @record(frozen=True)
 class Registers:
-    """One processor. Groups of registers are bytes as stored: big-endian, register 0 first.
+    """One processor. Groups of registers are bytes as stored: big-endian, register 0 first."""
 
-    Attributes:
-        prefix: Physical address of its lowcore, 32 bits.
-        psw: 16 bytes.
-        gprs: Sixteen general registers, 128 bytes.
-        acrs: Sixteen access registers, 64 bytes.
-        crs: Sixteen control registers, 128 bytes.
-        fprs: Sixteen floating point registers, 128 bytes.
-        fpc: Floating point control, 32 bits.
-        timer: CPU timer, 64 bits.
-        clock_comparator: 64 bits as stored: a lowcore has a zero byte and bits 0 to 55, QEMU's notes the register.
-        todpreg: TOD programmable register, 32 bits.
-        address: CPU address from the lowcore; None: unknown.
-        vxrs_low: Low halves of v0 to v15, 128 bytes; the high halves are ``fprs``. None: unknown.
-        vxrs_high: v16 to v31, 256 bytes; None: unknown.
-        gs_cb: Guarded storage control block, 32 bytes; None: unknown.
-    """
-
-    prefix: int
+    prefix: int  # physical address of its lowcore, 32 bits
     psw: bytes = bytes(16)
-    gprs: bytes = bytes(128)
-    acrs: bytes = bytes(64)
-    crs: bytes = bytes(128)
-    fprs: bytes = bytes(128)
-    fpc: int = 0
-    timer: int = 0
+    gprs: bytes = bytes(128)  # sixteen general registers, 128 bytes
+    acrs: bytes = bytes(64)  # sixteen access registers, 64 bytes
+    crs: bytes = bytes(128)  # sixteen control registers, 128 bytes
+    fprs: bytes = bytes(128)  # sixteen floating point registers, 128 bytes
+    fpc: int = 0  # floating point control, 32 bits
+    timer: int = 0  # CPU timer, 64 bits
+    #: 64 bits as stored: a lowcore has a zero byte and bits 0 to 55, QEMU's notes the register.
     clock_comparator: int = 0
-    todpreg: int = 0
-    address: int | None = None
-    vxrs_low: bytes | None = None
-    vxrs_high: bytes | None = None
-    gs_cb: bytes | None = None
+    todpreg: int = 0  # TOD programmable register, 32 bits
+    address: int | None = None  # CPU address from the lowcore; None: unknown
+    vxrs_low: bytes | None = None  # low halves of v0 to v15, 128 bytes; the high halves are ``fprs``. None: unknown.
+    vxrs_high: bytes | None = None  # v16 to v31, 256 bytes; None: unknown
+    gs_cb: bytes | None = None  # guarded storage control block, 32 bytes; None: unknown
 
 
 def registers(fields: Fields, **more: Any) -> Registers:
@@ -79,9 +63,8 @@ def registers(fields: Fields, **more: Any) -> Registers:
 def read_registers(source: Source, prefix: int) -> Registers:
     """The registers saved in the lowcore at physical address ``prefix``.
 
-    Raises:
-        ReadError: The lowcore is not in the dump, or this processor saved nothing there: the prefix, which is saved
-            with the other registers, differs.
+    Raises ReadError if the lowcore is not in the dump, or this processor saved nothing there: the prefix, which is
+    saved with the other registers, differs.
     """
     first, second = bytearray(lowcore.SIZE // 2), bytearray(lowcore.SIZE // 2)
     source.read_into(prefix, memoryview(first))

@@ -9,7 +9,7 @@ from vmsieve.formats.errors import ReadError
 from vmsieve.formats.slim.records import field, record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from vmsieve.formats.files import ByteFile
 
@@ -23,21 +23,29 @@ class MemoryRange:
     stored_end: int
 
 
+def join_ranges(pieces: Iterable[tuple[int, int, int]]) -> Iterator[MemoryRange]:
+    """Make ranges of ``start, end, stored_end``, ascending, as long as possible."""
+    start = end = stored_end = 0
+    for first, last, stored in pieces:
+        whole = stored_end == end
+        if first == end and (whole or stored == first):
+            end, stored_end = last, stored if whole else stored_end
+            continue
+        if start < end:
+            yield MemoryRange(start, end, stored_end)
+        start, end, stored_end = first, last, stored
+    if start < end:
+        yield MemoryRange(start, end, stored_end)
+
+
 @record(frozen=True)
 class LeftOut:
-    """Stored memory that is left out although the dump level does not exclude it.
+    """Stored memory that is left out although the dump level does not exclude it."""
 
-    Attributes:
-        start: Lowest physical address.
-        end: One above the highest.
-        size: Bytes left out, which may be only parts of the range.
-        reason: A clause for messages.
-    """
-
-    start: int
-    end: int
-    size: int
-    reason: str
+    start: int  # lowest physical address
+    end: int  # one above the highest
+    size: int  # bytes left out, which may be only parts of the range
+    reason: str  # a clause for messages
 
     def __str__(self) -> str:
         return f"{self.size} bytes in {self.start:#x} - {self.end - 1:#x} are left out: {self.reason}"
@@ -54,12 +62,9 @@ class VirtualRange:
 
 @record(frozen=True)
 class Cpu:
-    """One processor's NT_PRSTATUS note.
+    """One processor's NT_PRSTATUS note: ordinal from 0, ``pr_pid``, and ``pr_reg`` as stored.
 
-    Attributes:
-        index: Ordinal of the note, from 0.
-        pid: ``pr_pid``.
-        registers: ``pr_reg`` as stored, in the dump's byte order and the architecture's layout.
+    Registers are in the dump's byte order and the architecture's layout.
     """
 
     index: int
@@ -69,72 +74,47 @@ class Cpu:
 
 @record(frozen=True)
 class LargeNote:
-    """A note too large for memory, left in the file: a device dump.
+    """A note too large for memory, left in the file: a device dump."""
 
-    Attributes:
-        head: Header and name as stored, padding included.
-        offset: Byte offset of the descriptor in the file.
-        size: Bytes of the descriptor, without padding.
-    """
-
-    head: bytes
-    offset: int
-    size: int
+    head: bytes  # header and name as stored, padding included
+    offset: int  # byte offset of the descriptor in the file
+    size: int  # bytes of the descriptor, without padding
 
 
 @record
 class Source(ABC):
-    """An open dump.
-
-    Attributes:
-        file: The file it is read from.
-        format: Name and version of the format, for messages.
-        machine: As ``uname -m``, such as ``"x86_64"``; None: the format does not say, and
-            ``inputs/_machine.py`` finds no evidence in memory.
-        byte_order: ``"little"`` or ``"big"``.
-        page_size: Bytes per page in this format; None: the format does not say (ELF).
-        notes: The ELF notes as stored (name, type, descriptor; 4-byte aligned). VMCOREINFO and the record of erased
-            data, if another header points to them, are in front, each as a note.
-        vmcoreinfo: Text of the VMCOREINFO note as stored, or None.
-        virtual: Kernel mappings in the headers, in header order.
-        cpus: The processors' registers.
-        dump_level: Dump level of the writer, as makedumpfile's bit mask; 0: nothing was excluded.
-        incomplete: The dump is marked incomplete, or truncated.
-        mixed: Memory of several kernels, none of which describes all of it.
-        selected: Which of several kernels to read (:data:`vmsieve.formats.systems.SYSTEMS`); None: unspecified.
-        compressed: Pages are stored packed: reading an unneeded page costs as much as a needed one.
-        sparse: Most of memory is zeros that the file does not store: an output need not store them either.
-        header: Header values for ``info``, by name.
-        remarks: Remarks on the file.
-        passed_over: Stored memory that this reader can't use.
-        utsname: sysname, nodename, release, version, machine, domainname, if the header has them.
-        crash_time: Seconds since 1970, if the header has it.
-        machine_number: ``e_machine`` of the ELF header; 0 without one.
-        large_notes: Notes too large for memory.
-    """
+    """An open dump."""
 
     file: ByteFile
-    format: str = ""
+    format: str = ""  # name and version of the format, for messages
+    #: As ``uname -m``, such as ``"x86_64"``; None: the format does not say, and ``inputs/_machine.py`` finds no
+    #: evidence in memory.
     machine: str | None = None
-    byte_order: str = "little"
-    page_size: int | None = None
+    byte_order: str = "little"  # ``"little"`` or ``"big"``
+    page_size: int | None = None  # bytes per page in this format; None: the format does not say (ELF)
+    #: The ELF notes as stored (name, type, descriptor; 4-byte aligned). VMCOREINFO and the record of erased data, if
+    #: another header points to them, are in front, each as a note.
     notes: bytes = b""
-    vmcoreinfo: bytes | None = None
-    virtual: tuple[VirtualRange, ...] = ()
-    cpus: tuple[Cpu, ...] = ()
-    dump_level: int = 0
-    incomplete: bool = False
-    mixed: bool = False
+    vmcoreinfo: bytes | None = None  # text of the VMCOREINFO note as stored, or None
+    virtual: tuple[VirtualRange, ...] = ()  # kernel mappings in the headers, in header order
+    cpus: tuple[Cpu, ...] = ()  # the processors' registers
+    dump_level: int = 0  # dump level of the writer, as makedumpfile's bit mask; 0: nothing was excluded
+    incomplete: bool = False  # the dump is marked incomplete, or truncated
+    mixed: bool = False  # memory of several kernels, none of which describes all of it
+    #: Which of several kernels to read (:data:`vmsieve.formats.systems.SYSTEMS`); None: unspecified.
     selected: str | None = None
-    compressed: bool = False
-    sparse: bool = False
-    header: dict[str, object] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
-    passed_over: list[LeftOut] = field(default_factory=list)
-    utsname: tuple[str, ...] = ()
-    crash_time: int | None = None
-    machine_number: int = 0
-    large_notes: tuple[LargeNote, ...] = ()
+    compressed: bool = False  # pages are stored packed: reading an unneeded page costs as much as a needed one
+    sparse: bool = False  # most of memory is zeros that the file does not store: an output need not store them either
+    header: dict[str, object] = field(default_factory=dict)  # header values for ``info``, by name
+    remarks: list[str] = field(default_factory=list)  # for the user
+    passed_over: list[LeftOut] = field(default_factory=list)  # stored memory that this reader can't use
+    utsname: tuple[str, ...] = ()  # sysname, nodename, release, version, machine, domainname, if the header has them
+    crash_time: int | None = None  # seconds since 1970, if the header has it
+    machine_number: int = 0  # ``e_machine`` of the ELF header; 0 without one
+    large_notes: tuple[LargeNote, ...] = ()  # notes too large for memory
+    narrow: bool = False  # the headers are those of a 32-bit machine
+    #: Physical addresses of the lowcores of an s390x machine's processors, if the header has them.
+    prefixes: tuple[int, ...] = ()
 
     @abstractmethod
     def end(self) -> int:
@@ -192,8 +172,7 @@ class Source(ABC):
 
     def shrunk(self) -> bool:
         """True if the file has become shorter since it was opened."""
-        shrunk = getattr(self.file, "shrunk", None)
-        return shrunk is not None and shrunk()
+        return bool(getattr(self.file, "shrunk", bool)())
 
     def note_shrinking(self) -> list[str]:
         """Set ``incomplete`` if the file has become shorter since it was opened; returns remarks."""

@@ -15,7 +15,7 @@ from tests.build.memory_file import MemoryFile, ranges, read, source
 from tests.build.tools import tool
 from vmsieve.formats.errors import CorruptError, FormatError, UnsupportedError, VmsieveError
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.inputs._ext4 import Ext4
+from vmsieve.formats.inputs.ngdump import Ext4
 from vmsieve.formats.layouts.ext4 import ROOT
 
 if TYPE_CHECKING:

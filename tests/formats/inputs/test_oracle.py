@@ -36,7 +36,7 @@ RECIPE = """
     @0x9000000 fill 77 x9
 """
 #: makedumpfile leaves the machine's name empty if it does not know the kernel.
-NAMELESS = ["the machine, which is labelled without a name, is x86_64 by its registers"]
+NAMELESS = ["the header names no machine; it is x86_64 by its registers"]
 OPTIONS = {"": [], "zlib": ["-c"], "lzo": ["-l"], "snappy": ["-p"], "zstd": ["-z"]}
 CODECS = pytest.mark.parametrize("codec", list(OPTIONS))
 

@@ -16,7 +16,8 @@ from vmsieve.formats import systems
 from vmsieve.formats.errors import FormatError, ReadError, UsageError
 from vmsieve.formats.inputs import MemoryRange, open_source
 from vmsieve.formats.s390_registers import parse_notes
-from vmsieve.formats.systems import SYSTEMS, SelectedSource, open_system
+from vmsieve.formats.selected import SelectedSource
+from vmsieve.formats.systems import SYSTEMS, open_system
 from vmsieve.pipeline.cli.main import main
 from vmsieve.pipeline.process.exits import EXIT_WEAKER
 

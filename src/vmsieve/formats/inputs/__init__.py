@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any, Callable, Final
 
 from vmsieve.formats.errors import FormatError, ReadError, UnsupportedError, UsageError
+from vmsieve.formats.layouts.elf import I386, machine_number
 from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.source import Cpu, LargeNote, LeftOut, MemoryRange, Source, VirtualRange
 
@@ -28,24 +29,17 @@ _FIRST: Final = 4096
 
 @record(frozen=True)
 class InputFormat:
-    """A dump format.
+    """A dump format."""
 
-    Attributes:
-        name: Short and unique.
-        title: For messages.
-        order: Probes run in ascending order. It matters if two accept one file: 100 for a magic number at the start,
-            900 for a probe that takes anything.
-        probe: True if up to :data:`PROBE_SIZE` bytes are the start of this format.
-        open: Opens a file that the probe took; raises FormatError if it is unusable.
-        open_set: Opens a dump that consists of several files, in any order, all of which the probe took; None if the
-            format has no such dumps.
-    """
-
-    name: str
-    title: str
+    name: str  # short and unique
+    title: str  # for messages
+    #: Probes run in ascending order. It matters if two accept one file: 100 for a magic number at the start, 900 for a
+    #: probe that takes anything.
     order: int
-    probe: Callable[[bytes], bool]
-    open: Callable[[ByteFile], Source]
+    probe: Callable[[bytes], bool]  # true if up to :data:`PROBE_SIZE` bytes are the start of this format
+    open: Callable[[ByteFile], Source]  # opens a file that the probe took; raises FormatError if it is unusable
+    #: Opens a dump that consists of several files, in any order, all of which the probe took; None if the format has no
+    #: such dumps.
     open_set: Callable[[list[ByteFile]], Source] | None = None
 
 
@@ -53,8 +47,7 @@ class InputFormat:
 class Container:
     """A format that stores a file within a file.
 
-    Attributes as of :class:`InputFormat`; ``open`` returns the inner file, which is probed in turn, remarks of the
-    container, and True if the container is incomplete.
+    As :class:`InputFormat`; ``open`` returns the inner file, which is probed in turn, remarks, and True if incomplete.
     """
 
     name: str
@@ -62,6 +55,11 @@ class Container:
     order: int
     probe: Callable[[bytes], bool]
     open: Callable[[ByteFile], tuple[ByteFile, list[str], bool]]
+
+
+def begins_with(*magic: bytes) -> Callable[[bytes], bool]:
+    """Make a probe for files that begin with one of ``magic``."""
+    return lambda start: start.startswith(magic)
 
 
 #: Probed first, before other formats are even loaded: a crash kernel reads ELF, and kdump files are the most frequent.
@@ -99,9 +97,8 @@ def input_paths(path: str) -> list[str]:
 def open_source(path: str) -> Source:
     """Open the dump at ``path``, which may name several files: see :func:`input_paths`.
 
-    Raises:
-        FormatError: It can't be opened, has an unknown format, or its headers are unusable.
-        UsageError: Several files are named, and the format has no dumps of several files.
+    Raises FormatError if it can't be opened, has an unknown format, or its headers are unusable; UsageError if several
+    files are named, and the format has no dumps of several files.
     """
     from vmsieve.formats.files import PlainFile
 
@@ -124,6 +121,7 @@ def open_file(file: ByteFile) -> Source:
     try:
         found, containers = _unwrap(opened, 0)
         source = found.open(opened[0])
+        _complete(source)
     except BaseException:
         opened[0].close()
         raise
@@ -144,9 +142,30 @@ def _open_set(files: list[ByteFile]) -> Source:
     if plugin.open_set is None:
         raise UsageError(f"a dump of this format is one file: {plugin.title}", file=files[0].name)
     source = plugin.open_set(files)
+    _complete(source)
     for _, containers in found:
         containers.describe(source)
     return source
+
+
+def _complete(source: Source) -> None:
+    """Find in memory what the headers of ``source`` lack: the machine, VMCOREINFO, registers."""
+    if source.machine == I386 or machine_number(source.machine) == 0:
+        from vmsieve.formats.inputs import _machine
+
+        _machine.complete(source)
+        if source.machine == I386 and source.narrow:
+            raise UnsupportedError(
+                "a dump of a 32-bit machine", file=source.file.name, hint="only 64-bit machines are supported"
+            )
+    if source.machine in ("s390x", "S390X") and source.byte_order == "big":  # the kernel's and QEMU's name
+        from vmsieve.formats.inputs import _s390
+
+        _s390.complete(source, source.prefixes)
+    elif source.machine in ("ppc64", "ppc64le") and source.vmcoreinfo is None:
+        from vmsieve.formats.inputs import _ppc64
+
+        _ppc64.complete(source)
 
 
 @record
@@ -166,15 +185,13 @@ class _Containers:
 
 def _start_of(file: ByteFile) -> bytes:
     """The bytes of ``file`` for probes; its first page if the rest can't be read."""
-    for size in (PROBE_SIZE, _FIRST):
-        start = bytearray(min(size, max(file.size, 0)))
-        try:
-            return bytes(start[: file.read_into(0, memoryview(start))])
-        except ReadError:
-            # /proc/vmcore has its headers in sound memory; what follows may be unreadable.
-            if size == _FIRST:
-                raise
-    raise AssertionError
+    start = bytearray(min(PROBE_SIZE, max(file.size, 0)))
+    try:
+        got = file.read_into(0, memoryview(start))
+    except ReadError:
+        # /proc/vmcore has its headers in sound memory; what follows may be unreadable.
+        got = file.read_into(0, memoryview(start)[:_FIRST])
+    return bytes(start[:got])
 
 
 def _unwrap(files: list[ByteFile], i: int) -> tuple[InputFormat, _Containers]:

@@ -43,11 +43,8 @@ _ORDER_NAMES: Final = {elf.ELFDATA2LSB: "little", elf.ELFDATA2MSB: "big"}
 def read_header(file: ByteFile) -> Fields:
     """Read the ELF header of ``file``, with ``byte_order``, ``wide`` (ELFCLASS64), and PN_XNUM in ``e_phnum`` resolved.
 
-    Section headers, which QEMU leaves half filled, are used for PN_XNUM only.
-
-    Raises:
-        UnsupportedError: It is no core, or of a 32-bit machine other than i386, which QEMU's cores of x86_64 claim.
-        FormatError: It is damaged.
+    Section headers, which QEMU leaves half filled, are used for PN_XNUM only. Raises FormatError if it is damaged, no
+    core, or of a 32-bit machine other than i386, which QEMU's cores of x86_64 claim.
     """
     ident = read_exactly(file, 0, 16)
     order, wide = _ORDER_NAMES.get(ident[elf.EI_DATA]), ident[elf.EI_CLASS] == elf.ELFCLASS64
@@ -60,7 +57,9 @@ def read_header(file: ByteFile) -> Fields:
         kind = _TYPES.get(header.e_type, f"of type {header.e_type}")
         raise UnsupportedError(f"an ELF file, but not a core: it is {kind}", file=file.name)
     if not wide and header.e_machine != elf.OTHER_MACHINES["i386"]:
-        raise unsupported_32(file)
+        raise UnsupportedError(
+            "an ELF file of a 32-bit machine", file=file.name, hint="only 64-bit machines are supported"
+        )
     if header.e_phnum == elf.PN_XNUM:
         header.e_phnum = _extended_count(file, header)
     count, entry_size = header.e_phnum, header.e_phentsize
@@ -72,13 +71,6 @@ def read_header(file: ByteFile) -> Fields:
             "too many program headers", file=file.name, expected=f"at most {EXTENTS_LIMIT}", found=str(count)
         )
     return header
-
-
-def unsupported_32(file: ByteFile) -> UnsupportedError:
-    """The error that ``file`` is of a 32-bit machine."""
-    return UnsupportedError(
-        "an ELF file of a 32-bit machine", file=file.name, hint="only 64-bit machines are supported"
-    )
 
 
 def _extended_count(file: ByteFile, header: Fields) -> int:
@@ -119,10 +111,6 @@ def read_segments(file: ByteFile, header: Fields) -> Iterator[Fields]:
         done += wanted
 
 
-def _total(extents: Extents) -> int:
-    return sum(extents.ends) - sum(extents.starts)
-
-
 def _is_dump_core(file: ByteFile) -> bool:
     """True if ``file`` has sections of Xen's dump-core."""
     try:
@@ -139,25 +127,16 @@ def _is_dump_core(file: ByteFile) -> bool:
 
 
 class Segments:
-    """Program headers, sorted into what a source needs.
-
-    Attributes:
-        data: Stored physical memory, with file offsets.
-        memory: All physical memory; offsets are meaningless.
-        notes: Offset and size of each note segment.
-        virtual: Kernel mappings in header order, neighbours joined.
-        cut_off: The file is shorter than its headers claim.
-        passed_over: Stored memory at invalid addresses.
-    """
+    """Program headers, sorted into what a source needs."""
 
     def __init__(self, file: ByteFile) -> None:
-        self.data = Extents()
-        self.memory = Extents(_RANGES_LIMIT)
-        self.notes: list[tuple[int, int]] = []
-        self.virtual: list[VirtualRange] = []
-        self.cut_off = False
+        self.data = Extents()  # stored physical memory, with file offsets
+        self.memory = Extents(_RANGES_LIMIT)  # all physical memory; offsets are meaningless
+        self.notes: list[tuple[int, int]] = []  # offset and size of each note segment
+        self.virtual: list[VirtualRange] = []  # kernel mappings in header order, neighbours joined
+        self.cut_off = False  # the file is shorter than its headers claim
         self._file = file
-        self.passed_over: list[LeftOut] = []
+        self.passed_over: list[LeftOut] = []  # stored memory at invalid addresses
         self._seen = self._loads = self._lacking = self._odd_sizes = 0
         self._placed = False
         self._bare = 0  # rejected bytes of memory without content
@@ -210,11 +189,7 @@ class Segments:
             self.virtual.append(VirtualRange(vaddr, paddr, size))
 
     def finish(self, count: int) -> None:
-        """Check the segments, after the last of ``count`` headers.
-
-        Raises:
-            FormatError: It is no dump of a machine, or unusable.
-        """
+        """Check the segments, after the last of ``count``; raises FormatError if they are no usable machine's."""
         name = self._file.name
         if self._seen < count and not self._loads:
             raise TruncatedError("the program headers are not in the file", file=name, expected=count, found=self._seen)
@@ -234,8 +209,8 @@ class Segments:
 
     def _doubt_bare(self) -> None:
         """Treat memory without content as holes if the headers claim too much of it."""
-        stored = _total(self.data)
-        bare = _total(self.memory) - stored
+        stored = self.data.total()
+        bare = self.memory.total() - stored
         if bare > _BARE_LEAST + _BARE_EACH * stored:
             self._bare, self.memory = bare, Extents()
             for start, end in zip(self.data.starts, self.data.ends):

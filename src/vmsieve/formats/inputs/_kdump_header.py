@@ -19,37 +19,21 @@ _PAGES_LIMIT: Final = 1 << 37
 
 @record(frozen=True)
 class KdumpHeader:
-    """Values of the main header and the sub-header, and file offsets.
+    """Values of the main header and the sub-header, and file offsets."""
 
-    Attributes:
-        byte_order: ``"little"`` or ``"big"``.
-        version: ``header_version``.
-        utsname: Six strings.
-        crash_time: Seconds since 1970; 0: unknown.
-        status: Bits of :mod:`~vmsieve.formats.layouts.kdump`.
-        page_size: Bytes; ``block_size``.
-        pages: One above the highest page frame.
-        cpus: ``nr_cpus``.
-        exists: Offset of the bitmap of existing memory.
-        stored: Offset of the bitmap of stored pages; the same in old files, which have a single bitmap.
-        descriptors: Offset of the page descriptors.
-        sub: The sub-header; fields that the file's version lacks are 0.
-        wide: The headers have the layout of a 64-bit machine.
-    """
-
-    byte_order: str
-    version: int
-    utsname: tuple[str, ...]
-    crash_time: int
-    status: int
-    page_size: int
-    pages: int
-    cpus: int
-    exists: int
-    stored: int
-    descriptors: int
-    sub: Fields
-    wide: bool = True
+    byte_order: str  # ``"little"`` or ``"big"``
+    version: int  # ``header_version``
+    utsname: tuple[str, ...]  # six strings
+    crash_time: int  # seconds since 1970; 0: unknown
+    status: int  # bits of :mod:`~vmsieve.formats.layouts.kdump`
+    page_size: int  # bytes; ``block_size``
+    pages: int  # one above the highest page frame
+    cpus: int  # ``nr_cpus``
+    exists: int  # offset of the bitmap of existing memory
+    stored: int  # offset of the bitmap of stored pages; the same in old files, which have a single bitmap
+    descriptors: int  # offset of the page descriptors
+    sub: Fields  # the sub-header; fields that the file's version lacks are 0
+    wide: bool = True  # the headers have the layout of a 64-bit machine
 
     @property
     def part(self) -> tuple[int, int] | None:
@@ -59,12 +43,7 @@ class KdumpHeader:
 
 
 def read_header(file: ByteFile) -> KdumpHeader:
-    """Read and check the headers of ``file``.
-
-    Raises:
-        UnsupportedError: It is a diskdump file, or claims too many page frames.
-        FormatError: The headers are invalid.
-    """
+    """Read and check the headers of ``file``; raises FormatError if they are invalid or unsupported."""
     raw = read_exactly(file, 0, kdump.HEADER.size)
     if raw.startswith(kdump.OLD_SIGNATURE):
         raise UnsupportedError("a diskdump file, the predecessor of kdump files", file=file.name)

@@ -13,7 +13,7 @@ from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import next_data
 from vmsieve.formats.layouts import kdump
 from vmsieve.formats.loops import descriptors as plan
-from vmsieve.formats.loops.bits import count_bits
+from vmsieve.formats.loops.bits import count_bits, join_bits, spread_bits
 
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import State
@@ -44,9 +44,6 @@ class PageMap:
     """The two bitmaps, which stay in the file, and an index of their blocks: 10 bytes per 32768 pages.
 
     A file of a split dump has the bitmaps of the whole dump, and stores the pages of its own part.
-
-    Attributes:
-        count: Stored pages.
     """
 
     def __init__(self, file: ByteFile, header: KdumpHeader) -> None:
@@ -58,7 +55,7 @@ class PageMap:
         self._ranks = (c_uint64 * blocks)()
         #: For each block 1 if any of its pages is stored, or exists.
         self._stored = bytearray(blocks)
-        self.count = self._rank(header.stored, addressof(self._ranks), self._stored)
+        self.count = self._rank(header.stored, addressof(self._ranks), self._stored)  # stored pages
         self._exists = bytearray(self._stored)
         if header.exists != header.stored:
             self._rank(header.exists, 0, self._exists)
@@ -110,6 +107,22 @@ class PageMap:
         exists = self.bits(self._header.exists, first_pfn, count)
         either = int.from_bytes(exists, "little") | int.from_bytes(stored, "little")
         return bytearray(either.to_bytes(len(stored), "little")), stored
+
+    def divided(self, first_pfn: int, count: int, ratio: int) -> tuple[bytearray, bytearray]:
+        """As :meth:`both`, with ``ratio`` pages per block."""
+        low, high = first_pfn // ratio // 8 * 8, -(-(first_pfn + count) // (8 * ratio)) * 8
+        outs = bytearray((high - low) * ratio // 8), bytearray((high - low) * ratio // 8)
+        for bits, out in zip(self.both(low, high - low), outs):
+            spread_bits(address_of(bits), high - low, ratio, address_of(out))
+        start = (first_pfn - low * ratio) // 8
+        return outs[0][start : start + count // 8], outs[1][start : start + count // 8]
+
+    def joined(self, first_pfn: int, count: int, ratio: int) -> tuple[bytearray, bytearray]:
+        """As :meth:`both`, with ``ratio`` blocks per page: a page exists, or is stored, if any of its blocks is."""
+        outs = bytearray(count // 8), bytearray(count // 8)
+        for bits, out in zip(self.both(first_pfn * ratio, count * ratio), outs):
+            join_bits(address_of(bits), count, ratio, address_of(out))
+        return outs
 
     def rank(self, block: int) -> int:
         """Stored pages before ``block``."""

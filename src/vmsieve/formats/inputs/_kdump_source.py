@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import read_exactly
-from vmsieve.formats.inputs import MemoryRange, Source
+from vmsieve.formats.inputs import Source
 from vmsieve.formats.inputs._kdump_header import read_header
-from vmsieve.formats.inputs._kdump_page_sizes import divided, joined
 from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
 from vmsieve.formats.layouts import elf, kdump
 from vmsieve.formats.loops.descriptors import find_bit
 from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, set_notes, with_text
+from vmsieve.formats.source import join_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.inputs import MemoryRange
 
 #: Texts that the sub-header points to: title, name in its fields, most bytes (the kernel's VMCOREINFO is one page), and
 #: the note that has the text in other formats. Each is put in front of the notes, so that the last one comes first.
@@ -37,25 +38,17 @@ _LAST_PAGES: Final = 4096
 
 
 class KdumpSource(Source):
-    """An open kdump-compressed file. Needs 10 bytes per 32768 pages, and about 1 MiB per reading thread.
-
-    Attributes:
-        head: Its headers.
-        texts: Offset and size of each text that the sub-header points to, by the name in its fields.
-    """
+    """An open kdump-compressed file. Needs 10 bytes per 32768 pages, and about 1 MiB per reading thread."""
 
     def __init__(self, file: ByteFile) -> None:
-        """Read the headers of ``file`` and count its pages.
-
-        Raises:
-            FormatError: They are invalid.
-            ReadError: The medium fails.
-        """
+        """Read the headers of ``file`` and count its pages; raises FormatError if they are invalid."""
         header = self.head = read_header(file)
         super().__init__(
             file,
             format=f"kdump-compressed, version {header.version}",
-            machine=header.utsname[4] or None,
+            # QEMU labels the machine that it emulates, even if the processor was in 32-bit mode.
+            machine=header.utsname[4] or None if header.wide else elf.I386,
+            narrow=not header.wide,
             byte_order=header.byte_order,
             page_size=header.page_size,
             compressed=True,
@@ -65,6 +58,7 @@ class KdumpSource(Source):
         if header.version > kdump.VERSION:
             self.remarks.append(f"header version {header.version} is unknown: read as version {kdump.VERSION}")
         self.pages = PageMap(file, header)
+        #: Offset and size of each text that the sub-header points to, by the name in its fields.
         self.texts: dict[str, tuple[int, int]] = {}
         self._idle: list[PageReader] = []
         self._size = self._unit = header.page_size
@@ -166,66 +160,54 @@ class KdumpSource(Source):
         return max(paddr, block * BLOCK * self._size) if block >= 0 else self.end()
 
     def ranges(self) -> Iterator[MemoryRange]:
-        start = stored_end = end = 0
-        for stored, first, last in self._runs():
-            if first == end and (not stored or stored_end == end):
-                end = last
-                stored_end = last if stored else stored_end
-                continue
-            if end > start:
-                yield MemoryRange(start * self._size, end * self._size, stored_end * self._size)
-            start, end = first, last
-            stored_end = last if stored else first
-        if end > start:
-            yield MemoryRange(start * self._size, end * self._size, stored_end * self._size)
+        return join_ranges(self._runs())
 
-    def _runs(self) -> Iterator[tuple[bool, int, int]]:
-        """Yield runs of existing pages within a block: True if stored, the first page, one above the last."""
+    def _runs(self) -> Iterator[tuple[int, int, int]]:
+        """Yield runs of existing pages within a block, stored or not: start, end, and end of stored memory."""
         block = -1
         while (block := self.pages.next_block(block + 1, stored=False)) >= 0:
-            base = block * BLOCK
+            base, size = block * BLOCK, self._size
             both = self.pages.both(base, BLOCK)
             exists, stored = (address_of(bits) for bits in both)
             at = find_bit(exists, 0, BLOCK, 1)
             while at < BLOCK:
                 last = find_bit(stored, at, BLOCK, 0)
                 if last > at:
-                    yield True, base + at, base + last
+                    yield (base + at) * size, (base + last) * size, (base + last) * size
                     at = last
                 last = find_bit(stored, at, find_bit(exists, at, BLOCK, 0), 1)
                 if last > at:
-                    yield False, base + at, base + last
+                    yield (base + at) * size, (base + last) * size, (base + at) * size
                 at = find_bit(exists, last, BLOCK, 1)
 
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        """See :class:`Source`. A page of several blocks exists, or is stored, if any of them is."""
+        """See :class:`Source`.
+
+        makedumpfile's block is the kernel's page. QEMU does not know the page size (``dump/dump.c``): its block is the
+        largest page, 64 KiB, on aarch64 and ppc64, and elsewhere that of its own emulation, mostly 4 KiB.
+        """
         if page_size == self._size:
             return self.pages.both(first_pfn, count)
         if page_size < self._size:
-            return divided(self.pages, first_pfn, count, self._size // page_size)
+            return self.pages.divided(first_pfn, count, self._size // page_size)
         self._unit = max(self._unit, page_size)
-        return joined(self.pages, first_pfn, count, page_size // self._size)
+        return self.pages.joined(first_pfn, count, page_size // self._size)
 
     def read_into(self, paddr: int, out: memoryview) -> None:
         """See :class:`Source`. Blocks that are not stored read as zeros if another block of their page is stored."""
-        if self._unit == self._size:
-            self.read_blocks(paddr, out)
-            return
-        at = paddr
-        for start, end in self._stored_blocks(paddr, paddr + len(out)):
+        at, stored = paddr, 0
+        whole = paddr, paddr + len(out)
+        for start, end in [whole] if self._unit == self._size else self._stored_blocks(*whole):
             out[at - paddr : start - paddr] = bytes(start - at)
-            self.read_blocks(start, out[start - paddr : end - paddr])
+            stored += self.fill(start, out[start - paddr : end - paddr])
             at = end
-        if at == paddr and len(out):
-            raise self.not_stored(paddr)
+        if out and not stored:
+            first = paddr // self._size * self._size
+            raise ReadError("this memory was left out of the dump", file=self.file.name, offset=first)
         out[at - paddr :] = bytes(paddr + len(out) - at)
 
     def _stored_blocks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield address ranges of stored blocks in ``start .. end``.
-
-        Raises:
-            ReadError: No block of a page exists.
-        """
+        """Yield address ranges of stored blocks in ``start .. end``; raises ReadError if no block of a page exists."""
         size, unit = self._size, self._unit
         first, count = start // unit, -(-end // unit) - start // unit
         low = first // 8 * 8
@@ -241,18 +223,8 @@ class KdumpSource(Source):
             yield max((base + at) * size, start), min((base + following) * size, end)
             at = following
 
-    def read_blocks(self, paddr: int, out: memoryview) -> None:
-        """As :meth:`read_into`, for pages of one block."""
-        if len(out) and not self.fill(paddr, out):
-            raise self.not_stored(paddr)
-
-    def not_stored(self, paddr: int) -> ReadError:
-        """The error that nothing is stored from ``paddr`` on."""
-        at = paddr // self._size * self._size
-        return ReadError("this memory was left out of the dump", file=self.file.name, offset=at)
-
     def fill(self, paddr: int, out: memoryview) -> int:
-        """As :meth:`read_blocks`; returns how many blocks of the span are stored, which may be 0."""
+        """As :meth:`read_into`, for pages of one block; returns how many blocks are stored, which may be 0."""
         try:
             reader = self._idle.pop()
         except IndexError:

@@ -33,22 +33,14 @@ def full_size(end: int) -> int:
 
 
 class Walk:
-    """A scan of the page records.
-
-    Attributes:
-        data: Stored memory, with index entries (:data:`OFFSET_BITS`).
-        runs: File offset of each run, and of the end of the last one or beyond.
-        records: Number of pages.
-        highest: One above the highest address.
-        problem: A remark if there is no end mark; else empty.
-    """
+    """A scan of the page records, by :meth:`full` or :meth:`all`."""
 
     def __init__(self, file: ByteFile) -> None:
-        """Prepare a scan by :meth:`full` or :meth:`all`."""
-        self.data = Extents()
-        self.runs: Sequence[int] = ()
-        self.records = self.highest = 0
-        self.problem = ""
+        self.data = Extents()  # stored memory, with index entries (:data:`OFFSET_BITS`)
+        self.runs: Sequence[int] = ()  # file offset of each run, and of the end of the last one or beyond
+        self.records = 0  # pages
+        self.highest = 0  # one above the highest address
+        self.problem = ""  # a remark if there is no end mark; else empty
         self._file = file
 
     def full(self, end: int) -> None:
@@ -59,12 +51,7 @@ class Walk:
         self.data.add(0, self.highest, 0)
 
     def all(self) -> None:
-        """Scan all records.
-
-        Raises:
-            UnsupportedError: There are too many runs.
-            TruncatedError: There is no record.
-        """
+        """Scan all records; raises FormatError if there is none, or too many runs."""
         runs = self.runs = array("Q")
         state, rows = (c_uint64 * WALK_WORDS)(), (c_uint64 * (3 * _ROWS))()
         buffer = bytearray(_STEP)

@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.layouts import elf
-from vmsieve.formats.machines import I386, machine_number
+from vmsieve.formats.layouts.elf import I386, machine_number
 from vmsieve.formats.notes import build_note, cpus, each_note
 from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo, stored_memory
 

@@ -25,11 +25,6 @@ _VMX: Final = 0x100
 _VMX_REGISTERS: Final = 32 * 16
 
 
-def is_lacking(source: Source) -> bool:
-    """True if ``source`` is a ppc64 dump without VMCOREINFO."""
-    return source.vmcoreinfo is None and source.machine in _MACHINES.values()
-
-
 def complete(source: Source) -> None:
     """Find VMCOREINFO, and by it the byte order, in the memory of ``source``, a ppc64 dump without.
 

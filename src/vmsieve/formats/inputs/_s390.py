@@ -39,12 +39,8 @@ def complete(source: Source, prefixes: Sequence[int] | None = ()) -> None:
     """Set ``notes``, ``cpus`` and ``vmcoreinfo`` of ``source`` from memory, where its headers lack them.
 
     Also sets ``machine``, adds to ``header``, and adds missing parts to ``remarks``. Reads a few pages, unless
-    VMCOREINFO has to be searched for.
-
-    Args:
-        source: An open dump of an s390x machine.
-        prefixes: Physical addresses of the processors' lowcores; each should have saved registers. None: use the
-            kernel's array.
+    VMCOREINFO has to be searched for. Each of ``prefixes``, the addresses of the processors' lowcores, should have
+    saved registers; None: use the kernel's array.
     """
     source.machine, source.byte_order = "s390x", "big"
     info = read_os_info(source)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.extents import Extents
-from vmsieve.formats.inputs._s390_header import StandAloneSource
+from vmsieve.formats.files import read_memory
 from vmsieve.formats.inputs._zero_filled import PAGE
 from vmsieve.formats.inputs._zlib_units import Inflater, Units
+from vmsieve.formats.inputs.s390 import StandAloneSource
 from vmsieve.formats.layouts import s390
 from vmsieve.formats.slim.records import record
 
@@ -29,33 +30,21 @@ _TRIED, _TRIED_UNITS = 4, 64  # segments, and units of each, that are checked to
 
 @record(frozen=True)
 class Segment:
-    """One segment.
+    """One segment."""
 
-    Attributes:
-        start: First address.
-        size: Bytes of memory.
-        last: It has the stop marker.
-        data: File offset of its data.
-        stored: Bytes of its data.
-        entries: Offset of each unit in blocks, with :data:`s390.ENTRY_PLAIN`; empty if the segment is not compressed.
-    """
-
-    start: int
-    size: int
-    last: bool
-    data: int
-    stored: int
+    start: int  # first address
+    size: int  # bytes of memory
+    last: bool  # it has the stop marker
+    data: int  # file offset of its data
+    stored: int  # bytes of its data
+    #: Offset of each unit in blocks, with :data:`s390.ENTRY_PLAIN`; empty if the segment is not compressed.
     entries: tuple[int, ...]
 
 
 def read_segment(file: ByteFile, offset: int, unit: int, block: int) -> Segment | None:
     """The segment whose header is at ``offset``; None if the header is invalid or behind the end of the file.
 
-    Args:
-        file: The volume.
-        offset: Of the header.
-        unit: Bytes compressed at a time.
-        block: Block size of the disk.
+    ``unit``: bytes compressed at a time; ``block``: block size of the disk.
     """
     data = bytearray(s390.SEGMENT_SIZE)
     if offset >= file.size or file.read_into(offset, memoryview(data)) < len(data):
@@ -76,37 +65,25 @@ def read_segment(file: ByteFile, offset: int, unit: int, block: int) -> Segment 
 
 
 class Segments:
-    """The segments of a volume, up to the first invalid one.
-
-    Attributes:
-        data: Stored memory; compressed segments have :data:`_PACKED` plus their number for an offset.
-        heads: File offsets of the headers of compressed segments.
-        block: Block size.
-        count: Number of segments.
-        end: One above the last address of the last segment.
-        stored_end: The same, of what the file contains.
-        at: File offset where the next header, or the end marker, should be.
-        stopped: The last segment has the stop marker.
-    """
+    """The segments of a volume, up to the first invalid one."""
 
     def __init__(self, file: ByteFile, header: Fields, block: int) -> None:
-        """Prepare a :meth:`walk`."""
-        self.data = Extents()
-        self.heads = array("Q")
+        self.data = Extents()  # stored memory; compressed segments have :data:`_PACKED` plus their number for an offset
+        self.heads = array("Q")  # file offsets of the headers of compressed segments
         self.block = block
-        self.count = self.end = self.stored_end = self.at = 0
-        self.stopped = False
+        self.count = 0  # segments
+        self.end = 0  # one above the last address of the last segment
+        self.stored_end = 0  # the same, of what the file contains
+        self.at = 0  # file offset where the next header, or the end marker, should be
+        self.stopped = False  # the last segment has the stop marker
         self._file, self._header = file, header
         self._size = file.size
 
     def walk(self, at: int, least: int = 0, until: int | None = None) -> None:
-        """Add the segments from ``at`` on, up to the last or the first invalid one.
+        """Add the segments from offset ``at`` on, up to the last or the first invalid one.
 
-        Args:
-            at: File offset of the first header.
-            least: Lowest valid address of its memory.
-            until: File offset of the end of the volume, if others may follow: a segment starts only if there is space
-                for its header, a MiB, and a page.
+        ``least`` is the lowest valid address; ``until`` is the end of the volume, if others may follow: a segment
+        starts only if there is space for its header, a MiB, and a page.
         """
         self.at, self.end, self.stored_end = at, least, least
         if until is not None:
@@ -143,7 +120,8 @@ class Segments:
             self.data.add(segment.start, end, _PACKED + len(self.heads))
             self.heads.append(segment.data - s390.SEGMENT_SIZE)
             missing = stored < segment.stored
-            whole = _whole_units(segment, stored // self.block) if missing else 0
+            # Units that end within the stored blocks; the last unit is not counted.
+            whole = sum((entry & ~s390.ENTRY_PLAIN) <= stored // self.block for entry in segment.entries[1:])
             self.stored_end = segment.start + whole * self._header.zlib_entry_size if missing else end
         else:
             self.data.add(segment.start, segment.start + stored, segment.data)
@@ -152,11 +130,6 @@ class Segments:
         self.stopped = segment.last
         self.count += 1
         self.at = segment.data + segment.stored
-
-
-def _whole_units(segment: Segment, blocks: int) -> int:
-    """Number of units that end within the first ``blocks`` blocks; the last unit is not counted."""
-    return sum((entry & ~s390.ENTRY_PLAIN) <= blocks for entry in segment.entries[1:])
 
 
 class SegmentSource(StandAloneSource):
@@ -198,9 +171,6 @@ class SegmentSource(StandAloneSource):
                 raise ReadError(error.message, file=self.file.name, offset=at) from error
             at = stop
 
-    def _read_stored(self, offset: int, paddr: int, out: memoryview) -> None:
-        super()._read_piece(offset, paddr, out)
-
     def _segment(self, number: int) -> Segment:
         """A compressed segment; the last one is cached."""
         known, segment = self._known
@@ -231,7 +201,7 @@ class SegmentSource(StandAloneSource):
         # A stream is shorter than its content, which would be stored unpacked otherwise.
         packed = min(end - first, 2 * self._unit + _MIB)
         offset, paddr = segment.data + first, segment.start + index * self._unit
-        if not self._inflater.unpack(packed, lambda buffer: self._read_stored(offset, paddr, buffer), out[:size]):
+        if not self._inflater.unpack(packed, lambda buffer: read_memory(self.file, offset, buffer, paddr), out[:size]):
             raise ReadError("the compressed data are damaged")
 
     def close(self) -> None:

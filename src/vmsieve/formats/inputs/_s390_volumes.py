@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.files import read_as, read_exactly
-from vmsieve.formats.inputs._s390_header import read_header
+from vmsieve.formats.inputs.s390 import read_header
 from vmsieve.formats.layouts import s390
 from vmsieve.formats.slim.records import record
 
@@ -23,38 +23,23 @@ _SIGN: Final = struct.pack(">Q", s390.MAGIC_EXT)
 
 @record(frozen=True)
 class Table:
-    """The table of volumes behind the dump tool: the same on all disks of a set.
+    """The table of volumes behind the dump tool: the same on all disks of a set."""
 
-    Attributes:
-        raw: As stored.
-        count: Volumes.
-        parts: Start and end of each volume's partition, in bytes.
-        names: Bus ID of each volume.
-    """
-
-    raw: bytes
-    count: int
-    parts: tuple[tuple[int, int], ...]
-    names: tuple[str, ...]
+    raw: bytes  # as stored
+    count: int  # volumes
+    parts: tuple[tuple[int, int], ...]  # start and end of each volume's partition, in bytes
+    names: tuple[str, ...]  # bus ID of each volume
 
 
 @record(frozen=True)
 class Volume:
-    """One volume.
+    """One volume."""
 
-    Attributes:
-        file: The disk, or its partition alone.
-        start: Offset of the partition, which begins with the header.
-        end: End of the partition; of the file if it is the partition alone.
-        header: The dump's header.
-        table: None if the file is the partition alone.
-    """
-
-    file: ByteFile
-    start: int
-    end: int
-    header: Fields
-    table: Table | None
+    file: ByteFile  # the disk, or its partition alone
+    start: int  # offset of the partition, which begins with the header
+    end: int  # end of the partition; of the file if it is the partition alone
+    header: Fields  # the dump's header
+    table: Table | None  # None if the file is the partition alone
 
 
 class VolumesFile:
@@ -66,22 +51,19 @@ class VolumesFile:
         self._files = files
 
     def read_into(self, offset: int, out: memoryview) -> int:
-        """See :class:`vmsieve.formats.files.ByteFile`."""
         number, at = offset >> SHIFT, offset & ((1 << SHIFT) - 1)
         file = self._files[number]
         return read_as(file, at, out, offset, file.name)
 
     def map_at(self, address: int, offset: int, size: int) -> bool:
-        """See :class:`vmsieve.formats.files.PlainFile`."""
+        """As :meth:`vmsieve.formats.files.PlainFile.map_at`."""
         map_file = getattr(self._files[offset >> SHIFT], "map_at", None)
         return map_file is not None and bool(map_file(address, offset & ((1 << SHIFT) - 1), size))
 
     def shrunk(self) -> bool:
-        """See :class:`vmsieve.formats.files.PlainFile`."""
         return any(getattr(file, "shrunk", bool)() for file in self._files)
 
     def close(self) -> None:
-        """Close all of them."""
         for file in self._files:
             file.close()
 
@@ -101,11 +83,7 @@ def is_signed(start: bytes) -> bool:
 
 
 def read_volume(file: ByteFile) -> Volume | Table:
-    """The volume in ``file``, a disk or its partition alone; the table of a disk without a dump.
-
-    Raises:
-        FormatError: It is unusable.
-    """
+    """The volume in ``file``, a disk or its partition alone; the table of a disk without a dump."""
     start = read_exactly(file, 0, min(file.size, s390.TOOL_BLOCK * _BLOCKS[0] + s390.HEADER_SIZE))
     if is_signed(start):
         return Volume(file, 0, file.size, read_header(file), None)

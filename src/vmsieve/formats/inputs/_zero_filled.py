@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.bitmap import address_of, cut_bits
+from vmsieve.formats.bitmap import cut_bits
 from vmsieve.formats.errors import CorruptError, ReadError, UsageError
 from vmsieve.formats.extents import Extents
-from vmsieve.formats.files import read_memory
-from vmsieve.formats.inputs import MemoryRange, Source
+from vmsieve.formats.inputs import MemoryRange
+from vmsieve.formats.inputs._pieces import StoredPieces
 from vmsieve.formats.mapping import unmap
 
 if TYPE_CHECKING:
@@ -30,80 +29,56 @@ _BELIEVED_LEAST: Final = 1 << 30
 _SPARSE: Final = 16
 
 
-class ZeroFilledSource(Source):
-    """Memory of an s390x machine, stored in pieces; memory between them is zero.
-
-    Subclasses that store pieces compressed override ``_read_piece``.
-    """
+class ZeroFilledSource(StoredPieces):
+    """Memory of an s390x machine, stored in pieces; memory between them is zero."""
 
     def __init__(self, file: ByteFile, kind: str, size: int) -> None:
-        """Describe ``size`` bytes of memory; :meth:`set_pieces` takes the pieces.
-
-        Raises:
-            CorruptError: ``size`` is invalid.
-        """
+        """Describe ``size`` bytes of memory; :meth:`set_pieces` takes the pieces."""
         super().__init__(file, format=kind, machine="s390x", byte_order="big", page_size=PAGE)
         if not PAGE <= size <= ADDRESS_END:
             raise CorruptError(
                 "the size of memory is invalid", file=file.name, expected=f"at most {ADDRESS_END:#x}", found=size
             )
-        self._end = size
-        self._stored_end = 0
-        self._data = Extents(0)
         self._memory = Extents()
+        self._memory.add(0, size, 0)
 
     def set_pieces(self, data: Extents, stored_end: int) -> None:
         """Take the table of pieces. Other memory below ``stored_end`` is zero; memory behind it is missing.
 
         If the file is too small to be a dump of that much memory, only the pieces exist.
-
-        Raises:
-            CorruptError: It is too small, and there are no pieces.
         """
-        self._data = data
-        self._stored_end = min(stored_end, self._end)
-        if self._end > _BELIEVED_LEAST + _BELIEVED_EACH * self.file.size:
-            self._keep_pieces_only()
+        end = self.end()
+        self._data, self._stored_end = data, min(stored_end, end)
+        if end > _BELIEVED_LEAST + _BELIEVED_EACH * self.file.size:
+            self._keep_pieces_only(end)
             return
-        self._memory.add(0, self._end, 0)
-        self.sparse = self._end > _SPARSE * self.file.size
-        if self._stored_end < self._end:
+        self.sparse = end > _SPARSE * self.file.size
+        if self._stored_end < end:
             self.incomplete = True
-            self.remarks.append(f"{self._end - self._stored_end} bytes of memory are missing at its end")
+            self.remarks.append(f"{end - self._stored_end} bytes of memory are missing at its end")
 
-    def _keep_pieces_only(self) -> None:
-        claimed = self._end
-        for start, stop, _ in self._pieces(0, self._stored_end):
+    def _keep_pieces_only(self, claimed: int) -> None:
+        self._memory = Extents()
+        for start, stop, _ in self._pieces(0, claimed):
             self._memory.add(start // PAGE * PAGE, _pages(stop) * PAGE, start // PAGE * PAGE)
         self._memory.resolve_overlaps(last_wins=False)
         if not self._memory.starts:
             raise CorruptError("the size of memory is invalid, and none is stored", file=self.file.name, found=claimed)
-        self._end = self._stored_end = self._memory.ends[-1]
+        self._stored_end = self.end()
         self.incomplete = True
         self.remarks.append(
             f"{claimed} bytes of memory can't be in a file of {self.file.size}: memory it does not store is ignored"
         )
 
-    def end(self) -> int:
-        return self._end
-
     def ranges(self) -> Iterator[MemoryRange]:
         for start, end in zip(self._memory.starts, self._memory.ends):
             yield MemoryRange(start, end, min(end, self._stored_end))
 
-    def next_memory(self, paddr: int) -> int:
-        return self._memory.next_address(paddr, self._end)
-
     def next_data(self, paddr: int) -> int:
-        start = next((start for start, _, _ in self._pieces(paddr, self._stored_end)), self._end)
+        start = next((start for start, _, _ in self._pieces(paddr, self._stored_end)), self.end())
         return max(paddr, start // PAGE * PAGE)
 
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
-        """See :class:`Source`.
-
-        Raises:
-            UsageError: ``page_size`` is not that of s390x.
-        """
         if page_size != PAGE:
             raise UsageError("a dump has pages of one size", file=self.file.name, expected=PAGE, found=page_size)
         exists = self._memory.page_bits(first_pfn, count, page_size)
@@ -111,32 +86,12 @@ class ZeroFilledSource(Source):
         cut_bits(stored, _pages(self._stored_end) - first_pfn)
         return exists, stored
 
-    def read_into(self, paddr: int, out: memoryview) -> None:
-        end, memory = paddr + len(out), self._memory
-        i = memory.find(paddr // PAGE * PAGE)
-        existing_end = _pages(memory.ends[i]) * PAGE if i < len(memory.ends) and memory.starts[i] <= paddr else 0
-        if len(out) and end > existing_end:
-            raise ReadError("no such physical memory", file=self.file.name, offset=max(paddr, existing_end))
-        if out and paddr >= _pages(self._stored_end) * PAGE:
+    def _check_stored(self, paddr: int, end: int) -> None:  # noqa: ARG002 - all memory below _stored_end is
+        if paddr >= _pages(self._stored_end) * PAGE:
             raise ReadError("the dump ends before this memory", file=self.file.name, offset=paddr)
-        at = paddr
-        for start, stop, offset in self._pieces(paddr, min(end, self._stored_end)):
-            _clear(out[at - paddr : start - paddr])
-            self._read_piece(offset, start, out[start - paddr : stop - paddr])
-            at = stop
-        _clear(out[at - paddr :])
 
     def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """Yield the stored pieces of ``start .. end``, ascending: start, end, and offset in the file."""
-        data = self._data
-        i = data.find(start)
-        while i < len(data.starts) and data.starts[i] < end:
-            low = max(start, data.starts[i])
-            yield low, min(end, data.ends[i]), data.offsets[i] + low - data.starts[i]
-            i += 1
-
-    def _read_piece(self, offset: int, paddr: int, out: memoryview) -> None:
-        read_memory(self.file, offset, out, paddr)
+        return self._data.pieces(start, min(end, self._stored_end))
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
         map_file = getattr(self.file, "map_at", None)
@@ -163,8 +118,3 @@ def _map_zeros(address: int, size: int) -> bool:
     if size:
         unmap(size, address)
     return True
-
-
-def _clear(out: memoryview) -> None:
-    if out:
-        ctypes.memset(address_of(out), 0, len(out))

@@ -32,10 +32,7 @@ class Inflater:
     def unpack(self, size: int, read: Callable[[memoryview], None], out: memoryview) -> bool:
         """Fill ``out`` from a stream; returns False if it is damaged or too short. A longer stream is valid.
 
-        Args:
-            size: Bytes to read, the stream and perhaps more.
-            read: Fills a buffer with them.
-            out: Receives the unpacked bytes.
+        ``read`` fills a buffer with ``size`` bytes, the stream and perhaps more.
         """
         try:
             state, buffer = self._idle.pop()

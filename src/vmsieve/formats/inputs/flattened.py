@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable, Final
 from vmsieve.formats.errors import FormatError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
-from vmsieve.formats.inputs import Container
+from vmsieve.formats.inputs import Container, begins_with
 from vmsieve.formats.inputs._pieced_file import PiecedFile
 from vmsieve.formats.layouts import flattened
 
@@ -28,23 +28,13 @@ _STEP: Final = 1 << 20
 
 
 class FlattenedFile(PiecedFile):
-    """The rebuilt file; see :class:`vmsieve.formats.files.ByteFile`.
-
-    Attributes:
-        torn: The stream lacks its end mark.
-        remarks: Remarks on the stream.
-    """
+    """The rebuilt file; see :class:`vmsieve.formats.files.ByteFile`."""
 
     def __init__(self, outer: ByteFile) -> None:
-        """Find the pieces of ``outer``.
-
-        Raises:
-            FormatError: It is not a flattened file, or has too many pieces.
-            ReadError: The medium fails.
-        """
+        """Find the pieces of ``outer``; raises FormatError if it is not a flattened file, or has too many pieces."""
         _check_header(read_exactly(outer, 0, flattened.HEADER_SIZE), outer.name)
         super().__init__(outer, 0, Extents())
-        self.torn = True
+        self.torn = True  # the stream lacks its end mark
         self.remarks: list[str] = []
         self._walk()
         if not self._pieces.starts:
@@ -98,15 +88,9 @@ def _valid(offset: int, size: int) -> bool:
 def rebuild(read: Callable[[int], bytes], put: Callable[[int, bytes], object]) -> bool:
     """Rebuild the file from a flattened stream that can only be read once, such as a pipe.
 
-    Args:
-        read: ``read(n)`` returns up to ``n`` bytes, and none at the end of the stream.
-        put: Called with an offset and up to 1 MiB that belong there, in stream order: later bytes replace earlier ones.
-
-    Returns:
-        True if the end mark was read; False if the stream was torn or invalid.
-
-    Raises:
-        FormatError: It is not a flattened stream.
+    ``read(n)`` returns up to ``n`` bytes, and none at the end of the stream. ``put`` is called with an offset and up to
+    1 MiB that belong there, in stream order: later bytes replace earlier ones. Returns True if the end mark was read,
+    False if the stream was torn or invalid; raises FormatError if it is not a flattened stream.
     """
     header = _read_all(read, flattened.HEADER_SIZE)
     if len(header) < flattened.HEADER_SIZE:
@@ -143,8 +127,4 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
     return inner, inner.remarks, inner.torn
 
 
-def _probe(start: bytes) -> bool:
-    return start.startswith(flattened.SIGNATURE)
-
-
-FORMAT = Container("flattened", "flattened file (makedumpfile -F)", 10, _probe, _open)
+FORMAT = Container("flattened", "flattened file (makedumpfile -F)", 10, begins_with(flattened.SIGNATURE), _open)

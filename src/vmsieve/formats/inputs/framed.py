@@ -41,11 +41,7 @@ def _open(outer: ByteFile) -> tuple[ByteFile, list[str], bool]:
 
 
 def _check_content(outer: ByteFile, frame: Frame) -> None:
-    """Probe the start of the content, before unpacking all of it, which may take long.
-
-    Raises:
-        FormatError: The content has no known format.
-    """
+    """Raise FormatError if the content has no known format, before unpacking all of it, which may take long."""
     start = b""
     with suppress(CorruptError, TruncatedError):  # the bytes before the damage may suffice
         for portion in frame.stream(outer):
@@ -54,10 +50,9 @@ def _check_content(outer: ByteFile, frame: Frame) -> None:
                 break
     if not any(plugin.probe(start[:PROBE_SIZE]) for plugin in formats()):
         raise UnsupportedError(
-            f"the {frame.title} file holds no dump of a known format",
-            file=outer.name,
+            f"the {frame.title} file holds no dump of a known format", file=outer.name,
             found=start[:8].hex(" ") or "nothing",
-        )
+        )  # fmt: skip
 
 
 FORMAT = Container("framed", "compressed frame", 40, _probe, _open)

@@ -15,9 +15,8 @@ from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.codecs._pack import unpack_pages
 from vmsieve.formats.errors import ReadError, TruncatedError, UnsupportedError
 from vmsieve.formats.files import read_exactly
-from vmsieve.formats.inputs import InputFormat
+from vmsieve.formats.inputs import InputFormat, begins_with
 from vmsieve.formats.inputs._lkcd_records import OFFSET_BITS, Walk, full_size
-from vmsieve.formats.inputs._s390 import complete
 from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE, ZeroFilledSource
 from vmsieve.formats.layouts import lkcd
 from vmsieve.formats.loops.page_records import RUN_PAGES, expand_rle, plan_records
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.codecs import State
     from vmsieve.formats.files import ByteFile
 
-_MAGIC: Final = struct.pack(">Q", lkcd.MAGIC)
 _WITHIN: Final = (1 << OFFSET_BITS) - 1
 #: Most bytes of a run in the file.
 _RUN_BYTES: Final = RUN_PAGES * (lkcd.RECORD.size + 2 * PAGE)
@@ -36,11 +34,7 @@ class LkcdSource(ZeroFilledSource):
     """An open LKCD dump."""
 
     def __init__(self, file: ByteFile) -> None:
-        """Read the header and scan all records.
-
-        Raises:
-            FormatError: They are unusable.
-        """
+        """Read the header and scan all records; raises FormatError if they are unusable."""
         if file.size < lkcd.DATA_AT:
             raise TruncatedError("the file ends within the dump's header", file=file.name, expected=lkcd.DATA_AT)
         head = lkcd.HEADER.unpack(read_exactly(file, 0, lkcd.HEADER.size))
@@ -60,9 +54,9 @@ class LkcdSource(ZeroFilledSource):
         self.utsname = names
         self.crash_time = head.tv_sec if 0 < head.tv_sec < 1 << 40 else None
         self.header = {
-            "version": head.version, "level": head.dump_level, "method": lkcd.METHODS[self._method], "pages":
-            walk.records,
-            "pages_taken_as_zeros": self.end() // PAGE - (sum(data.ends) - sum(data.starts)) // PAGE,
+            "version": head.version, "level": head.dump_level, "method": lkcd.METHODS[self._method],
+            "pages": walk.records,
+            "pages_taken_as_zeros": self.end() // PAGE - data.total() // PAGE,
         }  # fmt: skip
         self.prefixes = self._prefixes(head.hdr_size)
         self._idle: list[State] = []
@@ -153,14 +147,4 @@ def _check(file: ByteFile, machine: str, page_size: int, method: int) -> None:
         raise UnsupportedError("pages are packed by an unknown method", file=file.name, found=method)
 
 
-def _open(file: ByteFile) -> LkcdSource:
-    source = LkcdSource(file)
-    complete(source, source.prefixes)
-    return source
-
-
-def _probe(start: bytes) -> bool:
-    return start.startswith(_MAGIC)
-
-
-FORMAT = InputFormat("lkcd", "LKCD dump", 56, _probe, _open)
+FORMAT = InputFormat("lkcd", "LKCD dump", 56, begins_with(struct.pack(">Q", lkcd.MAGIC)), LkcdSource)

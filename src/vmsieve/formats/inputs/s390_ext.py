@@ -13,11 +13,9 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import TruncatedError
-from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._s390 import complete
-from vmsieve.formats.inputs._s390_header import end_marker, read_header
+from vmsieve.formats.inputs import InputFormat, begins_with
 from vmsieve.formats.inputs._s390_segments import Segments, SegmentSource
-from vmsieve.formats.inputs.s390 import flat_end, open_flat
+from vmsieve.formats.inputs.s390 import S390Source, end_marker, flat_end, read_header
 from vmsieve.formats.layouts import s390
 
 if TYPE_CHECKING:
@@ -38,14 +36,13 @@ def _open(file: ByteFile) -> Source:
     found, tod, problem = _find(file, header)
     if tod is None and end_marker(file, flat_end(header, tape=True), header)[0] is not None:
         # A tape may have the same magic number, and its header does not say that it is a tape.
-        return open_flat(file, header)
+        return S390Source(file, header)
     if found.count == 0:
         raise TruncatedError("the dump has no segment", file=file.name, offset=s390.HEADER_SIZE)
     source = SegmentSource(file, "extended stand-alone dump", header)
     source.header["method"] = "zlib" if found.heads else "none"
     source.set_segments(found)
     source.set_end(tod, problem)
-    complete(source, header.prefixes)
     return source
 
 
@@ -82,8 +79,4 @@ def _blocks(path: str) -> tuple[int, ...]:
     return (size, *(other for other in _BLOCKS if other != size))
 
 
-def _probe(start: bytes) -> bool:
-    return start.startswith(_MAGIC)
-
-
-FORMAT = InputFormat("s390_ext", "s390 extended stand-alone dump", 52, _probe, _open)
+FORMAT = InputFormat("s390_ext", "s390 extended stand-alone dump", 52, begins_with(_MAGIC), _open)

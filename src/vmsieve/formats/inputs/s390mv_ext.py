@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.errors import CorruptError, FormatError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._s390 import complete
-from vmsieve.formats.inputs._s390_header import StandAloneSource, end_marker
 from vmsieve.formats.inputs._s390_segments import Segments, read_segment
 from vmsieve.formats.inputs._s390_volumes import SHIFT, Volume, VolumesFile, is_disk, is_signed, read_volume
+from vmsieve.formats.inputs.s390 import StandAloneSource, end_marker
 from vmsieve.formats.layouts import s390
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
-    from vmsieve.formats.inputs import Source
     from vmsieve.formats.inputs._s390_volumes import Table
 
 _NOT_COMPLETE: Final = "the dump is not complete: "
@@ -84,27 +82,18 @@ class _Volumes:
 
 
 class VolumesSource(StandAloneSource):
-    """An open dump on several volumes.
+    """An open dump on several volumes."""
 
-    Attributes:
-        prefixes: Addresses of the processors' lowcores.
-    """
-
-    def __init__(self, volumes: _Volumes) -> None:
-        """Read the segments of all volumes in order.
-
-        Raises:
-            FormatError: A volume is missing, or of another dump.
-        """
-        self._volumes = volumes
+    def __init__(self, files: list[ByteFile]) -> None:
+        """Read the segments of all volumes in order; raises FormatError if a volume is missing, or of another dump."""
+        volumes = self._volumes = _Volumes(files)
         self._head = volumes.by_number[0][1].header
         self._head.zlib_entry_size = 0  # volumes are never compressed
-        self.prefixes = self._head.prefixes
-        super().__init__(VolumesFile(volumes.files), "extended multi-volume dump", self._head)
+        super().__init__(VolumesFile(files), "extended multi-volume dump", self._head)
         self._data, self._walked_end, self._ended = Extents(), 0, False
         #: Start of a segment of which only the header fits in the volume; None: there is none.
         self._lost: int | None = None
-        number = used = 0
+        number = 0
         while self._walk(number):
             number += 1
         used = number + 1
@@ -136,7 +125,8 @@ class VolumesSource(StandAloneSource):
             self._data.add(start, end, index << SHIFT | offset)
         self._walked_end = found.stored_end
         if found.stopped:
-            self._finish(volume, found)
+            self._ended = found.stored_end == found.end
+            self.set_end(*end_marker(volume.file, found.at, self._head))
             return False
         # The dump tool continues on the next volume if there is no space for a segment and the end marker.
         full = found.stored_end == found.end and found.at + s390.PAGE_SIZE <= volume.end
@@ -154,23 +144,11 @@ class VolumesSource(StandAloneSource):
         one, other = self._head, volume.header
         return (one.tod, one.cpu_id, one.mem_size) == (other.tod, other.cpu_id, other.mem_size)
 
-    def _finish(self, volume: Volume, found: Segments) -> None:
-        self._ended = found.stored_end == found.end
-        self.set_end(*end_marker(volume.file, found.at, self._head))
-
-
-def _open(file: ByteFile) -> Source:
-    return _open_set([file])
-
-
-def _open_set(files: list[ByteFile]) -> Source:
-    source = VolumesSource(_Volumes(files))
-    complete(source, source.prefixes)
-    return source
-
 
 def _probe(start: bytes) -> bool:
     return is_signed(start) or is_disk(start) is not None
 
 
-FORMAT = InputFormat("s390mv_ext", "s390 extended multi-volume dump", 50, _probe, _open, _open_set)
+FORMAT = InputFormat(
+    "s390mv_ext", "s390 extended multi-volume dump", 50, _probe, lambda file: VolumesSource([file]), VolumesSource
+)

@@ -14,9 +14,8 @@ from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedErro
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat
-from vmsieve.formats.inputs._s390 import complete
-from vmsieve.formats.inputs._s390_header import moment
 from vmsieve.formats.inputs._zero_filled import PAGE, ZeroFilledSource
+from vmsieve.formats.inputs.s390 import moment
 from vmsieve.formats.layouts import s390, vmdump
 from vmsieve.formats.s390_registers import Registers, notes, registers
 
@@ -35,11 +34,7 @@ class VmdumpSource(ZeroFilledSource):
     """An open VMDUMP file."""
 
     def __init__(self, file: ByteFile) -> None:
-        """Read the records and count the pages.
-
-        Raises:
-            FormatError: They are unusable.
-        """
+        """Read the records and count the pages; raises FormatError if they are unusable."""
         symptom = vmdump.SYMPTOM.unpack(read_exactly(file, 0, vmdump.RECORD))
         records = vmdump.MAP.unpack(read_exactly(file, vmdump.RECORD, vmdump.RECORD))
         if records.magic != vmdump.MAP_MAGIC or records.info < 1 or records.access < 1:
@@ -65,7 +60,7 @@ class VmdumpSource(ZeroFilledSource):
 
     def _count(self, at: int) -> int:
         """Index the bitmaps at ``at``; returns the offset of the pages."""
-        total, first, self._stored_pages = -(-self._end // PAGE), 0, 0
+        total, first, self._stored_pages = -(-self.end() // PAGE), 0, 0
         while first < total:
             index = self._bitmap(at)
             at += vmdump.RECORD
@@ -94,7 +89,7 @@ class VmdumpSource(ZeroFilledSource):
     def _set_pages(self) -> None:
         complete = max(self.file.size - self._base, 0) // PAGE
         if complete >= self._stored_pages:
-            self.set_pieces(Extents(), self._end)
+            self.set_pieces(Extents(), self.end())
             return
         self.remarks.append(f"the file is cut off: {self._stored_pages - complete} pages are missing")
         i = max(bisect_left(self._ranks, complete + 1) - 1, 0)
@@ -112,6 +107,7 @@ class VmdumpSource(ZeroFilledSource):
         return mask
 
     def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        end = min(end, self._stored_end)
         first, last = start // PAGE, -(-end // PAGE)
         i = bisect_left(self._groups, first // vmdump.KEYS)
         while i < len(self._groups) and self._groups[i] * vmdump.KEYS < last:
@@ -137,11 +133,7 @@ def _memory_size(space: bytes) -> int:
 
 
 def _registers(file: ByteFile, at: int) -> list[Registers]:
-    """The processors in the information record at ``at``.
-
-    Raises:
-        UnsupportedError: It has an old format.
-    """
+    """The processors in the information record at ``at``; raises UnsupportedError if it has an old format."""
     info = vmdump.INFO.unpack(read_exactly(file, at, vmdump.INFO.size))
     if info.format != vmdump.FORMAT_64BIG:
         raise UnsupportedError(
@@ -153,14 +145,8 @@ def _registers(file: ByteFile, at: int) -> list[Registers]:
     return [registers(info), *map(registers, vmdump.OTHER.array(data, 0, count))]
 
 
-def _open(file: ByteFile) -> VmdumpSource:
-    source = VmdumpSource(file)
-    complete(source)
-    return source
-
-
 def _probe(start: bytes) -> bool:
     return start.startswith(vmdump.MAGIC) and start[vmdump.SYMPTOM.offset("kind") :].startswith(vmdump.KIND)
 
 
-FORMAT = InputFormat("vmdump", "VMDUMP file", 58, _probe, _open)
+FORMAT = InputFormat("vmdump", "VMDUMP file", 58, _probe, VmdumpSource)

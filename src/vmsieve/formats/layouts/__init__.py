@@ -1,4 +1,4 @@
-"""On-disk structures and constants, no logic: each file names the header that defines them.
+"""On-disk structures and constants: each file names the header that defines them.
 
 Readers and writers both use them. The crash kernel loads this room: it imports :mod:`struct` and nothing else.
 """
@@ -28,13 +28,10 @@ class Fields:
 
 
 class Struct:
-    """A structure without implicit padding.
+    """A structure without implicit padding; ``name`` is its source's.
 
-    Args:
-        name: As its source calls it.
-        fields: ``name:code`` or ``name:code@offset`` each, ascending, where code is one of :mod:`struct`. Without a
-            name a field is padding.
-        order: ``"little"`` or ``"big"``; empty if files come in both: methods need ``order`` then.
+    ``fields`` are ``name:code`` or ``name:code@offset`` each, ascending, where code is one of :mod:`struct`; without a
+    name a field is padding. ``order`` is empty if files come in both byte orders: methods need it then.
     """
 
     def __init__(self, name: str, fields: str, order: str = "") -> None:

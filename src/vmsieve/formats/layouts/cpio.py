@@ -1,6 +1,7 @@
 """cpio archives of the kind that the kernel unpacks an initramfs from ("newc").
 
 Source: ``Documentation/driver-api/early-userspace/buffer-format.rst`` of Linux. All numbers are 8 hexadecimal digits.
+After the magic: ino, mode, uid, gid, nlink, mtime, filesize, major, minor, rmajor, rminor, namesize, check.
 """
 
 from __future__ import annotations
@@ -8,8 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 MAGIC: Final = "070701"
-#: After the magic: ino, mode, uid, gid, nlink, mtime, filesize, major, minor, rmajor, rminor, namesize, check.
-FIELDS: Final = 13
 #: Header and name together, and the data, are each padded to a multiple of this.
 ALIGN: Final = 4
 #: Name of the entry that ends an archive.

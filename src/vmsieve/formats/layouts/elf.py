@@ -15,7 +15,6 @@ from vmsieve.formats.layouts import Struct
 MAGIC: Final = b"\x7fELF"
 EI_CLASS: Final = 4
 EI_DATA: Final = 5
-EI_VERSION: Final = 6
 ELFCLASS32: Final = 1
 ELFCLASS64: Final = 2
 ELFDATA2LSB: Final = 1
@@ -57,27 +56,20 @@ FLAG_INCOMPLETE: Final = 0x1
 
 #: e_machine by ``uname -m``. ppc64 and ppc64le share theirs.
 MACHINES: Final = {
-    "x86_64": 62,
-    "aarch64": 183,
-    "ppc64": 21,
-    "ppc64le": 21,
-    "s390x": 22,
-    "riscv64": 243,
-    "loongarch64": 258,
-}
+    "x86_64": 62, "aarch64": 183, "ppc64": 21, "ppc64le": 21, "s390x": 22, "riscv64": 243, "loongarch64": 258,
+}  # fmt: skip
 #: The same for machines whose kernels are not supported: messages name them.
 OTHER_MACHINES: Final = {
-    "i386": 3,
-    "m68k": 4,
-    "mips64": 8,
-    "parisc64": 15,
-    "ppc": 20,
-    "arm": 40,
-    "sh4": 42,
-    "sparc64": 43,
-    "ia64": 50,
+    "i386": 3, "m68k": 4, "mips64": 8, "parisc64": 15, "ppc": 20, "arm": 40, "sh4": 42, "sparc64": 43, "ia64": 50,
     "alpha": 0x9026,
-}
+}  # fmt: skip
+
+_NUMBERS: Final = {**MACHINES, **OTHER_MACHINES}
+#: Label of a 32-bit x86 machine; QEMU's label of an x86_64 one that is not in long mode.
+I386: Final = "i386"
+_ALIASES: Final = {"arm64": "aarch64", "S390X": "s390x", "powerpc64": "ppc64", "powerpc64le": "ppc64le"}
+#: Prefixes of more precise names in utsname, such as ``armv7l`` and ``i686``.
+_FAMILIES: Final = (("arm", "arm"), ("i386", I386), ("i486", I386), ("i586", I386), ("i686", I386))
 
 #: Name (without its NUL) and type of notes.
 NOTE_PRSTATUS: Final = (b"CORE", 1)
@@ -100,3 +92,20 @@ REGISTERS_I386: Final = "bx cx dx si di bp ax ds es fs gs orig_ax ip cs flags sp
 REGISTERS_X86_64: Final = (
     "r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss fs_base gs_base ds es fs gs"
 )
+
+
+def machine_name(number: int, byte_order: str) -> str | None:
+    """The machine with ``e_machine`` ``number``, or None."""
+    if number == MACHINES["ppc64"]:
+        return "ppc64le" if byte_order == "little" else "ppc64"
+    return next((name for name, known in _NUMBERS.items() if known == number), None)
+
+
+def machine_number(name: str | None) -> int:
+    """``e_machine`` of the machine called ``name``; EM_NONE (0) if unknown."""
+    if not name:
+        return 0
+    known = _NUMBERS.get(_ALIASES.get(name, name))
+    if known is not None:
+        return known
+    return next((_NUMBERS[family] for start, family in _FAMILIES if name.startswith(start)), 0)

@@ -30,6 +30,4 @@ CPUS_MOST: Final = 512
 
 DATA_AT: Final = 0x10000
 RECORD: Final = Struct("struct df_lkcd_pg_hdr", "addr:Q size:I flags:I", "big")
-RAW: Final = 1
-COMPRESSED: Final = 2
 END: Final = 4

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.layouts import elf
+from vmsieve.formats.layouts.elf import machine_number
 from vmsieve.formats.loops.describe import UNREADABLE
-from vmsieve.formats.machines import machine_number
 from vmsieve.formats.outputs import FileWriter, OutputFormat
 from vmsieve.formats.outputs._notes import notes_size, put_notes
 from vmsieve.formats.outputs._runs import stored_runs

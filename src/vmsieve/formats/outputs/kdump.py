@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.bitmap import address_of, count_between
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.layouts import kdump
+from vmsieve.formats.layouts.elf import machine_number
 from vmsieve.formats.loops.describe import describe_pages
-from vmsieve.formats.machines import machine_number
 from vmsieve.formats.outputs import FileWriter, OutputFormat
 from vmsieve.formats.outputs._notes import notes_size, put_notes
 

@@ -78,10 +78,7 @@ class _Gathering(ABC):
         self._gathered += len(data)
 
     def flush(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`.
-
-        After a failed run the rest is dropped, as it may point there.
-        """
+        """Write what is gathered. After a failed run the rest is dropped, as it may point there."""
         runs, self._runs, self._gathered = self._runs, [], 0
         for offset, run, unit in sorted(runs, key=lambda s: s[0], reverse=not self._upward):
             self._emit(offset, memoryview(run), unit)
@@ -91,13 +88,10 @@ class _Gathering(ABC):
 
 
 class FilePlace(_Gathering):
-    """A regular file or a block device.
+    """A regular file or a block device: ``fd``, open for writing; it stays open.
 
-    Args:
-        fd: Open for writing; stays open.
-        name: For messages.
-        upward: The format has no pointers: write from the lowest offset up.
-        limit: Largest file size, holes included; bytes beyond are refused as by a full disk.
+    ``upward``: the format has no pointers, write from the lowest offset up. ``limit``: largest file size, holes
+    included; bytes beyond are refused as by a full disk.
     """
 
     #: Bytes may be put twice: :meth:`settle` takes any.
@@ -160,13 +154,8 @@ class Sender:
     """Sends bytes through ``write``, which returns the number taken, or None for all.
 
     After an interrupted send (error, signal) the number of bytes sent is unknown. Anything that followed would be
-    misread, so nothing may follow.
-
-    Args:
-        write: Takes bytes.
-        name: For messages.
-        limit: Bytes after which one more send is refused, whole, as by a full disk. Later sends are the end of the
-            stream, for which callers have reserved space.
+    misread, so nothing may follow. Beyond ``limit`` bytes one send is refused, whole, as by a full disk. Later sends
+    are the end of the stream, for which callers have reserved space.
     """
 
     def __init__(self, write: Callable[[memoryview], int | None], name: str, limit: int | None = None) -> None:
@@ -177,11 +166,7 @@ class Sender:
         self.sent = 0
 
     def send(self, *parts: Bytes) -> None:
-        """Send all ``parts``, which belong together.
-
-        Raises:
-            OutputError: It fails, or an earlier send was interrupted.
-        """
+        """Send all ``parts``, which belong together; raises OutputError also if an earlier send was interrupted."""
         if not any(parts):
             return
         if self._broken:
@@ -265,11 +250,7 @@ class PipePlace:
         self._held: dict[int, bytes] = {}
 
     def put(self, offset: int, data: Bytes, unit: int = 1) -> None:  # noqa: ARG002 - a stream can't take back
-        """See :class:`vmsieve.formats.outputs.Place`.
-
-        Raises:
-            ValueError: ``offset`` is behind the stream's position: the format does not suit a pipe.
-        """
+        """Put bytes; raises ValueError if ``offset`` is behind the stream's position: no pipe suits the format."""
         if offset < self._at:
             raise ValueError(f"offset {offset} of a pipe that is at {self._at}")
         self._fill(offset)
@@ -287,25 +268,21 @@ class PipePlace:
         self._at += len(data)
 
     def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
-        """See :class:`vmsieve.formats.outputs.Place`."""
         self.put(offset, whole)
         self._held[offset] = whole
 
     def settle(self, offset: int, data: bytes) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`."""
         self._torn |= data != self._held.pop(offset, None)
 
     def extend(self, size: int) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`."""
         self._size = max(self._size, size)
 
     def flush(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`; withholds the last byte."""
+        """Send all but the last byte."""
         hand, self._hand = self._hand, self._hand[-1:]
         self._sender.send(memoryview(hand)[: len(hand) - len(self._hand)])
 
     def finish(self) -> None:
-        """See :class:`vmsieve.formats.outputs.Place`."""
         if self._torn or self._held:
             del self._hand[-1:]
         else:

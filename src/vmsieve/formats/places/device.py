@@ -18,8 +18,7 @@ _BLANK = bytes(flattened.PIECE.size)
 class DeviceStream:
     """Takes a flattened stream as :class:`vmsieve.formats.places.FlattenedPlace` sends it: each head by itself.
 
-    Args:
-        fd: The device, open for writing, positioned at the stream's start.
+    ``fd`` is the device, open for writing, positioned at the stream's start.
     """
 
     def __init__(self, fd: int) -> None:
@@ -29,11 +28,7 @@ class DeviceStream:
         self._left = flattened.HEADER_SIZE
 
     def write(self, data: memoryview) -> int:
-        """Write the next bytes of the stream; return the number taken.
-
-        Raises:
-            OSError: The write fails. The stream before it still ends properly.
-        """
+        """Write the next bytes of the stream; return the number taken. If it fails, the stream before it has an end."""
         if not self._left:
             return self._begin_piece(data)
         if self._head is None:

@@ -20,11 +20,7 @@ _WAIT_BEFORE, _WRITE = 1, 2
 
 
 class Writeback:
-    """Throttles the writer of one file.
-
-    Args:
-        fd: The file. No effect on pipes and the like, or without sync_file_range.
-    """
+    """Throttles the writer of one file; no effect on pipes and the like, or without sync_file_range."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -33,11 +29,7 @@ class Writeback:
         self._steps = 0
 
     def wrote(self, size: int) -> None:
-        """Account for ``size`` more bytes; may wait for the medium.
-
-        Raises:
-            OSError: The medium failed to take earlier writes.
-        """
+        """Account for ``size`` more bytes; may wait for the medium, or raise OSError if that failed earlier."""
         self._since += size
         if self._since < self._step:
             return

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import FormatError, UnsupportedError, UsageError
 from vmsieve.formats.files import PlainFile, read_exactly
-from vmsieve.formats.inputs._kdump_parts import erased, gaps, in_order
 from vmsieve.formats.inputs._kdump_source import KdumpSource
+from vmsieve.formats.inputs.kdump import erased, gaps, in_order
 from vmsieve.formats.layouts import kdump
 from vmsieve.formats.loops.describe import describe_pages
 from vmsieve.formats.loops.descriptors import take_pages

@@ -1,0 +1,106 @@
+"""Memory that is stored in pieces of a file."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import ReadError
+from vmsieve.formats.files import read_memory
+from vmsieve.formats.source import MemoryRange, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.formats.extents import Extents
+
+
+class StoredPieces(Source):
+    """A dump that stores memory in pieces. A reader sets the tables; for packed pieces it overrides ``_read_piece``.
+
+    Attributes:
+        _memory: All memory, settled; offsets are meaningless.
+        _data: Stored memory, settled, with file offsets.
+        _granule: Bytes per page. Pieces may begin and end within one; the rest of the page reads as zeros.
+    """
+
+    _memory: Extents
+    _data: Extents
+    _granule = 4096
+
+    def end(self) -> int:
+        return self._memory.ends[-1]
+
+    def next_memory(self, paddr: int) -> int:
+        return self._memory.next_address(paddr, self.end())
+
+    def next_data(self, paddr: int) -> int:
+        return self._data.next_address(paddr, self.end())
+
+    def ranges(self) -> Iterator[MemoryRange]:
+        data, i = self._data, 0
+        for start, end in zip(self._memory.starts, self._memory.ends):
+            while start < end:
+                stored = start
+                while i < len(data.starts) and data.starts[i] == stored:
+                    stored = data.ends[i]
+                    i += 1
+                following = data.starts[i] if i < len(data.starts) else end
+                yield MemoryRange(start, min(following, end), stored)
+                start = min(following, end)
+
+    def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
+        wanted = first_pfn, count, page_size
+        return self._memory.page_bits(*wanted), self._data.page_bits(*wanted)
+
+    def read_into(self, paddr: int, out: memoryview) -> None:
+        at, end = paddr, paddr + len(out)
+        if at == end:
+            return
+        self._check_memory(paddr, end)
+        self._check_stored(paddr, end)
+        for start, stop, offset in self._pieces(paddr, end):
+            if at < start:
+                clear(out[at - paddr : start - paddr])
+            self._read_piece(offset, start, out[start - paddr : stop - paddr])
+            at = stop
+        if at < end:
+            clear(out[at - paddr :])
+
+    def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the stored pieces of ``start .. end``, as :meth:`Extents.pieces`."""
+        return self._data.pieces(start, end)
+
+    def _read_piece(self, offset: int, paddr: int, out: memoryview) -> None:
+        read_memory(self.file, offset, out, paddr)
+
+    def _check_memory(self, paddr: int, end: int) -> None:
+        """Raise ReadError if a page of ``paddr .. end`` does not exist."""
+        memory, page, at = self._memory, self._granule, paddr
+        i = memory.find(paddr // page * page)
+        while at < end:
+            if i >= len(memory.starts) or memory.starts[i] // page * page > at:
+                raise ReadError("no such physical memory", file=self.file.name, offset=at)
+            at = max(at, -(-memory.ends[i] // page) * page)
+            i += 1
+
+    def _check_stored(self, paddr: int, end: int) -> None:
+        """Raise ReadError if no page of ``paddr .. end`` is stored."""
+        data, page = self._data, self._granule
+        i = data.find(paddr // page * page)
+        if i >= len(data.starts) or data.starts[i] >= -(-end // page) * page:
+            raise ReadError("this memory was left out of the dump", file=self.file.name, offset=paddr)
+
+    def map_at(self, address: int, paddr: int, size: int) -> bool:
+        data, i = self._data, self._data.find(paddr)
+        map_file = getattr(self.file, "map_at", None)
+        if map_file is None or i >= len(data.starts) or not data.starts[i] <= paddr <= data.ends[i] - size:
+            return False
+        return bool(map_file(address, data.offsets[i] + paddr - data.starts[i], size))
+
+
+def clear(out: memoryview) -> None:
+    """Fill ``out`` with zeros, without an object of its size."""
+    if out:
+        ctypes.memset(address_of(out), 0, len(out))
