@@ -44,7 +44,7 @@ def test_writes_that_take_a_part_are_taken_up_again(file: int, monkeypatch: pyte
 
 
 def test_a_full_disk_is_distinguished_from_other_failures(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, words in ((errno.ENOSPC, "no space"), (errno.EIO, "Input/output error"), (errno.EDQUOT, "no room")):
+    for number, words in ((errno.ENOSPC, "no space"), (errno.EIO, "Input/output error"), (errno.EDQUOT, "no space")):
 
         def fail(*_: object, number: int = number) -> int:
             raise OSError(number, os.strerror(number))
