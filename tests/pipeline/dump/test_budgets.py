@@ -108,7 +108,7 @@ def test_memory_that_a_small_file_claims_is_not_written(
     source = open_source(str(path))
     if claimed > (1 << 30) + 1536 * path.stat().st_size:
         assert source.incomplete
-        assert any("memory that it does not store is ignored" in remark for remark in source.remarks)
+        assert any("memory it does not store is ignored" in remark for remark in source.remarks)
         blocks = sum(1 for _ in blocks_with_memory(source.end() // PAGE, PAGE, source))
         assert blocks <= 2 + path.stat().st_size // (1 << 20)
         for form in ("kdump", "elf"):
