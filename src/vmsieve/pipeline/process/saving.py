@@ -58,7 +58,8 @@ def saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output"
 def saved_stream(path: str, inputs: Iterable[str], *, force: bool, what: str = "output") -> Iterator[BinaryIO]:
     """As :func:`saved`, but buffered; ``-``: standard output."""
     if path == "-":
-        standard_output(inputs)
+        require_stdout()
+        check_standard_output(inputs)
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
