@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.loops.zero import zero_pages
+from vmsieve.formats.loops.compare import zero_pages
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.process.progress import Silent

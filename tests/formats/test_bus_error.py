@@ -21,7 +21,7 @@ from tests.dumps import ROOT
 from vmsieve.formats import bus_error
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.files import PlainFile
-from vmsieve.formats.loops.zero import zero_pages
+from vmsieve.formats.loops.compare import zero_pages
 from vmsieve.formats.mapping import Window
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.codecs._pack import pack_pages, unpack_pages
-from vmsieve.formats.loops.zero import zero_pages
+from vmsieve.formats.loops.compare import zero_pages
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -25,8 +25,7 @@ from vmsieve.formats.loops.bits import (
     join_bits,
     spread_bits,
 )  # fmt: skip
-from vmsieve.formats.loops.compare import compare_pages
-from vmsieve.formats.loops.zero import zero_pages
+from vmsieve.formats.loops.compare import compare_pages, zero_pages
 
 BACKENDS = ("python", "aot")
 PAGE = 512

@@ -72,11 +72,8 @@ def codec(name: str) -> Codec:
     """The codec ``name``; ``name@provider`` restricts it to one provider for packing.
 
     ``provider`` is the beginning of a :attr:`State.provider`, with ``-`` for a space: ``zlib@built-in``,
-    ``zlib@libdeflate``, ``zstd@libzstd.so.1``.
-
-    Raises:
-        UsageError: Unknown name; the message lists the known ones. ``open_compressor`` raises it for a missing
-            provider.
+    ``zlib@libdeflate``, ``zstd@libzstd.so.1``. Raises UsageError, which lists the known names; ``open_compressor``
+    raises it for a missing provider.
     """
     name, _, provider = name.partition("@")
     found = load(sys.modules[__name__], "CODEC", name, "codec", Codec)

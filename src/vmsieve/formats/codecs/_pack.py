@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import load32, load64, store32
+from vmsieve.formats.loops.compare import is_zero
 from vmsieve.formats.loops.copies import copy
-from vmsieve.formats.loops.zero import is_zero
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +40,7 @@ def pack_pages(
     Args:
         which: Number of the codec: its index in :func:`vmsieve.formats.codecs.codecs`.
         state: Address of the thread's :class:`~vmsieve.formats.codecs.State` from ``open_compressor``.
-        count: Pages to pack.
-        pages: Address of the memory that holds them.
-        index: Address of ``count`` native 32-bit words: each page's index in that memory.
+        index: Address of ``count`` native 32-bit words: each page's index in the memory at ``pages``.
         page_size: Bytes; a multiple of 512.
         skip_zero: Not 0: a page of zeros is not stored; its size and flags are 0.
         flag: Flags of a packed page.
@@ -73,13 +71,9 @@ def unpack_pages(which: int, state: int, count: int, table: int, packed: int, pa
     """Unpack pages one behind the other; return the index of the first damaged one, ``count`` if all are good.
 
     Args:
-        which: Number of the codec, as for :func:`pack_pages`.
-        state: Address of the thread's :class:`~vmsieve.formats.codecs.State` from ``open_decompressor``.
-        count: Pages to unpack.
+        which: Number of the codec, as for :func:`pack_pages`; ``state`` is of its ``open_decompressor``.
         table: Address of ``count`` native entries of 16 bytes: 64-bit offset in ``packed``; 32-bit size; 32 bits, 1 if
             packed, 0 if stored as it is. The caller has checked that each lies within ``packed``.
-        packed: Address of the packed pages.
-        page_size: Bytes that each page must unpack to.
         out: Address of ``count * page_size`` bytes. Undefined from the damaged page on.
     """
     for i in range(count):

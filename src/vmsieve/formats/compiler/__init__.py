@@ -40,11 +40,7 @@ _chosen: str | None = None
 
 
 def backend() -> str:
-    """The backend in use, one of :data:`BACKENDS`; chosen once.
-
-    Raises:
-        UsageError: ``VMSIEVE_KERNELS`` names an unknown or unavailable backend.
-    """
+    """The backend in use, one of :data:`BACKENDS`; chosen once. UsageError if VMSIEVE_KERNELS demands none of them."""
     global _chosen  # noqa: PLW0603 - once per process, so that loops of two backends never mix
     if _chosen is None:
         _chosen = _choose(os.environ.get("VMSIEVE_KERNELS", "auto"))
@@ -120,8 +116,7 @@ def code_address(a_loop: Callable[..., int]) -> int:
 def bind(a_loop: Loop, which: str) -> Callable[..., int]:
     """Bind ``a_loop`` to backend ``which``; arguments and result of the callable are unsigned 64-bit.
 
-    Raises:
-        UsageError: In an image for a crash kernel, which has no other backend, the machine code can't be loaded.
+    Raises UsageError in an image for a crash kernel, which has no other backend, if the machine code can't be loaded.
     """
     module: Any
     if which == "aot":

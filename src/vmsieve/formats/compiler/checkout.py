@@ -43,10 +43,9 @@ def is_fresh(objects: str) -> bool:
 
 
 def demand_fresh(objects: str) -> None:
-    """Check that the machine code in ``objects`` matches; reads the sources only if one is newer.
+    """Raise UsageError if ``objects`` are not of these sources; reads the sources only if one is newer.
 
-    Raises:
-        UsageError: It does not match. Parameters may have moved, and pages would be dropped wrongly.
+    Parameters may have moved, and pages would be dropped wrongly.
     """
     made = os.stat(os.path.join(objects, DIGEST)).st_mtime_ns
     if any(os.stat(path).st_mtime_ns > made for path in _sources()) and not is_fresh(objects):

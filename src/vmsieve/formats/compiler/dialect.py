@@ -106,8 +106,7 @@ class _Rewriter(ast.NodeTransformer):
             isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
         )
         if truth:
-            one, zero = ast.Constant(1), ast.Constant(0)
-            node = ast.copy_location(ast.IfExp(node, one, zero), node)
+            node = ast.copy_location(ast.IfExp(node, ast.Constant(1), ast.Constant(0)), node)
         return cast("ast.expr", self.visit(node))
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
@@ -182,18 +181,12 @@ class _Rewriter(ast.NodeTransformer):
 
 @dataclass(frozen=True)
 class Spelling:
-    """How a backend spells the dialect.
+    """How a backend spells the dialect."""
 
-    Attributes:
-        constant: Spells a constant.
-        wraps: Results must be masked to 64 bits (interpreter); machine integers wrap by themselves.
-        names: The backend's primitives by name, and the names that ``constant`` uses.
-        helper: Makes a rewritten inline function callable from a loop.
-    """
-
-    constant: Callable[[int], ast.expr]
-    wraps: bool
-    names: Mapping[str, Any]
+    constant: Callable[[int], ast.expr]  #: Spells a constant.
+    wraps: bool  #: Results must be masked to 64 bits (interpreter); machine integers wrap by themselves.
+    names: Mapping[str, Any]  #: The backend's primitives by name, and the names that ``constant`` uses.
+    #: Makes a rewritten inline function callable from a loop.
     helper: Callable[[Callable[..., int]], Callable[..., int]]
 
 

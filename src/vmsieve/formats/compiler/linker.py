@@ -88,8 +88,7 @@ class _Object:
 def shared_object(data: bytes, exports: list[str]) -> bytes:
     """Link the object file ``data``; the functions ``exports`` can be found by name.
 
-    Raises:
-        LinkError: It refers to an undefined symbol, or has data that would need relocating.
+    Raises LinkError if it refers to an undefined symbol, or has data that would need relocating.
     """
     obj = _Object(data)
     code, bases, own = _place(obj)

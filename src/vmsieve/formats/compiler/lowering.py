@@ -24,26 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """A machine that loops are lowered for.
+    """A machine that loops are lowered for."""
 
-    Attributes:
-        name: Of the shared object: ``os.uname().machine`` there, plus the suffix that
-            :mod:`~vmsieve.formats.compiler.native_backend` appends for older processors.
-        triple: LLVM's name.
-        cpu: The oldest processor supported.
-        features: LLVM feature string on top of ``cpu``.
-        big_endian: Byte order.
-        vector: Loops are vectorised. Vector constants need a data section, so only where the linker knows its
-            relocations.
-        model: LLVM's code model. ``medium`` on ppc64le reaches data without a table that ld.so would have to relocate.
-    """
-
+    #: Of the shared object: ``os.uname().machine`` there, plus the suffix that
+    #: :mod:`~vmsieve.formats.compiler.native_backend` appends for older processors.
     name: str
-    triple: str
-    cpu: str
-    features: str = ""
+    triple: str  #: LLVM's name.
+    cpu: str  #: The oldest processor supported.
+    features: str = ""  #: LLVM feature string on top of ``cpu``.
     big_endian: bool = False
+    #: Loops are vectorised. Vector constants need a data section, so only where the linker knows its relocations.
     vector: bool = False
+    #: LLVM's code model. ``medium`` on ppc64le reaches data without a table that ld.so would have to relocate.
     model: str = "default"
 
 
@@ -59,11 +51,7 @@ TARGETS: Final = (
 
 
 def find_loops() -> list[Loop]:
-    """All loops of :data:`PACKAGES`, by name.
-
-    Raises:
-        TypeError: Two loops have one name.
-    """
+    """All loops of :data:`PACKAGES`, by name; TypeError if two have one name."""
     found: dict[str, Loop] = {}
     for module in _modules():
         for value in vars(module).values():
@@ -89,8 +77,7 @@ def refresh(folder: Path) -> list[Path]:
 
 def build(folder: Path, targets: tuple[Target, ...] = TARGETS) -> list[Path]:
     """Write ``<name>.so`` for each target and the sources' digest into ``folder``; return the paths of the former."""
-    # numba would optimise for the building machine (its vector width, its inline costs). _emit runs the target's
-    # passes.
+    # numba would optimise for the building machine (vector width, inline costs). _emit runs the target's passes.
     os.environ["NUMBA_OPT"] = "0"
     from vmsieve.formats.compiler.numba_backend import llvm
 
@@ -135,8 +122,7 @@ def _emit(texts: list[tuple[str, str, str]], target: Target) -> bytes:
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
     tuning = ll.create_pipeline_tuning_options(speed_level=3)
-    tuning.loop_vectorization = target.vector
-    tuning.slp_vectorization = target.vector
+    tuning.loop_vectorization = tuning.slp_vectorization = target.vector
     passes = ll.create_pass_builder(machine, tuning)
     passes.getModulePassManager().run(module, passes)
     emitted: bytes = machine.emit_object(module)
@@ -168,14 +154,10 @@ def _portable(text: str, target: Target) -> str:
             # The call in the entry function carries an attribute group with noinline.
             line = re.sub(r" #\d+", "", line)
         match = re.match(r"(define .*\))([^()]*)\{$", line)
-        if match and "@cfunc." not in line.split("(")[0]:
-            line = f"{match.group(1)} alwaysinline {attributes} {_plain(match.group(2))}{{"
-        elif match:
-            line = f"{match.group(1)} {attributes} {_plain(match.group(2))}{{"
+        if match:
+            inlined = "" if "@cfunc." in line.split("(")[0] else "alwaysinline "
+            # Without noinline, and without attribute groups: they name the building machine's processor.
+            own = re.sub(r"#\d+ ?|noinline ?", "", match.group(2))
+            line = f"{match.group(1)} {inlined}{attributes} {own}{{"
         out.append(line)
     return "\n".join(out)
-
-
-def _plain(attributes: str) -> str:
-    """Drop noinline, and attribute groups: they name the building machine's processor."""
-    return re.sub(r"#\d+ ?|noinline ?", "", attributes)

@@ -45,10 +45,10 @@ def _intrinsic(arity: int, build: Callable[..., Any]) -> Any:
     return intrinsic(space["primitive"])
 
 
-def _byte_pointer(builder: Any, base: Any, offset: Any) -> Any:
+def _pointer(builder: Any, base: Any, offset: Any, kind: Any) -> Any:
     """Form ``base + offset`` with getelementptr, so that the optimiser sees neighbouring accesses as neighbours."""
-    pointer = builder.inttoptr(base, _BYTE.as_pointer())
-    return builder.gep(pointer, [offset], source_etype=_BYTE)
+    pointer = builder.gep(builder.inttoptr(base, _BYTE.as_pointer()), [offset], source_etype=_BYTE)
+    return builder.bitcast(pointer, kind.as_pointer())
 
 
 def _widened(builder: Any, value: Any) -> Any:
@@ -62,15 +62,14 @@ def _narrowed(builder: Any, value: Any, bits: int) -> Any:
 def _load(bits: int) -> Any:
     def build(builder: Any, base: Any, offset: Any) -> Any:
         kind = ir.IntType(bits)
-        pointer = builder.bitcast(_byte_pointer(builder, base, offset), kind.as_pointer())
-        return _widened(builder, builder.load(pointer, align=1, typ=kind))
+        return _widened(builder, builder.load(_pointer(builder, base, offset, kind), align=1, typ=kind))
 
     return _intrinsic(2, build)
 
 
 def _store(bits: int) -> Any:
     def build(builder: Any, base: Any, offset: Any, value: Any) -> Any:
-        pointer = builder.bitcast(_byte_pointer(builder, base, offset), ir.IntType(bits).as_pointer())
+        pointer = _pointer(builder, base, offset, ir.IntType(bits))
         builder.store(_narrowed(builder, value, bits), pointer, align=1)
         return _ZERO
 
@@ -86,13 +85,18 @@ def _ctz64(builder: Any, value: Any) -> Any:
 
 
 def _big_endian(builder: Any) -> Any:
-    known = builder.module.globals.get(BIG_ENDIAN)
-    if known is None:
-        known = ir.GlobalVariable(builder.module, _I64, BIG_ENDIAN)
-        known.linkage = "internal"
-        known.global_constant = True
-        known.initializer = ir.Constant(_I64, int(sys.byteorder == "big"))
+    known = _global(builder.module, BIG_ENDIAN, ir.Constant(_I64, int(sys.byteorder == "big")))
+    known.global_constant = True
     return builder.load(known)
+
+
+def _global(module: Any, name: str, value: Any) -> Any:
+    """The module's variable ``name``, set to ``value`` when it is made."""
+    if name not in module.globals:
+        made = ir.GlobalVariable(module, _I64, name)
+        made.linkage = "internal"
+        made.initializer = value
+    return module.globals[name]
 
 
 def _prefetch(builder: Any, base: Any, offset: Any) -> Any:
@@ -100,16 +104,12 @@ def _prefetch(builder: Any, base: Any, offset: Any) -> Any:
     kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), small, small, small])
     function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
     # Read access, high locality, data cache.
-    builder.call(function, [_byte_pointer(builder, base, offset), small(0), small(3), small(1)])
+    builder.call(function, [_pointer(builder, base, offset, _BYTE), small(0), small(3), small(1)])
     return _ZERO
 
 
 def _own_word(builder: Any) -> Any:
-    word = builder.module.globals.get(_OWN_WORD)
-    if word is None:
-        word = ir.GlobalVariable(builder.module, _I64, _OWN_WORD)
-        word.linkage = "internal"
-        word.initializer = _ZERO
+    word = _global(builder.module, _OWN_WORD, _ZERO)
     # Empty assembly hides the address from LLVM, which would fold offsets into it and need more relocation kinds.
     return builder.asm(ir.FunctionType(_I64, [_I64]), "", "=r,0", [builder.ptrtoint(word, _I64)], False)
 

@@ -86,11 +86,7 @@ def frames() -> list[Frame]:
 
 
 def frame(name: str) -> Frame:
-    """The frame ``name``.
-
-    Raises:
-        UsageError: Unknown name; the message lists the known ones.
-    """
+    """The frame ``name``; UsageError, which lists the known ones, if there is none."""
     return load(sys.modules[__name__], "FRAME", name, "frame", Frame)
 
 

@@ -21,28 +21,15 @@ _ZEROS_MOST: Final = 1 << 15
 
 
 class Index:
-    """The pieces of a framed file; 24 bytes each.
-
-    Attributes:
-        starts: Where each one's content begins; the last entry is the size of all content.
-        places: Offset of each in the framed file.
-        sizes: Packed bytes of each.
-        torn: The file ends early, or is damaged from some point on.
-        remarks: Sentences on that.
-    """
+    """The pieces of a framed file; 24 bytes each."""
 
     def __init__(self, frame: Frame, file: ByteFile) -> None:
-        """Find the pieces of ``file``.
-
-        Raises:
-            NotSeekableError: It has no random access.
-            FormatError: It can't be read at all.
-        """
-        self.starts = array("Q", (0,))
-        self.places = array("Q")
-        self.sizes = array("Q")
-        self.torn = False
-        self.remarks: list[str] = []
+        """Find the pieces of ``file``; NotSeekableError without random access, FormatError if it can't be read."""
+        self.starts = array("Q", (0,))  #: Where each one's content begins; the last entry is the size of all content.
+        self.places = array("Q")  #: Offset of each in the framed file.
+        self.sizes = array("Q")  #: Packed bytes of each.
+        self.torn = False  #: The file ends early, or is damaged from some point on.
+        self.remarks: list[str] = []  #: Sentences on that.
         self._frame, self._file = frame, file
         try:
             for piece in frame.pieces(file):
@@ -99,11 +86,7 @@ class FramedFile:
         self._zeros = b""
 
     def read_into(self, offset: int, out: memoryview) -> int:
-        """See :class:`vmsieve.formats.files.ByteFile`.
-
-        Raises:
-            ReadError: A piece is damaged; ``offset`` is the first unreadable byte of the inner file.
-        """
+        """See :class:`vmsieve.formats.files.ByteFile`; ReadError has the first unreadable byte of the inner file."""
         starts = self._index.starts
         at, end = offset, min(offset + len(out), self.size)
         while at < end:

@@ -14,14 +14,10 @@ _CHECKSUM: Final = 4
 
 
 def check_frame(read: Callable[[int], bytes]) -> tuple[bool | None, int]:
-    """Unpack a frame and discard the content.
+    """Unpack a frame and discard the content; ``read`` returns up to so many next bytes.
 
-    Args:
-        read: Returns the next bytes, up to the given number; empty at the end.
-
-    Returns:
-        True if the frame is right; None if it is whole but has no checksum, or if no package unpacks it. And the number
-        of bytes read beyond it.
+    Returns True if the frame is right; None if it is whole but has no checksum, or if no package unpacks it. And the
+    number of bytes read beyond it.
     """
     try:
         import zstandard

@@ -22,23 +22,14 @@ _ZEROS: Final = bytes(_HOLE)
 
 
 class UnpackedFile:
-    """The file within a framed one; see :class:`vmsieve.formats.files.ByteFile`.
-
-    Attributes:
-        torn: The framed file ends early, or is damaged.
-        remarks: Sentences on that, and on the location of the content.
-    """
+    """The file within a framed one; see :class:`vmsieve.formats.files.ByteFile`."""
 
     def __init__(self, outer: ByteFile, frame: Frame) -> None:
-        """Unpack ``outer``.
-
-        Raises:
-            FormatError: There is no space for the content, or no content.
-        """
+        """Unpack ``outer``; FormatError if there is no space for the content, or no content."""
         self.name = outer.name
         self.size = 0
-        self.torn = False
-        self.remarks: list[str] = []
+        self.torn = False  #: The framed file ends early, or is damaged.
+        self.remarks: list[str] = []  #: Sentences on that, and on the location of the content.
         self._outer, self._frame = outer, frame
         self._folder = _folder()
         self._file = self._temporary()
@@ -47,10 +38,8 @@ class UnpackedFile:
         except BaseException:
             self._file.close()
             raise
-        self.remarks.insert(
-            0,
-            f"the {frame.title} file has no random access: it was unpacked into {self._folder} ({self.size} bytes)",
-        )
+        where = f"it was unpacked into {self._folder} ({self.size} bytes)"
+        self.remarks.insert(0, f"the {frame.title} file has no random access: {where}")
 
     def _temporary(self) -> IO[bytes]:
         import tempfile

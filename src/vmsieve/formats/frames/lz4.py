@@ -141,12 +141,7 @@ def _frame(file: ByteFile, at: int, header: _Header) -> Generator[Piece, None, i
 
 
 def _block(file: ByteFile, at: int, header: _Header, *, lenient: bool = False) -> int | None:
-    """Bytes in the file of the block at ``at``; None at the end of the frame.
-
-    Raises:
-        TruncatedError: The file ends before; if ``lenient``, this counts as the end of the frame.
-        CorruptError: Invalid block size.
-    """
+    """Bytes in the file of the block at ``at``; None at the end of the frame, or if ``lenient`` of the file."""
     word = read_up_to(file, at, 4)
     if len(word) < 4:
         if lenient:

@@ -107,10 +107,7 @@ class _Table:
     """A file's seek table."""
 
     def __init__(self, file: ByteFile, start: int, count: int, entry: int) -> None:
-        self._file = file
-        self._start = start
-        self._count = count
-        self._entry = entry
+        self._file, self._start, self._count, self._entry = file, start, count, entry
 
     @classmethod
     def of(cls, file: ByteFile) -> _Table | None:
@@ -164,10 +161,8 @@ class _Table:
 def _walk(file: ByteFile, limit: int | None = None) -> Iterator[tuple[int, int, int | None]]:
     """Yield start, end and content size (None: not stored) of each frame that is not skippable.
 
-    A truncated last frame ends beyond the file, and TruncatedError follows.
-
-    Raises:
-        NotSeekableError: A frame is, or may be, larger than ``limit``; or there are too many.
+    A truncated last frame ends beyond the file, and TruncatedError follows. NotSeekableError: a frame is, or may be,
+    larger than ``limit``; or there are too many.
     """
     at = rows = 0
     while at < file.size:

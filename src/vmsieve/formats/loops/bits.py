@@ -6,7 +6,7 @@ from typing import Final
 
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64
-from vmsieve.formats.loops.words import store_pair
+from vmsieve.formats.loops.copies import store_pair
 
 #: 64-bit words that :func:`gather_pages` returns.
 GATHER_WORDS: Final = 4

@@ -1,19 +1,49 @@
-"""Comparison of pages."""
+"""Comparison of pages, with each other and with zeros."""
 
 from __future__ import annotations
 
-from vmsieve.formats.compiler import loop
+from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load32, load64, store8
-from vmsieve.formats.loops.zero import is_zero
+
+
+@inline
+def is_zero(page: int, size: int) -> int:
+    """Return 1 if ``size`` bytes (a multiple of 512) at address ``page`` are all zero.
+
+    512 bytes are or-ed before each test: wide enough for vector loads, narrow enough to leave a page of data early.
+    """
+    at = 0
+    while at < size:
+        bits = 0
+        for i in range(64):
+            bits |= load64(page, at + i * 8)
+        if bits != 0:
+            return 0
+        at += 512
+    return 1
+
+
+@loop
+def zero_pages(pages: int, index: int, count: int, size: int, out: int) -> int:
+    """Mark zero pages among ``count`` pages of ``size`` bytes; return their number.
+
+    ``index``: address of 32-bit words: each page's index in the memory at ``pages``. ``out``: address of ``count``
+    bytes, set to 1 for a zero page, else 0.
+    """
+    found = 0
+    for i in range(count):
+        zero = is_zero(pages + load32(index, i * 4) * size, size)
+        store8(out, i, zero)
+        found += zero
+    return found
 
 
 @loop
 def compare_pages(one: int, other: int, index: int, count: int, size: int, out: int) -> int:
     """Compare ``count`` pages of ``size`` bytes (a multiple of 512) at equal indices of two buffers; count differences.
 
-    Args:
-        index: Address of a 32-bit word per page: its index in both buffers.
-        out: Address of a byte per page, set to 0 if equal, 1 if they differ and the page of ``other`` is zero, else 2.
+    ``index``: address of a 32-bit word per page: its index in both buffers. ``out``: address of a byte per page, set
+    to 0 if equal, 1 if they differ and the page of ``other`` is zero, else 2.
     """
     unequal = 0
     for i in range(count):

@@ -1,11 +1,21 @@
-"""Copies, comparisons and the hash table shared by the codecs."""
+"""Helpers of other loops: words in a given byte order, copies, comparisons, the packers' hash table."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from vmsieve.formats.compiler import inline
-from vmsieve.formats.compiler.primitives import big_endian, ctz64, load8, load64, store8, store64, swap64
+from vmsieve.formats.compiler.primitives import (
+    big_endian,
+    ctz64,
+    load8,
+    load32,
+    load64,
+    store8,
+    store64,
+    swap32,
+    swap64,
+)
 
 #: Bytes of a packer's scratch memory: last place of four bytes, 16-bit words by a hash of 12 bits for pages of 4 KiB,
 #: else 13. It is cleared for each page, so equal pages are packed equally.
@@ -98,3 +108,24 @@ def match_length(here: int, match: int, end: int) -> int:
     while here + length < end and load8(here, length) == load8(match, length):
         length += 1
     return length
+
+
+@inline
+def word32(base: int, offset: int, swap: int) -> int:
+    """Load 32 bits; ``swap``: they are not in this machine's byte order."""
+    word = load32(base, offset)
+    return swap32(word) if swap else word
+
+
+@inline
+def word64(base: int, offset: int, swap: int) -> int:
+    """Load 64 bits; ``swap``: they are not in this machine's byte order."""
+    word = load64(base, offset)
+    return swap64(word) if swap else word
+
+
+@inline
+def store_pair(base: int, offset: int, first: int, second: int) -> int:
+    """Store two 64-bit words."""
+    store64(base, offset, first)
+    return store64(base, offset + 8, second)

@@ -6,7 +6,7 @@ from typing import Final
 
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store32, store64, swap32, swap64
-from vmsieve.formats.loops.words import store_pair
+from vmsieve.formats.loops.copies import store_pair
 
 #: Flags of a page that exists but could not be read. Its page descriptor has no data.
 UNREADABLE: Final = 0x80000000
@@ -66,8 +66,7 @@ def page_runs(count: int, pfns: int, sizes: int, flags: int, out: int, tally: in
 
     Args:
         pfns: Address of ``count`` native 64-bit words, ascending.
-        sizes: Address of ``count`` native 32-bit words: 0 for a page that is not stored.
-        flags: Address of ``count`` native 32-bit words: ``UNREADABLE`` or anything else.
+        sizes, flags: As for :func:`describe_pages`; 0 is the size of a page that is not stored.
         out: Address of ``count * 24`` bytes, set to 64-bit words of each run: first page frame, pages, index of its
             first page among the stored ones.
         tally: Address of two words, set to the number of stored pages and of unreadable ones.
@@ -102,16 +101,13 @@ def cut_segments(
     Dropped pages before a cut belong to the segment before it.
 
     Args:
-        exists: Address of a bitmap of existing page frames, least significant bit first.
+        exists: Address of a bitmap of existing page frames, looked at from bit ``first`` up to ``last``.
         kept: Address of a bitmap of written page frames, a subset of ``exists``.
-        first: First bit.
-        last: One above the last bit.
         base: Page frame of bit 0.
         state: Address of four words that carry the open segment between calls: its first page frame, one above the last
             kept, one above the last existing (equal to the first: no segment is open); and the bit to go on from, set
             on return: less than ``last`` if ``room`` ran out.
         out: Address of ``room * 24`` bytes: these three page frames of each finished segment, 64 bits each.
-        room: Segments, at least one.
     """
     start = load64(state, 0)
     stored_end = load64(state, 8)

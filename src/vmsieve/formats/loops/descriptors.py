@@ -7,8 +7,8 @@ from typing import Final
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load8, load64, store8, store32, store64
 from vmsieve.formats.loops.bits import ones
+from vmsieve.formats.loops.copies import store_pair, word32, word64
 from vmsieve.formats.loops.describe import UNREADABLE
-from vmsieve.formats.loops.words import store_pair, word32, word64
 
 #: 64-bit words that :func:`plan_pages` returns.
 PLAN_WORDS: Final = 6
@@ -27,12 +27,9 @@ _ALL: Final = 0xFFFFFFFFFFFFFFFF
 def rank_blocks(bitmap: int, blocks: int, words: int, before: int, out: int, filled: int) -> int:
     """Store the number of bits set before each block of a bitmap; return that behind the last block.
 
-    Args:
-        bitmap: Address of the bitmap.
-        words: 64-bit words per block; 0: all blocks are empty.
-        before: Bits set before the first block.
-        out: Address of ``blocks`` 64-bit words; 0: do not store.
-        filled: Address of ``blocks`` bytes, set to 1 for blocks with a bit set; others stay.
+    A block has ``words`` 64-bit words (0: all are empty); ``before`` bits are set before the first. ``out``: address of
+    ``blocks`` 64-bit words; 0: do not store. ``filled``: address of ``blocks`` bytes, set to 1 for blocks with a bit
+    set; others stay.
     """
     for i in range(blocks):
         if out != 0:
@@ -114,8 +111,7 @@ def plan_pages(
     unreadable.
 
     Args:
-        bitmap: Address of the bitmap of stored pages.
-        first: Bit of the first page.
+        bitmap: Address of the bitmap of stored pages; the first page's is bit ``first``.
         descriptors: Address of the stored pages' page descriptors (``struct page_desc`` of
             :mod:`vmsieve.formats.layouts.kdump`).
         swap: 1 if they are in the other byte order.

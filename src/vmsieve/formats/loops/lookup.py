@@ -12,7 +12,7 @@ from typing import Final
 
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import big_endian, load8, load64, store32, store64
-from vmsieve.formats.loops.words import store_pair, word32
+from vmsieve.formats.loops.copies import store_pair, word32
 
 SLOTS: Final = 1024
 #: ``slot(key) == key * MIX >> SHIFT``, modulo 2**64.

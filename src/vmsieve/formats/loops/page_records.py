@@ -6,7 +6,7 @@ from typing import Final
 
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import big_endian, load8, load32, load64, store8, store32, store64
-from vmsieve.formats.loops.words import store_pair, word32, word64
+from vmsieve.formats.loops.copies import store_pair, word32, word64
 
 #: Most pages of a run: all its records are walked to find one page.
 RUN_PAGES: Final = 32
@@ -30,8 +30,7 @@ def walk_records(
     """Walk records and join neighbours in memory and file into runs; return finished runs. The last stays in ``state``.
 
     Args:
-        buffer: Address of a piece of the file.
-        base: Its offset in the file.
+        buffer: Address of a piece of the file, at offset ``base``.
         limit: Every page's address is below.
         state: Address of :data:`WALK_WORDS` words, zeros at first. In and out: 0, file offset to go on from; 1, first
             address of the open run; 2, its pages; 3, its offset; 4, address of the last page plus 1; 5, one above the
@@ -90,12 +89,8 @@ def plan_records(buffer: int, size: int, skip: int, count: int, address: int, ta
 
     The record behind them is not in the piece, or is another page's.
 
-    Args:
-        buffer: Address of the piece.
-        skip: Pages to skip.
-        count: Pages wanted.
-        address: Address of the first one wanted.
-        table: Address of ``count`` entries for :func:`vmsieve.formats.codecs._pack.unpack_pages`.
+    ``skip`` pages are skipped; the next ``count`` are wanted, from ``address`` on. ``table``: address of ``count``
+    entries for :func:`vmsieve.formats.codecs._pack.unpack_pages`.
     """
     swap = not big_endian()
     at = 0

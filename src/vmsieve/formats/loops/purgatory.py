@@ -6,7 +6,7 @@ from typing import Final
 
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load64, store64
-from vmsieve.formats.loops.words import word64
+from vmsieve.formats.loops.copies import word64
 
 #: Regions that a table has room for: KEXEC_SEGMENT_MAX of include/uapi/linux/kexec.h, SHA256_REGIONS of kexec-tools.
 SLOTS: Final = 16

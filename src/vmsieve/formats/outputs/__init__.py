@@ -32,9 +32,7 @@ class Place(Protocol):
         """Store ``data`` at ``offset``. Bytes never put read as zeros.
 
         ``data`` is a row of records of ``unit`` bytes. If the medium allows, a partially stored record is zeroed.
-
-        Raises:
-            OutputError: No space, the medium fails, or the pipe has no reader.
+        OutputError: no space, the medium fails, or the pipe has no reader.
         """
 
     def hold(self, offset: int, torn: bytes, whole: bytes) -> None:
@@ -109,21 +107,14 @@ class Writer(ABC):
 
     @abstractmethod
     def pages(self, batch: Batch) -> None:
-        """Write the next pages.
-
-        Raises:
-            OutputError: The write fails.
-        """
+        """Write the next pages; OutputError if the write fails."""
 
     @abstractmethod
     def end(self, *, complete: bool) -> None:
         """Write the rest; ``complete`` is False if pages are missing.
 
-        After a failed call, ``end(complete=False)`` still makes the dump as usable as possible.
-
-        Raises:
-            OutputError: The write fails.
-            AssertionError: ``complete`` is True, but more or fewer pages came than announced.
+        After a failed call, ``end(complete=False)`` still makes the dump as usable as possible. OutputError: the write
+        fails. AssertionError: ``complete`` is True, but more or fewer pages came than announced.
         """
 
 
@@ -171,9 +162,5 @@ def output_formats() -> list[OutputFormat]:
 
 
 def output_format(name: str) -> OutputFormat:
-    """The output format ``name``.
-
-    Raises:
-        UsageError: Unknown name; the message lists the known ones.
-    """
+    """The output format ``name``; UsageError, which lists the known ones, if there is none."""
     return load(sys.modules[__name__], "FORMAT", name, "output format", OutputFormat)

@@ -22,12 +22,8 @@ Read = Callable[[int, int], Optional[bytes]]
 def register_pages(cpus: Sequence[Registers], read: Read | None, size: int) -> Patches:
     """Find the bytes that the registers of ``cpus`` put into memory, by ascending page frame.
 
-    They go into each processor's lowcore; vector registers go to the address in the lowcore, if it has one.
-
-    Args:
-        cpus: The processors.
-        read: Reads memory; None: unreadable.
-        size: Bytes of memory; registers above are dropped.
+    They go into each processor's lowcore; vector registers go to the address in the lowcore, if it has one. Registers
+    above ``size`` bytes of memory are dropped.
     """
     found: Patches = {}
     for cpu in cpus:

@@ -41,10 +41,6 @@ class AddressMap:
 
     Each page has one address: that of the mapping that begins first, the longest of those that begin together. The rest
     of the others (the kernel's text lies within its direct mapping) are aliases.
-
-    Attributes:
-        breaks: Page frames, ascending, where addresses jump.
-        aliases: Mappings of memory that another mapping covers; the highest addresses if there are too many.
     """
 
     def __init__(self, virtual: Sequence[VirtualRange], page_size: int) -> None:
@@ -63,7 +59,9 @@ class AddressMap:
             if max(first, top) < end:
                 self._append(max(first, top), end, shift)
             top = max(top, end)
+        #: Page frames, ascending, where addresses jump.
         self.breaks = sorted({pfn for first, end, _ in self._pieces for pfn in (first, end)})
+        #: Mappings of memory that another mapping covers; the highest addresses if there are too many.
         self.aliases = sorted(aliases, key=lambda a: a.vaddr, reverse=True)[:ALIASES]
 
     def _append(self, first: int, end: int, shift: int) -> None:
