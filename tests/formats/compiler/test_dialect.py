@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmsieve.formats.compiler import Loop, bind, inline, loop
-from vmsieve.formats.compiler.dialect import MASK, DialectError
-from vmsieve.formats.compiler.families import Plugins
+from vmsieve.formats.compiler.dialect import MASK
+from vmsieve.formats.compiler.families import DialectError, Plugins
 from vmsieve.formats.compiler.primitives import (
     big_endian,
     call1,

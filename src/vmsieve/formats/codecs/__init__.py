@@ -58,6 +58,22 @@ class Codec:
     open_decompressor: Callable[[int], State]  #: ``(page_size) -> State`` for one thread.
 
 
+def opener(scratch: int) -> Callable[[int, int], State]:
+    """Make an ``open_compressor`` of a codec that is a loop itself: its state is the address of ``scratch`` bytes."""
+
+    def open_compressor(level: int, page_size: int) -> State:
+        del level, page_size
+        memory = ctypes.create_string_buffer(scratch)
+        return State("built in", (ctypes.c_uint64 * 1)(ctypes.addressof(memory)), [memory])
+
+    return open_compressor
+
+
+def open_nothing(page_size: int) -> State:
+    """The ``open_decompressor`` of a codec that is a loop itself."""
+    return opener(0)(0, page_size)
+
+
 def codecs() -> list[Codec]:
     """All codecs in order of their modules' names. The index is a codec's number in loops."""
     return scan(sys.modules[__name__], "CODEC", Codec)

@@ -44,36 +44,24 @@ def open_inflate() -> State | None:
     """Open a decompressor; None without a library that passes the test."""
     symbols = ("isal_inflate_init", "isal_inflate_stateless")
     for name, library in libraries(_WHEEL, _SONAMES, symbols):
-        state = _state(name, library, symbols)
+        structure = ctypes.create_string_buffer(_STRUCTURE)
+        functions = [address(library, symbol) for symbol in symbols]
+        state = State(f"ISA-L of {name}", words(ctypes.addressof(structure), *functions), [library, structure])
         if _trusted_inflate(state):
             return state
         REJECTED[name] = _ODD
     return None
 
 
-def _state(name: str, library: ctypes.CDLL, symbols: tuple[str, str]) -> State:
-    structure = ctypes.create_string_buffer(_STRUCTURE)
-    functions = [address(library, symbol) for symbol in symbols]
-    return State(f"ISA-L of {name}", words(ctypes.addressof(structure), *functions), [library, structure])
-
-
 def _trusted_inflate(state: State) -> bool:
     """True if the sample is unpacked, and refused with a wrong checksum."""
     import zlib
 
-    sample, page = _sample(), ctypes.create_string_buffer(4096)
-    packed = bytearray(zlib.compress(sample.raw, 1))
+    sample, page = bytes((i * i >> 5) & 0x7F for i in range(4096)), ctypes.create_string_buffer(4096)
+    packed = bytearray(zlib.compress(sample, 1))
     for wanted in (len(sample), 0):
         source = ctypes.create_string_buffer(bytes(packed), len(packed))
-        if inflate(state.address, _at(source), len(source), _at(page), len(page)) != wanted:
+        if inflate(state.address, ctypes.addressof(source), len(source), ctypes.addressof(page), len(page)) != wanted:
             return False
         packed[-1] ^= 1
-    return page.raw == sample.raw
-
-
-def _sample() -> ctypes.Array[ctypes.c_char]:
-    return ctypes.create_string_buffer(bytes((i * i >> 5) & 0x7F for i in range(4096)), 4096)
-
-
-def _at(buffer: ctypes.Array[ctypes.c_char]) -> int:
-    return ctypes.addressof(buffer)
+    return page.raw == sample

@@ -5,29 +5,17 @@ They call every codec of this room through one function (``Plugins``). A codec i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vmsieve.formats.codecs import codecs
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import load32, load64, store32
 from vmsieve.formats.loops.compare import is_zero
 from vmsieve.formats.loops.copies import copy
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def _each(function: str) -> Any:
-    def collect() -> list[Callable[..., int]]:
-        from vmsieve.formats.codecs import codecs
-
-        return [getattr(one, function) for one in codecs()]
-
-    return Plugins(collect, how="pick")
-
-
-_compress = _each("compress")
-_decompress = _each("decompress")
+_compress: Any = Plugins(lambda: [codec.compress for codec in codecs()], how="pick")
+_decompress: Any = Plugins(lambda: [codec.decompress for codec in codecs()], how="pick")
 
 
 @loop

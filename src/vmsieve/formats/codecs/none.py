@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from vmsieve.formats.codecs import Codec
-from vmsieve.formats.codecs._built_in import open_decompressor, opener
+from vmsieve.formats.codecs import Codec, open_nothing, opener
 from vmsieve.formats.compiler import inline
 
 
@@ -15,5 +14,5 @@ def refuse(state: int, source: int, size: int, out: int, room: int) -> int:  # n
 
 CODEC = Codec(
     name="none", title="pages as they are", flag=0, option=None, default_level=0, levels=(0, 0),
-    compress=refuse, decompress=refuse, open_compressor=opener(0), open_decompressor=open_decompressor,
+    compress=refuse, decompress=refuse, open_compressor=opener(0), open_decompressor=open_nothing,
 )  # fmt: skip

@@ -102,9 +102,6 @@ class Loop:
             self._bound = bind(self, backend())
         return self._bound
 
-    def __repr__(self) -> str:
-        return f"<loop {self.source.__module__}.{self.name}>"
-
 
 def code_address(a_loop: Callable[..., int]) -> int:
     """The address of a loop's machine code as a C function; 0 on the ``python`` backend."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from vmsieve.formats.compiler import Loop
 
-__all__ = ["DialectError", "Spelling", "bind", "rewrite"]
-
 MASK: Final = (1 << 64) - 1
 _WRAPPING: Final = (ast.Add, ast.Sub, ast.Mult, ast.LShift)
 _STATEMENTS: Final = (
@@ -138,7 +136,9 @@ class _Rewriter(ast.NodeTransformer):
             raise self.fail(node, type(node.op).__name__)
         node.left = self.integer(node.left)
         node.right = self.integer(node.right)
-        return self.wrap(node) if isinstance(node.op, _WRAPPING) else node
+        if self.wraps and isinstance(node.op, _WRAPPING):
+            return ast.copy_location(ast.BinOp(node, ast.BitAnd(), ast.Constant(MASK)), node)
+        return node
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         if any(isinstance(op, (ast.Is, ast.IsNot, ast.In, ast.NotIn)) for op in node.ops):
@@ -167,11 +167,6 @@ class _Rewriter(ast.NodeTransformer):
             flipped = ast.BinOp(self.integer(node.operand), ast.BitXor(), self.constant(MASK))
             return ast.copy_location(flipped, node)
         raise self.fail(node, type(node.op).__name__)
-
-    def wrap(self, node: ast.BinOp) -> ast.expr:
-        if not self.wraps:
-            return node
-        return ast.copy_location(ast.BinOp(node, ast.BitAnd(), ast.Constant(MASK)), node)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         if not isinstance(node, (ast.BoolOp, ast.And, ast.Or)):

@@ -64,25 +64,22 @@ class _Object:
         self.data = data
         self.order = "<" if data[5] == 1 else ">"
         self.machine, self.flags = self.read("H", 18)[0], self.read("I", 48)[0]
-        table, count, names = self.read("Q", 40)[0], *self.read("HH", 60)
-        raw = [self.read("IIQQQQIIQQ", table + 64 * i) for i in range(count)]
+        headers, count, names = self.read("Q", 40)[0], *self.read("HH", 60)
+        raw = [self.read("IIQQQQIIQQ", headers + 64 * i) for i in range(count)]
         base = raw[names][4]
         self.sections = [
             _Section(self.text(base + r[0]), r[1], r[2], r[4], r[5], r[6], r[7], max(r[8], 1)) for r in raw
         ]
-        self.symbols = self._symbols()
+        table = next(s for s in self.sections if s.kind == _SHT_SYMTAB)
+        strings = self.sections[table.link].offset
+        raw = [self.read("IBBHQQ", table.offset + 24 * i) for i in range(table.size // 24)]
+        self.symbols = [_Symbol(self.text(strings + r[0]), r[3], r[4], r[5], r[1] >> 4) for r in raw]
 
     def read(self, layout: str, offset: int) -> tuple[int, ...]:
         return struct.unpack_from(self.order + layout, self.data, offset)
 
     def text(self, offset: int) -> str:
         return self.data[offset : self.data.index(b"\0", offset)].decode()
-
-    def _symbols(self) -> list[_Symbol]:
-        table = next(s for s in self.sections if s.kind == _SHT_SYMTAB)
-        strings = self.sections[table.link].offset
-        raw = [self.read("IBBHQQ", table.offset + 24 * i) for i in range(table.size // 24)]
-        return [_Symbol(self.text(strings + r[0]), r[3], r[4], r[5], r[1] >> 4) for r in raw]
 
 
 def shared_object(data: bytes, exports: list[str]) -> bytes:

@@ -93,11 +93,9 @@ class UnpackedFile:
             self.size += len(part)
 
     def read_into(self, offset: int, out: memoryview) -> int:
-        """See :class:`vmsieve.formats.files.ByteFile`."""
         return read_at(self._file.fileno(), offset, out, self.name, "can't read the unpacked file")
 
     def next_data(self, offset: int) -> int:
-        """See :func:`vmsieve.formats.files.next_data`."""
         return seek_data(self._file.fileno(), offset, self.size)
 
     def close(self) -> None:

@@ -58,9 +58,8 @@ def _packer(level: int) -> Callable[[bytearray], bytes]:
         packer = package.compressobj(level, package.DEFLATED, _RAW)
         packed = packer.compress(content) + packer.flush()
         size = _HEADER.size + len(packed) + _TRAILER.size
-        header = _HEADER.pack(
-            _MAGIC, _EXTRA, 0, 0, _UNKNOWN_SYSTEM, 4 + _FIELD_SIZE, _FIELD, _FIELD_SIZE, size, len(content)
-        )
+        extra = (4 + _FIELD_SIZE, _FIELD, _FIELD_SIZE, size, len(content))
+        header = _HEADER.pack(_MAGIC, _EXTRA, 0, 0, _UNKNOWN_SYSTEM, *extra)
         return b"".join((header, packed, _TRAILER.pack(crc32(content), len(content))))
 
     return pack

@@ -62,15 +62,10 @@ def _package() -> Any:
 
 def _packer(level: int) -> Callable[[bytearray], bytes]:
     package = _package()
-
-    def pack(content: bytearray) -> bytes:
-        packed: bytes = package.compress(
-            content, compression_level=level, block_size=_LARGEST, block_linked=False, content_checksum=True,
-            store_size=True,
-        )  # fmt: skip
-        return packed
-
-    return pack
+    return lambda content: package.compress(
+        content, compression_level=level, block_size=_LARGEST, block_linked=False, content_checksum=True,
+        store_size=True,
+    )  # fmt: skip
 
 
 def _probe(start: bytes) -> bool:
@@ -159,19 +154,15 @@ def _unpack(packed: bytes, room: int) -> bytes:
     """Unpack a whole frame or one block. No block starts with the frame magic: its size would exceed 4 MiB."""
     package = _package()
     if not _probe(packed):
-        size = int.from_bytes(packed[:4], "little") & ~_STORED
-        packed = _block_frame(package, checksum=len(packed) > 4 + size) + packed + _END
+        checksum = len(packed) > 4 + (int.from_bytes(packed[:4], "little") & ~_STORED)
+        # A frame header that fits any single block.
+        frame = package.LZ4FrameCompressor(block_size=_LARGEST, block_linked=False, block_checksum=checksum)
+        packed = frame.begin() + packed + _END
     try:
         content: bytes = package.LZ4FrameDecompressor().decompress(packed, max_length=room)
     except RuntimeError as error:
         raise CorruptError(f"damaged lz4 frame: {error}") from error
     return content
-
-
-def _block_frame(package: Any, *, checksum: bool) -> bytes:
-    """Make a frame header that fits any single block."""
-    header: bytes = package.LZ4FrameCompressor(block_size=_LARGEST, block_linked=False, block_checksum=checksum).begin()
-    return header
 
 
 def _stream(file: ByteFile) -> Iterator[bytes]:

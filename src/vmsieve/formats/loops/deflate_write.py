@@ -109,7 +109,19 @@ def write_block(memory: int, tokens: int, last: int, out: int) -> int:
 
     Up to eight bytes behind the end are overwritten.
     """
-    return _write_sequences(memory, tokens, last, _write_codes(memory, out))
+    place = _write_codes(memory, out)
+    literal = memory + LITERALS
+    token = tokens
+    while 1:
+        word = load64(token, 0)
+        run = word >> 35
+        place = put_literals(memory, place, literal, run)
+        literal += run
+        if token == last:
+            break
+        token += 8
+        place = put_match(memory, place, word & _BITS, (word >> 30) & 31, (word >> 16) & 511, (word >> 25) & 31)
+    return end_block(memory, place)
 
 
 @inline
@@ -139,23 +151,6 @@ def _write_codes(memory: int, out: int) -> int:
         bits |= ((code & _BITS) | (run >> 5) << (code >> 16)) << count
         count += (code >> 16) + (0 if symbol < _REPEAT else 2 if symbol == _REPEAT else symbol * 4 - 65)
     return at * 8 + count
-
-
-@inline
-def _write_sequences(memory: int, tokens: int, last: int, place: int) -> int:
-    """Write the sequences from bit ``place`` on, and the end of the block; return the end in bytes."""
-    literal = memory + LITERALS
-    token = tokens
-    while 1:
-        word = load64(token, 0)
-        run = word >> 35
-        place = put_literals(memory, place, literal, run)
-        literal += run
-        if token == last:
-            break
-        token += 8
-        place = put_match(memory, place, word & _BITS, (word >> 30) & 31, (word >> 16) & 511, (word >> 25) & 31)
-    return end_block(memory, place)
 
 
 @inline

@@ -111,21 +111,18 @@ def _put_match(at: int, distance: int, length: int) -> int:
         return at + 2
     if distance <= _MIDDLE:
         distance -= 1
-        if length < 34:
-            store8(at, 0, 32 | length - 2)
-            at += 1
-        else:
-            store8(at, 0, 32)
-            at = _put_length(at + 1, length - 33)
+        first = 32
+        most = 33
     else:
         distance -= 16384
         first = 16 | (distance >> 14) << 3
-        if length < 10:
-            store8(at, 0, first | length - 2)
-            at += 1
-        else:
-            store8(at, 0, first)
-            at = _put_length(at + 1, length - 9)
+        most = 9
+    if length <= most:
+        store8(at, 0, first | length - 2)
+        at += 1
+    else:
+        store8(at, 0, first)
+        at = _put_length(at + 1, length - most)
     store8(at, 0, (distance << 2) & 255)
     store8(at, 1, (distance >> 6) & 255)
     return at + 2

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Callable, Protocol
+from typing import TYPE_CHECKING, Callable, Final, Protocol
 
+from vmsieve.formats.notes import padded
 from vmsieve.formats.plugins import load, scan
 from vmsieve.formats.slim.records import record
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from vmsieve.formats.bitmap import PageBits
     from vmsieve.formats.codecs import Codec
     from vmsieve.formats.source import LargeNote, VirtualRange
+
+#: Bytes of a large note copied at a time.
+_STEP: Final = 256 << 10
 
 
 class Place(Protocol):
@@ -133,6 +137,26 @@ class FileWriter(Writer):
         if demanded and self._pages != announced:
             raise AssertionError(f"{self._pages} pages came, {announced} were announced")
         return self._pages == announced
+
+    def _notes_size(self) -> int:
+        """Bytes of all notes."""
+        large = self._it.large_notes
+        return len(self._it.notes) + sum(len(note.head) + note.size + -note.size % 4 for note in large)
+
+    def _put_notes(self, offset: int) -> None:
+        """Put all notes at ``offset``: those in memory, then large ones, copied piece by piece."""
+        self._place.put(offset, self._it.notes)
+        offset += len(self._it.notes)
+        read = self._it.read_note
+        for note in self._it.large_notes:
+            self._place.put(offset, note.head)
+            offset += len(note.head)
+            for at in range(0, note.size, _STEP):
+                piece = bytearray(min(_STEP, note.size - at))
+                if read is not None:
+                    read(note.offset + at, memoryview(piece))
+                self._place.put(offset + at, padded(bytes(piece)))
+            offset += note.size + -note.size % 4
 
 
 #: Bytes of a file that :attr:`OutputFormat.torn_mark` needs.

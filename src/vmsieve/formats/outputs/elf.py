@@ -15,7 +15,6 @@ from vmsieve.formats.layouts import elf
 from vmsieve.formats.layouts.elf import machine_number
 from vmsieve.formats.loops.describe import UNREADABLE
 from vmsieve.formats.outputs import FileWriter, OutputFormat
-from vmsieve.formats.outputs._notes import notes_size, put_notes
 from vmsieve.formats.outputs._runs import stored_runs
 from vmsieve.formats.outputs._segments import AddressMap, Segment, segments
 from vmsieve.formats.outputs._unread import MARK, SPARE, Unread
@@ -42,9 +41,7 @@ class ElfWriter(FileWriter):
         self._map = AddressMap(description.virtual, description.page_size)
         self._walk = self._placed()
         self._current = (Segment(0, 0, 0), 0)
-        self._data = 0
-        self._end = 0
-        self._notes = 0
+        self._data = self._end = self._notes = 0
         self._unread = Unread(0, 1)
 
     def begin(self) -> None:
@@ -54,7 +51,7 @@ class ElfWriter(FileWriter):
         room = (count + spare) * elf.PHDR.size
         notes_offset = elf.EHDR.size + room + (elf.SHDR.size if count >= elf.PN_XNUM else 0)
         page_size = self._it.page_size
-        self._data = -(-(notes_offset + notes_size(self._it)) // page_size) * page_size
+        self._data = -(-(notes_offset + self._notes_size()) // page_size) * page_size
         self._end = self._data + size
         self._put_ehdr(count)
         self._notes = notes_offset
@@ -66,7 +63,7 @@ class ElfWriter(FileWriter):
             # As fill_extnum_info() of Linux's fs/binfmt_elf.c: the only section header has the number.
             shdr = elf.SHDR.pack(self._order, sh_size=1, sh_info=count)
             self._place.put(notes_offset - elf.SHDR.size, shdr)
-        put_notes(self._place, notes_offset, self._it)
+        self._put_notes(notes_offset)
         self._place.flush()
 
     def _segments(self) -> Iterator[Segment]:
@@ -94,22 +91,13 @@ class ElfWriter(FileWriter):
         many = count >= elf.PN_XNUM
         shoff = elf.EHDR.size + count * elf.PHDR.size if many else 0
         data = elf.ELFDATA2LSB if self._it.byte_order == "little" else elf.ELFDATA2MSB
-        ident = elf.MAGIC + bytes((elf.ELFCLASS64, data, elf.EV_CURRENT))
-        machine = machine_number(self._it.machine) or self._it.machine_number
         header = elf.EHDR.pack(
-            self._order,
-            e_ident=ident,
-            e_type=elf.ET_CORE,
-            e_machine=machine,
-            e_version=elf.EV_CURRENT,
-            e_phoff=elf.EHDR.size,
-            e_shoff=shoff,
-            e_ehsize=elf.EHDR.size,
-            e_phentsize=elf.PHDR.size,
-            e_phnum=min(count, elf.PN_XNUM),
-            e_shentsize=elf.SHDR.size if many else 0,
-            e_shnum=int(many),
-        )
+            self._order, e_ident=elf.MAGIC + bytes((elf.ELFCLASS64, data, elf.EV_CURRENT)), e_type=elf.ET_CORE,
+            e_machine=machine_number(self._it.machine) or self._it.machine_number, e_version=elf.EV_CURRENT,
+            e_phoff=elf.EHDR.size, e_shoff=shoff, e_ehsize=elf.EHDR.size,
+            e_phentsize=elf.PHDR.size, e_phnum=min(count, elf.PN_XNUM),
+            e_shentsize=elf.SHDR.size if many else 0, e_shnum=int(many),
+        )  # fmt: skip
         self._place.put(0, header[:_FLAGS_OFFSET])
         self._place.hold(_FLAGS_OFFSET, self._flags(whole=False), self._flags(whole=True))
         self._place.put(_FLAGS_END, header[_FLAGS_END:])
@@ -119,7 +107,7 @@ class ElfWriter(FileWriter):
 
     def _phdrs(self) -> Iterator[bytes]:
         packer = elf.PHDR.format(self._order)
-        size = notes_size(self._it)
+        size = self._notes_size()
         yield packer.pack(elf.PT_NOTE, 0, self._notes, 0, 0, size, size, 0)
         for offset, vaddr, paddr, stored, size in self._loads():
             yield packer.pack(elf.PT_LOAD, elf.PF_RWX, offset, vaddr & _MASK, paddr, stored, size, 0)

@@ -16,7 +16,6 @@ from vmsieve.formats.layouts import kdump
 from vmsieve.formats.layouts.elf import machine_number
 from vmsieve.formats.loops.describe import describe_pages
 from vmsieve.formats.outputs import FileWriter, OutputFormat
-from vmsieve.formats.outputs._notes import notes_size, put_notes
 
 if TYPE_CHECKING:
     from vmsieve.formats.bitmap import PageBits
@@ -27,8 +26,6 @@ _STATUS_END: Final = _STATUS_AT + 4
 #: Dump level bit: zero pages are not stored.
 _LEAVE_ZERO: Final = 1
 _MASK: Final = (1 << 64) - 1
-
-
 #: Defaults for unknown names: libkdumpfile ignores all if sysname, release, version or machine is empty. The others are
 #: Linux's initial values (``include/linux/uts.h``).
 _NAMELESS: Final = ("Linux", "(none)", "Unknown", "Unknown", "Unknown", "(none)")
@@ -47,7 +44,7 @@ class KdumpWriter(FileWriter):
     def __init__(self, description: Description, place: Place) -> None:
         super().__init__(description, place)
         block = description.page_size
-        self._sub_blocks = -(-(kdump.SUB_HEADER.size + notes_size(description)) // block)
+        self._sub_blocks = -(-(kdump.SUB_HEADER.size + self._notes_size()) // block)
         self._bitmap_size = -(-description.max_pfn // (8 * block)) * block
         self._bitmaps = (1 + self._sub_blocks) * block
         self._descriptors = self._bitmaps + 2 * self._bitmap_size
@@ -83,17 +80,10 @@ class KdumpWriter(FileWriter):
             for name in _names(it)
         )
         header = kdump.HEADER.pack(
-            self._order,
-            signature=kdump.SIGNATURE,
-            header_version=kdump.VERSION,
-            utsname=names,
-            tv_sec=min(it.crash_time, _MASK >> 1),
-            block_size=it.page_size,
-            sub_hdr_size=self._sub_blocks,
-            bitmap_blocks=2 * self._bitmap_size // it.page_size,
-            max_mapnr=min(it.max_pfn, kdump.MAX_MAPNR_32),
-            nr_cpus=it.cpus,
-        )
+            self._order, signature=kdump.SIGNATURE, header_version=kdump.VERSION, utsname=names,
+            tv_sec=min(it.crash_time, _MASK >> 1), nr_cpus=it.cpus, max_mapnr=min(it.max_pfn, kdump.MAX_MAPNR_32),
+            block_size=it.page_size, sub_hdr_size=self._sub_blocks, bitmap_blocks=2 * self._bitmap_size // it.page_size,
+        )  # fmt: skip
         self._place.put(0, header[:_STATUS_AT])
         self._place.hold(_STATUS_AT, self._status(whole=False), self._status(whole=True))
         self._place.put(_STATUS_END, header[_STATUS_END:])
@@ -104,26 +94,19 @@ class KdumpWriter(FileWriter):
 
     def _put_sub_header(self) -> None:
         it = self._it
-        notes, size = it.page_size + kdump.SUB_HEADER.size, notes_size(it)
+        notes, size = it.page_size + kdump.SUB_HEADER.size, self._notes_size()
         start, end = it.part or (0, 0)
         texts: dict[str, int] = {}
         for name, text in (("vmcoreinfo", it.vmcoreinfo), ("note", (0, size)), ("eraseinfo", it.eraseinfo)):
             if text and text[1]:
                 texts[f"offset_{name}"], texts[f"size_{name}"] = notes + text[0], text[1]
         header = kdump.SUB_HEADER.pack(
-            self._order,
-            phys_base=it.phys_base & _MASK,
-            dump_level=it.dump_level,
-            split=int(it.part is not None),
-            start_pfn=min(start, kdump.MAX_MAPNR_32),
-            end_pfn=min(end, kdump.MAX_MAPNR_32),
-            start_pfn_64=start,
-            end_pfn_64=end,
-            max_mapnr_64=it.max_pfn,
-            **texts,
-        )
+            self._order, phys_base=it.phys_base & _MASK, dump_level=it.dump_level, split=int(it.part is not None),
+            start_pfn=min(start, kdump.MAX_MAPNR_32), end_pfn=min(end, kdump.MAX_MAPNR_32),
+            start_pfn_64=start, end_pfn_64=end, max_mapnr_64=it.max_pfn, **texts,
+        )  # fmt: skip
         self._place.put(it.page_size, header)
-        put_notes(self._place, notes, it)
+        self._put_notes(notes)
 
     def _put_bitmap(self, offset: int, bits: PageBits) -> None:
         for number in bits.filled():
@@ -170,11 +153,6 @@ def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
 
 
 FORMAT = OutputFormat(
-    "kdump",
-    "kdump-compressed, for crash, drgn and libkdumpfile",
-    packed=True,
-    sequential=False,
-    bridge=0,
-    writer=KdumpWriter,
-    torn_mark=_torn_mark,
-)
+    "kdump", "kdump-compressed, for crash, drgn and libkdumpfile", packed=True, sequential=False, bridge=0,
+    writer=KdumpWriter, torn_mark=_torn_mark,
+)  # fmt: skip

@@ -8,19 +8,60 @@ there, vector registers at the address in the lowcore. The marker is written las
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Callable, Final, Optional
 
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.layouts import s390
+from vmsieve.formats.layouts import lowcore, s390
 from vmsieve.formats.outputs import FileWriter, OutputFormat
-from vmsieve.formats.outputs._registers import Patches, patched, register_pages
 from vmsieve.formats.outputs._runs import stored_runs
-from vmsieve.formats.s390_registers import parse_notes
+from vmsieve.formats.s390_registers import SAVED, parse_notes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from vmsieve.formats.outputs import Batch, Description, Place
+    from vmsieve.formats.s390_registers import Registers
 
 _PAGE: Final = s390.PAGE_SIZE
+#: By page frame: offsets in the page, and the bytes for them.
+Patches = dict[int, list[tuple[int, bytes]]]
+#: ``(address, size)``: bytes of physical memory, or None if unreadable.
+Read = Callable[[int, int], Optional[bytes]]
+
+
+def register_pages(cpus: Sequence[Registers], read: Read | None, size: int) -> Patches:
+    """Find the bytes that the registers of ``cpus`` put into memory, by ascending page frame.
+
+    They go into each processor's lowcore; vector registers go to the address in the lowcore, if it has one. Registers
+    above ``size`` bytes of memory are dropped.
+    """
+    found: Patches = {}
+    for cpu in cpus:
+        for address, data in _saved(cpu, read):
+            if address + len(data) <= size:
+                found.setdefault(address // _PAGE, []).append((address % _PAGE, data))
+    return dict(sorted(found.items()))
+
+
+def _saved(cpu: Registers, read: Read | None) -> Iterator[tuple[int, bytes]]:
+    """Yield addresses and bytes; none crosses a page boundary."""
+    if cpu.prefix % lowcore.PREFIX_ALIGN == 0:
+        for name in (*SAVED, "prefix"):
+            value = getattr(cpu, name)
+            yield cpu.prefix + lowcore.LOWCORE.offset(name), lowcore.LOWCORE.pack_field(name, value)
+    pointer = read(cpu.prefix + lowcore.LOWCORE.offset("mcesad"), 8) if read is not None else None
+    area = int.from_bytes(pointer or b"", "big")
+    if area and area % lowcore.VX_ALIGN == 0 and cpu.vxrs_low is not None and cpu.vxrs_high is not None:
+        halves = (cpu.fprs[at : at + 8] + cpu.vxrs_low[at : at + 8] for at in range(0, 128, 8))
+        yield area, b"".join(halves) + cpu.vxrs_high
+
+
+def patched(page: bytes | memoryview, patches: list[tuple[int, bytes]]) -> bytearray:
+    """Apply ``patches`` to a copy of a page."""
+    out = bytearray(page)
+    for at, data in patches:
+        out[at : at + len(data)] = data
+    return out
 
 
 class S390Writer(FileWriter):
@@ -44,18 +85,10 @@ class S390Writer(FileWriter):
     def _header(self) -> bytes:
         prefixes = [cpu.prefix for cpu in self._cpus]
         head = s390.HEADER.pack(
-            magic=s390.MAGIC,
-            version=s390.VERSION,
-            hdr_size=s390.HEADER_SIZE,
-            dump_level=s390.LEVEL,
-            page_size=_PAGE,
-            mem_size=self._size,
-            mem_end=self._size - 1,
-            num_pages=self._it.max_pfn & 0xFFFFFFFF,
-            tod=self._tod,
-            arch=s390.ARCH_64,
-            cpu_cnt=len(prefixes),
-        )
+            magic=s390.MAGIC, version=s390.VERSION, hdr_size=s390.HEADER_SIZE, dump_level=s390.LEVEL, tod=self._tod,
+            page_size=_PAGE, mem_size=self._size, mem_end=self._size - 1, num_pages=self._it.max_pfn & 0xFFFFFFFF,
+            arch=s390.ARCH_64, cpu_cnt=len(prefixes),
+        )  # fmt: skip
         vector = struct.pack(f">{len(prefixes)}I", *prefixes)
         return (head.ljust(s390.PREFIXES_AT, b"\0") + vector).ljust(s390.HEADER_SIZE, b"\0")
 

@@ -6,7 +6,7 @@ import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.outputs._registers import patched
+from vmsieve.formats.outputs.s390 import patched
 from vmsieve.pipeline.dump.watch import Through
 
 if TYPE_CHECKING:

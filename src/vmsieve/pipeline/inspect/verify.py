@@ -11,8 +11,8 @@ from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of, count_ones
 from vmsieve.formats.loops.bits import join_bits, spread_bits
 from vmsieve.formats.loops.compare import compare_pages
 from vmsieve.formats.loops.descriptors import find_bit
-from vmsieve.formats.outputs._registers import patched, register_pages
 from vmsieve.formats.outputs._unread import MARK
+from vmsieve.formats.outputs.s390 import patched, register_pages
 from vmsieve.formats.s390_registers import parse_notes
 from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.source import read_bytes
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.classify import Classifier
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import LeftOut, Source
-    from vmsieve.formats.outputs._registers import Patches
+    from vmsieve.formats.outputs.s390 import Patches
     from vmsieve.pipeline.process.progress import Progress
 
 _NAMED = 8  # pages named one by one
