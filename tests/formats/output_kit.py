@@ -151,6 +151,9 @@ class Medium:
     def extend(self, size: int) -> None:
         self.data.extend(bytes(max(0, size - len(self.data))))
 
+    def sync(self) -> None:
+        """Nor need they be synced."""
+
     def flush(self) -> None:
         """Writes are not buffered."""
 

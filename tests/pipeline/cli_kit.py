@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -94,3 +95,14 @@ def failed(run: Run, *words: str) -> None:
     """Check that nothing usable was written, and that one line has the reason, with these words."""
     assert run.status == 1, run
     assert all(word in run.err for word in words), run.err
+
+
+def shell(text: str, **words: object) -> tuple[list[int], bytes, str]:
+    """Run a pipeline; return each command's exit status, standard output and standard error."""
+    setting = {name: shlex.quote(str(word)) for name, word in words.items()}
+    command = text.format(V=f"{shlex.quote(sys.executable)} -m vmsieve", **setting) + '\necho " ${PIPESTATUS[@]}" >&2'
+    run = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, timeout=120, check=False)
+    *said, statuses = run.stderr.decode().splitlines()
+    assert "Traceback" not in run.stderr.decode(), said
+    assert "Exception" not in run.stderr.decode(), said
+    return [int(status) for status in statuses.split()], run.stdout, "\n".join(said)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from vmsieve.filters.linux.consistency import find_contradiction, foreign_memory, is_crash_kernel, log_text
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import UsageError, VmsieveError
-from vmsieve.formats.notes import build_note, without_vmcoreinfo
+from vmsieve.formats.layouts import elf
+from vmsieve.formats.notes import build_note, without_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +116,7 @@ def choose_kernel(source: Source, gather: Callable[[bytes | None], Knowledge]) -
         return nothing.knowledge
     chosen = _choose(source, found)
     if chosen is not own:
-        source.notes = without_vmcoreinfo(source.notes, source.byte_order)
+        source.notes = without_note(source.notes, source.byte_order, elf.NOTE_VMCOREINFO)
         source.notes += build_note(b"VMCOREINFO", 0, chosen.text, source.byte_order)
         source.vmcoreinfo = chosen.text
         origin = "VMCOREINFO was found by a search of memory"

@@ -18,7 +18,8 @@ from vmsieve.filters.linux.memory import PhysicalMemory, VirtualMemory
 from vmsieve.filters.linux.resolver import MEMORY, ORIGINS, SYMBOLS, TYPES, Resolver
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, VmsieveError
-from vmsieve.formats.notes import without_vmcoreinfo
+from vmsieve.formats.layouts import elf
+from vmsieve.formats.notes import without_note
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.arch import Arch
@@ -74,7 +75,7 @@ def gather_knowledge_from(
     if basis == "symbols":
         return gather_knowledge(source, b"", origins=(SYMBOLS, TYPES), vmlinux=vmlinux)
     # The note goes: it would be written to the output, and mislead its readers.
-    source.notes, source.vmcoreinfo = without_vmcoreinfo(source.notes, source.byte_order), None
+    source.notes, source.vmcoreinfo = without_note(source.notes, source.byte_order, elf.NOTE_VMCOREINFO), None
     return gather_knowledge(source, vmlinux=vmlinux)
 
 

@@ -119,12 +119,12 @@ def with_text(notes: bytes, byte_order: str, wanted: tuple[bytes, int], text: by
     return build_note(*wanted, text, byte_order) + notes
 
 
-def without_vmcoreinfo(notes: bytes, byte_order: str) -> bytes:
-    """``notes`` without those named VMCOREINFO."""
+def without_note(notes: bytes, byte_order: str, unwanted: tuple[bytes, int]) -> bytes:
+    """``notes`` without those of this name and type."""
     return b"".join(
         build_note(note.name, note.type, notes[note.offset : note.offset + note.size], byte_order)
         for note in each_note(notes, byte_order)
-        if (note.name, note.type) != elf.NOTE_VMCOREINFO
+        if (note.name, note.type) != unwanted
     )
 
 

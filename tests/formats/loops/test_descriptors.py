@@ -197,3 +197,21 @@ def test_packed_pages_are_taken_as_they_are(
             content += FILE[offset : offset + size]
     assert list(zip(sizes, flags)) == expected
     assert b"".join(FILE[extents[2 * i] : sum(extents[2 * i : 2 * i + 2])] for i in range(found)) == content
+
+
+@BACKENDS
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1, 4096, 2**40, 2**63]) | st.integers(0, 2**50), st.integers(0, 2**32 - 1))),
+    st.integers(0, 2**41),
+    st.booleans(),
+)
+def test_pages_without_data_are_counted(backend: str, rows: list[tuple[int, int]], size: int, swap: bool) -> None:
+    """The highest end of data in any order, pages without data, and pages whose data the file does not have."""
+    order = "<>"[(sys.byteorder == "little") == swap]
+    table = bytearray(b"".join(struct.pack(order + "QIIQ", offset, length, 0, 0) for offset, length in rows) or b"\0")
+    tally = (c_uint64 * 2)(7, 1)
+    missing = on(backend, loops.check_pages)(len(rows), address_of(table), int(swap), size, addressof(tally))
+    stored = [offset + length for offset, length in rows if 0 < offset < 2**63]
+    assert missing == sum(offset == 0 for offset, _ in rows)
+    assert list(tally) == [max([7, *stored]), 1 + sum(end > size for end in stored)]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipeline.cli_kit import MEMORY, failed, vmsieve
 from tests.pipeline.dump.torn_kit import FORMATS, never_whole
-from tests.pipeline.kit import make
+from tests.pipeline.kit import contents, make
 from vmsieve.formats.files import PlainFile
 
 if TYPE_CHECKING:
@@ -76,8 +76,11 @@ def test_a_size_limit(
 
 
 def test_a_size_limit_that_is_enough_changes_nothing(core: Path, small: Path, tmp_path: Path) -> None:
-    assert vmsieve("dump", "-q", "-d", 31, "--size-limit", "1G", core, tmp_path / "out").status == 0
+    limited = ("dump", "-q", "-d", 31, "--size-limit", "1G")
+    assert vmsieve(*limited, "--order", "address", core, tmp_path / "out").status == 0
     assert (tmp_path / "out").read_bytes() == small.read_bytes()
+    assert vmsieve(*limited, core, tmp_path / "other").status == 0
+    assert contents(tmp_path / "other") == contents(small)
     for size in ("0", "x", "-5", "1Q", ""):
         assert vmsieve("dump", "--size-limit", size, core, tmp_path / "none").status == 2
     assert vmsieve("dump", "-E", "--frame", "zstd", "--size-limit", "1M", core, tmp_path / "none").status == 2

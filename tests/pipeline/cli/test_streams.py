@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipeline.cli_kit import environment, vmsieve
+from tests.pipeline.cli_kit import shell, vmsieve
+from tests.pipeline.kit import contents
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def shell(text: str, **words: object) -> tuple[list[int], bytes, str]:
-    """Run a pipeline; return each command's exit status, standard output and standard error."""
-    setting = {name: shlex.quote(str(word)) for name, word in words.items()}
-    command = text.format(V=f"{shlex.quote(sys.executable)} -m vmsieve", **setting) + '\necho " ${PIPESTATUS[@]}" >&2'
-    run = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, timeout=120, check=False)
-    *said, statuses = run.stderr.decode().splitlines()
-    assert "Traceback" not in run.stderr.decode(), said
-    assert "Exception" not in run.stderr.decode(), said
-    return [int(status) for status in statuses.split()], run.stdout, "\n".join(said)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +79,13 @@ def test_standard_output_that_is_closed(core: Path) -> None:
 def test_through_a_pipe_and_back(core: Path, small: Path, tmp_path: Path) -> None:
     """A flattened dump through a pipe gives the identical file; a truncated one is marked incomplete."""
     out, torn = tmp_path / "out", tmp_path / "torn"
-    text = "{V} dump -q -d 31 {core} - | {V} dump -q - {out}"
+    text = "{V} dump -q -d 31 --order address {core} - | {V} dump -q - {out}"
     assert shell(text, core=core, out=out) == ([0, 0], b"", "")
     assert out.read_bytes() == small.read_bytes()
+    out.unlink()
+    text = "{V} dump -q -d 31 {core} - | {V} dump -q - {out}"
+    assert shell(text, core=core, out=out) == ([0, 0], b"", "")
+    assert contents(out) == contents(small)
     text = "{V} dump -q -d 31 {core} - | head -c 150000 | {V} dump -q - {torn}"
     statuses, _, said = shell(text, core=core, torn=torn)
     assert statuses[2] == 4

@@ -321,6 +321,7 @@ WRITTEN = {
 }  # fmt: skip
 OTHER = {
     "-d", "-E", "-c", "-l", "-p", "-z", "--codec", "--format", "--frame", "--threads", "--select", "--size-limit",
+    "--order",
     "--sample", "--seconds", "--output-speed", "--crashkernel", "--pack", "--flavour", "--options", "--deadline",
     "--stall", "--min-level", "OPTION",
 }  # fmt: skip

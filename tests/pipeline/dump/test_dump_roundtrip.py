@@ -165,7 +165,7 @@ def test_the_report_for_machines(core: Path, built: Machine, truth: dict[int, by
     found = json.loads(json.dumps(report.json()))
     assert list(found) == [
         "input", "output", "status", "dump_level", "page_size", "release", "crash_time", "pages", "bridged", "full",
-        "bytes", "seconds", "notes", "details", "uncovered", "partial", "account",
+        "bytes", "seconds", "notes", "details", "uncovered", "partial", "order", "classes", "account",
     ]  # fmt: skip
     counts = found["pages"]
     assert list(counts) == [

@@ -100,6 +100,10 @@ class Translator(ABC):
         """True if ``vaddr`` may be an address of the kernel's, to tell pointers from garbage."""
         return 1 << 63 <= vaddr < 1 << 64
 
+    def table_pages(self) -> Iterator[tuple[int, int]]:
+        """Yield the physical ranges (start, end) of the kernel's page tables; none if only arithmetic translates."""
+        return iter(())
+
 
 class VirtualMemory:
     """Kernel virtual memory."""

@@ -6,6 +6,7 @@ map*: all physical memory at one offset, which needs no walk. The page tables ma
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from vmsieve.formats.slim.cache import cached
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from vmsieve.filters.linux.memory import PhysicalMemory
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 NOTHING, TABLE, MEMORY, NONSENSE = range(4)
 
 _END: Final = 1 << 64
+_ENTRY: Final = 8
+_TABLES_MOST: Final = 1 << 17
 
 
 class PageTables(ABC):
@@ -47,6 +50,8 @@ class PageTables(ABC):
         self._shifts = [page_shift + sum(bits[:level]) for level in range(len(bits))]
         self.levels = len(bits)
         self.start, self.end = 0, _END
+        #: Byte order of an entry, as of :mod:`struct`.
+        self.entry_order = ">" if memory.byte_order == "big" else "<"
         # Walks of adjacent addresses, as of struct pages, differ in the last level only.
         self._block = cached(self._walk, 256)
 
@@ -92,6 +97,34 @@ class PageTables(ABC):
         if kind == NONSENSE:
             raise KernelError("a page table entry makes no sense", offset=vaddr, found=entry)
         return kind, paddr
+
+    def table_pages(self) -> Iterator[tuple[int, int]]:
+        """See :meth:`Translator.table_pages`: at most :data:`_TABLES_MOST`. Tables of pages are not read."""
+        waiting = [(self._root, self.levels - 1)]
+        for _ in range(_TABLES_MOST):
+            if not waiting:
+                return
+            table, level = waiting.pop()
+            start, first, count = self.extent(table, level)
+            yield start, start + count * _ENTRY
+            if level == 0:
+                continue
+            try:
+                entries = struct.unpack(f"{self.entry_order}{count}Q", self._memory.read(start, count * _ENTRY))
+            except (KernelError, ReadError):
+                continue
+            # Users' half of a top table, if it has one, is not the kernel's.
+            top = level == self.levels - 1
+            least = self.start >> self._shifts[level] & (1 << self._bits[level]) - 1 if top else 0
+            for index, entry in enumerate(entries, first):
+                if entry and index >= least:
+                    kind, below = self.decode(entry, level, index)
+                    if kind == TABLE:
+                        waiting.append((below, level - 1))
+
+    def extent(self, table: int, level: int) -> tuple[int, int, int]:
+        """Return the physical address of a table, the index of its first entry, and the number of its entries."""
+        return table, 0, 1 << self._bits[level]
 
     def maps(self, vaddr: int, paddr: int) -> bool:
         """True if the tables translate ``vaddr`` to ``paddr``."""
@@ -162,3 +195,6 @@ class TableTranslator(Translator):
         if self._from <= vaddr < self._to:
             return vaddr + self._add, self._to - vaddr
         return self.tables.translate(vaddr)
+
+    def table_pages(self) -> Iterator[tuple[int, int]]:
+        return self.tables.table_pages()

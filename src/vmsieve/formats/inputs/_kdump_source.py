@@ -7,6 +7,7 @@ machines of either byte order. QEMU (``dump/dump.c``) stores the VMCOREINFO note
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
@@ -16,7 +17,7 @@ from vmsieve.formats.inputs import Source
 from vmsieve.formats.inputs._kdump_header import read_header
 from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
 from vmsieve.formats.layouts import elf, kdump
-from vmsieve.formats.loops.descriptors import find_bit
+from vmsieve.formats.loops.descriptors import check_pages, find_bit
 from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, set_notes, with_text
 from vmsieve.formats.source import join_ranges
 
@@ -33,8 +34,8 @@ _TEXTS: Final = (
     ("VMCOREINFO", "vmcoreinfo", 1 << 20, elf.NOTE_VMCOREINFO),
 )
 _LEVELS: Final = 31
-#: Page descriptors at the end that are checked when the file is opened.
-_LAST_PAGES: Final = 4096
+#: Page descriptors that are checked at once when the file is opened.
+_AT_ONCE: Final = 1 << 15
 
 
 class KdumpSource(Source):
@@ -126,18 +127,23 @@ class KdumpSource(Source):
             self.remarks.append("there is only one bitmap: excluded pages look like holes")
 
     def _check_data(self) -> None:
-        """Check that the data of the last pages, which end the file, are in it."""
-        number = min(self.pages.count, _LAST_PAGES)
-        at = self.head.descriptors + (self.pages.count - number) * kdump.DESCRIPTOR.size
-        last = read_exactly(self.file, at, number * kdump.DESCRIPTOR.size) if number else b""
-        pages = kdump.DESCRIPTOR.array(last, 0, number, self.byte_order)
-        ends = [page.offset + page.size for page in pages if page.offset > 0]
-        lacking = max(ends, default=0) - self.file.size
+        """Check that the file has the data of all pages, which may be in any order."""
+        size, at = kdump.DESCRIPTOR.size, self.head.descriptors
+        tally, table = memoryview(bytearray(16)).cast("Q"), bytearray(_AT_ONCE * size)
+        missing, swap = 0, int(self.byte_order != sys.byteorder)
+        for first in range(0, self.pages.count, _AT_ONCE):
+            count = min(_AT_ONCE, self.pages.count - first)
+            if self.file.read_into(at + first * size, memoryview(table)[: count * size]) < count * size:
+                raise ReadError("the file has become shorter", file=self.file.name, offset=at + first * size)
+            missing += check_pages(count, address_of(table), swap, self.file.size, address_of(tally))
+        end, beyond = tally
+        lacking = end - self.file.size
+        self.written = self.pages.count - missing - beyond
         if lacking > 0:
             self.remarks.append(f"the file is cut off: at least {lacking} bytes of page data are missing")
-        if len(ends) < number and not self.incomplete:
-            self.remarks.append(f"at least {number - len(ends)} pages were not written")
-        self.incomplete |= lacking > 0 or len(ends) < number
+        if missing:
+            self.remarks.append(f"{missing} of {self.pages.count} pages were not written")
+        self.incomplete |= lacking > 0 or missing > 0
 
     def end(self) -> int:
         if self._end is None:

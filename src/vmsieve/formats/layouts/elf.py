@@ -74,6 +74,7 @@ _FAMILIES: Final = (("arm", "arm"), ("i386", I386), ("i486", I386), ("i586", I38
 #: Name (without its NUL) and type of notes.
 NOTE_PRSTATUS: Final = (b"CORE", 1)
 NOTE_VMCOREINFO: Final = (b"VMCOREINFO", 0)
+NOTE_ORDER: Final = (b"VMSIEVE", 1)  # the order of the pages: vmsieve.formats.order_note
 NOTE_ERASEINFO: Final = (b"ERASEINFO", 0)  # makedumpfile's record of what it erased
 
 #: Names of a Xen host's notes, beside those of the Linux in its first domain (``kexec.h`` and ``elfnote.h`` of Xen,

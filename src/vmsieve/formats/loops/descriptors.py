@@ -99,6 +99,31 @@ def add_extent(extents: int, found: int, offset: int, size: int, following: int)
 
 
 @loop
+def check_pages(count: int, descriptors: int, swap: int, file_size: int, tally: int) -> int:
+    """Check page descriptors, which may point to data in any order; return how many have no data.
+
+    Args:
+        descriptors: Address of ``count`` page descriptors.
+        swap: 1 if they are in the other byte order.
+        tally: Address of two words, in and out: the highest end of data so far; data that the file does not have.
+    """
+    missing = 0
+    end = load64(tally, 0)
+    beyond = load64(tally, 8)
+    for i in range(count):
+        offset = word64(descriptors, i * 24, swap)
+        size = word32(descriptors, i * 24 + 8, swap)
+        if offset == 0:
+            missing += 1
+        elif offset >> 63 == 0:
+            end = max(end, offset + size)
+            beyond += offset + size > file_size
+    store64(tally, 0, end)
+    store64(tally, 8, beyond)
+    return missing
+
+
+@loop
 def plan_pages(
     bitmap: int, first: int, count: int, descriptors: int, swap: int, page_size: int, file_size: int,
     table: int, extents: int, result: int,

@@ -54,6 +54,9 @@ class Place(Protocol):
     def flush(self) -> None:
         """Write gathered bytes, so that they outlive this process. Raises as :meth:`put`."""
 
+    def sync(self) -> None:
+        """As :meth:`flush`; where the medium allows, the bytes also outlive a power failure."""
+
     def finish(self) -> None:
         """Write everything, and the end mark. Raises as :meth:`put`."""
 
@@ -87,6 +90,7 @@ class Description:
     #: ``(offset, out)``: fills ``out`` from the input's file, for ``large_notes``.
     read_note: Callable[[int, memoryview], None] | None = None
     share_zeros: bool = False  #: Zero pages come without bytes at any level.
+    passes: bool = False  #: Batches come in several passes over memory, each ascending; else in one.
 
 
 @record
@@ -112,6 +116,13 @@ class Writer(ABC):
     @abstractmethod
     def pages(self, batch: Batch) -> None:
         """Write the next pages; OutputError if the write fails."""
+
+    def checkpoint(self) -> None:  # noqa: B027 - writers of one pass need none
+        """Write all pages taken so far, after a pass, so that they outlive a power failure where the medium allows.
+
+        Raises:
+            OutputError: The write fails.
+        """
 
     @abstractmethod
     def end(self, *, complete: bool) -> None:
@@ -177,6 +188,7 @@ class OutputFormat:
     #: For the first :data:`MARK_SIZE` bytes of a file of this format: offset and bytes of the mark of an incomplete
     #: dump; else None.
     torn_mark: Callable[[bytes], tuple[int, bytes] | None]
+    passes: bool = False  #: Pages may come in several passes over memory.
     marks_absent: bool = True  #: A reader can distinguish left out pages from zeros.
 
 

@@ -54,6 +54,10 @@ class SplitWriter(Writer):
             number = bisect_right(self._cuts, batch.pfns[0]) - 1
             self._try(number, self._writers[number].pages, batch)
 
+    def checkpoint(self) -> None:
+        for number in range(len(self._writers)):
+            self._try(number, self._writers[number].checkpoint)
+
     def end(self, *, complete: bool) -> None:
         for number, writer in enumerate(self._writers):
             try:

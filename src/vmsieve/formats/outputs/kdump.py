@@ -20,6 +20,7 @@ from vmsieve.formats.outputs import FileWriter, OutputFormat
 if TYPE_CHECKING:
     from vmsieve.formats.bitmap import PageBits
     from vmsieve.formats.outputs import Batch, Description, Place
+    from vmsieve.formats.outputs._ranks import Ranks
 
 _STATUS_AT: Final = kdump.HEADER.offset("status")
 _STATUS_END: Final = _STATUS_AT + 4
@@ -52,6 +53,7 @@ class KdumpWriter(FileWriter):
         self._announced = kept if description.part is None else count_between(description.kept, *description.part)
         # Each file of a split dump has space for all page descriptors: a reader finds the block of zeros right behind.
         self._at = self._descriptors + kdump.DESCRIPTOR.size * kept
+        self._ranks: Ranks | None = None
         self._zero = 0
         self._begun = False
 
@@ -63,6 +65,11 @@ class KdumpWriter(FileWriter):
             self._zero = self._at
             self._place.put(self._at, bytes(self._it.page_size))
             self._at += self._it.page_size
+        if self._it.passes:
+            # Imported here: a dump in address order needs none.
+            from vmsieve.formats.outputs._ranks import Ranks
+
+            self._ranks = Ranks(self._it.kept, self._it.part[0] if self._it.part is not None else 0)
         self._place.flush()
         self._begun = True
 
@@ -70,6 +77,8 @@ class KdumpWriter(FileWriter):
         """Put everything before the page descriptors."""
         self._put_header()
         self._put_sub_header()
+        # The mark of an incomplete dump comes first, before a full disk.
+        self._place.flush()
         self._put_bitmap(self._bitmaps, self._it.exists)
         self._put_bitmap(self._bitmaps + self._bitmap_size, self._it.kept)
 
@@ -129,11 +138,17 @@ class KdumpWriter(FileWriter):
             raise AssertionError(f"{stored} bytes of pages in {len(batch.data)}, {zeros} zero pages")
         self._place.put(self._at, batch.data)
         if missing < batch.count:
-            place = self._descriptors + self._pages * kdump.DESCRIPTOR.size
-            self._place.put(place, table, unit=kdump.DESCRIPTOR.size)
+            size = kdump.DESCRIPTOR.size
+            runs = self._ranks.runs(batch) if self._ranks is not None else [(0, batch.count, self._pages)]
+            for start, end, rank in runs:
+                part = memoryview(table)[start * size : end * size]
+                self._place.put(self._descriptors + rank * size, part, unit=size)
         self._at += stored
         self._pages += batch.count
         self._missing += missing
+
+    def checkpoint(self) -> None:
+        self._place.sync()
 
     def end(self, *, complete: bool) -> None:
         self._all_came(self._announced, demanded=complete)
@@ -154,5 +169,5 @@ def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
 
 FORMAT = OutputFormat(
     "kdump", "kdump-compressed, for crash, drgn and libkdumpfile", packed=True, sequential=False, bridge=0,
-    writer=KdumpWriter, torn_mark=_torn_mark,
+    writer=KdumpWriter, torn_mark=_torn_mark, passes=True,
 )  # fmt: skip

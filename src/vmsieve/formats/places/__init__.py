@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Bytes gathered in all runs before they are written. A larger batch of pages goes out as it is.
 GATHERED = 64 * 1024
-#: Runs gathered side by side: page descriptors and data.
-RUNS = 2
+#: Runs gathered side by side: data, and page descriptors, of which a batch of scattered pages has many.
+RUNS = 64
 
 _ZEROS = bytes(64 * 1024)
 #: Bytes reserved for the end of a flattened stream: the held status, the last byte, the end mark.
@@ -83,6 +83,9 @@ class _Gathering(ABC):
         for offset, run, unit in sorted(runs, key=lambda s: s[0], reverse=not self._upward):
             self._emit(offset, memoryview(run), unit)
 
+    def sync(self) -> None:
+        self.flush()
+
     def extend(self, size: int) -> None:
         self._size = max(self._size, size)
 
@@ -122,18 +125,22 @@ class FilePlace(_Gathering):
         with suppress(OSError):
             os.pwrite(self._fd, bytes(done % unit), offset + done - done % unit)
 
+    def sync(self) -> None:
+        self.flush()
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise output_error(error, self._name, self._size) from error
+
     def hold(self, offset: int, torn: bytes, whole: bytes) -> None:  # noqa: ARG002 - a Place's signature
         self.put(offset, torn)
 
     def settle(self, offset: int, data: bytes) -> None:
         self.flush()
         self._lengthen()
-        try:
-            # Before the dump is marked complete: a power failure must not lose data that the mark covers, and fsync
-            # reports the medium's late errors.
-            os.fsync(self._fd)
-        except OSError as error:
-            raise output_error(error, self._name, offset) from error
+        # Before the dump is marked complete: a power failure must not lose data that the mark covers, and fsync reports
+        # the medium's late errors.
+        self.sync()
         self._emit(offset, memoryview(data), 1)
 
     def finish(self) -> None:
@@ -276,6 +283,10 @@ class PipePlace:
 
     def extend(self, size: int) -> None:
         self._size = max(self._size, size)
+
+    def sync(self) -> None:
+        """See :class:`vmsieve.formats.outputs.Place`."""
+        self.flush()
 
     def flush(self) -> None:
         """Send all but the last byte."""

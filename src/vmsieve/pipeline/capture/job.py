@@ -21,6 +21,7 @@ class Job:
         self.log = self.log_partial = ""  # name of the kernel log, and while incomplete; empty: no log is written
         self.level = request.level if step.level is None else step.level
         self.codec = step.codec(request.codec)
+        self.order = request.order
         self.threads = 1 if step.careful else request.threads
         self.basis, self.insist, self.plain = step.basis, step.insist, step.plain
         self.mapped = not step.careful

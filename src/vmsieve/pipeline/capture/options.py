@@ -32,6 +32,7 @@ OPTIONS = (
     Option("--codec", "as dump --codec", metavar="NAME[:LEVEL]", convert=_codec, default="zstd"),
     Option("--threads", "threads that read and pack; 0: one a core (default: 1)", metavar="N",
            convert=number(0, 1024), default=1),
+    Option("--order", "as dump --order", metavar="ORDER", choices=("importance", "address"), default="importance"),
     Option("--deadline", "end after this time, with a readable dump that is marked incomplete", metavar="SECONDS",
            convert=number(1, _DAYS), default=0),
     Option("--stall", f"give up a step that makes no progress for this time (default: {_DEFAULT_STALL})",
@@ -52,6 +53,7 @@ class Request:
         target: str
         level: int
         codec: str
+        order: str
         threads: int
         deadline: int
         stall: int

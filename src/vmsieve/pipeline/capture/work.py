@@ -77,7 +77,7 @@ def _dump(job: Job, board: Board) -> dict[str, Any]:
     plan = Plan(
         job.input, job.output, job.level, name, int(level) if level else None, flattened=not job.final,
         threads=job.threads, size_limit=job.limit, mapped=job.mapped, basis=job.basis, insist=job.insist,
-        force=not job.final,
+        force=not job.final, order=job.order,
     )  # fmt: skip
     report = dump(plan, Heartbeat(job, board))
     return _finished(

@@ -35,6 +35,8 @@ def batch_size(threads: int) -> int:
 class PageBatch:
     """A batch of pages, chosen by :meth:`Gatherer.claim` and read by :meth:`use`."""
 
+    turn = 0  # number of the pass that the pages are from
+
     def __init__(self, page_size: int, *, mapped: bool = False, size: int = _BYTES) -> None:
         """Make an empty batch of ``size`` bytes; ``mapped``: the input may be mapped instead of copied."""
         self.page_size = page_size

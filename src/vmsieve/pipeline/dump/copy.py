@@ -15,17 +15,21 @@ from vmsieve.formats.mapping import anonymous
 from vmsieve.formats.outputs import Batch
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch, batch_size
+from vmsieve.pipeline.dump.order import InOrder, Pass, forecast
 from vmsieve.pipeline.dump.pool import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vmsieve.formats.bitmap import Bitmap
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Writer
+    from vmsieve.pipeline.dump.order import Claim
     from vmsieve.pipeline.dump.scan import Scan
     from vmsieve.pipeline.process.progress import Progress
 
 _NAMED = 8  # unreadable pages that get a note each
+_SAMPLE = 512  # pages, whose packed size says what will fit
 
 
 @record
@@ -52,6 +56,8 @@ class CopyJob:
     level: int = 0  # of the codec
     drop_zero: bool = False  # zero pages are counted, and written without data
     threads: int = 1  # that read and pack
+    passes: Sequence[Pass] = ()  # the kept pages in the order of importance; empty: in address order
+    room: int | None = None  # bytes that pages may take in the output; None: no limit is known
     cuts: Sequence[int] = ()  # page frames that parts of a split dump begin and end at; batches come from each in turn
     copied: Copied = field(default_factory=Copied)  # counts so far, also valid after an exception
 
@@ -110,14 +116,16 @@ class _PackedBatch(PageBatch):
 
 def copy_pages(job: CopyJob) -> None:
     """Copy every kept page to the writer."""
-    claim = Gatherer(job.scan.kept, job.scan.stored, job.source).claim
-    if job.cuts:
-        from vmsieve.pipeline.dump.split import InTurns
-
-        claim = InTurns(job.scan, job.source, job.cuts).claim
-    copied = job.copied
+    passes = job.passes or [Pass("all", "all pages", job.scan.kept)]
+    claim = InOrder(_claim(job, one.pages) for one in passes).claim
+    copied, turn, told = job.copied, 0, False
     for pages in ordered(job.threads, lambda: _PackedBatch(job), claim, _PackedBatch.work, job.notes.append):
+        if pages.turn != turn:
+            turn = pages.turn
+            job.writer.checkpoint()
+            told = told or _foretell(job, passes)
         job.writer.pages(pages.batch())
+        passes[turn].written += pages.count
         for k in pages.bad:
             if copied.unreadable < _NAMED:
                 job.notes.append(f"the page at {pages.pfns[k] * job.page_size:#x} can't be read")
@@ -127,3 +135,25 @@ def copy_pages(job: CopyJob) -> None:
         copied.pages += pages.count
         copied.bytes_packed += pages.packs.packed
         job.progress.advance(pages.count)
+
+
+def _foretell(job: CopyJob, passes: Sequence[Pass]) -> bool:
+    """Say what will fit, by the size of the pages so far; False if they are too few."""
+    copied = job.copied
+    if copied.pages < _SAMPLE or not copied.bytes_packed:
+        return False
+    limits = [] if job.room is None else [job.room * copied.pages // copied.bytes_packed]
+    if (part := job.progress.share_in_time()) is not None:
+        limits.append(int(part * job.scan.kept.count()))
+    if limits and (line := forecast(passes, min(limits))) is not None:
+        job.progress.say(line)
+    return True
+
+
+def _claim(job: CopyJob, kept: Bitmap) -> Claim:
+    """The function that chooses the next pages of one pass."""
+    if not job.cuts:
+        return Gatherer(kept, job.scan.stored, job.source).claim
+    from vmsieve.pipeline.dump.split import InTurns
+
+    return InTurns(kept, job.scan.stored, job.source, job.cuts).claim

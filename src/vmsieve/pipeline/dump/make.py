@@ -8,13 +8,14 @@ from vmsieve.filters.gather import gather_knowledge_from
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.errors import OutputError, ReadError, WeakerError
 from vmsieve.formats.layouts import elf
-from vmsieve.formats.notes import find_note, with_text
+from vmsieve.formats.notes import find_note, with_text, without_note
 from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.source import read_bytes
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.dump.account import survey
 from vmsieve.pipeline.dump.copy import CopyJob, copy_pages
+from vmsieve.pipeline.dump.order import contents, make_passes
 from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.dump.plan import checked_level
 from vmsieve.pipeline.dump.pool import usable_cores
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.codecs import Codec
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import OutputFormat
+    from vmsieve.pipeline.dump.order import Pass
     from vmsieve.pipeline.dump.plan import Plan
     from vmsieve.pipeline.dump.scan import Scan
     from vmsieve.pipeline.dump.split import SplitOutput
@@ -50,10 +52,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         with report.stage("open"):
             source = open_system(plan.input, plan.select)
             stack.callback(source.close)
-            if not plan.mapped:
-                from vmsieve.pipeline.dump.watch import Through
-
-                source = Through(source)  # a Source maps nothing by default
+            source = source if plan.mapped else _unmapped(source)
             knowledge = gather_knowledge_from(plan.basis, source, vmcoreinfo, vmlinux=vmlinux)
         report.notes += source.remarks + knowledge.notes
         report.page_size = knowledge.page_size
@@ -72,14 +71,23 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         if not form.marks_absent and scanned.kept.count() < scanned.exists.count():
             report.notes.append(f"an {form.title} can't mark pages as left out: they are zeros in it")
         report.incomplete = source.incomplete
-        description = _describe(source, knowledge, scanned, report, codec if form.packed else None, vmcoreinfo)
+        passes = report.passes = _passes(plan, form, target, knowledge, scanned)
+        packs = codec if form.packed else None
+        description = _describe(source, knowledge, scanned, report, packs, vmcoreinfo, passes=passes)
         job = CopyJob(
             source, scanned, report.page_size, target.writer(form, description), progress, report.notes, codec, level,
             drop_zero=bool(report.level & 1) or not form.packed or source.sparse,
-            threads=plan.threads or usable_cores(), cuts=target.cuts,
+            threads=plan.threads or usable_cores(), cuts=target.cuts, passes=passes,
+            room=target.space() if plan.size_limit is None else plan.size_limit,
         )  # fmt: skip
         _write(job, plan, report, target)
     return report
+
+
+def _unmapped(source: Source) -> Source:
+    from vmsieve.pipeline.dump.watch import Through
+
+    return Through(source)  # a Source maps nothing by default
 
 
 def _codec(plan: Plan, form: OutputFormat) -> tuple[Codec, int]:
@@ -96,6 +104,27 @@ def _target(plan: Plan, form: OutputFormat) -> DumpOutput | SplitOutput:
     return SplitOutput(plan, form)
 
 
+def _may_be_cut(plan: Plan, target: DumpOutput | SplitOutput, size: int) -> bool:
+    """True if the output has a limit, is a stream, or may have no space for ``size`` bytes of pages."""
+    if plan.size_limit is not None or target.flattened:
+        return True
+    space = target.space()
+    return space is not None and space < size
+
+
+def _passes(
+    plan: Plan, form: OutputFormat, target: DumpOutput | SplitOutput, knowledge: Knowledge, scanned: Scan
+) -> list[Pass]:
+    """The kept pages in the order of importance; none for address order, which some formats need."""
+    cut = plan.order is None and _may_be_cut(plan, target, scanned.kept.count() * knowledge.page_size)
+    if not form.passes or (plan.order != "importance" and not cut):
+        return []
+    from vmsieve.filters.importance._finder import find_importance
+
+    classes = find_importance(knowledge)
+    return make_passes(scanned.kept, classes) if classes else []
+
+
 def _write(job: CopyJob, plan: Plan, report: Report, target: DumpOutput | SplitOutput) -> None:
     """Write the dump. If it is interrupted or runs out of space, it is finalised and marked incomplete."""
     writer, copied = job.writer, job.copied
@@ -108,6 +137,8 @@ def _write(job: CopyJob, plan: Plan, report: Report, target: DumpOutput | SplitO
         report.incomplete, report.stopped = True, stop
         report.full = isinstance(stop, OutputError) and stop.full
         report.notes.append(f"the dump ends early: {stop}")
+        if report.passes:
+            report.notes.append(contents(report.passes))
         if not copied.pages or _removes(plan, target, stop):
             raise
     finally:
@@ -157,12 +188,18 @@ def _details(source: Source, knowledge: Knowledge, codec: Codec, level: int) -> 
 
 
 def _describe(
-    source: Source, knowledge: Knowledge, scanned: Scan, report: Report, codec: Codec | None, given: bytes | None
-) -> Description:
+    source: Source, knowledge: Knowledge, scanned: Scan, report: Report, codec: Codec | None, given: bytes | None, *,
+    passes: list[Pass],
+) -> Description:  # fmt: skip
     identity, order = knowledge.identity, source.byte_order
     # A VMCOREINFO text that was given goes into the dump, whose readers need it too.
     found = source.vmcoreinfo if given is None else given
-    notes = with_text(source.notes, order, elf.NOTE_VMCOREINFO, found or b"")
+    notes = without_note(source.notes, order, elf.NOTE_ORDER)
+    notes = with_text(notes, order, elf.NOTE_VMCOREINFO, found or b"")
+    if passes:
+        from vmsieve.formats.order_note import order_note
+
+        notes += order_note(((one.name, one.total, one.title) for one in passes), order)
     return Description(
         machine=source.machine or identity.utsname[4],
         machine_number=source.machine_number,
@@ -185,6 +222,7 @@ def _describe(
         large_notes=source.large_notes,
         read_note=lambda offset, out: _read_note(source, report, offset, out),
         share_zeros=source.sparse,
+        passes=bool(passes),
     )
 
 

@@ -116,6 +116,13 @@ class DumpOutput:
             self._lost = self._output.beside
             raise output_error(error, self._output.path, self._sent) from error
 
+    def space(self) -> int | None:
+        """Free bytes of the output's file system; None if it is none."""
+        if not self.removable:
+            return None
+        status = os.fstatvfs(self._fd)
+        return status.f_bavail * status.f_frsize
+
     def size(self) -> int:
         """Bytes in the output; holes of a file don't count."""
         if self._lost:

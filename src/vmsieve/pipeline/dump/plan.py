@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from vmsieve.formats.frames import Frame
 
 
+#: Orders of the pages: by importance, the most valuable first, and by page frame.
+ORDERS = ("importance", "address")
+
+
 @record(frozen=True)
 class Plan:
     """A dump to be made."""
@@ -35,6 +39,7 @@ class Plan:
     whole: bool = True  # count all memory; otherwise leave out what makedumpfile does, see pipeline.dump.scan
     salvage: bool = True  # if the output is full, finish it as an incomplete dump; otherwise remove the file
     split: tuple[str, ...] = ()  # files of a split dump, written instead of the output
+    order: str | None = None  # one of ORDERS; None: of importance if the dump may be cut
     reads: tuple[str, ...] = ()  # further files that are read, which must not be overwritten
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.errors import OutputError
     from vmsieve.formats.inputs import LeftOut
     from vmsieve.pipeline.dump.copy import Copied
+    from vmsieve.pipeline.dump.order import Pass
     from vmsieve.pipeline.dump.scan import Scan
     from vmsieve.pipeline.process.signals import Interrupted
 
@@ -59,6 +60,7 @@ class Report:
     details: list[str] = field(default_factory=list)  # remarks on what was found, for -v
     weaker: bool = False  # reasons for an exit status other than 0
     incomplete: bool = False
+    passes: list[Pass] = field(default_factory=list)  # the order of importance, with what was written; empty: address
     stopped: OutputError | Interrupted | None = None  # exception that ended the dump early
     full: bool = False  # the dump ends early because the disk, a quota or the size limit is full
 
@@ -149,6 +151,11 @@ class Report:
             "details": self.details,
             "uncovered": self.uncovered,
             "partial": self.survey.partial,
+            "order": "importance" if self.passes else "address",
+            "classes": [
+                {"name": one.name, "title": one.title, "pages": one.total, "written": one.written}
+                for one in self.passes
+            ],
             "account": self.account(),
         }
 

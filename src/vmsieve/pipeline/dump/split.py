@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from vmsieve.formats.outputs import Description, OutputFormat, Writer
     from vmsieve.pipeline.dump.batches import PageBatch
     from vmsieve.pipeline.dump.plan import Plan
-    from vmsieve.pipeline.dump.scan import Scan
 
 
 def cut_evenly(kept: PageBits, parts: int, max_pfn: int) -> list[int]:
@@ -64,9 +63,9 @@ def _find(bits: bytes, count: int) -> int:
 class InTurns:
     """Chooses batches from each part in turn, so that all files grow in parallel, perhaps on separate disks."""
 
-    def __init__(self, scan: Scan, source: Source, cuts: Sequence[int]) -> None:
-        parts = [_between(scan.kept, start, end) for start, end in zip(cuts, cuts[1:])]
-        self._left = deque(Gatherer(part, scan.stored, source) for part in parts)
+    def __init__(self, kept: Bitmap, stored: Bitmap, source: Source, cuts: Sequence[int]) -> None:
+        parts = [_between(kept, start, end) for start, end in zip(cuts, cuts[1:])]
+        self._left = deque(Gatherer(part, stored, source) for part in parts)
 
     def claim(self, pages: PageBatch) -> bool:
         """Choose the next pages for a batch, all from one part; False if none is left."""
@@ -90,6 +89,7 @@ class SplitOutput:
     """The opened files of a split dump, with the interface of :class:`DumpOutput`."""
 
     cuts: Sequence[int] = ()  # see cut_evenly; set by writer()
+    flattened = False
 
     def __init__(self, plan: Plan, form: OutputFormat) -> None:
         """Open the files; raises OutputError, or UsageError if one is named twice or has no random access."""
@@ -115,6 +115,11 @@ class SplitOutput:
         with ExitStack() as stack:
             for output in self._outputs:
                 stack.callback(output.finish)
+
+    def space(self) -> int | None:
+        """As of :class:`DumpOutput`, of the fullest file system."""
+        found = [space for output in self._outputs if (space := output.space()) is not None]
+        return min(found, default=None)
 
     def size(self) -> int:
         return sum(output.size() for output in self._outputs)

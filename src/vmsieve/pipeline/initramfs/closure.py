@@ -20,7 +20,7 @@ _PLUGINS: Final = {
     "vmsieve.formats.frames": (),
     "vmsieve.pipeline.cli.commands": COMMANDS,
 }
-_ALL_PLUGINS: Final = ("vmsieve.formats.codecs", "vmsieve.filters.rules")
+_ALL_PLUGINS: Final = ("vmsieve.formats.codecs", "vmsieve.filters.importance", "vmsieve.filters.rules")
 _ARCH: Final = "vmsieve.filters.linux.arch"
 #: Backends of loops besides machine code, the check of its age, and readers of vmlinux files.
 _LEFT_OUT: Final = (

@@ -80,6 +80,7 @@ def _plan(request: Request, level: int, *, salvage: bool) -> Plan:
         flattened=request.has("F") and output != "/dev/null", force=request.has("f"),
         threads=affordable(leading_number(request.values.get("num-threads", ""))), size_limit=request.size_limit,
         mapped=not request.has("non-mmap"), split=split, whole=False, salvage=salvage,
+        order="address",  # as makedumpfile's
         reads=tuple(request.values[key] for key in ("i", "x") if request.has(key)),
     )  # fmt: skip
 

@@ -19,6 +19,13 @@ class Progress:
     def advance(self, parts: int) -> None:
         """Count ``parts`` more as done; may be called very often."""
 
+    def say(self, line: str) -> None:
+        """Print a line."""
+
+    def share_in_time(self) -> float | None:
+        """The part of the step that will be done when a deadline ends it; None without one."""
+        return None
+
     def close(self) -> None:
         """End the last step, done or not."""
 
@@ -56,7 +63,6 @@ class Lines(Progress):
         )
 
     def say(self, line: str) -> None:
-        """Print a line."""
         print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -78,6 +84,11 @@ class Bar(Progress):
     def advance(self, parts: int) -> None:
         if self._bar is not None:
             self._bar.update(parts * self._unit)
+
+    def say(self, line: str) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(line, file=raw_stderr())
 
     def close(self) -> None:
         if self._bar is not None:

@@ -60,6 +60,7 @@ class PpcTables(PageTables):
         bits = (_RADIX if radix else _HASH)[page_size]
         super().__init__(memory, root, page_size.bit_length() - 1, bits)
         self._radix = radix
+        self.entry_order = ">"
         self.start, self.end = PAGE_OFFSET, PAGE_OFFSET + (1 << self.page_shift + sum(bits))
 
     def load(self, table: int, level: int, index: int) -> int:  # noqa: ARG002

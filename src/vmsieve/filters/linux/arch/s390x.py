@@ -16,6 +16,8 @@ from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.s390_mappings import in_linear, linear_maps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vmsieve.filters.linux.memory import PhysicalMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import VirtualRange
@@ -48,6 +50,14 @@ class S390Tables(PageTables):
         first, last = table >> _OFFSET_SHIFT & 3, table & _LENGTH
         return super().load(table & _TABLE, level, index) if first <= index >> 9 <= last else _INVALID
 
+    def extent(self, table: int, level: int) -> tuple[int, int, int]:
+        if level == self.levels - 1:
+            return super().extent(table, level)
+        if level == 0:
+            return table & _PAGE_TABLE, 0, 1 << 8
+        first, last = table >> _OFFSET_SHIFT & 3, table & _LENGTH
+        return (table & _TABLE) + (first << 12), first << 9, max(last - first + 1, 0) << 9
+
     def decode(self, entry: int, level: int, index: int) -> tuple[int, int]:  # noqa: ARG002
         if entry & (_INVALID if level else _NO_PAGE):
             return NOTHING, 0
@@ -73,6 +83,9 @@ class S390Translator(Translator):
 
     def translate(self, vaddr: int) -> tuple[int, int]:
         return in_linear(self._linear, vaddr) or self._tables.translate(vaddr)
+
+    def table_pages(self) -> Iterator[tuple[int, int]]:
+        return self._tables.table_pages()
 
 
 def _max_physmem_bits(info: VmcoreInfo) -> int:

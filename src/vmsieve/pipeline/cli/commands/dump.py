@@ -15,7 +15,7 @@ from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT, VMCOREINFO, VMLINUX, force
 from vmsieve.pipeline.cli.printing import json_text, print_remarks
 from vmsieve.pipeline.dump.input import read_vmcoreinfo, read_vmlinux
-from vmsieve.pipeline.dump.plan import Plan, parse_size
+from vmsieve.pipeline.dump.plan import ORDERS, Plan, parse_size
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Group, Option, number
 from vmsieve.pipeline.process.progress import progress_for
@@ -59,6 +59,9 @@ _OPTIONS: Final = (
     Option("-F", "write makedumpfile's flattened format", name="flattened"),
     Option("--frame", f"put an ELF core or a flattened dump in a compressed frame: {', '.join(names(frames))}",
            metavar="NAME[:LEVEL]"),
+    Option("--order", "importance: what an investigation needs first, so that a dump that is cut is still useful (the "
+           "default with --size-limit, to a pipe, and where space is short); address: by page frame (the default "
+           "elsewhere)", metavar="ORDER", choices=ORDERS),
     force("OUTPUT or report"),
     Option("--threads", "threads that read and pack; 0: one a core (default: 1)", metavar="N",
            convert=number(0, 1024), default=1),
@@ -96,7 +99,7 @@ def _plan(arguments: Arguments) -> Plan:
         arguments.input, output, arguments.level, codec, codec_level,
         arguments.format, arguments.flattened, arguments.force,
         arguments.threads, frame, frame_level, arguments.select, arguments.size_limit,
-        reads=files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux),
+        order=arguments.order, reads=files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux),
     )  # fmt: skip
 
 

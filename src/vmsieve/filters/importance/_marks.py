@@ -1,0 +1,110 @@
+"""Pages that struct pages tell: slab objects, by their caches, and memory from boot."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.linux.key_set import KeySet
+from vmsieve.filters.linux.page_layout import PageLayout
+from vmsieve.filters.loops.importance import RECLAIMABLE, RESERVED, SLAB, TASKS, mark_pages
+from vmsieve.filters.loops.parameters import NOWHERE
+from vmsieve.filters.parameters import Parameters
+from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.contexts import suppress
+
+if TYPE_CHECKING:
+    from vmsieve.filters.importance._kernel import Kernel
+
+#: Types and symbols that :class:`Marks` needs.
+TYPES: Final = ("kmem_cache", "slab", "page", "_slab_flag_bits")
+SYMBOLS: Final = ("slab_caches",)
+
+_ORDER: Final = (RESERVED, TASKS, RECLAIMABLE, SLAB)
+_MOST_CACHES: Final = 500
+_NAME_MOST: Final = 32
+#: Caches that a task needs: of the structures that ``ps`` and a backtrace read.
+_OF_TASKS: Final = {
+    b"task_struct", b"signal_cache", b"sighand_cache", b"cred_jar", b"cred", b"mm_struct", b"files_cache", b"fs_cache",
+    b"pid", b"pid_namespace", b"nsproxy", b"task_group", b"kmem_cache", b"kmem_cache_node",
+}  # fmt: skip
+#: SLAB_RECLAIM_ACCOUNT before v6.9 (include/linux/slab.h); since cc61eb851461 ("mm, slab: use an enum to define SLAB_
+#: cache creation flags") a bit number in an enumeration.
+_RECLAIM: Final = 0x20000
+_BATCH: Final = 256 << 10
+
+
+class Marks:
+    """Marks of struct pages, block by block.
+
+    Raises:
+        KernelError: The layout of struct pages is not known.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        layout = PageLayout(kernel.info, kernel.memmap.struct_page_size)
+        self._size = layout.size
+        self._parameters = Parameters()
+        self._parameters.set_layout(layout, swap=kernel.memory.physical.byte_order != sys.byteorder)
+        self._cache_at = NOWHERE
+        caches: tuple[list[int], list[int]] = ([], [])
+        with suppress(KernelError, ReadError):
+            caches = _caches(kernel)
+            self._cache_at = _cache_offset(kernel)
+        self._tasks, self._reclaimable = (KeySet(found) for found in caches)
+        self._state = memoryview(bytearray(8)).cast("Q")
+        self._buffer = memoryview(bytearray(_BATCH))
+        self._bits = bytearray(len(_ORDER) * BLOCK_BYTES)
+        self._number = -1
+
+    def bits(self, mark: int, number: int) -> bytes:
+        """Return the bits of block ``number`` of :class:`~vmsieve.formats.bitmap.Bitmap` for pages with ``mark``."""
+        if number != self._number:
+            self._number = number
+            self._bits[:] = bytes(len(self._bits))
+            for run in self._kernel.memmap.runs(number * BLOCK, (number + 1) * BLOCK):
+                self._mark_run(run.first_pfn - number * BLOCK, run.count, run.vaddr)
+        at = _ORDER.index(mark) * BLOCK_BYTES
+        return bytes(memoryview(self._bits)[at : at + BLOCK_BYTES])
+
+    def _mark_run(self, bit: int, count: int, vaddr: int) -> None:
+        step = _BATCH // self._size
+        for first in range(0, count, step):
+            pages = min(step, count - first)
+            part = self._buffer[: pages * self._size]
+            try:
+                self._kernel.memory.read_into(vaddr + first * self._size, part)
+            except (KernelError, ReadError):
+                self._state[0] = 0
+                continue
+            mark_pages(
+                self._parameters.address, address_of(part), pages, self._cache_at, self._tasks.address,
+                self._reclaimable.address, address_of(self._state), bit + first, address_of(self._bits), BLOCK_BYTES,
+            )  # fmt: skip
+
+
+def _cache_offset(kernel: Kernel) -> int:
+    """Return the offset of a slab page's cache: ``struct slab`` since v5.17 (d122019bf061, "mm: Split slab ...")."""
+    with suppress(KernelError):
+        return kernel.offset("slab", "slab_cache")
+    return kernel.offset("page", "slab_cache")
+
+
+def _caches(kernel: Kernel) -> tuple[list[int], list[int]]:
+    """Return the addresses of the caches that tasks are in, and of those that can be reclaimed."""
+    memory, assert_types = kernel.memory, kernel.types
+    node, name, flags = (kernel.offset("kmem_cache", member) for member in ("list", "name", "flags"))
+    bits = assert_types.enumerators("_slab_flag_bits") if assert_types is not None else {}
+    reclaim = 1 << bits["_SLAB_RECLAIM_ACCOUNT"] if "_SLAB_RECLAIM_ACCOUNT" in bits else _RECLAIM
+    tasks: list[int] = []
+    reclaimable: list[int] = []
+    for at in kernel.each(kernel.symbol("slab_caches"), _MOST_CACHES):
+        with suppress(KernelError, ReadError):
+            cache = at - node
+            if memory.string(memory.u64(cache + name), _NAME_MOST) in _OF_TASKS:
+                tasks.append(cache)
+            elif memory.u32(cache + flags) & reclaim:
+                reclaimable.append(cache)
+    return tasks, reclaimable

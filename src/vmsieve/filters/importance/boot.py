@@ -1,0 +1,13 @@
+"""Memory that was allocated at boot, before the allocators (``PG_reserved``): sections, nodes, early tables."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.filters.importance import Importance
+from vmsieve.filters.loops.importance import RESERVED
+
+CLASS: Final = Importance(
+    "boot", "memory from before the allocators", 45, mark=RESERVED,
+    without=("data", "rodata", "orc", "text", "memmap"),
+)  # fmt: skip

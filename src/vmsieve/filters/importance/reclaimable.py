@@ -1,0 +1,10 @@
+"""Slab objects that can be reclaimed: dentries and inodes, which grow to fill a machine."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.filters.importance import Importance
+from vmsieve.filters.loops.importance import RECLAIMABLE
+
+CLASS: Final = Importance("reclaimable", "slab objects that can be reclaimed", 85, mark=RECLAIMABLE)

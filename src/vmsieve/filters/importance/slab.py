@@ -1,0 +1,10 @@
+"""Slab objects that can't be reclaimed: most of the kernel's structures."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.filters.importance import Importance
+from vmsieve.filters.loops.importance import SLAB
+
+CLASS: Final = Importance("slab", "slab objects", 80, mark=SLAB)

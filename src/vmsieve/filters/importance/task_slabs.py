@@ -1,0 +1,10 @@
+"""Slab objects of the caches that tasks are in: ``task_struct``, ``signal_cache`` and the like."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmsieve.filters.importance import Importance
+from vmsieve.filters.loops.importance import TASKS
+
+CLASS: Final = Importance("task_slabs", "slab objects of tasks", 40, mark=TASKS)

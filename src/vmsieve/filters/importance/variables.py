@@ -1,0 +1,63 @@
+"""Variables that every reader starts from: VMCOREINFO's symbols, and those that crash and drgn read first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.filters.importance import Importance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.filters.importance._kernel import Kernel
+
+_BLOCK: Final = 4096
+_VARIABLES: Final = (
+    "linux_banner", "init_uts_ns", "init_task", "init_pid_ns", "init_mm", "init_nsproxy", "modules", "slab_caches",
+    "kmem_cache", "mem_section", "node_data", "node_states", "__per_cpu_offset", "__cpu_possible_mask",
+    "__cpu_present_mask", "__cpu_online_mask", "__cpu_active_mask", "nr_cpu_ids", "crash_notes", "crashing_cpu",
+    "panic_cpu", "tainted_mask", "taint_flags", "task_state_array", "page_offset_base", "vmalloc_base", "vmemmap_base",
+    "high_memory", "jiffies_64", "avenrun", "shadow_timekeeper", "tk_core", "pv_info", "xen_start_info", "idt_table",
+    "nr_irqs", "nr_threads", "nr_swapfiles", "pageflag_names", "mt_slots", "mt_pivots", "lookup_num_blocks",
+    "memory_subsys", "zero_pfn", "huge_zero_pfn", "_totalram_pages", "cpu_khz", "runqueues", "prb", "clear_seq",
+    "vmcoreinfo_data", "vmcoreinfo_note", "swapper_pg_dir", "init_top_pgt", "pgdir_shift", "ptrs_per_p4d",
+    "physvirt_offset", "kimage_voffset", "memstart_addr", "lowcore_ptr", "vmalloc_start", "kernel_version",
+    "sysrq_pressed",
+)  # fmt: skip
+#: Arrays with an element a processor, of NR_CPUS, 8192 at most; crash reads the whole.
+_ARRAYS: Final = {"__per_cpu_offset": 64 << 10}
+#: Arrays of pointers to strings, and bytes of them.
+_STRINGS: Final = ("pageflag_names", "task_state_array")
+_STRINGS_SIZE: Final = 1024
+#: Text that crash disassembles when it starts.
+_TEXT: Final = (
+    "__schedule", "schedule", "asm_exc_nmi", "default_do_nmi", "__switch_to_asm", "vfs_read", "do_futex", "rest_init",
+    "kernel_init", "crash_nmi_callback", "__x64_sys_open", "__x64_sys_read", "__ia32_sys_fork",
+    "secondary_startup_64",
+)  # fmt: skip
+#: Bytes of text from the start of each: __schedule has nearly two pages.
+_TEXT_SIZE: Final = 3 * 4096
+
+
+def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
+    for number in sorted(kernel.memory.physical.blocks):
+        yield number * _BLOCK, (number + 1) * _BLOCK
+    for key in kernel.info.keys:
+        if key.startswith("SYMBOL(") and (at := kernel.info.symbol(key[7:-1])) is not None:
+            yield from kernel.ranges(at, 8)
+    for name in _VARIABLES:
+        if name in kernel.symbols:
+            yield from kernel.ranges(kernel.symbols[name], _ARRAYS.get(name, _BLOCK))
+    for name in _STRINGS:
+        if name in kernel.symbols:
+            data = kernel.memory.read(kernel.symbols[name], _STRINGS_SIZE)
+            for at in range(0, _STRINGS_SIZE, 8):
+                word = kernel.memory.physical.number(data[at : at + 8])
+                if kernel.memory.translator.is_kernel(word):
+                    yield from kernel.ranges(word, 1)
+    for name in _TEXT:
+        if name in kernel.symbols:
+            yield from kernel.ranges(kernel.symbols[name], _TEXT_SIZE)
+
+
+CLASS: Final = Importance("variables", "variables that readers start from", 20, _find, (*_VARIABLES, *_TEXT))

@@ -1,0 +1,120 @@
+"""The order of importance: kept pages in passes, the most valuable first, so that a dump that is cut is worth most.
+
+The order never decides which pages are kept. Each pass goes through memory in ascending order, as a dump in address
+order does in one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmsieve.formats.bitmap import Bitmap, address_of
+from vmsieve.formats.loops.bits import and_bits, count_bits
+from vmsieve.formats.slim.records import record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from vmsieve.pipeline.dump.batches import PageBatch
+
+    Claim = Callable[[PageBatch], bool]
+
+#: Name and title of the pass with all pages that no class has.
+REST: Final = ("rest", "all other pages")
+
+
+@record
+class Pass:
+    """One pass over memory.
+
+    Attributes:
+        name, title: Of its class.
+        pages: Its page frames; those of the rest are not listed.
+        written: How many of them the writer has taken.
+    """
+
+    name: str
+    title: str
+    pages: Bitmap
+    written: int = 0
+
+    @property
+    def total(self) -> int:
+        """Pages of the pass."""
+        return self.pages.count()
+
+
+def make_passes(kept: Bitmap, classes: Iterable[tuple[str, str, Callable[[int], bytes]]]) -> list[Pass]:
+    """Divide the kept pages among the classes, each page to the first that has it; the rest comes last.
+
+    ``classes``: name, title, and a function that returns the bits of a block of :class:`Bitmap`, given by its number.
+    """
+    found = [(Pass(name, title, Bitmap()), bits) for name, title, bits in classes]
+    rest = Pass(*REST, Bitmap())
+    both = bytearray(kept.block // 8)
+    for number in kept.filled():
+        left = bytearray(kept[number])
+        for one, bits in found:
+            wanted = bytearray(bits(number))
+            if count_bits(address_of(wanted), len(wanted)):
+                and_bits(address_of(wanted), address_of(left), len(left), address_of(both))
+                one.pages.put(number, both)
+                _remove(left, both)
+        rest.pages.put(number, left)
+    return [one for one in (*(one for one, _ in found), rest) if one.total]
+
+
+def contents(passes: Iterable[Pass]) -> str:
+    """Say which classes a dump has whole, in part, and not at all."""
+    whole, part, none = [], [], []
+    for one in passes:
+        if one.written >= one.total:
+            whole.append(one.title)
+        elif one.written:
+            part.append(f"{one.title} ({100 * one.written // one.total} %)")
+        else:
+            none.append(one.title)
+    groups = (("whole", whole), ("in part", part), ("missing", none))
+    return "; ".join(f"{name}: {', '.join(titles)}" for name, titles in groups if titles)
+
+
+def forecast(passes: Iterable[Pass], pages: int) -> str | None:
+    """Say what will be in a dump that has room for ``pages`` pages; None if all of it will."""
+    copies, left = [], pages
+    for one in passes:
+        copies.append(Pass(one.name, one.title, one.pages, min(one.total, left)))
+        left -= copies[-1].written
+    total = sum(one.total for one in copies)
+    if pages >= total:
+        return None
+    return f"there is room for about {100 * pages // total} % of the pages ({contents(copies)})"
+
+
+def _remove(bits: bytearray, gone: bytearray) -> None:
+    """Clear the bits of ``gone``, a subset of ``bits``."""
+    both = int.from_bytes(bits, "little") ^ int.from_bytes(gone, "little")
+    bits[:] = both.to_bytes(len(bits), "little")
+
+
+class InOrder:
+    """Claims the batches of one pass after another.
+
+    Attributes:
+        current: Number of the pass that the last claimed batch is from.
+    """
+
+    def __init__(self, claims: Iterator[Claim]) -> None:
+        self._claims = claims
+        self._claim = next(claims)
+        self.current = 0
+
+    def claim(self, pages: PageBatch) -> bool:
+        """Choose the next pages for a batch; False if none is left."""
+        while not self._claim(pages):
+            following = next(self._claims, None)
+            if following is None:
+                return False
+            self._claim = following
+            self.current += 1
+        pages.turn = self.current
+        return True

@@ -1,0 +1,251 @@
+"""The order of importance on a real kernel: the same pages, and a dump that is cut anywhere is still of use."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.build.memory_file import bits
+from tests.pipeline.cli_kit import shell, vmsieve
+from tests.pipeline.kit import contents, make, readable
+from vmsieve.filters.gather import gather_knowledge
+from vmsieve.filters.importance import _finder as finder
+from vmsieve.filters.importance import _kernel as kernel_view
+from vmsieve.filters.importance import importance
+from vmsieve.filters.linux.btf import Btf
+from vmsieve.formats.bitmap import BLOCK, Bitmap
+from vmsieve.formats.errors import KernelError
+from vmsieve.formats.inputs import open_source
+from vmsieve.pipeline.dump.order import forecast, make_passes
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def whole(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo in the order of importance."""
+    out = tmp_path_factory.mktemp("order") / "whole"
+    report = make(demo, out, order="importance")
+    assert report.exit_status() == 0
+    assert report.json()["order"] == "importance"
+    return out
+
+
+@pytest.fixture(scope="module")
+def plain(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo in address order."""
+    out = tmp_path_factory.mktemp("order") / "plain"
+    make(demo, out, order="address")
+    return out
+
+
+@pytest.fixture(scope="module")
+def log(demo: Path) -> bytes:
+    run = vmsieve("dmesg", demo)
+    assert run.status == 0
+    return run.out.encode()
+
+
+def cut(path: Path, out: Path, size: int) -> Path:
+    out.write_bytes(path.read_bytes()[:size])
+    return out
+
+
+def test_the_order_changes_no_page(whole: Path, plain: Path) -> None:
+    assert contents(whole) == contents(plain)
+    # The note on the order is the only difference in size.
+    assert 0 <= whole.stat().st_size - plain.stat().st_size <= 4096
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_size_limit_cuts_the_least_important(
+    demo: Path, whole: Path, log: bytes, tmp_path: Path, threads: int
+) -> None:
+    """Of a fifth of the dump, the log, the page tables and all tasks are whole; the report says so."""
+    limit = whole.stat().st_size // 5
+    report = make(demo, tmp_path / "out", size_limit=limit, threads=threads)
+    assert report.exit_status() == 4
+    classes = {one["name"]: one for one in report.json()["classes"]}
+    for name in ("tables", "log", "variables", "registers", "per_cpu", "tasks"):
+        assert classes[name]["written"] == classes[name]["pages"] > 0
+    assert classes["rest"]["written"] == 0
+    assert any("whole: the kernel's page tables, the kernel's log" in note for note in report.notes)
+    assert vmsieve("dmesg", tmp_path / "out").out.encode() == log
+    source = open_source(str(tmp_path / "out"))
+    assert source.written == sum(one["written"] for one in classes.values())
+    source.close()
+
+
+def test_what_will_fit_is_said_beforehand(demo: Path, whole: Path, tmp_path: Path) -> None:
+    run = vmsieve("dump", "-d", 31, "--size-limit", whole.stat().st_size // 3, demo, tmp_path / "out")
+    assert run.status == 4
+    assert run.err.index("there is room for about") < run.err.index("the dump ends early")
+
+
+@pytest.mark.parametrize("tenth", range(1, 10))
+def test_a_file_cut_at_any_tenth_has_the_whole_log(
+    whole: Path, plain: Path, log: bytes, tmp_path: Path, tenth: int
+) -> None:
+    torn = cut(whole, tmp_path / "torn", whole.stat().st_size * tenth // 10)
+    run = vmsieve("dmesg", torn)
+    assert run.out.encode() == log
+    info = json.loads(vmsieve("info", "--json", torn).out)
+    assert info["incomplete"]
+    whole_classes = [one["name"] for one in info["contents"] if one["written"] == one["pages"]]
+    assert whole_classes[:2] == ["tables", "log"]
+    assert "rest" not in whole_classes
+    text = vmsieve("info", torn).out
+    assert "the kernel's log" in text
+    assert "crash --zero_excluded" in text
+
+
+def test_a_dump_that_lost_its_last_bytes_is_torn(whole: Path, plain: Path, tmp_path: Path) -> None:
+    """Whatever page lies at the end of the file."""
+    for path in (whole, plain):
+        torn = open_source(str(cut(path, tmp_path / "torn", path.stat().st_size - 50)))
+        assert torn.incomplete
+        assert any("cut off" in remark for remark in torn.remarks)
+        torn.close()
+        same = open_source(str(path))
+        assert not same.incomplete
+        same.close()
+
+
+def test_a_torn_dump_filtered_again_is_tidy(whole: Path, tmp_path: Path) -> None:
+    """It is marked incomplete, has the pages that the torn one has, and no others."""
+    torn = cut(whole, tmp_path / "torn", whole.stat().st_size * 2 // 5)
+    report = make(torn, tmp_path / "tidy")
+    assert report.exit_status() == 4
+    assert readable(tmp_path / "tidy") == readable(torn)
+
+
+def test_half_a_stream_is_a_dump(demo: Path, whole: Path, log: bytes, tmp_path: Path) -> None:
+    """A pipe gets the most valuable pages first, so the receiver of a part has the log."""
+    out = tmp_path / "out"
+    text = f"{{V}} dump -q -d 31 {{demo}} - | head -c {whole.stat().st_size // 4} | {{V}} dump -q - {{out}}"
+    statuses, _, _ = shell(text, demo=demo, out=out)
+    assert statuses[2] == 4
+    assert vmsieve("dmesg", out).out.encode() == log
+    assert "the kernel's page tables" in vmsieve("info", out).out
+
+
+def test_a_split_dump_has_an_order_in_each_file(demo: Path, plain: Path, tmp_path: Path) -> None:
+    parts = tuple(str(tmp_path / name) for name in "ab")
+    make(demo, tmp_path / "out", split=parts, order="importance")
+    run = vmsieve("makedumpfile", "--reassemble", *parts, tmp_path / "joined")
+    assert run.status == 0
+    assert contents(tmp_path / "joined") == contents(plain)
+
+
+def test_the_order_by_default(demo: Path, tmp_path: Path) -> None:
+    """Of importance where the dump may be cut; by address elsewhere, and for formats that need it."""
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "address"), ({"size_limit": 1 << 30}, "importance"), ({"flattened": True}, "importance"),
+        ({"flattened": True, "order": "address"}, "address"), ({"format": "elf", "order": "importance"}, "address"),
+    ]  # fmt: skip
+    for number, (more, expected) in enumerate(cases):
+        assert make(demo, tmp_path / str(number), **more).json()["order"] == expected
+
+
+def test_a_nearly_full_disk_sets_the_order(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nearly_full(_: int) -> os.statvfs_result:
+        return os.statvfs_result((4096, 4096, 1000, 10, 10, 10, 10, 10, 0, 255))
+
+    monkeypatch.setattr(os, "fstatvfs", nearly_full)
+    assert make(demo, tmp_path / "out").json()["order"] == "importance"
+
+
+def damaged(*_: object, **__: object) -> Any:
+    raise KernelError("damaged by a test")
+
+
+def looping(_: object, head: int, most: int, following: int = 0) -> Iterator[int]:
+    assert following == 0
+    return iter([head] * min(most, 5000))
+
+
+@pytest.mark.parametrize("what", ["symbols", "types", "lists", "tables", "struct pages", "all"])
+def test_damage_costs_the_order_and_no_page(
+    what: str, demo: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if what in ("symbols", "all"):
+        monkeypatch.setattr(kernel_view.Kernel, "_find_symbols", lambda *_: {})
+    if what in ("types", "all"):
+        monkeypatch.setattr(Btf, "load", damaged)
+    if what in ("lists", "all"):
+        monkeypatch.setattr(kernel_view.Kernel, "each", looping)
+    if what in ("tables", "all"):
+        monkeypatch.setattr("vmsieve.filters.linux.tables.PageTables.table_pages", damaged)
+    if what in ("struct pages", "all"):
+        monkeypatch.setattr(finder, "Marks", damaged)
+    report = make(demo, tmp_path / "out", order="importance")
+    assert report.exit_status() == 0
+    assert contents(tmp_path / "out") == contents(plain)
+
+
+def test_every_class_finds_memory_of_the_demo(demo: Path) -> None:
+    """The demo has all but modules and unwind tables; the order of the classes is that of their files."""
+    source = open_source(str(demo))
+    found = {name: bits(pages(0)) for name, _, pages in finder.find_importance(gather_knowledge(source))}
+    source.close()
+    assert list(found) == [one.name for one in importance()]
+    assert {name for name, pfns in found.items() if not pfns} <= {"modules", "orc"}
+    assert not found["boot"] & found["text"]
+
+
+@given(st.lists(st.sets(st.integers(0, 2 * BLOCK - 1), max_size=30), max_size=4), st.randoms())
+def test_each_kept_page_is_in_one_pass(classes: list[set[int]], dice: random.Random) -> None:
+    """In the first class that has it, or in the rest."""
+    every = sorted({pfn for one in classes for pfn in one})
+    chosen = set(dice.sample(every, len(every) // 2)) | {7, BLOCK}
+    kept = bitmap(chosen)
+    passes = make_passes(kept, [(str(i), f"class {i}", block_of(one)) for i, one in enumerate(classes)])
+    left = set(chosen)
+    for one in passes:
+        expected = left & classes[int(one.name)] if one.name != "rest" else left
+        assert {pfn for number in one.pages.filled() for pfn in at(number, one.pages[number])} == expected
+        left -= expected
+    assert not left
+    assert all(one.total for one in passes)
+
+
+def bitmap(pfns: set[int]) -> Bitmap:
+    made, of = Bitmap(), block_of(pfns)
+    for number in range(2):
+        made.put(number, bytearray(of(number)))
+    return made
+
+
+def block_of(pfns: set[int]) -> Any:
+    def block(number: int) -> bytes:
+        out = bytearray(BLOCK // 8)
+        for pfn in pfns:
+            if pfn // BLOCK == number:
+                out[pfn % BLOCK >> 3] |= 1 << (pfn & 7)
+        return bytes(out)
+
+    return block
+
+
+def at(number: int, block: bytes) -> set[int]:
+    return {number * BLOCK + bit for bit in bits(block)}
+
+
+def test_a_forecast_names_what_fits() -> None:
+    passes = make_passes(bitmap(set(range(100))), [("log", "the log", block_of(set(range(20))))])
+    assert forecast(passes, 100) is None
+    assert (
+        forecast(passes, 60)
+        == "there is room for about 60 % of the pages (whole: the log; in part: all other pages (50 %))"
+    )
+    assert forecast(passes, 10) == (
+        "there is room for about 10 % of the pages (in part: the log (50 %); missing: all other pages)"
+    )
