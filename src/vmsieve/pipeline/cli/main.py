@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parsed(words: list[str]) -> Arguments:
-    found = only(words[0]) if words else commands()
+    # The version needs no command, and loading them all takes two thirds of its time.
+    found = [] if words == ["--version"] else only(words[0]) if words else commands()
     values = parse(found[0].options, words[1:]) if len(found) == 1 else None
     if values is not None:
         return Arguments(command=found[0], **values)
