@@ -17,12 +17,15 @@ from tests.build.kdump_system import put
 from tests.build.kernel import FakeKernel
 from tests.build.memory_file import MemoryFile, bits, read
 from tests.dumps import ROOT, dump
+from vmsieve.filters.gather import gather_knowledge
+from vmsieve.filters.importance import Importance, importance
+from vmsieve.filters.importance import _finder as finder
 from vmsieve.filters.linux.arch import Arch
 from vmsieve.filters.rules import Rule, RuleOff, struct_page_rules
 from vmsieve.formats.codecs import Codec
 from vmsieve.formats.compiler import Loop, bind
 from vmsieve.formats.errors import KernelError, ReadError
-from vmsieve.formats.inputs import InputFormat
+from vmsieve.formats.inputs import InputFormat, open_source
 from vmsieve.formats.outputs import OutputFormat
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.process.options import parse
@@ -39,6 +42,7 @@ KINDS = {
     "formats/codecs/example.py": ("CODEC", Codec),
     "filters/linux/arch/example.py": ("ARCH", Arch),
     "filters/rules/example.py": ("RULE", Rule),
+    "filters/importance/example.py": ("CLASS", Importance),
     "formats/loops/example.py": ("sum_words", Loop),
     "pipeline/cli/commands/example.py": ("COMMAND", Command),
     "pipeline/services/doctor/checks/example.py": ("CHECK", Check),
@@ -165,6 +169,19 @@ def test_the_rule_matches_its_pages(tmp_path: Path) -> None:
     own = array("Q", rule.prepare(SimpleNamespace(flag={"PG_example": 1 << 62}.get)))
     matches = bind(Loop(rule.matches), "python")
     assert [matches(own.buffer_info()[0], 0, flags, 0, 0, 0, 0, 0) for flags in (1 << 62, 3 << 60)] == [1, 0]
+
+
+def test_the_class_of_importance_finds_its_pages(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the demo: the page that the kernel's names are in."""
+    example = plugin("filters/importance/example.py", tmp_path)
+    monkeypatch.setattr(finder, "importance", lambda: [*importance(), example])
+    source = open_source(str(dump("demo.elf", scratch)))
+    found = {name: bits(pages(0)) for name, _, pages in finder.find_importance(gather_knowledge(source))}
+    assert any(b"6.12.95-vmsieve-demo" in read(source, pfn * 4096, 4096) for pfn in found["example"])
+    source.close()
+    assert 1 <= len(found["example"]) <= 2
 
 
 def test_the_loop_sums_on_every_backend(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build.memory_file import bits
+from tests.formats.output_kit import Kdump
 from tests.pipeline.cli_kit import shell, vmsieve
 from tests.pipeline.kit import contents, make, readable
 from vmsieve.filters.gather import gather_knowledge
@@ -61,6 +64,8 @@ def cut(path: Path, out: Path, size: int) -> Path:
 
 def test_the_order_changes_no_page(whole: Path, plain: Path) -> None:
     assert contents(whole) == contents(plain)
+    one, two = (Kdump(path.read_bytes()) for path in (whole, plain))
+    assert [one.bits(0), one.bits(1)] == [two.bits(0), two.bits(1)]
     # The note on the order is the only difference in size.
     assert 0 <= whole.stat().st_size - plain.stat().st_size <= 4096
 
@@ -84,6 +89,58 @@ def test_a_size_limit_cuts_the_least_important(
     source.close()
 
 
+def test_the_note_lists_the_classes(whole: Path, plain: Path) -> None:
+    """As docs/formats.md describes it: name, type, and a line for each class in the order of writing."""
+
+    def notes(path: Path) -> dict[tuple[bytes, int], bytes]:
+        file, found = Kdump(path.read_bytes()), {}
+        at, end = file.sub[7], sum(file.sub[7:9])
+        while at < end:
+            name, size, kind = struct.unpack_from("<III", file.data, at)
+            text = at + 12 + -(-name // 4) * 4
+            found[file.data[at + 12 : at + 11 + name], kind] = file.data[text : text + size]
+            at = text + -(-size // 4) * 4
+        return found
+
+    lines = [line.split(" ", 2) for line in notes(whole)[b"VMSIEVE", 1].decode().splitlines()]
+    titles = {one.name: one.title for one in importance()} | {"rest": "all other pages"}
+    assert all(titles[name] == title for name, _, title in lines)
+    assert [name for name, _, _ in lines] == [name for name in titles if name in {line[0] for line in lines}]
+    assert sum(int(pages) for _, pages, _ in lines) == len(Kdump(whole.read_bytes()).bits(1))
+    assert (b"VMSIEVE", 1) not in notes(plain)
+
+
+def test_descriptors_of_missing_pages_are_zeros(demo: Path, whole: Path, tmp_path: Path) -> None:
+    """In the descriptors' table, in address order; both bitmaps are those of the whole dump."""
+    out = tmp_path / "out"
+    make(demo, out, size_limit=whole.stat().st_size // 3)
+    torn, entire = Kdump(out.read_bytes()), Kdump(whole.read_bytes())
+    assert [torn.bits(0), torn.bits(1)] == [entire.bits(0), entire.bits(1)]
+    table = [torn.data[torn.descriptors + 24 * i :][:24] for i in range(len(torn.bits(1)))]
+    source = open_source(str(out))
+    assert source.written is not None
+    assert table.count(bytes(24)) == len(table) - source.written > 0
+    source.close()
+
+
+def test_each_class_is_synced(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a page of the next class is written: at each sync, the file has the log or more."""
+    out, written = tmp_path / "out", []
+    fsync = os.fsync
+
+    def count(fd: int) -> None:
+        fsync(fd)
+        if os.path.samestat(os.fstat(fd), out.stat()):
+            source = open_source(str(out))
+            written.append(source.written)
+            source.close()
+
+    monkeypatch.setattr(os, "fsync", count)
+    report = make(demo, out, order="importance")
+    pages = [one["pages"] for one in report.json()["classes"]]
+    assert written[: len(pages) - 1] == list(accumulate(pages))[:-1]
+
+
 def test_what_will_fit_is_said_beforehand(demo: Path, whole: Path, tmp_path: Path) -> None:
     run = vmsieve("dump", "-d", 31, "--size-limit", whole.stat().st_size // 3, demo, tmp_path / "out")
     assert run.status == 4
@@ -102,7 +159,9 @@ def test_a_file_cut_at_any_tenth_has_the_whole_log(
     whole_classes = [one["name"] for one in info["contents"] if one["written"] == one["pages"]]
     assert whole_classes[:2] == ["tables", "log"]
     assert "rest" not in whole_classes
-    text = vmsieve("info", torn).out
+    again = vmsieve("info", torn)
+    assert again.status == 4
+    text = again.out
     assert "the kernel's log" in text
     assert "crash --zero_excluded" in text
 
