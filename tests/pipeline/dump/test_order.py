@@ -250,6 +250,14 @@ def test_damage_costs_the_order_and_no_page(
     assert contents(tmp_path / "out") == contents(plain)
 
 
+def test_an_error_in_the_search_is_a_remark(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finder, "Kernel", lambda *_: dict[str, int]()["missing"])
+    report = make(demo, tmp_path / "out", order="importance")
+    assert report.exit_status() == 0
+    assert report.json()["order"] == "address"
+    assert any("in address order: KeyError" in note for note in report.notes)
+
+
 def test_every_class_finds_memory_of_the_demo(demo: Path) -> None:
     """The demo has all but modules and unwind tables; the order of the classes is that of their files."""
     source = open_source(str(demo))

@@ -71,7 +71,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         if not form.marks_absent and scanned.kept.count() < scanned.exists.count():
             report.notes.append(f"an {form.title} can't mark pages as left out: they are zeros in it")
         report.incomplete = source.incomplete
-        passes = report.passes = _passes(plan, form, target, knowledge, scanned)
+        passes = report.passes = _passes(plan, form, target, knowledge, scanned, report.notes)
         packs = codec if form.packed else None
         description = _describe(source, knowledge, scanned, report, packs, vmcoreinfo, passes=passes)
         job = CopyJob(
@@ -113,15 +113,20 @@ def _may_be_cut(plan: Plan, target: DumpOutput | SplitOutput, size: int) -> bool
 
 
 def _passes(
-    plan: Plan, form: OutputFormat, target: DumpOutput | SplitOutput, knowledge: Knowledge, scanned: Scan
-) -> list[Pass]:
+    plan: Plan, form: OutputFormat, target: DumpOutput | SplitOutput, knowledge: Knowledge, scanned: Scan,
+    notes: list[str],
+) -> list[Pass]:  # fmt: skip
     """The kept pages in the order of importance; none for address order, which some formats need."""
     cut = plan.order is None and _may_be_cut(plan, target, scanned.kept.count() * knowledge.page_size)
     if not form.passes or (plan.order != "importance" and not cut):
         return []
     from vmsieve.filters.importance._finder import find_importance
 
-    classes = find_importance(knowledge)
+    try:
+        classes = find_importance(knowledge)
+    except Exception as error:  # a crashed kernel's memory holds anything, and the order is not worth the dump
+        notes.append(f"the pages are in address order: {type(error).__name__}: {error}")
+        return []
     return make_passes(scanned.kept, classes) if classes else []
 
 
