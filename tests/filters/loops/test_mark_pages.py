@@ -1,4 +1,4 @@
-"""The loop that marks pages by importance equals its slow twin on every backend."""
+"""The loops that mark pages by importance equal their slow twins on every backend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.filters.classify_kit import BACKENDS, random_pages
 from vmsieve.filters.linux.key_set import KeySet
 from vmsieve.filters.linux.page_layout import PageLayout
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-from vmsieve.filters.loops.importance import RECLAIMABLE, RESERVED, SLAB, TASKS, mark_pages
+from vmsieve.filters.loops.importance import RECLAIMABLE, RESERVED, SLAB, TASKS, mark_pages, mark_targets
 from vmsieve.filters.loops.parameters import NOWHERE
 from vmsieve.filters.parameters import Parameters
 from vmsieve.formats.bitmap import address_of
@@ -73,3 +73,22 @@ def test_marks_equal_the_twins(backend: str, name: str, seed: int, order: str, c
         bits = int.from_bytes(out[16 * number : 16 * number + 16], "little") >> 5
         assert [bits >> i & 1 for i in range(96)] == [int(one == mark) for one in expected]
     assert marked == sum(map(bool, expected))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(deadline=None, max_examples=40)
+@given(
+    words=st.lists(st.integers(0, (1 << 64) - 1) | st.integers((1 << 63) - 9000, (1 << 63) + 90_000), max_size=50),
+    start=st.integers((1 << 63) - 9000, (1 << 63) + 9000), size=st.integers(0, 70_000), order=st.sampled_from("<>"),
+)  # fmt: skip
+def test_targets_equal_the_twins(backend: str, words: list[int], start: int, size: int, order: str) -> None:
+    if backend == "jit":
+        pytest.importorskip("numba")
+    data = bytearray(struct.pack(f"{order}{len(words)}Q", *words)) or bytearray(1)
+    out, swap = bytearray(8), int((order == "<") != (sys.byteorder == "little"))
+    assert isinstance(mark_targets, Loop)
+    found = bind(mark_targets, backend)(address_of(data), len(words), swap, start, start + size, 12, address_of(out))
+    hits = [word for word in words if start <= word < start + size]
+    assert found == len(hits)
+    pages = {(word >> 12) - (start >> 12) for word in hits}
+    assert int.from_bytes(out, "little") == sum(1 << page for page in pages)

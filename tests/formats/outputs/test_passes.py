@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.formats.output_kit import PAGE, ZLIB, Kdump, Medium, Memory, page
 from vmsieve.formats.bitmap import BLOCK, Bitmap
 from vmsieve.formats.errors import OutputError
-from vmsieve.formats.outputs import Batch
+from vmsieve.formats.outputs import Batch, kdump
 from vmsieve.formats.outputs._ranks import Ranks
 from vmsieve.formats.outputs.kdump import KdumpWriter
 
@@ -110,3 +110,23 @@ def test_a_full_disk_between_passes_loses_no_page_that_was_synced() -> None:
     writer.end(complete=False)
     found = Kdump(bytes(medium.data)).pages()
     assert {pfn: found[pfn] for pfn in first.pages} == first.pages
+
+
+def test_checkpoints_are_synced_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pass is written at once; its sync may come with a later page, and comes once."""
+    now, synced = [100.0], []
+    monkeypatch.setattr(kdump, "monotonic", lambda: now[0])
+    memory, medium = _memory(), Medium()
+    monkeypatch.setattr(medium, "sync", lambda: synced.append(now[0]))
+    writer = KdumpWriter(memory.description(codec=ZLIB, passes=True), medium)
+    writer.begin()
+    for number, one in enumerate(_passes(memory, 5)):
+        for batch in one.batches(7, packed=True):
+            now[0] += 0.05
+            writer.pages(batch)
+        if number < 4:
+            writer.checkpoint()
+    writer.end(complete=True)
+    last = now[0]
+    assert 2 <= len(synced) <= last - 100
+    assert all(later - before >= 1 for before, later in zip([100.0, *synced], synced))

@@ -24,6 +24,7 @@ from vmsieve.filters.linux.btf import Btf
 from vmsieve.formats.bitmap import BLOCK, Bitmap
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
+from vmsieve.formats.outputs import kdump
 from vmsieve.pipeline.dump.order import forecast, make_passes
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def test_each_class_is_synced(demo: Path, tmp_path: Path, monkeypatch: pytest.Mo
             source.close()
 
     monkeypatch.setattr(os, "fsync", count)
+    monkeypatch.setattr(kdump, "_SYNC_PERIOD", 0)
     report = make(demo, out, order="importance")
     pages = [one["pages"] for one in report.json()["classes"]]
     assert written[: len(pages) - 1] == list(accumulate(pages))[:-1]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import struct
+import sys
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.importance import Importance
-from vmsieve.formats.errors import ReadError
+from vmsieve.filters.loops.importance import mark_targets
+from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.extents import joined
 from vmsieve.formats.slim.contexts import suppress
 
 if TYPE_CHECKING:
@@ -14,27 +17,42 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.importance._kernel import Kernel
 
-#: Bytes of stacks and of tasks that are searched.
+#: Bytes of stacks and of tasks that are searched, and of them at once.
 _MOST_BYTES: Final = 16 << 20
-_PAGE: Final = 4096
-#: Pages around each: a function begins before the address that a call returns to, and ends after it.
-_AROUND: Final = (-1, 0, 1)
+_AT_ONCE: Final = 256 << 10
+_MOST_TEXT: Final = 128 << 20
+_SHIFT: Final = 12
 
 
 def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
     start, end = kernel.symbol("_stext"), kernel.symbol("_etext")
-    order = ">" if kernel.memory.physical.byte_order == "big" else "<"
-    pages: set[int] = set()
-    left = _MOST_BYTES
-    for low, high in (*kernel.found.get("registers", ()), *kernel.found.get("tasks", ())):
-        size = min(high - low, left) // 8 * 8
-        left -= size
-        data = bytearray(size)
-        with suppress(ReadError):
-            kernel.memory.physical.source.read_into(low, memoryview(data))
-            pages.update(word // _PAGE for word in struct.unpack(f"{order}{size // 8}Q", data) if start <= word < end)
-    for page in sorted({number + near for number in pages for near in _AROUND}):
-        yield from kernel.ranges(page * _PAGE, _PAGE)
+    if not 0 < end - start <= _MOST_TEXT:
+        raise KernelError("the size of the kernel's text is not believable", found=end - start)
+    bits = _targets(kernel, start, end)
+    # A function begins before the address that a call returns to, and ends after it: a page more on either side.
+    bits = (bits | bits << 1 | bits << 2) >> 1
+    base, number = start >> _SHIFT, 0
+    while bits >> number:
+        number += (bits >> number & -(bits >> number)).bit_length() - 1
+        pages = (~(bits >> number) & (bits >> number) + 1).bit_length() - 1
+        yield from kernel.ranges(base + number << _SHIFT, pages << _SHIFT)
+        number += pages
+
+
+def _targets(kernel: Kernel, start: int, end: int) -> int:
+    """Return a number whose bits are the pages of text, from that of ``start`` on, that stacks and tasks point into."""
+    out = bytearray((end - start >> _SHIFT + 3) + 2)
+    room = memoryview(bytearray(_AT_ONCE))
+    swap, left = int(kernel.memory.physical.byte_order != sys.byteorder), _MOST_BYTES
+    for low, high in joined([*kernel.found.get("registers", ()), *kernel.found.get("tasks", ())]):
+        high = min(high, low + left)
+        left -= high - low
+        for at in range(low, high, _AT_ONCE):
+            part = room[: min(_AT_ONCE, high - at)]
+            with suppress(ReadError):
+                kernel.memory.physical.source.read_into(at, part)
+                mark_targets(address_of(part), len(part) // 8, swap, start, end, _SHIFT, address_of(out))
+    return int.from_bytes(out, "little")
 
 
 CLASS: Final = Importance("called_text", "text that stacks point to", 55, _find, ("_stext", "_etext"))

@@ -1,4 +1,4 @@
-"""The loop that marks pages of slab caches and of boot allocations, by their struct pages."""
+"""Loops that mark pages: of slab caches and boot allocations by their struct pages, and those that words point into."""
 
 from __future__ import annotations
 
@@ -66,4 +66,23 @@ def mark_pages(
             store8(at, 0, load8(at, 0) | 1 << (bit + i & 7))
             found += 1
     store64(state, 0, mark)
+    return found
+
+
+@loop
+def mark_targets(words: int, count: int, swap: int, start: int, end: int, shift: int, out: int) -> int:
+    """Set the bit of each page that a word points into; return the number of such words.
+
+    Args:
+        words: Address of ``count`` 64-bit words; ``swap``: in the other byte order.
+        start: Addresses from here up to ``end`` count; bit 0 of ``out`` is the page of ``start``.
+        shift: Binary logarithm of the page size.
+    """
+    found = 0
+    for i in range(count):
+        word = field64(words, i * 8, swap)
+        if start <= word and word < end:
+            bit = (word >> shift) - (start >> shift)
+            store8(out + (bit >> 3), 0, load8(out + (bit >> 3), 0) | 1 << (bit & 7))
+            found += 1
     return found

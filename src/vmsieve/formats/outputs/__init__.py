@@ -118,7 +118,7 @@ class Writer(ABC):
         """Write the next pages; OutputError if the write fails."""
 
     def checkpoint(self) -> None:  # noqa: B027 - writers of one pass need none
-        """Write all pages taken so far, after a pass, so that they outlive a power failure where the medium allows.
+        """Write all pages taken so far, after a pass, and sync them soon: a power failure then costs none.
 
         Raises:
             OutputError: The write fails.
