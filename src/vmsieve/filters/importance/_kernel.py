@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Bytes from the kernel's text to its last table.
 _IMAGE_MOST: Final = 128 << 20
+_MOST_CPUS: Final = 8192
+#: Symbols that the methods of :class:`Kernel` need.
+_SYMBOLS: Final = ("__start_BTF", "__stop_BTF", "__per_cpu_offset", "nr_cpu_ids")
 
 
 class Kernel:
@@ -38,7 +41,7 @@ class Kernel:
     ) -> None:  # fmt: skip
         self.memory, self.info, self.memmap, self.page_size = memory, info, memmap, page_size
         self.found: dict[str, list[tuple[int, int]]] = {}
-        self.symbols = self._find_symbols({*symbols, "__start_BTF", "__stop_BTF"})
+        self.symbols = self._find_symbols({*symbols, *_SYMBOLS})
         self.types = self._find_types(types)
 
     def _find_symbols(self, names: set[str]) -> dict[str, int]:
@@ -101,6 +104,14 @@ class Kernel:
         if not 0 < end - start <= _IMAGE_MOST:
             raise KernelError("a section of the kernel image is not believable", expected=f"{first} below {last}")
         return self.ranges(start, end - start)
+
+    def per_cpu_offsets(self) -> Iterator[int]:
+        """Yield what is added to the address of a per-CPU variable, for each CPU; raises KernelError or ReadError."""
+        table, count = self.symbol("__per_cpu_offset"), _MOST_CPUS
+        if "nr_cpu_ids" in self.symbols:
+            count = min(self.memory.u32(self.symbols["nr_cpu_ids"]), _MOST_CPUS)
+        for cpu in range(count):
+            yield self.memory.u64(table + 8 * cpu)
 
     def each(self, head: int, most: int, following: int = 0) -> Iterator[int]:
         """Yield the elements of the circular list at ``head``, at most ``most``: addresses of their ``list_head``.

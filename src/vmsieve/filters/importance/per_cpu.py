@@ -13,13 +13,11 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.importance._kernel import Kernel
 
-_MOST_CPUS: Final = 8192
 _MOST_BYTES: Final = 16 << 20
 _WORD: Final = (1 << 64) - 1
 
 
 def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
-    table = kernel.symbol("__per_cpu_offset")
     start, end = kernel.symbol("__per_cpu_start"), kernel.symbol("__per_cpu_end")
     size = end - start
     with suppress(KernelError, ReadError):
@@ -27,15 +25,13 @@ def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
         size = max(size, kernel.memory.u32(kernel.symbol("pcpu_unit_size")))
     if not 0 < size <= _MOST_BYTES:
         raise KernelError("the size of a per-CPU area is not believable", found=size)
-    count = kernel.memory.u32(kernel.symbol("nr_cpu_ids")) if "nr_cpu_ids" in kernel.symbols else _MOST_CPUS
-    for cpu in range(min(count, _MOST_CPUS)):
-        at = start + kernel.memory.u64(table + 8 * cpu) & _WORD
+    for offset in kernel.per_cpu_offsets():
+        at = start + offset & _WORD
         if not kernel.memory.translator.is_kernel(at):
             return
         yield from kernel.ranges(at, size)
 
 
 CLASS: Final = Importance(
-    "per_cpu", "per-CPU areas", 30, _find,
-    ("__per_cpu_offset", "__per_cpu_start", "__per_cpu_end", "pcpu_unit_size", "nr_cpu_ids"),
+    "per_cpu", "per-CPU areas", 30, _find, ("__per_cpu_start", "__per_cpu_end", "pcpu_unit_size"),
 )  # fmt: skip

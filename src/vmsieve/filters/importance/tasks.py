@@ -22,12 +22,18 @@ _POINTERS: Final = {
     "mm": "mm_struct", "signal": "signal_struct", "sighand": "sighand_struct", "cred": "cred", "real_cred": "cred",
     "files": "files_struct", "fs": "fs_struct", "nsproxy": "nsproxy", "thread_pid": "pid",
 }  # fmt: skip
+#: Members of a run queue that are pointers to tasks.
+_OF_QUEUE: Final = ("curr", "idle")
 _TAG: Final = 3
+_WORD: Final = (1 << 64) - 1
 
 
 def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
     walk = _Walk(kernel)
     yield from walk.task(kernel.symbol("init_task"))
+    with suppress(KernelError, ReadError):
+        for task in _of_cpus(kernel):
+            yield from walk.task(task)
     with suppress(KernelError, ReadError):
         yield from _pid_tree(kernel)
     for task in walk.all():
@@ -83,6 +89,22 @@ class _Walk:
                     yield from kernel.ranges(at, size)
 
 
+def _of_cpus(kernel: Kernel) -> Iterator[int]:
+    """Yield the task that each CPU runs, and its idle task, which the list of tasks lacks (kernel/sched/sched.h)."""
+    queues = kernel.symbol("runqueues")
+    members = []
+    for member in _OF_QUEUE:
+        with suppress(KernelError):
+            members.append(kernel.offset("rq", member))
+    for offset in kernel.per_cpu_offsets():
+        queue = queues + offset & _WORD
+        if not kernel.memory.translator.is_kernel(queue):
+            return
+        for at in members:
+            with suppress(KernelError, ReadError):
+                yield kernel.memory.u64(queue + at)
+
+
 def _pid_tree(kernel: Kernel) -> Iterator[tuple[int, int]]:
     """Yield the nodes of the tree of process numbers, and what they lead to (include/linux/xarray.h)."""
     root = kernel.symbol("init_pid_ns") + kernel.offset("pid_namespace", "idr")
@@ -106,6 +128,6 @@ def _pid_tree(kernel: Kernel) -> Iterator[tuple[int, int]]:
 
 
 CLASS: Final = Importance(
-    "tasks", "tasks and their stacks", 35, _find, ("init_task", "init_pid_ns"),
-    ("task_struct", "pid_namespace", "idr", "xarray", "xa_node", "pid", *_POINTERS.values()),
+    "tasks", "tasks and their stacks", 35, _find, ("init_task", "init_pid_ns", "runqueues"),
+    ("task_struct", "rq", "pid_namespace", "idr", "xarray", "xa_node", "pid", *_POINTERS.values()),
 )  # fmt: skip
