@@ -1,21 +1,36 @@
-"""kdump files whose pages come in several passes: the same file but for the order of the data."""
+"""Files whose pages come in several passes: the same file, but for the order of the data of a kdump file."""
 
 from __future__ import annotations
 
 import random
 from array import array
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.formats.output_kit import PAGE, ZLIB, Kdump, Medium, Memory, page
+from tests.build.memory_file import read, source
+from tests.build.s390_file import PREFIXES
+from tests.formats.output_kit import PAGE, ZLIB, Elf, Kdump, Medium, Memory, page
+from tests.formats.outputs.test_s390 import MEMORY, PAGES, described
+from vmsieve.formats import outputs
 from vmsieve.formats.bitmap import BLOCK, Bitmap
 from vmsieve.formats.errors import OutputError
-from vmsieve.formats.outputs import Batch, kdump
+from vmsieve.formats.outputs import Batch
 from vmsieve.formats.outputs._ranks import Ranks
+from vmsieve.formats.outputs._unread import MARK, SPARE
+from vmsieve.formats.outputs.elf import ElfWriter
 from vmsieve.formats.outputs.kdump import KdumpWriter
+from vmsieve.formats.outputs.s390 import S390Writer
+from vmsieve.formats.places import FilePlace
+from vmsieve.formats.source import VirtualRange
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmsieve.formats.outputs import Writer
 
 FAR = 3 * BLOCK
 
@@ -115,7 +130,7 @@ def test_a_full_disk_between_passes_loses_no_page_that_was_synced() -> None:
 def test_checkpoints_are_synced_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each pass is written at once; its sync may come with a later page, and comes once."""
     now, synced = [100.0], []
-    monkeypatch.setattr(kdump, "monotonic", lambda: now[0])
+    monkeypatch.setattr(outputs, "monotonic", lambda: now[0])
     memory, medium = _memory(), Medium()
     monkeypatch.setattr(medium, "sync", lambda: synced.append(now[0]))
     writer = KdumpWriter(memory.description(codec=ZLIB, passes=True), medium)
@@ -130,3 +145,117 @@ def test_checkpoints_are_synced_at_most_once_a_second(monkeypatch: pytest.Monkey
     last = now[0]
     assert 2 <= len(synced) <= last - 100
     assert all(later - before >= 1 for before, later in zip([100.0, *synced], synced))
+
+
+class _Rewritable(Medium):
+    """A place that settles any bytes, as a file."""
+
+    rewrites = True
+
+
+def _written(writer: Writer, passes: list[Memory], *, complete: bool = True) -> None:
+    writer.begin()
+    for one in passes:
+        for batch in one.batches(7):
+            writer.pages(batch)
+        writer.checkpoint()
+    writer.end(complete=complete)
+
+
+def _elf(memory: Memory, passes: list[Memory], medium: Medium, **more: Any) -> Elf:
+    virtual = (VirtualRange(PAGE << 32, 0, 250 * PAGE), VirtualRange(PAGE << 33, 250 * PAGE, 3000 * PAGE))
+    description = memory.description(virtual=virtual, passes=len(passes) > 1)
+    _written(ElfWriter(description, medium), passes, **more)
+    medium.check_puts()
+    return Elf(bytes(medium.data))
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_an_elf_file_is_the_same_in_any_order(count: int) -> None:
+    """Unreadable pages end their segments whatever pass they came in, until the program headers run out."""
+    memory, medium, plain = _memory(), _Rewritable(), _Rewritable()
+    # A row, of which one page is behind a jump of addresses, and single ones.
+    memory.pages = {**memory.pages, **dict.fromkeys([*range(246, 254), 7, 5050, 5053, FAR + 299])}
+    dump = _elf(memory, _passes(memory, count), medium)
+    assert {pfn: dump.page(pfn) for pfn in memory.pages} == memory.pages
+    assert dump.flags == 1
+    _elf(memory, [memory], plain)
+    assert medium.data == plain.data
+
+
+def test_more_unreadable_pages_than_program_headers() -> None:
+    memory, medium = Memory(set(range(600)), {pfn: None if pfn % 2 else page(pfn) for pfn in range(600)}), _Rewritable()
+    dump = _elf(memory, _passes(memory, 3), medium)
+    filled = [pfn for pfn in range(1, 600, 2) if dump.page(pfn) == MARK * (PAGE // len(MARK))]
+    assert len(filled) == 300 - SPARE
+    assert all(dump.page(pfn) == page(pfn) for pfn in range(0, 600, 2))
+    assert {dump.page(pfn) for pfn in range(1, 600, 2) if pfn not in filled} == {None}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_elf_file_that_ends_early_has_the_first_passes(killed: bool, tmp_path: Path) -> None:
+    memory = _memory()
+    first, second, third = _passes(memory, 3)
+    with (tmp_path / "out").open("wb") as file:
+        writer = ElfWriter(memory.description(passes=True), FilePlace(file.fileno(), "out", upward=True))
+        writer.begin()
+        for one in (first, second):
+            for batch in one.batches(7):
+                writer.pages(batch)
+            writer.checkpoint()
+        writer.pages(next(third.batches(7)))
+        if not killed:
+            writer.end(complete=False)
+    data = (tmp_path / "out").read_bytes()
+    dump = Elf(data)
+    assert dump.flags == 1
+    # The third pass is holes, which are zeros, and before the end of the file.
+    for one in (first, second):
+        assert {pfn: (dump.page(pfn) or b"").ljust(PAGE, b"\0") for pfn in one.pages} == one.pages
+    assert any(dump.page(pfn) == bytes(PAGE) for pfn in third.pages if any(third.pages[pfn] or b""))
+
+
+def test_a_page_of_no_block_was_not_announced() -> None:
+    memory = _memory()
+    writer = ElfWriter(memory.description(passes=True), Medium())
+    writer.begin()
+    for stranger in (3, 2500, FAR + 5000):
+        with pytest.raises(AssertionError, match=f"frame {stranger} was not announced"):
+            writer.pages(next(Memory(memory.exists, {stranger: page(1)}).batches()))
+
+
+def _s390(memory: Memory, passes: list[Memory], **more: Any) -> bytes:
+    medium = Medium()
+    _written(S390Writer(described(memory, passes=len(passes) > 1), medium), passes, **more)
+    medium.check_puts()
+    return bytes(medium.data)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_an_s390_dump_is_the_same_in_any_order(count: int) -> None:
+    """Registers too: in lowcores that come with bytes, that are zeros, unreadable or left out."""
+    lowcores = [(prefix + 0x1000) // PAGE for prefix in PREFIXES]
+    for kind in (MEMORY[lowcores[0] * PAGE :][:PAGE], bytes(PAGE), None, "left out"):
+        pages = {pfn: content for pfn, content in PAGES.items() if kind != "left out" or pfn not in lowcores}
+        if not isinstance(kind, str):
+            pages.update(dict.fromkeys(lowcores, kind))
+        memory = Memory(set(PAGES), pages)
+        made = _s390(memory, _passes(memory, count))
+        assert made == _s390(memory, [memory])
+        assert len(source(made).cpus) == len(PREFIXES)
+
+
+def test_an_s390_dump_that_ends_early_has_the_first_passes() -> None:
+    """Registers of lowcores that are left out are there, too."""
+    gone = (PREFIXES[1] + 0x1000) // PAGE
+    memory = Memory(set(PAGES), {pfn: content for pfn, content in PAGES.items() if pfn != gone})
+    first, second = _passes(memory, 2)
+    top = max(PAGES)
+    first.pages = {**first.pages, top: PAGES[top]}
+    made = _s390(memory, [first], complete=False)
+    opened = source(made)
+    assert opened.incomplete
+    wanted = {pfn: read(opened, pfn * PAGE, PAGE) for pfn in first.pages}
+    assert wanted == {pfn: MEMORY[pfn * PAGE :][:PAGE] for pfn in first.pages}
+    assert any(any(second.pages[pfn] or b"") and not any(read(opened, pfn * PAGE, PAGE)) for pfn in second.pages)
+    assert len(opened.cpus) == len(PREFIXES)

@@ -21,11 +21,13 @@ from vmsieve.filters.importance import _finder as finder
 from vmsieve.filters.importance import _kernel as kernel_view
 from vmsieve.filters.importance import importance
 from vmsieve.filters.linux.btf import Btf
+from vmsieve.formats import outputs
 from vmsieve.formats.bitmap import BLOCK, Bitmap
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.outputs import kdump
+from vmsieve.formats.outputs.elf import ElfWriter
 from vmsieve.pipeline.dump.order import forecast, make_passes
+from vmsieve.pipeline.process.signals import Interrupted
 
 if TYPE_CHECKING:
     import random
@@ -137,7 +139,7 @@ def test_each_class_is_synced(demo: Path, tmp_path: Path, monkeypatch: pytest.Mo
             source.close()
 
     monkeypatch.setattr(os, "fsync", count)
-    monkeypatch.setattr(kdump, "_SYNC_PERIOD", 0)
+    monkeypatch.setattr(outputs, "_SYNC_PERIOD", 0)
     report = make(demo, out, order="importance")
     pages = [one["pages"] for one in report.json()["classes"]]
     assert written[: len(pages) - 1] == list(accumulate(pages))[:-1]
@@ -207,10 +209,13 @@ def test_a_split_dump_has_an_order_in_each_file(demo: Path, plain: Path, tmp_pat
 
 
 def test_the_order_by_default(demo: Path, tmp_path: Path) -> None:
-    """Of importance where the dump may be cut; by address elsewhere, and for formats that need it."""
+    """Of importance where the dump may be cut; by address elsewhere, and where a limit counts holes."""
+    elf, asked, limited = {"format": "elf"}, {"order": "importance"}, {"size_limit": 1 << 30}
     cases: list[tuple[dict[str, Any], str]] = [
-        ({}, "address"), ({"size_limit": 1 << 30}, "importance"), ({"flattened": True}, "importance"),
-        ({"flattened": True, "order": "address"}, "address"), ({"format": "elf", "order": "importance"}, "address"),
+        ({}, "address"), (limited, "importance"), ({"flattened": True}, "importance"),
+        ({"flattened": True, "order": "address"}, "address"), (elf, "address"), ({**elf, **asked}, "importance"),
+        ({**elf, **limited}, "address"), ({**elf, **asked, **limited}, "address"),
+        ({**elf, **limited, "flattened": True}, "importance"), ({**elf, **asked, "frame": "gzip"}, "address"),
     ]  # fmt: skip
     for number, (more, expected) in enumerate(cases):
         assert make(demo, tmp_path / str(number), **more).json()["order"] == expected
@@ -221,7 +226,46 @@ def test_a_nearly_full_disk_sets_the_order(demo: Path, tmp_path: Path, monkeypat
         return os.statvfs_result((4096, 4096, 1000, 10, 10, 10, 10, 10, 0, 255))
 
     monkeypatch.setattr(os, "fstatvfs", nearly_full)
-    assert make(demo, tmp_path / "out").json()["order"] == "importance"
+    for form in ("kdump", "elf"):
+        assert make(demo, tmp_path / form, format=form).json()["order"] == "importance"
+
+
+def test_the_order_changes_no_page_of_an_elf_core(demo: Path, plain: Path, tmp_path: Path) -> None:
+    """In a file, and in a flattened stream; a plain pipe is in address order, so that it needs no way back."""
+    cores = {name: tmp_path / name for name in ("file", "stream", "pipe", "address")}
+    make(demo, cores["file"], format="elf", order="importance")
+    make(demo, cores["address"], format="elf", order="address")
+    make(demo, cores["stream"], format="elf", flattened=True)
+    statuses, out, _ = shell("{V} dump -q -E -d 31 --order importance {demo} - | cat", demo=demo)
+    assert statuses == [0, 0]
+    cores["pipe"].write_bytes(out)
+    assert cores["pipe"].read_bytes() == cores["address"].read_bytes()
+    first = contents(cores["address"])
+    assert contents(cores["file"]) == contents(cores["stream"]) == first
+
+
+def test_an_elf_core_that_ends_early_has_the_log(
+    demo: Path, log: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is marked incomplete, and the report says what it has."""
+    checkpoint, passes = ElfWriter.checkpoint, 0
+
+    def stopped(writer: ElfWriter) -> None:
+        nonlocal passes
+        checkpoint(writer)
+        passes += 1
+        if passes == 4:
+            raise Interrupted("stopped by a test")
+
+    monkeypatch.setattr(ElfWriter, "checkpoint", stopped)
+    report = make(demo, tmp_path / "out", format="elf", order="importance")
+    assert report.exit_status() == 4
+    classes = report.json()["classes"]
+    assert [one["name"] for one in classes if one["written"] == one["pages"]] == [one["name"] for one in classes[:4]]
+    source = open_source(str(tmp_path / "out"))
+    assert source.incomplete
+    source.close()
+    assert vmsieve("dmesg", tmp_path / "out").out.encode() == log
 
 
 def damaged(*_: object, **__: object) -> Any:

@@ -61,14 +61,14 @@ def describe_pages(
 
 
 @loop
-def page_runs(count: int, pfns: int, sizes: int, flags: int, out: int, tally: int) -> int:
-    """Join stored pages that are neighbours in memory, and so in the data, into runs; return their number.
+def page_runs(count: int, places: int, sizes: int, flags: int, out: int, tally: int) -> int:
+    """Join stored pages that are neighbours in the file, and so in the data, into runs; return their number.
 
     Args:
-        pfns: Address of ``count`` native 64-bit words, ascending.
+        places: Address of ``count`` native 64-bit words, ascending: where each page lies, counted in pages.
         sizes, flags: As for :func:`describe_pages`; 0 is the size of a page that is not stored.
-        out: Address of ``count * 24`` bytes, set to 64-bit words of each run: first page frame, pages, index of its
-            first page among the stored ones.
+        out: Address of ``count * 24`` bytes, set to 64-bit words of each run: first place, pages, index of its first
+            page among the stored ones.
         tally: Address of two words, set to the number of stored pages and of unreadable ones.
     """
     runs = 0
@@ -76,17 +76,17 @@ def page_runs(count: int, pfns: int, sizes: int, flags: int, out: int, tally: in
     unreadable = 0
     expected = _ALL
     for i in range(count):
-        pfn = load64(pfns, i * 8)
+        place = load64(places, i * 8)
         if load32(flags, i * 4) & UNREADABLE:
             unreadable += 1
         if load32(sizes, i * 4) != 0:
-            if runs != 0 and pfn == expected:
+            if runs != 0 and place == expected:
                 store64(out, runs * 24 - 16, load64(out, runs * 24 - 16) + 1)
             else:
-                store_pair(out, runs * 24, pfn, 1)
+                store_pair(out, runs * 24, place, 1)
                 store64(out, runs * 24 + 16, stored)
                 runs += 1
-            expected = pfn + 1
+            expected = place + 1
             stored += 1
     store_pair(tally, 0, stored, unreadable)
     return runs

@@ -11,14 +11,14 @@ from vmsieve.formats.loops.bits import ones
 def rank_runs(bitmap: int, base: int, bits: int, pfns: int, first: int, count: int, out: int, room: int) -> int:
     """Cut pages into runs with consecutive ranks in a block of a bitmap; return the number of runs.
 
-    Pages behind the block, and runs beyond ``room``, are left for another call.
+    Pages behind the block, a page whose bit is clear and those behind it, and runs beyond ``room`` are left.
 
     Args:
-        bitmap: Address of the block's bits, least significant first. Every page's bit is set.
+        bitmap: Address of the block's bits, least significant first.
         base: Page frame of bit 0.
         bits: Bits of the block, a multiple of 64.
         pfns: Address of ``count`` native 64-bit words, ascending.
-        first: Index of the first page to take, which is in the block.
+        first: Index of the first page to take.
         out: Address of ``2 * room + 2`` words, set to the index of each run's first page and its rank in the block,
             then to the index of the first page that is left, and 0.
     """
@@ -30,6 +30,8 @@ def rank_runs(bitmap: int, base: int, bits: int, pfns: int, first: int, count: i
     while i < count:
         bit = load64(pfns, i * 8) - base
         if bit >= bits:
+            break
+        if load8(bitmap, bit >> 3) & (1 << (bit & 7)) == 0:
             break
         if found == 0 or bit != expected:
             while at + 64 <= bit:
@@ -51,3 +53,11 @@ def rank_runs(bitmap: int, base: int, bits: int, pfns: int, first: int, count: i
     store64(out, found * 16, i)
     store64(out, found * 16 + 8, 0)
     return found
+
+
+@loop
+def count_up(first: int, count: int, out: int) -> int:
+    """Store ``count`` consecutive 64-bit words, from ``first`` on, at address ``out``; return 0."""
+    for i in range(count):
+        store64(out, i * 8, first + i)
+    return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from time import monotonic
 from typing import TYPE_CHECKING, Callable, Final, Protocol
 
 from vmsieve.formats.notes import padded
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a large note copied at a time.
 _STEP: Final = 256 << 10
+#: Seconds between syncs at checkpoints, at least.
+_SYNC_PERIOD: Final = 1.0
 
 
 class Place(Protocol):
@@ -117,7 +120,7 @@ class Writer(ABC):
     def pages(self, batch: Batch) -> None:
         """Write the next pages; OutputError if the write fails."""
 
-    def checkpoint(self) -> None:  # noqa: B027 - writers of one pass need none
+    def checkpoint(self) -> None:  # noqa: B027 - writers of no file need none
         """Write all pages taken so far, after a pass, and sync them soon: a power failure then costs none.
 
         Raises:
@@ -142,12 +145,30 @@ class FileWriter(Writer):
         self._order = description.byte_order
         self._pages = 0  # that came
         self._missing = 0  # unreadable ones among them
+        self._unsynced, self._next_sync = False, monotonic() + _SYNC_PERIOD
 
     def _all_came(self, announced: int, *, demanded: bool) -> bool:
         """True if ``announced`` pages came; AssertionError if others did and this is ``demanded``."""
         if demanded and self._pages != announced:
             raise AssertionError(f"{self._pages} pages came, {announced} were announced")
         return self._pages == announced
+
+    def _took(self, pages: int, missing: int) -> None:
+        """Count pages that were put."""
+        self._pages += pages
+        self._missing += missing
+        self._sync()
+
+    def checkpoint(self) -> None:
+        self._place.flush()
+        self._unsynced = True
+        self._sync()
+
+    def _sync(self) -> None:
+        """Sync what :meth:`checkpoint` flushed, at most once a period: on a slow disk each sync costs a seek."""
+        if self._unsynced and (now := monotonic()) >= self._next_sync:
+            self._place.sync()
+            self._unsynced, self._next_sync = False, now + _SYNC_PERIOD
 
     def _notes_size(self) -> int:
         """Bytes of all notes."""

@@ -1,4 +1,4 @@
-"""Where the page descriptors of a batch belong if batches do not come in ascending order."""
+"""Where the pages or page descriptors of a batch belong, whatever order batches come in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of, count_between
 from vmsieve.formats.loops.bits import count_bits
-from vmsieve.formats.loops.ranks import rank_runs
+from vmsieve.formats.loops.ranks import count_up, rank_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,10 +38,15 @@ class Ranks:
             rank += count_bits(address_of(self._bits), len(self._bits))
 
     def runs(self, batch: Batch) -> Iterator[tuple[int, int, int]]:
-        """Yield the runs of pages with consecutive ranks: index of the first page, of the one behind, first rank."""
+        """Yield the runs of pages with consecutive ranks: index of the first page, of the one behind, first rank.
+
+        AssertionError: a page is not kept.
+        """
         index = 0
         while index < batch.count:
             number = batch.pfns[index] // self._kept.block
+            if number not in self._before:
+                break
             if number != self._number:
                 self._bits[:] = self._kept[number]
                 self._number = number
@@ -52,4 +57,15 @@ class Ranks:
             for i in range(found):
                 start, rank, end = self._out[2 * i : 2 * i + 3]
                 yield start, end, self._before[number] + rank
+            if not found:
+                break
             index = self._out[2 * found]
+        if index < batch.count:
+            raise AssertionError(f"page frame {batch.pfns[index]} was not announced")
+
+    def places(self, batch: Batch) -> memoryview:
+        """The rank of each page, native 64-bit words."""
+        row = memoryview(bytearray(8 * batch.count))
+        for start, end, rank in self.runs(batch):
+            count_up(rank, end - start, address_of(row[8 * start :]))
+        return row.cast("Q")

@@ -7,12 +7,13 @@ filled with :data:`MARK`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.outputs._segments import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 #: Content of such a page; its length is a power of two.
 MARK: Final = b"vmsieve: unreadable memory here\n"
@@ -21,26 +22,36 @@ SPARE: Final = 64
 
 
 class Unread:
-    """Rows of unreadable pages that segments must end before."""
+    """Rows of unreadable pages that segments must end before, ascending."""
 
-    def __init__(self, room: int, cost: int) -> None:
-        """Start empty; ``room``: program headers that may be added, ``cost``: most that a row takes."""
-        self._room, self._cost = room, cost
+    def __init__(self, room: int, cost: int, breaks: Sequence[int] = ()) -> None:
+        """Start empty.
+
+        ``room``: program headers that may be added, ``cost``: most that a row takes, ``breaks``: page frames that no
+        row goes across, ascending.
+        """
+        self._room, self._cost, self._breaks = room, cost, breaks
         self._rows: list[tuple[int, int]] = []
 
     def __bool__(self) -> bool:
         return bool(self._rows)
 
-    def add(self, pfn: int, segment: Segment) -> bool:
-        """Add a page of ``segment``, above all others; False if there is no room."""
-        if self._rows and self._rows[-1][1] == pfn and segment.first <= self._rows[-1][0]:
-            self._rows[-1] = (self._rows[-1][0], pfn + 1)
-            return True
-        if self._room < self._cost:
+    def add(self, pfn: int) -> bool:
+        """Add a page; False if there is no room."""
+        rows, at = self._rows, bisect_left(self._rows, (pfn, 0))
+        below = at > 0 and rows[at - 1][1] == pfn and not self._is_break(pfn)
+        above = at < len(rows) and rows[at][0] == pfn + 1 and not self._is_break(pfn + 1)
+        cost = self._cost * (1 - below - above)
+        if self._room < cost:
             return False
-        self._room -= self._cost
-        self._rows.append((pfn, pfn + 1))
+        self._room -= cost
+        start, end = rows[at - 1][0] if below else pfn, rows[at][1] if above else pfn + 1
+        rows[at - below : at + above] = [(start, end)]
         return True
+
+    def _is_break(self, pfn: int) -> bool:
+        at = bisect_left(self._breaks, pfn)
+        return at < len(self._breaks) and self._breaks[at] == pfn
 
     def divide(self, placed: Iterator[tuple[Segment, int]], page_size: int) -> Iterator[tuple[Segment, int]]:
         """Cut segments with offsets, ascending, before and behind each row; their bytes stay in place."""

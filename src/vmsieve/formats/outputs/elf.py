@@ -15,14 +15,16 @@ from vmsieve.formats.layouts import elf
 from vmsieve.formats.layouts.elf import machine_number
 from vmsieve.formats.loops.describe import UNREADABLE
 from vmsieve.formats.outputs import FileWriter, OutputFormat
+from vmsieve.formats.outputs._ranks import Ranks
 from vmsieve.formats.outputs._runs import stored_runs
-from vmsieve.formats.outputs._segments import AddressMap, Segment, segments
+from vmsieve.formats.outputs._segments import AddressMap, segments
 from vmsieve.formats.outputs._unread import MARK, SPARE, Unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.formats.outputs import Batch, Description, Place
+    from vmsieve.formats.outputs._segments import Segment
 
 #: Shorter rows of dropped pages are stored: PFN_EXCLUDED of makedumpfile's ``makedumpfile.h``.
 _BRIDGE: Final = 256
@@ -39,17 +41,18 @@ class ElfWriter(FileWriter):
     def __init__(self, description: Description, place: Place) -> None:
         super().__init__(description, place)
         self._map = AddressMap(description.virtual, description.page_size)
-        self._walk = self._placed()
-        self._current = (Segment(0, 0, 0), 0)
+        # Every stored page is a kept one, so pages lie in the file by rank, whatever segments they are in.
+        self._ranks = Ranks(description.kept)
         self._data = self._end = self._notes = 0
         self._unread = Unread(0, 1)
 
     def begin(self) -> None:
         count, size = self._measure()
         spare = SPARE if count + SPARE < elf.PN_XNUM else 0
-        self._unread = Unread(spare if getattr(self._place, "rewrites", False) else 0, 1 + len(self._map.aliases))
-        room = (count + spare) * elf.PHDR.size
-        notes_offset = elf.EHDR.size + room + (elf.SHDR.size if count >= elf.PN_XNUM else 0)
+        room = spare if getattr(self._place, "rewrites", False) else 0
+        self._unread = Unread(room, 1 + len(self._map.aliases), self._map.breaks)
+        headers = (count + spare) * elf.PHDR.size
+        notes_offset = elf.EHDR.size + headers + (elf.SHDR.size if count >= elf.PN_XNUM else 0)
         page_size = self._it.page_size
         self._data = -(-(notes_offset + self._notes_size()) // page_size) * page_size
         self._end = self._data + size
@@ -136,37 +139,17 @@ class ElfWriter(FileWriter):
                 yield offset + low - start, alias.vaddr + low - alias.paddr, low, stored, high - low
 
     def pages(self, batch: Batch) -> None:
-        runs, missing = stored_runs(batch, self._it.page_size)
+        page_size, places = self._it.page_size, self._ranks.places(batch)
+        runs, missing = stored_runs(batch, places, page_size)
         if missing:
-            unread = (batch.pfns[k] for k in range(batch.count) if batch.flags[k] & UNREADABLE)
-            runs += [(pfn, memoryview(b"")) for pfn in unread]
+            mark = memoryview(MARK * (page_size // len(MARK)))
+            unread = (k for k in range(batch.count) if batch.flags[k] & UNREADABLE)
+            # A page whose segment can end before it needs no content.
+            runs += [(places[k], mark) for k in unread if not self._unread.add(batch.pfns[k])]
             runs.sort(key=lambda run: run[0])
-        for pfn, data in runs:
-            self._put_run(pfn, data or self._unreadable(pfn))
-        self._missing += missing
-        self._pages += batch.count
-
-    def _unreadable(self, pfn: int) -> memoryview:
-        """Content for an unreadable page: none if its segment can end before it."""
-        segment, _ = self._find(pfn)
-        return memoryview(b"" if self._unread.add(pfn, segment) else MARK * (self._it.page_size // len(MARK)))
-
-    def _put_run(self, pfn: int, data: memoryview) -> None:
-        page_size = self._it.page_size
-        while len(data):
-            segment, offset = self._find(pfn)
-            fitting = min(segment.first + segment.stored - pfn, len(data) // page_size)
-            self._place.put(offset + (pfn - segment.first) * page_size, data[: fitting * page_size])
-            data = data[fitting * page_size :]
-            pfn += fitting
-
-    def _find(self, pfn: int) -> tuple[Segment, int]:
-        while pfn >= self._current[0].first + self._current[0].pages:
-            self._current = next(self._walk, (Segment(pfn + 1, 0, 0), 0))
-        segment, offset = self._current
-        if not segment.first <= pfn < segment.first + segment.stored:
-            raise AssertionError(f"page frame {pfn} was not announced")
-        return segment, offset
+        for place, data in runs:
+            self._place.put(self._data + place * page_size, data)
+        self._took(batch.count, missing)
 
     def end(self, *, complete: bool) -> None:
         self._all_came(self._it.kept.count(), demanded=complete)
@@ -189,5 +172,6 @@ def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
 
 
 FORMAT = OutputFormat(
-    "elf", "ELF core file", packed=False, sequential=True, bridge=_BRIDGE, writer=ElfWriter, torn_mark=_torn_mark
-)
+    "elf", "ELF core file", packed=False, sequential=True, bridge=_BRIDGE, writer=ElfWriter, torn_mark=_torn_mark,
+    passes=True,
+)  # fmt: skip

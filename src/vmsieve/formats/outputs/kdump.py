@@ -8,7 +8,6 @@ the VMCOREINFO text is located within the notes; data follow the page descriptor
 from __future__ import annotations
 
 import sys
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of, count_between
@@ -28,8 +27,6 @@ _STATUS_END: Final = _STATUS_AT + 4
 #: Dump level bit: zero pages are not stored.
 _LEAVE_ZERO: Final = 1
 _MASK: Final = (1 << 64) - 1
-#: Seconds between syncs at checkpoints, at least.
-_SYNC_PERIOD: Final = 1.0
 #: Defaults for unknown names: libkdumpfile ignores all if sysname, release, version or machine is empty. The others are
 #: Linux's initial values (``include/linux/uts.h``).
 _NAMELESS: Final = ("Linux", "(none)", "Unknown", "Unknown", "Unknown", "(none)")
@@ -59,7 +56,6 @@ class KdumpWriter(FileWriter):
         self._ranks: Ranks | None = None
         self._zero = 0
         self._begun = False
-        self._due, self._next_sync = False, monotonic() + _SYNC_PERIOD
 
     def begin(self) -> None:
         if 2 * self._bitmap_size // self._it.page_size > kdump.MAX_MAPNR_32:
@@ -148,20 +144,7 @@ class KdumpWriter(FileWriter):
                 part = memoryview(table)[start * size : end * size]
                 self._place.put(self._descriptors + rank * size, part, unit=size)
         self._at += stored
-        self._pages += batch.count
-        self._missing += missing
-        self._sync()
-
-    def checkpoint(self) -> None:
-        self._place.flush()
-        self._due = True
-        self._sync()
-
-    def _sync(self) -> None:
-        """Sync what :meth:`checkpoint` flushed, at most once a period: on a slow disk each sync costs a seek."""
-        if self._due and (now := monotonic()) >= self._next_sync:
-            self._place.sync()
-            self._due, self._next_sync = False, now + _SYNC_PERIOD
+        self._took(batch.count, missing)
 
     def end(self, *, complete: bool) -> None:
         self._all_came(self._announced, demanded=complete)

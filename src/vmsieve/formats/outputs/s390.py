@@ -2,14 +2,17 @@
 
 Layout: header, all memory from address 0 on, end marker (:mod:`vmsieve.formats.layouts.s390`). Left out pages and holes
 are zeros: the format can't mark them. Registers lie in memory, in each processor's lowcore: those of the notes are put
-there, vector registers at the address in the lowcore. The marker is written last.
+there, vector registers at the address in the lowcore, when their page comes or, if it is left out, in its turn; in
+several passes, before all others. The marker is written last.
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Callable, Final, Optional
 
+from vmsieve.formats.bitmap import count_between
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.layouts import lowcore, s390
 from vmsieve.formats.outputs import FileWriter, OutputFormat
@@ -73,13 +76,19 @@ class S390Writer(FileWriter):
         super().__init__(description, place)
         self._size = description.max_pfn * _PAGE
         self._cpus = parse_notes(description.notes)[: s390.CPUS_MOST]
-        #: Registers for pages not written yet.
+        #: Registers for pages not written yet, and these pages, ascending.
         self._patches: Patches = {}
+        self._waiting: list[int] = []
         self._tod = s390.tod_clock(description.crash_time * 1_000_000) if description.crash_time else 0
 
     def begin(self) -> None:
         self._patches = register_pages(self._cpus, self._it.read, self._size)
+        self._waiting = list(self._patches)
         self._place.put(0, self._header())
+        if self._it.passes:
+            for pfn in list(self._waiting):
+                if not count_between(self._it.kept, pfn, pfn + 1):
+                    self._put_registers(pfn)
         self._place.flush()
 
     def _header(self) -> bytes:
@@ -93,24 +102,36 @@ class S390Writer(FileWriter):
         return (head.ljust(s390.PREFIXES_AT, b"\0") + vector).ljust(s390.HEADER_SIZE, b"\0")
 
     def pages(self, batch: Batch) -> None:
-        runs, missing = stored_runs(batch, _PAGE)
+        runs, missing = stored_runs(batch, batch.pfns, _PAGE)
         for pfn, data in runs:
             self._put_run(pfn, data)
-        self._missing += missing
-        self._pages += batch.count
+        if self._it.passes and batch.count:
+            for pfn in self._due(batch.pfns[0], batch.pfns[batch.count - 1] + 1):
+                if batch.pfns[bisect_left(batch.pfns, pfn, 0, batch.count)] == pfn:
+                    self._put_registers(pfn)
+        self._took(batch.count, missing)
 
     def _put_run(self, pfn: int, data: memoryview) -> None:
         """Put pages, and registers before and among them."""
-        end = pfn + len(data) // _PAGE
-        while (due := next(iter(self._patches), end)) < end:
+        # In several passes, pages before these may still come.
+        for due in self._due(pfn if self._it.passes else 0, pfn + len(data) // _PAGE):
             if due >= pfn:
                 size = (due - pfn) * _PAGE
                 self._put(pfn, data[:size])
-                self._put(due, patched(data[size : size + _PAGE], self._patches.pop(due)))
+                self._put_registers(due, data[size : size + _PAGE])
                 pfn, data = due + 1, data[size + _PAGE :]
             else:
-                self._put(due, patched(bytes(_PAGE), self._patches.pop(due)))
+                self._put_registers(due)
         self._put(pfn, data)
+
+    def _due(self, start: int, end: int) -> list[int]:
+        """Pages from ``start`` up to ``end`` that still lack their registers."""
+        return self._waiting[bisect_left(self._waiting, start) : bisect_left(self._waiting, end)]
+
+    def _put_registers(self, pfn: int, page: bytes | memoryview = bytes(_PAGE)) -> None:
+        """Put a page with its registers."""
+        del self._waiting[bisect_left(self._waiting, pfn)]
+        self._put(pfn, patched(page, self._patches.pop(pfn)))
 
     def _put(self, pfn: int, data: bytes | bytearray | memoryview) -> None:
         self._place.put(s390.HEADER_SIZE + pfn * _PAGE, data)
@@ -118,8 +139,8 @@ class S390Writer(FileWriter):
     def end(self, *, complete: bool) -> None:
         if not self._all_came(self._it.kept.count(), demanded=complete):
             return
-        for pfn in list(self._patches):
-            self._put(pfn, patched(bytes(_PAGE), self._patches.pop(pfn)))
+        for pfn in list(self._waiting):
+            self._put_registers(pfn)
         end = s390.HEADER_SIZE + self._size
         if complete and not self._missing:
             marker = s390.END.pack(text=s390.END_TEXT, tod=self._tod)
@@ -136,5 +157,5 @@ def _torn_mark(start: bytes) -> tuple[int, bytes] | None:
 
 FORMAT = OutputFormat(
     "s390", "s390 stand-alone dump", packed=False, sequential=True, bridge=0, writer=S390Writer, torn_mark=_torn_mark,
-    marks_absent=False,
+    passes=True, marks_absent=False,
 )  # fmt: skip

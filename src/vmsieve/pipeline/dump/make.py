@@ -116,9 +116,9 @@ def _passes(
     plan: Plan, form: OutputFormat, target: DumpOutput | SplitOutput, knowledge: Knowledge, scanned: Scan,
     notes: list[str],
 ) -> list[Pass]:  # fmt: skip
-    """The kept pages in the order of importance; none for address order, which some formats need."""
+    """The kept pages in the order of importance; none for address order, which some outputs need."""
     cut = plan.order is None and _may_be_cut(plan, target, scanned.kept.count() * knowledge.page_size)
-    if not form.passes or (plan.order != "importance" and not cut):
+    if not (form.passes and target.any_order) or (plan.order != "importance" and not cut):
         return []
     from vmsieve.filters.importance._finder import find_importance
 

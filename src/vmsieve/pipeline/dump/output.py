@@ -57,6 +57,9 @@ class DumpOutput:
         #: It is a file: removing it undoes the dump.
         self.removable = not self._stdout and stat.S_ISREG(mode)
         self.flattened = plan.flattened or not (seekable or form.sequential)
+        #: Pages may be written in any order. A plain pipe can't go back. A size limit counts holes, so that of a file
+        #: with pages at fixed places has no room for important pages at high addresses.
+        self.any_order = self.flattened or (seekable and (form.packed or plan.size_limit is None))
         self._sent = 0
         self._lost = False
         self._writeback = Writeback(self._fd)

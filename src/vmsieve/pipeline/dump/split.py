@@ -90,6 +90,7 @@ class SplitOutput:
 
     cuts: Sequence[int] = ()  # see cut_evenly; set by writer()
     flattened = False
+    any_order = True
 
     def __init__(self, plan: Plan, form: OutputFormat) -> None:
         """Open the files; raises OutputError, or UsageError if one is named twice or has no random access."""

@@ -61,7 +61,8 @@ _OPTIONS: Final = (
            metavar="NAME[:LEVEL]"),
     Option("--order", "importance: what an investigation needs first, so that a dump that is cut is still useful (the "
            "default with --size-limit, to a pipe, and where space is short); address: by page frame (the default "
-           "elsewhere)", metavar="ORDER", choices=ORDERS),
+           "elsewhere; the only one for ELF and s390 dumps in a plain pipe, or in a file with --size-limit, which "
+           "counts holes)", metavar="ORDER", choices=ORDERS),
     force("OUTPUT or report"),
     Option("--threads", "threads that read and pack; 0: one a core (default: 1)", metavar="N",
            convert=number(0, 1024), default=1),
