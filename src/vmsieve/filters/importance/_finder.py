@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     #: Name, title and pages of a class.
     Found = tuple[str, str, Bits]
 
+#: Symbols that a search may find.
+_NEEDED: Final = {"init_task", "init_pid_ns", "slab_caches", "_end", "__end_rodata"}
 #: Ranges of one class; what exceeds them comes with a later class.
 _MOST_RANGES: Final = 1 << 16
 
@@ -36,6 +38,10 @@ def find_importance(knowledge: Knowledge) -> list[Found]:
     noted = memory.physical.blocks.copy()
     try:
         kernel = Kernel(memory, info, memmap, knowledge.page_size, symbols, types)
+        if kernel.types is None or not kernel.symbols.keys() >= _NEEDED:
+            from vmsieve.filters.importance._search import search
+
+            search(kernel, types)
         marks = None
         with suppress(VmsieveError):
             marks = Marks(kernel)

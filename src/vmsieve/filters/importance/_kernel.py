@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 #: Bytes from the kernel's text to its last table.
 _IMAGE_MOST: Final = 128 << 20
 _MOST_CPUS: Final = 8192
-#: Symbols that the methods of :class:`Kernel` need.
-_SYMBOLS: Final = ("__start_BTF", "__stop_BTF", "__per_cpu_offset", "nr_cpu_ids")
+#: Symbols that :class:`Kernel` and the search for others need.
+_SYMBOLS: Final = (
+    "_stext", "_etext", "__start_rodata", "__end_rodata", "_end", "__start_BTF", "__stop_BTF", "__per_cpu_offset",
+    "nr_cpu_ids",
+)  # fmt: skip
 
 
 class Kernel:
@@ -30,7 +33,8 @@ class Kernel:
         info: Its VMCOREINFO.
         memmap: Its memory map.
         page_size: Bytes.
-        symbols: Addresses of those of the wanted symbols that it has, from VMCOREINFO and kallsyms.
+        symbols: Addresses of those of the wanted symbols that it has, from VMCOREINFO and kallsyms;
+            :mod:`vmsieve.filters.importance._search` adds more.
         types: Its BTF with the wanted types loaded, or None.
         found: Physical ranges of each class so far, by name: a class may build on an earlier one.
     """
@@ -60,7 +64,7 @@ class Kernel:
         from vmsieve.filters.linux.btf import Btf
 
         start, end = self.symbols.get("__start_BTF"), self.symbols.get("__stop_BTF")
-        if start is None or not names:
+        if start is None:
             return None
         with suppress(KernelError, ReadError):
             found = Btf(self.memory.read, self.memory.physical.byte_order, start, end - start if end else None)
@@ -82,6 +86,15 @@ class Kernel:
             raise KernelError("the kernel's types lack a structure", expected=structure)
         return found
 
+    def cache_offset(self) -> int:
+        """Return the offset of a slab page's cache.
+
+        In ``struct slab`` since v5.17 (d122019bf061, "mm: Split slab into its own type").
+        """
+        with suppress(KernelError):
+            return self.offset("slab", "slab_cache")
+        return self.offset("page", "slab_cache")
+
     def symbol(self, name: str) -> int:
         """Return the address of a symbol; raises KernelError if it is not known."""
         if name not in self.symbols:
@@ -95,7 +108,7 @@ class Kernel:
                 yield start, start + length
 
     def between(self, first: str, last: str) -> Iterator[tuple[int, int]]:
-        """Yield the physical ranges of the kernel image from one symbol up to another.
+        """Yield the physical ranges of the kernel image from one symbol up to another, without holes of freed memory.
 
         Raises:
             KernelError: One is not known, or they are too far apart.
@@ -103,7 +116,12 @@ class Kernel:
         start, end = self.symbol(first), self.symbol(last)
         if not 0 < end - start <= _IMAGE_MOST:
             raise KernelError("a section of the kernel image is not believable", expected=f"{first} below {last}")
-        return self.ranges(start, end - start)
+        at = start
+        while at < end:
+            for low, high in self.ranges(at, end - at):
+                yield low, high
+                at += high - low
+            at += self.page_size - at % self.page_size
 
     def per_cpu_offsets(self) -> Iterator[int]:
         """Yield what is added to the address of a per-CPU variable, for each CPU; raises KernelError or ReadError."""

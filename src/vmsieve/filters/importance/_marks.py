@@ -52,7 +52,7 @@ class Marks:
         caches: tuple[list[int], list[int]] = ([], [])
         with suppress(KernelError, ReadError):
             caches = _caches(kernel)
-            self._cache_at = _cache_offset(kernel)
+            self._cache_at = kernel.cache_offset()
         self._tasks, self._reclaimable = (KeySet(found) for found in caches)
         self._state = memoryview(bytearray(8)).cast("Q")
         self._buffer = memoryview(bytearray(_BATCH))
@@ -83,13 +83,6 @@ class Marks:
                 self._parameters.address, address_of(part), pages, self._cache_at, self._tasks.address,
                 self._reclaimable.address, address_of(self._state), bit + first, address_of(self._bits), BLOCK_BYTES,
             )  # fmt: skip
-
-
-def _cache_offset(kernel: Kernel) -> int:
-    """Return the offset of a slab page's cache: ``struct slab`` since v5.17 (d122019bf061, "mm: Split slab ...")."""
-    with suppress(KernelError):
-        return kernel.offset("slab", "slab_cache")
-    return kernel.offset("page", "slab_cache")
 
 
 def _caches(kernel: Kernel) -> tuple[list[int], list[int]]:

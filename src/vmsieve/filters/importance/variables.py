@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.importance._kernel import Kernel
 
 _BLOCK: Final = 4096
+_AROUND: Final = 256 << 10
 _VARIABLES: Final = (
     "linux_banner", "init_uts_ns", "init_task", "init_pid_ns", "init_mm", "init_nsproxy", "modules", "slab_caches",
     "kmem_cache", "mem_section", "node_data", "node_states", "__per_cpu_offset", "__cpu_possible_mask",
@@ -45,6 +46,10 @@ def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
     for key in kernel.info.keys:
         if key.startswith("SYMBOL(") and (at := kernel.info.symbol(key[7:-1])) is not None:
             yield from kernel.ranges(at, 8)
+    if kernel.memory.physical.source.machine == "s390x":
+        yield from _lowcore(kernel)
+    if "modules" not in kernel.symbols and "_end" in kernel.symbols:
+        yield from _neighbours(kernel)
     for name in _VARIABLES:
         if name in kernel.symbols:
             yield from kernel.ranges(kernel.symbols[name], _ARRAYS.get(name, _BLOCK))
@@ -58,6 +63,31 @@ def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
     for name in _TEXT:
         if name in kernel.symbols:
             yield from kernel.ranges(kernel.symbols[name], _TEXT_SIZE)
+
+
+def _neighbours(kernel: Kernel) -> Iterator[tuple[int, int]]:
+    """Yield the memory around named variables: a kernel without CONFIG_KALLSYMS_ALL hides where the others are."""
+    start, end = kernel.symbol("__end_rodata"), kernel.symbol("_end")
+    named = [kernel.info.peek_address(key) for key in kernel.info.keys if key.startswith("SYMBOL(")]
+    for at in sorted({*named, *kernel.symbols.values()}):
+        if start <= at < end:
+            low = max(at - _AROUND, start) & -kernel.page_size
+            yield from kernel.ranges(low, at - low)
+            yield from kernel.ranges(at, min(_AROUND, end - at))
+
+
+def _lowcore(kernel: Kernel) -> Iterator[tuple[int, int]]:
+    """Yield the lowcore of an s390x processor, and what it points to."""
+    from vmsieve.formats.layouts import lowcore
+    from vmsieve.formats.os_info import read_os_info
+
+    yield 0, lowcore.SIZE
+    fields = lowcore.LOWCORE.unpack(kernel.memory.physical.read(0, lowcore.SIZE))
+    yield fields.vmcore_info, fields.vmcore_info + _BLOCK
+    info = read_os_info(kernel.memory.physical.source)
+    if info is not None:
+        yield info.address, info.address + _BLOCK
+        yield from ((one.value, one.value + one.size) for one in info.entries if one.size)
 
 
 CLASS: Final = Importance("variables", "variables that readers start from", 20, _find, (*_VARIABLES, *_TEXT))

@@ -70,6 +70,15 @@ class PhysicalMemory:
         return int.from_bytes(data, "big" if self.byte_order == "big" else "little")
 
 
+@record(frozen=True)
+class Leaf:
+    """A page, or a block of pages, as page tables map it."""
+
+    vaddr: int
+    paddr: int
+    size: int
+
+
 @record(eq=False)
 class Translator(ABC):
     """Virtual to physical addresses of one crashed kernel.
@@ -103,6 +112,14 @@ class Translator(ABC):
     def table_pages(self) -> Iterator[tuple[int, int]]:
         """Yield the physical ranges (start, end) of the kernel's page tables; none if only arithmetic translates."""
         return iter(())
+
+    def leaves(self, start: int, end: int) -> Iterator[Leaf]:  # noqa: ARG002
+        """Yield what page tables map in ``start <= vaddr < end``, ascending; nothing if only arithmetic translates."""
+        return iter(())
+
+    def linear(self) -> list[tuple[int, int]]:
+        """Return the virtual ranges (start, end) that all memory is mapped in; none if they are not known."""
+        return []
 
 
 class VirtualMemory:

@@ -10,9 +10,10 @@ import struct
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.filters.linux.memory import Translator
+from vmsieve.filters.linux.memory import Leaf, Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.cache import cached
+from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ NOTHING, TABLE, MEMORY, NONSENSE = range(4)
 _END: Final = 1 << 64
 _ENTRY: Final = 8
 _TABLES_MOST: Final = 1 << 17
+#: Tables read by one search for leaves.
+_SEARCHED_MOST: Final = 1 << 12
 
 
 class PageTables(ABC):
@@ -122,6 +125,42 @@ class PageTables(ABC):
                     if kind == TABLE:
                         waiting.append((below, level - 1))
 
+    def leaves(self, start: int, end: int) -> Iterator[Leaf]:
+        """See :meth:`Translator.leaves`: those of at most :data:`_SEARCHED_MOST` tables."""
+        top = self.levels - 1
+        # Address bits above those that index the top table are the same in all of the kernel's addresses.
+        base = self.start & -(1 << self._shifts[top] + self._bits[top])
+        waiting: list[tuple[int, int, int] | Leaf] = [(self._root, top, base)]
+        left = _SEARCHED_MOST
+        while waiting and left:
+            one = waiting.pop()
+            if isinstance(one, Leaf):
+                yield one
+                continue
+            left -= 1
+            with suppress(KernelError, ReadError):
+                waiting += reversed(self._table_entries(*one, start, end))
+
+    def _table_entries(
+        self, table: int, level: int, vaddr: int, start: int, end: int
+    ) -> list[tuple[int, int, int] | Leaf]:
+        """What the table for addresses from ``vaddr`` on has for ``start .. end``: pages, and tables likewise."""
+        size = 1 << self._shifts[level]
+        place, first, count = self.extent(table, level)
+        low, high = max((start - vaddr) // size, first), min(-((vaddr - end) // size), first + count)
+        found: list[tuple[int, int, int] | Leaf] = []
+        if low >= high:
+            return found
+        data = self._memory.read(place + (low - first) * _ENTRY, (high - low) * _ENTRY)
+        for index, entry in enumerate(struct.unpack(f"{self.entry_order}{high - low}Q", data), low):
+            if entry:
+                kind, paddr = self.decode(entry, level, index)
+                if kind == MEMORY:
+                    found.append(Leaf(vaddr + index * size, paddr & -size, size))
+                elif kind == TABLE:
+                    found.append((paddr, level - 1, vaddr + index * size))
+        return found
+
     def extent(self, table: int, level: int) -> tuple[int, int, int]:
         """Return the physical address of a table, the index of its first entry, and the number of its entries."""
         return table, 0, 1 << self._bits[level]
@@ -198,3 +237,9 @@ class TableTranslator(Translator):
 
     def table_pages(self) -> Iterator[tuple[int, int]]:
         return self.tables.table_pages()
+
+    def leaves(self, start: int, end: int) -> Iterator[Leaf]:
+        return self.tables.leaves(start, end)
+
+    def linear(self) -> list[tuple[int, int]]:
+        return [(self._from, self._to)] if self._from < self._to else []

@@ -18,7 +18,7 @@ from vmsieve.formats.s390_mappings import in_linear, linear_maps
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmsieve.filters.linux.memory import PhysicalMemory
+    from vmsieve.filters.linux.memory import Leaf, PhysicalMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import VirtualRange
 
@@ -86,6 +86,14 @@ class S390Translator(Translator):
 
     def table_pages(self) -> Iterator[tuple[int, int]]:
         return self._tables.table_pages()
+
+    def leaves(self, start: int, end: int) -> Iterator[Leaf]:
+        return self._tables.leaves(start, end)
+
+    def linear(self) -> list[tuple[int, int]]:
+        # The others have the kernel image and lowcores, and may have no known end.
+        identity = self._linear[-1]
+        return [(identity.vaddr, identity.vaddr + identity.size)]
 
 
 def _max_physmem_bits(info: VmcoreInfo) -> int:

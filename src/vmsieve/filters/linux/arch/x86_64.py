@@ -74,6 +74,10 @@ class X86Translator(TableTranslator):
             raise KernelError("an address of the kernel image is not in memory", offset=vaddr)
         return paddr, room
 
+    def linear(self) -> list[tuple[int, int]]:
+        # Arithmetic translates the kernel image alone.
+        return []
+
 
 def _levels(info: VmcoreInfo) -> int:
     return 5 if info.number("pgtable_l5_enabled") else 4
