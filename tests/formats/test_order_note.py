@@ -16,8 +16,8 @@ from vmsieve.formats.order_note import order_note, shares
 CLASSES = (("log", 146, "the kernel's log"), ("tasks", 434, "tasks and their stacks"), ("rest", 9, "all other pages"))
 
 
-def source(notes: bytes, written: int | None, order: str = "little") -> Any:
-    return SimpleNamespace(notes=notes, byte_order=order, written=written)
+def source(notes: bytes, written: int | None, order: str = "little", described: int = 589) -> Any:
+    return SimpleNamespace(notes=notes, byte_order=order, written=written, described=described)
 
 
 @pytest.mark.parametrize("order", ["little", "big"])
@@ -35,10 +35,17 @@ def test_without_note_or_count_nothing_is_said() -> None:
     assert shares(source(order_note(CLASSES, "little"), None)) == []
 
 
+def test_a_note_of_another_dump_is_ignored() -> None:
+    """As makedumpfile copies it to a dump of fewer pages."""
+    assert shares(source(order_note(CLASSES, "little"), 100, described=588)) == []
+
+
 @given(st.binary(max_size=200) | st.text("log 0123456789-\n\x1b").map(str.encode), st.integers(0, 1 << 40))
 def test_damaged_text_gives_no_shares_or_plausible_ones(text: bytes, written: int) -> None:
     """No error, no control characters, never more pages than were written."""
-    found = shares(source(build_note(*elf.NOTE_ORDER, text, "little"), written))
+    numbers = [line.split()[1:2] for line in text.decode(errors="replace").splitlines()]
+    total = sum(int(one[0]) for one in numbers if one and one[0].isdigit())
+    found = shares(source(build_note(*elf.NOTE_ORDER, text, "little"), written, described=total))
     assert sum(one.written for one in found) <= written
     assert all(0 <= one.written <= one.total and one.total for one in found)
     assert all((one.name + one.title).isprintable() for one in found)

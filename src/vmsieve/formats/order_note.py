@@ -38,7 +38,11 @@ def order_note(classes: Iterable[tuple[str, int, str]], byte_order: str) -> byte
 
 
 def shares(source: Source) -> list[Share]:
-    """What a torn dump has of each class; empty for address order, or if its format does not count pages."""
+    """What a torn dump has of each class, at least.
+
+    Empty for address order, if its format does not count pages, and if another tool has copied the note to a dump of
+    other pages.
+    """
     text = note_text(source.notes, source.byte_order, elf.NOTE_ORDER)
     if text is None or source.written is None:
         return []
@@ -50,4 +54,4 @@ def shares(source: Source) -> list[Share]:
             return []
         found.append(Share(shown(name), shown(title), int(pages), min(int(pages), left)))
         left -= found[-1].written
-    return found
+    return found if sum(one.total for one in found) == source.described else []

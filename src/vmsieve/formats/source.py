@@ -104,6 +104,8 @@ class Source(ABC):
     #: Which of several kernels to read (:data:`vmsieve.formats.systems.SYSTEMS`); None: unspecified.
     selected: str | None = None
     written: int | None = None  # pages that a torn dump has; None: its format does not tell
+    described: int | None = None  # pages that it would have, whole
+    cut: bool = False  # the file lost its end after it was written: ``written`` is a lower bound
     compressed: bool = False  # pages are stored packed: reading an unneeded page costs as much as a needed one
     sparse: bool = False  # most of memory is zeros that the file does not store: an output need not store them either
     header: dict[str, object] = field(default_factory=dict)  # header values for ``info``, by name

@@ -37,7 +37,7 @@ def test_missing_pages_are_noticed_without_the_mark() -> None:
     """A killed writer could not set the mark."""
     opened = source(kdump("@0x1000 fill 01020304 x5\n@0x6000 missing x2"))
     assert opened.incomplete
-    assert opened.remarks == ["at least 2 pages were not written"]
+    assert opened.remarks == ["2 of 7 pages were not written"]
 
 
 def test_status_bits() -> None:

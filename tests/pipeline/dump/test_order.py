@@ -190,6 +190,49 @@ def test_a_torn_dump_filtered_again_is_tidy(whole: Path, tmp_path: Path) -> None
     assert readable(tmp_path / "tidy") == readable(torn)
 
 
+def test_a_tidy_copy_says_what_it_has(demo: Path, whole: Path, tmp_path: Path) -> None:
+    """A copy of a dump that ended early tells the same as the dump; `verify` does too."""
+    torn, tidy = tmp_path / "torn", tmp_path / "tidy"
+    make(demo, torn, size_limit=whole.stat().st_size * 2 // 3)
+    make(torn, tidy)
+    one, two = (json.loads(vmsieve("info", "--json", path).out)["contents"] for path in (torn, tidy))
+    assert one == two != []
+    assert json.loads(vmsieve("verify", "--json", demo, torn).out)["contents"] == one
+    text = vmsieve("verify", demo, torn)
+    assert text.status == 4
+    assert [f"  {line['title']} " in text.out for line in one] == [True] * len(one)
+
+
+def test_a_file_cut_afterwards_claims_no_class_that_it_lacks(whole: Path, tmp_path: Path) -> None:
+    """Zero pages, which share a block at the beginning, count for no class; a copy claims none."""
+    torn = cut(whole, tmp_path / "torn", whole.stat().st_size // 2)
+    data = Kdump(whole.read_bytes())
+    table = [struct.unpack_from("<qI", data.data, data.descriptors + 24 * i) for i in range(len(data.bits(1)))]
+    zero = min(offset for offset, _ in table)
+    there = sum(offset != zero and offset + size <= torn.stat().st_size for offset, size in table)
+    assert sum(one["written"] for one in json.loads(vmsieve("info", "--json", torn).out)["contents"]) == there
+    make(torn, tmp_path / "tidy")
+    assert json.loads(vmsieve("info", "--json", tmp_path / "tidy").out)["contents"] == []
+
+
+@pytest.mark.parametrize("frame", [None, "zstd", "lz4", "gzip"])
+@pytest.mark.parametrize("through", ["file", "standard input"])
+def test_half_a_stream_in_a_file(frame: str | None, through: str, demo: Path, log: bytes, tmp_path: Path) -> None:
+    """Also in a compressed frame: a tidy dump with the log and the same pages."""
+    stream, half, out = tmp_path / "stream", tmp_path / "half", tmp_path / "out"
+    make(demo, stream, flattened=True, frame=frame)
+    cut(stream, half, stream.stat().st_size // 2)
+    if through == "file":
+        status = vmsieve("dump", half, out).status
+    else:
+        with half.open("rb") as file:
+            status = vmsieve("dump", "-", out, stdin=file).status
+    assert status == 4
+    assert vmsieve("dmesg", out).out.encode() == log
+    assert readable(out) == readable(half)
+    assert "the kernel's page tables" in vmsieve("info", out).out
+
+
 def test_half_a_stream_is_a_dump(demo: Path, whole: Path, log: bytes, tmp_path: Path) -> None:
     """A pipe gets the most valuable pages first, so the receiver of a part has the log."""
     out = tmp_path / "out"

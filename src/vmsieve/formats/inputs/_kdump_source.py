@@ -130,15 +130,23 @@ class KdumpSource(Source):
         """Check that the file has the data of all pages, which may be in any order."""
         size, at = kdump.DESCRIPTOR.size, self.head.descriptors
         tally, table = memoryview(bytearray(16)).cast("Q"), bytearray(_AT_ONCE * size)
-        missing, swap = 0, int(self.byte_order != sys.byteorder)
+        missing, swap, zeros = 0, int(self.byte_order != sys.byteorder), 0
+        # Zero pages share the first block of data, in makedumpfile's layout.
+        zero = kdump.DESCRIPTOR.pack(
+            self.byte_order, offset=at + self.pages.count * size, size=self.head.page_size, flags=0, page_flags=0
+        )
         for first in range(0, self.pages.count, _AT_ONCE):
             count = min(_AT_ONCE, self.pages.count - first)
             if self.file.read_into(at + first * size, memoryview(table)[: count * size]) < count * size:
                 raise ReadError("the file has become shorter", file=self.file.name, offset=at + first * size)
             missing += check_pages(count, address_of(table), swap, self.file.size, address_of(tally))
+            zeros += table.count(zero, 0, count * size)
         end, beyond = tally
         lacking = end - self.file.size
-        self.written = self.pages.count - missing - beyond
+        self.described, self.written = self.pages.count, self.pages.count - missing - beyond
+        if beyond:
+            # Zero pages of lost passes still have descriptors, and which ones these are can't be told.
+            self.cut, self.written = True, self.written - zeros
         if lacking > 0:
             self.remarks.append(f"the file is cut off: at least {lacking} bytes of page data are missing")
         if missing:

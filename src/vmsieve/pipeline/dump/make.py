@@ -199,9 +199,12 @@ def _describe(
     identity, order = knowledge.identity, source.byte_order
     # A VMCOREINFO text that was given goes into the dump, whose readers need it too.
     found = source.vmcoreinfo if given is None else given
-    notes = without_note(source.notes, order, elf.NOTE_ORDER)
+    notes = source.notes
+    # The note of a torn dump says which pages are missing from a copy of it, too.
+    if not source.incomplete or source.cut or source.described != scanned.kept.count():
+        notes = without_note(notes, order, elf.NOTE_ORDER)
     notes = with_text(notes, order, elf.NOTE_VMCOREINFO, found or b"")
-    if passes:
+    if passes and find_note(notes, order, elf.NOTE_ORDER) is None:
         from vmsieve.formats.order_note import order_note
 
         notes += order_note(((one.name, one.total, one.title) for one in passes), order)

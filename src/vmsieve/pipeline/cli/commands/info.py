@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import note_text
-from vmsieve.formats.order_note import shares
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT, VMCOREINFO, VMLINUX
-from vmsieve.pipeline.cli.printing import print_json
+from vmsieve.pipeline.cli.printing import contents, print_contents, print_json
 from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
@@ -73,15 +72,9 @@ def _as_json(source: Source, knowledge: Knowledge) -> dict[str, Any]:
         "erased": _erased(source),
         "vmcoreinfo": info.text.decode("ascii", "replace").splitlines() if info is not None else None,
         "problem": knowledge.problem,
-        "contents": _contents(source),
+        "contents": contents(source),
         "odd": source.remarks + knowledge.notes,
     }
-
-
-def _contents(source: Source) -> list[dict[str, Any]]:
-    """What a torn dump still has, by classes of importance; empty for a whole dump."""
-    found = shares(source) if source.incomplete else []
-    return [{"name": one.name, "title": one.title, "pages": one.total, "written": one.written} for one in found]
 
 
 def _erased(source: Source) -> list[str]:
@@ -145,14 +138,11 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
 
 
 def _print_contents(classes: list[dict[str, Any]]) -> None:
-    if not classes:
-        return
-    print_line("In the dump:")
-    width = max(len(one["title"]) for one in classes)
-    for one in classes:
-        share = 100 * one["written"] // one["pages"]
-        print_line(f"  {one['title']:<{width}}  {share:>3} % of {one['pages']:,} pages")
-    print_line("To open it: crash --zero_excluded, or drgn. To filter it again: vmsieve dump, as others lose pages.")
+    if classes:
+        print_contents(classes)
+        print_line(
+            "To open it: crash --zero_excluded, or drgn. To filter it again: vmsieve dump, as others lose pages."
+        )
 
 
 def _run(arguments: Arguments) -> int:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.rules import rules
 from vmsieve.formats.inputs import open_source
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import JSON, SELECT
-from vmsieve.pipeline.cli.printing import print_json, print_remarks
+from vmsieve.pipeline.cli.printing import contents, print_contents, print_json, print_remarks
 from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.inspect.verify import Comparison, verify
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
+
+if TYPE_CHECKING:
+    from vmsieve.formats.inputs import Source
 
 _EXAMPLES = """\
   vmsieve verify /proc/vmcore dump       compare every page; count the pages left out, by class
@@ -49,14 +52,15 @@ def _print(comparison: Comparison, incomplete: bool, sure: bool) -> None:
         print("The dump is torn." if incomplete else "The dump is NOT right.")
 
 
-def _as_json(comparison: Comparison, incomplete: bool, page_size: int) -> dict[str, Any]:
+def _as_json(comparison: Comparison, dump: Source, page_size: int) -> dict[str, Any]:
     return {
         **vars(comparison),
         "survey": vars(comparison.survey),
         "places": [vars(one) for one in comparison.places],
         "right": comparison.right,
-        "incomplete": incomplete,
+        "incomplete": dump.incomplete,
         "account": comparison.account(page_size),
+        "contents": contents(dump),
     }
 
 
@@ -68,9 +72,10 @@ def _run(arguments: Arguments) -> int:
         sure = not (comparison.unreadable or shrunk)
         print_remarks(source.remarks + dump.remarks + knowledge.notes + comparison.notes + shrunk)
         if arguments.json:
-            print_json(_as_json(comparison, dump.incomplete, knowledge.page_size))
+            print_json(_as_json(comparison, dump, knowledge.page_size))
         else:
             _print(comparison, dump.incomplete, sure)
+            print_contents(contents(dump))
         wrong = comparison.different or comparison.extra
         if wrong or (comparison.swallowed and not shrunk) or (comparison.lost and not (shrunk or dump.incomplete)):
             return EXIT_FAILED
