@@ -89,7 +89,22 @@ def test_classes_are_nearly_the_same_without_names(known: Knowledge, request: py
     # Variables have no names: those around the ones that VMCOREINFO names are taken.
     assert len(hidden["variables"] & named["data"]) > len(named["data"]) // 4
     assert named["names"] & hidden["names"]
+    assert named["data"] & hidden["unnamed"]
+    assert not named["unnamed"]
     assert not hidden["data"] & hidden["text"]
+
+
+def test_tasks_are_found_without_types(
+    known: Knowledge, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tasks, their stacks, and the tree of process numbers, by the shape of the lists alone."""
+    request.getfixturevalue("text_only")
+    typed = pages(known)
+    monkeypatch.setattr("vmsieve.filters.importance._search.find_btf", lambda *_: None)
+    untyped = pages(known)
+    # Nothing tells how long a task is.
+    assert len(typed["tasks"] - untyped["tasks"] - untyped["variables"]) < len(typed["tasks"]) // 20
+    assert len(untyped["tasks"]) < 4 * len(typed["tasks"])
 
 
 def test_the_search_reads_the_kernel_image_only(known: Knowledge, text_only: None, monkeypatch: Any) -> None:
@@ -114,7 +129,7 @@ def test_the_search_reads_the_kernel_image_only(known: Knowledge, text_only: Non
 def test_damaged_lists_end_the_search(known: Knowledge, text_only: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks on no list are not the first one, and cost no other class."""
     del text_only
-    monkeypatch.setattr("vmsieve.filters.importance._search._IDLE", (b"swapper/7\0", b"\0" * 8))
+    monkeypatch.setattr("vmsieve.filters.importance._search.IDLE", (b"swapper/7\0", b"\0" * 8))
     found = pages(known)
     assert not found["tasks"]
     assert found["data"]

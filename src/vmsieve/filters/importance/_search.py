@@ -32,7 +32,7 @@ _NAME_MOST: Final = 32
 _KERNEL_TYPE: Final = "page"
 _ENUMERATION: Final = "pageflags"
 #: Names of the idle task of the first processor (``init_idle``, kernel/sched/core.c).
-_IDLE: Final = (b"swapper/0\0", b"swapper\0")
+IDLE: Final = (b"swapper/0\0", b"swapper\0")
 
 
 def search(kernel: Kernel, types: Collection[str]) -> None:
@@ -74,9 +74,9 @@ def _last(kernel: Kernel, vaddr: int, step: int, most: int) -> int:
 def _types(kernel: Kernel, names: Collection[str]) -> Btf | None:
     """Load the types ``names`` from the BTF section among the kernel's constants, and add the section's symbols."""
     physical, start = kernel.memory.physical, kernel.symbol("__start_rodata")
-    places = _places(kernel.memory, start, kernel.symbol("_end"), magic(physical.byte_order))
+    found_at = places(kernel.memory, start, kernel.symbol("_end"), magic(physical.byte_order))
     names = {*names, _KERNEL_TYPE, _ENUMERATION}
-    found = find_btf(physical.read, physical.byte_order, places, names, _KERNEL_TYPE)
+    found = find_btf(physical.read, physical.byte_order, found_at, names, _KERNEL_TYPE)
     if found is not None:
         at = start + found.address - kernel.memory.translate(start)[0]
         kernel.symbols.update(__start_BTF=at, __stop_BTF=at + found.end)
@@ -84,7 +84,7 @@ def _types(kernel: Kernel, names: Collection[str]) -> Btf | None:
     return found
 
 
-def _places(memory: VirtualMemory, start: int, end: int, text: bytes) -> Iterator[int]:
+def places(memory: VirtualMemory, start: int, end: int, text: bytes) -> Iterator[int]:
     """Yield physical addresses of ``text`` in the kernel image from virtual address ``start`` to ``end``."""
     low, _ = memory.translate(start)
     high = low + min(end - start, _IMAGE_MOST)
@@ -113,8 +113,8 @@ def _idle_tasks(kernel: Kernel) -> Iterator[int]:
     name, tasks, pid = (kernel.offset("task_struct", member) for member in ("comm", "tasks", "pid"))
     memory, start = kernel.memory, kernel.symbol("__end_rodata")
     low, _ = memory.translate(start)
-    for text in _IDLE:
-        for place in _places(memory, start, kernel.symbol("_end"), text):
+    for text in IDLE:
+        for place in places(memory, start, kernel.symbol("_end"), text):
             with suppress(KernelError, ReadError):
                 task = start + place - low - name
                 # Idle tasks of other processors are copies of the first, and on no list.

@@ -29,6 +29,11 @@ _WORD: Final = (1 << 64) - 1
 
 
 def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
+    if kernel.types is None:
+        from vmsieve.filters.importance._untyped import untyped_tasks
+
+        yield from untyped_tasks(kernel)
+        return
     walk = _Walk(kernel)
     yield from walk.task(kernel.symbol("init_task"))
     with suppress(KernelError, ReadError):

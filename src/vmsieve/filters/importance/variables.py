@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.importance._kernel import Kernel
 
 _BLOCK: Final = 4096
-_AROUND: Final = 256 << 10
+_AROUND: Final = 64 << 10
 _VARIABLES: Final = (
     "linux_banner", "init_uts_ns", "init_task", "init_pid_ns", "init_mm", "init_nsproxy", "modules", "slab_caches",
     "kmem_cache", "mem_section", "node_data", "node_states", "__per_cpu_offset", "__cpu_possible_mask",
