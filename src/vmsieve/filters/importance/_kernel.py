@@ -36,6 +36,8 @@ class Kernel:
         symbols: Addresses of those of the wanted symbols that it has, from VMCOREINFO and kallsyms;
             :mod:`vmsieve.filters.importance._search` adds more.
         types: Its BTF with the wanted types loaded, or None.
+        noted: Blocks of 4096 bytes that were read before: VMCOREINFO's, the memory map's. Those of the symbols are not
+            among them: a reader has its own.
         found: Physical ranges of each class so far, by name: a class may build on an earlier one.
     """
 
@@ -44,6 +46,7 @@ class Kernel:
         types: Collection[str],
     ) -> None:  # fmt: skip
         self.memory, self.info, self.memmap, self.page_size = memory, info, memmap, page_size
+        self.noted = sorted(memory.physical.blocks)
         self.found: dict[str, list[tuple[int, int]]] = {}
         self.symbols = self._find_symbols({*symbols, *_SYMBOLS})
         self.types = self._find_types(types)

@@ -30,18 +30,11 @@ _ARRAYS: Final = {"__per_cpu_offset": 64 << 10}
 #: Arrays of pointers to strings, and bytes of them.
 _STRINGS: Final = ("pageflag_names", "task_state_array")
 _STRINGS_SIZE: Final = 1024
-#: Text that crash disassembles when it starts.
-_TEXT: Final = (
-    "__schedule", "schedule", "asm_exc_nmi", "default_do_nmi", "__switch_to_asm", "vfs_read", "do_futex", "rest_init",
-    "kernel_init", "crash_nmi_callback", "__x64_sys_open", "__x64_sys_read", "__ia32_sys_fork",
-    "secondary_startup_64",
-)  # fmt: skip
-#: Bytes of text from the start of each: __schedule has nearly two pages.
-_TEXT_SIZE: Final = 3 * 4096
+_MOST_NODES: Final = 1024
 
 
 def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
-    for number in sorted(kernel.memory.physical.blocks):
+    for number in kernel.noted:
         yield number * _BLOCK, (number + 1) * _BLOCK
     for key in kernel.info.keys:
         if key.startswith("SYMBOL(") and (at := kernel.info.symbol(key[7:-1])) is not None:
@@ -60,9 +53,7 @@ def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
                 word = kernel.memory.physical.number(data[at : at + 8])
                 if kernel.memory.translator.is_kernel(word):
                     yield from kernel.ranges(word, 1)
-    for name in _TEXT:
-        if name in kernel.symbols:
-            yield from kernel.ranges(kernel.symbols[name], _TEXT_SIZE)
+    yield from _nodes(kernel)
 
 
 def _neighbours(kernel: Kernel) -> Iterator[tuple[int, int]]:
@@ -90,4 +81,16 @@ def _lowcore(kernel: Kernel) -> Iterator[tuple[int, int]]:
         yield from ((one.value, one.value + one.size) for one in info.entries if one.size)
 
 
-CLASS: Final = Importance("variables", "variables that readers start from", 20, _find, (*_VARIABLES, *_TEXT))
+def _nodes(kernel: Kernel) -> Iterator[tuple[int, int]]:
+    """Yield the memory of each node's description, ``pg_data_t`` (include/linux/mmzone.h)."""
+    size = kernel.info.need("SIZE", "pglist_data")
+    if (one := kernel.info.symbol("contig_page_data")) is not None:
+        yield from kernel.ranges(one, size)
+    elif (nodes := kernel.info.symbol("node_data")) is not None:
+        for number in range(min(kernel.info.need("LENGTH", "node_data"), _MOST_NODES)):
+            at = kernel.memory.u64(nodes + 8 * number)
+            if kernel.memory.translator.is_kernel(at):
+                yield from kernel.ranges(at, size)
+
+
+CLASS: Final = Importance("variables", "variables that readers start from", 20, _find, _VARIABLES)
