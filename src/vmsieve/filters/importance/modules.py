@@ -48,5 +48,5 @@ def _areas(kernel: Kernel) -> Iterator[tuple[int, int]]:
 
 
 CLASS: Final = Importance(
-    "modules", "modules", 42, _find, ("modules",), ("module", "module_layout", "module_memory")
+    "modules", "modules", 41, _find, ("modules",), ("module", "module_layout", "module_memory")
 )  # fmt: skip

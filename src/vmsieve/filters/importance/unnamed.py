@@ -17,4 +17,4 @@ def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
         yield from kernel.between("__end_rodata", "_end")
 
 
-CLASS: Final = Importance("unnamed", "the kernel's variables, which have no names", 48, _find)
+CLASS: Final = Importance("unnamed", "the kernel's variables, which have no names", 42, _find)
