@@ -32,7 +32,7 @@ _NAME_MOST: Final = 32
 _KERNEL_TYPE: Final = "page"
 _ENUMERATION: Final = "pageflags"
 #: Names of the idle task of the first processor (``init_idle``, kernel/sched/core.c).
-IDLE: Final = (b"swapper/0\0", b"swapper\0")
+IDLE: Final = (b"swapper/0", b"swapper")
 
 
 def search(kernel: Kernel, types: Collection[str]) -> None:
@@ -74,7 +74,8 @@ def _last(kernel: Kernel, vaddr: int, step: int, most: int) -> int:
 def _types(kernel: Kernel, names: Collection[str]) -> Btf | None:
     """Load the types ``names`` from the BTF section among the kernel's constants, and add the section's symbols."""
     physical, start = kernel.memory.physical, kernel.symbol("__start_rodata")
-    found_at = places(kernel.memory, start, kernel.symbol("_end"), magic(physical.byte_order))
+    # Memory of zeros slows down a search for what ends in zeros.
+    found_at = places(kernel.memory, start, kernel.symbol("_end"), magic(physical.byte_order).rstrip(b"\0"))
     names = {*names, _KERNEL_TYPE, _ENUMERATION}
     found = find_btf(physical.read, physical.byte_order, found_at, names, _KERNEL_TYPE)
     if found is not None:
