@@ -27,6 +27,8 @@ from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.outputs.elf import ElfWriter
 from vmsieve.pipeline.dump.order import forecast, make_passes
+from vmsieve.pipeline.dump.scan import scan
+from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.process.signals import Interrupted
 
 if TYPE_CHECKING:
@@ -356,6 +358,21 @@ def test_every_class_finds_memory_of_the_demo(demo: Path) -> None:
     empty = {name for name, pfns in found.items() if not pfns}
     assert empty <= {"modules", "orc", "called_orc", "unnamed", "vmalloc"}
     assert not found["boot"] & found["text"]
+
+
+@pytest.mark.parametrize("every", [1, 7, 600])
+def test_struct_pages_far_from_kept_pages_are_not_needed(every: int, demo: Path) -> None:
+    """The classes of kept pages are those found with all struct pages, however few pages are kept."""
+    source = open_source(str(demo))
+    knowledge = gather_knowledge(source)
+    kept = scan(source, knowledge, 31, Silent(), 0).kept
+    few = bitmap(set(sorted(bits(kept[0]))[::every]))
+    expected = {name: bits(pages(0)) for name, _, pages in finder.find_importance(knowledge)}
+    found = {name: bits(pages(0)) for name, _, pages in finder.find_importance(knowledge, few)}
+    source.close()
+    chosen = bits(few[0])
+    assert {name: pfns & chosen for name, pfns in found.items()} == {n: pfns & chosen for n, pfns in expected.items()}
+    assert sum(map(len, found.values())) < sum(map(len, expected.values())) or every == 1
 
 
 @given(st.lists(st.sets(st.integers(0, 2 * BLOCK - 1), max_size=30), max_size=4), st.randoms())

@@ -15,6 +15,7 @@ from vmsieve.formats.slim.contexts import suppress
 if TYPE_CHECKING:
     from vmsieve.filters.importance import Importance
     from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.formats.bitmap import Bitmap
 
     #: Returns the bits of a block of a bitmap of page frames, given by its number.
     Bits = Callable[[int], bytes]
@@ -27,8 +28,11 @@ _NEEDED: Final = {"init_task", "init_pid_ns", "slab_caches", "_end", "__end_roda
 _MOST_RANGES: Final = 1 << 16
 
 
-def find_importance(knowledge: Knowledge) -> list[Found]:
-    """Find the classes, the most important first; none if the kernel is not known well enough."""
+def find_importance(knowledge: Knowledge, kept: Bitmap | None = None) -> list[Found]:
+    """Find the classes, the most important first; none if the kernel is not known well enough.
+
+    ``kept``: the classes of other pages need not be right.
+    """
     memory, info, memmap = knowledge.memory, knowledge.info, knowledge.memmap
     if memory is None or info is None or memmap is None:
         return []
@@ -44,7 +48,7 @@ def find_importance(knowledge: Knowledge) -> list[Found]:
             search(kernel, types)
         marks = None
         with suppress(VmsieveError):
-            marks = Marks(kernel)
+            marks = Marks(kernel, kept)
         found = {one.name: bits for one in classes if (bits := _bits(kernel, one, marks)) is not None}
         return [(one.name, one.title, _without(one, found)) for one in classes if one.name in found]
     finally:

@@ -15,7 +15,10 @@ from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.contexts import suppress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vmsieve.filters.importance._kernel import Kernel
+    from vmsieve.formats.bitmap import Bitmap
 
 #: Types and symbols that :class:`Marks` needs.
 TYPES: Final = ("kmem_cache", "slab", "page", "_slab_flag_bits")
@@ -33,17 +36,20 @@ _OF_TASKS: Final = {
 #: cache creation flags") a bit number in an enumeration.
 _RECLAIM: Final = 0x20000
 _BATCH: Final = 256 << 10
+#: Pages whose struct pages are read if one of them is kept.
+_UNIT: Final = 512
+_NONE: Final = bytes(_UNIT // 8)
 
 
 class Marks:
-    """Marks of struct pages, block by block.
+    """Marks of struct pages, block by block; with ``kept``, not of those far from any kept page.
 
     Raises:
         KernelError: The layout of struct pages is not known.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+    def __init__(self, kernel: Kernel, kept: Bitmap | None = None) -> None:
+        self._kernel, self._kept = kernel, kept
         layout = PageLayout(kernel.info, kernel.memmap.struct_page_size)
         self._size = layout.size
         self._parameters = Parameters()
@@ -70,19 +76,34 @@ class Marks:
         return bytes(memoryview(self._bits)[at : at + BLOCK_BYTES])
 
     def _mark_run(self, bit: int, count: int, vaddr: int) -> None:
-        step = _BATCH // self._size
-        for first in range(0, count, step):
-            pages = min(step, count - first)
-            part = self._buffer[: pages * self._size]
+        for first, end in self._wanted(bit, bit + count):
+            part = self._buffer[: (end - first) * self._size]
             try:
-                self._kernel.memory.read_into(vaddr + first * self._size, part)
+                self._kernel.memory.read_into(vaddr + (first - bit) * self._size, part)
             except (KernelError, ReadError):
                 self._state[0] = 0
                 continue
             mark_pages(
-                self._parameters.address, address_of(part), pages, self._cache_at, self._tasks.address,
-                self._reclaimable.address, address_of(self._state), bit + first, address_of(self._bits), BLOCK_BYTES,
+                self._parameters.address, address_of(part), end - first, self._cache_at, self._tasks.address,
+                self._reclaimable.address, address_of(self._state), first, address_of(self._bits), BLOCK_BYTES,
             )  # fmt: skip
+
+    def _wanted(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of the block's bits ``first .. end`` in which a page is kept, as many as are read at once."""
+        kept = self._kept[self._number] if self._kept is not None else None
+        start, most = first, _BATCH // self._size
+        for at in range(first // _UNIT * _UNIT, end, _UNIT):
+            low, high = max(first, at), min(end, at + _UNIT)
+            if kept is not None and kept[at // 8 : (at + _UNIT) // 8] == _NONE:
+                if start < low:
+                    yield start, low
+                # The head of a kept page is kept.
+                start, self._state[0] = high, 0
+            elif high - start > most - _UNIT:
+                yield start, high
+                start = high
+        if start < end:
+            yield start, end
 
 
 def _caches(kernel: Kernel) -> tuple[list[int], list[int]]:

@@ -123,7 +123,7 @@ def _passes(
     from vmsieve.filters.importance._finder import find_importance
 
     try:
-        classes = find_importance(knowledge)
+        classes = find_importance(knowledge, scanned.kept)
     except Exception as error:  # a crashed kernel's memory holds anything, and the order is not worth the dump
         notes.append(f"the pages are in address order: {type(error).__name__}: {error}")
         return []
