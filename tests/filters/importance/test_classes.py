@@ -9,6 +9,7 @@ import pytest
 from tests.build.memory_file import bits
 from tests.dumps import dump
 from vmsieve.filters.gather import gather_knowledge
+from vmsieve.filters.importance import importance
 from vmsieve.filters.importance._finder import find_importance
 from vmsieve.filters.importance._kernel import Kernel
 from vmsieve.filters.importance.called_orc import CLASS as CALLED_ORC
@@ -108,3 +109,10 @@ def test_unwind_entries_of_called_text() -> None:
     assert CALLED_ORC.find is not None
     found = list(CALLED_ORC.find(cast("Kernel", Unwinding())))
     assert found == [(0x104, 0x10C), (0x200 + 2 * 4, 0x200 + 6 * 4), (0x300 + 2 * 6, 0x300 + 6 * 6)]
+
+
+def test_text_comes_after_all_that_drgn_needs() -> None:
+    """Kernels without names of variables have per-CPU areas, stacks and modules in boot's memory and in vmalloc's."""
+    names = [one.name for one in importance()]
+    needed = ["log", "variables", "tasks", "modules", "unnamed", "boot", "vmalloc", "called_text", "called_orc", "data"]
+    assert [name for name in names if name in needed] == needed

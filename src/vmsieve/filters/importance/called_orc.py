@@ -39,6 +39,6 @@ def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
 
 
 CLASS: Final = Importance(
-    "called_orc", "unwind tables of called text", 46, _find,
+    "called_orc", "unwind tables of called text", 56, _find,
     ("orc_lookup", "__start_orc_unwind_ip", "__start_orc_unwind", "_stext", "_etext"), ("orc_entry",),
 )  # fmt: skip

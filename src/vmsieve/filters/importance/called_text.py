@@ -55,4 +55,4 @@ def _targets(kernel: Kernel, start: int, end: int) -> int:
     return int.from_bytes(out, "little")
 
 
-CLASS: Final = Importance("called_text", "text that stacks point to", 44, _find, ("_stext", "_etext"))
+CLASS: Final = Importance("called_text", "text that stacks point to", 55, _find, ("_stext", "_etext"))
