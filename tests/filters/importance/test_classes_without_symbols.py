@@ -90,7 +90,8 @@ def test_classes_are_nearly_the_same_without_names(known: Knowledge, request: py
     assert len(hidden["variables"] & named["data"]) > len(named["data"]) // 4
     assert named["names"] & hidden["names"]
     assert named["data"] & hidden["unnamed"]
-    assert not named["unnamed"]
+    assert hidden["unnamed_boot"] == hidden["boot"]
+    assert not named["unnamed"] | named["unnamed_boot"]
     assert not hidden["data"] & hidden["text"]
 
 

@@ -356,7 +356,7 @@ def test_every_class_finds_memory_of_the_demo(demo: Path) -> None:
     source.close()
     assert list(found) == [one.name for one in importance()]
     empty = {name for name, pfns in found.items() if not pfns}
-    assert empty <= {"modules", "orc", "called_orc", "unnamed", "vmalloc"}
+    assert empty <= {"modules", "orc", "called_orc", "unnamed", "unnamed_boot", "vmalloc"}
     assert not found["boot"] & found["text"]
 
 

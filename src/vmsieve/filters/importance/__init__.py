@@ -32,6 +32,7 @@ class Importance:
         types: Structures that it looks up in :attr:`Kernel.types`.
         mark: Bit of :func:`vmsieve.filters.loops.importance.mark_pages` that the class's struct pages have; 0: none.
         without: Classes whose pages are none of this class, though they come later.
+        unless: A symbol; the class is empty if the kernel has it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Importance:
     types: tuple[str, ...] = ()
     mark: int = 0
     without: tuple[str, ...] = ()
+    unless: str = ""
 
 
 def importance() -> list[Importance]:

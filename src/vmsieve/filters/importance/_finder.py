@@ -58,6 +58,8 @@ def find_importance(knowledge: Knowledge, kept: Bitmap | None = None) -> list[Fo
 
 def _bits(kernel: Kernel, one: Importance, marks: Marks | None) -> Bits | None:
     """The pages of a class; None if struct pages tell them, and can't be read."""
+    if one.unless in kernel.symbols:
+        return lambda _: bytes(BLOCK_BYTES)
     if one.mark:
         return None if marks is None else lambda number: marks.bits(one.mark, number)
     ranges = kernel.found[one.name] = []

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 
 def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
-    if "modules" not in kernel.symbols:
-        yield from kernel.between("__end_rodata", "_end")
+    return kernel.between("__end_rodata", "_end")
 
 
-CLASS: Final = Importance("unnamed", "the kernel's variables, which have no names", 42, _find)
+CLASS: Final = Importance("unnamed", "the kernel's variables, which have no names", 42, _find, unless="modules")

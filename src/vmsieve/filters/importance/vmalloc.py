@@ -60,4 +60,4 @@ def _areas(kernel: Kernel, start: int, end: int) -> Iterator[list[tuple[int, int
     yield area
 
 
-CLASS: Final = Importance("vmalloc", "modules and stacks in areas of their own", 52, _find)
+CLASS: Final = Importance("vmalloc", "modules and stacks in areas of their own", 42, _find)
