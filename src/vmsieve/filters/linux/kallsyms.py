@@ -35,7 +35,7 @@ TOKENS: Final = 256
 _TOKEN_MOST: Final = 512
 _TOKENS_SIZE_MOST: Final = 1 << 16
 _PAGE: Final = 4096
-_PIECE: Final = 256 << 10
+_PIECE: Final = 64 << 10
 #: Bytes of a packed name. Unpacked, it has 511 characters at most (KSYM_NAME_LEN).
 _NAME_MOST: Final = 1 << 10
 _ROOM: Final = 64

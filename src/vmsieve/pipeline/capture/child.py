@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     Work = Callable[["Board"], dict[str, Any]]
 
 #: Values of ``Board.phase``; PHASES names them in messages.
-OPENING, LOG, CLASSIFYING, COPYING, FINISHING = range(5)
-PHASES = ("opening the input", "writing the kernel log", "classifying pages", "copying pages", "finishing the dump")
+OPENING, LOG, CLASSIFYING, ORDERING, COPYING, FINISHING = range(6)
+PHASES = (
+    "opening the input", "writing the kernel log", "classifying pages", "ordering pages", "copying pages",
+    "finishing the dump",
+)  # fmt: skip
 
 #: Largest result in bytes: it must fit into the pipe's buffer, because nobody reads before the child has ended.
 _MOST_RESULT = 32 << 10
@@ -68,7 +71,7 @@ class Limits:
     """Time limits of a step; 0: none."""
 
     def __init__(self, *, first: float = 0, end: float = 0, stall: float = 0) -> None:
-        self.first = first  # ``time.monotonic`` by which copying must have begun
+        self.first = first  # ``time.monotonic`` by which pages must have been classified
         self.end = end  # ``time.monotonic`` at which the child gets SIGTERM and finalises its dump
         self.stall = stall  # seconds without a heartbeat after which it is killed
 
@@ -158,7 +161,7 @@ class Watcher:
                 terminated = now
             if terminated and now >= terminated + _GRACE:
                 return "stopped" if self.asked else "late", _kill(pid)
-            if limits.first and now >= limits.first and board.phase < COPYING:
+            if limits.first and now >= limits.first and board.phase < ORDERING:
                 return "late", _kill(pid)
             if limits.stall and now - beaten >= limits.stall:
                 before, read = read, _bytes_read(pid) if board.phase < CLASSIFYING else 0

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.capture.child import Board
     from vmsieve.pipeline.capture.job import Job
 
+#: Phases by the first word of a step's name.
+_PHASES = {"Classifying": child.CLASSIFYING, "Ordering": child.ORDERING}
 _LOW = 8 << 20  # bytes of free space below which the kept dump is deleted
 
 
@@ -28,7 +30,7 @@ class Heartbeat(Lines):
 
     def step(self, name: str, total: int, unit: int = 1) -> None:
         super().step(name, total, unit)
-        self._phase = child.CLASSIFYING if name.startswith("Classifying") else child.COPYING
+        self._phase = next((phase for word, phase in _PHASES.items() if name.startswith(word)), child.COPYING)
         self._board.tell(self._phase, 0, total)
         if self._phase == child.COPYING:
             self._free_space()

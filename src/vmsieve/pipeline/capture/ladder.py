@@ -14,6 +14,9 @@ _CAREFUL_CODEC = "zlib@built-in"  # needs no shared library, and every reader of
 _ORDER = (
     "as asked", "with less", "facts from memory", "facts from symbols", "what is known", "unfiltered", "plain copy",
 )  # fmt: skip
+#: Name of the class of pages that level 31 leaves out (dump.order.EXTRA, which this process doesn't load).
+_EXTRA = "extra"
+_DESCRIPTOR = 24  # bytes of a page descriptor, of which a dump has one for each page, written or not
 
 
 class Step:
@@ -34,6 +37,25 @@ class Step:
     def codec(self, asked: str) -> str:
         """The codec for this step; ``asked``: the requested one."""
         return _CAREFUL_CODEC if self.careful and asked.partition(":")[0] != "none" else asked
+
+
+def is_worth_replacing(classes: list[dict[str, Any]]) -> bool:
+    """False if a torn dump of a lower level, with ``classes``, has all pages of a level 31 dump, and more.
+
+    True too in address order, of which nothing is known.
+    """
+    return not any(one["name"] == _EXTRA for one in classes) or any(
+        one["written"] < one["pages"] for one in classes if one["name"] != _EXTRA
+    )
+
+
+def has_more(classes: list[dict[str, Any]], size: int, pages: int) -> bool:
+    """True if a part of a dump with ``pages`` pages has twice the pages of a torn dump of ``size`` bytes.
+
+    Its page descriptors take less of the space. False in address order.
+    """
+    total = sum(one["pages"] for one in classes)
+    return bool(classes) and (total - pages) * _DESCRIPTOR > size - total * _DESCRIPTOR
 
 
 class Ladder:
@@ -63,7 +85,7 @@ class Ladder:
         return self._step(rest[0]) if rest else None
 
     def smaller(self, step: Step) -> Step:
-        """Level 31 on the basis of ``step``, whose dump did not fit."""
+        """Level 31 on the basis of ``step``, whose dump did not fit: see :func:`is_worth_replacing`."""
         return Step("smaller", step.basis, careful=step.careful, level=31, instead=True)
 
     def as_before(self, step: Step) -> Step:

@@ -50,7 +50,7 @@ class Record:
         """Enter the dump that ``step`` finished."""
         self.data["dump"] = {
             "file": target.full(DUMP), "step": step.name, "level": outcome["level"], "bytes": outcome["bytes"],
-            "pages": outcome["pages"], "complete": not outcome["incomplete"],
+            "pages": outcome["pages"], "classes": outcome.get("classes", []), "complete": not outcome["incomplete"],
         }  # fmt: skip
         missing = outcome["pages"].get("unreadable", 0)
         if missing:
@@ -58,14 +58,16 @@ class Record:
         elif outcome["incomplete"]:
             self.lost.append("the input is incomplete or unreadable in places: see the step's notes")
 
-    def partial(self, path: str, size: int | None, share: float | None = None) -> None:
-        """Enter the partial dump at ``path``; ``share``: of its pages."""
-        self.data["dump"] = {"file": path, "bytes": size, "complete": False}
+    def partial(self, path: str, size: int | None, classes: list[dict[str, Any]], share: float | None = None) -> None:
+        """Enter the partial dump at ``path``; ``share``: of its pages. ``classes``: empty in address order."""
+        self.data["dump"] = {"file": path, "bytes": size, "classes": classes, "complete": False}
         if share is None:
             self.lost.append("the dump ends early: the end of the stream is missing")
         else:
             self.data["dump"]["share"] = f"{100 * share:.0f} %"
             self.lost.append(f"the dump ends after {100 * share:.0f} % of its pages")
+        if lost := lost_classes(classes):
+            self.lost.append(lost)
 
     def close(self, status: int) -> str:
         """Enter the result; returns it as a sentence for the console."""
@@ -76,3 +78,12 @@ class Record:
             summary = f"{size} in {'standard output' if self.data['target'] == '-' else dump['file']}"
         lost = f" ({'; '.join(self.lost)})" if self.lost else ""
         return f"{_RESULTS[status]}: {summary}, {time.monotonic() - self.began:.1f} s{lost}"
+
+
+def lost_classes(classes: list[dict[str, Any]]) -> str:
+    """Say which classes of importance a dump lacks, in part or as a whole; empty: none."""
+    part = [f"{one['title']} ({100 * one['written'] // one['pages']} %)" for one in classes
+            if 0 < one["written"] < one["pages"]]  # fmt: skip
+    missing = [one["title"] for one in classes if not one["written"]]
+    groups = (("in part", part), ("missing", missing))
+    return "; ".join(f"{name}: {', '.join(titles)}" for name, titles in groups if titles)

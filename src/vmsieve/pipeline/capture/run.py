@@ -10,7 +10,7 @@ from vmsieve.pipeline.capture.child import COPYING, Board, Limits, Watcher, prot
 from vmsieve.pipeline.capture.console import say
 from vmsieve.pipeline.capture.isolation import ask_target, opened, reopened
 from vmsieve.pipeline.capture.job import Job
-from vmsieve.pipeline.capture.ladder import Ladder, Step
+from vmsieve.pipeline.capture.ladder import Ladder, Step, has_more, is_worth_replacing
 from vmsieve.pipeline.capture.options import DEFAULT_INPUT, read_request
 from vmsieve.pipeline.capture.record import Record
 from vmsieve.pipeline.capture.status import write_record
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _LOG_BASES = ("note", "memory", "symbols")
 #: Share of the deadline that is reserved for finishing the dump, and its bounds in seconds.
 _MARGIN, _MARGIN_MIN, _MARGIN_MAX = 0.05, 0.5, 10.0
+_READ_TIMEOUT = 10.0  # seconds that reading the descriptors of a partial dump may take
 _SHOW_LOG_TIMEOUT = 60.0  # seconds that showing the log on the console may take
 
 
@@ -100,6 +101,7 @@ class _Capture:
             self._end = self._record.began + max(request.deadline - margin, request.deadline / 2)
         self._log: dict[str, Any] = {"complete": False}
         self._log_tried: set[str] = set()
+        self._classes: list[dict[str, Any]] = []  # what the partial dump has of each class of importance
         self._sent = self._record_removed = self._record_unwritable = False
 
     def run(self) -> int:
@@ -149,12 +151,26 @@ class _Capture:
         else:
             if outcome.get("killed"):
                 self._ask(self._target.writable)
-            self._ask(lambda: self._target.keep(share))
+            before, ordered = self._target.kept, step.basis != "headers" and self._request.order != "address"
+            self._ask(lambda: self._target.keep(share, ordered=ordered))
+            if self._target.kept != before or not self._target.directory:
+                self._classes = self._kept_classes(step, outcome)
             say(f"{step.name}: {outcome.get('error')}")
         self._write_record()
         return outcome
 
-    def _run(self, name: str, job: Job, limits: Limits) -> dict[str, Any]:
+    def _kept_classes(self, step: Step, outcome: dict[str, Any]) -> list[dict[str, Any]]:
+        """What the kept dump of ``step`` has of each class of importance; of a stream, what was sent."""
+        sent: list[dict[str, Any]] = outcome.get("classes", [])
+        if self._target.kept is None or step.plain or self._target.hangs:
+            return sent
+        # What reached the file: of a killed child nothing else tells, and on a full disk less than was sent.
+        job = Job(self._request, step, self._target, 0)
+        job.output = self._target.kept[0]
+        result = self._run("classes_of", job, Limits(end=time.monotonic() + _READ_TIMEOUT), self._target_board)
+        return list(result.get("classes", sent))
+
+    def _run(self, name: str, job: Job, limits: Limits, board: Board | None = None) -> dict[str, Any]:
         """Run function ``name`` of :mod:`.work` in a child that works in the target's directory."""
 
         def work(board: Board) -> dict[str, Any]:
@@ -166,7 +182,7 @@ class _Capture:
             result: dict[str, Any] = getattr(functions, name)(job, board)
             return result
 
-        return self._watcher.run(work, self._board, limits)
+        return self._watcher.run(work, board or self._board, limits)
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         """Ask the target in a child; None if it doesn't answer. A target that hangs is never asked again."""
@@ -188,8 +204,10 @@ class _Capture:
         """Choose the next step; None if no step can help."""
         if (self._target.stream and self._sent) or self._late():
             return None  # bytes can't be taken back from a stream
-        # After "as before" nothing is left to try; a smaller dump that fails with the larger one in place leaves that.
-        if step.name == "as before" or (step.instead and not self._board.freed):
+        # After "as before" nothing is left to try; a smaller dump that fails with the larger one in place leaves that,
+        # and on a full disk a part of level 31 with its most important pages.
+        part = outcome["end"] == "full" and self._classes
+        if step.name == "as before" or (step.instead and (part or not self._board.freed)):
             return None
         # The larger dump was deleted for the smaller one, which failed: make the larger one again, as far as it fits.
         if step.instead and self._ask(self._target.writable):
@@ -225,10 +243,16 @@ class _Capture:
         return True
 
     def _smaller(self, step: Step, outcome: dict[str, Any]) -> Step | None:
-        """Choose level 31 if an estimate shows that its dump fits where this one did not."""
-        if self._request.level == 31 or step.instead or step.basis == "headers" or "pages" not in outcome:
+        """Choose level 31 if the partial dump lacks pages of it, and it fits where this one did not.
+
+        Also if page descriptors took all of the space, or half of it: then a part of level 31 has more pages.
+        """
+        if self._request.level == 31 or step.instead or step.basis == "headers":
             return None
         smaller = self._ladder.smaller(step)
+        if "pages" not in outcome or not is_worth_replacing(self._classes):
+            nothing = self._target.kept is None and self._request.order != "address"
+            return smaller if nothing else None
         job = Job(self._request, smaller, self._target, 0)
         estimate = self._run("estimate", job, Limits(stall=self._request.stall))
         pages = outcome["pages"]["kept"] + outcome["pages"]["zero"]
@@ -240,7 +264,7 @@ class _Capture:
         needed = int(ratio * outcome["bytes"] * 1.1)
         space = self._ask(self._target.space) or 0
         say(f"a dump of level 31 would take {needed >> 10} KiB; {space >> 10} KiB are free")
-        return smaller if needed <= space else None
+        return smaller if needed <= space or has_more(self._classes, outcome["bytes"], estimate["kept"]) else None
 
     def _retry_log(self) -> None:
         """Search for a missing log on the bases not tried yet; done last, because the dump matters more."""
@@ -268,10 +292,10 @@ class _Capture:
         if self._target.kept is not None:
             size = self._ask(self._target.settle)
             name, share = self._target.kept
-            self._record.partial(self._target.full(name), size, share)
+            self._record.partial(self._target.full(name), size, self._classes, share)
             return EXIT_INCOMPLETE
         if self._sent and not self._target.directory:
-            self._record.partial(self._target.path, None)
+            self._record.partial(self._target.path, None, self._classes)
             return EXIT_INCOMPLETE
         self._record.lost.append("there is no dump")
         return EXIT_FAILED

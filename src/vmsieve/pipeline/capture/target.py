@@ -40,6 +40,7 @@ class Target:
         self.held = held
         self.partial = _PARTIAL if self.directory else path  # name of the next dump until it is whole
         self.kept: tuple[str, float] | None = None  # partial dump of an earlier step, and the share of pages in it
+        self.ordered = False  # ``kept`` is in the order of importance, of the pages that were asked for
         self.hangs = False  # it did not answer; nothing touches it any more
 
     def facts(self) -> dict[str, Any]:
@@ -47,13 +48,13 @@ class Target:
         return {name: getattr(self, name) for name in ("path", "kind", "asked", "notes", "medium", "volatile")}
 
     @property
-    def state(self) -> tuple[str, tuple[str, float] | None]:
+    def state(self) -> tuple[str, tuple[str, float] | None, bool]:
         """The attributes that a child may change."""
-        return self.partial, self.kept
+        return self.partial, self.kept, self.ordered
 
     @state.setter
-    def state(self, state: tuple[str, tuple[str, float] | None]) -> None:
-        self.partial, self.kept = state
+    def state(self, state: tuple[str, tuple[str, float] | None, bool]) -> None:
+        self.partial, self.kept, self.ordered = state
 
     def enter(self) -> None:
         """Change to the directory."""
@@ -123,18 +124,23 @@ class Target:
                 # Unlinked first, so that a killed process leaves nothing behind; leaving the block still syncs.
                 made.drop()
 
-    def keep(self, share: float) -> None:
-        """Keep the larger of this step's partial dump, with ``share`` of its pages, and the one kept before."""
+    def keep(self, share: float, *, ordered: bool = False) -> None:
+        """Keep the better of this step's partial dump, with ``share`` of its pages, and the one kept before.
+
+        One in the order of importance (``ordered``) is better than one that begins with the lowest page frames,
+        whatever their shares.
+        """
         if not self.directory or not self.exists():
             return
         new, old = self.partial, self.kept
         status = self._status(new)
-        if not share or status is None or not status.st_size or (old is not None and share <= old[1]):
+        worse = old is not None and (ordered, share) <= (self.ordered, old[1])
+        if not share or status is None or not status.st_size or worse:
             self.remove(new)
             return
         if old is not None:
             self.remove(old[0])
-        self.kept = (new, share)
+        self.kept, self.ordered = (new, share), ordered
         number = 2
         while self._status(self.partial) is not None:
             self.partial = f"{_PARTIAL}-{number}"

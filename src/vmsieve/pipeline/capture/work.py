@@ -80,10 +80,28 @@ def _dump(job: Job, board: Board) -> dict[str, Any]:
         force=not job.final, order=job.order,
     )  # fmt: skip
     report = dump(plan, Heartbeat(job, board))
+    told = report.json()
     return _finished(
         job, report.stopped, report.notes, incomplete=report.incomplete, weaker=report.weaker, level=report.level,
-        pages=report.json()["pages"], bytes=report.bytes_out,
+        pages=told["pages"], classes=told["classes"], bytes=report.bytes_out,
     )  # fmt: skip
+
+
+def classes_of(job: Job, board: Board) -> dict[str, Any]:
+    """What the torn dump at the job's output has of each class of importance: ``classes`` of the result."""
+    from vmsieve.formats.order_note import shares
+    from vmsieve.formats.systems import open_system
+
+    board.tell(child.OPENING, 0, 0)
+    try:
+        source = open_system(job.output)
+        found = [{"name": one.name, "title": one.title, "pages": one.total, "written": one.written}
+                 for one in shares(source)]  # fmt: skip
+        source.close()
+        return {"end": "finished", "error": "", "classes": found}
+    except BaseException as error:
+        end, sentence = _classified(error)
+        return {"end": end, "error": sentence}
 
 
 def _plain(job: Job, progress: Heartbeat) -> dict[str, Any]:

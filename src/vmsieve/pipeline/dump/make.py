@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmsieve.filters.gather import gather_knowledge_from
+from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.errors import OutputError, ReadError, WeakerError
 from vmsieve.formats.layouts import elf
@@ -20,7 +21,7 @@ from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.dump.plan import checked_level
 from vmsieve.pipeline.dump.pool import usable_cores
 from vmsieve.pipeline.dump.report import Report
-from vmsieve.pipeline.dump.scan import scan
+from vmsieve.pipeline.dump.scan import needed_bits, scan
 from vmsieve.pipeline.process.signals import Interrupted
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         if not form.marks_absent and scanned.kept.count() < scanned.exists.count():
             report.notes.append(f"an {form.title} can't mark pages as left out: they are zeros in it")
         report.incomplete = source.incomplete
-        passes = report.passes = _passes(plan, form, target, knowledge, scanned, report.notes)
+        passes = report.passes = _passes(plan, form, target, knowledge, scanned, report, progress)
         packs = codec if form.packed else None
         description = _describe(source, knowledge, scanned, report, packs, vmcoreinfo, passes=passes)
         job = CopyJob(
@@ -114,7 +115,7 @@ def _may_be_cut(plan: Plan, target: DumpOutput | SplitOutput, size: int) -> bool
 
 def _passes(
     plan: Plan, form: OutputFormat, target: DumpOutput | SplitOutput, knowledge: Knowledge, scanned: Scan,
-    notes: list[str],
+    report: Report, progress: Progress,
 ) -> list[Pass]:  # fmt: skip
     """The kept pages in the order of importance; none for address order, which some outputs need."""
     cut = plan.order is None and _may_be_cut(plan, target, scanned.kept.count() * knowledge.page_size)
@@ -122,12 +123,14 @@ def _passes(
         return []
     from vmsieve.filters.importance._finder import find_importance
 
+    progress.step("Ordering pages", sum(1 for _ in scanned.kept.filled()), BLOCK * knowledge.page_size)
     try:
         classes = find_importance(knowledge, scanned.kept)
+        needed = needed_bits(knowledge, scanned, report.level)
+        return make_passes(scanned.kept, classes, needed, progress.advance) if classes else []
     except Exception as error:  # a crashed kernel's memory holds anything, and the order is not worth the dump
-        notes.append(f"the pages are in address order: {type(error).__name__}: {error}")
+        report.notes.append(f"the pages are in address order: {type(error).__name__}: {error}")
         return []
-    return make_passes(scanned.kept, classes) if classes else []
 
 
 def _write(job: CopyJob, plan: Plan, report: Report, target: DumpOutput | SplitOutput) -> None:

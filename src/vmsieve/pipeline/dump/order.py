@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.batches import PageBatch
 
     Claim = Callable[[PageBatch], bool]
+    Bits = Callable[[int], bytes]
 
 #: Name and title of the pass with all pages that no class has.
 REST: Final = ("rest", "all other pages")
+#: Those of the last pass below level 31: all pages of a level 31 dump come before, so that a torn dump has these first.
+EXTRA: Final = ("extra", "pages that level 31 leaves out")
 
 
 @record
@@ -29,7 +32,7 @@ class Pass:
 
     Attributes:
         name, title: Of its class.
-        pages: Its page frames; those of the rest are not listed.
+        pages: Its page frames.
         written: How many of them the writer has taken.
     """
 
@@ -44,16 +47,26 @@ class Pass:
         return self.pages.count()
 
 
-def make_passes(kept: Bitmap, classes: Iterable[tuple[str, str, Callable[[int], bytes]]]) -> list[Pass]:
+def make_passes(
+    kept: Bitmap, classes: Iterable[tuple[str, str, Bits]], needed: Bits | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> list[Pass]:  # fmt: skip
     """Divide the kept pages among the classes, each page to the first that has it; the rest comes last.
 
     ``classes``: name, title, and a function that returns the bits of a block of :class:`Bitmap`, given by its number.
+    ``needed``: the same for pages of a level 31 dump: the others come after them, whatever their class. ``advance``:
+    called after each block.
     """
     found = [(Pass(name, title, Bitmap()), bits) for name, title, bits in classes]
-    rest = Pass(*REST, Bitmap())
+    rest, extra = Pass(*REST, Bitmap()), Pass(*EXTRA, Bitmap())
     both = bytearray(kept.block // 8)
     for number in kept.filled():
         left = bytearray(kept[number])
+        if needed is not None:
+            others = bytearray(left)
+            left = bytearray(needed(number))
+            _remove(others, left)
+            extra.pages.put(number, others)
         for one, bits in found:
             wanted = bytearray(bits(number))
             if count_bits(address_of(wanted), len(wanted)):
@@ -61,7 +74,8 @@ def make_passes(kept: Bitmap, classes: Iterable[tuple[str, str, Callable[[int], 
                 one.pages.put(number, both)
                 _remove(left, both)
         rest.pages.put(number, left)
-    return [one for one in (*(one for one, _ in found), rest) if one.total]
+        advance(1)
+    return [one for one in (*(one for one, _ in found), rest, extra) if one.total]
 
 
 def contents(passes: Iterable[Pass]) -> str:

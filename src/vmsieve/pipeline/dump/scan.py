@@ -17,7 +17,7 @@ from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.account import add_piece, partial_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.filters.linux.memmap import MemMap
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 #: Scans of all struct pages, each with more doubts than the previous one. A damaged kernel takes a few.
 _ROUNDS = 16
+_HIGHEST = 31  # dump level that leaves out most
 
 
 @record
@@ -69,6 +70,26 @@ def open_classifier(
     if (missing := knowledge.info.missing()) is not None:
         notes.append(missing)
     return classifier
+
+
+def needed_bits(knowledge: Knowledge, scanned: Scan, level: int) -> Callable[[int], bytes] | None:
+    """A function that returns, for a block of ``scanned``, the pages that a dump of level 31 would have.
+
+    None if a dump of ``level`` has no others, or if they can't be told. Blocks must ascend.
+    """
+    if level | 1 == _HIGHEST:
+        return None
+    classifier = open_classifier(knowledge, _HIGHEST, [], doubts=scanned.doubts)
+    if classifier is None:
+        return None
+    uncounted = Histogram()
+
+    def bits(number: int) -> bytes:
+        kept = bytearray(scanned.kept[number])
+        classifier.sieve(number * BLOCK, kept, uncounted)
+        return bytes(kept)
+
+    return bits
 
 
 def needs_struct_pages(level: int, info: VmcoreInfo) -> bool:
