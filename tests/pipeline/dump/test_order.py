@@ -415,11 +415,9 @@ def at(number: int, block: bytes) -> set[int]:
 
 def test_a_forecast_names_what_fits() -> None:
     passes = make_passes(bitmap(set(range(100))), [("log", "the log", block_of(set(range(20))))])
-    assert forecast(passes, 100) is None
-    assert (
-        forecast(passes, 60)
-        == "there is room for about 60 % of the pages (whole: the log; in part: all other pages (50 %))"
-    )
-    assert forecast(passes, 10) == (
+    assert forecast(passes, [20.0, 800.0], 820) is None
+    half = "there is room for about 60 % of the pages (whole: the log; in part: all other pages (50 %))"
+    assert forecast(passes, [20.0, 800.0], 420) == half
+    assert forecast(passes, [20.0, 800.0], 10) == (
         "there is room for about 10 % of the pages (in part: the log (50 %); missing: all other pages)"
     )

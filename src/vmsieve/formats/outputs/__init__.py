@@ -112,6 +112,8 @@ class Batch:
 class Writer(ABC):
     """One dump being written. Order of calls: ``begin``, ``pages`` for each batch, ``end``."""
 
+    overhead = 0  # bytes before the data of pages, known after ``begin``
+
     @abstractmethod
     def begin(self) -> None:
         """Write everything before the first page, marked incomplete."""

@@ -65,6 +65,7 @@ class KdumpWriter(FileWriter):
             self._zero = self._at
             self._place.put(self._at, bytes(self._it.page_size))
             self._at += self._it.page_size
+        self.overhead = self._at
         if self._it.passes:
             # Imported here: a dump in address order needs none.
             from vmsieve.formats.outputs._ranks import Ranks

@@ -55,12 +55,6 @@ class Heartbeat(Lines):
             os.unlink(path)
             self._board.freed = True
 
-    def share_in_time(self) -> float | None:
-        passed = time.monotonic() - self._began
-        if not self._job.end or not passed:
-            return None
-        return self._done * (self._job.end - self._began) / passed / max(self._total, 1)
-
     def say(self, line: str) -> None:
         if not self._job.quiet:
             say(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.bitmap import Bitmap, address_of
 from vmsieve.formats.codecs import Codec, codec_number
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.codecs._pack import pack_pages
@@ -21,15 +21,14 @@ from vmsieve.pipeline.dump.pool import ordered
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vmsieve.formats.bitmap import Bitmap
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Writer
     from vmsieve.pipeline.dump.order import Claim
     from vmsieve.pipeline.dump.scan import Scan
     from vmsieve.pipeline.process.progress import Progress
 
+_SAMPLE = 32  # pages of a pass that are packed beforehand, to say what will fit
 _NAMED = 8  # unreadable pages that get a note each
-_SAMPLE = 512  # pages, whose packed size says what will fit
 
 
 @record
@@ -118,12 +117,12 @@ def copy_pages(job: CopyJob) -> None:
     """Copy every kept page to the writer."""
     passes = job.passes or [Pass("all", "all pages", job.scan.kept)]
     claim = InOrder(_claim(job, one.pages) for one in passes).claim
-    copied, turn, told = job.copied, 0, False
+    copied, turn = job.copied, 0
+    _foretell(job, passes)
     for pages in ordered(job.threads, lambda: _PackedBatch(job), claim, _PackedBatch.work, job.notes.append):
         if pages.turn != turn:
             turn = pages.turn
             job.writer.checkpoint()
-            told = told or _foretell(job, passes)
         job.writer.pages(pages.batch())
         passes[turn].written += pages.count
         for k in pages.bad:
@@ -137,17 +136,28 @@ def copy_pages(job: CopyJob) -> None:
         job.progress.advance(pages.count)
 
 
-def _foretell(job: CopyJob, passes: Sequence[Pass]) -> bool:
-    """Say what will fit, by the size of the pages so far; False if they are too few."""
-    copied = job.copied
-    if copied.pages < _SAMPLE or not copied.bytes_packed:
-        return False
-    limits = [] if job.room is None else [job.room * copied.pages // copied.bytes_packed]
-    if (part := job.progress.share_in_time()) is not None:
-        limits.append(int(part * job.scan.kept.count()))
-    if limits and (line := forecast(passes, min(limits))) is not None:
+def _foretell(job: CopyJob, passes: Sequence[Pass]) -> None:
+    """Say what will fit in the output, by a sample of each pass."""
+    if job.room is None or not job.passes:
+        return
+    batch = _PackedBatch(job)
+    sizes = [one.total * _packed_size(job, one.pages, batch) for one in passes]
+    if (line := forecast(passes, sizes, job.room - job.writer.overhead)) is not None:
         job.progress.say(line)
-    return True
+
+
+def _packed_size(job: CopyJob, pages: Bitmap, batch: _PackedBatch) -> float:
+    """Bytes of a packed page, by a sample of ``pages``."""
+    thin, step, count, packed = Bitmap(), max(1, pages.count() // _SAMPLE), 0, 0
+    for number in pages.filled():
+        block, sampled = pages[number], bytearray(pages.block // 8)
+        sampled[::step] = block[::step]
+        thin.put(number, sampled)
+    claim = Gatherer(thin, job.scan.stored, job.source).claim
+    while count < _SAMPLE and claim(batch):
+        batch.work()
+        count, packed = count + batch.count, packed + batch.packs.packed
+    return packed / count if count else job.page_size / 4
 
 
 def _claim(job: CopyJob, kept: Bitmap) -> Claim:

@@ -13,7 +13,7 @@ from vmsieve.formats.loops.bits import and_bits, count_bits
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from vmsieve.pipeline.dump.batches import PageBatch
 
@@ -92,16 +92,17 @@ def contents(passes: Iterable[Pass]) -> str:
     return "; ".join(f"{name}: {', '.join(titles)}" for name, titles in groups if titles)
 
 
-def forecast(passes: Iterable[Pass], pages: int) -> str | None:
-    """Say what will be in a dump that has room for ``pages`` pages; None if all of it will."""
-    copies, left = [], pages
-    for one in passes:
-        copies.append(Pass(one.name, one.title, one.pages, min(one.total, left)))
-        left -= copies[-1].written
-    total = sum(one.total for one in copies)
-    if pages >= total:
+def forecast(passes: Sequence[Pass], sizes: Sequence[float], room: int) -> str | None:
+    """Say what fits into ``room`` bytes; ``sizes``: packed bytes of each pass. None if everything does."""
+    copies, left = [], max(float(room), 0)
+    for one, size in zip(passes, sizes):
+        fits = one.total if size <= left else int(one.total * left / size)
+        copies.append(Pass(one.name, one.title, one.pages, fits))
+        left = max(left - size, 0)
+    total, fit = sum(one.total for one in copies), sum(one.written for one in copies)
+    if fit >= total:
         return None
-    return f"there is room for about {100 * pages // total} % of the pages ({contents(copies)})"
+    return f"there is room for about {100 * fit // total} % of the pages ({contents(copies)})"
 
 
 def _remove(bits: bytearray, gone: bytearray) -> None:

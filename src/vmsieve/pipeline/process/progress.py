@@ -22,10 +22,6 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line."""
 
-    def share_in_time(self) -> float | None:
-        """The part of the step that will be done when a deadline ends it; None without one."""
-        return None
-
     def close(self) -> None:
         """End the last step, done or not."""
 
