@@ -26,7 +26,8 @@ from vmsieve.formats.bitmap import BLOCK, Bitmap
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.outputs.elf import ElfWriter
-from vmsieve.pipeline.dump.order import forecast, make_passes
+from vmsieve.pipeline.dump.forecast import forecast
+from vmsieve.pipeline.dump.order import make_passes
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.process.signals import Interrupted

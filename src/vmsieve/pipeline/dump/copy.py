@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from vmsieve.formats.bitmap import Bitmap, address_of
+from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import Codec, codec_number
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.codecs._pack import pack_pages
@@ -15,19 +15,19 @@ from vmsieve.formats.mapping import anonymous
 from vmsieve.formats.outputs import Batch
 from vmsieve.formats.slim.records import field, record
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch, batch_size
-from vmsieve.pipeline.dump.order import InOrder, Pass, forecast
+from vmsieve.pipeline.dump.order import InOrder, Pass
 from vmsieve.pipeline.dump.pool import ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from vmsieve.formats.bitmap import Bitmap
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Writer
     from vmsieve.pipeline.dump.order import Claim
     from vmsieve.pipeline.dump.scan import Scan
     from vmsieve.pipeline.process.progress import Progress
 
-_SAMPLE = 32  # pages of a pass that are packed beforehand, to say what will fit
 _NAMED = 8  # unreadable pages that get a note each
 
 
@@ -118,7 +118,8 @@ def copy_pages(job: CopyJob) -> None:
     passes = job.passes or [Pass("all", "all pages", job.scan.kept)]
     claim = InOrder(_claim(job, one.pages) for one in passes).claim
     copied, turn = job.copied, 0
-    _foretell(job, passes)
+    if job.room is not None and job.passes:
+        _foretell(job, job.room - job.writer.overhead)
     for pages in ordered(job.threads, lambda: _PackedBatch(job), claim, _PackedBatch.work, job.notes.append):
         if pages.turn != turn:
             turn = pages.turn
@@ -136,28 +137,26 @@ def copy_pages(job: CopyJob) -> None:
         job.progress.advance(pages.count)
 
 
-def _foretell(job: CopyJob, passes: Sequence[Pass]) -> None:
-    """Say what will fit in the output, by a sample of each pass."""
-    if job.room is None or not job.passes:
-        return
+def _foretell(job: CopyJob, room: int) -> None:
+    """Say what will fit into ``room`` bytes."""
+    # Imported here: most dumps are in address order.
+    from vmsieve.pipeline.dump.forecast import foretell
+
     batch = _PackedBatch(job)
-    sizes = [one.total * _packed_size(job, one.pages, batch) for one in passes]
-    if (line := forecast(passes, sizes, job.room - job.writer.overhead)) is not None:
+
+    def sampler(pages: Bitmap) -> Callable[[], tuple[int, int]]:
+        claim = Gatherer(pages, job.scan.stored, job.source).claim
+
+        def sample() -> tuple[int, int]:
+            if not claim(batch):
+                return 0, 0
+            batch.work()
+            return batch.count, batch.packs.packed
+
+        return sample
+
+    if (line := foretell(job.passes, room, sampler)) is not None:
         job.progress.say(line)
-
-
-def _packed_size(job: CopyJob, pages: Bitmap, batch: _PackedBatch) -> float:
-    """Bytes of a packed page, by a sample of ``pages``."""
-    thin, step, count, packed = Bitmap(), max(1, pages.count() // _SAMPLE), 0, 0
-    for number in pages.filled():
-        block, sampled = pages[number], bytearray(pages.block // 8)
-        sampled[::step] = block[::step]
-        thin.put(number, sampled)
-    claim = Gatherer(thin, job.scan.stored, job.source).claim
-    while count < _SAMPLE and claim(batch):
-        batch.work()
-        count, packed = count + batch.count, packed + batch.packs.packed
-    return packed / count if count else job.page_size / 4
 
 
 def _claim(job: CopyJob, kept: Bitmap) -> Claim:

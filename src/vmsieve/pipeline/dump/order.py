@@ -13,7 +13,7 @@ from vmsieve.formats.loops.bits import and_bits, count_bits
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from vmsieve.pipeline.dump.batches import PageBatch
 
@@ -90,19 +90,6 @@ def contents(passes: Iterable[Pass]) -> str:
             none.append(one.title)
     groups = (("whole", whole), ("in part", part), ("missing", none))
     return "; ".join(f"{name}: {', '.join(titles)}" for name, titles in groups if titles)
-
-
-def forecast(passes: Sequence[Pass], sizes: Sequence[float], room: int) -> str | None:
-    """Say what fits into ``room`` bytes; ``sizes``: packed bytes of each pass. None if everything does."""
-    copies, left = [], max(float(room), 0)
-    for one, size in zip(passes, sizes):
-        fits = one.total if size <= left else int(one.total * left / size)
-        copies.append(Pass(one.name, one.title, one.pages, fits))
-        left = max(left - size, 0)
-    total, fit = sum(one.total for one in copies), sum(one.written for one in copies)
-    if fit >= total:
-        return None
-    return f"there is room for about {100 * fit // total} % of the pages ({contents(copies)})"
 
 
 def _remove(bits: bytearray, gone: bytearray) -> None:
