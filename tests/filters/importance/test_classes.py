@@ -114,5 +114,5 @@ def test_unwind_entries_of_called_text() -> None:
 def test_text_comes_after_all_that_drgn_needs() -> None:
     """Kernels without names of variables have per-CPU areas, stacks and modules in boot's memory and in vmalloc's."""
     names = [one.name for one in importance()]
-    needed = ["log", "variables", "tasks", "modules", "unnamed", "boot", "vmalloc", "called_text", "called_orc", "data"]
+    needed = ["log", "variables", "tasks", "modules", "unnamed", "vmalloc", "boot", "called_text", "called_orc", "data"]
     assert [name for name in names if name in needed] == needed

@@ -35,7 +35,7 @@ _OF_TASKS: Final = {
 #: SLAB_RECLAIM_ACCOUNT before v6.9 (include/linux/slab.h); since cc61eb851461 ("mm, slab: use an enum to define SLAB_
 #: cache creation flags") a bit number in an enumeration.
 _RECLAIM: Final = 0x20000
-_BATCH: Final = 256 << 10
+_BATCH: Final = 64 << 10
 #: Pages whose struct pages are read if one of them is kept.
 _UNIT: Final = 512
 _NONE: Final = bytes(_UNIT // 8)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Bytes of stacks and of tasks that are searched, and of them at once.
 _MOST_BYTES: Final = 16 << 20
-_AT_ONCE: Final = 256 << 10
+_AT_ONCE: Final = 64 << 10
 _MOST_TEXT: Final = 128 << 20
 _SHIFT: Final = 12
 

@@ -32,7 +32,9 @@ _MAGIC: Final = 0xEB9F
 _SIZE_MOST: Final = 64 << 20
 _TYPES_MOST: Final = 1 << 22
 _MARKED: Final = 256  # types between two entries of the index
-_PIECE: Final = 256 << 10
+#: Bytes read at a time, and for a record that is longer: 256 KiB are an enumeration of 32,000 numbers.
+_PIECE: Final = 64 << 10
+_RECORD_MOST: Final = 256 << 10
 _ROOM: Final = 64
 _STRING_MOST: Final = 256
 #: Bytes of true and false sections to read in a search.
@@ -127,9 +129,9 @@ class Btf:
         self._named = {name: [] for name in names}
         wanted = KeySet(offsets)
         out = (ctypes.c_uint64 * (3 + 2 * _ROOM))()
-        at, number = 0, 1
+        at, number, size = 0, 1, _PIECE
         while at < self._types_size:
-            piece = bytearray(self._piece(self._types, at, self._types_size))
+            piece = bytearray(self._piece(self._types, at, self._types_size, size))
             hits = match_types(
                 address_of(piece), len(piece), at, number, self._swap, wanted.address, ctypes.addressof(self._marks),
                 len(self._marks), ctypes.addressof(out), _ROOM,
@@ -139,13 +141,17 @@ class Btf:
                 namesakes = self._named[offsets[self._u32(piece, place - at)]]
                 if len(namesakes) < _NAMESAKES_MOST:
                     namesakes.append(place)
-            if out[2] or (out[1] == at and hits < _ROOM):
+            stuck = out[1] == at and hits < _ROOM
+            if stuck and not out[2] and size < _RECORD_MOST:
+                size = _RECORD_MOST
+                continue
+            if out[2] or stuck:
                 raise KernelError("a type's record in the BTF section is damaged", offset=self._types + out[1])
-            number, at = out[0], out[1]
+            number, at, size = out[0], out[1], _PIECE
         self._marked = number
 
-    def _piece(self, start: int, at: int, end: int) -> bytes:
-        return read_some(self._read, start + at, min(_PIECE + _MARKED * _RECORD, end - at), needed=True)
+    def _piece(self, start: int, at: int, end: int, size: int = _PIECE) -> bytes:
+        return read_some(self._read, start + at, min(size + _MARKED * _RECORD, end - at), needed=True)
 
     def _u32(self, data: bytes | bytearray, at: int) -> int:
         return int(struct.unpack_from(self._order + "I", data, at)[0])

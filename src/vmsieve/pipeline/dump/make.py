@@ -16,7 +16,7 @@ from vmsieve.formats.source import read_bytes
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.dump.account import survey
 from vmsieve.pipeline.dump.copy import CopyJob, copy_pages
-from vmsieve.pipeline.dump.order import contents, make_passes
+from vmsieve.pipeline.dump.order import contents, make_passes, release_memory
 from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.dump.plan import checked_level
 from vmsieve.pipeline.dump.pool import usable_cores
@@ -127,10 +127,13 @@ def _passes(
     try:
         classes = find_importance(knowledge, scanned.kept)
         needed = needed_bits(knowledge, scanned, report.level)
-        return make_passes(scanned.kept, classes, needed, progress.advance) if classes else []
+        passes = make_passes(scanned.kept, classes, needed, progress.advance) if classes else []
     except Exception as error:  # a crashed kernel's memory holds anything, and the order is not worth the dump
         report.notes.append(f"the pages are in address order: {type(error).__name__}: {error}")
         return []
+    del classes
+    release_memory()
+    return passes
 
 
 def _write(job: CopyJob, plan: Plan, report: Report, target: DumpOutput | SplitOutput) -> None:

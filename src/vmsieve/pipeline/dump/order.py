@@ -6,6 +6,7 @@ order does in one.
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import Bitmap, address_of
@@ -76,6 +77,13 @@ def make_passes(
         rest.pages.put(number, left)
         advance(1)
     return [one for one in (*(one for one, _ in found), rest, extra) if one.total]
+
+
+def release_memory() -> None:
+    """Return freed memory to the kernel (glibc): what the search used is of other sizes than what the copy needs."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def contents(passes: Iterable[Pass]) -> str:
