@@ -118,7 +118,7 @@ class Kernel:
         """
         start, end = self.symbol(first), self.symbol(last)
         if not 0 < end - start <= _IMAGE_MOST:
-            raise KernelError("a section of the kernel image is not believable", expected=f"{first} below {last}")
+            raise KernelError("a section of the kernel image is implausible", expected=f"{first} below {last}")
         at = start
         while at < end:
             for low, high in self.ranges(at, end - at):

@@ -27,7 +27,7 @@ _SHIFT: Final = 12
 def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
     start, end = kernel.symbol("_stext"), kernel.symbol("_etext")
     if not 0 < end - start <= _MOST_TEXT:
-        raise KernelError("the size of the kernel's text is not believable", found=end - start)
+        raise KernelError("the size of the kernel's text is implausible", found=end - start)
     bits = _targets(kernel, start, end)
     # A function begins before the address that a call returns to, and ends after it: a page more on either side.
     bits = (bits | bits << 1 | bits << 2) >> 1

@@ -31,7 +31,7 @@ def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
     descriptors = ring + info.need("OFFSET", "printk_ringbuffer.desc_ring")
     bits = memory.u32(descriptors + info.need("OFFSET", "prb_desc_ring.count_bits"))
     if 1 << bits > _MOST_RECORDS:
-        raise KernelError("the number of records in the log is not believable", found=f"2**{bits}")
+        raise KernelError("the number of records in the log is implausible", found=f"2**{bits}")
     for member, structure in (("descs", "prb_desc"), ("infos", "printk_info")):
         start = memory.u64(descriptors + info.need("OFFSET", f"prb_desc_ring.{member}"))
         yield from kernel.ranges(start, info.need("SIZE", structure) << bits)

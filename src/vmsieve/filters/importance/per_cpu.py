@@ -24,7 +24,7 @@ def _find(kernel: Kernel) -> Iterator[tuple[int, int]]:
         # The unit has room for dynamic variables behind the static ones.
         size = max(size, kernel.memory.u32(kernel.symbol("pcpu_unit_size")))
     if not 0 < size <= _MOST_BYTES:
-        raise KernelError("the size of a per-CPU area is not believable", found=size)
+        raise KernelError("the size of a per-CPU area is implausible", found=size)
     for offset in kernel.per_cpu_offsets():
         at = start + offset & _WORD
         if not kernel.memory.translator.is_kernel(at):
