@@ -40,7 +40,9 @@ def test_a_signal_in_the_middle(
 
     monkeypatch.setattr(Gatherer, "claim", interrupted)
     before = signal.getsignal(number)
-    status = main(["dump", "-q", "--threads", str(threads), *FORMATS[form], str(core), str(tmp_path / "out")])
+    # In address order: the order of importance begins with small chunks, all claimed before the first is written.
+    words = ["dump", "-q", "--order", "address", "--threads", str(threads), *FORMATS[form]]
+    status = main([*words, str(core), str(tmp_path / "out")])
     monkeypatch.undo()
     assert (status, signal.getsignal(number)) == (4, before)
     assert f"stopped by {number.name}" in capsys.readouterr().err
