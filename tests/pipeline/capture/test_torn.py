@@ -71,7 +71,7 @@ def entered(told: dict[str, Any]) -> list[tuple[str, int, int]]:
 def test_the_record_lists_classes_of_a_full_target(
     demo: Path, reports: dict[int, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is in the file, as ``info`` shows it, and a sentence on what is not."""
+    """The classes in the file, as ``info`` shows them, and a sentence on the missing ones."""
     breaking(monkeypatch, lambda plan: limited(plan, reports[31]["bytes"]["out"] // 4))
     status, told = capture(demo, tmp_path / "out", codec="none")
     assert (status, steps(told)) == (4, [("as asked", "full")])

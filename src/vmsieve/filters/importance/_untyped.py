@@ -70,7 +70,7 @@ def _find_list(kernel: Kernel) -> tuple[int, int]:
 
 
 def _names(kernel: Kernel, name: int, before: int) -> Iterator[int]:
-    """Yield the addresses of the names of the tasks that the list of one leads to; stops at what is no task."""
+    """Yield the addresses of the names of tasks, along the list of one; stops at an element that is not a task."""
     last = name - before
     with suppress(KernelError, ReadError):
         for at in kernel.each(name - before, _MOST_TASKS):
@@ -95,7 +95,7 @@ def _task(kernel: Kernel, name: int, tasks: int, shared: set[int]) -> Iterator[t
 
 
 def _pointers(kernel: Kernel, vaddr: int, size: int) -> list[int]:
-    """The words in memory that may be addresses of the kernel's, in their order."""
+    """Words in memory that may be kernel addresses, in their order."""
     data = kernel.memory.read(vaddr & -8, size // 8 * 8)
     order = ">" if kernel.memory.physical.byte_order == "big" else "<"
     words = dict.fromkeys(struct.unpack(f"{order}{len(data) // 8}Q", data))

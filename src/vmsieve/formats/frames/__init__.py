@@ -86,7 +86,7 @@ def frames() -> list[Frame]:
 
 
 def frame(name: str) -> Frame:
-    """The frame ``name``; UsageError, which lists the known ones, if there is none."""
+    """The frame ``name``; UsageError, which lists the known ones, for an unknown name."""
     return load(sys.modules[__name__], "FRAME", name, "frame", Frame)
 
 

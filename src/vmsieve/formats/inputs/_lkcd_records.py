@@ -51,7 +51,7 @@ class Walk:
         self.data.add(0, self.highest, 0)
 
     def all(self) -> None:
-        """Scan all records; raises FormatError if there is none, or too many runs."""
+        """Scan all records; raises FormatError without records, or with too many runs."""
         runs = self.runs = array("Q")
         state, rows = (c_uint64 * WALK_WORDS)(), (c_uint64 * (3 * _ROWS))()
         buffer = bytearray(_STEP)

@@ -221,5 +221,5 @@ def output_formats() -> list[OutputFormat]:
 
 
 def output_format(name: str) -> OutputFormat:
-    """The output format ``name``; UsageError, which lists the known ones, if there is none."""
+    """The output format ``name``; UsageError, which lists the known ones, for an unknown name."""
     return load(sys.modules[__name__], "FORMAT", name, "output format", OutputFormat)

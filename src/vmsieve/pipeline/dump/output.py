@@ -120,7 +120,7 @@ class DumpOutput:
             raise output_error(error, self._output.path, self._sent) from error
 
     def space(self) -> int | None:
-        """Free bytes of the output's file system; None if it is none."""
+        """Free bytes of the output's file system; None for a device or stream."""
         if not self.removable:
             return None
         status = os.fstatvfs(self._fd)

@@ -62,7 +62,7 @@ def arches() -> list[Arch]:
 
 
 def find(machine: str | None) -> Arch:
-    """Return the architecture called ``machine``; KernelError, which lists all, if there is none."""
+    """Return the architecture called ``machine``; KernelError, which lists all, for an unknown name."""
     from vmsieve.filters.linux import arch as room
     from vmsieve.formats.plugins import load, names
 
