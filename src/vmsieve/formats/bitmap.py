@@ -107,6 +107,19 @@ class Bitmap:
             self._blocks[number] = _ONES if ones == BLOCK else zlib.compress(block, 1)
         self._length = number + 1
 
+    def packed(self) -> tuple[int, int, dict[int, bytes]]:
+        """Return the arguments of :meth:`unpacked`, of types that ``marshal`` supports."""
+        blocks = {number: b"" if stored is _ONES else stored for number, stored in self._blocks.items()}
+        return self._length, self._count, blocks
+
+    @classmethod
+    def unpacked(cls, length: int, count: int, blocks: dict[int, bytes]) -> Bitmap:
+        """The bitmap that :meth:`packed` returned this of."""
+        made = cls()
+        made._length, made._count = length, count
+        made._blocks = {number: stored or _ONES for number, stored in blocks.items()}
+        return made
+
     def __len__(self) -> int:
         return self._length
 

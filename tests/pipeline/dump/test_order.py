@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
+import time
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ from vmsieve.formats.bitmap import BLOCK, Bitmap
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.outputs.elf import ElfWriter
+from vmsieve.pipeline.dump import apart
 from vmsieve.pipeline.dump.forecast import forecast
 from vmsieve.pipeline.dump.order import make_passes
 from vmsieve.pipeline.dump.scan import scan
@@ -348,6 +351,35 @@ def test_an_error_in_the_search_is_a_remark(demo: Path, tmp_path: Path, monkeypa
     assert report.exit_status() == 0
     assert report.json()["order"] == "address"
     assert any("in address order: KeyError" in note for note in report.notes)
+
+
+def test_the_search_in_a_process_of_its_own_finds_the_same(demo: Path, whole: Path, tmp_path: Path) -> None:
+    report = make(demo, tmp_path / "out", order="importance", apart=True)
+    assert report.json()["order"] == "importance"
+    assert (tmp_path / "out").read_bytes() == whole.read_bytes()
+
+
+def crash(*_: object) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(*_: object) -> Any:
+    time.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("fault", "remark"), [(crash, "without a result"), (hang, "takes too long"), (damaged, "damaged by a test")]
+)
+def test_a_search_that_crashes_or_hangs_costs_the_order(
+    fault: Any, remark: str, demo: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder, "importance", fault)
+    monkeypatch.setattr(apart.passes_apart, "__defaults__", (0.5,))
+    report = make(demo, tmp_path / "out", order="importance", apart=True)
+    assert report.exit_status() == 0
+    assert report.json()["order"] == "address"
+    assert any(remark in note for note in report.notes)
+    assert contents(tmp_path / "out") == contents(plain)
 
 
 def test_every_class_finds_memory_of_the_demo(demo: Path) -> None:

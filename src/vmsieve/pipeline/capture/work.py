@@ -77,7 +77,7 @@ def _dump(job: Job, board: Board) -> dict[str, Any]:
     plan = Plan(
         job.input, job.output, job.level, name, int(level) if level else None, flattened=not job.final,
         threads=job.threads, size_limit=job.limit, mapped=job.mapped, basis=job.basis, insist=job.insist,
-        force=not job.final, order=job.order,
+        force=not job.final, order=job.order, apart=True,
     )  # fmt: skip
     report = dump(plan, Heartbeat(job, board))
     told = report.json()

@@ -124,14 +124,21 @@ def _passes(
     from vmsieve.filters.importance._finder import find_importance
 
     progress.step("Ordering pages", sum(1 for _ in scanned.kept.filled()), BLOCK * knowledge.page_size)
-    try:
+
+    def search() -> list[Pass]:
         classes = find_importance(knowledge, scanned.kept)
         needed = needed_bits(knowledge, scanned, report.level)
-        passes = make_passes(scanned.kept, classes, needed, progress.advance) if classes else []
+        return make_passes(scanned.kept, classes, needed, progress.advance) if classes else []
+
+    try:
+        if plan.apart:
+            from vmsieve.pipeline.dump.apart import passes_apart
+
+            return passes_apart(search)
+        passes = search()
     except Exception as error:  # a crashed kernel's memory holds anything, and the order is not worth the dump
         report.notes.append(f"the pages are in address order: {type(error).__name__}: {error}")
         return []
-    del classes
     release_memory()
     return passes
 

@@ -40,6 +40,7 @@ class Plan:
     salvage: bool = True  # if the output is full, finish it as an incomplete dump; otherwise remove the file
     split: tuple[str, ...] = ()  # files of a split dump, written instead of the output
     order: str | None = None  # one of ORDERS; None: of importance if the dump may be cut
+    apart: bool = False  # find the order of importance in a process of its own
     reads: tuple[str, ...] = ()  # further files that are read, which must not be overwritten
 
 
