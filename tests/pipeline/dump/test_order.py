@@ -8,7 +8,7 @@ import signal
 import struct
 import time
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -29,8 +29,10 @@ from vmsieve.formats.errors import KernelError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.outputs.elf import ElfWriter
 from vmsieve.pipeline.dump import apart
-from vmsieve.pipeline.dump.forecast import forecast
+from vmsieve.pipeline.dump.forecast import forecast, foretell_time
+from vmsieve.pipeline.dump.make import dump
 from vmsieve.pipeline.dump.order import make_passes
+from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.process.progress import Silent
 from vmsieve.pipeline.process.signals import Interrupted
@@ -454,3 +456,29 @@ def test_a_forecast_names_what_fits() -> None:
     assert forecast(passes, [20.0, 800.0], 10) == (
         "there is room for about 10 % of the pages (in part: the log (50 %); missing: all other pages)"
     )
+
+
+def test_a_deadline_is_foretold_by_the_rate_so_far() -> None:
+    passes = make_passes(bitmap(set(range(100))), [("log", "the log", block_of(set(range(20))))])
+    passes[0].written = 20
+    assert foretell_time(passes, 2.0, 8.0) is None
+    assert foretell_time(passes, 2.0, 4.0) == (
+        "there is time for about 60 % of the pages (whole: the log; in part: all other pages (50 %))"
+    )
+
+
+def test_a_deadline_is_foretold_after_the_first_classes(demo: Path, tmp_path: Path) -> None:
+    class Short(Silent):
+        """A deadline that is too early, and what is said of it."""
+
+        said: ClassVar[list[str]] = []
+
+        def seconds_left(self) -> float:
+            return 1e-6
+
+        def say(self, line: str) -> None:
+            self.said.append(line)
+
+    dump(Plan(str(demo), str(tmp_path / "out"), 31, order="importance"), Short())
+    assert len(Short.said) == 1
+    assert Short.said[0].startswith("there is time for about")

@@ -55,6 +55,9 @@ class Heartbeat(Lines):
             os.unlink(path)
             self._board.freed = True
 
+    def seconds_left(self) -> float | None:
+        return self._job.end - time.monotonic() if self._job.end else None
+
     def say(self, line: str) -> None:
         if not self._job.quiet:
             say(line)

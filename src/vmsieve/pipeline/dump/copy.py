@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import address_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.scan import Scan
     from vmsieve.pipeline.process.progress import Progress
 
+_SAMPLE = 512  # pages after which the rate is known
 _NAMED = 8  # unreadable pages that get a note each
 
 
@@ -117,13 +119,14 @@ def copy_pages(job: CopyJob) -> None:
     """Copy every kept page to the writer."""
     passes = job.passes or [Pass("all", "all pages", job.scan.kept)]
     claim = InOrder(_claim(job, one.pages) for one in passes).claim
-    copied, turn = job.copied, 0
+    copied, turn, began = job.copied, 0, monotonic()
     if job.room is not None and job.passes:
         _foretell(job, job.room - job.writer.overhead)
     for pages in ordered(job.threads, lambda: _PackedBatch(job), claim, _PackedBatch.work, job.notes.append):
         if pages.turn != turn:
             turn = pages.turn
             job.writer.checkpoint()
+            began = began and _foretell_end(job, began)
         job.writer.pages(pages.batch())
         passes[turn].written += pages.count
         for k in pages.bad:
@@ -157,6 +160,19 @@ def _foretell(job: CopyJob, room: int) -> None:
 
     if (line := foretell(job.passes, room, sampler)) is not None:
         job.progress.say(line)
+
+
+def _foretell_end(job: CopyJob, began: float) -> float:
+    """Say what there is time for before the deadline, once the rate is known; returns 0 when that is done."""
+    left = job.progress.seconds_left()
+    if left is not None and job.copied.pages < _SAMPLE:
+        return began
+    if left is not None:
+        from vmsieve.pipeline.dump.forecast import foretell_time
+
+        if (line := foretell_time(job.passes, monotonic() - began, left)) is not None:
+            job.progress.say(line)
+    return 0.0
 
 
 def _claim(job: CopyJob, kept: Bitmap) -> Claim:

@@ -21,6 +21,13 @@ def foretell(passes: Sequence[Pass], room: int, sampler: Callable[[Bitmap], Samp
     return forecast(passes, [one.total * _packed_size(one.pages, sampler) for one in passes], room)
 
 
+def foretell_time(passes: Sequence[Pass], seconds: float, left: float) -> str | None:
+    """Say what there is time for, by the ``seconds`` that the pages so far took; None if for everything."""
+    done = sum(one.written for one in passes)
+    line = forecast(passes, [one.total for one in passes], int(done + done * left / max(seconds, 1e-3)))
+    return line and line.replace("room", "time", 1)
+
+
 def _packed_size(pages: Bitmap, sampler: Callable[[Bitmap], Sample]) -> float:
     """Bytes of a packed page, by a sample of ``pages``, which are not none."""
     thin, step, count, packed = Bitmap(), max(1, pages.count() // _SAMPLE), 0, 0

@@ -22,6 +22,10 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line."""
 
+    def seconds_left(self) -> float | None:
+        """Seconds until a deadline ends the step; None without one."""
+        return None
+
     def close(self) -> None:
         """End the last step, done or not."""
 
