@@ -8,8 +8,13 @@ from __future__ import annotations
 import errno
 
 
-def _number(value: object) -> str:
-    return hex(value) if isinstance(value, int) and abs(value) > 9 else str(value)
+def _fact(value: object) -> str:
+    if isinstance(value, int) and abs(value) > 9:
+        return hex(value)
+    # Imported here, as few errors are printed. What a damaged input says may have line breaks.
+    from vmsieve.formats.text import shown
+
+    return shown(str(value))
 
 
 class VmsieveError(Exception):
@@ -35,7 +40,7 @@ class VmsieveError(Exception):
 
     def __str__(self) -> str:
         facts = ("at", self.offset), ("expected", self.expected), ("found", self.found)
-        line = ", ".join([self.message, *(f"{name} {_number(value)}" for name, value in facts if value is not None)])
+        line = ", ".join([self.message, *(f"{name} {_fact(value)}" for name, value in facts if value is not None)])
         if self.file is not None:
             line = f"{self.file}: {line}"
         if self.hint is not None:

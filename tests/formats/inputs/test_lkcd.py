@@ -135,6 +135,7 @@ def test_a_file_without_a_page_is_refused(size: int) -> None:
     [
         (Lkcd(MEMORY, machine=b"s390"), UnsupportedError, "unknown machine"),
         (Lkcd(MEMORY, machine=b""), UnsupportedError, "unknown machine"),
+        (Lkcd(MEMORY, machine=b"s390x\n"), UnsupportedError, r"found s390x\\x0a$"),
         (Lkcd(MEMORY, page_size=8192), UnsupportedError, "one size"),
         (Lkcd(MEMORY, mem_end=1 << 50), CorruptError, "size of memory"),
     ],
