@@ -108,9 +108,9 @@ class Marks:
 
 def _caches(kernel: Kernel) -> tuple[list[int], list[int]]:
     """Return the addresses of the caches that tasks are in, and of those that can be reclaimed."""
-    memory, assert_types = kernel.memory, kernel.types
+    memory, types = kernel.memory, kernel.types
     node, name, flags = (kernel.offset("kmem_cache", member) for member in ("list", "name", "flags"))
-    bits = assert_types.enumerators("_slab_flag_bits") if assert_types is not None else {}
+    bits = types.enumerators("_slab_flag_bits") if types is not None else {}
     reclaim = 1 << bits["_SLAB_RECLAIM_ACCOUNT"] if "_SLAB_RECLAIM_ACCOUNT" in bits else _RECLAIM
     tasks: list[int] = []
     reclaimable: list[int] = []

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.bitmap import address_of, count_between
-from vmsieve.formats.loops.bits import count_bits
+from vmsieve.formats.bitmap import address_of, count_between, count_ones
 from vmsieve.formats.loops.ranks import count_up, rank_runs
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class Ranks:
         for number in kept.filled():
             self._before[number] = rank
             self._bits[:] = kept[number]
-            rank += count_bits(address_of(self._bits), len(self._bits))
+            rank += count_ones(self._bits)
 
     def runs(self, batch: Batch) -> Iterator[tuple[int, int, int]]:
         """Yield the runs of pages with consecutive ranks: index of the first page, of the one behind, first rank.

@@ -165,13 +165,14 @@ def _foretell(job: CopyJob, room: int) -> None:
 def _foretell_end(job: CopyJob, began: float) -> float:
     """Say what there is time for before the deadline, once the rate is known; returns 0 when that is done."""
     left = job.progress.seconds_left()
-    if left is not None and job.copied.pages < _SAMPLE:
+    if left is None:
+        return 0.0
+    if job.copied.pages < _SAMPLE:
         return began
-    if left is not None:
-        from vmsieve.pipeline.dump.forecast import foretell_time
+    from vmsieve.pipeline.dump.forecast import foretell_time
 
-        if (line := foretell_time(job.passes, monotonic() - began, left)) is not None:
-            job.progress.say(line)
+    if (line := foretell_time(job.passes, monotonic() - began, left)) is not None:
+        job.progress.say(line)
     return 0.0
 
 

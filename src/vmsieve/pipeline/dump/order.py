@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Final
 
-from vmsieve.formats.bitmap import Bitmap, address_of
-from vmsieve.formats.loops.bits import and_bits, count_bits
+from vmsieve.formats.bitmap import Bitmap, address_of, count_ones
+from vmsieve.formats.loops.bits import and_bits
 from vmsieve.formats.slim.records import record
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def make_passes(
             extra.pages.put(number, others)
         for one, bits in found:
             wanted = bytearray(bits(number))
-            if count_bits(address_of(wanted), len(wanted)):
+            if count_ones(wanted):
                 and_bits(address_of(wanted), address_of(left), len(left), address_of(both))
                 one.pages.put(number, both)
                 _remove(left, both)
