@@ -8,13 +8,12 @@ than the dump and could find only what the kernel itself has reserved.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.filters.linux.consistency import find_contradiction, foreign_memory, is_crash_kernel, log_text
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import UsageError, VmsieveError
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import build_note, without_note
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

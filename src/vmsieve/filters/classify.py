@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.doubts import Doubts
 from vmsieve.filters.histogram import Histogram, dropping
@@ -23,6 +22,7 @@ from vmsieve.filters.struct_page_memory import StructPageMemory
 from vmsieve.formats.bitmap import BLOCK, address_of
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.mapping import Window, anonymous
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

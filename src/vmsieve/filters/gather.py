@@ -6,8 +6,6 @@ on it stays None, and every page is kept.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.knowledge import Knowledge
 from vmsieve.filters.linux.arch import find
 from vmsieve.filters.linux.constants import check_constants
@@ -20,6 +18,7 @@ from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, VmsieveError
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import without_note
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.arch import Arch

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.loops import parameters as at
 from vmsieve.filters.rules import PARAMETERS
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout

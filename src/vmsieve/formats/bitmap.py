@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from typing import TYPE_CHECKING, Final, Protocol
 
 from vmsieve.formats.loops.bits import count_bits
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from typing import Final
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.compiler import code_address
 from vmsieve.formats.loops import bus_error as layout
+from vmsieve.formats.slim.typing import Final
 
 _WINDOWS: Final = 512
 _WORD: Final = 8

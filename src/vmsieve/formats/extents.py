@@ -5,10 +5,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from heapq import heappop, heappush, merge
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import set_bits
 from vmsieve.formats.errors import UnsupportedError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

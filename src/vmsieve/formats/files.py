@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Protocol
 
 from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
 from vmsieve.formats.mapping import map_file
+from vmsieve.formats.slim.typing import Protocol
 
 
 class ByteFile(Protocol):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import FormatError, ReadError, VmsieveError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_at
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.inputs._pieces import StoredPieces
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.source import Source

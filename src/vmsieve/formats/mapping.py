@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from vmsieve.formats import bus_error
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.loops.bus_error import ANONYMOUS, FIXED, PRIVATE, READ
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

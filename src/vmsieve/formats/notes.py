@@ -7,11 +7,10 @@ processors that never write theirs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.source import Cpu, LargeNote
 
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ class: of the first *n* pages written, each class has as many as are left after 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import build_note, note_text
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.text import shown
 
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ The page may be missing, outdated or damaged; checksums show it. Layouts: :mod:`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.layouts import os_info as layout
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.source import read_bytes
 from vmsieve.formats.vmcoreinfo_search import vmcoreinfo_at
 

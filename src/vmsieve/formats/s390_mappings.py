@@ -10,10 +10,10 @@ at 0 to 0x1fff; dumps have the one at physical address 0 there.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.os_info import read_os_info
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.source import VirtualRange
 
 if TYPE_CHECKING:

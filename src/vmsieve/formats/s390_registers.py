@@ -7,12 +7,11 @@ have the order of zgetdump (s390-tools). All numbers are big-endian.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.layouts import Struct, elf, lowcore
 from vmsieve.formats.notes import build_note, each_note
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

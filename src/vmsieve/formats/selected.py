@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.source import Source, join_ranges
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

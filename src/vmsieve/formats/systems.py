@@ -11,12 +11,11 @@ selects a kernel there.
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.errors import FormatError, UsageError
 from vmsieve.formats.inputs import Source, open_source
 from vmsieve.formats.layouts import lowcore
+from vmsieve.formats.slim.typing import Final
 from vmsieve.formats.source import read_bytes
 
 #: Names of the systems, and descriptions for messages.

@@ -6,10 +6,9 @@ The kernel prepares its note at boot, at the start of a page (``crash_save_vmcor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.layouts import ORDERS, elf
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.source import read_bytes
 
 if TYPE_CHECKING:

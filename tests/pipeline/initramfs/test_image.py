@@ -124,7 +124,7 @@ MOST_MODULES, MOST_BYTECODE = 100, 566_000
 MOST_FOR_LOG, MOST_BYTECODE_FOR_LOG = 55, 306_000
 #: Modules of the standard library that the interpreter does not load by itself.
 STANDARD = {
-    "vmsieve_bundle", "array", "typing", "errno", "_ctypes", "_struct", "struct", "ctypes", "gc", "mmap", "_bisect",
+    "vmsieve_bundle", "array", "errno", "_ctypes", "_struct", "struct", "ctypes", "gc", "mmap", "_bisect",
     "bisect", "itertools", "zlib", "_heapq", "heapq", "time", "_signal",
 }  # fmt: skip
 

@@ -8,9 +8,8 @@ A class that can't find its memory costs the order, never a page: its pages come
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
-
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Final
-
 from vmsieve.filters.importance import importance
 from vmsieve.filters.importance._kernel import Kernel
 from vmsieve.filters.importance._marks import SYMBOLS, TYPES, Marks
@@ -11,6 +9,7 @@ from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.extents import Extents, joined
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.importance import Importance

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.key_set import KeySet
 from vmsieve.filters.linux.page_layout import PageLayout
@@ -13,6 +12,7 @@ from vmsieve.filters.parameters import Parameters
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

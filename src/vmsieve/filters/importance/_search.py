@@ -5,12 +5,11 @@ Everything is looked for in the kernel image or behind what was found there; not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.linux.btf import find_btf, magic
 from vmsieve.filters.linux.memory_scan import scan_memory
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -8,11 +8,11 @@ that links structures with names at the same distance; from ``tasks`` on to a li
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.importance._search import IDLE, places
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.filters.importance import Importance
 from vmsieve.filters.loops.importance import RESERVED
+from vmsieve.formats.slim.typing import Final
 
 CLASS: Final = Importance(
     "boot", "memory from before the allocators", 45, mark=RESERVED,

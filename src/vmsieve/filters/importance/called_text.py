@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.importance import Importance
 from vmsieve.filters.loops.importance import mark_targets
@@ -11,6 +10,7 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.extents import joined
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

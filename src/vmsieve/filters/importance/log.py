@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.importance import Importance
 from vmsieve.filters.linux.log_buffer import flat_buffer, text_ring
 from vmsieve.formats.errors import KernelError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

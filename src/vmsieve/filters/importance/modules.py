@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.importance import Importance
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.filters.importance import Importance
 from vmsieve.filters.loops.importance import SLAB
+from vmsieve.formats.slim.typing import Final
 
 CLASS: Final = Importance("slab", "slab objects", 80, mark=SLAB)

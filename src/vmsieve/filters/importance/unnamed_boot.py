@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.filters.importance import Importance
 from vmsieve.filters.importance.boot import CLASS as BOOT
+from vmsieve.formats.slim.typing import Final
 
 CLASS: Final = Importance(
     "unnamed_boot", "per-CPU areas, among memory from before the allocators", 41, mark=BOOT.mark, without=BOOT.without,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.kallsyms import read_some
 from vmsieve.filters.linux.key_set import KeySet, hash_name
@@ -18,6 +17,7 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.loops.lookup import match_strings, match_types
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.btf import magic
 from vmsieve.filters.linux.kallsyms_search import DIGITS
 from vmsieve.filters.linux.memory_scan import scan_memory
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.loops.lookup import match_marks
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

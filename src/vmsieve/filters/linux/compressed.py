@@ -6,9 +6,8 @@ Documentation/driver-api/early-userspace/buffer-format.rst: plain and compressed
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
 from vmsieve.formats.errors import ReadError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source

@@ -11,12 +11,12 @@ Missing evidence is no contradiction.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.log_buffer import flat_buffer, text_ring
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.files import PlainFile
 from vmsieve.formats.notes import build_note
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

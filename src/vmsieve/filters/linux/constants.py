@@ -10,7 +10,7 @@ v4.18). Flags: ``enum pageflags`` of ``include/linux/page-flags.h``, of 64-bit k
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import TYPE_CHECKING, Callable, Final
 
 from vmsieve.filters.linux.arch import find
 from vmsieve.filters.linux.kallsyms import find_symbols
@@ -26,6 +25,7 @@ from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 from vmsieve.formats.loops.purgatory import SLOTS, TABLE_SIZE, find_tables
 from vmsieve.formats.os_info import read_os_info
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

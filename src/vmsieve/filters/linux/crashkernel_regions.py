@@ -7,11 +7,11 @@ driver-api/early-userspace/buffer-format.rst of Documentation, arch/s390/boot/he
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.compressed import ARCHIVES, MAGICS, all_zeros, verify_archive, verify_stream
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.layouts import elf
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

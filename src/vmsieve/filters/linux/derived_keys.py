@@ -8,10 +8,9 @@ robustness", v2.6.38).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.linux.identity import BEFORE_NAME, FIELD_SIZE
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from typing import Callable, Protocol

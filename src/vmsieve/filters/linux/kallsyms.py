@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from typing import TYPE_CHECKING, Callable, Final
 
 from vmsieve.filters.linux.key_set import KeySet, hash_name
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.loops.lookup import BASE, TOKEN_WORDS, match_names
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection

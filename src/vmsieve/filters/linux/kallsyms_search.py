@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 from array import array
 from struct import unpack
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.kallsyms import SYMBOLS_MOST, TOKENS, Kallsyms, TableLayout
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

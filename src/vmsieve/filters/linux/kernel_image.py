@@ -6,14 +6,13 @@ load offset does ``init_uts_ns`` lie a few bytes before "Linux".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.linux.arch import header_offsets
 from vmsieve.filters.linux.candidates import SEARCHED, SEARCHED_PACKED
 from vmsieve.filters.linux.identity import BEFORE_NAME, FIELD_SIZE
 from vmsieve.filters.linux.kallsyms import Kallsyms, open_kallsyms
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

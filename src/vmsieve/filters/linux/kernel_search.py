@@ -6,14 +6,13 @@ that it has struct pages of; other kernels' struct pages of that memory are igno
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.linux.consistency import find_contradiction, log_text
 from vmsieve.filters.linux.identity import identify
 from vmsieve.filters.linux.memmap import MemMap, Run
 from vmsieve.filters.linux.memory import VirtualMemory
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

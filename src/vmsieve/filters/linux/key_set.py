@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.loops.lookup import BASE, MIX, SHIFT, SLOTS
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,9 +6,8 @@ Linux commit 896fbe20b4e2 ("printk: use the lockless ringbuffer"), v5.10, made i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory

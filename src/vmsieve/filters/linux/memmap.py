@@ -16,10 +16,10 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

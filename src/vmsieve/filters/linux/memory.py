@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.cache import cached
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -6,11 +6,10 @@ which kernels have which keys; the fields are in ``include/linux/mm_types.h`` an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.linux.constants import bit_of_reserved
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -15,11 +15,10 @@ shown as ``\xNN``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.filters.linux.log_buffer import flat_buffer, text_ring
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.text import shown
 
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ it is damaged. A kernel with complete VMCOREINFO costs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.files import PlainFile
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.memory import Leaf, Translator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.slim.cache import cached
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

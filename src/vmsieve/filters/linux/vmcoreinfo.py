@@ -14,9 +14,8 @@ lines with one key counts. Malformed lines are skipped and counted.
 
 from __future__ import annotations
 
-from typing import Callable
-
 from vmsieve.formats.errors import KernelError
+from vmsieve.formats.slim.typing import Callable
 
 #: Longest text. The kernel's is one page; files made by tools are not much longer.
 MAX_SIZE = 1 << 20

@@ -10,10 +10,9 @@ A zone's *span* may contain page frames of others, if the memory of nodes altern
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.errors import KernelError, ReadError, VmsieveError
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store32
+from vmsieve.formats.slim.typing import Final
 
 #: 32-bit counters of a cell: a power of two.
 CATEGORIES: Final = 16

@@ -13,8 +13,6 @@ A page inherits a class in two ways, and both reach over the end of a run:
 
 from __future__ import annotations
 
-from typing import Any, Callable, Final
-
 from vmsieve.filters.loops import parameters as at
 from vmsieve.filters.loops.runs import AHEAD, alike_ahead, fill, members_ahead, tails_ahead
 from vmsieve.filters.loops.struct_page import (
@@ -31,6 +29,7 @@ from vmsieve.filters.rules import MAPPING_BITS, ORDERS, RULE_STRIDE
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import ctz64, load8, load32, load64, prefetch, store8, store64
+from vmsieve.formats.slim.typing import Any, Callable, Final
 
 _EIGHT: Final = 0x0101010101010101
 

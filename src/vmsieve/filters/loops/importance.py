@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.filters.loops.parameters import FLAGS, KIND, NOWHERE, RESERVED_FLAG, SIZE, SWAP, TAIL_AT
 from vmsieve.filters.loops.struct_page import field32, field64, is_slab
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load8, load64, store8, store64
 from vmsieve.formats.loops.lookup import is_wanted
+from vmsieve.formats.slim.typing import Final
 
 #: Marks: a page with PG_reserved; a slab page of a wanted cache, of a cache that can be reclaimed, of any other.
 RESERVED: Final = 1

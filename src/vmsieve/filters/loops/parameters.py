@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.filters.rules import RULE_STRIDE
+from vmsieve.formats.slim.typing import Final
 
 #: Where the rules' own parameters begin: :data:`RULE_STRIDE` bytes for each bit of a class.
 RULES_AT: Final = 384

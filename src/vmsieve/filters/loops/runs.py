@@ -7,13 +7,12 @@ every field.
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.filters.loops import parameters as at
 from vmsieve.filters.loops.struct_page import REFCOUNT_BITS, field64
 from vmsieve.filters.rules import MAPPING_BITS, ORDERS
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load32, load64, prefetch, store8, swap32, swap64
+from vmsieve.formats.slim.typing import Final
 
 _NO_TYPE: Final = 0xFFFFFFFF
 #: Bytes between a struct page and the one that is prefetched: into the next page of memory, which hardware prefetchers

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.filters.loops import parameters as at
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load8, load16, load32, load64, swap16, swap32, swap64
+from vmsieve.formats.slim.typing import Final
 
 #: No page has 2**28 references; garbage usually has more.
 REFCOUNT_BITS: Final = 28

@@ -10,9 +10,8 @@ becomes larger, never wrong.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Final
-
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout

@@ -7,11 +7,10 @@ PageSwapBacked"), so ``PG_swapbacked`` must be set too, if it is known.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.rules import Rule, RuleOff, require_tails
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout

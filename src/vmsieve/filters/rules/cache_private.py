@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.filters.rules import Rule
 from vmsieve.filters.rules.cache import cache_parameters, is_cache
 from vmsieve.formats.compiler import inline
+from vmsieve.formats.slim.typing import Final
 
 
 @inline

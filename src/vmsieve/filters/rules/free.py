@@ -8,11 +8,10 @@ pages on per-CPU lists (``struct per_cpu_pages``) have no type and are kept.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.rules import Rule, RuleOff, require_page_type
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout

@@ -6,11 +6,10 @@ PG_hwpoison flag into vmcoreinfo"). Dropped at every level.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.rules import Rule, RuleOff
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout

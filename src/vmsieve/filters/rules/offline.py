@@ -7,11 +7,10 @@ PG_offline", v5.1). Until v6.11, memory of a hotplugged block that was never giv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.rules import Rule, RuleOff, require_page_type
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load64
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout

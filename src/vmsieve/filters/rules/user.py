@@ -7,10 +7,9 @@ memory is kept if slab pages are not recognised.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.rules import Rule, RuleOff, require_tails
 from vmsieve.formats.compiler import inline
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.page_layout import PageLayout

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.filters.rules import Rule
+from vmsieve.formats.slim.typing import Final
 
 RULE: Final = Rule("zero", "Pages filled with zero", 90, 1, None, lambda _: [])

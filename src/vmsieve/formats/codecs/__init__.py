@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any, Callable
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.plugins import load, names, scan
 from vmsieve.formats.slim.records import field, record, replace
+from vmsieve.formats.slim.typing import Any, Callable
 
 
 @record

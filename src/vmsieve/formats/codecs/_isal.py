@@ -7,12 +7,12 @@ ABI, so each library must first unpack a sample page.
 from __future__ import annotations
 
 import ctypes
-from typing import Final
 
 from vmsieve.formats.codecs import State
 from vmsieve.formats.codecs._libraries import REJECTED, address, libraries, words
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import call1, load32, load64, store32, store64
+from vmsieve.formats.slim.typing import Final
 
 _WHEEL: Final = "isal/isal_zlib"
 _SONAMES: Final = ("libisal.so.2",)

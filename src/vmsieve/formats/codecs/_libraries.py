@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Callable, Final
+
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

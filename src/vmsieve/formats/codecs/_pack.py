@@ -5,14 +5,13 @@ They call every codec of this room through one function (``Plugins``). A codec i
 
 from __future__ import annotations
 
-from typing import Any
-
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import load32, load64, store32
 from vmsieve.formats.loops.compare import is_zero
 from vmsieve.formats.loops.copies import copy
+from vmsieve.formats.slim.typing import Any
 
 _compress: Any = Plugins(lambda: [codec.compress for codec in codecs()], how="pick")
 _decompress: Any = Plugins(lambda: [codec.decompress for codec in codecs()], how="pick")

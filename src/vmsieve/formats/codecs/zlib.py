@@ -8,7 +8,6 @@ Pages are unpacked by libdeflate, ISA-L or zlib, in order of speed.
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Final
 
 from vmsieve.formats.codecs import Codec, State, _isal
 from vmsieve.formats.codecs._isal import inflate
@@ -18,6 +17,7 @@ from vmsieve.formats.compiler.primitives import call1, call2, call4, call5, call
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.loops.deflate import deflate_fast, deflate_pack
 from vmsieve.formats.loops.deflate_memory import constants, fast_constants, memory_size
+from vmsieve.formats.slim.typing import Any, Final
 
 _MASK32: Final = 0xFFFFFFFF
 _LIBDEFLATE: Final = ("libdeflate.so.0",)

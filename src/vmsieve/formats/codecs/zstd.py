@@ -6,13 +6,13 @@ Functions and numbers are of the stable part of ``zstd.h``.
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.codecs import Codec, State
 from vmsieve.formats.codecs._libraries import address, call_back, libraries, open_context, words
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import call4, call5, load64
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,9 +26,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any, Callable, Final, TypeVar, cast
 
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import Any, Callable, Final, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., int])
 

@@ -6,9 +6,9 @@ The build stores a digest of the sources beside the machine code. Wheels and ima
 from __future__ import annotations
 
 import os
-from typing import Final
 
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import Final
 
 #: File in the folder of the machine code.
 DIGEST: Final = "digest"

@@ -19,10 +19,10 @@ import inspect
 import textwrap
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Callable, Final, cast
 
 from vmsieve.formats.compiler import primitives
 from vmsieve.formats.compiler.families import DialectError, Plugins
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

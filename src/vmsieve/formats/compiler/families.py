@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from vmsieve.formats.slim.typing import Any, Callable
 
 
 class DialectError(TypeError):

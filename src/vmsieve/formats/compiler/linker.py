@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+
+from vmsieve.formats.slim.typing import Final
 
 _PAGE: Final = 0x10000  # the largest page size of the targets
 _CODE_PAGE: Final = 0x1000  # unit of page-relative instructions (ADRP, PCALAU12I)

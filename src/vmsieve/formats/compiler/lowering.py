@@ -12,10 +12,10 @@ import os
 import pkgutil
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.compiler import PACKAGES, Loop, linker
 from vmsieve.formats.compiler.checkout import DIGEST, is_fresh, source_digest
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import TYPE_CHECKING, Callable, Final, cast
+
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final, cast
 
 if TYPE_CHECKING:
     from vmsieve.formats.compiler import Loop

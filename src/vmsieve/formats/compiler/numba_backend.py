@@ -9,7 +9,6 @@ import ast
 import ctypes
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any, Callable, Final, cast
 
 import numba
 from llvmlite import ir
@@ -18,6 +17,7 @@ from numba.extending import intrinsic
 
 from vmsieve.formats.compiler import primitives
 from vmsieve.formats.compiler.dialect import Spelling, rewrite
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable, Final, cast
 
 if TYPE_CHECKING:
     from vmsieve.formats.compiler import Loop

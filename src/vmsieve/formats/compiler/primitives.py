@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any, Callable, Final
+
+from vmsieve.formats.slim.typing import Any, Callable, Final
 
 _U64: Final = ctypes.c_uint64
 _WORDS: Final = (ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, _U64)

@@ -18,11 +18,11 @@ Outside packages are imported when a frame is opened: a capture without frames d
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Callable, Final
 
 from vmsieve.formats.errors import UnsupportedError
 from vmsieve.formats.plugins import load, scan
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 
 if TYPE_CHECKING:
     from array import array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Final
+from vmsieve.formats.slim.typing import Callable, Final
 
 #: Bytes unpacked at a time: the package does not bound its output, and four bytes can be 128 KiB of content.
 _PIECE: Final = 512

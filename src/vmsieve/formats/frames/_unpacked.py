@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import IO, TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError
 from vmsieve.formats.files import read_at, seek_data
 from vmsieve.formats.frames import end_remark
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from typing import IO
+
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.frames import Frame
 

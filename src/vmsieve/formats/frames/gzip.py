@@ -8,10 +8,10 @@ the sizes of member and content; other programs skip it. See :mod:`vmsieve.forma
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError
 from vmsieve.formats.frames import PIECE_LIMIT, STEP, Frame, NotSeekableError, Piece, missing_package, read_up_to
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -7,8 +7,6 @@ once to find them. The checksum over a frame of several blocks is not verified.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.frames import (
     PIECES_LIMIT,
@@ -21,6 +19,7 @@ from vmsieve.formats.frames import (
     read_up_to,
 )
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

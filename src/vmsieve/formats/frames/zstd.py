@@ -8,7 +8,6 @@ another program's file) frames are found by walking the block headers.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.frames import (
@@ -23,6 +22,7 @@ from vmsieve.formats.frames import (
     read_up_to,
 )
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from array import array

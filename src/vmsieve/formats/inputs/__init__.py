@@ -7,11 +7,11 @@ Does not: kernels and page classes; :func:`open_source` returns a :class:`Source
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Callable, Final
 
 from vmsieve.formats.errors import FormatError, ReadError, UnsupportedError, UsageError
 from vmsieve.formats.layouts.elf import I386, machine_number
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable, Final
 from vmsieve.formats.source import Cpu, LargeNote, LeftOut, MemoryRange, Source, VirtualRange
 
 if TYPE_CHECKING:

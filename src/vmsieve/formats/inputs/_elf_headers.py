@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import EXTENTS_LIMIT, Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.layouts import elf
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.source import LeftOut, VirtualRange
 
 if TYPE_CHECKING:

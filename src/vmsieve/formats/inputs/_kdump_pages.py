@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from ctypes import addressof, c_uint64
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of, cut_bits
 from vmsieve.formats.codecs import codecs
@@ -14,6 +13,7 @@ from vmsieve.formats.files import next_data
 from vmsieve.formats.layouts import kdump
 from vmsieve.formats.loops import descriptors as plan
 from vmsieve.formats.loops.bits import count_bits, join_bits, spread_bits
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import State

@@ -8,7 +8,6 @@ machines of either byte order. QEMU (``dump/dump.c``) stores the VMCOREINFO note
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import ReadError
@@ -19,6 +18,7 @@ from vmsieve.formats.inputs._kdump_pages import BLOCK, PageMap, PageReader
 from vmsieve.formats.layouts import elf, kdump
 from vmsieve.formats.loops.descriptors import check_pages, find_bit
 from vmsieve.formats.notes import NOTES_LIMIT, NotesReader, set_notes, with_text
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.source import join_ranges
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ trampoline).
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.layouts.elf import I386, machine_number
 from vmsieve.formats.notes import build_note, cpus, each_note
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.vmcoreinfo_search import each_vmcoreinfo, stored_memory
 
 if TYPE_CHECKING:

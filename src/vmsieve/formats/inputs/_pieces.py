@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import read_memory
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.source import MemoryRange, Source
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ VMCOREINFO note in memory has the right order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import build_note, cpus, each_note
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.vmcoreinfo_search import find_vmcoreinfo
 
 if TYPE_CHECKING:

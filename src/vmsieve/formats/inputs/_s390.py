@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.layouts import elf, lowcore
@@ -15,6 +14,7 @@ from vmsieve.formats.notes import build_note, cpus
 from vmsieve.formats.os_info import lowcore_vmcoreinfo, read_os_info
 from vmsieve.formats.s390_mappings import in_linear, linear_maps
 from vmsieve.formats.s390_registers import notes, parse_notes, read_registers
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.source import read_bytes
 from vmsieve.formats.vmcoreinfo_search import find_vmcoreinfo
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from array import array
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.extents import Extents
@@ -14,6 +13,7 @@ from vmsieve.formats.inputs._zlib_units import Inflater, Units
 from vmsieve.formats.inputs.s390 import StandAloneSource
 from vmsieve.formats.layouts import s390
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import cut_bits
 from vmsieve.formats.errors import CorruptError, ReadError, UsageError
@@ -11,6 +10,7 @@ from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs import MemoryRange
 from vmsieve.formats.inputs._pieces import StoredPieces
 from vmsieve.formats.mapping import unmap
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

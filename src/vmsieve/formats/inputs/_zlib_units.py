@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
-from typing import TYPE_CHECKING, Callable, Final, Generic, TypeVar
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.codecs._pack import unpack_pages
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

@@ -12,14 +12,13 @@ Each PT_LOAD segment maps physical memory to a part of the file. Writers differ:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.inputs import InputFormat, begins_with
 from vmsieve.formats.inputs._elf_headers import Segments, read_header, read_segments
 from vmsieve.formats.inputs._pieces import StoredPieces
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.layouts.elf import machine_name
 from vmsieve.formats.notes import NotesReader, set_notes
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile

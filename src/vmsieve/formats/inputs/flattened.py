@@ -6,14 +6,13 @@ was torn (the pipe broke, the disk was full); the pieces before are used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Final
-
 from vmsieve.formats.errors import FormatError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import Container, begins_with
 from vmsieve.formats.inputs._pieced_file import PiecedFile
 from vmsieve.formats.layouts import flattened
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile

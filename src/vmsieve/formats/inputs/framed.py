@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.frames import NotSeekableError, frames, read_up_to
 from vmsieve.formats.inputs import PROBE_SIZE, Container, formats
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile

@@ -8,7 +8,6 @@ file is missing, so are its pages, and the dump is incomplete.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import CorruptError, UsageError
 from vmsieve.formats.inputs import InputFormat, begins_with
@@ -16,6 +15,7 @@ from vmsieve.formats.inputs._kdump_pages import PageMap
 from vmsieve.formats.inputs._kdump_source import KdumpSource
 from vmsieve.formats.layouts import elf, kdump
 from vmsieve.formats.notes import note_text, with_text
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,6 @@ last page twice instead of an end mark; zfcpdump's mark has its fields mixed up.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codec_number
@@ -20,6 +19,7 @@ from vmsieve.formats.inputs._lkcd_records import OFFSET_BITS, Walk, full_size
 from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE, ZeroFilledSource
 from vmsieve.formats.layouts import lkcd
 from vmsieve.formats.loops.page_records import RUN_PAGES, expand_rle, plan_records
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import State

@@ -7,14 +7,13 @@ Layout of the file system: :mod:`vmsieve.formats.layouts.ext4`. The journal is n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.errors import CorruptError, UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import Container
 from vmsieve.formats.inputs._pieced_file import PiecedFile
 from vmsieve.formats.layouts import ext4
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

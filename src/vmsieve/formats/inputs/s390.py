@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import time
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import TruncatedError, UnsupportedError
 from vmsieve.formats.extents import Extents
@@ -17,6 +16,7 @@ from vmsieve.formats.files import read_exactly
 from vmsieve.formats.inputs import InputFormat, begins_with
 from vmsieve.formats.inputs._zero_filled import ZeroFilledSource
 from vmsieve.formats.layouts import s390
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import TruncatedError
 from vmsieve.formats.inputs import InputFormat, begins_with
 from vmsieve.formats.inputs._s390_segments import Segments, SegmentSource
 from vmsieve.formats.inputs.s390 import S390Source, end_marker, flat_end, read_header
 from vmsieve.formats.layouts import s390
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile

@@ -6,8 +6,6 @@ its partition alone. A dump that ended before the last volume does not need the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.errors import CorruptError, FormatError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs import InputFormat
@@ -15,6 +13,7 @@ from vmsieve.formats.inputs._s390_segments import Segments, read_segment
 from vmsieve.formats.inputs._s390_volumes import SHIFT, Volume, VolumesFile, is_disk, is_signed, read_volume
 from vmsieve.formats.inputs.s390 import StandAloneSource, end_marker
 from vmsieve.formats.layouts import s390
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile

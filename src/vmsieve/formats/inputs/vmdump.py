@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import Extents
@@ -18,6 +17,7 @@ from vmsieve.formats.inputs._zero_filled import PAGE, ZeroFilledSource
 from vmsieve.formats.inputs.s390 import moment
 from vmsieve.formats.layouts import s390, vmdump
 from vmsieve.formats.s390_registers import Registers, notes, registers
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,6 @@ While zfcpdump writes, the partition begins with :data:`_BUSY`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.files import read_exactly
@@ -16,6 +14,7 @@ from vmsieve.formats.inputs import Container
 from vmsieve.formats.inputs._pieced_file import PiecedFile
 from vmsieve.formats.layouts import Struct
 from vmsieve.formats.os_info import checksum
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile

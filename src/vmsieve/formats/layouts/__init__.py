@@ -6,7 +6,8 @@ Readers and writers both use them. The crash kernel loads this room: it imports 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
+
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ After the magic: ino, mode, uid, gid, nlink, mtime, filesize, major, minor, rmaj
 
 from __future__ import annotations
 
-from typing import Final
+from vmsieve.formats.slim.typing import Final
 
 MAGIC: Final = "070701"
 #: Header and name together, and the data, are each padded to a multiple of this.

@@ -7,9 +7,8 @@ crash notes), ``elf_info.h`` of makedumpfile (the incomplete flag).
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.layouts import Struct
+from vmsieve.formats.slim.typing import Final
 
 # e_ident
 MAGIC: Final = b"\x7fELF"

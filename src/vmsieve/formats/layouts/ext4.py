@@ -5,9 +5,8 @@ Sources: ``fs/ext4/ext4.h`` and ``fs/ext4/ext4_extents.h`` of Linux. All numbers
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.layouts import Struct
+from vmsieve.formats.slim.typing import Final
 
 SUPERBLOCK_AT: Final = 1024
 SUPERBLOCK: Final = Struct(

@@ -6,9 +6,8 @@ then the end mark. All numbers are big-endian. A later piece replaces what an ea
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.layouts import Struct
+from vmsieve.formats.slim.typing import Final
 
 SIGNATURE: Final = b"makedumpfile".ljust(16, b"\0")
 TYPE: Final = 1

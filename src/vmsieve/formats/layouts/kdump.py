@@ -10,9 +10,8 @@ order of page frames, then page data.
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.layouts import Struct
+from vmsieve.formats.slim.typing import Final
 
 SIGNATURE: Final = b"KDUMP   "
 #: The signature of diskdump, the ancestor of kdump.

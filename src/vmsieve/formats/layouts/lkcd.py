@@ -6,9 +6,8 @@ and from :data:`DATA_AT` on by one record per page: address, size, flags, then d
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.layouts import Struct
+from vmsieve.formats.slim.typing import Final
 
 MAGIC: Final = 0xA8190173618F23ED
 #: utsname: sysname, nodename, release, version, machine, domainname, :data:`UTSNAME_SIZE` bytes each.

@@ -7,9 +7,8 @@ parameter area at 0x10400). All numbers are big-endian.
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.layouts import Struct
+from vmsieve.formats.slim.typing import Final
 
 #: vmcore_info: address of the ELF note of VMCOREINFO; mcesad: where v0 to v31 were saved, at a multiple of
 #: :data:`VX_ALIGN`, or 0. On machines with guarded storage registers the low bits of mcesad are the binary logarithm of

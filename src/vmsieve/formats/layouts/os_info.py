@@ -5,9 +5,8 @@ Source: ``arch/s390/include/asm/os_info.h`` of Linux. All numbers are big-endian
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.layouts import Struct
+from vmsieve.formats.slim.typing import Final
 
 MAGIC: Final = b"OSINFOSZ"
 SIZE: Final = 4096

@@ -11,9 +11,8 @@ Sources: ``include/dump/s390_dump.h`` and ``zdump/df_s390.c`` of s390-tools. All
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.layouts import Struct
+from vmsieve.formats.slim.typing import Final
 
 MAGIC: Final = 0xA8190173618F23FD
 MAGIC_EXT: Final = 0xA8190173618F23FE

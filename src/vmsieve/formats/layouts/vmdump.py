@@ -8,9 +8,8 @@ stored), the next index page; then the stored pages, ascending.
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.layouts import Struct
+from vmsieve.formats.slim.typing import Final
 
 RECORD: Final = 4096
 

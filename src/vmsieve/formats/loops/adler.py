@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import big_endian, load8, load64, store32, swap32, swap64
+from vmsieve.formats.slim.typing import Final
 
 _BASE: Final = 65521
 #: Words per block: their sums, and the sums of those sums, fit into 16 bits.

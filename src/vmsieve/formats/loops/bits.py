@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store8, store32, store64
 from vmsieve.formats.loops.copies import store_pair
+from vmsieve.formats.slim.typing import Final
 
 #: 64-bit words that :func:`gather_pages` returns.
 GATHER_WORDS: Final = 4

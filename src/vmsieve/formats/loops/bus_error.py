@@ -6,10 +6,9 @@ handler reads only its arguments and one table, takes no lock and allocates noth
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import call1, call3, call6, load32, load64, own_word, store64
+from vmsieve.formats.slim.typing import Final
 
 # Table: offsets of 64-bit words, then one slot per window.
 MMAP: Final = 0  # addresses of the C library's functions

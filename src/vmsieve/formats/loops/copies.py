@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import (
     big_endian,
@@ -16,6 +14,7 @@ from vmsieve.formats.compiler.primitives import (
     swap32,
     swap64,
 )
+from vmsieve.formats.slim.typing import Final
 
 #: Bytes of a packer's scratch memory: last place of four bytes, 16-bit words by a hash of 12 bits for pages of 4 KiB,
 #: else 13. It is cleared for each page, so equal pages are packed equally.

@@ -7,8 +7,6 @@ once.
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import big_endian, load8, load16, load32, load64, store16, store64, swap32
 from vmsieve.formats.loops.adler import put_adler32
@@ -27,6 +25,7 @@ from vmsieve.formats.loops.deflate_memory import (
     TABLE,
 )  # fmt: skip
 from vmsieve.formats.loops.deflate_write import choose_codes, end_block, put_bits, put_literals, put_match, write_block
+from vmsieve.formats.slim.typing import Final
 
 _WINDOW: Final = 32768
 _LONGEST: Final = 258

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from itertools import groupby
-from typing import Final
 
 from vmsieve.formats.loops.huffman import WORK_SIZE
+from vmsieve.formats.slim.typing import Final
 
 #: The end-of-block symbol; lengths follow.
 END: Final = 256

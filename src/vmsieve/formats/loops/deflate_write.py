@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import big_endian, load8, load16, load32, load64, store16, store64, swap64
 from vmsieve.formats.loops.deflate_memory import (
@@ -22,6 +20,7 @@ from vmsieve.formats.loops.deflate_memory import (
     WORK,
 )  # fmt: skip
 from vmsieve.formats.loops.huffman import make_code
+from vmsieve.formats.slim.typing import Final
 
 _REPEAT, _ZEROS, _MANY_ZEROS = 16, 17, 18  # symbols of the alphabet of code lengths
 _FORMS: Final = 30  # distance symbols; length symbols rounded up

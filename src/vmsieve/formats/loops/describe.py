@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load8, load32, load64, store32, store64, swap32, swap64
 from vmsieve.formats.loops.copies import store_pair
+from vmsieve.formats.slim.typing import Final
 
 #: Flags of a page that exists but could not be read. Its page descriptor has no data.
 UNREADABLE: Final = 0x80000000

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load8, load64, store8, store32, store64
 from vmsieve.formats.loops.bits import ones
 from vmsieve.formats.loops.copies import store_pair, word32, word64
 from vmsieve.formats.loops.describe import UNREADABLE
+from vmsieve.formats.slim.typing import Final
 
 #: 64-bit words that :func:`plan_pages` returns.
 PLAN_WORDS: Final = 6

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load8, load16, load32, store8, store32, store64
+from vmsieve.formats.slim.typing import Final
 
 #: Symbols of the largest alphabet, rounded up.
 _MOST: Final = 320

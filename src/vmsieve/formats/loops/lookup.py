@@ -8,11 +8,10 @@ compares the names.
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import big_endian, load8, load64, store32, store64
 from vmsieve.formats.loops.copies import store_pair, word32
+from vmsieve.formats.slim.typing import Final
 
 SLOTS: Final = 1024
 #: ``slot(key) == key * MIX >> SHIFT``, modulo 2**64.

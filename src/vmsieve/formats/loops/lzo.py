@@ -7,11 +7,10 @@ its instruction. A copy from distance 16384 by the instruction for longer distan
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load8, load16, load32, load64, store8, store16
 from vmsieve.formats.loops.copies import MIX, TAIL, clear_table, copy, copy_match, copy_run, copy_short, match_length
+from vmsieve.formats.slim.typing import Final
 
 #: Room of one round beyond its literals: copies of 16 and then 8 bytes, two lengths, one match.
 _SLACK: Final = 32

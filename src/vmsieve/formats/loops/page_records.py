@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import big_endian, load8, load32, load64, store8, store32, store64
 from vmsieve.formats.loops.copies import store_pair, word32, word64
+from vmsieve.formats.slim.typing import Final
 
 #: Most pages of a run: all its records are walked to find one page.
 RUN_PAGES: Final = 32

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.primitives import load64, store64
 from vmsieve.formats.loops.copies import word64
+from vmsieve.formats.slim.typing import Final
 
 #: Regions that a table has room for: KEXEC_SEGMENT_MAX of include/uapi/linux/kexec.h, SHA256_REGIONS of kexec-tools.
 SLOTS: Final = 16

@@ -6,11 +6,10 @@ are their kind: 0 literals, 1 to 3 a copy of earlier output with one, two or fou
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.compiler import inline
 from vmsieve.formats.compiler.primitives import load8, load16, load32, load64, store8, store16
 from vmsieve.formats.loops.copies import MIX, TAIL, clear_table, copy, copy_match, copy_run, copy_short, match_length
+from vmsieve.formats.slim.typing import Final
 
 #: Room of one round beyond its literals: copies of 16 and then 8 bytes, a length, the last copy.
 _SLACK: Final = 32

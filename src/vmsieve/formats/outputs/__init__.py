@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from time import monotonic
-from typing import TYPE_CHECKING, Callable, Final, Protocol
 
 from vmsieve.formats.notes import padded
 from vmsieve.formats.plugins import load, scan
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

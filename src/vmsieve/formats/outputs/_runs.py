@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.loops.describe import page_runs
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vmsieve.formats.outputs import Batch

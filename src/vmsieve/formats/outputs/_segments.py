@@ -5,11 +5,10 @@ Memory use does not grow with the number of segments: each walk finds them anew 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.loops.describe import cut_segments
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.source import VirtualRange
 
 if TYPE_CHECKING:

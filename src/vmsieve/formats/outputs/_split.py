@@ -7,11 +7,11 @@ skipped.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Callable
 
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.outputs import Writer
 from vmsieve.formats.slim.records import replace
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ filled with :data:`MARK`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.outputs._segments import Segment
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

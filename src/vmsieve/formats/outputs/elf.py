@@ -8,8 +8,6 @@ can't distinguish a page left out within a segment from zeros. For unreadable pa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.layouts.elf import machine_number
@@ -19,6 +17,7 @@ from vmsieve.formats.outputs._ranks import Ranks
 from vmsieve.formats.outputs._runs import stored_runs
 from vmsieve.formats.outputs._segments import AddressMap, segments
 from vmsieve.formats.outputs._unread import MARK, SPARE, Unread
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,6 @@ the VMCOREINFO text is located within the notes; data follow the page descriptor
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import address_of, count_between
 from vmsieve.formats.errors import OutputError
@@ -16,6 +15,7 @@ from vmsieve.formats.layouts import kdump
 from vmsieve.formats.layouts.elf import machine_number
 from vmsieve.formats.loops.describe import describe_pages
 from vmsieve.formats.outputs import FileWriter, OutputFormat
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.formats.bitmap import PageBits

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Callable, Final, Optional
 
 from vmsieve.formats.bitmap import count_between
 from vmsieve.formats.errors import UsageError
@@ -18,6 +17,7 @@ from vmsieve.formats.layouts import lowcore, s390
 from vmsieve.formats.outputs import FileWriter, OutputFormat
 from vmsieve.formats.outputs._runs import stored_runs
 from vmsieve.formats.s390_registers import SAVED, parse_notes
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ _PAGE: Final = s390.PAGE_SIZE
 #: By page frame: offsets in the page, and the bytes for them.
 Patches = dict[int, list[tuple[int, bytes]]]
 #: ``(address, size)``: bytes of physical memory, or None if unreadable.
-Read = Callable[[int, int], Optional[bytes]]
+Read = Callable[[int, int], "bytes | None"]
 
 
 def register_pages(cpus: Sequence[Registers], read: Read | None, size: int) -> Patches:

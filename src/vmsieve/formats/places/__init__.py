@@ -13,12 +13,12 @@ import errno
 import os
 import stat
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Callable
 
 from vmsieve.formats.errors import OutputError, output_error
 from vmsieve.formats.layouts import flattened
 from vmsieve.formats.places.writeback import Writeback
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from typing import Union

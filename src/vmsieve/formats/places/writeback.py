@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from typing import Final
+
+from vmsieve.formats.slim.typing import Final
 
 #: Dirty bytes that are always allowed.
 LEAST: Final = 16 << 20

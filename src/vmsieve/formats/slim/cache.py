@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, TypeVar
+from vmsieve.formats.slim.typing import Callable, TypeVar
 
 V = TypeVar("V")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as record

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.codecs import codec as find_codec
 from vmsieve.formats.errors import UsageError, VmsieveError
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.capture.opening import refuse_in_use
 from vmsieve.pipeline.process.streams import require_stdout
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
 
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.capture import child
 from vmsieve.pipeline.capture.console import say
 from vmsieve.pipeline.process.progress import Lines

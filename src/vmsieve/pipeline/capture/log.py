@@ -6,12 +6,12 @@ It needs half of the modules of a dump, and is written before the other half is 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.gather import gather_knowledge_from
 from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.formats.errors import KernelError, VmsieveError
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.capture import child
 from vmsieve.pipeline.process.writing import open_output, sync_directory

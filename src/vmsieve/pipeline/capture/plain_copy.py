@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import FormatError, OutputError
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.outputs import output_format
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.process.signals import Interrupted

@@ -6,9 +6,9 @@ Modules that make a dump are imported after the log is written, so that it is sa
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.errors import OutputError, VmsieveError, WeakerError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any
 from vmsieve.pipeline.capture import child
 from vmsieve.pipeline.process.signals import Interrupted, interruptible
 from vmsieve.pipeline.process.writing import sync_directory

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
 from vmsieve.formats.errors import UsageError, VmsieveError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, NoReturn
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.cli.commands import Arguments, Command, commands, only
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_USAGE

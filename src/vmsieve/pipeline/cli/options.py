@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from vmsieve.formats.slim.typing import Final
 from vmsieve.formats.systems import SYSTEMS
 from vmsieve.pipeline.process.options import Option
 

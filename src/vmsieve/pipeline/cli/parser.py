@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from vmsieve import __version__
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable, NoReturn
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.process.exits import EXIT_USAGE
 from vmsieve.pipeline.process.options import defaults

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.order_note import shares
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any
 from vmsieve.formats.text import as_utf8, shown
 from vmsieve.pipeline.process.streams import print_line
 

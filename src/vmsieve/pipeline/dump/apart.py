@@ -13,10 +13,10 @@ import time
 
 # Not ``signal``, whose enumerations cost a megabyte.
 from _signal import SIGKILL  # type: ignore[import-not-found]
-from typing import TYPE_CHECKING, Final, NoReturn
 
 from vmsieve.formats.bitmap import Bitmap
 from vmsieve.formats.errors import KernelError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final, NoReturn
 from vmsieve.pipeline.dump.order import Pass
 
 if TYPE_CHECKING:

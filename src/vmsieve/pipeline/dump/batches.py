@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Callable
 
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.loops import bits
 from vmsieve.formats.mapping import Window
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

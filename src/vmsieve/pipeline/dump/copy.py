@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import Codec, codec_number
@@ -15,6 +14,7 @@ from vmsieve.formats.loops.describe import UNREADABLE
 from vmsieve.formats.mapping import anonymous
 from vmsieve.formats.outputs import Batch
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch, batch_size
 from vmsieve.pipeline.dump.order import InOrder, Pass
 from vmsieve.pipeline.dump.pool import ordered

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.formats.bitmap import Bitmap
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.dump.order import Pass, contents
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import queue
 import threading
 from array import array
 from collections import deque
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Callable

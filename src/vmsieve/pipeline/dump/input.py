@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.contexts import contextmanager
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.process.saving import check_standard_output, files_read
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.filters.gather import gather_knowledge_from
 from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.codecs import codec as find_codec
@@ -12,6 +10,7 @@ from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import find_note, with_text, without_note
 from vmsieve.formats.outputs import Description, output_format
 from vmsieve.formats.slim.contexts import ExitStack
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.source import read_bytes
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.dump.account import survey

@@ -7,11 +7,11 @@ order does in one.
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.bitmap import Bitmap, address_of, count_ones
 from vmsieve.formats.loops.bits import and_bits
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import UsageError, VmsieveError, output_error
 from vmsieve.formats.inputs import input_paths
@@ -12,6 +11,7 @@ from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
 from vmsieve.formats.places.device import DeviceStream
 from vmsieve.formats.places.writeback import Writeback
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.dump.plan import checked_level
 from vmsieve.pipeline.dump.pool import usable_cores
 from vmsieve.pipeline.process.saving import opened_output, standard_output

@@ -7,9 +7,9 @@ in order always has the memory to finish it.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Callable, TypeVar
 
 from vmsieve.formats.places.writeback import available
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.inputs.flattened import rebuild
 from vmsieve.formats.outputs import MARK_SIZE, output_format, output_formats
 from vmsieve.formats.places import FilePlace
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.dump.output import DumpOutput
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
 from vmsieve.filters.rules import rules
 from vmsieve.formats.slim.contexts import contextmanager
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any
 from vmsieve.pipeline.dump.account import Survey
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
 
 from vmsieve.filters.classify import Classifier
 from vmsieve.filters.doubts import Doubts
@@ -14,6 +13,7 @@ from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of, count_ones, cut_bi
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.loops.bits import bridge_gaps
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.dump.account import add_piece, partial_pages
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.bitmap import Bitmap, blocks_between, count_ones, cut_bits
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.outputs._split import SplitWriter
 from vmsieve.formats.slim.contexts import ExitStack
 from vmsieve.formats.slim.records import replace
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any
 from vmsieve.pipeline.dump.batches import Gatherer
 from vmsieve.pipeline.dump.output import DumpOutput
 from vmsieve.pipeline.process.writing import same_output

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import os
-from typing import TYPE_CHECKING, Final
 
 import vmsieve
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

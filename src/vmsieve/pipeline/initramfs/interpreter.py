@@ -6,9 +6,9 @@ import ast
 import os
 import subprocess
 import sys
-from typing import Any, Final
 
 from vmsieve.formats.errors import UsageError, VmsieveError
+from vmsieve.formats.slim.typing import Any, Final
 
 _INSIDE: Final = os.path.join(os.path.dirname(__file__), "inside.py")
 #: As in the crash kernel: no environment, no site packages, no files written. Bytecode without column numbers is

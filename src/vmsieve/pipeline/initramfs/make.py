@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any, Final
 
 import vmsieve
 from vmsieve.formats.codecs._libraries import wheel_files
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.initramfs.closure import PACKAGE_FOLDER, Closure
 from vmsieve.pipeline.initramfs.interpreter import Interpreter
 from vmsieve.pipeline.initramfs.sample import write_sample

@@ -9,7 +9,8 @@ memory, and 210 kB of the image, which lies in the crash kernel's memory as well
 from __future__ import annotations
 
 import ast
-from typing import Any
+
+from vmsieve.formats.slim.typing import Any
 
 _LOOPS = ("loop", "inline")
 

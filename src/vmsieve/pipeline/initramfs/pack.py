@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING, Any, Callable
 
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable
 from vmsieve.pipeline.initramfs.cpio import archive
 from vmsieve.pipeline.initramfs.libraries import is_base
 from vmsieve.pipeline.initramfs.tree import HOME

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from typing import Final
 
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import build_note
+from vmsieve.formats.slim.typing import Final
 
 _PAGE: Final = 4096
 _PAGES: Final = 96

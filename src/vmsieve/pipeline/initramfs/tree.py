@@ -6,9 +6,9 @@ import hashlib
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.initramfs import libraries
 from vmsieve.pipeline.initramfs.bundle import NAME
 from vmsieve.pipeline.initramfs.closure import PACKAGE_FOLDER
@@ -44,8 +44,9 @@ _EARLY: Final = (
 _HERE: Final = os.path.dirname(__file__)
 #: Modules of the standard library that an image replaces, and what by.
 _SHIMS: Final = {
-    name: os.path.join(_HERE, "shims", f"{name.rpartition('.')[2]}.py")
-    for name in ("ctypes", "typing", "encodings.aliases")
+    "ctypes": os.path.join(_HERE, "shims", "ctypes.py"),
+    "encodings.aliases": os.path.join(_HERE, "shims", "aliases.py"),
+    "typing": os.path.join(PACKAGE_FOLDER, "vmsieve", "formats", "slim", "typing.py"),
 }
 
 

@@ -6,11 +6,11 @@ import ctypes
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.inputs import open_source
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.initramfs.sample import write_sample
 from vmsieve.pipeline.initramfs.tree import ENVIRONMENT, HOME, OPTIONS, PROGRAM
 from vmsieve.pipeline.inspect.verify import verify

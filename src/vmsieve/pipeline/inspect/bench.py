@@ -7,11 +7,11 @@ it with the loops and batch sizes of ``vmsieve dump``. The results predict time,
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
 from vmsieve.formats.codecs import codec, codecs
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
 from vmsieve.pipeline.dump.copy import PackedPages
 from vmsieve.pipeline.dump.pool import ordered

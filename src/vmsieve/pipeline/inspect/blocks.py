@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ctypes import addressof
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.bitmap import BLOCK, Bitmap, address_of
 from vmsieve.formats.loops.bits import and_bits
 from vmsieve.formats.loops.compare import zero_pages
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.dump.batches import Gatherer
 
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ frames as it takes for the map to fit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.loops.cells import CATEGORIES, count_cell_bits, count_cell_pages
 from vmsieve.filters.rules import rules
 from vmsieve.formats.bitmap import BLOCK, address_of
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

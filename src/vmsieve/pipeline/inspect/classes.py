@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING
 
 from vmsieve.filters.histogram import tally
 from vmsieve.filters.loops.classify import count_pages
@@ -11,6 +10,7 @@ from vmsieve.filters.rules import rules
 from vmsieve.formats.bitmap import BLOCK, address_of, count_ones, cut_bits
 from vmsieve.formats.codecs import codec
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.dump.batches import PageBatch
 from vmsieve.pipeline.dump.copy import PackedPages
 from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan, walk_blocks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.crashkernel import Check, Region, check_table, reserved, search_tables
 from vmsieve.filters.linux.crashkernel_regions import any_recognised, is_damaged, name_regions
@@ -11,6 +10,7 @@ from vmsieve.filters.linux.memory_scan import any_stored
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
-
 from vmsieve.filters.linux.printk import kernel_log
 from vmsieve.formats.errors import KernelError, VmsieveError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge

@@ -6,9 +6,9 @@ import base64
 import html
 import json
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.inspect.cells import COLUMNS

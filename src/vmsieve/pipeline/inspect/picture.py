@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Final
 
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.inspect.cells import COLUMNS, Band, Cells
 

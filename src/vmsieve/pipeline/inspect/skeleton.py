@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from itertools import compress
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.histogram import Histogram
@@ -23,6 +22,7 @@ from vmsieve.formats.notes import build_note
 from vmsieve.formats.outputs import Description
 from vmsieve.formats.outputs._skeleton import MISSING, OTHER, OWN, ZERO, skeleton_format
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.dump.batches import PageBatch
 from vmsieve.pipeline.dump.copy import CopyJob, copy_pages

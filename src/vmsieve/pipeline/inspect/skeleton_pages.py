@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.outputs.s390 import patched
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.dump.watch import Through
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ctypes import addressof
-from typing import TYPE_CHECKING
 
 from vmsieve.filters.histogram import Histogram, dropping, tally
 from vmsieve.filters.loops.classify import apply_classes
@@ -15,6 +14,7 @@ from vmsieve.formats.outputs._unread import MARK
 from vmsieve.formats.outputs.s390 import patched, register_pages
 from vmsieve.formats.s390_registers import parse_notes
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.source import read_bytes
 from vmsieve.pipeline.dump.account import StoredBits, Survey, add_piece, survey
 from vmsieve.pipeline.dump.batches import PageBatch

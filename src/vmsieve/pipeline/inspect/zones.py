@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from vmsieve.filters.histogram import Histogram, tally
 from vmsieve.filters.linux.zones import find_zones
 from vmsieve.formats.bitmap import BLOCK, count_ones, cut_bits
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any
 from vmsieve.pipeline.dump.scan import blocks_with_memory, open_classifier
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError, VmsieveError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.dump.make import dump
 from vmsieve.pipeline.dump.plan import Plan

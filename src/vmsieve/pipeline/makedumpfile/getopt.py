@@ -6,9 +6,8 @@ Short options may be bundled, long ones abbreviated as long as they are unambigu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.makedumpfile.options import OPTIONS
 
 if TYPE_CHECKING:

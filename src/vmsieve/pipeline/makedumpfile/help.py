@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve import __version__
 from vmsieve.formats.codecs import codecs
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.makedumpfile.options import DONE, OPTIONS
 
 _USAGE: Final = """\

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.dump.rebuild import rebuild_from_pipe

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
 from vmsieve.formats.errors import KernelError, OutputError, UsageError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.slim.contexts import contextmanager, suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.systems import open_system
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.dump.input import read_vmcoreinfo, read_vmlinux

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
 
 from vmsieve.formats.errors import UsageError, VmsieveError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final, NoReturn
 from vmsieve.pipeline.makedumpfile.messages import Messages
 from vmsieve.pipeline.makedumpfile.request import WrongReleaseError, parse_command_line
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK

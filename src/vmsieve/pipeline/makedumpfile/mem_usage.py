@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import FormatError
 from vmsieve.formats.live import CRASH_KERNEL, iomem_ranges
 from vmsieve.formats.outputs import Writer
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.dump.copy import CopyJob, copy_pages
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.dump.watch import Through

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.makedumpfile.request import DEBUG, DEFAULT_LEVEL, REPORT
 from vmsieve.pipeline.process.progress import Lines

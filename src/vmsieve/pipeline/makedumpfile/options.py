@@ -5,9 +5,8 @@ This table is used by the parser, ``-h``, ``--check-params`` and the table in ``
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import Final
 
 DONE: Final = "yes"  # supported; differences from makedumpfile are in the text
 IGNORED: Final = "ignored"  # accepted without effect

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.dump.plan import parse_size
 from vmsieve.pipeline.makedumpfile.getopt import parse_words
 from vmsieve.pipeline.makedumpfile.options import KEPT, REFUSED

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
 
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import Any
 from vmsieve.pipeline.process.streams import raw_stderr
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import TYPE_CHECKING, BinaryIO
 
 from vmsieve.formats.errors import OutputError, UsageError, output_error
 from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.slim.contexts import contextmanager
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.process import writing
 from vmsieve.pipeline.process.streams import require_stdout
 from vmsieve.pipeline.process.writing import Output, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
 
 
 def files_read(dump: str, *others: str | None) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 # The ``signal`` module wraps this one, in enumerations that take a megabyte.
 import _signal  # type: ignore[import-not-found]
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.slim.contexts import contextmanager
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, NoReturn
 
 from vmsieve.formats.errors import OutputError
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import Any, NoReturn
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.process.writing import open_standard_fds
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.makedumpfile.request import parse_command_line
 
 #: vmsieve's program in a collector setting; services treat names that contain "makedumpfile" as makedumpfile.

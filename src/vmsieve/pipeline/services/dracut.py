@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.services.changes import Change
 from vmsieve.pipeline.services.templates import fill
 

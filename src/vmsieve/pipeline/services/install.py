@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from functools import partial
-from typing import TYPE_CHECKING
 
 from vmsieve.formats.errors import OutputError, UsageError, VmsieveError
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.services.journal import Journal, digest, drop, enter, finish, forget, leftovers, load_journal
 from vmsieve.pipeline.services.settings import lines_of
 from vmsieve.pipeline.services.system_files import make_folders, put, remove

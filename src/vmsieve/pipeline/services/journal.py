@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.services.changes import Change, Edit, reverted
 from vmsieve.pipeline.services.dracut import IMAGE
 from vmsieve.pipeline.services.system_files import make_folders, put, remove, remove_folders, remove_unfinished

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Final
 
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import Final
 
 _ASSIGNMENT: Final = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 

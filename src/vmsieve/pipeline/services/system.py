@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Final
 
 from vmsieve.formats.errors import FormatError
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import Final
 
 _LINKS_MOST: Final = 40  # as the kernel's MAXSYMLINKS, include/linux/namei.h
 _TEXT_MOST: Final = 1 << 20

@@ -6,9 +6,9 @@ import contextlib
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.system import System

@@ -9,10 +9,9 @@ An architecture's ``open`` reads what it needs (VMCOREINFO, page tables, the dum
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
-
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,6 @@ mm: extend linear region for 52-bit VA configurations"), v5.11. The page tables,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.linux.arch import Arch, image_offsets, page_shift, tables_not_found
 from vmsieve.filters.linux.tables import (
     MEMORY,
@@ -25,6 +23,7 @@ from vmsieve.filters.linux.tables import (
     find_linear,
     levels_of,
 )
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,10 @@ without memory lead to a chain of empty tables of the same depth.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.linux.arch import Arch, page_shift
 from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, RadixTables, TableTranslator
 from vmsieve.formats.errors import KernelError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory, Translator

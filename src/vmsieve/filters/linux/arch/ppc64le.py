@@ -21,11 +21,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import Arch, tables_not_found
 from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, Linear, PageTables, TableTranslator
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory, Translator

@@ -7,8 +7,6 @@ Addresses: ``arch/riscv/include/asm/page.h`` and Documentation/arch/riscv/vm-lay
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.linux.arch import Arch, image_offsets, tables_not_found
 from vmsieve.filters.linux.tables import (
     MEMORY,
@@ -19,6 +17,7 @@ from vmsieve.filters.linux.tables import (
     TableTranslator,
     find_linear,
 )
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,14 +6,13 @@ Linear maps: :mod:`vmsieve.formats.s390_mappings`. Struct pages are in virtual m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from vmsieve.filters.linux.arch import Arch, tables_not_found
 from vmsieve.filters.linux.memory import Translator
 from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, PageTables
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.s390_mappings import in_linear, linear_maps
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,13 +7,13 @@ Exports: arch/x86/kernel/vmcore_info_64.c (before v6.9 machine_kexec_64.c).
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.linux.arch import HEADERS, Arch, tables_not_found
 from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, Linear, RadixTables, TableTranslator
 from vmsieve.formats.errors import KernelError, ReadError
 from vmsieve.formats.notes import each_note
 from vmsieve.formats.slim.contexts import suppress
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import PhysicalMemory, Translator

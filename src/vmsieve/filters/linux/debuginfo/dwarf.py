@@ -8,10 +8,10 @@ for in units that use their names.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.linux.debuginfo.dwarf_units import DwarfUnits
 from vmsieve.formats.errors import FormatError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -10,9 +10,9 @@ from __future__ import annotations
 import inspect
 import re
 import struct
-from typing import TYPE_CHECKING, Any, Final, cast
 
 from vmsieve.formats.errors import FormatError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -11,10 +11,10 @@ import os
 import struct
 import tempfile
 import zlib
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import CorruptError, FormatError, TruncatedError
 from vmsieve.formats.frames import frame
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

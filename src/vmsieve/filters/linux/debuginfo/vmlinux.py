@@ -11,7 +11,6 @@ import os
 import re
 import struct
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.linux.btf import Btf
 from vmsieve.filters.linux.debuginfo.dwarf import Dwarf
@@ -19,6 +18,7 @@ from vmsieve.filters.linux.debuginfo.elf_sections import open_section
 from vmsieve.filters.linux.derived_keys import PAGE_TYPES, SYMBOL_NAMES, TYPE_NAMES, VARIABLES, DerivedKeys
 from vmsieve.formats.errors import FormatError, ReadError, UsageError, VmsieveError
 from vmsieve.formats.slim.contexts import ExitStack
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -6,9 +6,8 @@ Does not: the work itself, which is done in the rooms below.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
-
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

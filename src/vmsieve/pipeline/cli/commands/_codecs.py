@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable
 
 from vmsieve.formats.codecs import codecs, rejected_libraries
 from vmsieve.formats.compiler import backend
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import Codec, State

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, JSON
 from vmsieve.pipeline.cli.printing import print_json, print_remarks

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.linux.crashkernel import Region
 from vmsieve.formats.errors import FormatError, KernelError, UsageError, VmsieveError
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.live import open_live
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.formats.systems import choose
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import JSON

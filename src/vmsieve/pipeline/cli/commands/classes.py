@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from vmsieve.filters.rules import rules, struct_page_rules
+from vmsieve.formats.slim.typing import Any, Final
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, JSON, VMLINUX, force

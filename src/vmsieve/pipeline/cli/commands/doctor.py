@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
 
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import JSON, ROOT
 from vmsieve.pipeline.cli.printing import print_json

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
 
 from vmsieve.formats import frames, outputs
 from vmsieve.formats.codecs import codecs
@@ -11,6 +10,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.files import seekable
 from vmsieve.formats.outputs import output_format
 from vmsieve.formats.plugins import names
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT, VMCOREINFO, VMLINUX, force
 from vmsieve.pipeline.cli.printing import json_text, print_remarks

@@ -6,9 +6,9 @@ import os
 import shutil
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.printing import print_remarks
 from vmsieve.pipeline.process.exits import EXIT_OK

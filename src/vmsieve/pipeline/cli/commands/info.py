@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import note_text
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT, VMCOREINFO, VMLINUX
 from vmsieve.pipeline.cli.printing import contents, print_contents, print_json

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.formats.errors import OutputError, UsageError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import ROOT
 from vmsieve.pipeline.cli.printing import print_remarks

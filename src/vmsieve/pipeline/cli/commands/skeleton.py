@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
 
 from vmsieve.formats import frames
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.plugins import names
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, force
 from vmsieve.pipeline.cli.printing import print_remarks

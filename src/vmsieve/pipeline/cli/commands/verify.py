@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final
 
 from vmsieve.filters.rules import rules
 from vmsieve.formats.inputs import open_source
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import JSON, SELECT
 from vmsieve.pipeline.cli.printing import contents, print_contents, print_json, print_remarks

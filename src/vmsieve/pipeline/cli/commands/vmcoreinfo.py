@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
 
 from vmsieve.formats.errors import KernelError, UsageError
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT
 from vmsieve.pipeline.dump.input import opened, read_vmlinux

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, WARN, Case, Finding, checks
 from vmsieve.pipeline.services.flavours import detect

@@ -5,11 +5,10 @@ Facts of one distribution's service belong here, shared mechanisms in the packag
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
-
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.plugins import load, names, scan
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.changes import Change

@@ -8,9 +8,8 @@ earlier, and kdump-tools runs only if that fails.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Final
-
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 from vmsieve.pipeline.services.changes import Change, Draft
 from vmsieve.pipeline.services.collector import Collector, require_accepted
 from vmsieve.pipeline.services.flavours import Flavour, InstallRequest, Parts, Target

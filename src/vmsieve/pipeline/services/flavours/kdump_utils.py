@@ -8,8 +8,8 @@ dracut builds its initramfs, in which ``kdump.sh`` runs the command of ``core_co
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Callable, Final
 
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 from vmsieve.pipeline.services.changes import Change, Draft
 from vmsieve.pipeline.services.collector import OURS, Collector, require_accepted
 from vmsieve.pipeline.services.dracut import module_change

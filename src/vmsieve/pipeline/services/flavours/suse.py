@@ -7,9 +7,8 @@ dracut/kdump-save).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Final
-
 from vmsieve.formats.errors import UsageError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 from vmsieve.pipeline.services.changes import Change, Draft
 from vmsieve.pipeline.services.collector import Collector
 from vmsieve.pipeline.services.dracut import MODULE, MODULE_SETUP, module_change

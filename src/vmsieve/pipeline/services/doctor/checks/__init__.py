@@ -5,10 +5,9 @@ A check reads the system through ``case.system`` and changes nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Final
-
 from vmsieve.formats.plugins import scan
 from vmsieve.formats.slim.records import record
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.process.progress import Progress

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.services.collector import refusal
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Final
 
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.initramfs.make import changed
 from vmsieve.pipeline.initramfs.tree import MANIFEST
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding

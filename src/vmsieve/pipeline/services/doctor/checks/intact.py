@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from vmsieve.formats.live import open_live
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, check_crash_kernel, live_ranges
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, Case, Check, Finding
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, Case, Check, Finding
 
 _KEXEC: Final = "/sys/kernel/kexec_crash_loaded"

@@ -6,8 +6,7 @@ initramfs (packed, unpacked, and reserve, because its file system may fill half 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.services.doctor.checks import CANT_TELL, FAIL, OK, WARN, Case, Check, Finding
 
 if TYPE_CHECKING:

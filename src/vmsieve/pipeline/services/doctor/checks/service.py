@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.services.doctor.checks import FAIL, OK, WARN, Case, Check, Finding
 from vmsieve.pipeline.services.flavours import flavours
 

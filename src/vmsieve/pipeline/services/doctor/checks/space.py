@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Final
 
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.errors import VmsieveError
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.formats.systems import open_system
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.inspect.classes import count_classes
