@@ -67,7 +67,9 @@ clean:
 	rm -rf .venv .venv-dev $(DEMO) dist build $(OBJECTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Without ensurepip (Debian without python3-venv), virtualenv or pip itself installs pip.
+# Debian splits ensurepip off Python. Without it, virtualenv or pip itself installs pip; else root installs the package.
+VENV_PACKAGE = $(shell $(PY) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
 .venv/made .venv-dev/made:
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "make: building needs Python 3.10 or later (the built wheel runs on 3.9): make PY=python3.12" >&2; exit 1; }
@@ -76,8 +78,14 @@ clean:
 	  || $(PY) -m virtualenv -q $(@D) >/dev/null 2>&1 \
 	  || { $(PY) -m venv --clear --without-pip $(@D) && $(PY) -m pip --python $(@D)/bin/python install -q pip; } \
 	    >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    && echo "make: apt-get install $(VENV_PACKAGE): $(PY) needs it to make a virtual environment" \
+	    && { $(APT) install --yes $(VENV_PACKAGE) || { $(APT) update && $(APT) install --yes $(VENV_PACKAGE); }; } \
+	      >/dev/null 2>&1 \
+	    && $(PY) -m venv --clear $(@D); } \
 	  || { rm -rf $(@D); \
-	    echo "make: $(PY) can't make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	    echo "make: $(PY) can't make a virtual environment; on Debian and Ubuntu, as root: apt install $(VENV_PACKAGE)" >&2; \
+	    exit 1; }
 	@touch $@
 
 .venv/installed: .venv/made $(SOURCES)
