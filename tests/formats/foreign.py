@@ -7,8 +7,10 @@ writes the memory to its standard output and ends. It needs neither a compiler n
 
 from __future__ import annotations
 
+import functools
 import io
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -42,8 +44,12 @@ class _System:
     code: str
 
 
+#: Processors of QEMU that can run the code for x86-64 and nothing newer; the last has all that QEMU knows.
+_PROCESSORS: Final = {"x86_64-v1": "qemu64", "x86_64": "Nehalem", "x86_64-v3": "max"}
+_FIRST_WITH_AVX2: Final = (7, 2)  # version of QEMU
+
 _SYSTEMS: Final = {
-    "x86_64-v1": _System(62, 0, 1, 231, "89f8 4889f7 4889d6 4889ca 0f05 c3"),
+    **dict.fromkeys(_PROCESSORS, _System(62, 0, 1, 231, "89f8 4889f7 4889d6 4889ca 0f05 c3")),
     "aarch64": _System(183, 0, 64, 94, "e80300aa e00301aa e10302aa e20303aa 010000d4 c0035fd6"),
     "ppc64le": _System(21, 2, 4, 234, "781b607c 7823837c 782ba47c 7833c57c 02000044 2000804e"),
     "s390x": _System(22, 0, 4, 248, "b9040012 b9040023 b9040034 b9040045 0a00 07fe"),
@@ -55,14 +61,23 @@ MACHINES: Final = tuple(_SYSTEMS)
 
 def emulator(machine: str) -> list[str]:
     """The emulator's command; skips the test without one."""
-    options = []
-    if machine == "x86_64-v1":
-        machine, options = "x86_64", ["-cpu", "qemu64"]  # a processor without SSSE3
-    for name in (f"qemu-{machine}-static", f"qemu-{machine}"):
+    options = ["-cpu", _PROCESSORS[machine]] if machine in _PROCESSORS else []
+    family = machine.partition("-")[0]
+    for name in (f"qemu-{family}-static", f"qemu-{family}"):
         path = shutil.which(name)
         if path is not None:
+            if machine == "x86_64-v3" and _version(path) < _FIRST_WITH_AVX2:
+                pytest.skip("this qemu-user has no AVX2")
             return [path, *options]
     pytest.skip(f"qemu-user for {machine} is not installed")
+
+
+@functools.cache
+def _version(path: str) -> tuple[int, ...]:
+    """The version of an emulator."""
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def shipped(machine: str) -> Program:
@@ -106,7 +121,7 @@ class Program:
         memory = calls + bytes(_PAGE - len(calls)) + bytes(self._data)
         stub, entries, _ = _loaded(_stub(self.machine, len(memory)))
         start, system = _STUB + entries["start"], bytes.fromhex(_SYSTEMS[self.machine].code)
-        if self.machine == "x86_64-v1":
+        if self.machine in _PROCESSORS:
             # A function finds the stack as a call leaves it, eight bytes off what a program starts with.
             call = struct.pack("<Bi", 0xE8, start - (_SYSTEM + len(system) + 5))
             start, system = _SYSTEM + len(system), system + call

@@ -27,7 +27,7 @@ class Target:
     """A machine that loops are lowered for."""
 
     #: Of the shared object: ``os.uname().machine`` there, plus the suffix that
-    #: :mod:`~vmsieve.formats.compiler.native_backend` appends for older processors.
+    #: :mod:`~vmsieve.formats.compiler.native_backend` appends for newer and older processors.
     name: str
     triple: str  #: LLVM's name.
     cpu: str  #: The oldest processor supported.
@@ -40,6 +40,7 @@ class Target:
 
 
 TARGETS: Final = (
+    Target("x86_64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", vector=True),
     Target("x86_64", "x86_64-unknown-linux-gnu", "x86-64-v2", vector=True),
     Target("x86_64-v1", "x86_64-unknown-linux-gnu", "x86-64", vector=True),  # also QEMU's default processor
     Target("aarch64", "aarch64-unknown-linux-gnu", "generic"),

@@ -10,9 +10,10 @@ from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final, cast
 if TYPE_CHECKING:
     from vmsieve.formats.compiler import Loop
 
-#: Flags of x86-64-v2 (System V ABI). Debian also runs on older processors, and QEMU's default is one: x86_64-v1 serves
-#: them.
+#: Flags of x86-64-v2 and -v3 (System V ABI). Debian also runs on older processors, and QEMU's default is one:
+#: x86_64-v1 serves them. The kernel lists avx and avx2 only if it saves their registers; abm includes lzcnt.
 _X86_64_V2: Final = {"cx16", "lahf_lm", "popcnt", "ssse3", "sse4_1", "sse4_2"}
+_X86_64_V3: Final = _X86_64_V2 | {"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"}
 
 _library: ctypes.CDLL | None = None
 
@@ -20,8 +21,9 @@ _library: ctypes.CDLL | None = None
 def object_path() -> str:
     """Path of this machine's machine code; it need not exist."""
     machine = os.uname().machine
-    if machine == "x86_64" and not _processor_flags() >= _X86_64_V2:
-        machine = "x86_64-v1"
+    if machine == "x86_64":
+        flags = _processor_flags()
+        machine += "-v3" if flags >= _X86_64_V3 else "" if flags >= _X86_64_V2 else "-v1"
     return os.path.join(os.path.dirname(__file__), "objects", f"{machine}.so")
 
 

@@ -140,9 +140,9 @@ class Tree:
             self.write(f"usr/bin/{name}", text, 0o755)
 
     def objects(self, python: Interpreter, folder: str) -> None:
-        """Copy the loops' machine code for this machine and for its baseline CPU, which emulators may have."""
+        """Copy the loops' machine code for this machine: for every processor, as emulators may have the oldest."""
         target = f"{self.library(python)}/vmsieve/formats/compiler/objects"
-        for name in (f"{python.machine}.so", f"{python.machine}-v1.so"):
+        for name in (f"{python.machine}{suffix}.so" for suffix in ("", "-v1", "-v3")):
             if os.path.exists(os.path.join(folder, name)):
                 self.copy(os.path.join(folder, name), f"{target}/{name}")
 
