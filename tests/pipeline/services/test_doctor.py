@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,6 +64,8 @@ def test_for_people(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("fail        crash kernel loaded: no crash kernel is loaded.")
     assert lines[at + 1].strip().startswith("Next: ")
+    assert lines[at + 2].strip() in ("systemctl restart kdump", "kdump-config reload")
+    assert lines[-1].startswith("A crash now would leave no dump (failed: crash kernel loaded; doubtful: collector; ")
 
 
 def test_an_empty_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,6 +99,107 @@ def test_the_reservation_by_sysfs(
     assert status == (1 if state == "fail" else 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "state", "word"),
+    [
+        ("ro crashkernel=128M crashkernel=64M,cma quiet", "ok", "and 64 MiB of CMA"),
+        ("crashkernel=1G,cma crashkernel=8M,cma", "warn", "and 8 MiB of CMA"),
+        ("crashkernel=128M@64M,cma nocrashkernel=1G,cma crashkernel=1Q,cma", "warn", "128 MiB are reserved; "),
+        ("crashkernel=999999999999G,cma", "warn", "128 MiB are reserved; "),
+    ],
+)
+def test_memory_of_cma(text: str, state: str, word: str, fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The crash kernel also has it, for what is not loaded before the crash."""
+    put(fedora, "/sys/kernel/kexec_crash_size", f"{128 * MIB}")
+    put(fedora, "/proc/cmdline", f"{text}\n")
+    _, found = examined(capsys, fedora)
+    assert found["reservation"]["state"] == state
+    assert word in found["reservation"]["what"]
+
+
+def test_cma_does_not_hold_what_is_loaded(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(fedora, "/sys/kernel/kexec_crash_size", f"{32 * MIB}")
+    put(fedora, "/proc/cmdline", "crashkernel=32M crashkernel=1G,cma\n")
+    assert examined(capsys, fedora)[1]["reservation"]["state"] == "fail"
+
+
+def test_commands_to_paste(flavour: str, system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are shell commands without anything else."""
+    for name, content in (("kexec_crash_size", "0"), ("kexec_crash_loaded", "0")):
+        put(system, f"/sys/kernel/{name}", content)
+    _, found = examined(capsys, system)
+    commands = {name: one["command"] for name, one in found.items() if one["command"]}
+    assert set(commands) >= {"reservation", "loaded", "collector"}
+    assert "crashkernel=256M" in commands["reservation"]
+    for name, command in commands.items():
+        assert subprocess.run(["sh", "-nc", command], check=False).returncode == 0, command
+        assert found[name]["next"].endswith(f": {command}")
+    if flavour == "kdump-tools":
+        file = put(system, "/grub.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="$X crashkernel=512M-:192M quiet"\n')
+        edit = commands["reservation"].partition(" && ")[0].replace("/etc/default/grub.d/kdump-tools.cfg", str(file))
+        subprocess.run(["sh", "-c", edit], check=True)
+        assert file.read_text() == 'GRUB_CMDLINE_LINUX_DEFAULT="$X crashkernel=256M quiet"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("ID=debian\n", "apt install kdump-tools"),
+        ("ID=linuxmint\nID_LIKE='ubuntu debian'\n", "apt install kdump-tools"),
+        ('ID="almalinux"\nID_LIKE="rhel centos fedora"\n', "dnf install kdump-utils || dnf install kexec-tools"),
+        ('ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', "zypper install kdump"),
+        ("ID=arch\n", None),
+    ],
+)
+def test_the_package_of_the_service(
+    text: str, command: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, "/etc/os-release", text)
+    assert examined(capsys, tmp_path)[1]["service"]["command"] == command
+
+
+@pytest.mark.parametrize("below", ["", "lvm"])
+@pytest.mark.parametrize("keys", [None, "0", "1"])
+def test_an_encrypted_target(below: str, keys: str | None, fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The crash kernel has no key, unless the kernel passes it on."""
+    put(fedora, "/proc/mounts", "/dev/sda1 / xfs rw 0 0\n/dev/mapper/var /var xfs rw 0 0\n/dev/sdb /v xfs rw 0 0\n")
+    put(fedora, "/dev/dm-0", "")
+    put(fedora, "/dev/mapper/.keep", "")
+    os.symlink("../dm-0", fedora / "dev/mapper/var")
+    layer = "dm-1" if below else "dm-0"
+    if below:
+        put(fedora, "/sys/class/block/dm-0/dm/uuid", "LVM-abc\n")
+        put(fedora, "/sys/class/block/dm-0/slaves/dm-1/.keep", "")
+    put(fedora, f"/sys/class/block/{layer}/dm/uuid", "CRYPT-LUKS2-abc-luks-abc\n")
+    put(fedora, f"/sys/class/block/{layer}/dm/name", "luks-abc\n")
+    if keys is not None:
+        put(fedora, "/sys/kernel/config/crash_dm_crypt_keys/count", f"{keys}\n")
+    one = examined(capsys, fedora)[1]["encryption"]
+    assert one["state"] == ("ok" if keys == "1" else "warn")
+    assert "/dev/mapper/var is encrypted (luks-abc)" in one["what"]
+
+
+@pytest.mark.parametrize(
+    ("mounts", "state"),
+    [
+        ("/dev/sda1 / xfs rw 0 0\n", "ok"),
+        ("/dev/sda1 / xfs rw 0 0\nhost:/export /var/crash nfs rw 0 0\n", "can't tell"),
+        ("", "can't tell"),
+    ],
+)
+def test_a_target_that_is_not_encrypted(
+    mounts: str, state: str, fedora: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(fedora, "/proc/mounts", mounts)
+    assert examined(capsys, fedora)[1]["encryption"]["state"] == state
+
+
+def test_block_devices_in_a_circle(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(fedora, "/proc/mounts", "/dev/sda / xfs rw 0 0\n")
+    put(fedora, "/sys/class/block/sda/slaves/sda", "")
+    assert examined(capsys, fedora)[1]["encryption"]["state"] == "ok"
+
+
 def test_fadump(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A firmware-assisted dump needs no crash kernel, and has its own reservation."""
     put(fedora, "/sys/kernel/kexec_crash_loaded", "0")
@@ -118,7 +222,7 @@ def test_an_old_initramfs(fedora: Path, capsys: pytest.CaptureFixture[str]) -> N
     later = (fedora / PARTS["kdump-utils"][1].lstrip("/")).stat().st_mtime + 10
     os.utime(config(fedora, "kdump-utils"), (later, later))
     _, found = examined(capsys, fedora)
-    assert (found["image"]["state"], found["image"]["next"]) == ("warn", "kdumpctl rebuild")
+    assert (found["image"]["state"], found["image"]["command"]) == ("warn", "kdumpctl rebuild")
 
 
 def test_the_crash_kernel_is_another_one(fedora: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.slim.typing import Any, Final
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import JSON, ROOT
 from vmsieve.pipeline.cli.printing import print_json
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
-from vmsieve.pipeline.services.doctor.examine import examine, exit_status
+from vmsieve.pipeline.services.doctor.examine import examine, exit_status, verdict
 from vmsieve.pipeline.services.system import System
+
+if TYPE_CHECKING:
+    from vmsieve.pipeline.services.doctor.checks import Check, Finding
 
 _EXAMPLES = """\
   vmsieve doctor            as root: others can read less
@@ -32,17 +35,33 @@ _OPTIONS: Final = (
 def _run(arguments: Arguments) -> int:
     if not os.path.isdir(arguments.root):
         raise UsageError("there is no such directory", file=arguments.root)
-    checks: list[dict[str, Any]] = []
+    done: list[tuple[Check, Finding]] = []
     for check, found in examine(System(arguments.root), progress_for(quiet=arguments.json), quick=arguments.quick):
-        checks.append({"name": check.name, "state": found.state, "what": found.what, "next": found.then or None})
+        done.append((check, found))
         if not arguments.json:
-            print(f"{found.state:<10}  {check.title}: {found.what}.", flush=True)
-            if found.then:
-                print(f"{'':<10}  Next: {found.then}.", flush=True)
-    status = exit_status([one["state"] for one in checks])
+            _print(check, found)
+    status = exit_status([found.state for _, found in done])
     if arguments.json:
-        print_json({"status": status, "checks": checks})
+        print_json({"status": status, "verdict": verdict(done), "checks": [_as_json(*one) for one in done]})
+    else:
+        print(f"\n{verdict(done)}")
     return status
+
+
+def _print(check: Check, found: Finding) -> None:
+    print(f"{found.state:<10}  {check.title}: {found.what}.", flush=True)
+    if found.then:
+        print(f"{'':<10}  Next: {found.then}{':' if found.command else '.'}", flush=True)
+    if found.command:
+        print(f"{'':<12}{found.command}", flush=True)
+
+
+def _as_json(check: Check, found: Finding) -> dict[str, Any]:
+    then = f"{found.then}: {found.command}" if found.command else found.then
+    return {
+        "name": check.name, "state": found.state, "what": found.what, "next": then or None,
+        "command": found.command or None,
+    }  # fmt: skip
 
 
 COMMAND: Final = Command(

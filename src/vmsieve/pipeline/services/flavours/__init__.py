@@ -52,6 +52,9 @@ class Flavour:
     title: str  # name for people
     marks: tuple[str, ...]  # files that identify it; one is enough
     config: str  # its configuration file
+    systems: tuple[str, ...]  # distributions that have it: ID or ID_LIKE of /etc/os-release
+    install: str  # shell command that installs its package
+    reserve: str  # shell command that sets crashkernel=, with ``{size}`` for the size; takes effect at the next boot
     load: str  # shell command that loads the crash kernel
     rebuild: str  # shell command that rebuilds the crash kernel's initramfs
     outside: tuple[str, ...]  # path prefixes of files outside the initramfs: changing them requires no rebuild
@@ -80,6 +83,15 @@ def flavour_names() -> list[str]:
 def detect(system: System) -> Flavour | None:
     """The kdump service of ``system``, or None."""
     return next((one for one in flavours() if any(system.exists(mark) for mark in one.marks)), None)
+
+
+def for_distribution(system: System) -> Flavour | None:
+    """The kdump service that the distribution of ``system`` has, installed or not; None: unknown."""
+    from vmsieve.pipeline.services.settings import value_of
+
+    text = system.text("/etc/os-release") or system.text("/usr/lib/os-release") or ""
+    names = [value_of(text, "ID"), *value_of(text, "ID_LIKE").split()]
+    return next((one for one in flavours() if any(name in one.systems for name in names)), None)
 
 
 def choose(system: System, name: str | None) -> Flavour:

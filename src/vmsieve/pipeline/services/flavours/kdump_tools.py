@@ -25,6 +25,9 @@ _FOLDER: Final = "/usr/local/lib/vmsieve/kdump-tools"
 _PATH: Final = f"{_FOLDER}:/usr/sbin:/usr/bin:/sbin:/bin"
 _SCRIPT: Final = "/etc/initramfs-tools/scripts/local-bottom/vmsieve"
 _OPTIONS: Final = "-F -c -d 31"
+_RESERVE: Final = (
+    "sed -i 's/crashkernel=[^\" ]*/crashkernel={size}/' /etc/default/grub.d/kdump-tools.cfg && update-grub"
+)
 _REMOTE: Final = ("FTP", "SSH", "NFS")  # settings of a target on another machine
 
 
@@ -73,6 +76,7 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
 
 FLAVOUR: Final = Flavour(
     "kdump-tools", 10, "kdump-tools (Debian, Ubuntu)", ("/usr/sbin/kdump-config",), _CONFIG,
+    ("debian", "ubuntu"), "apt install kdump-tools", _RESERVE,
     "kdump-config reload", '/etc/kernel/postinst.d/kdump-tools "$(uname -r)"', (_CONFIG, _FOLDER),
     lambda _, text: _collector(text), _target, _parts, _changes, captures=True,
 )  # fmt: skip

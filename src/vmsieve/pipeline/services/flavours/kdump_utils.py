@@ -90,5 +90,8 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
 
 FLAVOUR: Final = Flavour(
     "kdump-utils", 20, "kdump-utils (Fedora, RHEL)", ("/usr/bin/kdumpctl", "/usr/sbin/kdumpctl"), _CONFIG,
+    # kdump-utils was part of kexec-tools before Fedora 41 and RHEL 10.
+    ("fedora", "rhel", "centos"), "dnf install kdump-utils || dnf install kexec-tools",
+    "grubby --update-kernel=ALL --args=crashkernel={size}",
     "systemctl restart kdump", "kdumpctl rebuild", (), lambda _, text: _collector(text), _target, _parts, _changes,
 )  # fmt: skip

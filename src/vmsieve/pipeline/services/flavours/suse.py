@@ -72,6 +72,9 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
 
 
 FLAVOUR: Final = Flavour(
-    "suse", 30, "kdump (SUSE)", ("/usr/lib/kdump/kdump-read-config.sh", "/usr/sbin/kdumptool", "/usr/bin/kdumptool"),
-    _CONFIG, "systemctl restart kdump", "mkdumprd -f", (), _collector, _target, _parts, _changes, captures=True,
+    "suse", 30, "kdump (SUSE)",
+    ("/usr/lib/kdump/kdump-read-config.sh", "/usr/sbin/kdumptool", "/usr/bin/kdumptool"), _CONFIG,
+    ("suse", "opensuse"), "zypper install kdump",
+    "pbl --del-option crashkernel && pbl --add-option crashkernel={size} && pbl --config",
+    "systemctl restart kdump", "mkdumprd -f", (), _collector, _target, _parts, _changes, captures=True,
 )  # fmt: skip

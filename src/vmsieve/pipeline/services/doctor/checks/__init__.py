@@ -28,6 +28,7 @@ class Finding:
     state: str  # :data:`OK`, :data:`WARN`, :data:`FAIL` or :data:`CANT_TELL`
     what: str  # a sentence without full stop
     then: str = ""  # advice on what to do next, or ""
+    command: str = ""  # the shell command that does it, to paste, or ""
 
 
 class Case:

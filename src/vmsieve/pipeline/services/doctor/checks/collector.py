@@ -13,7 +13,7 @@ def _run(case: Case) -> Finding:
         return Finding(CANT_TELL, "the collector is unknown")
     line = " ".join(collector.words)
     if not collector.ours:
-        return Finding(WARN, f"memory is saved by {line}", "run 'vmsieve install-kdump' to use vmsieve")
+        return Finding(WARN, f"memory is saved by {line}", "use vmsieve", "vmsieve install-kdump --apply")
     why = refusal(collector.options, streams=collector.streams) if collector.is_makedumpfile else ""
     if why:
         return Finding(FAIL, f"{line}: {why}", f"change {collector.origin}")

@@ -21,16 +21,16 @@ def _run(case: Case) -> Finding:
     again = flavour.rebuild
     status = case.system.status(parts.initramfs) if parts.initramfs is not None else None
     if status is None:
-        return Finding(FAIL, f"no initramfs for kernel {case.release or '(unknown)'}", again)
+        return Finding(FAIL, f"no initramfs for kernel {case.release or '(unknown)'}", "build it again", again)
     other = (case.system.text(_SUSE_RELEASE) or "").strip()
     if flavour.name == "suse" and other and case.release and other != case.release:
-        return Finding(WARN, f"it is for kernel {other}, and {case.release} is running", again)
+        return Finding(WARN, f"it is for kernel {other}, and {case.release} is running", "build it again", again)
     if not parts.in_initramfs:
         return Finding(OK, f"{parts.initramfs}; memory is saved by programs of the root file system")
     for path in (MODULE_SETUP, *((flavour.config,) if flavour.config not in flavour.outside else ())):
         made_of = case.system.status(path)
         if made_of is not None and made_of.st_mtime > status.st_mtime:
-            return Finding(WARN, f"{parts.initramfs} is older than {path}", again)
+            return Finding(WARN, f"{parts.initramfs} is older than {path}", "build it again", again)
     collector = case.collector
     if collector is not None and collector.ours:
         return _with_vmsieve(case, parts.initramfs or "", status.st_mtime, again)
@@ -42,15 +42,15 @@ def _with_vmsieve(case: Case, path: str, made: float, again: str) -> Finding:
     name = f"{IMAGE}/{MANIFEST}"
     status = case.system.status(name)
     if status is None:
-        return Finding(FAIL, f"vmsieve was not put into {path}: there is no {name}", again)
+        return Finding(FAIL, f"vmsieve was not put into {path}: there is no {name}", "build it again", again)
     if status.st_mtime > made:
-        return Finding(WARN, f"{path} is older than the image that vmsieve made for it", again)
+        return Finding(WARN, f"{path} is older than the image that vmsieve made for it", "build it again", again)
     try:
         gone = changed(json.loads(case.system.text(name) or "")) if case.system.running else []
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError, OSError):
-        return Finding(CANT_TELL, f"{name} is damaged", again)
+        return Finding(CANT_TELL, f"{name} is damaged", "build it again", again)
     if gone:
-        return Finding(WARN, f"{path} has an older vmsieve or Python: {gone[0]} has changed", again)
+        return Finding(WARN, f"{path} has an older vmsieve or Python: {gone[0]} has changed", "build it again", again)
     return Finding(OK, f"{path}, with vmsieve in it")
 
 

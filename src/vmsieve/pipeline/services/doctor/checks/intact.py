@@ -12,7 +12,7 @@ def _run(case: Case) -> Finding:
     if not case.system.running:
         return Finding(CANT_TELL, "only the running system's memory can be read")
     if case.quick:
-        return Finding(CANT_TELL, "skipped with --quick", "vmsieve check-crashkernel --live")
+        return Finding(CANT_TELL, "skipped with --quick", "check it alone", "vmsieve check-crashkernel --live")
     where = live_ranges()
     source = open_live(where[0].start)
     try:
@@ -23,7 +23,7 @@ def _run(case: Case) -> Finding:
         return Finding(OK, verdict.reason)
     if verdict.state == DAMAGED:
         command = case.flavour.load if case.flavour is not None else "kexec -p"
-        return Finding(FAIL, verdict.reason, f"load it again: {command}; and find out what overwrote it")
+        return Finding(FAIL, verdict.reason, "find out what overwrote it, and load it again", command)
     return Finding(CANT_TELL, verdict.reason)
 
 

@@ -19,7 +19,7 @@ def _run(case: Case) -> Finding:
     if loaded == 1:
         return Finding(OK, f"{_KEXEC} says so")
     command = case.flavour.load if case.flavour is not None else "kexec -p"
-    return Finding(FAIL, "no crash kernel is loaded", f"{command}; if it fails, its messages say why")
+    return Finding(FAIL, "no crash kernel is loaded", "load it; if that fails, its messages say why", command)
 
 
 CHECK: Final = Check("loaded", 30, "crash kernel loaded", _run)
