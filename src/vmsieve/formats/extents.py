@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from heapq import heappop, heappush, merge
 
 from vmsieve.formats.bitmap import set_bits
 from vmsieve.formats.errors import UnsupportedError
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:

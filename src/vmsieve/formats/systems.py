@@ -14,7 +14,6 @@ from __future__ import annotations
 from vmsieve.formats.bitmap import BLOCK
 from vmsieve.formats.errors import FormatError, UsageError
 from vmsieve.formats.inputs import Source, open_source
-from vmsieve.formats.layouts import lowcore
 from vmsieve.formats.slim.typing import Final
 from vmsieve.formats.source import read_bytes
 
@@ -89,6 +88,8 @@ def _kdump_memory(source: Source) -> tuple[int, int] | None:
     """Address before it was started, and size, of a kdump kernel's memory; None if none was started."""
     if (source.machine, source.byte_order) != _S390X:
         return None
+    from vmsieve.formats.layouts import lowcore
+
     words = read_bytes(source, lowcore.OLDMEM_AT, lowcore.OLDMEM.size)
     if words is None:
         return None

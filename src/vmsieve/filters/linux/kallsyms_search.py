@@ -9,11 +9,11 @@ names, and since v6.6 follow the tokens (Linux commit 404bad70fcf7, "scripts/kal
 from __future__ import annotations
 
 import sys
-from array import array
 from struct import unpack
 
 from vmsieve.filters.linux.kallsyms import SYMBOLS_MOST, TOKENS, Kallsyms, TableLayout
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 

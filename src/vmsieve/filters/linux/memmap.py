@@ -14,10 +14,10 @@ for all page frames, with flags in the low bits.
 from __future__ import annotations
 
 import sys
-from array import array
 from bisect import bisect_right
 
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.records import record
 from vmsieve.formats.slim.typing import TYPE_CHECKING
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from array import array
 from bisect import bisect_right
 
 from vmsieve.formats.errors import CorruptError, ReadError, TruncatedError
 from vmsieve.formats.frames import PIECE_LIMIT, PIECES_LIMIT, NotSeekableError, end_remark, read_up_to
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from ctypes import addressof, c_uint64
 
 from vmsieve.formats.bitmap import address_of
@@ -11,6 +10,7 @@ from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs._zero_filled import ADDRESS_END, PAGE
 from vmsieve.formats.layouts import lkcd
 from vmsieve.formats.loops.page_records import BAD, CUT, END, FULL, RUN_PAGES, WALK_WORDS, walk_records
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from array import array
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.extents import Extents
@@ -12,6 +11,7 @@ from vmsieve.formats.inputs._zero_filled import PAGE
 from vmsieve.formats.inputs._zlib_units import Inflater, Units
 from vmsieve.formats.inputs.s390 import StandAloneSource
 from vmsieve.formats.layouts import s390
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.records import record
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 

@@ -6,7 +6,6 @@ of stored pages before it, which is counted once for each 4096 pages.
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
@@ -17,6 +16,7 @@ from vmsieve.formats.inputs._zero_filled import PAGE, ZeroFilledSource
 from vmsieve.formats.inputs.s390 import moment
 from vmsieve.formats.layouts import s390, vmdump
 from vmsieve.formats.s390_registers import Registers, notes, registers
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import sys
-from array import array
 
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.layouts import kdump
 from vmsieve.formats.outputs import OutputFormat
 from vmsieve.formats.outputs.kdump import FORMAT as KDUMP
 from vmsieve.formats.outputs.kdump import KdumpWriter
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 
+from vmsieve import __version__
 from vmsieve.formats.errors import UsageError, VmsieveError
 from vmsieve.formats.slim.typing import TYPE_CHECKING, NoReturn
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.cli.commands import Arguments, Command, commands, only
-from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_USAGE
+from vmsieve.pipeline.cli.commands import Arguments, commands, only
+from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from vmsieve.pipeline.process.options import parse
 from vmsieve.pipeline.process.signals import Interrupted, interruptible
-from vmsieve.pipeline.process.streams import discard_stdout, exit_process, set_up_streams
+from vmsieve.pipeline.process.streams import discard_stdout, exit_process, print_line, set_up_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,13 +21,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     set_up_streams()
-    arguments = _parsed(sys.argv[1:] if argv is None else list(argv))
-    command: Command = arguments.command
     try:
-        with interruptible():
-            status = command.run(arguments)
-            sys.stdout.flush()
-            return status
+        return _run(sys.argv[1:] if argv is None else list(argv))
     except UsageError as error:
         return _fail(error, EXIT_USAGE)
     except (VmsieveError, Interrupted) as error:
@@ -43,9 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("out of memory", EXIT_FAILED)
 
 
+def _run(words: list[str]) -> int:
+    if words == ["--version"]:  # argparse would take half the time
+        print_line(f"vmsieve {__version__}")
+        status = EXIT_OK
+    else:
+        arguments = _parsed(words)
+        with interruptible():
+            status = arguments.command.run(arguments)
+    sys.stdout.flush()
+    return status
+
+
 def _parsed(words: list[str]) -> Arguments:
-    # The version needs no command, and loading them all takes two thirds of its time.
-    found = [] if words == ["--version"] else only(words[0]) if words else commands()
+    found = only(words[0]) if words else commands()
     values = parse(found[0].options, words[1:]) if len(found) == 1 else None
     if values is not None:
         return Arguments(command=found[0], **values)

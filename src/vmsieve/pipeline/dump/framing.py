@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from array import array
 from collections import deque
 
 from vmsieve.formats.errors import OutputError
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.slim.typing import TYPE_CHECKING
 

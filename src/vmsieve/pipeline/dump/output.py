@@ -8,7 +8,6 @@ import stat
 from vmsieve.formats.errors import UsageError, VmsieveError, output_error
 from vmsieve.formats.inputs import input_paths
 from vmsieve.formats.places import FilePlace, FlattenedPlace, PipePlace, Sender
-from vmsieve.formats.places.device import DeviceStream
 from vmsieve.formats.places.writeback import Writeback
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.slim.typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vmsieve.formats.outputs import Description, OutputFormat, Writer
+    from vmsieve.formats.places.device import DeviceStream
     from vmsieve.pipeline.dump.framing import FramedStream
     from vmsieve.pipeline.dump.plan import Plan
 
@@ -64,7 +64,7 @@ class DumpOutput:
         self._lost = False
         self._writeback = Writeback(self._fd)
         raw = stat.S_ISBLK(mode) and self.flattened and self._stream is None
-        self._device = DeviceStream(self._fd) if raw else None
+        self._device = _device(self._fd) if raw else None
         send = self._send if self._stream is None else self._stream.write
         self.place: FilePlace | FlattenedPlace | PipePlace  # takes the writer's bytes
         if self.flattened:
@@ -150,3 +150,9 @@ class DumpOutput:
         if output.beside or isinstance(error, (VmsieveError, Interrupted)) or not os.fstat(output.fd).st_size:
             output.drop()
         output.close()
+
+
+def _device(fd: int) -> DeviceStream:
+    from vmsieve.formats.places.device import DeviceStream
+
+    return DeviceStream(fd)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from array import array
 from contextlib import ExitStack, closing
 
 from vmsieve.formats.bitmap import address_of
@@ -16,6 +15,7 @@ from vmsieve.formats.loops.describe import describe_pages
 from vmsieve.formats.loops.descriptors import take_pages
 from vmsieve.formats.outputs import output_format
 from vmsieve.formats.places import FilePlace
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.dump.output import DumpOutput
 

@@ -5,15 +5,13 @@ objects (``marshal``). An image's programs import this module first, so it impor
 
 Each mechanism saves 10 % or more of the CPU time of a small dump (60 ms; medians of 21 to 41 interleaved runs). Without
 it: .pyc files in directories instead of this file +28 % (to import all modules: +53 %, from a zip file +81 %);
-importlib instead of :func:`_bypass_importlib` +13 %; the real ``collections`` for ``array`` +11 %, and 0.6 MiB of
-memory. The garbage collector's default threshold costs up to 11 %.
+importlib instead of :func:`_bypass_importlib` +13 %.
 """
 
 from __future__ import annotations
 
 import _frozen_importlib
 import _thread
-import gc
 import marshal
 import posix
 import sys
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 NAME = "modules"  # name of the file, which lies beside this module
 _HEAD = 8
 _STDERR = 2
-#: Garbage collection threshold: the default of 700 objects is reached a dozen times during start-up, without garbage.
-_GC_THRESHOLD = 20_000
 _Spec: Any = type(sys.__spec__)
 _Module: Any = type(sys)
 _importlib: Any = _frozen_importlib
@@ -130,21 +126,10 @@ def pack(modules: dict[str, tuple[bool, bytes]]) -> bytes:
 
 def install() -> None:
     """Import from the bundle beside this file, after built-in and frozen modules and before sys.path."""
-    gc.set_threshold(_GC_THRESHOLD)
     folder = __file__.rpartition("/")[0]
     bundle = Bundle(f"{folder}/{NAME}", folder)
     sys.meta_path.insert(2, bundle)
     _bypass_importlib(bundle)
-    import _collections_abc
-
-    # ``array`` imports ``collections`` only to register itself as a MutableSequence.
-    names = ("collections", "collections.abc")
-    if not any(name in sys.modules for name in names):
-        sys.modules.update(dict.fromkeys(names, _collections_abc))
-        import array  # noqa: F401 - loaded, not used
-
-        for name in names:
-            del sys.modules[name]
 
 
 def _bypass_importlib(bundle: Bundle) -> None:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 #: Packages that an image leaves out, because the system has the C libraries.
 _PACKAGES: Final = ("zstandard", "isal", "lz4", "tqdm")
-#: Programs of an image, and the module and function that each calls.
-_LAUNCHERS: Final = {
-    "vmsieve": ("vmsieve.pipeline.cli.start", "run"),
-    "vmsieve-makedumpfile": ("vmsieve.pipeline.makedumpfile.main", "run"),
-}
+#: Programs of an image, the function of :mod:`vmsieve.pipeline.cli.start` that each calls, and the module it needs.
+_LAUNCHERS: Final = (
+    ("vmsieve", "run", "vmsieve.pipeline.cli.main"),
+    ("vmsieve-makedumpfile", "run_makedumpfile", "vmsieve.pipeline.makedumpfile.main"),
+)
 #: Module whose ``main`` runs a command line in the other interpreter. A name: this room is below the command line's.
 _MAIN: Final = "vmsieve.pipeline.cli.main"
 
@@ -42,7 +42,7 @@ def build(root: str, program: str | None, *, trial: bool = True) -> tuple[Tree, 
     own = next(iter(vmsieve.__path__))
     tree.modules(python, closure, loaded["modules"])
     tree.objects(python, os.path.join(own, "formats", "compiler", "objects"))
-    tree.program(python, [(name, *where) for name, where in _LAUNCHERS.items() if where[0] in closure.ours])
+    tree.program(python, {name: function for name, function, needed in _LAUNCHERS if needed in closure.ours})
     inside = os.path.realpath(os.path.join(own, "formats")) + os.sep, python.library + os.sep
     tree.libraries(python, [path for path in loaded["mapped"] if not path.startswith(inside)])
     _add_zstd(tree, python)

@@ -14,7 +14,7 @@ from vmsieve.pipeline.initramfs.bundle import NAME
 from vmsieve.pipeline.initramfs.closure import PACKAGE_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from vmsieve.pipeline.initramfs.closure import Closure
     from vmsieve.pipeline.initramfs.interpreter import Interpreter
@@ -34,7 +34,7 @@ _LAUNCH: Final = """\
 _START: Final = """\
 import {bundle}
 {bundle}.install()
-from {module} import {function}
+from vmsieve.pipeline.cli.start import {function}
 {function}()
 """
 #: Modules that the interpreter imports before the bundle is installed; it finds its library by ``os``.
@@ -129,13 +129,13 @@ class Tree:
         python.ask("compile", path=[PACKAGE_FOLDER], files=files, modules=modules, bundle=bundle)
         os.makedirs(os.path.join(self.root, library, "lib-dynload"), exist_ok=True)
 
-    def program(self, python: Interpreter, launchers: Iterable[tuple[str, str, str]]) -> None:
-        """Copy the interpreter, and write scripts that start it: name, module and function of each."""
+    def program(self, python: Interpreter, launchers: Mapping[str, str]) -> None:
+        """Copy the interpreter, and write scripts that start it: name and function of each."""
         self.copy(python.program, PROGRAM, strip=True, mode=0o755)
         environment = " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items())
-        for name, module, function in launchers:
+        for name, function in launchers.items():
             start = f"{HOME}/{name}"
-            self.write(start, _START.format(bundle=BUNDLE, module=module, function=function))
+            self.write(start, _START.format(bundle=BUNDLE, function=function))
             text = _LAUNCH.format(environment=environment, program=PROGRAM, options=OPTIONS, start=start)
             self.write(f"usr/bin/{name}", text, 0o755)
 

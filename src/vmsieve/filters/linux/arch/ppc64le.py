@@ -19,12 +19,12 @@ Sources: ``arch/powerpc/include/asm/book3s/64/{pgtable,radix-4k,radix-64k,hash-4
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 
 from vmsieve.filters.linux.arch import Arch, tables_not_found
 from vmsieve.filters.linux.tables import MEMORY, NONSENSE, NOTHING, TABLE, Linear, PageTables, TableTranslator
 from vmsieve.formats.errors import KernelError, ReadError
+from vmsieve.formats.slim.arrays import array
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
