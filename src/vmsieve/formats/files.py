@@ -44,8 +44,13 @@ class PlainFile:
             # O_NONBLOCK: a FIFO without a writer is refused below instead of blocking.
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if path != "-" else os.dup(0)
         except OSError as error:
-            raise FormatError(f"can't open the input: {error.strerror}", file=path) from error
+            hint = "URLs are not read: download it first" if "://" in path else None
+            raise FormatError(f"can't open the input: {error.strerror}", file=path, hint=hint) from error
         try:
+            if stat.S_ISDIR(os.fstat(self._fd).st_mode):
+                inside = os.path.join(path, "vmcore")
+                hint = f"name the dump in it{f': {inside}' if os.path.exists(inside) else ''}"
+                raise FormatError("a directory, not a dump", file=path, hint=hint)
             if not seekable(self._fd):
                 raise FormatError("the input is not seekable", file=path, hint="save it to a file first")
             self.size = os.lseek(self._fd, 0, os.SEEK_END)

@@ -42,7 +42,7 @@ def test_a_bomb_is_refused_after_a_look_at_its_start(sized: bool) -> None:
     """A terabyte of zeros in 32 MB is not a dump; that is detected in little memory and disk space."""
     data = made.zstd_bomb(1 << 40, sized=sized)
     tracemalloc.start()
-    with pytest.raises(UnsupportedError, match="no dump of a known format"):
+    with pytest.raises(UnsupportedError, match="holds zeros at its start"):
         open_file(MemoryFile(data))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -202,9 +202,9 @@ def _unwrap(files: list[ByteFile], i: int) -> tuple[InputFormat, _Containers]:
         start = _start_of(file)
         plugin = _format_of(start)
         if plugin is None:
-            raise UnsupportedError(
-                "not a dump of a known format", file=file.name, found=start[:8].hex(" ") or "an empty file"
-            )
+            from vmsieve.formats.inputs._foreign import refusal
+
+            raise refusal(start, file.name, containers.titles[-1] if containers.titles else "")
         if isinstance(plugin, InputFormat):
             return plugin, containers
         files[i], remarks, incomplete = plugin.open(file)

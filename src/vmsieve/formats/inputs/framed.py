@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
+from vmsieve.formats.errors import CorruptError, TruncatedError
 from vmsieve.formats.frames import NotSeekableError, frames, read_up_to
 from vmsieve.formats.inputs import PROBE_SIZE, Container, formats
+from vmsieve.formats.inputs._foreign import refusal
 from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.slim.typing import TYPE_CHECKING
 
@@ -48,10 +49,7 @@ def _check_content(outer: ByteFile, frame: Frame) -> None:
             if len(start) >= PROBE_SIZE:
                 break
     if not any(plugin.probe(start[:PROBE_SIZE]) for plugin in formats()):
-        raise UnsupportedError(
-            f"the {frame.title} file holds no dump of a known format", file=outer.name,
-            found=start[:8].hex(" ") or "nothing",
-        )  # fmt: skip
+        raise refusal(start, outer.name, frame.title)
 
 
 FORMAT = Container("framed", "compressed frame", 40, _probe, _open)
