@@ -10,7 +10,7 @@ from vmsieve import __version__
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable, NoReturn
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.process.exits import EXIT_USAGE
-from vmsieve.pipeline.process.options import defaults
+from vmsieve.pipeline.process.options import defaults, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ def build_parser(commands: Iterable[Command]) -> argparse.ArgumentParser:
             formatter_class=_formatter,
         )
         groups: dict[Group, Any] = {}
-        for option in command.options:
+        for option in listed(command.options):
             to: Any = one
             if option.group is not None:
                 if option.group not in groups:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from vmsieve.formats.order_note import shares
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any
 from vmsieve.formats.text import as_utf8, shown
 from vmsieve.pipeline.process.streams import print_line
@@ -43,7 +42,11 @@ def print_remarks(lines: Iterable[str]) -> None:
 
 def contents(source: Source) -> list[dict[str, Any]]:
     """Return what a torn dump still has, by classes of importance; empty for a whole dump."""
-    found = shares(source) if source.incomplete else []
+    if not source.incomplete:
+        return []
+    from vmsieve.formats.order_note import shares
+
+    found = shares(source)
     return [{"name": one.name, "title": one.title, "pages": one.total, "written": one.written} for one in found]
 
 

@@ -27,7 +27,7 @@ class Option:
     def __init__(
         self,
         names: str,  # its forms, such as "-d --level"; without a dash: an operand
-        text: str,  # its help
+        text: str | Callable[[], str],  # its help, or a function that makes it
         *,
         metavar: str = "",  # name of its argument in the help; without one and ``choices``, it sets ``const``
         name: str = "",  # attribute that holds its value
@@ -43,11 +43,31 @@ class Option:
         self.operand = not names.startswith("-")
         self.flags = [] if self.operand else names.split()
         self.name = name or names.rsplit(maxsplit=1)[-1].lstrip("-").replace("-", "_").lower()
-        self.text, self.metavar, self.choices = text, metavar or names * self.operand, choices
+        self._text, self.metavar, self.choices = text, metavar or names * self.operand, choices
         self.takes_value = bool(self.metavar or choices)
         self.convert, self.const, self.group = convert, const, group
         self.default = False if default is None and const is True and not self.takes_value else default
         self.optional, self.repeated, self.rest = optional, repeated, rest
+
+    @property
+    def text(self) -> str:
+        """Its help."""
+        return self._text if isinstance(self._text, str) else self._text()
+
+
+class Letters:
+    """Options of one letter, looked up when one is given, because making all takes time.
+
+    Their value goes to the attribute of another option, which has its default.
+    """
+
+    def __init__(self, find: Callable[[str], Option | None], every: Callable[[], list[Option]]) -> None:
+        self.find, self.every = find, every
+
+
+def listed(options: Iterable[Option | Letters]) -> list[Option]:
+    """All options, letters among them."""
+    return [one for each in options for one in (each.every() if isinstance(each, Letters) else [each])]
 
 
 def number(least: int, most: int) -> Callable[[str], int]:
@@ -61,22 +81,24 @@ def number(least: int, most: int) -> Callable[[str], int]:
     return convert
 
 
-def defaults(options: Iterable[Option]) -> dict[str, Any]:
+def defaults(options: Iterable[Option | Letters]) -> dict[str, Any]:
     """The default of each attribute."""
     values: dict[str, Any] = {}
     for option in options:
-        if values.get(option.name) is None:
+        if isinstance(option, Option) and values.get(option.name) is None:
             values[option.name] = option.default
     return values
 
 
-def parse(options: Sequence[Option], words: Iterable[str], wrong: list[str] | None = None) -> dict[str, Any] | None:
+def parse(
+    options: Sequence[Option | Letters], words: Iterable[str], wrong: list[str] | None = None
+) -> dict[str, Any] | None:
     """Return the value of each attribute, as ``argparse`` would; None for a command line that it has to parse.
 
     With a list as ``wrong``, mistaken words are moved there, as long as the operands suffice.
     """
     values, left = _Values(options), list(words)
-    operands, given = [option for option in options if option.operand], []
+    operands, given = [option for option in values.options if option.operand], []
     if operands and operands[0].rest:
         return {**values.by_name, operands[0].name: left}
     while left:
@@ -105,10 +127,12 @@ def parse(options: Sequence[Option], words: Iterable[str], wrong: list[str] | No
 class _Values:
     """Values of options, collected by attribute."""
 
-    def __init__(self, options: Sequence[Option]) -> None:
+    def __init__(self, options: Sequence[Option | Letters]) -> None:
         self.by_name = defaults(options)
-        self._flags = {flag: option for option in options for flag in option.flags}
-        self._groups = {option.group for option in options if option.group is not None}
+        self.options = [option for option in options if isinstance(option, Option)]
+        self._letters = [option for option in options if isinstance(option, Letters)]
+        self._flags = {flag: option for option in self.options for flag in option.flags}
+        self._groups = {option.group for option in self.options if option.group is not None}
         self._given: dict[Group, Option] = {}
 
     def take(self, word: str, left: list[str]) -> bool:
@@ -117,6 +141,8 @@ class _Values:
         if not word.startswith("--"):
             flag, sign, text = word[:2], word[2:3], word[2:]
         option = self._flags.get(flag)
+        if option is None and not word.startswith("--"):
+            option = next((found for one in self._letters if (found := one.find(flag[1:])) is not None), None)
         if option is None or (sign and not option.takes_value):
             return False
         if not option.takes_value:

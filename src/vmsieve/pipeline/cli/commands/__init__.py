@@ -12,7 +12,7 @@ from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Callable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vmsieve.pipeline.process.options import Option
+    from vmsieve.pipeline.process.options import Letters, Option
 
 
 class Arguments:
@@ -34,7 +34,7 @@ class Command:
     order: int  # position in the help
     summary: str  # one line for the list of commands
     examples: str  # lines for the end of the command's help
-    options: Sequence[Option]  # its options and operands, in the order of the help
+    options: Sequence[Option | Letters]  # its options and operands, in the order of the help
     run: Callable[[Arguments], int]  # returns the exit status; raises VmsieveError, which is printed as one line
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sys
 
-from vmsieve.formats import frames, outputs
-from vmsieve.formats.codecs import codecs
+from vmsieve.formats import codecs, outputs
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.files import seekable
 from vmsieve.formats.outputs import output_format
 from vmsieve.formats.plugins import names
-from vmsieve.formats.slim.typing import Final
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT, VMCOREINFO, VMLINUX, force
 from vmsieve.pipeline.cli.printing import json_text, print_remarks
 from vmsieve.pipeline.dump.input import read_vmcoreinfo, read_vmlinux
 from vmsieve.pipeline.dump.plan import ORDERS, Plan, parse_size
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
-from vmsieve.pipeline.process.options import Group, Option, number
+from vmsieve.pipeline.process.options import Group, Letters, Option, number
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import SideFile, files_read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _EXAMPLES = """\
   vmsieve dump -d 31 /proc/vmcore /var/crash/vmcore        in the crash kernel: keep kernel data only
@@ -40,6 +42,21 @@ def _size(text: str) -> int:
         raise ValueError(error.message) from error
 
 
+def _codec_options(letter: str | None = None) -> Iterator[Option]:
+    """The options that name a codec; of ``letter`` only, codecs behind which are not loaded."""
+    for name in names(codecs):
+        codec = codecs.codec(name)
+        if codec.option is not None and letter in (None, codec.option):
+            text = f"pack pages with {codec.title}"
+            yield Option(f"-{codec.option}", text, name="codec", const=codec.name, group=_CODEC)
+
+
+def _frame_text() -> str:
+    from vmsieve.formats import frames
+
+    return f"put an ELF core or a flattened dump in a compressed frame: {', '.join(names(frames))}"
+
+
 _CODEC, _FORMAT, _MESSAGES = Group(), Group(), Group()
 _OPTIONS: Final = (
     Option("INPUT", f"{INPUT_TEXT}; - for standard input"),
@@ -47,18 +64,16 @@ _OPTIONS: Final = (
     Option("-d", "what to leave out, the sum of: 1 zero pages, 2 page cache, 4 page cache with private data (and 2), "
            "8 user pages, 16 free pages; 31 leaves out all of them (default: 0)", metavar="LEVEL", name="level",
            convert=number(0, 31), default=0),
-    *(Option(f"-{codec.option}", f"pack pages with {codec.title}", name="codec", const=codec.name, group=_CODEC)
-      for codec in codecs() if codec.option),
-    Option("--codec", f"pack pages with {', '.join(c.name for c in codecs())} (default: zstd:1); NAME@PROVIDER insists "
-           "on a library, see 'vmsieve info --codecs'", metavar="NAME[:LEVEL]", group=_CODEC),
+    Letters(lambda letter: next(_codec_options(letter), None), lambda: list(_codec_options())),
+    Option("--codec", lambda: f"pack pages with {', '.join(names(codecs))} (default: zstd:1); NAME@PROVIDER insists on "
+           "a library, see 'vmsieve info --codecs'", metavar="NAME[:LEVEL]", group=_CODEC),
     Option("-E", "write an ELF core, pages as they are", name="format", const="elf", group=_FORMAT),
     Option("--format", f"output format: {', '.join(names(outputs))} (default: kdump)", metavar="NAME",
            choices=names(outputs), default="kdump", group=_FORMAT),
     Option("--size-limit", "write no more than SIZE bytes (K, M, G: of 1024); then the dump ends as on a full disk",
            metavar="SIZE", convert=_size),
     Option("-F", "write makedumpfile's flattened format", name="flattened"),
-    Option("--frame", f"put an ELF core or a flattened dump in a compressed frame: {', '.join(names(frames))}",
-           metavar="NAME[:LEVEL]"),
+    Option("--frame", _frame_text, metavar="NAME[:LEVEL]"),
     Option("--order", "importance: what an investigation needs first, so that a dump that is cut is still useful (the "
            "default with --size-limit, to a pipe, and where space is short); address: by page frame (the default "
            "elsewhere; the only one for ELF and s390 dumps in a plain pipe, or in a file with --size-limit, which "
