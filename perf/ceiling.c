@@ -132,6 +132,18 @@ static double now(void)
 	return at.tv_sec + at.tv_nsec * 1e-9;
 }
 
+/* Read SIZE bytes PASSES times, word by word. Returns the CPU seconds of one pass. */
+double read_words(const volatile uint64_t *words, size_t size, int passes)
+{
+	double began = now();
+	uint64_t sum = 0;
+
+	for (int pass = 0; pass < passes; pass++)
+		for (size_t i = 0; i < size / sizeof(*words); i++)
+			sum += words[i];
+	return (now() - began) / passes;
+}
+
 /*
  * Pack, or pack and unpack, COUNT pages ROUNDS times with the library of dlopen's HANDLE. Returns the CPU seconds of one
  * pass, and the bytes that all pages packed into.

@@ -1,11 +1,11 @@
-"""Compiled loops compared with C, and our LZO and snappy with the C libraries.
+"""Our encoders compared with the C libraries, and compiled loops with loops in C.
 
-    python -m perf.ceiling VMCORE --runs 7
+    python -m perf.ceiling VMCORE --rounds 7
 
-For each codec, a loop in C (``ceiling.c``, compiled with ``cc``) and vmsieve's loop pack the same pages of a real dump
-with the same library, each in its own process, in turn; only the CPU seconds of the loops count. Our LZO and snappy
-encoders are loops themselves: C calls liblzo2 and libsnappy, and libdeflate for zlib at level 1. There, sizes are
-compared too, and unpacking where it is ours.
+For each codec, a loop in C (``ceiling.c``, compiled with ``cc``) and vmsieve's loop pack the same pages of a real dump,
+each in its own process, in turn; only the CPU seconds of the loops count, the least of all rounds. Both call the same
+library where vmsieve uses one. Where the encoder is vmsieve's own, C calls the library that it replaces. There, sizes
+are compared too, and unpacking where it is ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from perf.measure import CommandError, environment, interleave, machine, table, write_json
+from perf import records
+from perf.measure import CommandError, environment, interleave, table
 from perf.sample import write_sample
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.codecs import codec, codec_number
@@ -31,18 +31,16 @@ from vmsieve.formats.codecs._pack import pack_pages, unpack_pages
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-
-__all__ = ["main"]
-
 _PAGE: Final = 4096
 _BATCH: Final = 256
 _SOURCE: Final = Path(__file__).with_name("ceiling.c")
-_COMPARED: Final = ("lzo", "snappy", "zlib:1", "zstd:1", "zstd:3", "zlib:6")
-#: The libraries that our own encoders are compared with.
+_COMPARED: Final = ("lzo", "snappy", "zlib:0", "zlib:1", "zlib:6", "zstd:0", "zstd:1", "zstd:3")
+#: The libraries that our own encoders are compared with, at level 1 or the same level: kind, file, actions.
 _OURS: Final = {
     "lzo": ("lzo", "liblzo2.so.2", ("pack", "unpack")),
     "snappy": ("snappy", "libsnappy.so.1", ("pack", "unpack")),
-    "zlib:1": ("libdeflate", "libdeflate.so.0", ("pack",)),
+    "zlib": ("libdeflate", "libdeflate.so.0", ("pack",)),
+    "zstd": ("zstd", "libzstd.so.1", ("pack",)),
 }
 
 
@@ -51,6 +49,7 @@ class Job(NamedTuple):
 
     codec: str
     level: int
+    library_level: int
     kind: str
     library: str
     action: str
@@ -67,18 +66,19 @@ def find_jobs(levels: Sequence[str]) -> tuple[list[Job], list[str]]:
     """List the comparisons that this machine allows, and sentences on the others."""
     jobs, missing = [], []
     for text in levels:
-        name, _, level = text.partition(":")
-        if text in _OURS:
-            kind, library_name, actions = _OURS[text]
-            jobs += [Job(name, 1, kind, library_name, action) for action in actions]
-            continue
-        state = codec(name).open_compressor(int(level), _PAGE)
-        if not state.keep or not hasattr(state.keep[0], "_name"):
+        name, _, number = text.partition(":")
+        level = int(number or 1)
+        state = codec(name).open_compressor(level, _PAGE)
+        if state.provider == "built in":
+            kind, library_name, actions = _OURS[name]
+            jobs += [Job(name, level, max(level, 1), kind, library_name, action) for action in actions]
+        elif not state.keep or not hasattr(state.keep[0], "_name"):
             missing.append(f"{text} comes from {state.provider}: nothing to compare with")
         else:
             library: ctypes.CDLL = state.keep[0]
             kind = "libdeflate" if "libdeflate" in state.provider else name
-            jobs.append(Job(name, int(level), kind, str(library._name), "pack"))  # noqa: SLF001 - where it was found
+            where = str(library._name)  # noqa: SLF001 - where it was found
+            jobs.append(Job(name, level, level, kind, where, "pack"))
     for job in list(jobs):
         try:
             ctypes.CDLL(job.library)
@@ -88,7 +88,7 @@ def find_jobs(levels: Sequence[str]) -> tuple[list[Job], list[str]]:
     return jobs, list(dict.fromkeys(missing))
 
 
-def loop_pass(job: Job, path: Path, rounds: int) -> Result:
+def loop_pass(job: Job, path: Path, passes: int) -> Result:
     """Run our loop in this process; unpacking takes the library's output."""
     pages = bytearray(path.read_bytes())
     out = bytearray((_BATCH + 1) * _PAGE)
@@ -101,7 +101,7 @@ def loop_pass(job: Job, path: Path, rounds: int) -> Result:
     pack_pages(which, packer.address, 0, 0, 0, _PAGE, 0, 1, 0, 0, 0)
     unpack_pages(which, unpacker.address, 0, 0, 0, _PAGE, 0)
     seconds, total = 0.0, 0
-    for number in range(rounds):
+    for number in range(passes):
         for at in range(0, len(pages), _BATCH * _PAGE):
             count = min(_BATCH, (len(pages) - at) // _PAGE)
             if job.action == "unpack":
@@ -120,10 +120,10 @@ def loop_pass(job: Job, path: Path, rounds: int) -> Result:
             )  # fmt: skip
             seconds += time.process_time() - began
             total += size if number == 0 else 0
-    return Result(seconds / rounds, total)
+    return Result(seconds / passes, total)
 
 
-def c_pass(job: Job, path: Path, rounds: int, program: str) -> Result:
+def c_pass(job: Job, path: Path, passes: int, program: str) -> Result:
     """Run the C loop in this process."""
     pages = bytearray(path.read_bytes())
     loop = ctypes.CDLL(program).ceiling
@@ -131,8 +131,8 @@ def c_pass(job: Job, path: Path, rounds: int, program: str) -> Result:
     packed = ctypes.c_size_t()
     handle = ctypes.c_void_p(ctypes.CDLL(job.library)._handle)  # noqa: SLF001 - what dlopen gave
     seconds: float = loop(
-        handle, job.kind.encode(), job.level, int(job.action == "unpack"), ctypes.c_void_p(address_of(pages)),
-        ctypes.c_size_t(len(pages) // _PAGE), rounds, ctypes.byref(packed),
+        handle, job.kind.encode(), job.library_level, int(job.action == "unpack"), ctypes.c_void_p(address_of(pages)),
+        ctypes.c_size_t(len(pages) // _PAGE), passes, ctypes.byref(packed),
     )  # fmt: skip
     return Result(seconds, packed.value)
 
@@ -167,30 +167,31 @@ def _ask(command: Sequence[str]) -> Result:
     return Result(float(seconds), int(size))
 
 
-def compare(jobs: Sequence[Job], program: Path, pages: Path, runs: int, rounds: int) -> list[dict[str, Any]]:
-    """Return the medians of each job."""
+def compare(jobs: Sequence[Job], program: Path, pages: Path, rounds: int, passes: int) -> list[dict[str, Any]]:
+    """Return a row for each job: ``ratio`` is our CPU time to C's."""
     rows = []
     content = pages.stat().st_size
     for job in jobs:
-        words = [*(str(word) for word in job), str(pages), str(rounds)]
+        words = [*(str(word) for word in job), str(pages), str(passes)]
         command = [sys.executable, "-m", "perf.ceiling", "--pass"]
         cases: dict[str, Callable[[], Result]] = {
-            "kernel": partial(_ask, [*command, *words]),
+            "ours": partial(_ask, [*command, *words]),
             "c": partial(_ask, [*command, *words, str(program)]),
         }
-        found = interleave(cases, runs)
-        kernel, c = (statistics.median(r.seconds for r in found[name]) for name in ("kernel", "c"))
-        rows.append(
-            {
-                "codec": job.codec, "level": job.level, "library": Path(job.library).name, "action": job.action,
-                "kernel_mb_s": round(content / kernel / 1e6, 1), "c_mb_s": round(content / c / 1e6, 1),
-                "speed": round(c / kernel, 4), "kernel_size": found["kernel"][0].size, "c_size": found["c"][0].size,
-            }
-        )  # fmt: skip
+        found = interleave(cases, rounds)
+        ours, c = (min(r.seconds for r in found[name]) for name in ("ours", "c"))
+        row = {
+            "codec": job.codec, "level": job.level, "library": Path(job.library).name, "action": job.action,
+            "mb_s": round(content / ours / 1e6, 1), "c_mb_s": round(content / c / 1e6, 1), "ratio": round(ours / c, 4),
+        }  # fmt: skip
+        if job.action == "pack":
+            row["size_ratio"] = round(found["ours"][0].size / found["c"][0].size, 4)
+        rows.append(row)
     return rows
 
 
-def _compile(folder: Path) -> Path | None:
+def build(folder: Path) -> Path | None:
+    """Compile the C loops; None if there is no compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return None
@@ -200,37 +201,31 @@ def _compile(folder: Path) -> Path | None:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    cells: list[list[object]] = [
-        ["codec", "level", "library", "action", "kernel MB/s", "C MB/s", "kernel/C", "size kernel/C"]
-    ]
-    for row in rows:
-        size = row["kernel_size"] / row["c_size"] if row["action"] == "pack" else ""
-        names = [row[name] for name in ("codec", "level", "library", "action")]
-        cells.append([*names, row["kernel_mb_s"], row["c_mb_s"], row["speed"], size])
-    print(table(cells))
+    names = ["codec", "level", "library", "action", "mb_s", "c_mb_s", "ratio", "size_ratio"]
+    print(table([names, *([row.get(name, "") for name in names] for row in rows)]))
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m perf.ceiling", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("dump", type=Path, help="a dump with pages of 4 KiB")
-    parser.add_argument("--runs", type=int, default=7, help="of each (default: 7)")
-    parser.add_argument("--rounds", type=int, default=3, help="passes over the pages in each run (default: 3)")
+    parser.add_argument("--rounds", type=int, default=7, help="of each (default: 7)")
+    parser.add_argument("--passes", type=int, default=3, help="over the pages in each round (default: 3)")
     parser.add_argument("--sample", type=int, default=64, metavar="MIB", help="pages with content (default: 64)")
     parser.add_argument(
         "--codecs", metavar="NAME:LEVEL,...", type=lambda text: text.split(","),
         default=list(_COMPARED), help="what is compared",
     )  # fmt: skip
-    parser.add_argument("--json", help="where to write the result (default: among perf/results)")
+    parser.add_argument("--json", help="file of results (default: that of this CPU in perf/results)")
     return parser.parse_args(argv)
 
 
 def _pass(words: Sequence[str]) -> Result:
     """Run one pass in this process for the parent: our loop, or the C program named last."""
-    name, level, kind, library, action, pages, rounds, *program = words
-    job = Job(name, int(level), kind, library, action)
+    name, level, library_level, kind, library, action, pages, passes, *program = words
+    job = Job(name, int(level), int(library_level), kind, library, action)
     if program:
-        return c_pass(job, Path(pages), int(rounds), program[0])
-    return loop_pass(job, Path(pages), int(rounds))
+        return c_pass(job, Path(pages), int(passes), program[0])
+    return loop_pass(job, Path(pages), int(passes))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -243,21 +238,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs, missing = find_jobs(arguments.codecs)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        program = _compile(folder)
+        program = build(folder)
         if program is None:
             print("there is no C compiler: nothing to compare with", file=sys.stderr)
             return 1
         pages = folder / "pages"
         count = write_sample(arguments.dump, pages, (arguments.sample << 20) // _PAGE)
-        rows = compare(jobs, program, pages, arguments.runs, arguments.rounds)
+        rows = compare(jobs, program, pages, arguments.rounds, arguments.passes)
     for line in missing:
         print(line, file=sys.stderr)
     _print(rows)
     result: dict[str, Any] = {
-        "what": "ceiling", "machine": machine({"cc": ["cc", "--version"]}), "runs": arguments.runs, "pages": count,
-        "dump": "/".join(arguments.dump.parts[-2:]), "rows": rows, "missing": missing,
+        "kind": "ceiling", **records.machine({"cc": ["cc", "--version"]}), "rounds": arguments.rounds, "pages": count,
+        "cache": {"state": "in memory"}, "dump": "/".join(arguments.dump.parts[-2:]), "missing": missing, "rows": rows,
     }  # fmt: skip
-    print(f"written: {write_json(result, arguments.json, 'ceiling')}")
+    print(f"written: {records.save('ceiling', result, arguments.json)}")
     return 0
 
 

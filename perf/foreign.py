@@ -19,7 +19,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from perf.measure import interleave, machine, table, write_json
+from perf import records
+from perf.measure import interleave, table
 from vmsieve.filters.classify import Classifier
 from vmsieve.filters.doubts import Doubts
 from vmsieve.filters.gather import gather_knowledge
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
-
-__all__ = ["main"]
 
 _PIECE: Final = 1 << 20
 #: 32-bit fields of a struct page, by their offsets: _mapcount or page_type, and _refcount.
@@ -75,13 +74,13 @@ def turned(pages: bytes) -> bytearray:
     return out
 
 
-def classes(pages: bytearray, info: VmcoreInfo, order: str, rounds: int) -> tuple[float, bytes]:
-    """Classify ``pages`` ``rounds`` times; return the CPU seconds and the classes."""
+def classes(pages: bytearray, info: VmcoreInfo, order: str, passes: int) -> tuple[float, bytes]:
+    """Classify ``pages`` ``passes`` times; return the CPU seconds and the classes."""
     memory: Any = SimpleNamespace(physical=SimpleNamespace(byte_order=order, source=SimpleNamespace(page_size=4096)))
     out = bytearray(len(pages) // _SIZE)
     start, to, step = address_of(pages), address_of(out), _PIECE // _SIZE
     seconds = 0.0
-    for _ in range(rounds):
+    for _ in range(passes):
         classifier = Classifier(memory, MemMap("flatmem", _SIZE), info, 31, doubts=Doubts(verify=True))
         parameters = classifier.parameters.address
         began = time.process_time()
@@ -96,27 +95,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if the classes differ."""
     parser = argparse.ArgumentParser(prog="python -m perf.foreign", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("input", type=Path, metavar="VMCORE", help="a dump of a machine with this byte order")
-    parser.add_argument("--runs", type=int, default=9, help="of each order (default: 9)")
-    parser.add_argument("--rounds", type=int, default=40, help="over all struct pages in a run (default: 40)")
-    parser.add_argument("--json", help="where to write the result (default: among perf/results)")
+    parser.add_argument("--rounds", type=int, default=9, help="of each order (default: 9)")
+    parser.add_argument("--passes", type=int, default=40, help="over all struct pages in a round (default: 40)")
+    parser.add_argument("--json", help="file of results (default: that of this CPU in perf/results)")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     source = open_source(str(arguments.input))
     pages, info = struct_pages(gather_knowledge(source))
     orders = {source.byte_order: bytearray(pages), _OTHER[source.byte_order]: turned(pages)}
-    cases = {order: partial(classes, data, info, order, arguments.rounds) for order, data in orders.items()}
-    found = interleave(cases, arguments.runs)
+    cases = {order: partial(classes, data, info, order, arguments.passes) for order, data in orders.items()}
+    found = interleave(cases, arguments.rounds)
     source.close()
     seconds = {order: statistics.median(run[0] for run in runs) for order, runs in found.items()}
     own, other = seconds.values()
     same = len({run[1] for runs in found.values() for run in runs}) == 1
-    count = len(pages) // _SIZE * arguments.rounds
+    count = len(pages) // _SIZE * arguments.passes
     rows = [{"order": order, "mpages_s": round(count / second / 1e6, 1)} for order, second in seconds.items()]
     print(table([["byte order", "million pages a second"], *([row["order"], row["mpages_s"]] for row in rows)]))
     print(
         f"the other order takes {other / own:.3f} of the time; the classes are {'the same' if same else 'NOT THE SAME'}"
     )
-    result = {"what": "foreign", "machine": machine({}), "rows": rows, "ratio": round(other / own, 3), "same": same}
-    print(f"written: {write_json(result, arguments.json, 'foreign')}")
+    result = {"kind": "foreign", **records.machine({}), "rounds": arguments.rounds, "cache": {"state": "in memory"}}
+    result |= {"ratio": round(other / own, 3), "same": same, "rows": rows}
+    print(f"written: {records.save('foreign', result, arguments.json)}")
     return 0 if same else 1
 
 

@@ -1,13 +1,11 @@
-"""Shared by all measurements: run commands, interleave them, take medians, describe the machine.
+"""Shared by all measurements: run commands, interleave them, take medians.
 
 CPU seconds are the figures to trust on a machine that others use too; wall time counts only where nothing else runs.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -20,12 +18,10 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "CommandError", "Usage", "as_row", "environment", "find_makedumpfile", "interleave", "machine", "median", "run",
-    "table", "vmsieve_command", "write_json",
-]  # fmt: skip
-
 T = TypeVar("T")
+
+#: Rounds that are made however long they take.
+_LEAST = 3
 
 #: The peak memory of a child is at least its parent's at the fork. So a small process starts it.
 _LAUNCHER = """
@@ -38,9 +34,8 @@ began = time.monotonic()
 child = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_CLOSE, out)])
 _, status, used = os.wait4(child, 0)
 wall = time.monotonic() - began
-os.write(out, f"{status} {used.ru_utime} {used.ru_stime} {wall} {used.ru_maxrss}".encode())
+os.write(out, f"{status} {used.ru_utime} {used.ru_stime} {wall} {used.ru_maxrss} {used.ru_inblock}".encode())
 """
-_RESULTS = Path(__file__).parent / "results"
 
 
 class CommandError(RuntimeError):
@@ -56,6 +51,7 @@ class Usage:
         wall: Seconds from start to end.
         rss: Most resident memory in MiB. Mapped pages of files count: makedumpfile's includes its windows on the input.
         size: Bytes of the output file, or 0.
+        read: MiB read from disks.
         others: Cores that other processes, and other guests of the host, kept busy meanwhile.
     """
 
@@ -64,6 +60,7 @@ class Usage:
     wall: float
     rss: float
     size: int = 0
+    read: float = 0.0
     others: float = 0.0
 
     @property
@@ -89,12 +86,12 @@ def run(command: Sequence[str], output: Path | None = None, log: Path | None = N
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log or os.devnull), program, *command[1:]]
     busy = _busy()
     done = subprocess.run(launcher, stdout=subprocess.PIPE, text=True, check=True, env=environment())
-    status, user, system, wall, rss = (float(word) for word in done.stdout.split())
+    status, user, system, wall, rss, blocks = (float(word) for word in done.stdout.split())
     if status:
         raise CommandError(f"{' '.join(command)}: exit status {os.waitstatus_to_exitcode(int(status))}")
     size = output.stat().st_size if output is not None else 0
     others = max(0.0, _busy() - busy - user - system) / wall
-    return Usage(user, system, wall, rss / 1024, size, others)
+    return Usage(user, system, wall, rss / 1024, size, blocks / 2048, others)
 
 
 def _busy() -> float:
@@ -106,10 +103,16 @@ def _busy() -> float:
         return 0.0
 
 
-def interleave(cases: Mapping[str, Callable[[], T]], runs: int) -> dict[str, list[T]]:
-    """Run all cases ``runs`` times in alternating order, so that other load affects all of them."""
+def interleave(cases: Mapping[str, Callable[[], T]], rounds: int, seconds: float | None = None) -> dict[str, list[T]]:
+    """Run all cases ``rounds`` times in alternating order, so that other load affects all of them.
+
+    After ``seconds`` no further round begins, but there are three at least.
+    """
     found: dict[str, list[T]] = {name: [] for name in cases}
-    for number in range(runs):
+    began = time.monotonic()
+    for number in range(rounds):
+        if seconds is not None and number >= _LEAST and time.monotonic() - began > seconds:
+            break
         names = list(cases)
         for name in names if number % 2 == 0 else reversed(names):
             found[name].append(cases[name]())
@@ -125,18 +128,17 @@ def median(usages: Sequence[Usage]) -> Usage:
     quiet = sorted(usages, key=lambda u: u.others)[: (len(usages) + 1) // 2]
     return Usage(
         by_cpu.user, by_cpu.system, statistics.median(u.wall for u in quiet),
-        statistics.median(u.rss for u in usages), usages[-1].size, statistics.median(u.others for u in quiet),
+        statistics.median(u.rss for u in usages), usages[-1].size, statistics.median(u.read for u in usages),
+        statistics.median(u.others for u in quiet),
     )  # fmt: skip
 
 
 def as_row(usages: Sequence[Usage]) -> dict[str, Any]:
-    """Return the median and all runs for JSON."""
+    """Return the median, the extremes of the CPU seconds, and the number of runs for JSON."""
     middle = median(usages)
-    rounded = {name: round(value, 4) for name, value in asdict(middle).items()}
-    return {
-        **rounded, "cpu": round(middle.cpu, 4), "cpu_runs": [round(u.cpu, 3) for u in usages],
-        "wall_runs": [round(u.wall, 3) for u in usages],
-    }  # fmt: skip
+    cpu = [u.cpu for u in usages]
+    figures = {"cpu": middle.cpu, "cpu_min": min(cpu), "cpu_max": max(cpu), **asdict(middle)}
+    return {**{name: round(value, 4) for name, value in figures.items()}, "runs": len(usages)}
 
 
 def vmsieve_command(words: str | None) -> list[str]:
@@ -152,34 +154,6 @@ def find_makedumpfile(path: str | None) -> str | None:
     return path or os.environ.get("VMSIEVE_MAKEDUMPFILE") or shutil.which("makedumpfile")
 
 
-def machine(tools: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Describe this machine. ``tools``: commands that print a version in their first line."""
-    return {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30), 1),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load": [round(load, 2) for load in os.getloadavg()],
-        "versions": {name: _first_line(command) for name, command in tools.items()},
-    }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "cpu\t", "uarch")))
-    return next(names, platform.machine())
-
-
-def _first_line(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
-    return next(iter((done.stdout + done.stderr).splitlines()), "unknown")
-
-
 def table(rows: Sequence[Sequence[object]]) -> str:
     """Format rows as columns, the first row as the head; numbers are right-aligned."""
     cells = [[f"{c:.3f}" if isinstance(c, float) else str(c) for c in row] for row in rows]
@@ -188,10 +162,3 @@ def table(rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(
         "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right)).rstrip() for row in cells
     )
-
-
-def write_json(value: dict[str, Any], path: str | None, name: str) -> Path:
-    """Write a result to ``path``, or to ``perf/results/<name>.json``; return the path."""
-    where = Path(path) if path else _RESULTS / f"{name}.json"
-    where.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    return where

@@ -1,57 +1,49 @@
-"""Plot of the results: CPU time of each codec compared with makedumpfile's, and classification by machine size.
+"""Plot of the figures: CPU time of each codec beside makedumpfile's, and classification by machine size.
 
     python -m perf.plot
 
-Reads the JSON files of ``perf/results`` (or those named) and writes ``perf/results/figures.png``. Needs matplotlib, the
-``perf`` extra.
+Draws the tables of ``perf.figures``, the worst of the machines in ``perf/results`` (or in the files named), to
+``perf/results/figures.png``. Needs matplotlib, the ``perf`` extra.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+from perf import figures, records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["codec_bars", "draw", "main", "scale_lines"]
-
-_RESULTS: Final = Path(__file__).parent / "results"
 _OURS, _PALE, _THEIRS, _FAINT = "#1f6f8b", "#8fc1d4", "#c0632c", "#8a8a8a"
 
 
 def codec_bars(results: Sequence[dict[str, Any]], level: int = 1) -> list[tuple[str, float, float, float]]:
-    """Return for each codec at ``level`` its name and three ratios to makedumpfile's figures.
+    """Return for each codec at ``level`` its name and three ratios to makedumpfile's figures, the worst of all guests.
 
-    CPU time with one thread, wall time with the most threads measured, size. Of several results the first counts.
+    CPU time with one thread, wall time with two, size.
     """
-    bars: dict[str, tuple[str, float, float, float]] = {}
-    for result in results:
-        rows = [row for row in result["rows"] if row.get("level") == level] if result["what"] == "side by side" else []
-        for codec in dict.fromkeys(row["codec"] for row in rows):
-            mine = [row for row in rows if (row["codec"], row["tool"]) == (codec, "vmsieve")]
-            theirs = [row for row in rows if (row["codec"], row["tool"]) == (codec, "makedumpfile")]
-            alone = [next((r for r in tool if r["threads"] == 1), None) for tool in (mine, theirs)]
-            if alone[0] is None or alone[1] is None:
-                continue
-            most = max(mine, key=lambda row: row["threads"])
-            wall = most["wall"] / min(row["wall"] for row in theirs)
-            cpu, size = (alone[0][name] / alone[1][name] for name in ("cpu", "size"))
-            bars.setdefault(codec, (codec, cpu, wall, size))
-    return list(bars.values())
+    columns = [f"{name}, `-d {level}`" for name in ("CPU", "wall, 2 threads", "size")]
+    found = figures.summary(results)
+    return [
+        (codec, *(found[codec,][column] for column in columns))  # type: ignore[misc]
+        for codec in figures.CODECS
+        if all(column in found.get((codec,), {}) for column in columns)
+    ]
 
 
 def scale_lines(results: Sequence[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """Return for each tool GiB of memory and CPU seconds of classification."""
+    """Return for each tool GiB of memory and wall seconds of classification, of the machine with the worst ratio."""
     lines: dict[str, list[tuple[float, float]]] = {}
-    for result in results:
-        for row in result["rows"] if result.get("what") == "scale" else ():
-            for tool in ("vmsieve", "makedumpfile"):
-                if f"{tool}_filter" in row:
-                    lines.setdefault(tool, []).append((row["gib"], row[f"{tool}_filter"]))
+    suites = [suite for _, suite in figures.counted(results, "scale")]
+    if suites:
+        slowest = max(suites, key=lambda suite: max(cells.get("CPU", 0.0) for cells in figures.scan(suite).values()))
+        for row in slowest["rows"]:
+            name = f"{row['tool']}, {row['threads']} threads" if row["threads"] > 1 else row["tool"]
+            lines.setdefault(name, []).append((row["gib"], row.get("wall", row["cpu"])))
     return lines
 
 
@@ -84,7 +76,7 @@ def _draw_bars(axes: Any, bars: list[tuple[str, float, float, float]]) -> None:
     axes.invert_yaxis()
     axes.set_title("Dump level 1, as a part of makedumpfile's", fontsize=9)
     if bars:
-        axes.legend(framealpha=1, edgecolor="white", fontsize=8, loc="upper right")
+        axes.legend(framealpha=1, edgecolor="white", fontsize=8, loc="lower right")
     _tidy(axes)
 
 
@@ -94,7 +86,7 @@ def _beside(value: float) -> float:
 
 
 def _draw_lines(axes: Any, lines: dict[str, list[tuple[float, float]]]) -> None:
-    for tool, colour in (("makedumpfile", _THEIRS), ("vmsieve", _OURS)):
+    for tool, colour in (("makedumpfile", _THEIRS), ("vmsieve", _OURS), ("vmsieve, 2 threads", _PALE)):
         points = sorted(lines.get(tool, []))
         if points:
             axes.plot(*zip(*points), marker="o", markersize=4, color=colour, label=tool)
@@ -104,7 +96,7 @@ def _draw_lines(axes: Any, lines: dict[str, list[tuple[float, float]]]) -> None:
     axes.set_xticks(ticks, [f"{gib:g}" for gib in ticks])
     axes.minorticks_off()
     axes.set_xlabel("GiB of memory", fontsize=8)
-    axes.set_title("CPU seconds to classify all pages", fontsize=9)
+    axes.set_title("Seconds to classify all pages", fontsize=9)
     if lines:
         axes.legend(frameon=False, fontsize=8)
     axes.grid(color=_FAINT, alpha=0.25)
@@ -120,11 +112,10 @@ def _tidy(axes: Any) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw all results."""
     parser = argparse.ArgumentParser(prog="python -m perf.plot", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("results", type=Path, nargs="*", help="JSON files (default: all of perf/results)")
-    parser.add_argument("--out", type=Path, default=_RESULTS / "figures.png")
+    parser.add_argument("results", type=Path, nargs="*", help="JSON files (default: those of all machines)")
+    parser.add_argument("--out", type=Path, default=records.RESULTS / "figures.png")
     arguments = parser.parse_args(argv)
-    paths = arguments.results or sorted(_RESULTS.glob("*.json"))
-    draw([json.loads(path.read_text(encoding="utf-8")) for path in paths], arguments.out)
+    draw(records.load(arguments.results or None), arguments.out)
     print(f"written: {arguments.out}")
     return 0
 

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from perf import ceiling, corruption, foreign, keys, measure, plot, scale, side_by_side, tiled
+from perf import caches, ceiling, corruption, foreign, keys, measure, scale, side_by_side, startup, tiled
 
 from tests.dumps import ROOT, dump
 from vmsieve.filters.gather import gather_knowledge
@@ -67,43 +67,119 @@ def test_runs_are_interleaved_in_turning_order() -> None:
     assert {name: len(runs) for name, runs in found.items()} == {"a": 3, "b": 3, "c": 3}
 
 
+def test_rounds_end_in_time_but_not_before_the_third() -> None:
+    """No round begins after the limit, once there are three."""
+    assert len(measure.interleave({"a": lambda: 1}, 9, seconds=-1)["a"]) == 3
+    assert len(measure.interleave({"a": lambda: 1}, 2, seconds=-1)["a"]) == 2
+    assert len(measure.interleave({"a": lambda: 1}, 9, seconds=1e9)["a"]) == 9
+
+
 def test_medians() -> None:
     """Each figure's median; wall time from the runs with the least other load."""
     usages = [
-        measure.Usage(user, 1.0, wall, rss, 7, others)
+        measure.Usage(user, 1.0, wall, rss, 7, wall, others)
         for user, wall, rss, others in ((3.0, 9.0, 5.0, 2.0), (1.0, 2.0, 6.0, 0.1), (2.0, 4.0, 7.0, 0.2))
     ]
     middle = measure.median(usages)
-    assert (middle.user, middle.cpu, middle.wall, middle.rss, middle.size) == (2.0, 3.0, 3.0, 6.0, 7)
+    assert (middle.user, middle.cpu, middle.wall, middle.rss, middle.size, middle.read) == (2.0, 3.0, 3.0, 6.0, 7, 4.0)
 
 
 def test_a_table_lines_up() -> None:
     assert measure.table([["a", "n"], ["long", 1], ["b", 22.5]]) == "a          n\nlong       1\nb     22.500"
 
 
-def read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text())
+def read(path: Path, suite: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())["suites"][suite]
     return found
 
 
-def test_side_by_side(tmp_path: Path, scratch: Path) -> None:
-    """A row for each codec, level and number of threads."""
-    words = [str(dump("demo.elf", scratch)), "--runs", "1", "--only", "lzo", "--levels", "31,0", "--threads", "1,2"]
-    vmsieve = f"{sys.executable} -m vmsieve"
-    words += ["--scratch", str(tmp_path), "--json", str(tmp_path / "json"), "--vmsieve", vmsieve]
-    assert side_by_side.main(words) == 0
-    found = read(tmp_path / "json")
-    assert [(r["codec"], r["level"], r["threads"]) for r in found["rows"]] == [
-        ("lzo", 31, 1), ("lzo", 31, 2), ("lzo", 0, 1), ("lzo", 0, 2),
-    ]  # fmt: skip
-    assert found["rows"][0]["size"] == found["rows"][1]["size"] < found["rows"][2]["size"]
-    assert found["machine"]["versions"]["vmsieve"].startswith("vmsieve ")
+VMSIEVE = f"{sys.executable} -m vmsieve"
+
+
+@pytest.fixture
+def makedumpfile(tmp_path: Path) -> Path:
+    """Stand-in for makedumpfile: writes a byte for each option, and notes how it was called."""
+    path = tmp_path / "tools" / "makedumpfile"
+    path.parent.mkdir()
+    path.write_text(
+        f'#!/bin/sh\necho "$*" >> {path}.calls\n'
+        'for out in "$@"; do :; done\n'
+        '[ "$1" = -v ] && echo "makedumpfile: version 0" || printf "%s" "$1$2$3" > "$out"\n'
+    )
+    path.chmod(0o755)
+    return path
+
+
+def test_side_by_side(tmp_path: Path, scratch: Path, makedumpfile: Path) -> None:
+    """A row for each codec, level, tool and number of threads; makedumpfile runs once for all codecs of a format."""
+    words = [str(dump("demo.elf", scratch)), "--rounds", "1", "--levels", "31,0", "--threads", "1,2"]
+    for codec in ("lzo", "zlib", "zlib:0"):
+        words += ["--only", codec]
+    words += ["--scratch", str(tmp_path), "--json", str(tmp_path / "json"), "--vmsieve", VMSIEVE]
+    assert side_by_side.main([*words, "--makedumpfile", str(makedumpfile)]) == 0
+    found = read(tmp_path / "json", "side by side 128 MiB")
+    ours = [(r["codec"], r["level"], r["threads"]) for r in found["rows"] if r["tool"] == "vmsieve"]
+    assert ours == [(c, d, t) for d in (31, 0) for c in ("lzo", "zlib", "zlib:0") for t in (1, 2)]
+    theirs = [(r["codec"], r["level"], r["size"]) for r in found["rows"] if r["tool"] == "makedumpfile"]
+    assert theirs == [(c, d, len(f"-d{d}-c")) for d in (31, 0) for c in ("lzo", "zlib", "zlib:0")]
+    calls = makedumpfile.with_suffix(".calls").read_text().splitlines()
+    assert [call.split("/")[0].strip() for call in calls] == ["-v", "-d 31 -l", "-d 31 -c", "-d 0 -l", "-d 0 -c"]
+    assert found["rows"][0]["size"] == found["rows"][1]["size"] < found["rows"][9]["size"]
+    assert found["tools"] == {"vmsieve": found["tools"]["vmsieve"], "makedumpfile": "makedumpfile: version 0"}
+    assert found["tools"]["vmsieve"].startswith("vmsieve ")
+    assert found["cache"]["state"] == "warm"
+    assert found["cache"]["resident"] > 0.9
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["json", "tools"]
+
+
+def test_refiltered(tmp_path: Path, scratch: Path, makedumpfile: Path) -> None:
+    """The input of both tools is a kdump file, which is removed."""
+    words = [str(dump("demo.elf", scratch)), "--rounds", "1", "--levels", "31", "--threads", "1", "--refilter"]
+    words += ["--scratch", str(tmp_path), "--json", str(tmp_path / "json"), "--vmsieve", VMSIEVE]
+    assert side_by_side.main([*words, "--makedumpfile", str(makedumpfile)]) == 0
+    rows = read(tmp_path / "json", "refilter 128 MiB")["rows"]
+    assert [(r["codec"], r["tool"]) for r in rows] == [("zstd", "vmsieve"), ("zstd", "makedumpfile")]
+    assert "/kdump " in makedumpfile.with_suffix(".calls").read_text().splitlines()[-1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["json", "tools"]
+
+
+def test_cold_runs_drop_the_input_before_each(
+    tmp_path: Path, scratch: Path, makedumpfile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each run of either tool."""
+    dropped: list[Path] = []
+    monkeypatch.setattr(caches, "drop", dropped.append)
+    path = dump("demo.elf", scratch)
+    words = [str(path), "--rounds", "2", "--levels", "31", "--threads", "1,2", "--cold"]
+    words += ["--scratch", str(tmp_path), "--json", str(tmp_path / "json"), "--vmsieve", VMSIEVE]
+    assert side_by_side.main([*words, "--makedumpfile", str(makedumpfile)]) == 0
+    assert dropped == [path] * (1 + 2 * 3)
+    assert read(tmp_path / "json", "cold 128 MiB")["cache"]["state"] == "cold"
+
+
+def test_guests_are_named_by_their_memory(tmp_path: Path) -> None:
+    """A dump is smaller than the machine's memory: the crash kernel's part is missing."""
+    path = tmp_path / "vmcore"
+    for size, name in ((380682240, "512 MiB"), (846249984, "1 GiB"), (4067475456, "4 GiB"), (1 << 30, "1 GiB")):
+        with path.open("wb") as file:
+            file.truncate(size)
+        assert side_by_side.guest_size(path) == name
+
+
+def test_start_up(tmp_path: Path) -> None:
+    """Each command's multiple of a bare Python."""
+    words = ["--rounds", "1", "--scratch", str(tmp_path), "--json", str(tmp_path / "json"), "--vmsieve", VMSIEVE]
+    assert startup.main(words) == 0
+    rows = read(tmp_path / "json", "startup")["rows"]
+    assert [row["command"] for row in rows] == ["python", "--version", "info", "dump"]
+    assert rows[0]["cpu_multiple"] == rows[0]["wall_multiple"] == 1
+    assert rows[3]["cpu_multiple"] == pytest.approx(rows[3]["cpu"] / rows[0]["cpu"], rel=0.01)
     assert [path.name for path in tmp_path.iterdir()] == ["json"]
 
 
 def test_ratios_are_against_makedumpfile_without_threads() -> None:
     """Wall time is compared with makedumpfile's better one."""
-    row = {"codec": "lzo", "level": 1, "user": 1.0, "system": 1.0, "rss": 1.0, "others": 0.0}
+    row = {"codec": "lzo", "level": 1, "user": 1.0, "system": 1.0, "rss": 1.0, "read": 0.0, "others": 0.0}
     rows = [
         {**row, "tool": "vmsieve", "threads": 2, "cpu": 2.0, "wall": 1.0, "size": 50},
         {**row, "tool": "makedumpfile", "threads": 1, "cpu": 4.0, "wall": 4.0, "size": 100},
@@ -115,16 +191,17 @@ def test_ratios_are_against_makedumpfile_without_threads() -> None:
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_ceiling(tmp_path: Path, scratch: Path) -> None:
     """C and the loop pack the same pages with the same library, to the same size."""
-    words = [str(dump("demo.elf", scratch)), "--runs", "1", "--rounds", "1", "--sample", "1"]
-    assert ceiling.main([*words, "--codecs", "zlib:6,zstd:1,lzo", "--json", str(tmp_path / "json")]) == 0
-    found = read(tmp_path / "json")
+    words = [str(dump("demo.elf", scratch)), "--rounds", "1", "--passes", "1", "--sample", "1"]
+    assert ceiling.main([*words, "--codecs", "zlib:6,zstd:3,lzo", "--json", str(tmp_path / "json")]) == 0
+    found = read(tmp_path / "json", "ceiling")
     assert found["pages"] == 256
     rows = {(r["codec"], r["action"]): r for r in found["rows"]}
     assert len(rows) + len(found["missing"]) >= 3
     for (codec, action), row in rows.items():
-        assert row["kernel_mb_s"] > 0
+        assert row["mb_s"] > 0
+        assert row["ratio"] == pytest.approx(row["c_mb_s"] / row["mb_s"], rel=0.01)
         if codec != "lzo" and action == "pack":
-            assert row["kernel_size"] == row["c_size"]
+            assert row["size_ratio"] == 1
 
 
 def test_a_tiled_dump_has_the_classes_of_its_tiles(tmp_path: Path, scratch: Path) -> None:
@@ -150,12 +227,13 @@ def test_a_tiled_dump_has_the_classes_of_its_tiles(tmp_path: Path, scratch: Path
 
 def test_scale(tmp_path: Path, scratch: Path) -> None:
     """A row for each size; the generated dump is removed."""
-    words = [str(dump("demo.elf", scratch)), "--sizes", "1", "--runs", "1", "--scratch", str(tmp_path)]
-    assert scale.main([*words, "--json", str(tmp_path / "json"), "--vmsieve", f"{sys.executable} -m vmsieve"]) == 0
-    (row,) = read(tmp_path / "json")["rows"]
+    words = [str(dump("demo.elf", scratch)), "--sizes", "1", "--rounds", "1", "--scratch", str(tmp_path)]
+    assert scale.main([*words, "--threads", "1", "--json", str(tmp_path / "json"), "--vmsieve", VMSIEVE]) == 0
+    (row,) = read(tmp_path / "json", "scale")["rows"]
+    assert (row["gib"], row["tool"], row["threads"], row["same_counts"]) == (1, "vmsieve", 1, True)
     assert row["pages"] > 200_000
-    assert row["vmsieve_filter"] > 0
-    assert row["vmsieve_size"] > 100_000
+    assert row["cpu"] > 0
+    assert row["size"] > 100_000
     assert [path.name for path in tmp_path.iterdir()] == ["json"]
 
 
@@ -198,40 +276,12 @@ def test_a_lost_page_is_an_error(
 
 def test_the_other_byte_order(tmp_path: Path, scratch: Path) -> None:
     """A real kernel's struct pages, byte-swapped, have the same classes."""
-    words = [str(dump("demo.elf", scratch)), "--runs", "1", "--rounds", "1", "--json", str(tmp_path / "json")]
+    words = [str(dump("demo.elf", scratch)), "--rounds", "1", "--passes", "1", "--json", str(tmp_path / "json")]
     assert foreign.main(words) == 0
-    found = read(tmp_path / "json")
+    found = read(tmp_path / "json", "foreign")
     assert found["same"]
     assert {row["order"] for row in found["rows"]} == {"little", "big"}
     assert all(row["mpages_s"] > 0 for row in found["rows"])
-
-
-RESULTS: list[dict[str, Any]] = [
-    {
-        "what": "side by side",
-        "rows": [
-            {"codec": "lzo", "level": 1, "threads": 1, "tool": "vmsieve", "cpu": 1.0, "wall": 1.0, "size": 90},
-            {"codec": "lzo", "level": 1, "threads": 1, "tool": "makedumpfile", "cpu": 2.0, "wall": 2.0, "size": 100},
-            {"codec": "lzo", "level": 1, "threads": 2, "tool": "vmsieve", "cpu": 9.0, "wall": 0.5, "size": 90},
-            {"codec": "lzo", "level": 31, "threads": 1, "tool": "vmsieve", "cpu": 9.0, "size": 90},
-            {"codec": "zstd", "level": 1, "threads": 1, "tool": "vmsieve", "cpu": 9.0, "size": 90},
-        ],
-    },
-    {"what": "scale", "rows": [{"gib": 1, "vmsieve_filter": 0.1, "makedumpfile_filter": 0.3}, {"gib": 4}]},
-    {"what": "ceiling", "rows": [{"codec": "lzo"}]},
-]
-
-
-def test_plotted_figures() -> None:
-    """Bars only where both tools were measured alike; lines only from the scale series."""
-    assert plot.codec_bars(RESULTS) == [("lzo", 0.5, 0.25, 0.9)]
-    assert plot.scale_lines(RESULTS) == {"vmsieve": [(1, 0.1)], "makedumpfile": [(1, 0.3)]}
-
-
-def test_a_picture(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    plot.draw(RESULTS, tmp_path / "out.png")
-    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("names", [(), ("x86_64-6.12-tiny.zst",)], ids=["no dump", "a skeleton"])
