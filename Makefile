@@ -1,6 +1,7 @@
 # make demo    installs vmsieve into .venv and makes a small dump of a real one
 # make test    installs it for development into .venv-dev: lint, types, tests
 # make fuzz    random damage, a minute per parser
+# make perf-check  did speed regress? CPU time in units of C code, a minute; before a release
 # make wheel   builds dist/vmsieve-*.whl, with machine code for six architectures
 #
 # PY names the Python to start from: make test PY=python3.12
@@ -19,7 +20,7 @@ ROOMS := formats/compiler formats/loops formats/codecs filters/loops filters/rul
 LOOPS := $(wildcard $(ROOMS:%=$(PACKAGE)/%/*.py))
 LOWER = $(DEV)/python -c 'import pathlib, vmsieve.formats.compiler.lowering as lowering; lowering.$(1)(pathlib.Path("$(OBJECTS)"))'
 
-.PHONY: demo test lint types pytest fuzz dev loops wheel clean
+.PHONY: demo test lint types pytest fuzz perf-check dev loops wheel clean
 
 demo: .venv/installed $(DEMO)/vmcore
 	@printf '\n== What is this dump? ==\n'
@@ -49,6 +50,9 @@ pytest: dev
 SECONDS_EACH ?= 60
 fuzz: .venv-dev/installed
 	VMSIEVE_FUZZ_SECONDS=$(SECONDS_EACH) $(TESTS) tests/fuzz
+
+perf-check: dev
+	$(DEV)/python -m perf.check
 
 dev: .venv-dev/installed $(OBJECTS)/digest
 
