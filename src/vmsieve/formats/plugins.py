@@ -44,10 +44,15 @@ def names(room: ModuleType) -> list[str]:
 
 def load(room: ModuleType, constant: str, name: str, what: str, *kinds: type[T]) -> T:
     """Load the plugin ``name`` from its module of that name, and no other; ``what`` names its kind in a UsageError."""
-    known = names(room)
-    if name not in known:
-        raise UsageError(f"no {what} is called {name!r}", expected=" or ".join(known))
-    return _load(room, constant, name, kinds)
+    whole = f"{room.__name__}.{name}"
+    try:
+        if not name.isidentifier() or name.startswith("_"):
+            raise ModuleNotFoundError(name=whole)
+        return _load(room, constant, name, kinds)
+    except ModuleNotFoundError as error:
+        if error.name != whole:
+            raise
+        raise UsageError(f"no {what} is called {name!r}", expected=" or ".join(names(room))) from None
 
 
 def _load(room: ModuleType, constant: str, own: str, kinds: tuple[type[T], ...]) -> T:

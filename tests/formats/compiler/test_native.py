@@ -37,6 +37,25 @@ def test_old_processors_get_code_they_can_run(monkeypatch: pytest.MonkeyPatch, f
     assert Path(native_backend.object_path()).name == f"{name}.so"
 
 
+def test_features_are_read_from_either_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By number, without interrupting every processor; by name where /sys is not mounted."""
+    modalias = tmp_path / "modalias"
+    modalias.write_text("cpu:type:x86,ven0002fam0019mod0011:feature:,0000,0089,008D,0093,0094,0097,00C0,012A\n")
+    monkeypatch.setattr(native_backend, "_MODALIAS", str(modalias))
+    assert native_backend._processor_flags() == native_backend._X86_64_V2
+    monkeypatch.setattr(native_backend, "_MODALIAS", str(tmp_path / "none"))
+    assert native_backend._processor_flags() == native_backend._listed_flags()
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="other machines have one object")
+def test_the_numbers_of_features_are_the_kernels() -> None:
+    """Both files of this machine's kernel agree on every feature that matters."""
+    if not os.path.exists(native_backend._MODALIAS):
+        pytest.skip("/sys is not mounted")
+    assert set(native_backend._NUMBERS) == native_backend._X86_64_V3
+    assert native_backend._processor_flags() == native_backend._listed_flags() & set(native_backend._NUMBERS)
+
+
 def test_an_object_that_does_not_load_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A 32-bit interpreter on a 64-bit kernel falls back instead of failing."""
     alien = tmp_path / "alien.so"
