@@ -88,7 +88,7 @@ def child_pages_fail(path: str) -> None:
     """Like a medium that fails: the file keeps its size."""
     window, source = mapped(path)
     os.truncate(path, 10 * PAGE)
-    source.file._size_at_open = 0
+    source.file._at_open = os.stat_result((0,) * 10)
     assert zeros(window) == list(range(10, COUNT))
     assert window.lost()
     assert not window.lost()

@@ -6,13 +6,24 @@ file, a compressed frame) can replace a plain file.
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
 import os
 import stat
 
+from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
-from vmsieve.formats.mapping import map_file
-from vmsieve.formats.slim.typing import Protocol
+from vmsieve.formats.mapping import map_file, map_zeros
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vmsieve.formats.holes import Holes
+
+#: Bytes that a regular file lacks on its medium if it is worth looking for holes.
+_SPARSE = 1 << 20
 
 
 class ByteFile(Protocol):
@@ -54,20 +65,43 @@ class PlainFile:
             if not seekable(self._fd):
                 raise FormatError("the input is not seekable", file=path, hint="save it to a file first")
             self.size = os.lseek(self._fd, 0, os.SEEK_END)
-            self._size_at_open = os.fstat(self._fd).st_size  # 0 for a device
+            self._at_open = os.fstat(self._fd)
         except OSError as error:
             os.close(self._fd)
             raise FormatError(f"can't find the size of the input: {error.strerror}", file=path) from error
         except FormatError:
             os.close(self._fd)
             raise
+        #: The file may have holes.
+        self.sparse = not self.vmcore and self._at_open.st_size - self._at_open.st_blocks * 512 >= _SPARSE
+        self._holes: Holes | None = None
+
+    def holes(self, start: int, end: int) -> Iterable[tuple[int, int]]:
+        """The parts of the file's holes within ``start .. end``, as start and end; short holes are left out."""
+        if not self.sparse:
+            return ()
+        if self._holes is None:
+            # Imported here: /proc/vmcore has none.
+            from vmsieve.formats.holes import Holes
+
+            self._holes = Holes(self._fd, self._at_open, lambda at: seek_data(self._fd, at, self.size))
+        return self._holes.within(start, end)
 
     def read_into(self, offset: int, out: memoryview) -> int:
-        return read_at(self._fd, offset, out[: max(self.size - offset, 0)], self.name)
+        out = out[: max(self.size - offset, 0)]
+        if self._is_hole(offset, offset + len(out)):
+            clear(out)  # a read would fill the page cache with zeros
+            return len(out)
+        return read_at(self._fd, offset, out, self.name)
+
+    def _is_hole(self, start: int, end: int) -> bool:
+        """True if ``start .. end`` is a hole; small reads are not worth the question."""
+        return self.sparse and end - start >= mmap.PAGESIZE and (start, end) in self.holes(start, end)
 
     def next_data(self, offset: int) -> int:
         """See :func:`next_data`."""
-        return seek_data(self._fd, offset, self.size)
+        found = seek_data(self._fd, offset, self.size)
+        return offset if self.shrunk() else found
 
     def map_at(self, address: int, offset: int, size: int) -> bool:
         """Map ``size`` bytes from ``offset`` on to ``address``, in a :class:`mapping.Window`.
@@ -76,13 +110,15 @@ class PlainFile:
         """
         if offset + size > self.size:
             return False
+        if self._is_hole(offset, offset + size):
+            return map_zeros(address, size)
         # Fails for unaligned offsets, for one: not retried for each batch.
         self._mappable = self._mappable and map_file(self._fd, offset, size, address)
         return self._mappable
 
     def shrunk(self) -> bool:
         """True if the file has become shorter since it was opened."""
-        return os.fstat(self._fd).st_size < self._size_at_open
+        return os.fstat(self._fd).st_size < self._at_open.st_size  # 0 for a device
 
     def close(self) -> None:
         os.close(self._fd)
@@ -104,6 +140,12 @@ def read_at(fd: int, offset: int, out: memoryview, name: str, failure: str = "ca
         why = getattr(error, "strerror", None) or "there is no such address"
         raise ReadError(f"{failure}: {why}", file=name, offset=offset + done) from error
     return done
+
+
+def clear(out: memoryview) -> None:
+    """Fill ``out`` with zeros, without an object of its size."""
+    if out:
+        ctypes.memset(address_of(out), 0, len(out))
 
 
 def seek_data(fd: int, offset: int, size: int) -> int:

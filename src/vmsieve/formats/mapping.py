@@ -124,3 +124,12 @@ def unmap(size: int, address: int) -> None:
     """
     if _mmap()(address, size, READ | _WRITE, PRIVATE | FIXED | ANONYMOUS, -1, 0) == _FAILED:
         raise MemoryError("mmap")
+
+
+def map_zeros(address: int, size: int) -> bool:
+    """As :func:`map_file`, for zeros."""
+    if (address | size) % mmap.PAGESIZE:
+        return False
+    if size:
+        unmap(size, address)
+    return True

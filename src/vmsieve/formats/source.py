@@ -153,6 +153,17 @@ class Source(ABC):
         as zeros. Pages that were excluded, or lie behind the end of the file, exist and are not stored.
         """
 
+    def knows_zeros(self) -> bool:
+        """True if :meth:`zero_bits` may know of any page."""
+        return False
+
+    def zero_bits(self, first_pfn: int, count: int, page_size: int) -> bytearray | None:  # noqa: ARG002
+        """Bitmap of stored page frames that are zeros, as far as that is known without reading them; None: of no page.
+
+        The numbers are as for :meth:`memory_bits`. Bits of pages that are not stored mean nothing.
+        """
+        return None
+
     @abstractmethod
     def read_into(self, paddr: int, out: memoryview) -> None:
         """Fill all of ``out`` with physical memory from ``paddr`` on. May run in several threads at once.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from vmsieve.formats.files import read_as
-from vmsieve.formats.inputs._pieces import clear
+from vmsieve.formats.files import clear, read_as
 from vmsieve.formats.slim.typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

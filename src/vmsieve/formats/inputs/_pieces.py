@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-
-from vmsieve.formats.bitmap import address_of
+from vmsieve.formats.bitmap import set_bits
 from vmsieve.formats.errors import ReadError
-from vmsieve.formats.files import read_memory
+from vmsieve.formats.files import clear, read_memory
 from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.source import MemoryRange, Source
 
@@ -54,6 +52,21 @@ class StoredPieces(Source):
         wanted = first_pfn, count, page_size
         return self._memory.page_bits(*wanted), self._data.page_bits(*wanted)
 
+    def knows_zeros(self) -> bool:
+        return bool(getattr(self.file, "sparse", False))
+
+    def zero_bits(self, first_pfn: int, count: int, page_size: int) -> bytearray | None:
+        if not self.knows_zeros():
+            return None
+        bits, base = bytearray(count // 8), first_pfn * page_size
+        for start, end, offset in self._pieces(base, base + count * page_size):
+            for hole, data in self.file.holes(offset, offset + end - start):  # type: ignore[attr-defined]
+                low, high = hole - offset + start - base, data - offset + start - base
+                low, high = -(-low // page_size), high // page_size
+                if low < high:
+                    set_bits(bits, low, high)
+        return bits
+
     def read_into(self, paddr: int, out: memoryview) -> None:
         at, end = paddr, paddr + len(out)
         if at == end:
@@ -98,9 +111,3 @@ class StoredPieces(Source):
         if map_file is None or i >= len(data.starts) or not data.starts[i] <= paddr <= data.ends[i] - size:
             return False
         return bool(map_file(address, data.offsets[i] + paddr - data.starts[i], size))
-
-
-def clear(out: memoryview) -> None:
-    """Fill ``out`` with zeros, without an object of its size."""
-    if out:
-        ctypes.memset(address_of(out), 0, len(out))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
-
 from vmsieve.formats.bitmap import cut_bits
 from vmsieve.formats.errors import CorruptError, ReadError, UsageError
 from vmsieve.formats.extents import Extents
 from vmsieve.formats.inputs import MemoryRange
 from vmsieve.formats.inputs._pieces import StoredPieces
-from vmsieve.formats.mapping import unmap
+from vmsieve.formats.mapping import map_zeros
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -86,6 +84,15 @@ class ZeroFilledSource(StoredPieces):
         cut_bits(stored, _pages(self._stored_end) - first_pfn)
         return exists, stored
 
+    def knows_zeros(self) -> bool:
+        return len(self._data.starts) > 1 or super().knows_zeros()
+
+    def zero_bits(self, first_pfn: int, count: int, page_size: int) -> bytearray | None:
+        holes = super().zero_bits(first_pfn, count, page_size) or b""
+        pieces = self._data.page_bits(first_pfn, count, page_size)
+        bits = int.from_bytes(pieces, "little") ^ (1 << count) - 1 | int.from_bytes(holes, "little")
+        return bytearray(bits.to_bytes(len(pieces), "little"))
+
     def _check_stored(self, paddr: int, end: int) -> None:  # noqa: ARG002 - all memory below _stored_end is
         if paddr >= _pages(self._stored_end) * PAGE:
             raise ReadError("the dump ends before this memory", file=self.file.name, offset=paddr)
@@ -99,22 +106,14 @@ class ZeroFilledSource(StoredPieces):
             return False
         at = paddr
         for start, stop, offset in self._pieces(paddr, paddr + size):
-            if not _map_zeros(address + at - paddr, start - at):
+            if not map_zeros(address + at - paddr, start - at):
                 return False
             if not map_file(address + start - paddr, offset, stop - start):
                 return False
             at = stop
-        return _map_zeros(address + at - paddr, paddr + size - at)
+        return map_zeros(address + at - paddr, paddr + size - at)
 
 
 def _pages(size: int) -> int:
     """Pages that the first ``size`` bytes of memory touch."""
     return -(-size // PAGE)
-
-
-def _map_zeros(address: int, size: int) -> bool:
-    if (address | size) % mmap.PAGESIZE:
-        return False
-    if size:
-        unmap(size, address)
-    return True

@@ -35,6 +35,12 @@ class Through(Source):
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
         return self._inner.memory_bits(first_pfn, count, page_size)
 
+    def knows_zeros(self) -> bool:
+        return self._inner.knows_zeros()
+
+    def zero_bits(self, first_pfn: int, count: int, page_size: int) -> bytearray | None:
+        return self._inner.zero_bits(first_pfn, count, page_size)
+
     def read_into(self, paddr: int, out: memoryview) -> None:
         self._inner.read_into(paddr, out)
 
