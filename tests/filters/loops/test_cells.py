@@ -8,16 +8,19 @@ from array import array
 import pytest
 
 from tests.filters.classify_kit import BACKENDS, kernel
-from vmsieve.filters.loops.cells import CATEGORIES, count_cell_bits, count_cell_pages
+from vmsieve.filters.loops.cells import CATEGORIES, count_cell_bits, count_cell_pages, counter_size
 from vmsieve.formats.bitmap import address_of
 
 
-def counters(cells: int) -> array[int]:
-    return array("I", [7] * (cells * CATEGORIES))
+def counters(cells: int, shift: int) -> array[int]:
+    size = counter_size(shift)
+    most = (1 << 8 * size) - 1
+    assert most >= 1 << min(shift, 31), "a counter takes every page frame of a cell"
+    return array({1: "B", 2: "H", 4: "I"}[size], [7] * (cells * CATEGORIES))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("shift", [0, 1, 3, 7, 18, 40])
+@pytest.mark.parametrize("shift", [0, 1, 3, 7, 8, 15, 16, 18, 40])
 def test_pages_are_counted_by_cell_and_category(backend: str, shift: int) -> None:
     """Pages anywhere in a block, of any class, zero or not, also above 2**63."""
     if backend == "jit":
@@ -29,7 +32,7 @@ def test_pages_are_counted_by_cell_and_category(backend: str, shift: int) -> Non
         pfns = array("Q", [first + bit for bit in bits])
         zeros = bytearray(dice.randrange(2) for _ in bits)
         table = bytearray(dice.randrange(CATEGORIES) for _ in range(512))
-        found, expected = counters(256), counters(256)
+        found, expected = counters(256, shift), counters(256, shift)
         for bit, zero in zip(bits, zeros):
             expected[(bit >> shift) * CATEGORIES + table[zero * 256 + classes[bit]]] += 1
         result = kernel(count_cell_pages, backend)(
@@ -41,7 +44,7 @@ def test_pages_are_counted_by_cell_and_category(backend: str, shift: int) -> Non
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("shift", [0, 1, 3, 7, 40])
+@pytest.mark.parametrize("shift", [0, 1, 3, 7, 8, 15, 16, 40])
 def test_bits_are_counted_by_cell(backend: str, shift: int) -> None:
     """Any number of cells; those after the last one stay unchanged."""
     if backend == "jit":
@@ -49,7 +52,7 @@ def test_bits_are_counted_by_cell(backend: str, shift: int) -> None:
     dice = random.Random(shift)
     for count in (0, 1, 7, 8, 9, 255, 256):
         bits = bytearray(dice.choice([0, 0xFF, dice.randrange(256)]) for _ in range(32))
-        found, expected = counters(256), counters(256)
+        found, expected = counters(256, shift), counters(256, shift)
         for i in range(count):
             if bits[i >> 3] >> (i & 7) & 1:
                 expected[(i >> shift) * CATEGORIES + 5] += 1

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from vmsieve.formats.compiler import loop
-from vmsieve.formats.compiler.primitives import load8, load32, load64, store32
+from vmsieve.formats.compiler import inline, loop
+from vmsieve.formats.compiler.primitives import load8, load16, load32, load64, store8, store16, store32
 from vmsieve.formats.slim.typing import Final
 
-#: 32-bit counters of a cell: a power of two.
-CATEGORIES: Final = 16
+#: Counters of a cell: a power of two. They have as many bytes as :func:`counter_size` says.
+CATEGORIES: Final = 32
+
+
+def counter_size(shift: int) -> int:
+    """Bytes of a counter of cells of ``1 << shift`` page frames."""
+    return 1 if shift < 8 else 2 if shift < 16 else 4
+
+
+@inline
+def count_in(cells: int, number: int, shift: int) -> int:
+    """Increment counter ``number``."""
+    if shift < 8:
+        return store8(cells, number, load8(cells, number) + 1)
+    if shift < 16:
+        return store16(cells, number * 2, load16(cells, number * 2) + 1)
+    return store32(cells, number * 4, load32(cells, number * 4) + 1)
 
 
 @loop
@@ -24,13 +39,12 @@ def count_cell_pages(
         count: Pages to count.
         table: Address of 512 bytes: the category of each class, first of pages with content, then of zero pages.
         shift: A cell has ``1 << shift`` page frames.
-        cells: Address of :data:`CATEGORIES` 32-bit counters for each cell.
+        cells: Address of :data:`CATEGORIES` counters for each cell.
     """
     for i in range(count):
         bit = load64(pfns, i * 8) - first
         which = load8(table, load8(classes, bit) + load8(zeros, i) * 256)
-        at = ((bit >> shift) * CATEGORIES + which) * 4
-        store32(cells, at, load32(cells, at) + 1)
+        count_in(cells, (bit >> shift) * CATEGORIES + which, shift)
     return 0
 
 
@@ -48,7 +62,6 @@ def count_cell_bits(bits: int, count: int, category: int, shift: int, cells: int
             continue
         for k in range(8):
             if i + k < count and byte & (1 << k):
-                at = (((i + k) >> shift) * CATEGORIES + category) * 4
-                store32(cells, at, load32(cells, at) + 1)
+                count_in(cells, ((i + k) >> shift) * CATEGORIES + category, shift)
         i += 8
     return 0

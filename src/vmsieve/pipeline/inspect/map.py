@@ -155,7 +155,9 @@ def _runs(cells: Cells, first: int, main: bytes) -> list[list[int | str]]:
     """Merge equal neighbours into runs: length, category and, if a cell has several pages, their shares."""
     if cells.layout.shift == 0:
         return [[len(list(run)), kind] for kind, run in groupby(main)]
-    described = ((kind, _shares(cells.counts(first + i))) for i, kind in enumerate(main))
+    described = (
+        (kind, _shares(cells.by_category(row))) for kind, row in zip(main, cells.rows(first, first + len(main)))
+    )
     return [[len(list(run)), kind, shares] for (kind, shares), run in groupby(described)]
 
 

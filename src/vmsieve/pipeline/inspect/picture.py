@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from itertools import islice
 
 from vmsieve.formats.slim.records import record
 from vmsieve.formats.slim.typing import Final
@@ -125,9 +126,14 @@ def draw(cells: Cells, totals: list[int], page_size: int) -> Drawing:
 
 
 def _draw_band(picture: Picture, cells: Cells, band: Band, top: int, cell: int) -> bytes:
-    main = bytearray()
+    main, known = bytearray(), dict[bytes, int]()
+    rows = cells.rows(band.first * COLUMNS, band.end * COLUMNS)
     for number, row in enumerate(range(band.first, band.end)):
-        kinds = bytes(_main(cells.counts(row * COLUMNS + column)) for column in range(COLUMNS))
+        kinds = bytearray()
+        for counters in islice(rows, COLUMNS):
+            if counters not in known:
+                known[counters] = _main(cells.by_category(counters))
+            kinds.append(known[counters])
         y = top + number * SIDE
         picture.row(LEFT, y, bytes(_FIRST + kind for kind in kinds for _ in range(SIDE)), SIDE)
         # The label of the next labelled row would overlap that of a first row just above it.
