@@ -75,8 +75,9 @@ def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources() -> set[str]:
-    """Names of the package's Python files as installed, and of the scripts that it puts into systems."""
-    found = [path for room in ROOMS for kind in ("*.py", "*.sh") for path in (PACKAGE / room).rglob(kind)]
+    """Names of the package's Python files as installed, of scripts that it puts into systems, and of parts of pages."""
+    kinds = ("*.py", "*.sh", "*.html", "*.css", "*.js")
+    found = [path for room in ROOMS for kind in kinds for path in (PACKAGE / room).rglob(kind)]
     rooms = {f"vmsieve/{path.relative_to(PACKAGE).as_posix()}" for path in found}
     assert len(rooms) > 60
     return rooms | {"vmsieve/__init__.py", "vmsieve/__main__.py"}

@@ -104,6 +104,7 @@ def test_the_map_is_a_page_of_utf8(odd: Path, tmp_path: Path) -> None:
     assert status in (0, 3)
     page = (tmp_path / "map.html").read_bytes().decode("utf-8")
     assert r"od\xff\x1b[1md\x0a</title>" in page
+    assert r"od\xff\x1b[1md\x0a - " in page
     assert "\x1b" not in page
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import random
+import re
 import struct
 import zlib
 from array import array
+from collections import Counter
 from html.parser import HTMLParser
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -18,13 +23,17 @@ from tests.build.machine import EVERYTHING, PAGE, Machine
 from tests.filters.classify_kit import opened
 from tests.pipeline.cli_kit import failed, vmsieve
 from tests.pipeline.kit import Damaged, machine
+from vmsieve.filters.linux.zones import Zone
 from vmsieve.filters.rules import struct_page_rules
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
 from vmsieve.formats.inputs import MemoryRange
-from vmsieve.pipeline.inspect.cells import COLUMNS, Cells, MapLayout, categories
+from vmsieve.pipeline.inspect import mixtures, picture
+from vmsieve.pipeline.inspect.cells import ALWAYS, COLUMNS, Cells, MapLayout, categories
 from vmsieve.pipeline.inspect.classes import ClassCounts, count_classes
+from vmsieve.pipeline.inspect.figure import COLOURS, DARK, LEFT, SIDE, TOP, Figure, binary_size, rounded_size
 from vmsieve.pipeline.inspect.map import write_map
-from vmsieve.pipeline.inspect.picture import COLOURS, binary_size
+from vmsieve.pipeline.inspect.map_page import Subject
+from vmsieve.pipeline.inspect.mixtures import SHARES, shares
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
@@ -65,28 +74,31 @@ class Image:
 
 
 class Page(HTMLParser):
-    """An HTML file as a browser parses it."""
+    """An HTML file as a browser parses it, and its data read by hand."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.image = b""
         self.texts: list[str] = []
-        self.data: Any = None
+        self.data: Any = {}
         self.outside: list[str] = []
         self.open: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
+        self._table: list[dict[int, int]] = []
+        at = 0
+        packed = base64.b64decode(self.data["mixtures"], validate=True)
+        while at < len(packed):
+            end = at + 1 + 2 * packed[at]
+            self._table.append(dict(zip(packed[at + 1 : end : 2], packed[at + 2 : end : 2])))
+            at = end
+        numbers = list(_numbers(base64.b64decode(self.data["runs"], validate=True)))
+        self.runs = list(zip(numbers[::2], numbers[1::2]))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "input"):
             self.open.append(tag)
-        for name, value in attrs:
-            if name == "src":
-                assert value is not None
-                assert value.startswith("data:image/png;base64,")
-                self.image = base64.b64decode(value.partition(",")[2], validate=True)
-            self.outside += [name] if name in ("href", "srcset", "action") else []
+        self.outside += [name for name, _ in attrs if name in ("src", "href", "srcset", "action")]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -96,17 +108,33 @@ class Page(HTMLParser):
         if self.open[-1:] == ["script"] and data.startswith("{"):
             self.data = json.loads(data)
 
-    def at(self, pfn: int, page_size: int = PAGE) -> tuple[str, str]:
-        """Return the category of a page frame's cell, and the cell's shares."""
-        cell = pfn * page_size // int(self.data["cell"])
-        for place in self.data["places"]:
-            left = cell - place["first"] * self.data["columns"]
-            if 0 <= left < place["rows"] * self.data["columns"]:
-                for count, kind, *parts in place["runs"]:
-                    if left < count:
-                        return list(categories())[kind], "".join(parts)
-                    left -= count
+    def cells(self) -> Iterator[tuple[int, dict[int, int]]]:
+        """Yield the number of each cell, and its kinds with their shares."""
+        places = (cell for first, count in self.data["spans"] for cell in range(first, first + count))
+        mixtures = (mixture for mixture, count in self.runs for _ in range(count))
+        for cell, mixture in zip(places, mixtures):
+            yield cell, self._table[mixture]
+
+    def at(self, pfn: int) -> dict[str, int]:
+        """Return the categories of a page frame's cell, with their shares."""
+        for cell, mixture in self.cells():
+            if cell == pfn >> self.data["shift"]:
+                found: dict[str, int] = {}
+                for kind, share in mixture.items():
+                    name = self.data["categories"][self.data["kinds"][kind][0]]["name"]
+                    found[name] = found.get(name, 0) + share
+                return found
         raise AssertionError(hex(pfn))
+
+
+def _numbers(packed: bytes) -> Iterator[int]:
+    value = bits = 0
+    for byte in packed:
+        value |= (byte & 0x7F) << bits
+        bits += 7
+        if byte < 0x80:
+            yield value
+            value = bits = 0
 
 
 def taken(built: Machine, folder: Path, bad: set[int] | None = None) -> tuple[ClassCounts, Cells]:
@@ -135,47 +163,200 @@ def test_cells_and_counts_agree(name: str, tmp_path: Path) -> None:
     assert dict(zip(names, sums)) == {one: expected_counts[one] for one in names}
 
 
-def test_the_picture_has_the_colours_of_known_pages(tmp_path: Path) -> None:
-    """The PNG's checksums are right, and a known page frame's pixels have the colour of its class."""
+def holed(folder: Path) -> tuple[ClassCounts, Cells]:
     built = Machine(LAYOUTS["6.12"], EVERYTHING, ram=((0, 24 << 20), (256 << 20, (264 << 20) - 8 * PAGE)))
     for pfn in range(0x107F8, 0x10800):
         del built.memory[pfn]
-    class_counts, cells = taken(built, tmp_path)
-    write_map(str(tmp_path / "map.png"), "machine.elf", class_counts, cells)
-    write_map(str(tmp_path / "map.html"), "machine.elf", class_counts, cells)
-    image, page = Image((tmp_path / "map.png").read_bytes()), Page((tmp_path / "map.html").read_text())
-    assert page.image == (tmp_path / "map.png").read_bytes()
-    left, side = page.data["left"], page.data["side"]
+    return taken(built, folder)
+
+
+def test_the_pictures_have_the_colours_of_known_pages(tmp_path: Path) -> None:
+    """The PNG's checksums are right, and a known page frame's pixels have the colour of its class; SVG has the same."""
+    class_counts, cells = holed(tmp_path)
+    for name in ("map.png", "map.svg"):
+        write_map(str(tmp_path / name), Subject("machine.elf"), class_counts, cells)
+    image = Image((tmp_path / "map.png").read_bytes())
+    drawn = rectangles((tmp_path / "map.svg").read_text())
+    tops = Figure(cells, PAGE, []).tops
     for pfn, expected in {**KNOWN, 0x107FA: "hole"}.items():
         row, column = divmod(pfn, COLUMNS)
-        place = next(p for p in page.data["places"] if p["first"] <= row < p["first"] + p["rows"])
-        x, y = left + column * side, place["top"] + (row - place["first"]) * side
-        found = {image.pixel(x + dx, y + dy) for dx in range(side) for dy in range(side)}
+        band, top = next((b, t) for b, t in zip(cells.layout.bands, tops) if b.first <= row < b.end)
+        x, y = LEFT + column * SIDE, top + (row - band.first) * SIDE
+        found = {image.pixel(x + dx, y + dy) for dx in range(SIDE) for dy in range(SIDE)}
         assert found == {COLOURS[expected]}, hex(pfn)
+        assert [colour for colour, (a, b, w, h) in drawn if a <= x < a + w and b <= y < b + h] == [COLOURS[expected]]
 
 
-def test_the_page_describes_the_cell_under_the_pointer(tmp_path: Path) -> None:
+def rectangles(svg: str) -> list[tuple[int, tuple[int, ...]]]:
+    """Return the colour of each rectangle of a picture, and its left, top, width and height."""
+    paths = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path")
+    return [
+        (int(path.attrib["fill"][1:], 16), tuple(map(int, shape)))
+        for path in paths
+        for shape in re.findall(r"M(\d+) (\d+)h(\d+)v(\d+)h-\3z", path.attrib["d"])
+    ]
+
+
+def test_zones_and_titles_are_drawn(tmp_path: Path) -> None:
+    """SVG and page name kernel, time and zones; zones alternate their colours in the strip; hostile text is escaped."""
+    class_counts, cells = taken(machine(), tmp_path)
+    zones = [Zone(0, "DMA", 1, 0x1000), Zone(1, "<b>&", 0x1000, 0x10800)]
+    subject = Subject("a<i>\x1b.elf", "6.12.1</script><script>", 1_700_000_000, zones)
+    for name in ("map.svg", "map.html", "map.png"):
+        write_map(str(tmp_path / name), subject, class_counts, cells)
+    svg, text = (tmp_path / "map.svg").read_text(), (tmp_path / "map.html").read_text()
+    texts = [one.text for one in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert "Linux 6.12.1</script><script>, crashed 2023-11-14 22:13:20 UTC: a<i>\\x1b.elf" in texts
+    assert "Node 1, zone <b>&: 1000000 - 107FFFFF" in texts
+    strips = {colour for colour, (x, _, w, _) in rectangles(svg) if (x, w) == (LEFT - 8, 6)}
+    assert len(strips) == 2
+    page = Page(text)
+    assert "Linux 6.12.1</script><script>" in page.texts
+    assert [(one["node"], one["first"], one["end"]) for one in page.data["nodes"]] == [
+        (0, 1, 0x1000),
+        (1, 0x1000, 0x10800),
+    ]
+    assert page.data["zones"][1]["zone"] == "<b>&"
+    assert text.count("<script") == 2
+
+
+def test_letters_need_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The PNG has the same size and cells with Pillow's letters and with our own; both are drawn."""
+    pytest.importorskip("PIL", reason="Pillow draws the letters")
+    class_counts, cells = taken(machine(), tmp_path)
+    images = []
+    for name in ("pillow.png", "own.png"):
+        write_map(str(tmp_path / name), Subject("machine.elf"), class_counts, cells)
+        images.append(Image((tmp_path / name).read_bytes()))
+        monkeypatch.setattr(picture, "_font", lambda: None)
+    areas = [
+        [image.pixel(x, y) for y in range(*lines) for x in range(LEFT, image.width)]
+        for lines in ((0, 20), (TOP, TOP + 90)) for image in images
+    ]  # fmt: skip
+    assert areas[0] != areas[1]
+    assert len(set(areas[0])) > len(set(areas[1])) == 2
+    assert areas[2] == areas[3]
+
+
+def test_the_page_has_the_kinds_of_each_cell(tmp_path: Path) -> None:
     """It parses, loads nothing external, and has each page frame's class; hostile names are escaped."""
     class_counts, cells = taken(machine(), tmp_path)
-    write_map(str(tmp_path / "map.html"), "<script>alert(1)</script>&", class_counts, cells)
+    write_map(str(tmp_path / "map.html"), Subject("<script>alert(1)</script>&"), class_counts, cells)
     text = (tmp_path / "map.html").read_text()
     page = Page(text)
     assert page.outside == []
-    assert "http" not in text
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "default-src 'none'" in text
     assert "alert(1)" in "".join(page.texts)
     assert "<script>alert" not in text
     for pfn, expected in KNOWN.items():
-        assert page.at(pfn) == (expected, "")
-    assert all(sum(run[0] for run in p["runs"]) == p["rows"] * COLUMNS for p in page.data["places"])
+        assert page.at(pfn) == {expected: SHARES}
+    assert sum(count for _, count in page.runs) == sum(count for _, count in page.data["spans"])
     for title in categories().values():
         assert title in page.texts
 
 
+@pytest.mark.parametrize("name", ["4.4", "6.12", "7.2"])
+def test_levels_keep_what_they_count(name: str, tmp_path: Path) -> None:
+    """At each dump level, the cells that the page shows as kept are as many as the pages counted by level."""
+    class_counts, cells = taken(Machine(LAYOUTS[name], EVERYTHING), tmp_path)
+    write_map(str(tmp_path / "map.html"), Subject("x"), class_counts, cells)
+    page = Page((tmp_path / "map.html").read_text())
+    kinds = Counter(kind for _, mixture in page.cells() for kind in mixture)
+    for level in range(32):
+        kept = {**class_counts.pages(level)}["kept"]
+        shown = sum(count for kind, count in kinds.items() if is_kept(page.data, kind, level))
+        assert shown == kept, level
+    assert [pages for pages, _ in page.data["levels"]] == [class_counts.level(level)["pages"] for level in range(32)]
+
+
+def is_kept(data: Any, kind: int, level: int) -> bool:
+    """Twin of the script's leftOut, for pages with memory."""
+    if kind >= len(data["kinds"]) - 3:
+        return False
+    drops = data["kinds"][kind][1]
+    return not drops & (level | 32 if level > 1 or data["always"] else level & 1)
+
+
+def test_pages_of_several_classes_have_kinds_of_their_own() -> None:
+    """A poisoned free page is dropped at every level; with no counter left, it counts as its first class."""
+    cells = Cells(MapLayout.fit([MemoryRange(0, 1 << 20, 1 << 20)], PAGE), struct_page_rules())
+    bit = {rule.name: 1 << i for i, rule in enumerate(struct_page_rules())}
+    both = bit["free"] | bit["hwpoison"]
+    zeros = bytearray(3)
+    for first, classes in ((0, bytearray([both, 0, 0])), (BLOCK, bytearray([*range(127, 0, -1)]))):
+        pfns = array("Q", range(first, first + 3))
+        cells.pages(first, classes + bytes(BLOCK - len(classes)), address_of(memoryview(pfns).cast("B")), zeros, 3)
+    rows = [next(cells.rows(cell, cell + 1)) for cell in (0, BLOCK + 2)]
+    kinds = [next(kind for kind, n in cells.kinds_in(row).items() if n > 0) for row in rows]
+    assert cells.kinds[kinds[0]] == (number("free"), 16 | ALWAYS)
+    assert cells.kinds[kinds[1]][0] == number("free")
+    assert len(cells.kinds) == 30
+
+
+def number(name: str) -> int:
+    return list(categories()).index(name)
+
+
+def test_shares_add_up() -> None:
+    """Shares are sixteenths, rounded; a kind that is too rare for one stays, with 0."""
+    dice = random.Random(3)
+    for _ in range(500):
+        pages = {kind: dice.choice([1, 2, 30, 4000]) for kind in dice.sample(range(30), dice.randrange(1, 9))}
+        found = dict(shares(pages))
+        assert sum(found.values()) == SHARES
+        assert all(abs(found[kind] - count * SHARES / sum(pages.values())) < 1 for kind, count in pages.items())
+    assert shares({0: 10_000, 3: 1}) == ((0, 16), (3, 0))
+
+
+def test_mixtures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more mixtures than a page can hold, cells have their most frequent kind."""
+    monkeypatch.setattr(mixtures, "_MOST", 2)
+    cells = Cells(MapLayout.fit([MemoryRange(0, 1 << 30, 1 << 30)], PAGE), struct_page_rules())
+    assert cells.layout.shift == 2
+    pfns, zeros = array("Q", [0, 4, 5, 8, 9, 10, 12]), bytearray(7)
+    cells.block(0, bytearray(b"\xff" * BLOCK_BYTES), bytearray(b"\xff\x1f" + bytes(BLOCK_BYTES - 2)))
+    classes = bytearray([0, 0, 0, 0, 1, 2, 0, 0, 1, 1, 2]) + bytes(BLOCK - 11)
+    cells.pages(0, classes, address_of(memoryview(pfns).cast("B")), zeros, 7)
+    found = mixtures.Mixtures(cells, [(0, 5)])
+    assert len(found.table) <= 2 + len(cells.kinds)
+    assert sum(count for _, count in found.runs) == 5
+
+
+def _lab(colour: int, matrix: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
+    """CIE L*a*b* of a colour as someone sees it whose vision ``matrix`` describes."""
+    parts = [(colour >> shift & 255) / 255 for shift in (16, 8, 0)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    r, g, b = (min(1.0, max(0.0, sum(a * x for a, x in zip(row, linear)))) for row in matrix)
+    white = (0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.95047, 0.2126 * r + 0.7152 * g + 0.0722 * b, (
+        0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.08883  # fmt: skip
+    x, y, z = (t ** (1 / 3) if t > 0.008856 else 7.787 * t + 16 / 116 for t in white)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+@pytest.mark.parametrize("palette", [COLOURS, DARK])
+def test_colour_blind_people_tell_the_classes_apart(palette: dict[str, int]) -> None:
+    """Any two colours differ by 10 in CIE L*a*b*, 5 times what is just noticed, also without red or green cones.
+
+    The matrices: Machado, Oliveira and Fernandes 2009, severity 1.0.
+    """
+    visions = (
+        ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+        ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+        ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.01182, 0.04294, 0.968881)),
+    )
+    assert set(palette) == set(categories())
+    for matrix in visions:
+        for one, two in combinations(palette, 2):
+            assert math.dist(_lab(palette[one], matrix), _lab(palette[two], matrix)) > 10, (one, two)
+
+
 def test_maps_are_the_same_each_time(tmp_path: Path) -> None:
     class_counts, cells = taken(machine(), tmp_path)
-    for name in ("a.png", "b.png", "a.html", "b.html"):
-        write_map(str(tmp_path / name), "x", class_counts, cells)
-    for kind in ("png", "html"):
+    for name in ("a.png", "b.png", "a.svg", "b.svg", "a.html", "b.html"):
+        write_map(str(tmp_path / name), Subject("x"), class_counts, cells)
+    for kind in ("png", "svg", "html"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
 
@@ -226,13 +407,13 @@ def test_large_memory_gives_a_small_file(size: int, tmp_path: Path) -> None:
         if first == 0:
             cells.block(0, full, full)
     for name in ("map.png", "map.html"):
-        write_map(str(tmp_path / name), "big", class_counts, cells)
+        write_map(str(tmp_path / name), Subject("big"), class_counts, cells)
     assert Image((tmp_path / "map.png").read_bytes()).height < 2000
     assert (tmp_path / "map.png").stat().st_size < 300_000
     assert (tmp_path / "map.html").stat().st_size < 3_000_000
-    kind, parts = Page((tmp_path / "map.html").read_text()).at(0)
-    assert kind
-    assert sum(int(digit, 16) > 0 for digit in parts) > 3
+    found = Page((tmp_path / "map.html").read_text()).at(0)
+    assert len(found) > 3
+    assert sum(found.values()) == SHARES
 
 
 def test_sizes_are_exact() -> None:
@@ -240,12 +421,16 @@ def test_sizes_are_exact() -> None:
         "0 B", "4 KiB", "5,000 B", "3 MiB", "1 TiB", "5,120 TiB",
     ]  # fmt: skip
 
+    assert [rounded_size(n) for n in (0, 4096, 5000, 150 << 20, 3 << 39, 5 << 50)] == [
+        "0 B", "4 KiB", "4.9 KiB", "150 MiB", "1.5 TiB", "5,120 TiB",
+    ]  # fmt: skip
+
 
 def test_the_command_line(tmp_path: Path) -> None:
     """The map is drawn in addition to the counts; its name selects the format."""
     original = machine().write(tmp_path / "machine.elf")
     plain = vmsieve("classes", original).out
-    for name in ("map.png", "map.html"):
+    for name in ("map.png", "map.svg", "map.html"):
         run = vmsieve("classes", original, "--map", tmp_path / name)
         assert (run.status, run.out) == (0, plain)
     Image((tmp_path / "map.png").read_bytes())

@@ -6,6 +6,7 @@ frames as it takes for the map to fit.
 
 from __future__ import annotations
 
+import struct
 import zlib
 
 from vmsieve.filters.loops.cells import CATEGORIES, count_cell_bits, count_cell_pages, counter_size
@@ -180,7 +181,8 @@ class Cells:
 
     def _numbers(self, row: bytes) -> list[int]:
         size = counter_size(self.layout.shift)
-        return memoryview(row or bytes(CATEGORIES * size)).cast({1: "B", 2: "H", 4: "I"}[size]).tolist()
+        letter = {1: "B", 2: "H", 4: "I"}[size]
+        return list(struct.unpack(f"={CATEGORIES}{letter}", row or bytes(CATEGORIES * size)))
 
     def by_category(self, row: bytes) -> list[int]:
         """Return the page frames of each category in a cell, of which ``row`` has the counters."""

@@ -15,26 +15,30 @@ if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
 
 
+def known_zones(knowledge: Knowledge, notes: list[str]) -> list[Zone]:
+    """Find the zones; empty if they are unknown: ``notes`` says why."""
+    if knowledge.memory is None or knowledge.info is None:
+        notes.append(f"zones are not known: {knowledge.problem}")
+        return []
+    try:
+        return find_zones(knowledge.memory, knowledge.info, notes)
+    except VmsieveError as error:
+        notes.append(f"zones are not known: {error}")
+        return []
+
+
 def count_zones(source: Source, knowledge: Knowledge, notes: list[str]) -> list[dict[str, Any]]:
     """Classify the pages of each zone by their struct pages; return its place and stored page frames, as in JSON.
 
     A page counts for the first rule that level 31 drops it for; ``"kept"``: pages of no class, zero pages included, as
     page data are not read. Empty if the zones are unknown; ``notes`` says why.
     """
-    if knowledge.memory is None or knowledge.info is None:
-        notes.append(f"zones are not known: {knowledge.problem}")
-        return []
-    try:
-        zones = find_zones(knowledge.memory, knowledge.info, notes)
-    except VmsieveError as error:
-        notes.append(f"zones are not known: {error}")
-        return []
     return [
         {
             "node": zone.node, "zone": zone.name, "first_pfn": zone.first_pfn, "end_pfn": zone.end_pfn,
             "pages": _count(source, knowledge, zone),
         }
-        for zone in zones
+        for zone in known_zones(knowledge, notes)
     ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmsieve.filters.rules import rules, struct_page_rules
-from vmsieve.formats.slim.typing import Any, Final
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, JSON, VMLINUX, force
@@ -12,17 +12,21 @@ from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.inspect.cells import Cells, MapLayout
 from vmsieve.pipeline.inspect.classes import ClassCounts, count_classes
-from vmsieve.pipeline.inspect.map import check_name, write_map
-from vmsieve.pipeline.inspect.zones import count_zones
+from vmsieve.pipeline.inspect.map import check_name, rows_of, write_map
+from vmsieve.pipeline.inspect.map_page import Subject
+from vmsieve.pipeline.inspect.zones import count_zones, known_zones
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import check_saved, files_read
 
+if TYPE_CHECKING:
+    from vmsieve.filters.knowledge import Knowledge
+
 _EXAMPLES = """\
   vmsieve classes vmcore             how many pages are free, cache, user ... and how large the dump of each level is
   vmsieve classes vmcore --json      the same as JSON
-  vmsieve classes vmcore --map memory.png     physical memory as a picture; memory.html shows details at the pointer
+  vmsieve classes vmcore --map memory.html    physical memory as a page to zoom; .svg and .png are pictures
   vmsieve classes vmcore --zones     also by NUMA node and zone
 """
 _OPTIONS: Final = (
@@ -30,7 +34,7 @@ _OPTIONS: Final = (
     VMLINUX,
     JSON,
     Option("--zones", "also count the pages of each NUMA node and zone"),
-    Option("--map", "draw a map of memory: FILE ends in .png or .html", metavar="FILE"),
+    Option("--map", "draw a map of memory: FILE ends in .html, .svg or .png", metavar="FILE"),
     force("map"),
 )
 
@@ -71,6 +75,11 @@ def _print_pages(pages: dict[str, int], page_size: int, kept: str) -> None:
             print(f"{titles[name]:<24} {count:>14,} {size_text(count * page_size):>10}")
 
 
+def _subject(name: str, knowledge: Knowledge) -> Subject:
+    identity = knowledge.identity
+    return Subject(name, identity.utsname[2], identity.crash_time, known_zones(knowledge, []))
+
+
 def _run(arguments: Arguments) -> int:
     inputs = files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux)
     if arguments.map is not None:
@@ -79,7 +88,8 @@ def _run(arguments: Arguments) -> int:
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
         cells, zones, notes = None, None, list[str]()
         if arguments.map is not None:
-            cells = Cells(MapLayout.fit(source.ranges(), knowledge.page_size), struct_page_rules())
+            layout = MapLayout.fit(source.ranges(), knowledge.page_size, rows_of(arguments.map))
+            cells = Cells(layout, struct_page_rules())
         class_counts = count_classes(source, knowledge, progress_for(quiet=arguments.json), cells)
         if arguments.zones:
             zones = count_zones(source, knowledge, notes)
@@ -87,7 +97,8 @@ def _run(arguments: Arguments) -> int:
         print_remarks(source.remarks + knowledge.notes + class_counts.notes + source.note_shrinking())
         (print_json if arguments.json else _print)(_as_json(class_counts, zones))
         if cells is not None:
-            write_map(arguments.map, arguments.input, class_counts, cells, inputs, force=arguments.force)
+            subject = _subject(arguments.input, knowledge)
+            write_map(arguments.map, subject, class_counts, cells, inputs, force=arguments.force)
         if source.incomplete or class_counts.unreadable:
             return EXIT_INCOMPLETE
     return EXIT_WEAKER if class_counts.weaker else EXIT_OK

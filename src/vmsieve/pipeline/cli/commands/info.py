@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import islice
 
 from vmsieve.formats.errors import UsageError
@@ -14,6 +13,7 @@ from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT, VMCOREINFO, VMLINUX
 from vmsieve.pipeline.cli.printing import contents, print_contents, print_json
 from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.dump.report import size_text
+from vmsieve.pipeline.process.dates import date_text
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Group, Option
 from vmsieve.pipeline.process.streams import print_line
@@ -83,13 +83,6 @@ def _erased(source: Source) -> list[str]:
     return text.decode("ascii", "backslashreplace").splitlines()
 
 
-def _date(seconds: int) -> str:
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
-    except (OverflowError, ValueError, OSError):
-        return f"{seconds} seconds since 1970, beyond any calendar"
-
-
 def _print(facts: dict[str, Any], verbose: bool) -> None:
     kernel = facts["kernel"]
     when = facts["crash_time"]
@@ -99,7 +92,7 @@ def _print(facts: dict[str, Any], verbose: bool) -> None:
         ("Machine", f"{facts['machine']}, {facts['byte_order']}-endian, pages of {facts['page_size']} bytes"),
         ("Kernel", f"{kernel['sysname']} {kernel['release']} {kernel['version']}".strip() or "unknown"),
         ("Host name", kernel["nodename"] or "unknown"),
-        ("Crash time", _date(when) if when else "unknown"),
+        ("Crash time", date_text(when) if when else "unknown"),
         ("CPUs", str(facts["cpus"])),
         ("Dump level", str(facts["dump_level"])),
         *([("Erased", f"{len(facts['erased'])} lines (--json has them)")] if facts["erased"] else []),
