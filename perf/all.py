@@ -10,17 +10,17 @@ of 512 MiB, 2 and 4 GiB take some 20 minutes on two cores.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from perf import ceiling, foreign, records, scale, side_by_side, startup
-from perf.measure import CommandError, vmsieve_command
+from perf import ceiling, foreign, options, records, scale, side_by_side, startup
+from perf.measure import CommandError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
 
@@ -62,18 +62,14 @@ def done_before(job: Job, version: str, path: str | None) -> bool:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perf.all", description=(__doc__ or "").split("\n")[0])
+    parser = options.parser("all", __doc__, 5, "--makedumpfile", "--vmsieve", "--json")
     parser.add_argument("dumps", type=Path, nargs="+", help="ELF cores of x86_64")
-    parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default: 5)")
     parser.add_argument("--scratch", type=Path, default=Path("/dev/shm"), help="for outputs (default: /dev/shm)")
     parser.add_argument(
         "--disk", type=Path, default=Path(tempfile.gettempdir()), help="for dumps of large machines, 6 GB"
     )
     parser.add_argument("--only", metavar="SUITE", action="append", help="suites whose names begin so; repeatable")
     parser.add_argument("--again", action="store_true", help="also suites that were measured before")
-    parser.add_argument("--makedumpfile", help="its path (default: VMSIEVE_MAKEDUMPFILE, or that in PATH)")
-    parser.add_argument("--vmsieve", help="the command (default: that of this Python)")
-    parser.add_argument("--json", help="file of results (default: that of this CPU in perf/results)")
     return parser.parse_args(argv)
 
 
@@ -82,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     tools = ["--vmsieve", arguments.vmsieve] if arguments.vmsieve else []
     tools += ["--makedumpfile", arguments.makedumpfile] if arguments.makedumpfile else []
-    version = records.version(*vmsieve_command(arguments.vmsieve))
+    version = records.version(*options.vmsieve_command(arguments.vmsieve))
     status = 0
     for job in jobs(arguments.dumps, arguments.rounds, arguments.scratch, arguments.disk, tools):
         if arguments.only and not any(job.suite.startswith(word) for word in arguments.only):

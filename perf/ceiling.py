@@ -10,7 +10,6 @@ are compared too, and unpacking where it is ours.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import shutil
 import subprocess
@@ -21,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from perf import records
+from perf import options, records
 from perf.measure import CommandError, environment, interleave, table
 from perf.sample import write_sample
 from vmsieve.formats.bitmap import address_of
@@ -29,6 +28,7 @@ from vmsieve.formats.codecs import codec, codec_number
 from vmsieve.formats.codecs._pack import pack_pages, unpack_pages
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
 _PAGE: Final = 4096
@@ -206,16 +206,14 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perf.ceiling", description=(__doc__ or "").split("\n")[0])
+    parser = options.parser("ceiling", __doc__, 7, "--json")
     parser.add_argument("dump", type=Path, help="a dump with pages of 4 KiB")
-    parser.add_argument("--rounds", type=int, default=7, help="of each (default: 7)")
     parser.add_argument("--passes", type=int, default=3, help="over the pages in each round (default: 3)")
     parser.add_argument("--sample", type=int, default=64, metavar="MIB", help="pages with content (default: 64)")
     parser.add_argument(
         "--codecs", metavar="NAME:LEVEL,...", type=lambda text: text.split(","),
         default=list(_COMPARED), help="what is compared",
     )  # fmt: skip
-    parser.add_argument("--json", help="file of results (default: that of this CPU in perf/results)")
     return parser.parse_args(argv)
 
 

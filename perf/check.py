@@ -9,7 +9,6 @@ exceeds its bound is measured again, longer, so that other load is no regression
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import sys
 import tempfile
@@ -17,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from perf import ceiling, foreign, startup
-from perf.measure import interleave, table, vmsieve_command
+from perf import ceiling, foreign, options, startup
+from perf.measure import interleave, table
 from perf.sample import write_sample
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.bitmap import address_of
@@ -87,9 +86,7 @@ def judge(measures: Sequence[Callable[[int], dict[str, float]]], rounds: int) ->
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return 1 if something regressed."""
-    parser = argparse.ArgumentParser(prog="python -m perf.check", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7, help="of each (default: 7)")
-    parser.add_argument("--vmsieve", help="the command whose start is measured (default: that of this Python)")
+    parser = options.parser("check", __doc__, 7, "--vmsieve")
     arguments = parser.parse_args(argv)
     jobs, missing = ceiling.find_jobs(_CODECS)
     with tempfile.TemporaryDirectory() as name:
@@ -104,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             [
                 *(partial(codec_ratios, job, program, pages) for job in jobs),
                 partial(scan_ratio, dump, program),
-                partial(start_ratios, vmsieve_command(arguments.vmsieve), dump),
+                partial(start_ratios, options.vmsieve_command(arguments.vmsieve), dump),
             ],
             arguments.rounds,
         )

@@ -9,7 +9,6 @@ seconds of the compiled call count. The classes must be the same.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from perf import records
+from perf import options, records
 from perf.measure import interleave, table
 from vmsieve.filters.classify import Classifier
 from vmsieve.filters.doubts import Doubts
@@ -93,11 +92,9 @@ def classes(pages: bytearray, info: VmcoreInfo, order: str, passes: int) -> tupl
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if the classes differ."""
-    parser = argparse.ArgumentParser(prog="python -m perf.foreign", description=(__doc__ or "").split("\n")[0])
+    parser = options.parser("foreign", __doc__, 9, "--json")
     parser.add_argument("input", type=Path, metavar="VMCORE", help="a dump of a machine with this byte order")
-    parser.add_argument("--rounds", type=int, default=9, help="of each order (default: 9)")
     parser.add_argument("--passes", type=int, default=40, help="over all struct pages in a round (default: 40)")
-    parser.add_argument("--json", help="file of results (default: that of this CPU in perf/results)")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     source = open_source(str(arguments.input))
     pages, info = struct_pages(gather_knowledge(source))

@@ -141,19 +141,6 @@ def as_row(usages: Sequence[Usage]) -> dict[str, Any]:
     return {**{name: round(value, 4) for name, value in figures.items()}, "runs": len(usages)}
 
 
-def vmsieve_command(words: str | None) -> list[str]:
-    """Return the command to measure: ``words``, or the vmsieve of this Python."""
-    if words:
-        return words.split()
-    script = Path(sys.executable).with_name("vmsieve")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "vmsieve"]
-
-
-def find_makedumpfile(path: str | None) -> str | None:
-    """Find makedumpfile: ``path``, VMSIEVE_MAKEDUMPFILE or PATH; None if it is missing."""
-    return path or os.environ.get("VMSIEVE_MAKEDUMPFILE") or shutil.which("makedumpfile")
-
-
 def table(rows: Sequence[Sequence[object]]) -> str:
     """Format rows as columns, the first row as the head; numbers are right-aligned."""
     cells = [[f"{c:.3f}" if isinstance(c, float) else str(c) for c in row] for row in rows]

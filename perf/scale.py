@@ -11,7 +11,6 @@ unmeasured round of all scans comes first.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 import os
@@ -27,8 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from perf import records
-from perf.measure import CommandError, environment, find_makedumpfile, interleave, run, table, vmsieve_command
+from perf import options, records
+from perf.measure import CommandError, environment, interleave, run, table
 from perf.tiled import make
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats.inputs import open_source
@@ -36,6 +35,7 @@ from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
 _STEP: Final = re.compile(r"STEP \[(.+?)\s*\] :")
@@ -120,10 +120,10 @@ def measure(
     found = interleave(cases, rounds)
     ours = found[f"vmsieve {threads[0]}"][0]
     output = path.with_name("output")
-    options = ["-l", "-d", "31", str(path), str(output)]
+    words = ["-l", "-d", "31", str(path), str(output)]
     whole = {
-        "vmsieve 1": [*vmsieve, "dump", "-q", "-f", "--threads", "1", *options],
-        "makedumpfile 1": [makedumpfile or "", *options],
+        "vmsieve 1": [*vmsieve, "dump", "-q", "-f", "--threads", "1", *words],
+        "makedumpfile 1": [makedumpfile or "", *words],
     }
     rows = []
     for name, runs in found.items():
@@ -164,15 +164,10 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perf.scale", description=(__doc__ or "").split("\n")[0])
+    parser = options.parser("scale", __doc__, 5, "--scratch", "--makedumpfile", "--vmsieve", "--json")
     parser.add_argument("small", type=Path, help="an ELF core of about 1 GiB of x86_64")
-    parser.add_argument("--sizes", default="4,64,256", help="GiB (default: 4,64,256)")
-    parser.add_argument("--rounds", type=int, default=5, help="of each scan (default: 5)")
-    parser.add_argument("--threads", default="1,2", help="of vmsieve's scan (default: 1,2)")
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="where the dumps are made")
-    parser.add_argument("--makedumpfile", help="its path (default: VMSIEVE_MAKEDUMPFILE, or that in PATH)")
-    parser.add_argument("--vmsieve", help="the command (default: that of this Python)")
-    parser.add_argument("--json", help="file of results (default: that of this CPU in perf/results)")
+    parser.add_argument("--sizes", type=options.numbers, default=[4, 64, 256], help="GiB (default: 4,64,256)")
+    parser.add_argument("--threads", type=options.numbers, default=[1, 2], help="of vmsieve's scan (default: 1,2)")
     return parser.parse_args(argv)
 
 
@@ -183,16 +178,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(scan_here(words[1], int(words[2]))))
         return 0
     arguments = _arguments(words)
-    vmsieve, makedumpfile = vmsieve_command(arguments.vmsieve), find_makedumpfile(arguments.makedumpfile)
-    tools = {"vmsieve": [*vmsieve, "--version"]}
-    if makedumpfile is not None:
-        tools["makedumpfile"] = [makedumpfile, "-v"]
-    threads = [int(word) for word in arguments.threads.split(",")]
-    if "threads" not in inspect.signature(scan).parameters:
-        threads = [1]
-    result = {"kind": "scale", **records.machine(tools), "rounds": arguments.rounds, "cache": {"state": "warm"}}
+    vmsieve = options.vmsieve_command(arguments.vmsieve)
+    makedumpfile = options.find_makedumpfile(arguments.makedumpfile)
+    threads = arguments.threads if "threads" in inspect.signature(scan).parameters else [1]
+    result = {
+        "kind": "scale",
+        **records.machine(options.versions(vmsieve, makedumpfile)),
+        "rounds": arguments.rounds,
+        "cache": {"state": "warm"},
+    }
     rows: list[dict[str, Any]] = []
-    for gib in map(int, arguments.sizes.split(",")):
+    for gib in arguments.sizes:
         with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
             path = Path(folder) / "vmcore"
             make(arguments.small, path, gib)

@@ -11,7 +11,6 @@ on the same input. The input is read once before, so that it is in the page cach
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -21,19 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from perf import caches, records
-from perf.measure import (
-    CommandError,
-    Usage,
-    as_row,
-    find_makedumpfile,
-    interleave,
-    run,
-    table,
-    vmsieve_command,
-)
+from perf import caches, options, records
+from perf.measure import CommandError, Usage, as_row, interleave, run, table
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
 
@@ -57,7 +48,6 @@ CASES: Final = (
 )
 #: Cases measured unless others are named: of a warm dump, and of one that is cold or a kdump file.
 _USUAL: Final = {"side by side": CASES[:-1], "cold": CASES[2:3], "refilter": CASES[2:3]}
-_LEVELS: Final = [1, 31]
 
 
 @dataclass(frozen=True)
@@ -92,13 +82,13 @@ def measure(setting: Setting, cases: Sequence[Case], level: int) -> list[dict[st
     commands: dict[tuple[str, str, int], list[str]] = {}
     for case in cases:
         for count in setting.threads:
-            options = ["-q", "-f", "-d", str(level), *case.ours, "--threads", str(count)]
+            words = ["-q", "-f", "-d", str(level), *case.ours, "--threads", str(count)]
             commands[case.name, "vmsieve", count] = [
-                *setting.vmsieve, "dump", *options, str(setting.dump), str(output),
+                *setting.vmsieve, "dump", *words, str(setting.dump), str(output),
             ]  # fmt: skip
     for count in setting.their_threads if setting.makedumpfile is not None else ():
-        options = ["-d", str(level), *cases[0].theirs, *(["--num-threads", str(count)] if count > 1 else [])]
-        commands["", "makedumpfile", count] = [setting.makedumpfile or "", *options, str(setting.dump), str(output)]
+        words = ["-d", str(level), *cases[0].theirs, *(["--num-threads", str(count)] if count > 1 else [])]
+        commands["", "makedumpfile", count] = [setting.makedumpfile or "", *words, str(setting.dump), str(output)]
 
     def once(command: list[str]) -> Usage:
         if setting.cold:
@@ -136,17 +126,12 @@ def compared(rows: list[dict[str, Any]]) -> list[list[object]]:
     return out
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(word) for word in text.split(",")]
-
-
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perf.side_by_side", description=(__doc__ or "").split("\n")[0])
+    parser = options.parser("side_by_side", __doc__, 5, "--scratch", "--makedumpfile", "--vmsieve", "--json")
     parser.add_argument("dump", type=Path, help="an ELF core")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--cold", action="store_true", help="drop the input from the page cache before each run")
     kind.add_argument("--refilter", action="store_true", help="make a kdump file with zlib, and read that")
-    parser.add_argument("--rounds", type=int, default=5, help="of all tools and codecs (default: 5)")
     parser.add_argument(
         "--seconds",
         type=float,
@@ -154,16 +139,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="for one format and level; three rounds are made even so (default: 45)",
     )
     parser.add_argument("--only", metavar="CODEC", action="append", choices=[c.name for c in CASES], help="repeatable")
-    parser.add_argument("--levels", type=_numbers, default=_LEVELS, help="dump levels (default: 1,31)")
-    parser.add_argument("--threads", type=_numbers, default=[1, 2], help="of vmsieve (default: 1,2)")
+    parser.add_argument("--levels", type=options.numbers, default=[1, 31], help="dump levels (default: 1,31)")
+    parser.add_argument("--threads", type=options.numbers, default=[1, 2], help="of vmsieve (default: 1,2)")
     parser.add_argument(
-        "--their-threads", type=_numbers, default=[1],
+        "--their-threads", type=options.numbers, default=[1],
         help="of makedumpfile; more than 1: --num-threads, which spins while it waits (default: 1)",
     )  # fmt: skip
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="folder for what is written")
-    parser.add_argument("--makedumpfile", help="its path (default: VMSIEVE_MAKEDUMPFILE, or that in PATH)")
-    parser.add_argument("--vmsieve", help="the command (default: that of this Python)")
-    parser.add_argument("--json", help="file of results (default: that of this CPU in perf/results)")
     return parser.parse_args(argv)
 
 
@@ -178,16 +159,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if a tool failed."""
     arguments = _arguments(argv)
     kind = "cold" if arguments.cold else "refilter" if arguments.refilter else "side by side"
-    vmsieve, makedumpfile = vmsieve_command(arguments.vmsieve), find_makedumpfile(arguments.makedumpfile)
-    tools = {"vmsieve": [*vmsieve, "--version"]}
-    if makedumpfile is None:
-        print("makedumpfile is not installed: vmsieve alone is measured", file=sys.stderr)
-    else:
-        tools["makedumpfile"] = [makedumpfile, "-v"]
+    vmsieve = options.vmsieve_command(arguments.vmsieve)
+    makedumpfile = options.find_makedumpfile(arguments.makedumpfile)
     cases = [c for c in CASES if c.name in arguments.only] if arguments.only else _USUAL[kind]
     guest = guest_size(arguments.dump)
     result: dict[str, Any] = {
-        "kind": kind, "guest": guest, **records.machine(tools), "rounds": arguments.rounds,
+        "kind": kind, "guest": guest, **records.machine(options.versions(vmsieve, makedumpfile)),
+        "rounds": arguments.rounds,
         "dump": {"name": "/".join(arguments.dump.parts[-2:]), "bytes": arguments.dump.stat().st_size},
     }  # fmt: skip
     status, rows = 0, []

@@ -5,7 +5,6 @@ python -m perf.startup
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -13,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from perf import records
-from perf.measure import as_row, interleave, run, table, vmsieve_command
+from perf import options, records
+from perf.measure import as_row, interleave, run, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,15 +52,11 @@ def measure(vmsieve: list[str], dump: Path, rounds: int) -> list[dict[str, Any]]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m perf.startup", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=21, help="of each command (default: 21)")
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="folder for what is written")
-    parser.add_argument("--vmsieve", help="the command (default: that of this Python)")
-    parser.add_argument("--json", help="file of results (default: that of this CPU in perf/results)")
+    parser = options.parser("startup", __doc__, 21, "--scratch", "--vmsieve", "--json")
     arguments = parser.parse_args(argv)
-    vmsieve = vmsieve_command(arguments.vmsieve)
+    vmsieve = options.vmsieve_command(arguments.vmsieve)
     result = {
-        "kind": "startup", **records.machine({"vmsieve": [*vmsieve, "--version"]}), "rounds": arguments.rounds,
+        "kind": "startup", **records.machine(options.versions(vmsieve)), "rounds": arguments.rounds,
         "cache": {"state": "warm"},
     }  # fmt: skip
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from perf import caches, ceiling, corruption, foreign, keys, measure, scale, side_by_side, startup, tiled
+from perf import caches, ceiling, corruption, foreign, keys, measure, options, scale, side_by_side, startup, tiled
 
 from tests.dumps import ROOT, dump
 from vmsieve.filters.gather import gather_knowledge
@@ -28,8 +28,7 @@ GIB = 1 << 30
 @pytest.fixture(autouse=True)
 def no_makedumpfile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure only vmsieve, whatever other tools are installed."""
-    monkeypatch.setattr(side_by_side, "find_makedumpfile", lambda path: path)
-    monkeypatch.setattr(scale, "find_makedumpfile", lambda path: path)
+    monkeypatch.setattr(options, "find_makedumpfile", lambda path: path)
 
 
 @pytest.fixture(autouse=True)
