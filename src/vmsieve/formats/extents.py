@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from heapq import heappop, heappush, merge
 
 from vmsieve.formats.bitmap import set_bits
 from vmsieve.formats.errors import UnsupportedError
@@ -60,8 +61,6 @@ class Extents:
         """Sort the pieces; where they overlap, keep the one added last or first. Raises as :meth:`add`."""
         if self._disjoint:
             return
-        from heapq import merge
-
         sequences = [range(a, b) for a, b in zip(self._sequences, [*self._sequences[1:], len(self.starts)])]
         order = merge(*sequences, key=self.starts.__getitem__)
         before = self.total()
@@ -72,8 +71,6 @@ class Extents:
 
     def _flatten(self, order: Iterable[int], sign: int) -> Extents:
         """The pieces, in ``order`` of start, without the parts that others hide; rank: ``sign`` times the index."""
-        from heapq import heappush
-
         out = Extents(self._limit)
         # A heap of the pieces at the current address, best rank first: rank, end, offset minus address.
         open_pieces: list[tuple[int, int, int]] = []
@@ -131,8 +128,6 @@ def joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _emit(out: Extents, open_pieces: list[tuple[int, int, int]], at: int, until: int) -> int:
     """Add the best open pieces of ``at .. until`` to ``out``; returns ``until``."""
-    from heapq import heappop
-
     while open_pieces:
         _, end, distance = open_pieces[0]
         if end <= at:

@@ -39,7 +39,7 @@ def object_path() -> str:
 def _processor_flags() -> set[str]:
     """Features of the processor, if they tell which machine code it runs; empty if the kernel does not list them."""
     try:
-        with open(_MODALIAS, encoding="ascii") as file:
+        with open(_MODALIAS, encoding="utf-8") as file:
             numbers = file.read().rpartition("feature:")[2].strip().split(",")
         return {name for name, number in _NUMBERS.items() if number in numbers}
     except (OSError, ValueError):
