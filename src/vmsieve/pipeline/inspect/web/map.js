@@ -135,7 +135,6 @@ function draw() {
     if (cursor !== null && bandOf(cursor) >= 0) drawCursor();
   }
   $("scale").textContent = `1 cell = ${sizeText(cellSize)}, 1 row = ${sizeText(cellSize * columns)}`;
-  document.body.dataset.drawn = performance.now();
 }
 function drawCells() {
   const wide = Math.min(width - left, Math.ceil(columns * side));
@@ -238,9 +237,9 @@ function boundary(pfn, ofNode) {
   pen.beginPath();
   pen.rect(left, 0, right - left, height);
   pen.clip();
-  [pen.strokeStyle, pen.lineWidth] = [paper, (ofNode ? 5 : 3) * ratio];
+  [pen.strokeStyle, pen.lineWidth] = [paper, (ofNode ? 3.5 : 2.5) * ratio];
   line();
-  [pen.strokeStyle, pen.lineWidth] = [ink, (ofNode ? 2 : 1) * ratio];
+  [pen.strokeStyle, pen.lineWidth] = [ink, (ofNode ? 1.5 : .8) * ratio];
   line();
   pen.restore();
 }
