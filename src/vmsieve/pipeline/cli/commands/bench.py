@@ -5,16 +5,18 @@ from __future__ import annotations
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.typing import Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
-from vmsieve.pipeline.cli.options import DUMP, JSON
+from vmsieve.pipeline.cli.options import DUMP, JSON, force
 from vmsieve.pipeline.cli.printing import print_json, print_remarks
 from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Option, number
 from vmsieve.pipeline.process.progress import progress_for
+from vmsieve.pipeline.process.saving import check_saved, files_read
 
 _EXAMPLES = """\
   vmsieve bench vmcore                                    every codec at some levels, with one thread and with all
   vmsieve bench --codec zstd:1 --codec zstd:3 vmcore
+  vmsieve bench --html bench.html vmcore                  also as a page with bars
   vmsieve bench --output-speed 1000 --seconds 20 vmcore   for a disk that takes 1 GB/s
 """
 
@@ -46,6 +48,8 @@ _OPTIONS: Final = (
     Option("--output-speed", "speed of the output, for the balanced choice (default: 100, a network of 1 Gbit/s)",
            metavar="MB/S", convert=_positive, default=100),
     JSON,
+    Option("--html", "also draw the results: a page with bars", metavar="FILE"),
+    force("page"),
 )  # fmt: skip
 
 
@@ -82,9 +86,13 @@ def _print(facts: dict[str, Any]) -> None:
 def _run(arguments: Arguments) -> int:
     from vmsieve.pipeline.dump.pool import usable_cores
     from vmsieve.pipeline.inspect.bench import as_json, bench, choices
+    from vmsieve.pipeline.inspect.bench_page import write_page
 
     if arguments.sample > _MOST_SAMPLE:
         raise UsageError("--sample is held in memory", expected=f"at most {_MOST_SAMPLE} MiB")
+    inputs = files_read(arguments.input, arguments.vmcoreinfo)
+    if arguments.html is not None:
+        check_saved(arguments.html, inputs, force=arguments.force, what="page")
     wanted = choices(arguments.codec, arguments.threads or [1, usable_cores()])
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         result = bench(
@@ -92,7 +100,11 @@ def _run(arguments: Arguments) -> int:
             sample=int(arguments.sample * (1 << 20)), seconds=arguments.seconds,
         )  # fmt: skip
         print_remarks(source.remarks + knowledge.notes + result.notes)
-    (print_json if arguments.json else _print)(as_json(result, arguments.output_speed * 1e6))
+        release = knowledge.identity.utsname[2]
+    facts = as_json(result, arguments.output_speed * 1e6)
+    (print_json if arguments.json else _print)(facts)
+    if arguments.html is not None:
+        write_page(arguments.html, arguments.input, release, facts, inputs, force=arguments.force)
     return EXIT_OK
 
 
