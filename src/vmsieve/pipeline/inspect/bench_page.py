@@ -98,11 +98,14 @@ def _row(one: dict[str, Any], recommended: dict[str, Any], most: tuple[float, fl
     head += "".join(f'<mark class="{aim}">{aim}</mark>' for aim in aims) + "</th>"
     seconds = _seconds(one, output)
     bars = (
-        (one["bytes_per_second"] / most[0], _speed(one)),
-        (one["ratio"] / most[1], f"{100 * one['ratio']:.1f} %"),
-        (seconds / most[2], f"{seconds:.1f} s/GB"),
+        ("speed", one["bytes_per_second"] / most[0], _speed(one)),
+        ("size", one["ratio"] / most[1], f"{100 * one['ratio']:.1f} %"),
+        ("time", seconds / most[2], f"{seconds:.1f} s/GB"),
     )
-    cells = "".join(f'<td class="bar"><span style="--part:{100 * part:.1f}%">{text}</span></td>' for part, text in bars)
+    cells = "".join(
+        f'<td class="bar" data-name="{name}"><span style="--part:{100 * part:.1f}%">{text}</span></td>'
+        for name, part, text in bars
+    )
     cpu = one["cpu_seconds"] / one["bytes"] * 1e9
     return (
         f'<tr{" class=best" if "balanced" in aims else ""}>{head}<td data-name="threads">{one["threads"]}</td>{cells}'
