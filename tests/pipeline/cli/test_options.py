@@ -107,3 +107,17 @@ def test_errors_say_what_is_expected(line: str, message: str, capsys: pytest.Cap
     assert stopped.value.code == 2
     assert message in told
     assert told.count("\n") == 1
+
+
+def test_a_command_gets_its_options_when_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the command is not the first word: its errors, and its help with every option."""
+    parser = build_parser(commands())
+    for words, expected in (
+        (["-x", "dump", "in"], "-x"),
+        (["dump", "--help"], "--size-limit"),
+        (["info", "--help"], "--codecs"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words, Arguments())
+        told = capsys.readouterr()
+        assert expected in told.out + told.err

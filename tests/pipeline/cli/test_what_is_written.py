@@ -17,8 +17,8 @@ from tests.dumps import PACKAGE
 from tests.pipeline.cli_kit import environment
 from vmsieve.pipeline.cli.commands import commands
 from vmsieve.pipeline.cli.main import main
-from vmsieve.pipeline.cli.parser import build_parser
 from vmsieve.pipeline.makedumpfile.main import main as makedumpfile
+from vmsieve.pipeline.process.options import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -329,13 +329,11 @@ OTHER = {
 
 def test_every_option_is_known() -> None:
     """A new option is added here with the files that it names; if it writes, also to the writers above."""
-    parser = build_parser(commands())
-    (choices,) = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
-    for command, one in choices.items():
-        for action in one._actions:
-            called = {*action.option_strings} or {str(action.metavar)}
-            known = called & (READ | OTHER | WRITTEN.get(command, set()))
-            assert action.nargs == 0 or known, f"does {command} {called} name an input, an output, or none of them?"
+    for command in commands():
+        for option in listed(command.options):
+            called = {*option.flags} or {option.metavar}
+            known = called & (READ | OTHER | WRITTEN.get(command.name, set()))
+            assert known or not option.takes_value, f"does {command.name} {called} name an input, an output, or none?"
     tested = {words[0] for words in (make("i", "o") for make in WRITERS.values())}
     assert {*WRITTEN} - {"image", "capture"} <= tested
 

@@ -33,6 +33,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"{self.prog}: {shown(message)} (try '{self.prog} --help')\n")
 
 
+class _CommandParser(_Parser):
+    """The parser of one command, which gets its options when it is used: the list of commands needs none."""
+
+    command: Command | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.command is not None:
+            command, self.command = self.command, None
+            _add_options(self, command)
+        return super().parse_known_args(args, namespace)
+
+
 def _formatter(prog: str) -> argparse.RawDescriptionHelpFormatter:
     """Help as wide as the terminal. Without a width, argparse imports modules that take half a MiB to find it."""
     try:
@@ -51,7 +63,7 @@ def build_parser(commands: Iterable[Command]) -> argparse.ArgumentParser:
         formatter_class=_formatter,
     )
     parser.add_argument("--version", action="version", version=f"vmsieve {__version__}")
-    choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    choices = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_CommandParser)
     for command in commands:
         one = choices.add_parser(
             command.name,
@@ -60,16 +72,20 @@ def build_parser(commands: Iterable[Command]) -> argparse.ArgumentParser:
             epilog=f"examples:\n{command.examples}",
             formatter_class=_formatter,
         )
-        groups: dict[Group, Any] = {}
-        for option in listed(command.options):
-            to: Any = one
-            if option.group is not None:
-                if option.group not in groups:
-                    groups[option.group] = one.add_mutually_exclusive_group(required=option.group.required)
-                to = groups[option.group]
-            to.add_argument(*option.flags or [option.name], **_arguments(option))
-        one.set_defaults(command=command, **defaults(command.options))
+        one.command = command
     return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, command: Command) -> None:
+    groups: dict[Group, Any] = {}
+    for option in listed(command.options):
+        to: Any = parser
+        if option.group is not None:
+            if option.group not in groups:
+                groups[option.group] = parser.add_mutually_exclusive_group(required=option.group.required)
+            to = groups[option.group]
+        to.add_argument(*option.flags or [option.name], **_arguments(option))
+    parser.set_defaults(command=command, **defaults(command.options))
 
 
 def _arguments(option: Option) -> dict[str, Any]:

@@ -7,10 +7,8 @@ from vmsieve.formats.slim.typing import Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, JSON, force
 from vmsieve.pipeline.cli.printing import print_json, print_remarks
-from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Option, number
-from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import check_saved, files_read
 
 _EXAMPLES = """\
@@ -84,9 +82,11 @@ def _print(facts: dict[str, Any]) -> None:
 
 
 def _run(arguments: Arguments) -> int:
+    from vmsieve.pipeline.dump.input import opened
     from vmsieve.pipeline.dump.pool import usable_cores
     from vmsieve.pipeline.inspect.bench import as_json, bench, choices
     from vmsieve.pipeline.inspect.bench_page import write_page
+    from vmsieve.pipeline.process.progress import progress_for
 
     if arguments.sample > _MOST_SAMPLE:
         raise UsageError("--sample is held in memory", expected=f"at most {_MOST_SAMPLE} MiB")

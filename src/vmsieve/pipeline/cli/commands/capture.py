@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.capture.options import OPTIONS, Request
-from vmsieve.pipeline.capture.run import capture
 from vmsieve.pipeline.cli.commands import Arguments, Command
 
 _EXAMPLES = """\
@@ -17,6 +16,8 @@ _EXAMPLES = """\
 
 
 def _run(arguments: Arguments) -> int:
+    from vmsieve.pipeline.capture.run import capture
+
     return capture(Request({option.name: getattr(arguments, option.name) for option in OPTIONS}))
 
 

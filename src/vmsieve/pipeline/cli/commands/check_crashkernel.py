@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
 
-from vmsieve.filters.linux.crashkernel import Region
 from vmsieve.formats.errors import FormatError, KernelError, UsageError, VmsieveError
-from vmsieve.formats.inputs import open_source
-from vmsieve.formats.live import open_live
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
-from vmsieve.formats.systems import choose
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import JSON
 from vmsieve.pipeline.cli.printing import print_json, print_remarks
-from vmsieve.pipeline.dump.report import size_text
-from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, check_crash_kernel, live_ranges
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.process.options import Group, Option
-from vmsieve.pipeline.process.progress import progress_for
 
 if TYPE_CHECKING:
+    from vmsieve.filters.linux.crashkernel import Region
     from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.inspect.crashkernel import Verdict
 
 _EXAMPLES = """\
   vmsieve check-crashkernel --live                              the crash kernel loaded on this machine (as root)
@@ -43,6 +37,8 @@ _ADDRESS_END: Final = 1 << 64
 
 def _range(text: str) -> Region:
     """Parse the memory range that ``--crashkernel`` names."""
+    from vmsieve.filters.linux.crashkernel import Region
+
     size_at, from_to = _SIZE_AT.fullmatch(text), _FROM_TO.fullmatch(text)
     if size_at is not None:
         size, start = (int(size_at[i], 0) * _UNITS[size_at[i + 1]] for i in (1, 3))
@@ -69,6 +65,9 @@ _OPTIONS: Final = (
 
 def _open_dump(path: str) -> Source:
     """Open the dump at ``path``; raises KernelError if its crash kernel was started."""
+    from vmsieve.formats.inputs import open_source
+    from vmsieve.formats.systems import choose
+
     source = open_source(path)
     try:
         return choose(source, None)
@@ -102,6 +101,9 @@ _DAMAGED: Final = {True: ", DAMAGED", False: ", not damaged", None: ""}
 
 
 def _print(facts: dict[str, Any]) -> None:
+    from vmsieve.pipeline.dump.report import size_text
+    from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT
+
     for one in facts["crashkernel"] or ():
         size = size_text(one["end"] - one["start"])
         print(f"Reserved:  {one['start']:#x} - {one['end'] - 1:#x}, {size}, says {facts['crashkernel_from']}")
@@ -121,6 +123,12 @@ def _print(facts: dict[str, Any]) -> None:
 
 def _run(arguments: Arguments) -> int:
     # The ranges reserved for the crash kernel as far as known, and where those are from.
+    from contextlib import closing
+
+    from vmsieve.formats.live import open_live
+    from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, check_crash_kernel, live_ranges
+    from vmsieve.pipeline.process.progress import progress_for
+
     given = [arguments.crashkernel] if arguments.crashkernel is not None else []
     origin = "--crashkernel" if given else ""
     try:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from vmsieve.filters.rules import rules, struct_page_rules
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, JSON, VMLINUX, force
 from vmsieve.pipeline.cli.printing import print_json, print_remarks
-from vmsieve.pipeline.dump.input import opened
-from vmsieve.pipeline.dump.report import size_text
-from vmsieve.pipeline.inspect.cells import Cells, MapLayout
-from vmsieve.pipeline.inspect.classes import ClassCounts, count_classes
-from vmsieve.pipeline.inspect.map import check_name, rows_of, write_map
-from vmsieve.pipeline.inspect.map_page import Subject
-from vmsieve.pipeline.inspect.zones import count_zones, known_zones
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.process.options import Option
-from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import check_saved, files_read
 
 if TYPE_CHECKING:
     from vmsieve.filters.knowledge import Knowledge
+    from vmsieve.pipeline.inspect.classes import ClassCounts
+    from vmsieve.pipeline.inspect.map_page import Subject
 
 _EXAMPLES = """\
   vmsieve classes vmcore             how many pages are free, cache, user ... and how large the dump of each level is
@@ -40,6 +33,8 @@ _OPTIONS: Final = (
 
 
 def _as_json(class_counts: ClassCounts, zones: list[dict[str, Any]] | None) -> dict[str, Any]:
+    from vmsieve.filters.rules import rules
+
     counts = class_counts.pages()
     return {
         "page_size": class_counts.page_size,
@@ -57,6 +52,8 @@ def _as_json(class_counts: ClassCounts, zones: list[dict[str, Any]] | None) -> d
 
 
 def _print(facts: dict[str, Any]) -> None:
+    from vmsieve.pipeline.dump.report import size_text
+
     _print_pages(facts["pages"], facts["page_size"], "Kernel data and others")
     print(f"\n{'Level':<24} {'pages in dump':>14} {'size, about':>10}")
     for one in facts["levels"]:
@@ -68,6 +65,9 @@ def _print(facts: dict[str, Any]) -> None:
 
 
 def _print_pages(pages: dict[str, int], page_size: int, kept: str) -> None:
+    from vmsieve.filters.rules import rules
+    from vmsieve.pipeline.dump.report import size_text
+
     titles = {"total": "Page frames", "holes": "Memory holes", "absent": "Not in the input", "kept": kept}
     titles |= {rule.name: rule.title for rule in rules()}
     for name, count in pages.items():
@@ -76,11 +76,22 @@ def _print_pages(pages: dict[str, int], page_size: int, kept: str) -> None:
 
 
 def _subject(name: str, knowledge: Knowledge) -> Subject:
+    from vmsieve.pipeline.inspect.map_page import Subject
+    from vmsieve.pipeline.inspect.zones import known_zones
+
     identity = knowledge.identity
     return Subject(name, identity.utsname[2], identity.crash_time, known_zones(knowledge, []))
 
 
 def _run(arguments: Arguments) -> int:
+    from vmsieve.filters.rules import struct_page_rules
+    from vmsieve.pipeline.dump.input import opened
+    from vmsieve.pipeline.inspect.cells import Cells, MapLayout
+    from vmsieve.pipeline.inspect.classes import count_classes
+    from vmsieve.pipeline.inspect.map import check_name, rows_of, write_map
+    from vmsieve.pipeline.inspect.zones import count_zones
+    from vmsieve.pipeline.process.progress import progress_for
+
     inputs = files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux)
     if arguments.map is not None:
         check_name(arguments.map)

@@ -6,8 +6,6 @@ from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, VMLINUX, force
 from vmsieve.pipeline.cli.printing import print_remarks
-from vmsieve.pipeline.dump.input import opened
-from vmsieve.pipeline.inspect.log import write_log
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.saving import files_read, saved_stream
@@ -27,6 +25,9 @@ _OPTIONS: Final = (
 
 
 def _run(arguments: Arguments) -> int:
+    from vmsieve.pipeline.dump.input import opened
+    from vmsieve.pipeline.inspect.log import write_log
+
     inputs = files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux)
     given = arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux
     with (

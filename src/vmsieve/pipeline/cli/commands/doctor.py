@@ -10,9 +10,6 @@ from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import JSON, ROOT
 from vmsieve.pipeline.cli.printing import print_json
 from vmsieve.pipeline.process.options import Option
-from vmsieve.pipeline.process.progress import progress_for
-from vmsieve.pipeline.services.doctor.examine import examine, exit_status, verdict
-from vmsieve.pipeline.services.system import System
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.doctor.checks import Check, Finding
@@ -33,6 +30,10 @@ _OPTIONS: Final = (
 
 
 def _run(arguments: Arguments) -> int:
+    from vmsieve.pipeline.process.progress import progress_for
+    from vmsieve.pipeline.services.doctor.examine import examine, exit_status, verdict
+    from vmsieve.pipeline.services.system import System
+
     if not os.path.isdir(arguments.root):
         raise UsageError("there is no such directory", file=arguments.root)
     done: list[tuple[Check, Finding]] = []

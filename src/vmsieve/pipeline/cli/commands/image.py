@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
@@ -39,6 +37,9 @@ _OPTIONS: Final = (
 
 
 def _run(arguments: Arguments) -> int:
+    import shutil
+    import tempfile
+
     from vmsieve.pipeline.initramfs.make import build
 
     output = arguments.output.rstrip("/")

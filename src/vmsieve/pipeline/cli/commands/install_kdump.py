@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 from vmsieve.formats.errors import OutputError, UsageError
@@ -14,12 +13,11 @@ from vmsieve.pipeline.cli.printing import print_remarks
 from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Group, Option
 from vmsieve.pipeline.services.flavours import InstallRequest, choose, flavour_names
-from vmsieve.pipeline.services.install import differences, plan_install, plan_undo
-from vmsieve.pipeline.services.system import System
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.services.flavours import Flavour
     from vmsieve.pipeline.services.install import FileUpdate
+    from vmsieve.pipeline.services.system import System
 
 _EXAMPLES = """\
   vmsieve install-kdump                     show the changes, make none
@@ -54,6 +52,8 @@ def _program() -> tuple[str, ...]:
 
 def _install(arguments: Arguments, system: System) -> tuple[Flavour, list[FileUpdate]]:
     """Show the changes, with ``--apply`` make them; returns the service and the changes."""
+    from vmsieve.pipeline.services.install import differences, plan_install
+
     flavour = choose(system, arguments.flavour)
     if arguments.capture and not flavour.captures:
         raise UsageError(f"{flavour.title} has no setting for --capture")
@@ -72,6 +72,8 @@ def _install(arguments: Arguments, system: System) -> tuple[Flavour, list[FileUp
 
 
 def _undo(arguments: Arguments, system: System) -> tuple[Flavour | None, list[FileUpdate]]:
+    from vmsieve.pipeline.services.install import differences, plan_undo
+
     plan = plan_undo(system)
     print(differences(plan.updates), end="")
     if not arguments.dry_run:
@@ -82,6 +84,8 @@ def _undo(arguments: Arguments, system: System) -> tuple[Flavour | None, list[Fi
 
 def _rebuild(flavour: Flavour, updates: list[FileUpdate], *, done: bool, run: bool) -> None:
     """Show, or ``run``, the commands that rebuild and load the crash kernel's initramfs."""
+    import subprocess
+
     inside = [update for update in updates if not update.path.startswith(flavour.outside)]
     if not inside:
         print("It takes effect at the next crash." if done else "Nothing was changed.")
@@ -99,6 +103,8 @@ def _rebuild(flavour: Flavour, updates: list[FileUpdate], *, done: bool, run: bo
 
 
 def _run(arguments: Arguments) -> int:
+    from vmsieve.pipeline.services.system import System
+
     system = System(arguments.root)
     done = arguments.apply or (arguments.undo and not arguments.dry_run)
     if not os.path.isdir(arguments.root):

@@ -11,12 +11,8 @@ from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, force
 from vmsieve.pipeline.cli.printing import print_remarks
-from vmsieve.pipeline.dump.input import read_vmcoreinfo
-from vmsieve.pipeline.dump.plan import Plan
-from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.process.options import Option
-from vmsieve.pipeline.process.progress import progress_for
 from vmsieve.pipeline.process.saving import files_read
 
 _NO_FRAME: Final = "none"
@@ -40,7 +36,11 @@ _OPTIONS: Final = (
 
 
 def _run(arguments: Arguments) -> int:
+    from vmsieve.pipeline.dump.input import read_vmcoreinfo
+    from vmsieve.pipeline.dump.plan import Plan
+    from vmsieve.pipeline.dump.report import size_text
     from vmsieve.pipeline.inspect.skeleton import make_skeleton
+    from vmsieve.pipeline.process.progress import progress_for
 
     frame, _, level = arguments.frame.partition(":")
     if level and not level.isdigit():

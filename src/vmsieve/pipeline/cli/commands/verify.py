@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
-from vmsieve.filters.rules import rules
-from vmsieve.formats.inputs import open_source
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import JSON, SELECT
 from vmsieve.pipeline.cli.printing import contents, print_contents, print_json, print_remarks
-from vmsieve.pipeline.dump.input import opened
-from vmsieve.pipeline.inspect.verify import Comparison, verify
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Option
-from vmsieve.pipeline.process.progress import progress_for
 
 if TYPE_CHECKING:
     from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.inspect.verify import Comparison
 
 _EXAMPLES = """\
   vmsieve verify /proc/vmcore dump       compare every page; count the pages left out, by class
@@ -32,6 +26,8 @@ _OPTIONS: Final = (
 
 
 def _print(comparison: Comparison, incomplete: bool, sure: bool) -> None:
+    from vmsieve.filters.rules import rules
+
     titles = {rule.name: rule.title for rule in rules()} | {"kept": "Kernel data and others"}
     print(f"{comparison.equal:,} pages are equal")
     for count, what in (
@@ -65,6 +61,13 @@ def _as_json(comparison: Comparison, dump: Source, page_size: int) -> dict[str, 
 
 
 def _run(arguments: Arguments) -> int:
+    from contextlib import closing
+
+    from vmsieve.formats.inputs import open_source
+    from vmsieve.pipeline.dump.input import opened
+    from vmsieve.pipeline.inspect.verify import verify
+    from vmsieve.pipeline.process.progress import progress_for
+
     given = arguments.source, arguments.vmcoreinfo, arguments.select
     with opened(*given) as (source, knowledge), closing(open_source(arguments.dump)) as dump:
         comparison = verify(source, knowledge, dump, progress_for(quiet=arguments.json))

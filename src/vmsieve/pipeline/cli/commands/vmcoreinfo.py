@@ -8,7 +8,6 @@ from vmsieve.formats.errors import KernelError, UsageError
 from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT
-from vmsieve.pipeline.dump.input import opened, read_vmlinux
 from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.streams import require_stdout
@@ -26,6 +25,8 @@ _OPTIONS: Final = (
 
 
 def _text(arguments: Arguments) -> bytes:
+    from vmsieve.pipeline.dump.input import opened, read_vmlinux
+
     if (arguments.input is None) == (arguments.vmlinux is None):
         raise UsageError("one of INPUT and --vmlinux FILE is needed")
     if (text := read_vmlinux(arguments.vmlinux)) is not None:
