@@ -24,11 +24,12 @@ from tests.filters.classify_kit import opened
 from tests.pipeline.cli_kit import failed, vmsieve
 from tests.pipeline.kit import Damaged, machine
 from vmsieve.filters.linux.zones import Zone
+from vmsieve.filters.loops.cells import CATEGORIES
 from vmsieve.filters.rules import struct_page_rules
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
 from vmsieve.formats.inputs import MemoryRange
 from vmsieve.pipeline.inspect import mixtures, picture
-from vmsieve.pipeline.inspect.cells import ALWAYS, COLUMNS, Cells, MapLayout, categories
+from vmsieve.pipeline.inspect.cells import ALWAYS, COLUMNS, FINE_ROWS, Cells, MapLayout, categories
 from vmsieve.pipeline.inspect.classes import ClassCounts, count_classes
 from vmsieve.pipeline.inspect.figure import COLOURS, DARK, LEFT, SIDE, TOP, Figure, binary_size, rounded_size
 from vmsieve.pipeline.inspect.map import write_map
@@ -312,7 +313,7 @@ def test_shares_add_up() -> None:
 
 def test_mixtures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """With more mixtures than a page can hold, cells have their most frequent kind."""
-    monkeypatch.setattr(mixtures, "_MOST", 2)
+    monkeypatch.setattr(mixtures, "MOST", 2)
     cells = Cells(MapLayout.fit([MemoryRange(0, 1 << 30, 1 << 30)], PAGE), struct_page_rules())
     assert cells.layout.shift == 2
     pfns, zeros = array("Q", [0, 4, 5, 8, 9, 10, 12]), bytearray(7)
@@ -322,6 +323,21 @@ def test_mixtures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     found = mixtures.Mixtures(cells, [(0, 5)])
     assert len(found.table) <= 2 + len(cells.kinds)
     assert sum(count for _, count in found.runs) == 5
+
+
+def test_no_machine_makes_a_large_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If each cell has a mixture of its own, of as many kinds as there are, a page still takes less than 5 MB."""
+    count, kinds = 20_000, CATEGORIES + 1
+    cells = Cells(MapLayout.fit([MemoryRange(0, 12 * TIB, 12 * TIB)], PAGE, FINE_ROWS), struct_page_rules())
+    dice = random.Random(1)
+    monkeypatch.setattr(cells, "rows", lambda first, end: (dice.randbytes(16) for _ in range(first, end)))
+    monkeypatch.setattr(cells, "kinds_in", lambda row: {kind: 1 + byte for kind, byte in enumerate(row)})
+    found = mixtures.Mixtures(cells, [(0, count)])
+    assert len(found.table) >= mixtures.MOST
+    assert len(found.packed_table()) <= (mixtures.MOST + kinds) * (1 + 2 * 16)
+    assert len(found.packed_runs()) <= 4 * count
+    largest = (mixtures.MOST + kinds) * (1 + 2 * kinds) + 4 * FINE_ROWS * COLUMNS
+    assert largest * 4 / 3 < 4_800_000
 
 
 def _lab(colour: int, matrix: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:

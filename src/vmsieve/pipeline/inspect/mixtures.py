@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SHARES: Final = 16
 #: Mixtures that a page can tell apart. Further cells get the most frequent of their kinds: a bound on the page's size.
-_MOST: Final = 1 << 15
+MOST: Final = 1 << 14
 _MOST_KNOWN: Final = 1 << 16  # cells whose mixture is remembered
 
 
@@ -52,7 +52,7 @@ class Mixtures:
             yield number
 
     def _number(self, mixture: tuple[tuple[int, int], ...]) -> int:
-        if mixture not in self._numbers and len(self._numbers) >= _MOST:
+        if mixture not in self._numbers and len(self._numbers) >= MOST:
             mixture = ((max(mixture, key=lambda part: part[1])[0], SHARES),)
         return self._numbers.setdefault(mixture, len(self._numbers))
 

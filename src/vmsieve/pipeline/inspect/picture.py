@@ -51,7 +51,8 @@ class Picture:
         """
         font = _font()
         if font is not None:
-            self._smooth(x, y, font.getmask(text, "L"), right=right)
+            mask, (across, down) = font.getmask2(text, "L", anchor="ls")  # from the base line on
+            self._smooth(x + across - (mask.size[0] if right else 0), y + 10 + down, mask)
             return
         x -= 8 * len(text) if right else 0
         for letter in text.upper():
@@ -61,16 +62,15 @@ class Picture:
                         self.fill(x + 2 * across, y + 2 * down, 2, 2, _INK)
             x += 8
 
-    def _smooth(self, x: int, y: int, mask: Any, *, right: bool) -> None:
+    def _smooth(self, x: int, y: int, mask: Any) -> None:
         """Draw the pixels of ``mask``, 0 to 255 each: how much ink."""
         width, height = mask.size
-        x -= width if right else 0
         steps = [None, *range(len(self._palette) - _GREYS, len(self._palette)), _INK]
         for down in range(height):
             for across in range(width):
                 colour = steps[mask.getpixel((across, down)) * (len(steps) - 1) // 255]
                 if colour is not None:
-                    self.fill(x + across, y + down + 10 - height, 1, 1, colour)
+                    self.fill(x + across, y + down, 1, 1, colour)
 
     def file(self) -> bytes:
         """Return the picture as a PNG file."""

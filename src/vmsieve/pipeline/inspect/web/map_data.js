@@ -4,7 +4,11 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const cellPages = 2 ** data.shift, cellSize = cellPages * data.pageSize;
 const SHARES = 16, ALWAYS = 32;
 
-function bytesOf(text) { return Uint8Array.from(atob(text), letter => letter.charCodeAt(0)); }
+function bytesOf(text) {
+  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+  return bytes;
+}
 
 // Of each mixture: [[kind, share in sixteenths], ...]; a share of 0 is a trace.
 function unpackMixtures(bytes) {

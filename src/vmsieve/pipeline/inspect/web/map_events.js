@@ -117,6 +117,7 @@ function release(event) {
 canvas.addEventListener("pointerup", release);
 canvas.addEventListener("pointercancel", release);
 canvas.addEventListener("pointerleave", event => { if (event.pointerType === "mouse") point(null, false); });
+document.addEventListener("pointerdown", event => { if (event.target !== canvas) point(null, false); });
 canvas.addEventListener("wheel", event => {
   event.preventDefault();
   const lines = event.deltaY * (event.deltaMode ? 30 : 1);
@@ -197,12 +198,17 @@ $("every").onclick = () => show(() => true);
 
 dark.addEventListener("change", () => { recolour(); redraw(); });
 new ResizeObserver(() => {
-  const times = side / fitSide, x = panX / side, y = panY / tall;
+  const times = side / fitSide, corner = zoomed() ? cellAt(left, 0) : null;
   layout();
   side = fitSide * times;
   clamp();
-  [panX, panY] = [x * side, y * tall];
-  clamp();
+  if (corner !== null && bandOf(corner) >= 0) {  // stays there
+    [panX, panY] = [0, 0];
+    const { x, y } = cornerOf(corner);
+    [panX, panY] = [x - left, y];
+    clamp();
+  }
+  if (!told.hidden) point(cursor, told.classList.contains("docked"));
   draw();
 }).observe(canvas);
 setLevel(31, false);
