@@ -34,7 +34,7 @@ BOUNDS: Final = {
     "snappy:1 pack": 1.10, "snappy:1 pack, size": 1.005, "snappy:1 unpack": 1.10,
     "zlib:0 pack": 0.35, "zlib:0 pack, size": 1.28, "zlib:1 pack": 0.80, "zlib:1 pack, size": 1.005,
     "zstd:0 pack": 1.10, "zstd:0 pack, size": 1.12, "zstd:1 pack": 1.10, "zstd:1 pack, size": 1.01,
-    "scan": 1.30, "start, --version": 3.2, "start, info": 4.6, "start, dump": 9.0,
+    "scan": 1.30, "start, --version": 2.2, "start, info": 4.0, "start, dump": 8.0,
 }  # fmt: skip
 _CODECS: Final = ("lzo", "snappy", "zlib:0", "zlib:1", "zstd:0", "zstd:1")
 _PASSES: Final = 3
