@@ -1,6 +1,6 @@
 """Classification of struct pages in the other byte order, compared with this machine's own.
 
-    python -m perf.foreign VMCORE
+    python -m perf.foreign [VMCORE]
 
 The struct pages of a real dump are classified as they are, and with the bytes of each field swapped, as a machine of
 the other byte order would have written them. Both are in memory, in pieces of the size that a scan uses; only the CPU
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import tempfile
 import time
 from array import array
 from functools import partial
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perf import options, records
 from perf.measure import interleave, table
+from perf.startup import unpack_demo
 from vmsieve.filters.classify import Classifier
 from vmsieve.filters.doubts import Doubts
 from vmsieve.filters.gather import gather_knowledge
@@ -93,11 +95,18 @@ def classes(pages: bytearray, info: VmcoreInfo, order: str, passes: int) -> tupl
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if the classes differ."""
     parser = options.parser("foreign", __doc__, 9, "--json")
-    parser.add_argument("input", type=Path, metavar="VMCORE", help="a dump of a machine with this byte order")
+    parser.add_argument(
+        "input",
+        type=Path,
+        metavar="VMCORE",
+        nargs="?",
+        help="a dump of a machine with this byte order (default: the demo)",
+    )
     parser.add_argument("--passes", type=int, default=40, help="over all struct pages in a round (default: 40)")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    source = open_source(str(arguments.input))
-    pages, info = struct_pages(gather_knowledge(source))
+    with tempfile.TemporaryDirectory() as folder:
+        source = open_source(str(arguments.input or unpack_demo(Path(folder))))
+        pages, info = struct_pages(gather_knowledge(source))
     orders = {source.byte_order: bytearray(pages), _OTHER[source.byte_order]: turned(pages)}
     cases = {order: partial(classes, data, info, order, arguments.passes) for order, data in orders.items()}
     found = interleave(cases, arguments.rounds)

@@ -10,6 +10,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,21 +75,24 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-def run(command: Sequence[str], output: Path | None = None, log: Path | None = None) -> Usage:
-    """Run ``command``. ``output``: the file that it writes, removed before; ``log``: file for its messages.
+def run(command: Sequence[str], output: Path | None = None) -> Usage:
+    """Run ``command``. ``output``: the file that it writes, removed before.
 
     Raises:
-        CommandError: Its exit status is not 0.
+        CommandError: Its exit status is not 0. Its last line is in the message.
     """
     if output is not None:
         output.unlink(missing_ok=True)
     program = shutil.which(command[0]) or command[0]
-    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(log or os.devnull), program, *command[1:]]
     busy = _busy()
-    done = subprocess.run(launcher, stdout=subprocess.PIPE, text=True, check=True, env=environment())
+    with tempfile.NamedTemporaryFile("r", errors="replace") as log:
+        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, log.name, program, *command[1:]]
+        done = subprocess.run(launcher, stdout=subprocess.PIPE, text=True, check=True, env=environment())
+        said = log.read().strip().splitlines()
     status, user, system, wall, rss, blocks = (float(word) for word in done.stdout.split())
     if status:
-        raise CommandError(f"{' '.join(command)}: exit status {os.waitstatus_to_exitcode(int(status))}")
+        why = f": {said[-1]}" if said else ""
+        raise CommandError(f"{' '.join(command)}: exit status {os.waitstatus_to_exitcode(int(status))}{why}")
     size = output.stat().st_size if output is not None else 0
     others = max(0.0, _busy() - busy - user - system) / wall
     return Usage(user, system, wall, rss / 1024, size, blocks / 2048, others)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -49,6 +51,12 @@ def find_makedumpfile(path: str | None) -> str | None:
     if found is None:
         print("makedumpfile is not installed: vmsieve alone is measured", file=sys.stderr)
     return found
+
+
+def unsupported(makedumpfile: str) -> set[str]:
+    """Return the page formats that makedumpfile was built without: asked for them, it packs nothing and is fast."""
+    done = subprocess.run([makedumpfile, "-v"], capture_output=True, text=True, check=False)
+    return set(re.findall(r"^(\w+)\s+disabled", done.stdout + done.stderr, re.MULTILINE))
 
 
 def versions(vmsieve: Sequence[str], makedumpfile: str | None = None) -> dict[str, list[str]]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from perf import all as whole
 from perf import figures, plot, records
-from perf.measure import CommandError
 
 from tests.dumps import ROOT
+from vmsieve.formats.errors import VmsieveError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,12 +151,13 @@ def test_the_whole_set_is_resumed(
     """A failed suite does not end the others; those measured before are skipped."""
     ran: list[str] = []
     broken = ["b"]
+    failure = VmsieveError("no")
 
     def job(name: str) -> whole.Job:
         def main(words: Any) -> int:
             ran.append(name)
             if name in broken:
-                raise CommandError("no")
+                raise failure
             records.save(name, {**suite("x", []), "version": "v", "rounds": 5}, words[words.index("--json") + 1])
             return 0
 
