@@ -72,7 +72,7 @@ def _draw_bars(axes: Any, bars: list[tuple[str, float, float, float]]) -> None:
         for place, value in ((i - 0.2, f"{cpu:.2f}, size {size:.2f}"), (i + 0.2, f"{wall:.2f}")):
             axes.text(_beside(cpu if place < i else wall), place, value, va="center", fontsize=8)
     axes.set_yticks(list(rows), [bar[0] for bar in bars])
-    axes.set_xlim(0, max([1.0, *(bar[1] for bar in bars)]) * 1.35)
+    axes.set_xlim(0, max([1.0, *(max(bar[1:3]) for bar in bars)]) * 1.35)
     axes.invert_yaxis()
     axes.set_title("Dump level 1, as a part of makedumpfile's", fontsize=9)
     if bars:
