@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Words = list[str]
 
+#: A benchmark that takes no time.
+BRIEF = ("--codec", "lzo", "--threads", "1", "--sample", "1", "--seconds", "1")
 #: By name: the command line that reads ``input`` and writes ``output``. -f is inserted on request.
 WRITERS: dict[str, Callable[[str, str], Words]] = {
     "dump": lambda i, o: ["dump", "-q", "-d", "31", i, o],
@@ -35,6 +37,7 @@ WRITERS: dict[str, Callable[[str, str], Words]] = {
     "dmesg": lambda i, o: ["dmesg", i, o],
     "skeleton": lambda i, o: ["skeleton", "-q", i, o],
     "classes --map": lambda i, o: ["classes", "--map", o, i],
+    "bench --html": lambda i, o: ["bench", *BRIEF, "--html", o, i],
     "makedumpfile": lambda i, o: ["makedumpfile", "-d", "31", i, o],
     "makedumpfile -E": lambda i, o: ["makedumpfile", "-E", "-d", "31", i, o],
     "makedumpfile --split": lambda i, o: ["makedumpfile", "--split", "-d", "31", i, o, f"{o}.part"],
@@ -317,6 +320,7 @@ def test_an_image_goes_the_same_way(tmp_path: Path) -> None:
 READ = {"INPUT", "SOURCE", "DUMP", "--vmcoreinfo", "--vmlinux", "--python", "--root"}
 WRITTEN = {
     "dump": {"OUTPUT", "--json"}, "dmesg": {"OUTPUT"}, "skeleton": {"OUTPUT"}, "classes": {"--map"},
+    "bench": {"--html"},
     "image": {"OUTPUT"}, "capture": {"TARGET", "--status"},
 }  # fmt: skip
 OTHER = {
