@@ -18,6 +18,7 @@ from vmsieve.filters.loops import parameters as at
 from vmsieve.filters.loops.classify import apply_classes, classify_pages
 from vmsieve.filters.parameters import Parameters
 from vmsieve.filters.rules import RuleOff, struct_page_rules
+from vmsieve.filters.spans import Spans
 from vmsieve.filters.struct_page_memory import StructPageMemory
 from vmsieve.formats.bitmap import BLOCK, address_of
 from vmsieve.formats.errors import VmsieveError
@@ -31,16 +32,16 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.filters.rules import Rule
+    from vmsieve.filters.spans import Span
+    from vmsieve.filters.stored import StoredStructPages
 
     #: First page frame of a run, a buffer of classes (valid until the next run), and how many of its bytes count.
     Classified = tuple[int, bytearray, int]
 
-_WORD: Final = (1 << 64) - 1
 _BYTES: Final = 1 << 20  # of struct pages that one call classifies
 _MOST_MAPPED: Final = 4  # pieces of memory; more are read, as each takes two system calls to map
 _RETRY: Final = 64  # struct pages skipped together if one of them is unreadable
 _NOISE: Final = 8  # one struct page in this many may contradict others
-_BELIEVED: Final = 32768  # struct pages believed together: 2 MiB of them, usually mapped by one page table entry
 _ENOUGH: Final = 1 << 14  # page frames among which there is a slab page
 
 _FOREIGN: Final = "struct pages can't be those of this kernel"
@@ -58,6 +59,9 @@ class Classifier:
         unread: Page frames kept because their struct pages could not be read or were not believed.
         weaker: Less is dropped than the level asks for.
         struct_page_memory: Physical memory of the struct pages that were read.
+        at_once: Struct pages that are believed, or not, together.
+        seen: Struct pages that were classified.
+        spans: Where the struct pages are.
     """
 
     def __init__(
@@ -88,9 +92,10 @@ class Classifier:
         # Struct pages are mapped to the window, or else copied to the buffer; neither takes memory before it is used.
         self._window, self._buffer = Window(_BYTES), memoryview(anonymous(_BYTES))
         self._buffer_address = address_of(self._buffer)
-        self._at_once = _BYTES // self._layout.size
-        self._seen = 0
-        self._believed_end: int | None = None  # physical address behind the last struct pages that were believed
+        self.at_once = _BYTES // self._layout.size
+        self._stored: StoredStructPages | None = None
+        self.spans = Spans(memory, memmap, self._layout, self.parameters, self._applicable, self.page_size)
+        self.seen = 0
 
     def _set_parameters(self, thorough: bool, info: VmcoreInfo) -> None:
         parameters = self.parameters
@@ -143,7 +148,7 @@ class Classifier:
             return None
         if self.parameters[at.SLABS_ON_LRU]:
             return "pages are marked as slab pages and as page cache"
-        if not self.parameters[at.SLABS] and self._seen >= _ENOUGH:
+        if not self.parameters[at.SLABS] and self.seen >= _ENOUGH:
             return "no slab page was found, so they can't be distinguished from others"
         return None
 
@@ -176,67 +181,82 @@ class Classifier:
         ``histogram`` counts the page frames that were set and have a class, 0 included. ``found``: a byte for each page
         frame, set to its class.
         """
-        address = address_of(kept)
-        for pfn, classes, count in self.classify(first_pfn, first_pfn + len(kept) * 8):
-            apply_classes(address_of(classes), count, address, pfn - first_pfn, self.drop, histogram.address)
-            if found is not None:
-                found[pfn - first_pfn : pfn - first_pfn + count] = classes[:count]
+        address, classes = address_of(kept), bytearray(self.at_once)
+        for span in self._believed(first_pfn, first_pfn + len(kept) * 8):
+            done = 0
+            while done < span.count:
+                done += self._sieve_stored(span, done, first_pfn, address, histogram, classes, found)
+                for pfn, part, count in self._classify_next(span, done, classes):
+                    apply_classes(address_of(part), count, address, pfn - first_pfn, self.drop, histogram.address)
+                    if found is not None:
+                        found[pfn - first_pfn : pfn - first_pfn + count] = part[:count]
+                done += self.at_once
+
+    def _sieve_stored(
+        self, span: Span, done: int, first_pfn: int, kept: int, histogram: Histogram, classes: bytearray,
+        found: bytearray | None,
+    ) -> int:  # fmt: skip
+        """Sieve the rest of ``span``, behind ``done`` page frames, if a file stores its struct pages as they are.
+
+        Returns for how many page frames; the next part is to be looked at by itself. ``kept``: address of the bitmap.
+        """
+        where = self.find_stored(span, done)
+        if where is None:
+            return 0
+        paddr, bit = span.paddr + done * self._layout.size, span.first_pfn + done - first_pfn
+        out, stride = (address_of(classes), 0) if found is None else (address_of(found) + bit, 1)
+        if self._stored is None:
+            # Imported here: a crash kernel maps its input.
+            from vmsieve.filters.stored import StoredStructPages
+
+            self._stored = StoredStructPages(self._buffer_address, self.at_once)
+        done = self._stored.sieve(
+            where,
+            self.parameters,
+            (span.first_pfn + done, span.count - done),
+            out,
+            stride,
+            (kept, bit),
+            self.drop,
+            histogram,
+        )
+        if done:
+            self.struct_page_memory.note(0, [(paddr, done * self._layout.size)])
+        self.seen += done
+        return done
 
     def classify(self, first_pfn: int, end_pfn: int) -> Iterator[Classified]:
         """Classify the page frames ``first_pfn .. end_pfn`` that have a struct page; others have no class: keep them.
 
         Calls go through memory in ascending order.
         """
-        classes = bytearray(self._at_once)
-        size = self._layout.size
-        for run in self._memmap.runs(first_pfn, end_pfn):
-            self.parameters[at.BASE] = run.vaddr - run.first_pfn * size & _WORD
-            for start in range(0, run.count, _BELIEVED):
-                end = min(start + _BELIEVED, run.count)
-                if not self._is_plausible(run.vaddr + start * size, end - start):
-                    self._give_up(end - start, f"{_FOREIGN}: they describe their own memory as free")
-                    continue
-                for part in range(start, end, self._at_once):
-                    count = min(self._at_once, end - part)
-                    yield from self._classify_part(run.first_pfn + part, count, run.vaddr + part * size, classes)
+        classes = bytearray(self.at_once)
+        for span in self._believed(first_pfn, end_pfn):
+            for part in range(0, span.count, self.at_once):
+                yield from self._classify_next(span, part, classes)
 
-    def _is_plausible(self, vaddr: int, count: int) -> bool:
-        """True if ``count`` struct pages from ``vaddr`` on describe their own memory as the kernel's.
+    def _believed(self, first_pfn: int, end_pfn: int) -> Iterator[Span]:
+        """Yield the plausible struct pages, and set the parameters for them."""
+        for span in self.spans.believed(first_pfn, end_pfn, self.disbelieve):
+            self.parameters[at.BASE] = self.spans.base(span)
+            yield span
 
-        They do in any kernel. If damaged page tables lead elsewhere, the first and the last of them will hardly both
-        say so. Struct pages that follow believed ones in physical memory too are believed with them.
-        """
-        try:
-            start, together = self._memory.translate(vaddr)
-        except VmsieveError:
-            start, together = -1, 0
-        size = count * self._layout.size
-        believed = start == self._believed_end
-        believed = believed or all(self._is_kernels(page) for page in (vaddr, vaddr + size - self._layout.size))
-        self._believed_end = start + size if believed and together >= size else None
-        return believed
+    def disbelieve(self, count: int) -> None:
+        """Keep ``count`` page frames whose struct pages are not plausible."""
+        self._give_up(count, f"{_FOREIGN}: they describe their own memory as free")
 
-    def _is_kernels(self, vaddr: int) -> bool:
-        """True if no rule matches the page frame that holds the struct page at ``vaddr``, as far as can be told."""
-        layout = self._layout
-        try:
-            pfn = self._memory.translate(vaddr)[0] // self.page_size
-            run = next(self._memmap.runs(pfn, pfn + 1), None)
-            if run is None:
-                return True
-            page = bytearray(layout.size)
-            # read_into, as it does not note the block among blocks_read.
-            self._memory.read_into(run.vaddr, memoryview(page))
-        except VmsieveError:
-            return True  # _classify_part reports it
-        at_tail = layout.offset_tail
-        if at_tail is not None and self._memory.physical.number(page[at_tail : at_tail + 8]) & 1:
-            return False
-        parameters, classes = Parameters(bytes(self.parameters.words)), bytearray(1)
-        parameters.reset_state()
-        parameters[at.ACTIVE], parameters[at.MARKS] = self._applicable, 0
-        classify_pages(parameters.address, address_of(page), pfn, 1, 0, address_of(classes))
-        return classes[0] == 0
+    def find_stored(self, span: Span, done: int) -> tuple[int, int] | None:
+        """Find the struct pages of ``span`` behind ``done`` page frames in a file; None if they are to be marked."""
+        paddr, size = span.paddr + done * self._layout.size, (span.count - done) * self._layout.size
+        if span.paddr < 0 or not self.struct_page_memory.is_new(paddr, size):
+            return None
+        return self._memory.physical.source.find_stored(paddr, size)
+
+    def _classify_next(self, span: Span, done: int, classes: bytearray) -> Iterator[Classified]:
+        """Classify the next part of a span, behind ``done`` page frames; nothing at its end."""
+        if done < span.count:
+            count, vaddr = min(self.at_once, span.count - done), span.vaddr + done * self._layout.size
+            yield from self._classify_part(span.first_pfn + done, count, vaddr, classes)
 
     def _classify_part(self, pfn: int, count: int, vaddr: int, classes: bytearray) -> Iterator[Classified]:
         pieces = self._memory.pieces(vaddr, count * self._layout.size)
@@ -263,7 +283,7 @@ class Classifier:
             contested = min(marks.count(at.CONTESTED) * 4096 // self._layout.size, count)
             if contested:
                 self._give_up(contested, f"{_FOREIGN}: their own memory is not the kernel's, or is mapped twice")
-        self._seen += count
+        self.seen += count
         if parameters[at.FOREIGN_TAILS]:
             # Damage to one page of struct pages makes that page suspect, more make all of them.
             if parameters[at.FOREIGN_TAILS] > 1 or len(pieces) > 1:
@@ -306,10 +326,10 @@ class Classifier:
         """
         step = self._layout.size
         parts = [(part, min(_RETRY, count - part), vaddr + part * step) for part in range(0, count, _RETRY)]
-        contradictions, seen = self.parameters[at.CONTRADICTIONS], self._seen
+        contradictions, seen = self.parameters[at.CONTRADICTIONS], self.seen
         for part, size, start in parts:
             yield from self._classify_part(pfn + part, size, start, classes)
-        if self.parameters[at.CONTRADICTIONS] - contradictions > (self._seen - seen) // _NOISE:
+        if self.parameters[at.CONTRADICTIONS] - contradictions > (self.seen - seen) // _NOISE:
             for _, size, start in parts:
                 pieces = self._memory.pieces(start, size * step)
                 self.struct_page_memory.foreign += [(paddr, paddr + length) for paddr, length in pieces or []]

@@ -23,6 +23,11 @@ class Histogram:
         """Address of the counters, for loops."""
         return ctypes.addressof(self._words)
 
+    def add(self, other: Histogram) -> None:
+        """Add the counts of ``other``."""
+        for which, count in other:
+            self._words[which] += count
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield each class that occurs, with its count."""
         return ((which, count) for which, count in enumerate(self._words) if count)

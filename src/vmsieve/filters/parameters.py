@@ -9,6 +9,8 @@ from vmsieve.filters.rules import PARAMETERS
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vmsieve.filters.linux.page_layout import PageLayout
     from vmsieve.filters.rules import Rule
 
@@ -70,6 +72,11 @@ class Parameters:
             self[at.FREE_BIT] = 1 << index
         self[at.RESERVED_RULES] |= rule.may_be_reserved << index
         self[at.UNREFERENCED] |= rule.unreferenced << index
+
+    def clear(self, offsets: Iterable[int]) -> None:
+        """Set words to 0."""
+        for offset in offsets:
+            self[offset] = 0
 
     def reset_state(self) -> None:
         """Forget the block and the compound page that the last run ended in."""

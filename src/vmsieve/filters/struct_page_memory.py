@@ -40,6 +40,20 @@ class StructPageMemory:
             if i and self._ends[i - 1] >= (number + 1) * _UNIT:
                 yield number * _UNIT, (number + 1) * _UNIT
 
+    def copy(self) -> StructPageMemory:
+        """A copy, which notes on its own."""
+        made = StructPageMemory(self._contested)
+        made.aliased, made.foreign = self.aliased[:], self.foreign[:]
+        made._starts, made._ends = self._starts[:], self._ends[:]
+        return made
+
+    def is_new(self, paddr: int, length: int) -> bool:
+        """True if :meth:`note` has no marks for this piece."""
+        if self._contested:
+            return False
+        i = bisect_right(self._ends, paddr)
+        return i == len(self._starts) or self._starts[i] >= paddr + length
+
     def note(self, phase: int, pieces: list[tuple[int, int]]) -> bytearray | None:
         """Note struct pages in ``pieces``: address and length each; the first is ``phase`` bytes into its 4 KiB.
 

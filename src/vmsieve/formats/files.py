@@ -116,6 +116,14 @@ class PlainFile:
         self._mappable = self._mappable and map_file(self._fd, offset, size, address)
         return self._mappable
 
+    def descriptor(self, end: int) -> int | None:
+        """The file descriptor, to read up to offset ``end`` with pread.
+
+        None beyond the end, and for devices and files of /proc: ``read`` of ``/proc/vmcore`` maps and unmaps each page.
+        """
+        on_disk = stat.S_ISREG(self._at_open.st_mode) and self._at_open.st_blocks > 0
+        return self._fd if on_disk and not self.vmcore and end <= self.size else None
+
     def shrunk(self) -> bool:
         """True if the file has become shorter since it was opened."""
         return os.fstat(self._fd).st_size < self._at_open.st_size  # 0 for a device

@@ -97,5 +97,9 @@ class SelectedSource(Source):
         piece = next((one for one in self._pieces if one.start <= paddr and paddr + size <= one.end), None)
         return piece is not None and self._inner.map_at(address, paddr + piece.shift, size)
 
+    def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:
+        piece = next((one for one in self._pieces if one.start <= paddr and paddr + size <= one.end), None)
+        return None if piece is None else self._inner.find_stored(paddr + piece.shift, size)
+
     def close(self) -> None:
         self._inner.close()

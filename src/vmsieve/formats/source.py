@@ -184,6 +184,13 @@ class Source(ABC):
         """
         return False
 
+    def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:  # noqa: ARG002 - as map_at
+        """Find ``size`` bytes of physical memory in a plain file: file descriptor and offset, to read with pread.
+
+        None if they are stored otherwise, or if mapping is faster, as of ``/proc/vmcore``.
+        """
+        return None
+
     def shrunk(self) -> bool:
         """True if the file has become shorter since it was opened."""
         return bool(getattr(self.file, "shrunk", bool)())

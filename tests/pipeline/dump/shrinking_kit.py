@@ -1,7 +1,8 @@
 """Runs ``vmsieve`` on an input that is truncated at a given moment.
 
 ``python -m tests.pipeline.dump.shrinking_kit FILE MOMENT SIZE ARGUMENTS``: ``FILE`` is cut to ``SIZE`` bytes. The
-moment is ``LOOP:NUMBER``, before that loop runs over mapped memory for the so-manieth time, or ``read:NUMBER``.
+moment is ``LOOP:NUMBER``, before that loop runs for the so-manieth time, or ``read:NUMBER``. With ``classify_pages``,
+struct pages are mapped, as those of ``/proc/vmcore``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def shrink_at(path: str, moment: str, size: int) -> None:
         return read(self, offset, out)
 
     Loop.__call__ = calling  # type: ignore[method-assign]
+    if name == "classify_pages":
+        PlainFile.descriptor = lambda *_: None  # type: ignore[method-assign]
     PlainFile.read_into = reading  # type: ignore[method-assign]
 
 

@@ -28,14 +28,14 @@ def _left(path: Path, left: int) -> int:
 
 
 @pytest.mark.parametrize("left", _LEFT)
-@pytest.mark.parametrize("moment", ["pack_pages:3", "classify_pages:1"])
+@pytest.mark.parametrize("moment", ["pack_pages:3", "classify_pages:1", "sieve_stored:1"])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_dump_is_incomplete_and_right(
     threads: int, moment: str, left: int, victim: Path, core: Path, built: Machine, tmp_path: Path
 ) -> None:
     """Each page in the dump is the machine's; pages still in the input that no level drops are in it.
 
-    The input shrinks between mapping and the loop that runs over the mapping.
+    The input shrinks between mapping and the loop that runs over the mapping, or before a loop that reads.
     """
     out, left = tmp_path / "out", _left(victim, left)
     run = vmsieve_shrinking(victim, moment, left, "dump", "-d", 31, "--threads", threads, victim, out)
@@ -59,7 +59,7 @@ def _in_the_first(left: int, core: Path, short: Path) -> set[int]:
 
 
 @pytest.mark.parametrize("left", _LEFT)
-@pytest.mark.parametrize("moment", ["zero_pages:2", "classify_pages:1"])
+@pytest.mark.parametrize("moment", ["zero_pages:2", "classify_pages:1", "sieve_stored:1"])
 def test_classes_are_those_of_what_is_left(moment: str, left: int, victim: Path) -> None:
     run = vmsieve_shrinking(victim, moment, _left(victim, left), "classes", victim)
     assert run.status == 4

@@ -120,14 +120,9 @@ def match_page(
     return own if head or mark or doubt or matched & unreferenced else own | 1 << 16
 
 
-@loop
-def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, out: int) -> int:
-    """Classify ``count`` struct pages at address ``pages``, those of the page frames from ``first_pfn`` on.
-
-    ``p``: address of the parameters. ``more``: 1 if another struct page follows the last one in memory; a head's first
-    tail has its order. ``out``: address of ``count`` bytes, set to the classes. Returns how many are not 0.
-    Runs come in ascending order: the parameters carry the state over.
-    """
+@inline
+def classify_run(p: int, pages: int, first_pfn: int, count: int, more: int, out: int) -> int:
+    """Classify ``count`` struct pages at address ``pages``; see :func:`classify_pages`."""
     size = load64(p, at.SIZE)
     swap = load64(p, at.SWAP)
     thorough = load64(p, at.THOROUGH)
@@ -223,14 +218,9 @@ def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, ou
     return classed
 
 
-@loop
-def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, histogram: int) -> int:
-    """Clear the bits of dropped pages in a bitmap, and count the pages that were set by class.
-
-    ``classes``: address of ``count`` classes; ``kept``: address of the bitmap, least significant bit first, whose bit
-    ``bit`` belongs to the first class; ``drop``: the class bits that drop a page; ``histogram``: address of 256 64-bit
-    counters. Returns how many bits were cleared.
-    """
+@inline
+def apply_run(classes: int, count: int, kept: int, bit: int, drop: int, histogram: int) -> int:
+    """Clear bits of dropped pages; see :func:`apply_classes`."""
     cleared = 0
     i = 0
     while i < count:
@@ -253,6 +243,28 @@ def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, hist
                 cleared += 1
         i += 1
     return cleared
+
+
+@loop
+def classify_pages(p: int, pages: int, first_pfn: int, count: int, more: int, out: int) -> int:
+    """Classify ``count`` struct pages at address ``pages``, those of the page frames from ``first_pfn`` on.
+
+    ``p``: address of the parameters. ``more``: 1 if another struct page follows the last one in memory; a head's first
+    tail has its order. ``out``: address of ``count`` bytes, set to the classes. Returns how many are not 0.
+    Runs come in ascending order: the parameters carry the state over.
+    """
+    return classify_run(p, pages, first_pfn, count, more, out)
+
+
+@loop
+def apply_classes(classes: int, count: int, kept: int, bit: int, drop: int, histogram: int) -> int:
+    """Clear the bits of dropped pages in a bitmap, and count the pages that were set by class.
+
+    ``classes``: address of ``count`` classes; ``kept``: address of the bitmap, least significant bit first, whose bit
+    ``bit`` belongs to the first class; ``drop``: the class bits that drop a page; ``histogram``: address of 256 64-bit
+    counters. Returns how many bits were cleared.
+    """
+    return apply_run(classes, count, kept, bit, drop, histogram)
 
 
 @loop

@@ -106,8 +106,17 @@ class StoredPieces(Source):
             raise ReadError("this memory was left out of the dump", file=self.file.name, offset=paddr)
 
     def map_at(self, address: int, paddr: int, size: int) -> bool:
+        map_file, offset = getattr(self.file, "map_at", None), self._offset(paddr, size)
+        return map_file is not None and offset is not None and bool(map_file(address, offset, size))
+
+    def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:
+        descriptor, offset = getattr(self.file, "descriptor", None), self._offset(paddr, size)
+        fd = None if descriptor is None or offset is None else descriptor(offset + size)
+        return None if fd is None or offset is None else (fd, offset)
+
+    def _offset(self, paddr: int, size: int) -> int | None:
+        """The file offset of memory that is stored in one piece; None if it is not."""
         data, i = self._data, self._data.find(paddr)
-        map_file = getattr(self.file, "map_at", None)
-        if map_file is None or i >= len(data.starts) or not data.starts[i] <= paddr <= data.ends[i] - size:
-            return False
-        return bool(map_file(address, data.offsets[i] + paddr - data.starts[i], size))
+        if i >= len(data.starts) or not data.starts[i] <= paddr <= data.ends[i] - size:
+            return None
+        return data.offsets[i] + paddr - data.starts[i]

@@ -113,6 +113,11 @@ class ZeroFilledSource(StoredPieces):
             at = stop
         return map_zeros(address + at - paddr, paddr + size - at)
 
+    def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:
+        if self.compressed or paddr + size > self._stored_end:
+            return None
+        return super().find_stored(paddr, size)
+
 
 def _pages(size: int) -> int:
     """Pages that the first ``size`` bytes of memory touch."""

@@ -84,6 +84,9 @@ class LkcdSource(ZeroFilledSource):
     def map_at(self, address: int, paddr: int, size: int) -> bool:  # noqa: ARG002 - no page is aligned
         return False
 
+    def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:  # noqa: ARG002 - pages are packed
+        return None
+
     def _read_piece(self, offset: int, paddr: int, out: memoryview) -> None:
         at, end = paddr, paddr + len(out)
         while at < end:

@@ -30,7 +30,7 @@ OPTIONS = (
     Option("-p", "pack pages with snappy", name="codec", const="snappy"),
     Option("-z", "pack pages with zstd (the default)", name="codec", const="zstd"),
     Option("--codec", "as dump --codec", metavar="NAME[:LEVEL]", convert=_codec, default="zstd"),
-    Option("--threads", "threads that read and pack; 0: one a core (default: 1)", metavar="N",
+    Option("--threads", "threads that scan, read and pack; 0: one a core (default: 1)", metavar="N",
            convert=number(0, 1024), default=1),
     Option("--order", "as dump --order", metavar="ORDER", choices=("importance", "address"), default="importance"),
     Option("--deadline", "end after this time, with a readable dump that is marked incomplete", metavar="SECONDS",

@@ -61,7 +61,8 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         target = _target(plan, form)
         stack.push(target.__exit__)
         with report.stage("classify"):
-            scanned = scan(source, knowledge, plan.level, progress, form.bridge, whole=plan.whole)
+            threads = plan.threads or usable_cores()
+            scanned = scan(source, knowledge, plan.level, progress, form.bridge, whole=plan.whole, threads=threads)
             report.survey = survey(source, knowledge.page_size, whole=plan.whole)
         report.add_scan(scanned)
         report.details += _details(source, knowledge, codec, level)  # the keys that rules use are known by now
@@ -77,7 +78,7 @@ def dump(plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, vmlinu
         job = CopyJob(
             source, scanned, report.page_size, target.writer(form, description), progress, report.notes, codec, level,
             drop_zero=bool(report.level & 1) or not form.packed or source.sparse,
-            threads=plan.threads or usable_cores(), cuts=target.cuts, passes=passes,
+            threads=threads, cuts=target.cuts, passes=passes,
             room=target.space() if plan.size_limit is None else plan.size_limit,
         )  # fmt: skip
         _write(job, plan, report, target)

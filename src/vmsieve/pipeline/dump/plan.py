@@ -27,7 +27,7 @@ class Plan:
     format: str = "kdump"  # name of the output format
     flattened: bool = False  # wrap the output in makedumpfile's flattened format
     force: bool = False  # overwrite an existing output
-    threads: int = 1  # that read and pack; 0: one a core
+    threads: int = 1  # that scan, read and pack; 0: one a core
     frame: str | None = None  # name of the compressed frame around the output
     frame_level: int | None = None  # None: its default
     select: str | None = None  # one of vmsieve.formats.systems.SYSTEMS in the input; None: it holds one

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memmap import MemMap
     from vmsieve.filters.linux.vmcoreinfo import VmcoreInfo
     from vmsieve.formats.inputs import LeftOut, MemoryRange, Source
+    from vmsieve.pipeline.dump.sieves import Block
     from vmsieve.pipeline.process.progress import Progress
 
 #: Scans of all struct pages, each with more doubts than the previous one. A damaged kernel takes a few.
@@ -102,16 +103,19 @@ def needs_struct_pages(level: int, info: VmcoreInfo) -> bool:
 
 
 def scan(
-    source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int = 0, *, whole: bool = True
-) -> Scan:
+    source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int = 0, *, whole: bool = True,
+    threads: int = 1,
+) -> Scan:  # fmt: skip
     """Classify every page frame for a dump of ``level``; 0 and 1 drop pages, too, see :func:`needs_struct_pages`.
 
     ``bridge``: fewer dropped pages than this in a row are kept, unless every level drops them. ``whole``: count all
-    memory; otherwise leave out what makedumpfile does, see :func:`_leave_out_as_makedumpfile`.
+    memory; otherwise leave out what makedumpfile does, see :func:`_leave_out_as_makedumpfile`. ``threads`` classify;
+    one, if gaps are bridged.
     """
     doubts = Doubts()
     for _ in range(_ROUNDS):
-        result, classifier = _scan_once(source, knowledge, level, progress, bridge, doubts, whole=whole)
+        one = _OneScan(source, knowledge, level, doubts, whole=whole)
+        result, classifier = one.result, one.run(progress, bridge, threads)
         if classifier is None:
             result.weaker = bool(level & ~1)
             return result
@@ -120,7 +124,7 @@ def scan(
         knowledge.end_uncertain |= doubts.end_uncertain
     else:
         knowledge.memmap, knowledge.problem = None, "each scan of its struct pages finds more impossible ones"
-        return scan(source, knowledge, level, progress, bridge, whole=whole)
+        return scan(source, knowledge, level, progress, bridge, whole=whole, threads=threads)
     classifier.conclude()
     result.doubts = doubts
     less = knowledge.ambiguous or bool(knowledge.memmap and knowledge.memmap.damaged)
@@ -129,30 +133,59 @@ def scan(
     return result
 
 
-def _scan_once(
-    source: Source, knowledge: Knowledge, level: int, progress: Progress, bridge: int, doubts: Doubts, *, whole: bool
-) -> tuple[Scan, Classifier | None]:
-    max_pfn = knowledge.max_pfn(source.end()) if whole else knowledge.covered_end(source.end())
-    result, histogram, left_in = Scan(max_pfn), Histogram(), Histogram()
-    partial = [] if whole else _leave_out_as_makedumpfile(source, knowledge.page_size, result)
-    classifier = open_classifier(knowledge, level, result.notes, thorough=bridge > 0, doubts=doubts)
-    for first in walk_blocks("Classifying pages", max_pfn, knowledge.page_size, progress, source):
-        exists, stored = source.memory_bits(first, BLOCK, knowledge.page_size)
-        for bits in (exists, stored):
-            cut_bits(bits, max_pfn - first)
-            _clear_bits(bits, first, partial)
-        result.uncovered += _uncovered(stored, first, knowledge.memmap)
-        result.exists.put(first // BLOCK, exists)
-        result.stored.put(first // BLOCK, stored)
-        if classifier is not None and bridge:
-            result.bridged += _sieve_and_bridge(classifier, first, stored, histogram, left_in, bridge)
-        elif classifier is not None:
-            classifier.sieve(first, stored, histogram)
-        result.kept.put(first // BLOCK, stored)
-    if classifier is not None:
-        result.counts, result.left_in = (tally(found, classifier.rules, level) for found in (histogram, left_in))
-        del result.counts["kept"], result.left_in["kept"]
-    return result, classifier
+class _OneScan:
+    """A scan of all struct pages with the same doubts."""
+
+    def __init__(self, source: Source, knowledge: Knowledge, level: int, doubts: Doubts, *, whole: bool) -> None:
+        self._source, self._knowledge, self._level, self._doubts = source, knowledge, level, doubts
+        self.result = Scan(knowledge.max_pfn(source.end()) if whole else knowledge.covered_end(source.end()))
+        self._partial = [] if whole else _leave_out_as_makedumpfile(source, knowledge.page_size, self.result)
+        self._histogram, self._left_in = Histogram(), Histogram()
+
+    def run(self, progress: Progress, bridge: int, threads: int) -> Classifier | None:
+        """Scan, and return the classifier if there is one."""
+        result, knowledge, level = self.result, self._knowledge, self._level
+        classifier = open_classifier(knowledge, level, result.notes, thorough=bridge > 0, doubts=self._doubts)
+        firsts = blocks_with_memory(result.max_pfn, knowledge.page_size, self._source)
+        progress.step("Classifying pages", result.max_pfn, knowledge.page_size)
+        if threads > 1 and classifier is not None and not bridge:
+            from vmsieve.pipeline.dump.sieves import sieve_blocks
+
+            blocks = sieve_blocks(classifier, firsts, self._bits, self._histogram, threads, result.notes.append)
+        else:
+            blocks = self._sieve(classifier, firsts, bridge)
+        done = 0
+        for first, exists, stored, kept in blocks:
+            result.uncovered += _uncovered(stored, first, knowledge.memmap)
+            for bitmap, bits in ((result.exists, exists), (result.stored, stored), (result.kept, kept)):
+                bitmap.put(first // BLOCK, bits)
+            done = _advance(progress, done, first, result.max_pfn)
+        if classifier is not None:
+            result.counts, result.left_in = (
+                tally(found, classifier.rules, level) for found in (self._histogram, self._left_in)
+            )
+            del result.counts["kept"], result.left_in["kept"]
+        return classifier
+
+    def _bits(self, first: int) -> tuple[bytearray, bytearray]:
+        """Bitmaps of the page frames of a block that exist, and of those that are stored."""
+        both = self._source.memory_bits(first, BLOCK, self._knowledge.page_size)
+        for bits in both:
+            cut_bits(bits, self.result.max_pfn - first)
+            _clear_bits(bits, first, self._partial)
+        return both
+
+    def _sieve(self, classifier: Classifier | None, firsts: Iterator[int], bridge: int) -> Iterator[Block]:
+        """As :func:`vmsieve.pipeline.dump.sieves.sieve_blocks`, in one thread."""
+        for first in firsts:
+            exists, stored = self._bits(first)
+            kept = bytearray(stored)
+            if classifier is not None and bridge:
+                found = _sieve_and_bridge(classifier, first, kept, self._histogram, self._left_in, bridge)
+                self.result.bridged += found
+            elif classifier is not None:
+                classifier.sieve(first, kept, self._histogram)
+            yield first, exists, stored, kept
 
 
 def _sieve_and_bridge(
@@ -234,5 +267,11 @@ def walk_blocks(title: str, end_pfn: int, page_size: int, progress: Progress, *s
     done = 0
     for first in blocks_with_memory(end_pfn, page_size, *sources):
         yield first
-        progress.advance(min(first + BLOCK, end_pfn) - done)
-        done = min(first + BLOCK, end_pfn)
+        done = _advance(progress, done, first, end_pfn)
+
+
+def _advance(progress: Progress, done: int, first: int, end_pfn: int) -> int:
+    """Report that the block of ``first`` is done; return what is done by now."""
+    now = min(first + BLOCK, end_pfn)
+    progress.advance(now - done)
+    return now

@@ -65,7 +65,7 @@ OPTIONS: Final = (
     Option("--splitblock-size KIB", IGNORED, "a split dump is cut at any page, into files with equal numbers of pages"),
     Option("--reassemble", DONE, "join the files of a split dump, in any order; vmsieve also reads them unjoined, as "
            "a comma-separated list"),
-    Option("--num-threads N", DONE, "threads that read and pack; limited by the number of CPUs and free memory"),
+    Option("--num-threads N", DONE, "threads that scan, read and pack; limited by the number of CPUs and free memory"),
     Option("--dump-dmesg", DONE, "write the kernel log only; of a damaged log, the readable part"),
     Option("--partial-dmesg", DONE, "with --dump-dmesg: messages since the log was last cleared"),
     Option("--mem-usage", DONE, "count the pages of each class in /proc/kcore, /proc/vmcore or a dump"),

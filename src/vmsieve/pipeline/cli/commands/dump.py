@@ -79,7 +79,7 @@ _OPTIONS: Final = (
            "elsewhere; the only one for ELF and s390 dumps in a plain pipe, or in a file with --size-limit, which "
            "counts holes)", metavar="ORDER", choices=ORDERS),
     force("OUTPUT or report"),
-    Option("--threads", "threads that read and pack; 0: one a core (default: 1)", metavar="N",
+    Option("--threads", "threads that scan, read and pack; 0: one a core (default: 1)", metavar="N",
            convert=number(0, 1024), default=1),
     VMCOREINFO,
     VMLINUX,
