@@ -195,7 +195,7 @@ def test_a_codec_without_a_provider_is_an_error(monkeypatch: pytest.MonkeyPatch)
     _without(monkeypatch, "isal", "libdeflate", "libz", "wheel", "libzstd")
     monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
     with pytest.raises(UsageError, match="neither the zstandard package nor libzstd"):
-        codec("zstd").open_compressor(1, PAGE)
+        codec("zstd").open_compressor(2, PAGE)
     monkeypatch.setitem(__import__("sys").modules, "zlib", None)
     with pytest.raises(UsageError, match="no zlib is installed"):
         codec("zlib").open_decompressor(PAGE)

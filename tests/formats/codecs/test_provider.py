@@ -53,9 +53,10 @@ def test_zlib_instead_of_the_loop(level: int) -> None:
 def test_our_own_by_name() -> None:
     assert packed_by("zlib@built-in", 1)[0] == "built in"
     assert packed_by("lzo@built-in", 1)[0] == "built in"
+    assert packed_by("zstd@built-in", 0)[0] == "built in"
 
 
-@pytest.mark.parametrize("name", ["zlib@libnothing", "zlib@wheel", "lzo@liblzo2", "zstd@built-in", "none@libz"])
+@pytest.mark.parametrize("name", ["zlib@libnothing", "zlib@wheel", "lzo@liblzo2", "zstd@libnothing", "none@libz"])
 def test_a_missing_provider(name: str) -> None:
     """An unavailable provider is an error with a hint; the next request gets the best provider again."""
     with pytest.raises(UsageError, match=f"can't come from {name.partition('@')[2]}"):
@@ -66,6 +67,8 @@ def test_a_missing_provider(name: str) -> None:
 def test_our_own_has_no_high_levels() -> None:
     with pytest.raises(UsageError, match="zlib pages of level 6 can't come from built-in"):
         codec("zlib@built-in").open_compressor(6, _PAGE)
+    with pytest.raises(UsageError, match="zstd pages of level -1 can't come from built-in"):
+        codec("zstd@built-in").open_compressor(-1, _PAGE)
 
 
 def test_an_unknown_codec_with_a_provider() -> None:

@@ -40,7 +40,11 @@ def test_libraries_passed_over_are_shown_with_the_reason(
     monkeypatch.setattr(zstd, "_WHEEL", "zstandard/none")
     monkeypatch.setattr(zstd, "_SONAMES", ("libnone.so.9", "libc.so.6"))
     (facts,) = (c for c in info(capsys)["here"]["codecs"] if c["name"] == "zstd")
-    assert facts["packs"] == [{"levels": [-7, 19], "provider": "python zstandard"}]
+    assert facts["packs"] == [
+        {"levels": [-7, -1], "provider": "python zstandard"},
+        {"levels": [0, 1], "provider": "built in"},
+        {"levels": [2, 19], "provider": "python zstandard"},
+    ]
     passed = facts["passed_over"]
     assert passed["zstandard (wheel)"] == "there is no zstandard/none*.so"
     assert passed["libnone.so.9"].startswith("cannot open")

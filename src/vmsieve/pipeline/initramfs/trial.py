@@ -31,7 +31,7 @@ _BIND_ALL: Final = 0x1000 | 0x4000  # mount.h: MS_BIND | MS_REC
 def runs(commands: list[str], folder: str) -> Iterator[tuple[list[str], int, str]]:
     """Yield command lines over the sample in ``folder``: words, expected exit status, name of the dump made or ""."""
     sample, out = f"{folder}/{SAMPLE}", f"{folder}/{_OUT}"
-    for packing in ("-z", "-l", "-c", "-p", "--codec=none", "-E"):
+    for packing in ("-z", "--codec=zstd:3", "-l", "-c", "-p", "--codec=none", "-E"):
         yield ["dump", "-d", "1", packing, "-f", sample, out], 0, _OUT
     yield ["dump", "-d", "31", "-f", "--threads", "2", "--json", "-", sample, out], 3, _OUT
     yield ["dump", "-d", "31", "-F", "-f", sample, out], 3, _OUT

@@ -89,7 +89,7 @@ def choices(names: Sequence[str], threads: Sequence[int]) -> list[Choice]:
                 raise UsageError(f"codec {name} has levels {low} to {high}", found=level)
             levels = [int(level)]
         else:
-            tried = {low, chosen.default_level, chosen.default_level + 2, chosen.default_level + 5}
+            tried = {low, *(chosen.default_level + step for step in (-1, 0, 2, 5))}
             levels = sorted(number for number in tried if low <= number <= high)
         found += [Choice(name, number, count) for number in levels for count in dict.fromkeys(threads)]
     return found
