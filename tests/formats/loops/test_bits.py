@@ -17,6 +17,7 @@ from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, address_of
 from vmsieve.formats.compiler import bind
 from vmsieve.formats.loops.bits import (
     GATHER_WORDS,
+    ZERO_PAGE,
     and_bits,
     bridge_gaps,
     count_bits,
@@ -118,11 +119,16 @@ def test_count_words(backend: str, numbers: list[int]) -> None:
 
 
 def gather_twin(
-    kept: set[int], stored: set[int], first: int, end: int, pages: int, room: int, bridge: int, most: int
-) -> list[list[int]]:
-    """The spans, each as the kept pages in it."""
+    kept: set[int], stored: set[int], first: int, end: int, pages: int, room: int, bridge: int, most: int,
+    zeros: set[int],
+) -> tuple[list[list[int]], list[int]]:  # fmt: skip
+    """The spans, each as the kept pages in it; and all pages chosen, with those known to be zeros."""
     spans: list[list[int]] = []
+    chosen: list[int] = []
     for bit in sorted(b for b in kept if first <= b < end)[:pages]:
+        if bit in zeros:
+            chosen.append(bit)
+            continue
         used = sum(span[-1] - span[0] + 1 for span in spans)
         gap = range(spans[-1][-1] + 1, bit) if spans else range(0)
         if spans and len(gap) <= bridge and stored >= set(gap) and used + len(gap) + 1 <= room:
@@ -131,7 +137,8 @@ def gather_twin(
             spans.append([bit])
         else:
             break
-    return spans
+        chosen.append(bit)
+    return spans, chosen
 
 
 @pytest.mark.fuzz
@@ -140,33 +147,38 @@ def gather_twin(
 @given(
     kept=bitmaps, stored=bitmaps, all_stored=st.booleans(), first=st.integers(0, 100), cut=st.integers(0, 20),
     pages=st.integers(1, 40), room=st.integers(1, 60), bridge=st.integers(0, 20), most=st.integers(1, 9),
+    zeros=bitmaps | st.none(),
 )  # fmt: skip
 def test_gather_pages(
     backend: str, kept: bytes, stored: bytes, all_stored: bool, first: int, cut: int, pages: int, room: int,
-    bridge: int, most: int,
+    bridge: int, most: int, zeros: bytes | None,
 ) -> None:  # fmt: skip
-    """Kept pages in order, joined across stored ones, within every limit; and the next page to look at."""
+    """Kept pages in order, joined across stored ones, within every limit; and the next page to look at.
+
+    Pages that are known to be zeros are in no span, and take no room.
+    """
     size = len(kept)
+    zeros = zeros and zeros[:size].ljust(size, b"\0")
     stored = b"\xff" * size if all_stored else bytes(a | b for a, b in zip(kept, stored.ljust(size, b"\0")))
     end = max(size * 8 - cut, 0)
     base = (1 << 63) + 8
     spans, index, pfns, result = (bytearray(b"\xaa" * n) for n in (16 * most, 4 * pages, 8 * pages, 8 * GATHER_WORDS))
     found = call(gather_pages, backend, kept, stored, first, end, pages, room, bridge, spans, most, index,
-        pfns, base, result,
+        pfns, base, result, zeros or 0,
     )  # fmt: skip
-    expected = gather_twin(set(bits(kept)), set(bits(stored)), first, end, pages, room, bridge, most)
-    chosen = [bit for span in expected for bit in span]
+    zero = set(bits(zeros or b""))
+    expected, chosen = gather_twin(set(bits(kept)), set(bits(stored)), first, end, pages, room, bridge, most, zero)
     used = sum(span[-1] - span[0] + 1 for span in expected)
     go_on, count, number, pages_used = words("Q", result)
     assert (found, count, number, pages_used) == (len(chosen), len(chosen), len(expected), used)
     assert used <= room
     assert words("Q", spans)[: 2 * number] == [n for span in expected for n in (span[0], span[-1] - span[0] + 1)]
     assert words("Q", pfns)[:count] == [base + bit for bit in chosen]
-    starts, places = 0, []
+    starts, places = 0, dict.fromkeys(chosen, ZERO_PAGE)
     for span in expected:
-        places += [starts + bit - span[0] for bit in span]
+        places.update({bit: starts + bit - span[0] for bit in span})
         starts += span[-1] - span[0] + 1
-    assert words("I", index)[:count] == places
+    assert words("I", index)[:count] == list(places.values())
     # No page between the last chosen one and the continuation is kept.
     later = [bit for bit in bits(kept) if bit < end and bit >= first and bit not in chosen]
     assert all(bit >= go_on for bit in later)
@@ -195,10 +207,10 @@ def pages_of(seed: int, count: int) -> list[bytes]:
 def test_zero_pages(backend: str, seed: int, count: int) -> None:
     """Pages anywhere in a buffer, one of them twice."""
     pages = pages_of(seed, 9)
-    index = [random.Random(seed).randrange(9) for _ in range(count)]
+    index = [random.Random(seed).choice([*range(9), ZERO_PAGE]) for _ in range(count)]
     out = bytearray(b"\xaa" * (count + 1))
     found = call(zero_pages, backend, b"".join(pages), array("I", index), count, PAGE * 2, out)
-    expected = [not any(pages[k]) for k in index]
+    expected = [k == ZERO_PAGE or not any(pages[k]) for k in index]
     assert list(out) == [*map(int, expected), 0xAA]
     assert found == sum(expected)
 

@@ -9,6 +9,7 @@ from vmsieve.formats.codecs import codecs
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.families import Plugins
 from vmsieve.formats.compiler.primitives import load32, load64, store32
+from vmsieve.formats.loops.bits import ZERO_PAGE
 from vmsieve.formats.loops.compare import is_zero
 from vmsieve.formats.loops.copies import copy
 from vmsieve.formats.slim.typing import Any
@@ -27,7 +28,8 @@ def pack_pages(
     Args:
         which: Number of the codec: its index in :func:`vmsieve.formats.codecs.codecs`.
         state: Address of the thread's :class:`~vmsieve.formats.codecs.State` from ``open_compressor``.
-        index: Address of ``count`` native 32-bit words: each page's index in the memory at ``pages``.
+        index: Address of ``count`` native 32-bit words: each page's index in the memory at ``pages``, or
+            :data:`~vmsieve.formats.loops.bits.ZERO_PAGE`: it is not stored, whatever ``skip_zero`` is.
         page_size: Bytes; a multiple of 512.
         skip_zero: Not 0: a page of zeros is not stored; its size and flags are 0.
         flag: Flags of a packed page.
@@ -37,10 +39,11 @@ def pack_pages(
     """
     at = out
     for i in range(count):
-        page = pages + load32(index, i * 4) * page_size
+        place = load32(index, i * 4)
+        page = pages + place * page_size
         size = 0
         kept = 0
-        if skip_zero == 0 or is_zero(page, page_size) == 0:
+        if place != ZERO_PAGE and (skip_zero == 0 or is_zero(page, page_size) == 0):
             size = _compress(which, state, page, page_size, at, page_size - 1)
             kept = flag
             if size == 0 or size >= page_size:

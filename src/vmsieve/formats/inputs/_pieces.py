@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vmsieve.formats.bitmap import set_bits
 from vmsieve.formats.errors import ReadError
 from vmsieve.formats.files import clear, read_memory
 from vmsieve.formats.slim.typing import TYPE_CHECKING
@@ -51,21 +50,6 @@ class StoredPieces(Source):
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
         wanted = first_pfn, count, page_size
         return self._memory.page_bits(*wanted), self._data.page_bits(*wanted)
-
-    def knows_zeros(self) -> bool:
-        return bool(getattr(self.file, "sparse", False))
-
-    def zero_bits(self, first_pfn: int, count: int, page_size: int) -> bytearray | None:
-        if not self.knows_zeros():
-            return None
-        bits, base = bytearray(count // 8), first_pfn * page_size
-        for start, end, offset in self._pieces(base, base + count * page_size):
-            for hole, data in self.file.holes(offset, offset + end - start):  # type: ignore[attr-defined]
-                low, high = hole - offset + start - base, data - offset + start - base
-                low, high = -(-low // page_size), high // page_size
-                if low < high:
-                    set_bits(bits, low, high)
-        return bits
 
     def read_into(self, paddr: int, out: memoryview) -> None:
         at, end = paddr, paddr + len(out)

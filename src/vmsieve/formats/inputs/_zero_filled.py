@@ -84,15 +84,6 @@ class ZeroFilledSource(StoredPieces):
         cut_bits(stored, _pages(self._stored_end) - first_pfn)
         return exists, stored
 
-    def knows_zeros(self) -> bool:
-        return len(self._data.starts) > 1 or super().knows_zeros()
-
-    def zero_bits(self, first_pfn: int, count: int, page_size: int) -> bytearray | None:
-        holes = super().zero_bits(first_pfn, count, page_size) or b""
-        pieces = self._data.page_bits(first_pfn, count, page_size)
-        bits = int.from_bytes(pieces, "little") ^ (1 << count) - 1 | int.from_bytes(holes, "little")
-        return bytearray(bits.to_bytes(len(pieces), "little"))
-
     def _check_stored(self, paddr: int, end: int) -> None:  # noqa: ARG002 - all memory below _stored_end is
         if paddr >= _pages(self._stored_end) * PAGE:
             raise ReadError("the dump ends before this memory", file=self.file.name, offset=paddr)

@@ -12,6 +12,7 @@ Each PT_LOAD segment maps physical memory to a part of the file. Writers differ:
 
 from __future__ import annotations
 
+from vmsieve.formats.bitmap import set_bits
 from vmsieve.formats.inputs import InputFormat, begins_with
 from vmsieve.formats.inputs._elf_headers import Segments, read_header, read_segments
 from vmsieve.formats.inputs._pieces import StoredPieces
@@ -59,6 +60,21 @@ class ElfSource(StoredPieces):
             "program headers": header.e_phnum,
             "pieces of memory": len(self._data.starts),
         }
+
+    def knows_zeros(self) -> bool:
+        return bool(getattr(self.file, "sparse", False))
+
+    def zero_bits(self, first_pfn: int, count: int, page_size: int) -> bytearray | None:
+        if not self.knows_zeros():
+            return None
+        bits, base = bytearray(count // 8), first_pfn * page_size
+        for start, end, offset in self._pieces(base, base + count * page_size):
+            for hole, data in self.file.holes(offset, offset + end - start):  # type: ignore[attr-defined]
+                low, high = hole - offset + start - base, data - offset + start - base
+                low, high = -(-low // page_size), high // page_size
+                if low < high:
+                    set_bits(bits, low, high)
+        return bits
 
     def _read_notes(self, areas: list[tuple[int, int]]) -> None:
         reader = NotesReader(self.file, self.byte_order)

@@ -9,6 +9,8 @@ from vmsieve.formats.slim.typing import Final
 
 #: 64-bit words that :func:`gather_pages` returns.
 GATHER_WORDS: Final = 4
+#: Index of a page that is known to be zeros, and in no span.
+ZERO_PAGE: Final = 0xFFFFFFFF
 
 
 @inline
@@ -50,7 +52,7 @@ def count_bits(bitmap: int, size: int) -> int:
 @loop
 def gather_pages(
     kept: int, stored: int, first: int, end: int, pages: int, room: int, bridge: int,
-    spans: int, most_spans: int, index: int, pfns: int, base: int, result: int,
+    spans: int, most_spans: int, index: int, pfns: int, base: int, result: int, zeros: int,
 ) -> int:  # fmt: skip
     """Choose the next kept pages to read, in spans of one read each; return their number, 0 at the end.
 
@@ -60,10 +62,11 @@ def gather_pages(
 
     Args:
         spans: Address of 64-bit pairs, set to first bit and pages of each span.
-        index: Address of 32-bit words, set to each kept page's index in the concatenated spans.
+        index: Address of 32-bit words, set to each kept page's index in the concatenated spans, or ``ZERO_PAGE``.
         pfns: Address of 64-bit words, set to each kept page's bit plus ``base``.
         result: Address of :data:`GATHER_WORDS` words, set to the bit to go on from, kept pages, spans, pages in all
             spans.
+        zeros: Address of a bitmap of pages that are known to be zeros and are not read; 0: none are known.
     """
     found = 0
     used = 0
@@ -76,6 +79,12 @@ def gather_pages(
             bit += 8
             continue
         if load8(kept, bit >> 3) & (1 << (bit & 7)) == 0:
+            bit += 1
+            continue
+        if zeros != 0 and load8(zeros, bit >> 3) & (1 << (bit & 7)):
+            store32(index, found * 4, ZERO_PAGE)
+            store64(pfns, found * 8, base + bit)
+            found += 1
             bit += 1
             continue
         near = count != 0 and bit - last - 1 <= bridge and used + (bit - last) <= room

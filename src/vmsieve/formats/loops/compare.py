@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vmsieve.formats.compiler import inline, loop
 from vmsieve.formats.compiler.primitives import load32, load64, store8
+from vmsieve.formats.loops.bits import ZERO_PAGE
 
 
 @inline
@@ -27,12 +28,15 @@ def is_zero(page: int, size: int) -> int:
 def zero_pages(pages: int, index: int, count: int, size: int, out: int) -> int:
     """Mark zero pages among ``count`` pages of ``size`` bytes; return their number.
 
-    ``index``: address of 32-bit words: each page's index in the memory at ``pages``. ``out``: address of ``count``
-    bytes, set to 1 for a zero page, else 0.
+    ``index``: address of 32-bit words: each page's index in the memory at ``pages``, or ``ZERO_PAGE``. ``out``: address
+    of ``count`` bytes, set to 1 for a zero page, else 0.
     """
     found = 0
     for i in range(count):
-        zero = is_zero(pages + load32(index, i * 4) * size, size)
+        place = load32(index, i * 4)
+        zero = 1
+        if place != ZERO_PAGE:
+            zero = is_zero(pages + place * size, size)
         store8(out, i, zero)
         found += zero
     return found

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _BYTES = 512 << 10
 #: The same with several threads: larger, because each batch that changes hands costs time.
 _BYTES_SHARED = 2 << 20
+#: Most pages of a batch if some are known to be zeros, which need no space.
+_MOST_PAGES = 8192
 #: Bytes of the batches of all threads, unless that is less than _BYTES for each.
 _BYTES_OF_ALL = 16 << 20
 _MOST_SPANS = 512
@@ -37,12 +39,17 @@ class PageBatch:
 
     turn = 0  # number of the pass that the pages are from
 
-    def __init__(self, page_size: int, *, mapped: bool = False, size: int = _BYTES) -> None:
-        """Make an empty batch of ``size`` bytes; ``mapped``: the input may be mapped instead of copied."""
+    def __init__(self, page_size: int, *, mapped: bool = False, size: int = _BYTES, zeros: bool = False) -> None:
+        """Make an empty batch of ``size`` bytes.
+
+        ``mapped``: the input may be mapped instead of copied; ``zeros``: pages may be known to be zeros.
+        """
         self.page_size = page_size
-        self.room = max(1, size // page_size)  # maximum number of pages
-        self._window = Window(self.room * page_size, mapped=mapped)
-        #: Memory of the pages, copied or mapped, read-only; page *k* is at ``index[k] * page_size``.
+        self._most_read = max(1, size // page_size)  # maximum number of pages that are read
+        self.room = max(self._most_read, _MOST_PAGES) if zeros else self._most_read  # maximum number of pages
+        self._window = Window(self._most_read * page_size, mapped=mapped)
+        #: Memory of the pages, copied or mapped, read-only; page *k* is at ``index[k] * page_size``, unless its index
+        #: is ``bits.ZERO_PAGE``.
         self.raw, self.address = self._window.raw, self._window.address
         self.index = (ctypes.c_uint32 * self.room)()
         self.pfns = (ctypes.c_uint64 * self.room)()  # page frame numbers
@@ -52,16 +59,17 @@ class PageBatch:
         self._result = (ctypes.c_uint64 * bits.GATHER_WORDS)()
         self._base = 0
 
-    def gather(self, kept: int, stored: int, bit: int, base: int, bridge: int) -> int:
+    def gather(self, kept: int, stored: int, bit: int, base: int, bridge: int, zeros: int = 0) -> int:
         """Choose the next pages of a bitmap block, from ``bit`` on; returns the bit to continue from.
 
         ``kept``, ``stored``: addresses of bitmap blocks: pages that are wanted, and that the input stores; ``base``:
-        their first page frame; ``bridge``: unwanted pages in a row that are worth reading along.
+        their first page frame; ``bridge``: unwanted pages in a row that are worth reading along;
+        ``zeros``: address of a bitmap block of pages that are known to be zeros, or 0.
         """
         self._base = base
         self.count = bits.gather_pages(
-            kept, stored, bit, BLOCK, self.room, self.room, bridge, ctypes.addressof(self._spans), _MOST_SPANS,
-            ctypes.addressof(self.index), ctypes.addressof(self.pfns), base, ctypes.addressof(self._result),
+            kept, stored, bit, BLOCK, self.room, self._most_read, bridge, ctypes.addressof(self._spans), _MOST_SPANS,
+            ctypes.addressof(self.index), ctypes.addressof(self.pfns), base, ctypes.addressof(self._result), zeros,
         )  # fmt: skip
         return int(self._result[0])
 
@@ -129,8 +137,11 @@ class PageBatch:
 class Gatherer:
     """Chooses the wanted pages of a dump, batch by batch, in ascending order."""
 
-    def __init__(self, kept: Bitmap, stored: Bitmap, *sources: Source) -> None:
-        """Choose pages that are in ``kept``, and in ``stored``, which ``sources`` provide."""
+    def __init__(self, kept: Bitmap, stored: Bitmap, *sources: Source, zeros: bool = False) -> None:
+        """Choose pages that are in ``kept``, and in ``stored``, which ``sources`` provide.
+
+        ``zeros``: pages that are known to be zeros need not be read.
+        """
         self._kept, self._stored = kept, stored
         # Reading an unwanted page along only pays if pages are not compressed.
         self._bridge = 0 if any(source.compressed for source in sources) else _BRIDGE
@@ -140,6 +151,8 @@ class Gatherer:
         self._kept_block = bytearray(BLOCK_BYTES)
         self._stored_block = bytearray(BLOCK_BYTES)
         self._addresses = address_of(self._kept_block), address_of(self._stored_block)
+        self._source = sources[0] if zeros else None
+        self._zeros: bytearray | None = None
 
     def claim(self, pages: PageBatch) -> bool:
         """Choose the next pages for a batch; False if none is left."""
@@ -151,6 +164,9 @@ class Gatherer:
                 self._kept_block[:] = self._kept[self._number]
                 self._stored_block[:] = self._stored[self._number]
                 self._bit = 0
-            self._bit = pages.gather(*self._addresses, self._bit, self._number * BLOCK, self._bridge)
+                if self._source is not None:
+                    self._zeros = self._source.zero_bits(self._number * BLOCK, BLOCK, pages.page_size)
+            zeros = address_of(self._zeros) if self._zeros is not None else 0
+            self._bit = pages.gather(*self._addresses, self._bit, self._number * BLOCK, self._bridge, zeros)
             if pages.count:
                 return True

@@ -87,7 +87,8 @@ class _PackedBatch(PageBatch):
     """A batch of pages, with memory for the packed pages."""
 
     def __init__(self, job: CopyJob) -> None:
-        super().__init__(job.page_size, mapped=True, size=batch_size(job.threads))
+        zeros = job.drop_zero and job.source.knows_zeros()
+        super().__init__(job.page_size, mapped=True, size=batch_size(job.threads), zeros=zeros)
         self._source, self._drop_zero = job.source, job.drop_zero
         self.packs = PackedPages(job.codec, job.level, self.room, job.page_size)
         rows = (self.pfns, self.packs.sizes, self.packs.flags)
@@ -179,7 +180,7 @@ def _foretell_end(job: CopyJob, began: float) -> float:
 def _claim(job: CopyJob, kept: Bitmap) -> Claim:
     """The function that chooses the next pages of one pass."""
     if not job.cuts:
-        return Gatherer(kept, job.scan.stored, job.source).claim
+        return Gatherer(kept, job.scan.stored, job.source, zeros=job.drop_zero).claim
     from vmsieve.pipeline.dump.split import InTurns
 
-    return InTurns(kept, job.scan.stored, job.source, job.cuts).claim
+    return InTurns(kept, job.scan.stored, job.source, job.cuts, zeros=job.drop_zero).claim

@@ -63,9 +63,9 @@ def _find(bits: bytes, count: int) -> int:
 class InTurns:
     """Chooses batches from each part in turn, so that all files grow in parallel, perhaps on separate disks."""
 
-    def __init__(self, kept: Bitmap, stored: Bitmap, source: Source, cuts: Sequence[int]) -> None:
+    def __init__(self, kept: Bitmap, stored: Bitmap, source: Source, cuts: Sequence[int], *, zeros: bool) -> None:
         parts = [_between(kept, start, end) for start, end in zip(cuts, cuts[1:])]
-        self._left = deque(Gatherer(part, stored, source) for part in parts)
+        self._left = deque(Gatherer(part, stored, source, zeros=zeros) for part in parts)
 
     def claim(self, pages: PageBatch) -> bool:
         """Choose the next pages for a batch, all from one part; False if none is left."""

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.batches import PageBatch
 
 
-def batches_of(first: int, bits: bytearray, pages: PageBatch, *sources: Source) -> Iterator[None]:
-    """Choose the pages in ``bits``, the block of page frame ``first``, batch by batch; ``pages`` is each batch."""
+def batches_of(first: int, bits: bytearray, pages: PageBatch, *sources: Source, zeros: bool = False) -> Iterator[None]:
+    """Choose the pages in ``bits``, the block of page frame ``first``, batch by batch; ``pages`` is each batch.
+
+    ``zeros``: pages that are known to be zeros need not be read.
+    """
     wanted = Bitmap()
     wanted.put(first // BLOCK, bits)
-    gatherer = Gatherer(wanted, wanted, *sources)
+    gatherer = Gatherer(wanted, wanted, *sources, zeros=zeros)
     while gatherer.claim(pages):
         yield
 

@@ -130,7 +130,7 @@ class _Counter:
         classify_block(self._classifier, first, self._classes)
         if self._cells is not None:
             self._cells.block(first, exists, stored)
-        for _ in batches_of(first, stored, self._pages, self._source):
+        for _ in batches_of(first, stored, self._pages, self._source, zeros=True):
             self._count(first)
 
     def _count(self, first: int) -> None:
