@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 #: Bytes that a regular file lacks on its medium if it is worth looking for holes.
 _SPARSE = 1 << 20
+#: Bytes that are read ahead by one call.
+_READAHEAD = 128 << 10
+#: Pieces of which the first byte is read, to see whether they are cached.
+_SAMPLES = 8
 
 
 class ByteFile(Protocol):
@@ -75,6 +79,7 @@ class PlainFile:
         #: The file may have holes.
         self.sparse = not self.vmcore and self._at_open.st_size - self._at_open.st_blocks * 512 >= _SPARSE
         self._holes: Holes | None = None
+        self._refuses = False  # to tell what is cached
 
     def holes(self, start: int, end: int) -> Iterable[tuple[int, int]]:
         """The parts of the file's holes within ``start .. end``, as start and end; short holes are left out."""
@@ -123,6 +128,32 @@ class PlainFile:
         """
         on_disk = stat.S_ISREG(self._at_open.st_mode) and self._at_open.st_blocks > 0
         return self._fd if on_disk and not self.vmcore and end <= self.size else None
+
+    def will_read(self, pieces: list[tuple[int, int]]) -> bool:
+        """Start to read ``pieces`` (offset, size) into the page cache, unless they are there.
+
+        Returns False if that is impossible, now and later.
+        """
+        if self.vmcore or self._refuses:
+            return False
+        try:
+            if not self._is_cached(pieces):
+                for offset, size in pieces:
+                    # The kernel reads no more at a time than the device's readahead, or its largest request.
+                    for at in range(offset, offset + size, _READAHEAD):
+                        os.posix_fadvise(self._fd, at, min(_READAHEAD, offset + size - at), os.POSIX_FADV_WILLNEED)
+        except (OSError, AttributeError):  # tmpfs, which has no use for it; a C library without preadv2
+            self._refuses = True
+        return not self._refuses
+
+    def _is_cached(self, pieces: list[tuple[int, int]]) -> bool:
+        """True if a sample of ``pieces`` is in the page cache; OSError if the file system does not tell."""
+        try:
+            for offset, _ in pieces[:: max(1, len(pieces) // _SAMPLES)]:
+                os.preadv(self._fd, [bytearray(1)], offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return False
+        return True
 
     def shrunk(self) -> bool:
         """True if the file has become shorter since it was opened."""

@@ -164,6 +164,14 @@ class Source(ABC):
         """
         return None
 
+    def will_read(self, spans: list[tuple[int, int]]) -> bool:  # noqa: ARG002
+        """Prepare for reads of ``spans`` of physical memory (address, size), which will follow in this order.
+
+        Called again and again, some MiB ahead of the reads; returns at once, without an error. False: the source has no
+        use for it, now or later.
+        """
+        return False
+
     @abstractmethod
     def read_into(self, paddr: int, out: memoryview) -> None:
         """Fill all of ``out`` with physical memory from ``paddr`` on. May run in several threads at once.

@@ -76,6 +76,13 @@ class ElfSource(StoredPieces):
                     set_bits(bits, low, high)
         return bits
 
+    def will_read(self, spans: list[tuple[int, int]]) -> bool:
+        will_read = getattr(self.file, "will_read", None)
+        if will_read is None:
+            return False
+        found = (piece for paddr, size in spans for piece in self._data.pieces(paddr, paddr + size))
+        return bool(will_read([(offset, end - start) for start, end, offset in found]))
+
     def _read_notes(self, areas: list[tuple[int, int]]) -> None:
         reader = NotesReader(self.file, self.byte_order)
         lacking = sum(reader.take(offset, size) for offset, size in areas)

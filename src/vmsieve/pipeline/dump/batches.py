@@ -25,7 +25,7 @@ _MOST_PAGES = 8192
 #: Bytes of the batches of all threads, unless that is less than _BYTES for each.
 _BYTES_OF_ALL = 16 << 20
 _MOST_SPANS = 512
-_BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
+BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
 _MAPPED = 4  # mean pages a span from which mapping costs less than copying: it takes two calls more a span
 
 
@@ -144,7 +144,7 @@ class Gatherer:
         """
         self._kept, self._stored = kept, stored
         # Reading an unwanted page along only pays if pages are not compressed.
-        self._bridge = 0 if any(source.compressed for source in sources) else _BRIDGE
+        self._bridge = 0 if any(source.compressed for source in sources) else BRIDGE
         self._numbers = kept.filled()
         self._number = 0
         self._bit = BLOCK

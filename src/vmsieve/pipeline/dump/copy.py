@@ -180,7 +180,13 @@ def _foretell_end(job: CopyJob, began: float) -> float:
 def _claim(job: CopyJob, kept: Bitmap) -> Claim:
     """The function that chooses the next pages of one pass."""
     if not job.cuts:
-        return Gatherer(kept, job.scan.stored, job.source, zeros=job.drop_zero).claim
+        claim = Gatherer(kept, job.scan.stored, job.source, zeros=job.drop_zero).claim
+        if not job.source.will_read([]):
+            return claim
+        # Imported here: /proc/vmcore is not read ahead.
+        from vmsieve.pipeline.dump.ahead import announcing
+
+        return announcing(claim, kept, job.scan.stored, job.source, job.page_size)
     from vmsieve.pipeline.dump.split import InTurns
 
     return InTurns(kept, job.scan.stored, job.source, job.cuts, zeros=job.drop_zero).claim

@@ -35,6 +35,9 @@ class Through(Source):
     def memory_bits(self, first_pfn: int, count: int, page_size: int) -> tuple[bytearray, bytearray]:
         return self._inner.memory_bits(first_pfn, count, page_size)
 
+    def will_read(self, spans: list[tuple[int, int]]) -> bool:
+        return self._inner.will_read(spans)
+
     def knows_zeros(self) -> bool:
         return self._inner.knows_zeros()
 
