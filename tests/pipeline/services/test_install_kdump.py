@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.build.kdump_system import CONFIGS, TEXTS, config, make
+from tests.build.kdump_system import CONFIGS, TEXTS, config, make, put
 from tests.dumps import PACKAGE
 from tests.pipeline.services.install_kit import MODULE, install, snapshot
+from vmsieve.pipeline.services.dracut import module_change
 from vmsieve.pipeline.services.settings import assignments, directives, last
 from vmsieve.pipeline.services.templates import fill
 
@@ -231,3 +232,41 @@ def test_what_makes_no_sense(words: list[str], said: str, fedora: Path, capsys: 
 def test_no_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     install(tmp_path, status=2)
     assert "no kdump service" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["kdump-utils", "suse"])
+def test_the_module_of_a_package_stays(name: str, tmp_path: Path) -> None:
+    """Setting up and undoing leaves it, even if the package was updated in between."""
+    system = make(tmp_path, name)
+    module = put(system, f"{MODULE}/module-setup.sh", module_change((sys.executable, "-m", "vmsieve")).content)
+    before = snapshot(system)
+    install(system, "--apply")
+    module.write_text("# of a newer version\n")
+    install(system, "--undo")
+    assert module.read_text() == "# of a newer version\n"
+    module.write_bytes(module_change((sys.executable, "-m", "vmsieve")).content)
+    assert snapshot(system) == before
+
+
+@pytest.mark.parametrize(
+    ("variables", "collector", "script", "status"),
+    [
+        ("IN_KDUMP=1", "vmsieve-makedumpfile -l -d 31", "", 0),
+        ("IN_KDUMP=1", "/opt/vmsieve/bin/vmsieve-makedumpfile -l -d 31", "", 0),
+        ("IN_KDUMP=1", "makedumpfile -l -d 31", "", 255),
+        ("dracutmodules=base", "vmsieve-makedumpfile -l -d 31", "", 255),
+        ("add_dracutmodules=kdump", "", "makedumpfile", 0),
+        ("add_dracutmodules=kdump", "", "vmsieve-kdump-transfer", 0),
+        ("add_dracutmodules=kdump", "", "", 255),
+    ],
+)
+def test_the_module_is_used_if_kdump_is_set_up(
+    variables: str, collector: str, script: str, status: int, tmp_path: Path
+) -> None:
+    """A package installs the module in every system, so that its presence alone must change no initramfs."""
+    conf = put(tmp_path, "kdump.conf", f"path /var/crash\ncore_collector {collector}\n" if collector else "")
+    if script:
+        put(tmp_path, script, "")
+    module = module_change(("sh",)).content.decode().replace("/etc/kdump.conf", str(conf))
+    command = f"{module}\nunset IN_KDUMP; {variables}; moddir={tmp_path}; check"
+    assert subprocess.run(["bash", "-c", command], check=False).returncode == status

@@ -96,7 +96,9 @@ def plan_install(system: System, flavour: Flavour, request: InstallRequest) -> I
         raise UsageError(f"vmsieve is set up for {journal.flavour} here", hint=hint)
     known = journal or Journal(flavour.name)
     original = partial(known.undone, system)
-    wanted = [(change, original(change.path)) for change in flavour.changes(original, request)]
+    planned = [(change, original(change.path)) for change in flavour.changes(original, request)]
+    # A file that a package installed is the package's to update and remove.
+    wanted = [(change, before) for change, before in planned if change.content != before]
     updates = [
         FileUpdate(change.path, now, change.content, change.mode)
         for change, _ in wanted

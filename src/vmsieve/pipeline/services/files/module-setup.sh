@@ -1,6 +1,6 @@
 #!/bin/bash
-# dracut module: adds vmsieve to the initramfs of kdump.
-# Written by 'vmsieve install-kdump'; 'vmsieve install-kdump --undo' removes it.
+# dracut module: adds vmsieve to the initramfs of kdump if kdump is set up to use it. Of the distribution's package, or
+# written by 'vmsieve install-kdump'.
 
 vmsieve=(@PROGRAM@)
 image=@IMAGE@
@@ -10,6 +10,7 @@ check() {
     if [[ $IN_KDUMP != 1 && " $dracutmodules $add_dracutmodules $force_add_dracutmodules " != *" kdump "* ]]; then
         return 255
     fi
+    vmsieve_is_set_up || return 255
     type -P "${vmsieve[0]}" > /dev/null && return 0
     derror "vmsieve is not where it was: ${vmsieve[0]}; run 'vmsieve install-kdump --apply' again"
     return 1
@@ -19,8 +20,15 @@ depends() {
     return 0
 }
 
-# Checks core_collector of kdump.conf: after a crash, an error in it would cost the dump. Sets 'collector' to its words.
-vmsieve_check_collector() {
+# A package installs this module in all systems: 'install-kdump' also changes kdump.conf, on SUSE it adds a script here.
+vmsieve_is_set_up() {
+    local collector
+    vmsieve_read_collector
+    [[ ${collector[0]##*/} == vmsieve* || -e $moddir/makedumpfile || -e $moddir/vmsieve-kdump-transfer ]]
+}
+
+# Sets 'collector' to the words of core_collector in kdump.conf.
+vmsieve_read_collector() {
     local key words
     collector=()
     while read -r key words; do
@@ -28,6 +36,11 @@ vmsieve_check_collector() {
         words=${words#\"}
         [[ $key == core_collector ]] && read -r -a collector <<< "${words%\"*}"
     done 2> /dev/null < /etc/kdump.conf
+}
+
+# After a crash, an error in core_collector would cost the dump.
+vmsieve_check_collector() {
+    vmsieve_read_collector
     [[ ${collector[0]##*/} == vmsieve-makedumpfile ]] || return 0
     "${vmsieve[@]}" makedumpfile --check-params "${collector[@]:1}" vmcore dumpfile >&2
 }

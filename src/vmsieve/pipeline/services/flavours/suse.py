@@ -11,7 +11,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Callable, Final
 from vmsieve.pipeline.services.changes import Change, Draft
 from vmsieve.pipeline.services.collector import Collector
-from vmsieve.pipeline.services.dracut import MODULE, MODULE_SETUP, module_change
+from vmsieve.pipeline.services.dracut import MODULE, module_change
 from vmsieve.pipeline.services.flavours import Flavour, InstallRequest, Parts, Target
 from vmsieve.pipeline.services.settings import assignments, value_of
 from vmsieve.pipeline.services.templates import fill
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CONFIG: Final = "/etc/sysconfig/kdump"
 _TRANSFER: Final = "vmsieve-kdump-transfer"
+_WRAPPER: Final = f"{MODULE}/makedumpfile"
 #: Paths in the initramfs.
 _PROGRAM: Final = "/usr/bin/vmsieve-makedumpfile"
 _OTHER: Final = "/usr/lib/vmsieve/makedumpfile"
@@ -35,7 +36,7 @@ def _collector(system: System, text: str) -> Collector:
     level = value_of(text, "KDUMP_DUMPLEVEL") or "31"
     form = _FORMATS.get(value_of(text, "KDUMP_DUMPFORMAT") or "compressed", "-z")
     words = ("makedumpfile", "-F", form, "-d", level, *value_of(text, "MAKEDUMPFILE_OPTIONS").split())
-    ours = system.exists(MODULE_SETUP)
+    ours = system.exists(_WRAPPER)
     return Collector(words, ours, True, f"KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG}")
 
 
@@ -60,7 +61,7 @@ def _changes(original: Callable[[str], bytes | None], request: InstallRequest) -
         raise UsageError("--options can't be set here", hint=f"set KDUMP_DUMPLEVEL and KDUMP_DUMPFORMAT in {_CONFIG}")
     if not request.capture:
         wrapper = fill("makedumpfile.sh", program=(_PROGRAM,), fallback=(_OTHER,))
-        return [module_change(request.program), Change(f"{MODULE}/makedumpfile", wrapper, 0o755)]
+        return [module_change(request.program), Change(_WRAPPER, wrapper, 0o755)]
     where = value_of(draft.text, "KDUMP_SAVEDIR")
     kind, separator, rest = where.partition("://")
     if separator and (kind.lower() in ("ftp", "sftp", "scp") or ":" in rest.partition("@")[0] * ("@" in rest)):
