@@ -6,7 +6,9 @@ Build backends leave files out silently, so the wheel's content is checked here.
 from __future__ import annotations
 
 import ast
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import vmsieve
 from tests.build import elf_core
 from tests.dumps import PACKAGE, ROOT, dump
 
@@ -93,6 +96,27 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert sorted(names) == sorted(sources() | objects | metadata | {"vmsieve/py.typed"})
 
 
+def test_the_metadata_says_whose_it_is_and_where_it_runs(wheel: Path) -> None:
+    """Authors, licence, one classifier for each Python from the oldest on; no address, as the project has none."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    assert metadata["Author"] == "vmsieve developers"
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Requires-Python"] == ">=3.9"
+    versions = [c.rpartition(" ")[2] for c in metadata.get_all("Classifier", []) if ":: Python :: 3." in c]
+    assert versions == [f"3.{minor}" for minor in range(9, 15)]
+    assert not metadata.get_all("Project-URL")
+
+
+def test_one_version_everywhere() -> None:
+    """The package, its metadata, the changelog, and how it is cited."""
+    project = re.findall(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    cited = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    changes = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert project == cited == changes[:1] == [vmsieve.__version__]
+
+
 def test_one_wheel_serves_all_machines_and_pythons(wheel: Path) -> None:
     """Machine code is chosen at run time, so the wheel fits all platforms."""
     assert wheel.name.endswith("-py3-none-any.whl")
@@ -106,6 +130,7 @@ def test_the_sdist_is_the_project(sdist: Path) -> None:
     assert all(m.isfile() for m in members)
     assert not [n for n in names if n.startswith(ROOMS)]
     assert {"hatch_build.py", "LICENSE", "README.md", "Makefile", "tests/conftest.py", "perf/__init__.py"} <= names
+    assert {"CHANGELOG.md", "CITATION.cff", "SECURITY.md"} <= names
     assert {n for n in names if n.startswith("src/")} == {f"src/{n}" for n in (*sources(), "vmsieve/py.typed")}
     assert not [n for n in names if n.endswith((".so", ".pyc"))]
 
