@@ -11,12 +11,15 @@ import pytest
 
 from tests.build.elf_core import Core, Load
 from tests.pipeline.kit import make
+from vmsieve.filters.gather import gather_knowledge
+from vmsieve.filters.linux.memmap import MemMap
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, set_bits
+from vmsieve.formats.errors import KernelError
 from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.inputs.elf import ElfSource
 from vmsieve.pipeline.dump import ahead, copy
-from vmsieve.pipeline.dump.ahead import announcing
+from vmsieve.pipeline.dump.ahead import announcing, announcing_struct_pages
 from vmsieve.pipeline.dump.batches import BRIDGE, Gatherer, PageBatch
 
 if TYPE_CHECKING:
@@ -184,8 +187,41 @@ def test_a_dump_announces_what_it_reads(
     told = Told()
     monkeypatch.setattr(ElfSource, "will_read", lambda _self, spans: told.will_read(spans))
     report = make(core, tmp_path / "with", level=31, **more)
-    assert len(set(told.pages())) >= report.chosen - report.dropped["zero"] > 0
+    announced = set(told.pages())
+    source = open_source(str(core))
+    kernel = gather_knowledge(source)
+    assert kernel.memory is not None
+    assert kernel.memmap is not None
+    for run in kernel.memmap.runs():
+        pieces = kernel.memory.pieces(run.vaddr, run.count * kernel.memmap.struct_page_size) or []
+        assert announced >= {pfn for paddr, size in pieces for pfn in range(paddr // PAGE, (paddr + size) // PAGE)}
+    source.close()
+    assert len(announced) >= report.chosen - report.dropped["zero"] > 0
     monkeypatch.setattr(copy, "announcing", None, raising=False)
     monkeypatch.setattr(ElfSource, "will_read", lambda *_: False)
     make(core, tmp_path / "without", level=31, **more)
     assert (tmp_path / "with").read_bytes() == (tmp_path / "without").read_bytes()
+
+
+def test_struct_pages_are_announced_a_block_ahead() -> None:
+    """Each once, as physical ranges; what page tables do not map is left to the scan."""
+
+    class Memory:
+        physical: Any = type("Physical", (), {"source": Told()})
+
+        def translate(self, vaddr: int) -> tuple[int, int]:
+            if vaddr >> 21 == 3:
+                raise KernelError("not mapped")
+            return vaddr + (1 << 30), (2 << 20) - vaddr % (2 << 20)
+
+    memory, memmap = Memory(), MemMap("flatmem", 64)
+    memmap.add(0, 4 * BLOCK, 1 << 20)
+    firsts = announcing_struct_pages(iter([0, BLOCK, 3 * BLOCK]), memory, memmap)  # type: ignore[arg-type]
+    told, size = memory.physical.source, BLOCK * 64
+    for end in (2, 3, 4):
+        next(firsts)
+        assert max(paddr + length for paddr, length in told.spans) == (1 << 30) + (1 << 20) + end * size
+    pages = told.pages()
+    assert pages == sorted(set(pages))
+    assert len(pages) * PAGE >= 2 * size
+    assert next(firsts, None) is None

@@ -8,11 +8,17 @@ from __future__ import annotations
 import ctypes
 
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, address_of
+from vmsieve.formats.errors import VmsieveError
 from vmsieve.formats.loops import bits
+from vmsieve.formats.slim.contexts import suppress
 from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.dump.batches import BRIDGE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vmsieve.filters.linux.memmap import MemMap
+    from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.formats.bitmap import Bitmap
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.dump.batches import PageBatch
@@ -23,6 +29,8 @@ _AHEAD = 24 << 20
 #: Bytes of pages that are announced at a time.
 _STEP = 8 << 20
 _MOST_SPANS = 1024
+#: Bytes of struct pages that one page table entry maps. Each smaller page would take a translation: left to the scan.
+_MAPPED = 2 << 20
 
 
 def announcing(claim: Claim, wanted: Bitmap, stored: Bitmap, source: Source, page_size: int) -> Claim:
@@ -37,6 +45,28 @@ def announcing(claim: Claim, wanted: Bitmap, stored: Bitmap, source: Source, pag
         return claimed
 
     return claim_and_announce
+
+
+def announcing_struct_pages(firsts: Iterator[int], memory: VirtualMemory, memmap: MemMap) -> Iterator[int]:
+    """``firsts``, first page frames of blocks; the source is told of each block's struct pages one block ahead."""
+    source, told, more = memory.physical.source, 0, True
+    for first in firsts:
+        end = first + 2 * BLOCK
+        more = more and source.will_read(list(_struct_pages(memory, memmap, max(told, first), end)))
+        told = end
+        yield first
+
+
+def _struct_pages(memory: VirtualMemory, memmap: MemMap, first: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the physical ranges (address, size) of struct pages, as far as large pages map them."""
+    for run in memmap.runs(first, end):
+        vaddr, stop = run.vaddr, run.vaddr + run.count * memmap.struct_page_size
+        while vaddr < stop:
+            step = min(_MAPPED - vaddr % _MAPPED, stop - vaddr)
+            with suppress(VmsieveError):
+                paddr, together = memory.translate(vaddr)
+                yield paddr, min(together, step)
+            vaddr += step
 
 
 class Ahead:

@@ -147,6 +147,13 @@ class _OneScan:
         result, knowledge, level = self.result, self._knowledge, self._level
         classifier = open_classifier(knowledge, level, result.notes, thorough=bridge > 0, doubts=self._doubts)
         firsts = blocks_with_memory(result.max_pfn, knowledge.page_size, self._source)
+        if classifier is not None and self._source.will_read([]):
+            # Imported here: /proc/vmcore is not read ahead.
+            from vmsieve.pipeline.dump.ahead import announcing_struct_pages
+
+            assert knowledge.memory is not None
+            assert knowledge.memmap is not None
+            firsts = announcing_struct_pages(firsts, knowledge.memory, knowledge.memmap)
         progress.step("Classifying pages", result.max_pfn, knowledge.page_size)
         if threads > 1 and classifier is not None and not bridge:
             from vmsieve.pipeline.dump.sieves import sieve_blocks
