@@ -23,6 +23,7 @@ import pytest
 import vmsieve
 from tests.build import elf_core
 from tests.dumps import PACKAGE, ROOT, dump
+from vmsieve.pipeline.manual.make import shared_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +64,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
 
 
+def data_folder(wheel: Path) -> str:
+    """The folder in ``wheel`` whose content goes to ``share``."""
+    return f"{'-'.join(wheel.name.split('-')[:2])}.data/data/share/"
+
+
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("sdist", ROOT, tmp_path_factory.mktemp("sdist"))
@@ -87,13 +93,21 @@ def sources() -> set[str]:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """Every Python file of the rooms, machine code for every machine, the marker for type checkers, the metadata."""
+    """Python files of the rooms, machine code for every machine, man pages and completion, the metadata."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     info = f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"
     metadata = {f"{info}/{n}" for n in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     objects = {f"vmsieve/formats/compiler/objects/{machine}.so" for machine in MACHINES}
-    assert sorted(names) == sorted(sources() | objects | metadata | {"vmsieve/py.typed"})
+    share = {f"{data_folder(wheel)}{name}" for name in shared_files("0")}
+    assert sorted(names) == sorted(sources() | objects | metadata | share | {"vmsieve/py.typed"})
+
+
+def test_man_pages_and_completion_in_the_wheel_are_those_of_the_options(wheel: Path) -> None:
+    """Not those of an earlier build."""
+    with zipfile.ZipFile(wheel) as archive:
+        for name, text in shared_files(vmsieve.__version__).items():
+            assert archive.read(f"{data_folder(wheel)}{name}").decode() == text
 
 
 def test_the_metadata_says_whose_it_is_and_where_it_runs(wheel: Path) -> None:
@@ -156,6 +170,7 @@ def test_an_installation_works_with_nothing_beside_it(wheel: Path, tmp_path: Pat
     core, out = tmp_path / "core", tmp_path / "out"
     core.write_bytes(elf_core.core("@0x1000 fill 01020304 x64\n@0x41000 zero x8\n"))
     run(script, "dump", "-d", "1", "-c", core, out, env={"VMSIEVE_KERNELS": "aot"})
+    assert (tmp_path / "env" / "share" / "man" / "man1" / "vmsieve-dump.1").exists()
     assert "The dump is right." in run(script, "verify", core, out).stdout
     assert run(python, "-c", "import vmsieve; print(vmsieve.__path__[0])", cwd=tmp_path).stdout.startswith(
         str(tmp_path / "env")

@@ -1,4 +1,13 @@
-"""``vmsieve capture``: a dump in the crash kernel, whatever fails. See :mod:`vmsieve.pipeline.capture`."""
+"""``vmsieve capture``: a dump in the crash kernel, whatever fails.
+
+Runs in the kdump initramfs. It writes the kernel log first, then the dump, then the record ``vmcore-status.json``. It
+tries a ladder of steps, each in a separate process that may crash, hang or run out of memory: as asked; with one
+thread, unmapped input and zlib; with kernel facts from other sources; unfiltered but packed; a plain copy.
+
+Dumps of earlier crashes and mounted disks are not overwritten. A hung target, a blocked console, a clock that jumps, a
+missing codec or an invalid option do not cost the dump. ``--check`` validates options and target when a service is
+configured.
+"""
 
 from __future__ import annotations
 

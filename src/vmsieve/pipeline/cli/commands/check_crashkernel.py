@@ -1,4 +1,9 @@
-"""``vmsieve check-crashkernel``: checks that the loaded crash kernel is intact."""
+"""``vmsieve check-crashkernel``: checks that the loaded crash kernel is intact.
+
+Does what the crash kernel's purgatory does after a crash: it computes the SHA-256 digest of everything that was loaded,
+and compares it with the digest stored at load time. Both loaders, ``kexec_load(2)`` and ``kexec_file_load(2)``, are
+supported, on x86_64 and s390x.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""``vmsieve classes``: page counts by class, and the estimated dump of each level."""
+"""``vmsieve classes``: the pages of each class, and the estimated dump of each level.
+
+Counts the pages of each class that a dump level can leave out, and estimates the size of the dump at each level.
+``--zones`` counts them by NUMA node and zone, ``--map`` draws physical memory. No dump is written.
+"""
 
 from __future__ import annotations
 

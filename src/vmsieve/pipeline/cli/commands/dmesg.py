@@ -1,4 +1,8 @@
-"""``vmsieve dmesg``: the kernel log."""
+"""``vmsieve dmesg``: the kernel log.
+
+Writes the log of the kernel that crashed. Of a damaged or incomplete log, it writes the readable part, and exits with
+status 4.
+"""
 
 from __future__ import annotations
 

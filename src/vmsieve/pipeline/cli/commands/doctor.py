@@ -1,4 +1,8 @@
-"""``vmsieve doctor``: checks that a crash would leave a dump."""
+"""``vmsieve doctor``: checks that a crash would leave a dump.
+
+Checks the running system: is enough memory reserved, is the crash kernel loaded and intact, does its initramfs contain
+a current vmsieve, is there space for the dump? Each finding that is not OK says what to do next.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""``vmsieve dump``: a small dump of a large one."""
+"""``vmsieve dump``: a small dump of a large one.
+
+Reads ``INPUT``, leaves out the pages of the dump level, packs the others, and writes them to ``OUTPUT``:
+kdump-compressed unless ``-E`` or ``--format`` names another format. The pages are those that makedumpfile selects, bit
+for bit. Pages that can't be read, translated or believed are kept. A report goes to standard error.
+
+``OUTPUT`` is readable by its owner alone. It is marked torn until it is whole; a full disk, an interrupt or a truncated
+input gives a usable dump that is marked incomplete. The input is never written to, under any name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""``vmsieve image``: the files that a capture needs in a crash kernel's initramfs."""
+"""``vmsieve image``: the files that a capture needs in a crash kernel's initramfs.
+
+Collects the interpreter, the modules, the machine code for this machine and the shared libraries that ``vmsieve
+capture``, ``dump``, ``dmesg`` and ``makedumpfile`` need. Before the image is written, the commands run in it and their
+dumps are compared page by page; if one fails, there is no output.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""``vmsieve info``: format, machine, kernel and memory of a dump; codecs of this machine."""
+"""``vmsieve info``: format, machine, kernel and memory of a dump; codecs of this machine.
+
+Prints the format of ``INPUT``, its machine, kernel, time of the crash and memory, and whether it is complete. Of an
+incomplete dump it also prints its content by classes of importance.
+"""
 
 from __future__ import annotations
 

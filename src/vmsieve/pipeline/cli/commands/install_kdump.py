@@ -1,4 +1,8 @@
-"""``vmsieve install-kdump``: makes the distribution's kdump service use vmsieve, or restores it."""
+"""``vmsieve install-kdump``: makes the distribution's kdump service use vmsieve, or restores it.
+
+Shows the changes to the configuration of the installed kdump service. ``--apply`` makes them; ``--undo`` restores the
+files byte for byte. ``--rebuild`` then runs the commands that rebuild the crash kernel's initramfs and load it.
+"""
 
 from __future__ import annotations
 

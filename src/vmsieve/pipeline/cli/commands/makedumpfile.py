@@ -1,4 +1,12 @@
-"""``vmsieve makedumpfile``: the makedumpfile command line."""
+"""``vmsieve makedumpfile``: the makedumpfile command line.
+
+``vmsieve makedumpfile`` and ``vmsieve-makedumpfile`` are the same program: it accepts the command line of
+``makedumpfile(8)``, prints the lines that scripts parse, and returns its exit status. A kdump script can call it in
+makedumpfile's place, also by the name ``makedumpfile``. The dumps contain the pages that makedumpfile selects, bit for
+bit.
+
+Short options may be bundled, long ones abbreviated as long as they are unambiguous, and options may follow files.
+"""
 
 from __future__ import annotations
 

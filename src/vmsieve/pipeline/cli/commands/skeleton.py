@@ -1,4 +1,8 @@
-"""``vmsieve skeleton``: a tiny dump without user data, for a bug report."""
+"""``vmsieve skeleton``: a tiny dump without user data, for a bug report.
+
+Writes a dump that has the page tables, the struct pages and the facts about the kernel that classification reads, and
+no other memory. It classifies as ``INPUT`` does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""``vmsieve verify``: compares a dump with its source, page by page."""
+"""``vmsieve verify``: compares a dump with its source, page by page.
+
+Compares each page of ``DUMP`` with the same page of ``SOURCE``, and counts the pages left out, by class. Memory that is
+missing without a reason is listed with its addresses.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
   vmsieve verify /proc/vmcore dump       compare every page; count the pages left out, by class
+
+exit status:
+  0  the dump is right    1  it is not    4  torn or partly unreadable; what can be compared is right
 """
 _OPTIONS: Final = (
     Option("SOURCE", "memory or dump that the dump was made from"),

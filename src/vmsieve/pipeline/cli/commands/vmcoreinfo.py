@@ -1,4 +1,8 @@
-"""``vmsieve vmcoreinfo``: VMCOREINFO of a dump, or made from a vmlinux file."""
+"""``vmsieve vmcoreinfo``: VMCOREINFO of a dump, or made from a vmlinux file.
+
+Prints the VMCOREINFO of ``INPUT``, or the one that the kernel of ``--vmlinux`` would export. Other commands take it
+with ``--vmcoreinfo`` for a dump that lacks it.
+"""
 
 from __future__ import annotations
 
