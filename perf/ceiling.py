@@ -98,7 +98,7 @@ def loop_pass(job: Job, path: Path, passes: int) -> Result:
     packer = codec(job.codec).open_compressor(job.level, _PAGE)
     unpacker = codec(job.codec).open_decompressor(_PAGE)
     # The first call loads the loop.
-    pack_pages(which, packer.address, 0, 0, 0, _PAGE, 0, 1, 0, 0, 0)
+    pack_pages(which, packer.address, 0, 0, 0, _PAGE, 0, 1, 0, 0, 0, 0)
     unpack_pages(which, unpacker.address, 0, 0, 0, _PAGE, 0)
     took, total = [], 0
     for number in range(passes):
@@ -117,7 +117,7 @@ def loop_pass(job: Job, path: Path, passes: int) -> Result:
             began = time.process_time()
             size = pack_pages(
                 which, packer.address, count, address_of(pages) + at, ctypes.addressof(index), _PAGE, 0, 1,
-                ctypes.addressof(sizes), ctypes.addressof(flags), address_of(out),
+                ctypes.addressof(sizes), ctypes.addressof(flags), address_of(out), 0,
             )  # fmt: skip
             seconds += time.process_time() - began
             total += size if number == 0 else 0

@@ -38,8 +38,8 @@ class Whole:
     def __init__(self, path: str) -> None:
         self.file = PlainFile(path)
 
-    def map_at(self, address: int, paddr: int, size: int) -> bool:
-        return self.file.map_at(address, paddr, size)
+    def file_pieces(self, paddr: int, size: int) -> list[tuple[int, int, int]] | None:
+        return self.file.pieces(paddr, size)
 
     def shrunk(self) -> bool:
         return self.file.shrunk()

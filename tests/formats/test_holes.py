@@ -16,7 +16,7 @@ from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.files import PlainFile
 from vmsieve.formats.holes import LEAST
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.mapping import anonymous
+from vmsieve.formats.mapping import anonymous, map_piece
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,18 +91,21 @@ def test_files_read_as_before(file: PlainFile, data: bytearray) -> None:
         assert out[:got] == data[place : place + len(out)]
         assert got == min(len(out), SIZE - place)
     for place in range(0, SIZE - LEAST, LEAST // 2):
-        assert file.map_at(address_of(room), place, LEAST)
+        at = 0
+        for fd, offset, size in file.pieces(place, LEAST) or []:
+            assert map_piece(fd, offset, size, address_of(room[at:]))
+            at += size
         assert room == data[place : place + LEAST]
 
 
 def test_holes_are_not_read(file: PlainFile, monkeypatch: pytest.MonkeyPatch) -> None:
     start, end = next(iter(file.holes(0, SIZE)))
     monkeypatch.setattr(files, "read_at", None)
-    monkeypatch.setattr(files, "map_file", None)
-    out, room = bytearray(b"\xaa" * (end - start)), memoryview(anonymous(LEAST))
+    out = bytearray(b"\xaa" * (end - start))
     assert file.read_into(start, memoryview(out)) == end - start
     assert not any(out)
-    assert file.map_at(address_of(room), start, LEAST)
+    assert file.pieces(start, LEAST) == [(-1, 0, LEAST)]
+    assert next(fd for fd, _, _ in file.pieces(start, end - start + PAGE) or []) == -1
 
 
 def test_truncated_files_have_no_holes(file: PlainFile, path: Path, data: bytearray) -> None:

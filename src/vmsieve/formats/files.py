@@ -14,13 +14,13 @@ import stat
 
 from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import FormatError, ReadError, TruncatedError
-from vmsieve.formats.mapping import map_file, map_zeros
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vmsieve.formats.holes import Holes
+    from vmsieve.formats.mapping import FilePiece
 
 #: Bytes that a regular file lacks on its medium if it is worth looking for holes.
 _SPARSE = 1 << 20
@@ -52,7 +52,6 @@ class PlainFile:
     def __init__(self, path: str) -> None:
         """Open ``path``, which must be seekable: no pipe, terminal, directory. ``-``: standard input, from a file."""
         self.name = path if path != "-" else "standard input"
-        self._mappable = True
         #: The file is ``/proc/vmcore``: memory of the crashed machine, in its crash kernel.
         self.vmcore = os.path.realpath(path) == "/proc/vmcore"
         try:
@@ -108,18 +107,20 @@ class PlainFile:
         found = seek_data(self._fd, offset, self.size)
         return offset if self.shrunk() else found
 
-    def map_at(self, address: int, offset: int, size: int) -> bool:
-        """Map ``size`` bytes from ``offset`` on to ``address``, in a :class:`mapping.Window`.
-
-        Returns False on failure: read instead, which gives the reason.
-        """
-        if offset + size > self.size:
-            return False
-        if self._is_hole(offset, offset + size):
-            return map_zeros(address, size)
-        # Fails for unaligned offsets, for one: not retried for each batch.
-        self._mappable = self._mappable and map_file(self._fd, offset, size, address)
-        return self._mappable
+    def pieces(self, offset: int, size: int) -> list[FilePiece] | None:
+        """A part of the file for mapping or reading it, with holes as zeros; None if it is not all there."""
+        end = offset + size
+        if end > self.size:
+            return None
+        found: list[FilePiece] = []
+        at = offset
+        for start, stop in self.holes(offset, end) if self.sparse and offset % mmap.PAGESIZE == 0 else ():
+            low, high = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, stop // mmap.PAGESIZE * mmap.PAGESIZE
+            if low < high:
+                found += [(self._fd, at, low - at), (-1, 0, high - low)]
+                at = high
+        found.append((self._fd, at, end - at))
+        return [piece for piece in found if piece[2]]
 
     def descriptor(self, end: int) -> int | None:
         """The file descriptor, to read up to offset ``end`` with pread.
@@ -200,6 +201,12 @@ def next_data(file: ByteFile, offset: int) -> int:
     """Find the first byte at or above ``offset`` that may be other than zero; else the end of the file."""
     known = getattr(file, "next_data", None)
     return min(int(known(offset)), file.size) if known is not None else offset
+
+
+def file_pieces(file: ByteFile, offset: int, size: int) -> list[FilePiece] | None:
+    """A part of a plain file (:meth:`vmsieve.formats.source.Source.file_pieces`); None of other files."""
+    pieces = getattr(file, "pieces", None)
+    return pieces(offset, size) if pieces is not None else None
 
 
 def read_as(file: ByteFile, place: int, out: memoryview, at: int, name: str) -> int:

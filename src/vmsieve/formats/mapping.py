@@ -22,6 +22,9 @@ from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    #: File descriptor, offset and bytes of a piece of a plain file; the descriptor is -1 for zeros.
+    FilePiece = tuple[int, int, int]
+
 # The same on all targets of the loops: asm-generic/mman-common.h, asm-generic/mman.h.
 _WRITE: Final = 2
 _POPULATE: Final = 0x8000
@@ -31,7 +34,7 @@ _FAILED: Final = (1 << 64) - 1
 class Mappable(Protocol):
     """A source whose file can be mapped; see :class:`vmsieve.formats.source.Source`."""
 
-    def map_at(self, address: int, paddr: int, size: int) -> bool: ...
+    def file_pieces(self, paddr: int, size: int) -> list[FilePiece] | None: ...
     def shrunk(self) -> bool: ...
 
 
@@ -57,9 +60,15 @@ class Window:
             return False
         at, self._source = self.address, source
         for paddr, size in pieces:
-            if not source.map_at(at, paddr, size):
+            found = source.file_pieces(paddr, size)
+            if found is None:
                 return False
-            at += size
+            for fd, offset, length in found:
+                if (offset | at) % mmap.PAGESIZE:
+                    return False
+                if not map_piece(fd, offset, length, at):
+                    return False
+                at += length
         return True
 
     def prefault(self, size: int) -> bool:
@@ -108,28 +117,20 @@ def _mmap() -> Any:
     return _found
 
 
-def map_file(fd: int, offset: int, size: int, address: int) -> bool:
-    """Map a piece of a file at ``address`` in a :class:`Window`, read-only, over the existing mapping.
+def map_piece(fd: int, offset: int, size: int, address: int) -> bool:
+    """Map a piece of a file (-1: zeros) at ``address`` in a :class:`Window`, read-only, over the existing mapping.
 
     Returns False on failure, as if ``offset`` or ``address`` is not a multiple of this machine's page size; ``address``
     must then not be read. Unavailable pages show only when touched.
     """
-    return bool(_mmap()(address, size, READ, PRIVATE | FIXED | _POPULATE, fd, offset) != _FAILED)
+    flags = PRIVATE | FIXED | (_POPULATE if fd >= 0 else ANONYMOUS)
+    return bool(_mmap()(address, size, READ, flags, fd, offset) != _FAILED)
 
 
 def unmap(size: int, address: int) -> None:
-    """Undo :func:`map_file` at ``address``: ``size`` bytes of zeros again.
+    """Undo :func:`map_piece` at ``address``: ``size`` bytes of zeros again.
 
     Raises MemoryError if there is no memory left; ``address`` must then not be touched.
     """
     if _mmap()(address, size, READ | _WRITE, PRIVATE | FIXED | ANONYMOUS, -1, 0) == _FAILED:
         raise MemoryError("mmap")
-
-
-def map_zeros(address: int, size: int) -> bool:
-    """As :func:`map_file`, for zeros."""
-    if (address | size) % mmap.PAGESIZE:
-        return False
-    if size:
-        unmap(size, address)
-    return True

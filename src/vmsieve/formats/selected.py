@@ -10,6 +10,7 @@ from vmsieve.formats.source import Source, join_ranges
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmsieve.formats.mapping import FilePiece
     from vmsieve.formats.source import MemoryRange
 
 #: Attributes of a source that are the same for both systems.
@@ -93,9 +94,9 @@ class SelectedSource(Source):
                 raise
             done += step
 
-    def map_at(self, address: int, paddr: int, size: int) -> bool:
+    def file_pieces(self, paddr: int, size: int) -> list[FilePiece] | None:
         piece = next((one for one in self._pieces if one.start <= paddr and paddr + size <= one.end), None)
-        return piece is not None and self._inner.map_at(address, paddr + piece.shift, size)
+        return None if piece is None else self._inner.file_pieces(paddr + piece.shift, size)
 
     def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:
         piece = next((one for one in self._pieces if one.start <= paddr and paddr + size <= one.end), None)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.mapping import FilePiece
 
 
 @record(frozen=True)
@@ -184,15 +185,14 @@ class Source(ABC):
                 address.
         """
 
-    def map_at(self, address: int, paddr: int, size: int) -> bool:  # noqa: ARG002 - most formats can't
-        """Map ``size`` bytes of physical memory to ``address``, read-only; returns False if that is impossible.
+    def file_pieces(self, paddr: int, size: int) -> list[FilePiece] | None:  # noqa: ARG002 - most formats have none
+        """The pieces of plain files that hold ``size`` bytes of physical memory; None if :meth:`read_into` must do it.
 
-        ``address`` is in a :class:`vmsieve.formats.mapping.Window`, whose memory is replaced. May run in several
-        threads at once. After False the caller reads instead, which raises an error if there is one.
+        May run in several threads at once. The pieces need not be readable: reading gives the reason.
         """
-        return False
+        return None
 
-    def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:  # noqa: ARG002 - as map_at
+    def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:  # noqa: ARG002 - most formats have none
         """Find ``size`` bytes of physical memory in a plain file: file descriptor and offset, to read with pread.
 
         None if they are stored otherwise, or if mapping is faster, as of ``/proc/vmcore``.

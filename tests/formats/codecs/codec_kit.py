@@ -89,7 +89,7 @@ def pack(
     out = Watched(count * page_size)
     total = on(backend, pack_pages)(
         number(codec), state.address, count, memory.address, index.buffer_info()[0], page_size, int(skip_zero), flag,
-        sizes.buffer_info()[0], flags.buffer_info()[0], out.address,
+        sizes.buffer_info()[0], flags.buffer_info()[0], out.address, 0,
     )  # fmt: skip
     assert total == sum(sizes)
     content, at, found = out.content(), 0, []

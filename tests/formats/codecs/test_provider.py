@@ -32,7 +32,7 @@ def packed_by(name: str, level: int) -> tuple[str, bytes]:
     which = codec_number(chosen.name)
     size = pack_pages(
         which, state.address, 1, address_of(page), ctypes.addressof(index), _PAGE, 0, chosen.flag,
-        ctypes.addressof(sizes), ctypes.addressof(flags), address_of(out),
+        ctypes.addressof(sizes), ctypes.addressof(flags), address_of(out), 0,
     )  # fmt: skip
     state.close()
     return state.provider, bytes(out[:size])

@@ -32,7 +32,7 @@ def tour(native: ModuleType) -> None:
         state = codec.open_compressor(codec.default_level, PAGE)
         pack_pages(
             which, state.address, COUNT, address_of(pages), ctypes.addressof(index), PAGE, 0, codec.flag,
-            ctypes.addressof(sizes), ctypes.addressof(flags), address_of(packed),
+            ctypes.addressof(sizes), ctypes.addressof(flags), address_of(packed), 0,
         )  # fmt: skip
         table, at = (ctypes.c_uint64 * (2 * COUNT))(), 0
         for i in range(COUNT):

@@ -75,7 +75,7 @@ def test_pages_are_packed(program: Program, name: str, size: int, tmp_path: Path
         program.place(bytes(sum(map(len, pages)))),
     )
     program.call(
-        "pack_pages", kit.number(name), state, count, memory, index, size, 1, 7, sizes, flags, out
+        "pack_pages", kit.number(name), state, count, memory, index, size, 1, 7, sizes, flags, out, 0
     )  # fmt: skip
     done = program.run(tmp_path)
     found = struct.unpack(f"{program.order}{count}I", done.at(sizes, 4 * count))

@@ -11,10 +11,9 @@ import pytest
 from tests.build.memory_file import page_sets, ranges, read, source
 from tests.build.s390_file import MIB, PAGE, PREFIXES, VMCOREINFO, Dump, machine, registers
 from tests.dumps import answers, dump
-from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import CorruptError, FormatError, ReadError, TruncatedError, UnsupportedError, UsageError
 from vmsieve.formats.inputs import open_source
-from vmsieve.formats.mapping import anonymous
+from vmsieve.formats.mapping import Window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,12 +164,10 @@ def test_a_file_is_mapped(tmp_path: Path) -> None:
     path = tmp_path / "dump"
     path.write_bytes(DUMP.flat()[: 5 * MIB])
     opened = open_source(str(path))
-    memory = anonymous(MIB)
-    address = address_of(memoryview(memory))
-    if not opened.map_at(address, 2 * MIB, MIB):
-        pytest.skip("this kernel can't say whether a mapped page is there")
-    assert bytes(memory) == MEMORY[2 * MIB : 3 * MIB]
-    assert not opened.map_at(address, 5 * MIB - PAGE, PAGE)
+    window = Window(MIB)
+    assert window.map(opened, [(2 * MIB, MIB)])
+    assert bytes(window.raw) == MEMORY[2 * MIB : 3 * MIB]
+    assert not window.map(opened, [(5 * MIB - PAGE, PAGE)])
     opened.close()
 
 

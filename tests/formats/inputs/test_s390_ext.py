@@ -12,10 +12,9 @@ import pytest
 
 from tests.build.memory_file import MemoryFile, page_sets, ranges, read, source
 from tests.build.s390_file import MAGIC_EXT, MIB, PAGE, VMCOREINFO, Dump, compressed, extended, machine, segment
-from vmsieve.formats.bitmap import address_of
 from vmsieve.formats.errors import CorruptError, ReadError, TruncatedError, UnsupportedError
 from vmsieve.formats.inputs import open_file, open_source
-from vmsieve.formats.mapping import anonymous
+from vmsieve.formats.mapping import Window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -239,13 +238,10 @@ def test_a_file_is_mapped_zeros_and_all(tmp_path: Path) -> None:
         path.write_bytes(MADE[name])
         return open_source(str(path))
 
-    memory = anonymous(3 * MIB)
-    address = address_of(memoryview(memory))
-    dump = opened("raw")
-    if not dump.map_at(address, MIB, 3 * MIB):
-        pytest.skip("this kernel can't say whether a mapped page is there")
-    assert bytes(memory) == MEMORY[MIB : 4 * MIB]
-    assert not opened("zlib").map_at(address, MIB, 3 * MIB)
+    window = Window(3 * MIB)
+    assert window.map(opened("raw"), [(MIB, 3 * MIB)])
+    assert bytes(window.raw) == MEMORY[MIB : 4 * MIB]
+    assert not window.map(opened("zlib"), [(MIB, 3 * MIB)])
 
 
 @pytest.mark.parametrize("block", [512, 1024, 2048, 4096])

@@ -94,7 +94,7 @@ def test_an_input_that_is_not_to_be_mapped(
     def refuse(*_: object) -> bool:
         raise AssertionError("the input was mapped")
 
-    monkeypatch.setattr(PlainFile, "map_at", refuse)
+    monkeypatch.setattr(PlainFile, "pieces", refuse)
     make(core, tmp_path / "out", 31, mapped=False)
     assert (tmp_path / "out").read_bytes() == small.read_bytes()
     with pytest.raises(AssertionError, match="was mapped"):

@@ -16,6 +16,7 @@ from tests.dumps import ROOT
 from tests.pipeline.cli_kit import PATIENCE, Run, check
 from vmsieve.formats.compiler import Loop
 from vmsieve.formats.files import PlainFile
+from vmsieve.pipeline.dump import packing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +65,8 @@ def vmsieve_shrinking(path: Path, moment: str, size: int, *arguments: object) ->
 if __name__ == "__main__":
     shrink_at(sys.argv[1], sys.argv[2], int(sys.argv[3]))
     del sys.argv[1:4]
+    # Small batches: the loop is called again over a window that is mapped already.
+    packing._BATCH = 1 << 14
     from vmsieve.pipeline.cli.start import run as run_command_line
 
     run_command_line()

@@ -35,7 +35,7 @@ def test_a_dump_is_incomplete_and_right(
 ) -> None:
     """Each page in the dump is the machine's; pages still in the input that no level drops are in it.
 
-    The input shrinks between mapping and the loop that runs over the mapping, or before a loop that reads.
+    The input shrinks between two runs of a loop over one mapping, or before a loop that reads.
     """
     out, left = tmp_path / "out", _left(victim, left)
     run = vmsieve_shrinking(victim, moment, left, "dump", "-d", 31, "--threads", threads, victim, out)

@@ -10,15 +10,19 @@ import pytest
 from tests.formats.holes_kit import sparse_copy
 from tests.pipeline.kit import compared, make
 from vmsieve.filters.gather import gather_knowledge
-from vmsieve.formats import files, mapping
+from vmsieve.formats import files
 from vmsieve.formats.codecs import _pack
+from vmsieve.formats.files import PlainFile
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.inputs.elf import ElfSource
+from vmsieve.pipeline.dump import packing
 from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from vmsieve.formats.mapping import FilePiece
 
 _MIB = 1 << 20
 
@@ -109,17 +113,18 @@ def test_comparisons_are_the_same(form: str, dense: Path, sparse: Path, tmp_path
 
 def test_pages_in_holes_are_not_read(sparse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither for a dump nor for counts: only edges of holes are."""
-    read, real_map, real_read = [0], mapping.map_file, files.read_at
+    read, real_pieces, real_read = [0], PlainFile.pieces, files.read_at
 
-    def map_file(fd: int, offset: int, size: int, address: int) -> bool:
-        read[0] += size
-        return real_map(fd, offset, size, address)
+    def pieces(self: PlainFile, offset: int, size: int) -> list[FilePiece] | None:
+        found = real_pieces(self, offset, size)
+        read[0] += sum(size for fd, _, size in found or [] if fd >= 0)
+        return found
 
     def reading(fd: int, offset: int, out: memoryview, *more: str) -> int:
         read[0] += len(out)
         return real_read(fd, offset, out, *more)
 
-    monkeypatch.setattr(files, "map_file", map_file)
+    monkeypatch.setattr(PlainFile, "pieces", pieces)
     monkeypatch.setattr(files, "read_at", reading)
     make(sparse, tmp_path / "with", level=1)
     known, read[0] = read[0], 0
@@ -132,6 +137,7 @@ def test_pages_in_holes_are_not_read(sparse: Path, tmp_path: Path, monkeypatch: 
 def test_many_zero_pages_are_one_batch(sparse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work per batch is not done per half megabyte of a hole."""
     batches = []
+    monkeypatch.setattr(packing, "_CHUNK", 1 << 19)
     for known in (True, False):
         count, real = [0], _pack.pack_pages
 
@@ -139,11 +145,11 @@ def test_many_zero_pages_are_one_batch(sparse: Path, tmp_path: Path, monkeypatch
             count[0] += 1
             return int(real(*arguments))
 
-        monkeypatch.setattr("vmsieve.pipeline.dump.copy.pack_pages", counting)
+        monkeypatch.setattr("vmsieve.pipeline.dump.packing.pack_pages", counting)
         if not known:
             monkeypatch.setattr(ElfSource, "zero_bits", lambda *_: None)
         make(sparse, tmp_path / str(known), level=1)
-        monkeypatch.setattr("vmsieve.pipeline.dump.copy.pack_pages", real)
+        monkeypatch.setattr("vmsieve.pipeline.dump.packing.pack_pages", real)
         batches.append(count[0])
     assert batches[0] < batches[1] - 8
 

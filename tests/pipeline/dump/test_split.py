@@ -16,7 +16,7 @@ from vmsieve.formats.errors import FormatError, OutputError, ReadError, UsageErr
 from vmsieve.formats.inputs import open_source
 from vmsieve.formats.layouts import kdump
 from vmsieve.formats.outputs.kdump import KdumpWriter
-from vmsieve.pipeline.dump import batches
+from vmsieve.pipeline.dump import batches, packing
 from vmsieve.pipeline.dump.plan import Plan
 from vmsieve.pipeline.dump.reassemble import reassemble
 from vmsieve.pipeline.makedumpfile.main import main
@@ -66,6 +66,7 @@ def test_the_files_grow_side_by_side(threads: int, core: Path, tmp_path: Path, m
 
     monkeypatch.setattr(KdumpWriter, "pages", watched)
     monkeypatch.setattr(batches, "_MOST_PAGES", 0)  # the core is sparse
+    monkeypatch.setattr(packing, "_CHUNK", 1 << 19)
     share(core, tmp_path, 3, threads=threads)
     assert len(turns) >= 9
     assert all(len(set(turns[at : at + 3])) == 3 for at in range(0, 9, 3))

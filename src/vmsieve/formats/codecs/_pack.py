@@ -8,12 +8,15 @@ from __future__ import annotations
 from vmsieve.formats.codecs import codecs
 from vmsieve.formats.compiler import loop
 from vmsieve.formats.compiler.families import Plugins
-from vmsieve.formats.compiler.primitives import load32, load64, store32
+from vmsieve.formats.compiler.primitives import load32, load64, store32, store64
+from vmsieve.formats.loops import view as words
 from vmsieve.formats.loops.bits import ZERO_PAGE
 from vmsieve.formats.loops.compare import is_zero
 from vmsieve.formats.loops.copies import copy
-from vmsieve.formats.slim.typing import Any
+from vmsieve.formats.loops.view import move_window
+from vmsieve.formats.slim.typing import Any, Final
 
+_ALL: Final = (1 << 64) - 1
 _compress: Any = Plugins(lambda: [codec.compress for codec in codecs()], how="pick")
 _decompress: Any = Plugins(lambda: [codec.decompress for codec in codecs()], how="pick")
 
@@ -21,7 +24,7 @@ _decompress: Any = Plugins(lambda: [codec.decompress for codec in codecs()], how
 @loop
 def pack_pages(
     which: int, state: int, count: int, pages: int, index: int, page_size: int,
-    skip_zero: int, flag: int, sizes: int, flags: int, out: int,
+    skip_zero: int, flag: int, sizes: int, flags: int, out: int, view: int,
 ) -> int:  # fmt: skip
     """Pack pages one behind the other; return bytes written.
 
@@ -36,14 +39,31 @@ def pack_pages(
         sizes: Address of ``count`` native 32-bit words, set to stored sizes.
         flags: Address of ``count`` native 32-bit words, set to ``flag``, or 0 for a page stored as it is.
         out: Address of ``count * page_size`` bytes: no page takes more than ``page_size``, whatever the codec.
+        view: 0, or the address of a view (:mod:`vmsieve.formats.loops.view`) whose window is at ``pages``: it is moved
+            to each page. Then the loop may stop early, and ``out`` needs space for the view's limit and one more page.
     """
     at = out
-    for i in range(count):
-        place = load32(index, i * 4)
-        page = pages + place * page_size
+    start = 0
+    end = _ALL
+    limit = _ALL
+    if view != 0:
+        start = load64(view, words.START)
+        end = load64(view, words.END)
+        limit = out + load64(view, words.LIMIT)
+    i = 0
+    while i < count and at < limit:
+        number = load32(index, i * 4)
+        place = number * page_size
+        if place >= end and number != ZERO_PAGE:
+            if move_window(view, place) == 0:
+                store64(view, words.FAILED, 1)
+                break
+            start = place
+            end = load64(view, words.END)
+        page = pages + (place - start)
         size = 0
         kept = 0
-        if place != ZERO_PAGE and (skip_zero == 0 or is_zero(page, page_size) == 0):
+        if number != ZERO_PAGE and (skip_zero == 0 or is_zero(page, page_size) == 0):
             size = _compress(which, state, page, page_size, at, page_size - 1)
             kept = flag
             if size == 0 or size >= page_size:
@@ -53,6 +73,9 @@ def pack_pages(
         store32(sizes, i * 4, size)
         store32(flags, i * 4, kept)
         at += size
+        i += 1
+    if view != 0:
+        store64(view, words.DONE, i)
     return at - out
 
 

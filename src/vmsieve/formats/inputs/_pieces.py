@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmsieve.formats.errors import ReadError
-from vmsieve.formats.files import clear, read_memory
+from vmsieve.formats.files import clear, file_pieces, read_memory
 from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.formats.source import MemoryRange, Source
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.formats.extents import Extents
+    from vmsieve.formats.mapping import FilePiece
 
 
 class StoredPieces(Source):
@@ -89,9 +90,9 @@ class StoredPieces(Source):
         if i >= len(data.starts) or data.starts[i] >= -(-end // page) * page:
             raise ReadError("this memory was left out of the dump", file=self.file.name, offset=paddr)
 
-    def map_at(self, address: int, paddr: int, size: int) -> bool:
-        map_file, offset = getattr(self.file, "map_at", None), self._offset(paddr, size)
-        return map_file is not None and offset is not None and bool(map_file(address, offset, size))
+    def file_pieces(self, paddr: int, size: int) -> list[FilePiece] | None:
+        offset = self._offset(paddr, size)
+        return None if offset is None else file_pieces(self.file, offset, size)
 
     def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:
         descriptor, offset = getattr(self.file, "descriptor", None), self._offset(paddr, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from vmsieve.formats.errors import CorruptError, TruncatedError, UnsupportedError
-from vmsieve.formats.files import read_as, read_exactly
+from vmsieve.formats.files import file_pieces, read_as, read_exactly
 from vmsieve.formats.inputs.s390 import read_header
 from vmsieve.formats.layouts import s390
 from vmsieve.formats.slim.records import record
@@ -14,6 +14,7 @@ from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from vmsieve.formats.files import ByteFile
     from vmsieve.formats.layouts import Fields
+    from vmsieve.formats.mapping import FilePiece
 
 #: Bits of an offset within a volume in a :class:`VolumesFile`.
 SHIFT: Final = 48
@@ -55,10 +56,9 @@ class VolumesFile:
         file = self._files[number]
         return read_as(file, at, out, offset, file.name)
 
-    def map_at(self, address: int, offset: int, size: int) -> bool:
-        """As :meth:`vmsieve.formats.files.PlainFile.map_at`."""
-        map_file = getattr(self._files[offset >> SHIFT], "map_at", None)
-        return map_file is not None and bool(map_file(address, offset & ((1 << SHIFT) - 1), size))
+    def pieces(self, offset: int, size: int) -> list[FilePiece] | None:
+        """As :meth:`vmsieve.formats.files.PlainFile.pieces`."""
+        return file_pieces(self._files[offset >> SHIFT], offset & ((1 << SHIFT) - 1), size)
 
     def shrunk(self) -> bool:
         return any(getattr(file, "shrunk", bool)() for file in self._files)

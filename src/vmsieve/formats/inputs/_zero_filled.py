@@ -5,15 +5,16 @@ from __future__ import annotations
 from vmsieve.formats.bitmap import cut_bits
 from vmsieve.formats.errors import CorruptError, ReadError, UsageError
 from vmsieve.formats.extents import Extents
+from vmsieve.formats.files import file_pieces
 from vmsieve.formats.inputs import MemoryRange
 from vmsieve.formats.inputs._pieces import StoredPieces
-from vmsieve.formats.mapping import map_zeros
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.mapping import FilePiece
 
 #: Pages of s390x have one size.
 PAGE: Final = 4096
@@ -91,18 +92,22 @@ class ZeroFilledSource(StoredPieces):
     def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         return self._data.pieces(start, min(end, self._stored_end))
 
-    def map_at(self, address: int, paddr: int, size: int) -> bool:
-        map_file = getattr(self.file, "map_at", None)
-        if map_file is None or self.compressed or paddr + size > self._stored_end:
-            return False
+    def file_pieces(self, paddr: int, size: int) -> list[FilePiece] | None:
+        if self.compressed or paddr + size > self._stored_end:
+            return None
+        found: list[FilePiece] = []
         at = paddr
         for start, stop, offset in self._pieces(paddr, paddr + size):
-            if not map_zeros(address + at - paddr, start - at):
-                return False
-            if not map_file(address + start - paddr, offset, stop - start):
-                return False
+            pieces = file_pieces(self.file, offset, stop - start)
+            if pieces is None:
+                return None
+            if at < start:
+                found.append((-1, 0, start - at))
+            found += pieces
             at = stop
-        return map_zeros(address + at - paddr, paddr + size - at)
+        if at < paddr + size:
+            found.append((-1, 0, paddr + size - at))
+        return found
 
     def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:
         if self.compressed or paddr + size > self._stored_end:

@@ -24,6 +24,7 @@ from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from vmsieve.formats.codecs import State
     from vmsieve.formats.files import ByteFile
+    from vmsieve.formats.mapping import FilePiece
 
 _WITHIN: Final = (1 << OFFSET_BITS) - 1
 #: Most bytes of a run in the file.
@@ -81,8 +82,8 @@ class LkcdSource(ZeroFilledSource):
         self.header.update(cpus_online=machine.cpu_cnt, cpus_real=machine.real_cpu_cnt)
         return struct.unpack_from(f">{min(machine.cpu_cnt, lkcd.CPUS_MOST)}I", data, lkcd.MACHINE.size)
 
-    def map_at(self, address: int, paddr: int, size: int) -> bool:  # noqa: ARG002 - no page is aligned
-        return False
+    def file_pieces(self, paddr: int, size: int) -> list[FilePiece] | None:  # noqa: ARG002 - records lie between pages
+        return None
 
     def find_stored(self, paddr: int, size: int) -> tuple[int, int] | None:  # noqa: ARG002 - pages are packed
         return None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vmsieve.filters.linux.memory import VirtualMemory
     from vmsieve.formats.bitmap import Bitmap
     from vmsieve.formats.inputs import Source
-    from vmsieve.pipeline.dump.batches import PageBatch
+    from vmsieve.pipeline.dump.batches import Chunk
     from vmsieve.pipeline.dump.order import Claim
 
 #: Bytes of pages that are announced ahead of those being read.
@@ -38,7 +38,7 @@ def announcing(claim: Claim, wanted: Bitmap, stored: Bitmap, source: Source, pag
     ahead = Ahead(wanted, stored, source, page_size)
     more = ahead.follow(0)
 
-    def claim_and_announce(pages: PageBatch) -> bool:
+    def claim_and_announce(pages: Chunk) -> bool:
         nonlocal more
         claimed = claim(pages)
         more = more and ahead.follow(pages.count)

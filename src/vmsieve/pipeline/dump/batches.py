@@ -1,4 +1,4 @@
-"""Batches of input pages, half a megabyte each, collected from wherever the pages lie."""
+"""Chunks of input pages, collected from wherever the pages lie."""
 
 from __future__ import annotations
 
@@ -18,39 +18,24 @@ if TYPE_CHECKING:
 
 #: Bytes of a batch. Twice as many take 1 % less time and a megabyte more.
 _BYTES = 512 << 10
-#: The same with several threads: larger, because each batch that changes hands costs time.
-_BYTES_SHARED = 2 << 20
 #: Most pages of a batch if some are known to be zeros, which need no space.
 _MOST_PAGES = 8192
-#: Bytes of the batches of all threads, unless that is less than _BYTES for each.
-_BYTES_OF_ALL = 16 << 20
 _MOST_SPANS = 512
 BRIDGE = 16  # pages worth reading over: 64 KiB cost less than another read
 _MAPPED = 4  # mean pages a span from which mapping costs less than copying: it takes two calls more a span
 
 
-def batch_size(threads: int) -> int:
-    """Bytes of a batch when ``threads`` threads work, each on its own batch."""
-    return _BYTES if threads == 1 else min(_BYTES_SHARED, max(_BYTES, _BYTES_OF_ALL // threads))
-
-
-class PageBatch:
-    """A batch of pages, chosen by :meth:`Gatherer.claim` and read by :meth:`use`."""
+class Chunk:
+    """Kept pages that are worked on in one go, chosen by :meth:`Gatherer.claim`."""
 
     turn = 0  # number of the pass that the pages are from
 
-    def __init__(self, page_size: int, *, mapped: bool = False, size: int = _BYTES, zeros: bool = False) -> None:
-        """Make an empty batch of ``size`` bytes.
-
-        ``mapped``: the input may be mapped instead of copied; ``zeros``: pages may be known to be zeros.
-        """
+    def __init__(self, page_size: int, size: int, *, zeros: bool = False) -> None:
+        """Make room for pages of ``size`` bytes; ``zeros``: and for many that are known to be zeros."""
         self.page_size = page_size
-        self._most_read = max(1, size // page_size)  # maximum number of pages that are read
-        self.room = max(self._most_read, _MOST_PAGES) if zeros else self._most_read  # maximum number of pages
-        self._window = Window(self._most_read * page_size, mapped=mapped)
-        #: Memory of the pages, copied or mapped, read-only; page *k* is at ``index[k] * page_size``, unless its index
-        #: is ``bits.ZERO_PAGE``.
-        self.raw, self.address = self._window.raw, self._window.address
+        self.most_read = max(1, size // page_size)  # maximum number of pages that are read
+        self.room = max(self.most_read, _MOST_PAGES) if zeros else self.most_read  # maximum number of pages
+        #: Page *k* is page ``index[k]`` of all spans, one behind the other, unless its index is ``bits.ZERO_PAGE``.
         self.index = (ctypes.c_uint32 * self.room)()
         self.pfns = (ctypes.c_uint64 * self.room)()  # page frame numbers
         self.count = 0
@@ -58,6 +43,7 @@ class PageBatch:
         self._spans = (ctypes.c_uint64 * (2 * _MOST_SPANS))()
         self._result = (ctypes.c_uint64 * bits.GATHER_WORDS)()
         self._base = 0
+        self._reached = 0, 0  # number of the last span that was read, and bytes before it
 
     def gather(self, kept: int, stored: int, bit: int, base: int, bridge: int, zeros: int = 0) -> int:
         """Choose the next pages of a bitmap block, from ``bit`` on; returns the bit to continue from.
@@ -66,12 +52,76 @@ class PageBatch:
         their first page frame; ``bridge``: unwanted pages in a row that are worth reading along;
         ``zeros``: address of a bitmap block of pages that are known to be zeros, or 0.
         """
-        self._base = base
+        self._base, self._reached = base, (0, 0)
         self.count = bits.gather_pages(
-            kept, stored, bit, BLOCK, self.room, self._most_read, bridge, ctypes.addressof(self._spans), _MOST_SPANS,
+            kept, stored, bit, BLOCK, self.room, self.most_read, bridge, ctypes.addressof(self._spans), _MOST_SPANS,
             ctypes.addressof(self.index), ctypes.addressof(self.pfns), base, ctypes.addressof(self._result), zeros,
         )  # fmt: skip
         return int(self._result[0])
+
+    def worth_mapping(self) -> bool:
+        """True if the spans are long enough."""
+        return bool(self._result[3] >= self._result[2] * _MAPPED)
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Physical address and size of each span."""
+        return (self._span(number) for number in range(self._result[2]))
+
+    def _span(self, number: int) -> tuple[int, int]:
+        size = self.page_size
+        return (self._base + self._spans[2 * number]) * size, self._spans[2 * number + 1] * size
+
+    def read_spans(self, source: Source, view: memoryview, start: int = 0) -> None:
+        """Copy the part of all spans that begins ``start`` bytes behind their first; lists pages in ``bad``."""
+        number, at = self._reached if start >= self._reached[1] else (0, 0)
+        end = start + len(view)
+        while at < end:
+            paddr, size = self._span(number)
+            low, high = max(at, start), min(at + size, end)
+            if low < high:
+                self._read_span(source, paddr + low - at, view[low - start : high - start], low // self.page_size)
+            if at + size > end:
+                break
+            number, at = number + 1, at + size
+        self._reached = number, at
+
+    def _read_span(self, source: Source, paddr: int, out: memoryview, done: int) -> None:
+        """Copy pages from ``paddr`` on; ``done`` pages of all spans are before them."""
+        try:
+            source.read_into(paddr, out)
+        except ReadError as error:
+            self._read_singly(source, out, paddr, done, error)
+
+    def _read_singly(self, source: Source, out: memoryview, paddr: int, done: int, failed: ReadError) -> None:
+        """Read a span page by page, for its readable pages."""
+        size = self.page_size
+        first = done + ((failed.offset or 0) - paddr) // size
+        hopeless = range(first, first + failed.span // size)
+        for k in range(self.count):
+            at = self.index[k]
+            if not done <= at < done + len(out) // size:
+                continue
+            if at in hopeless:
+                self.bad.append(k)
+                continue
+            try:
+                source.read_into(paddr + (at - done) * size, out[(at - done) * size : (at - done + 1) * size])
+            except ReadError:
+                self.bad.append(k)
+
+
+class PageBatch(Chunk):
+    """A chunk that is in memory as a whole."""
+
+    def __init__(self, page_size: int, *, mapped: bool = False, zeros: bool = False) -> None:
+        """Make an empty batch.
+
+        ``mapped``: the input may be mapped instead of copied; ``zeros``: pages may be known to be zeros.
+        """
+        super().__init__(page_size, _BYTES, zeros=zeros)
+        self._window = Window(self.most_read * page_size, mapped=mapped)
+        #: Memory of the pages, copied or mapped, read-only; page *k* is at ``index[k] * page_size``.
+        self.raw, self.address = self._window.raw, self._window.address
 
     def use(self, source: Source, work: Callable[[], object]) -> None:
         """Map or read the chosen pages and call ``work``; unreadable ones are listed in ``bad``.
@@ -80,49 +130,18 @@ class PageBatch:
         """
         self.bad = []
         # Packed pages can't be mapped, and the attempt costs more than a call: it unmaps the previous pages.
-        worth = not source.compressed and self._result[3] >= self._result[2] * _MAPPED
-        if worth and self._window.map(source, self._pieces()):
+        worth = not source.compressed and self.worth_mapping()
+        if worth and self._window.map(source, self.spans()):
             work()
             if not self._window.lost():
                 return
         self.read(source)
         work()
 
-    def _pieces(self) -> Iterator[tuple[int, int]]:
-        """Yield physical address and size of each span."""
-        size = self.page_size
-        for i in range(self._result[2]):
-            yield (self._base + self._spans[2 * i]) * size, self._spans[2 * i + 1] * size
-
     def read(self, source: Source, view: memoryview | None = None) -> None:
         """Copy the chosen pages, to ``view`` if given; unreadable ones are listed in ``bad``."""
         self.bad, view = [], self._window.writable() if view is None else view
-        done = 0
-        for paddr, size in self._pieces():
-            try:
-                source.read_into(paddr, view[done : done + size])
-            except ReadError as error:
-                self._read_singly(source, view, paddr, done // self.page_size, size // self.page_size, error)
-            done += size
-
-    def _read_singly(
-        self, source: Source, view: memoryview, paddr: int, done: int, pages: int, failed: ReadError
-    ) -> None:
-        """Read a span page by page, for its readable pages."""
-        size = self.page_size
-        first = done + ((failed.offset or 0) - paddr) // size
-        hopeless = range(first, first + failed.span // size)
-        for k in range(self.count):
-            at = self.index[k]
-            if not done <= at < done + pages:
-                continue
-            if at in hopeless:
-                self.bad.append(k)
-                continue
-            try:
-                source.read_into(paddr + (at - done) * size, view[at * size : (at + 1) * size])
-            except ReadError:
-                self.bad.append(k)
+        self.read_spans(source, view[: self._result[3] * self.page_size])
 
     def leave_out_bad(self) -> None:
         """Remove the unreadable pages from ``index`` and ``pfns``."""
@@ -135,7 +154,7 @@ class PageBatch:
 
 
 class Gatherer:
-    """Chooses the wanted pages of a dump, batch by batch, in ascending order."""
+    """Chooses the wanted pages of a dump, chunk by chunk, in ascending order."""
 
     def __init__(self, kept: Bitmap, stored: Bitmap, *sources: Source, zeros: bool = False) -> None:
         """Choose pages that are in ``kept``, and in ``stored``, which ``sources`` provide.
@@ -154,7 +173,7 @@ class Gatherer:
         self._source = sources[0] if zeros else None
         self._zeros: bytearray | None = None
 
-    def claim(self, pages: PageBatch) -> bool:
+    def claim(self, pages: Chunk) -> bool:
         """Choose the next pages for a batch; False if none is left."""
         while True:
             if self._bit >= BLOCK:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 from time import monotonic
 
 from vmsieve.formats.bitmap import address_of
-from vmsieve.formats.codecs import Codec, codec_number
+from vmsieve.formats.codecs import Codec
 from vmsieve.formats.codecs import codec as find_codec
-from vmsieve.formats.codecs._pack import pack_pages
 from vmsieve.formats.loops import bits
-from vmsieve.formats.loops.describe import UNREADABLE
-from vmsieve.formats.mapping import anonymous
-from vmsieve.formats.outputs import Batch
 from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.slim.typing import TYPE_CHECKING
-from vmsieve.pipeline.dump.batches import Gatherer, PageBatch, batch_size
+from vmsieve.pipeline.dump.batches import Gatherer
 from vmsieve.pipeline.dump.order import InOrder, Pass
+from vmsieve.pipeline.dump.packing import PackedChunk
 from vmsieve.pipeline.dump.pool import ordered
 
 if TYPE_CHECKING:
@@ -63,82 +59,39 @@ class CopyJob:
     copied: Copied = field(default_factory=Copied)  # counts so far, also valid after an exception
 
 
-class PackedPages:
-    """Memory for packed pages as in :class:`~vmsieve.formats.outputs.Batch`, and a codec's state, for one thread."""
-
-    def __init__(self, codec: Codec, level: int, room: int, page_size: int) -> None:
-        self._number, self._flag = codec_number(codec.name), codec.flag
-        self._state = codec.open_compressor(level, page_size)
-        self.provider = self._state.provider  # the library that packs
-        self.sizes, self.flags = (ctypes.c_uint32 * room)(), (ctypes.c_uint32 * room)()
-        self.out = memoryview(anonymous((room + 1) * page_size))
-        self.packed = 0  # bytes of packed pages in ``out``
-
-    def pack(self, pages: PageBatch, count: int, *, drop_zero: bool) -> None:
-        """Pack the first ``count`` pages of a batch."""
-        self.packed = pack_pages(
-            self._number, self._state.address, count, pages.address, ctypes.addressof(pages.index), pages.page_size,
-            int(drop_zero), self._flag, ctypes.addressof(self.sizes), ctypes.addressof(self.flags),
-            address_of(self.out),
-        )  # fmt: skip
-
-
-class _PackedBatch(PageBatch):
-    """A batch of pages, with memory for the packed pages."""
-
-    def __init__(self, job: CopyJob) -> None:
-        zeros = job.drop_zero and job.source.knows_zeros()
-        super().__init__(job.page_size, mapped=True, size=batch_size(job.threads), zeros=zeros)
-        self._source, self._drop_zero = job.source, job.drop_zero
-        self.packs = PackedPages(job.codec, job.level, self.room, job.page_size)
-        rows = (self.pfns, self.packs.sizes, self.packs.flags)
-        pfns, sizes, flags = (memoryview(row).cast("B") for row in rows)
-        self._batch = Batch(0, pfns.cast("Q"), sizes.cast("I"), flags.cast("I"), self.packs.out)
-
-    def batch(self) -> Batch:
-        self._batch.count, self._batch.data = self.count, self.packs.out[: self.packs.packed]
-        return self._batch
-
-    def work(self) -> None:
-        self.use(self._source, self._pack)
-
-    def _pack(self) -> None:
-        bad, packs = set(self.bad), self.packs
-        if bad:
-            for to, k in enumerate(k for k in range(self.count) if k not in bad):
-                self.index[to] = self.index[k]
-        count = self.count - len(bad)
-        packs.pack(self, count, drop_zero=self._drop_zero)
-        if bad:
-            # Results exist for readable pages only: spread them, with the unreadable pages in between.
-            sizes, flags = list(packs.sizes[:count]), list(packs.flags[:count])
-            for k in range(self.count):
-                packs.sizes[k], packs.flags[k] = (0, UNREADABLE) if k in bad else (sizes.pop(0), flags.pop(0))
+def _batch(job: CopyJob) -> PackedChunk:
+    return PackedChunk(
+        job.source, job.codec, job.level, job.page_size, drop_zero=job.drop_zero, threads=job.threads
+    )  # fmt: skip
 
 
 def copy_pages(job: CopyJob) -> None:
     """Copy every kept page to the writer."""
     passes = job.passes or [Pass("all", "all pages", job.scan.kept)]
-    claim = InOrder(_claim(job, one.pages) for one in passes).claim
+    choose = InOrder(_claim(job, one.pages) for one in passes).claim
     copied, turn, began = job.copied, 0, monotonic()
     if job.room is not None and job.passes:
         _foretell(job, job.room - job.writer.overhead)
-    for pages in ordered(job.threads, lambda: _PackedBatch(job), claim, _PackedBatch.work, job.notes.append):
+    batches = ordered(
+        job.threads, lambda: _batch(job), lambda pages: pages.claim(choose), PackedChunk.work, job.notes.append
+    )  # fmt: skip
+    for pages in batches:
         if pages.turn != turn:
             turn = pages.turn
             job.writer.checkpoint()
             began = began and _foretell_end(job, began)
-        job.writer.pages(pages.batch())
-        passes[turn].written += pages.count
+        batch = pages.batch()
+        job.writer.pages(batch)
+        passes[turn].written += batch.count
         for k in pages.bad:
             if copied.unreadable < _NAMED:
                 job.notes.append(f"the page at {pages.pfns[k] * job.page_size:#x} can't be read")
             copied.unreadable += 1
-        empty = bits.count_words(ctypes.addressof(pages.packs.sizes), pages.count, 0)
+        empty = bits.count_words(address_of(batch.sizes), batch.count, 0)
         copied.zero += empty - len(pages.bad)
-        copied.pages += pages.count
+        copied.pages += batch.count
         copied.bytes_packed += pages.packs.packed
-        job.progress.advance(pages.count)
+        job.progress.advance(batch.count)
 
 
 def _foretell(job: CopyJob, room: int) -> None:
@@ -146,16 +99,17 @@ def _foretell(job: CopyJob, room: int) -> None:
     # Imported here: most dumps are in address order.
     from vmsieve.pipeline.dump.forecast import foretell
 
-    batch = _PackedBatch(job)
+    batch = _batch(job)
 
     def sampler(pages: Bitmap) -> Callable[[], tuple[int, int]]:
-        claim = Gatherer(pages, job.scan.stored, job.source).claim
+        choose = Gatherer(pages, job.scan.stored, job.source).claim
+        batch.forget()
 
         def sample() -> tuple[int, int]:
-            if not claim(batch):
+            if not batch.claim(choose):
                 return 0, 0
             batch.work()
-            return batch.count, batch.packs.packed
+            return batch.end - batch.first, batch.packs.packed
 
         return sample
 

@@ -16,9 +16,9 @@ from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from vmsieve.pipeline.dump.batches import PageBatch
+    from vmsieve.pipeline.dump.batches import Chunk
 
-    Claim = Callable[[PageBatch], bool]
+    Claim = Callable[[Chunk], bool]
     Bits = Callable[[int], bytes]
 
 #: Name and title of the pass with all pages that no class has.
@@ -118,7 +118,7 @@ class InOrder:
         self._claim = next(claims)
         self.current = 0
 
-    def claim(self, pages: PageBatch) -> bool:
+    def claim(self, pages: Chunk) -> bool:
         """Choose the next pages for a batch; False if none is left."""
         while not self._claim(pages):
             following = next(self._claims, None)

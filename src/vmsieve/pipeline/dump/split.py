@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vmsieve.formats.bitmap import PageBits
     from vmsieve.formats.inputs import Source
     from vmsieve.formats.outputs import Description, OutputFormat, Writer
-    from vmsieve.pipeline.dump.batches import PageBatch
+    from vmsieve.pipeline.dump.batches import Chunk
     from vmsieve.pipeline.dump.plan import Plan
 
 
@@ -67,7 +67,7 @@ class InTurns:
         parts = [_between(kept, start, end) for start, end in zip(cuts, cuts[1:])]
         self._left = deque(Gatherer(part, stored, source, zeros=zeros) for part in parts)
 
-    def claim(self, pages: PageBatch) -> bool:
+    def claim(self, pages: Chunk) -> bool:
         """Choose the next pages for a batch, all from one part; False if none is left."""
         while self._left:
             gatherer = self._left.popleft()

@@ -9,6 +9,8 @@ from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vmsieve.formats.mapping import FilePiece
+
 _UNIT: Final = 4096  # bytes of a recorded unit: no machine has smaller pages
 _SMALL: Final = 16  # units up to which a read is recorded unit by unit, as the same few are read over and over
 
@@ -60,11 +62,11 @@ class Watched(Through):
         self._inner.read_into(paddr, out)
         self._record(paddr, len(out))
 
-    def map_at(self, address: int, paddr: int, size: int) -> bool:
-        mapped = self._inner.map_at(address, paddr, size)
-        if mapped:
+    def file_pieces(self, paddr: int, size: int) -> list[FilePiece] | None:
+        pieces = self._inner.file_pieces(paddr, size)
+        if pieces is not None:
             self._record(paddr, size)
-        return mapped
+        return pieces
 
     def _record(self, paddr: int, size: int) -> None:
         first, end = paddr // _UNIT, -(-(paddr + size) // _UNIT)

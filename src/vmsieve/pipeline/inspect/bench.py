@@ -13,7 +13,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any
 from vmsieve.pipeline.dump.batches import Gatherer, PageBatch
-from vmsieve.pipeline.dump.copy import PackedPages
+from vmsieve.pipeline.dump.packing import PackedPages
 from vmsieve.pipeline.dump.pool import ordered
 from vmsieve.pipeline.dump.scan import scan
 from vmsieve.pipeline.inspect.blocks import mark_zeros

@@ -12,7 +12,7 @@ from vmsieve.formats.codecs import codec
 from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.dump.batches import PageBatch
-from vmsieve.pipeline.dump.copy import PackedPages
+from vmsieve.pipeline.dump.packing import PackedPages
 from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan, walk_blocks
 from vmsieve.pipeline.inspect.blocks import batches_of, classify_block, mark_zeros
 from vmsieve.pipeline.process.progress import Silent
