@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.dumps import PACKAGE
 from vmsieve.pipeline.cli.commands import commands
-from vmsieve.pipeline.cli.parser import build_parser
+from vmsieve.pipeline.cli.main import main
 from vmsieve.pipeline.makedumpfile.options import OPTIONS as MAKEDUMPFILE
 from vmsieve.pipeline.manual import prose, troff
 from vmsieve.pipeline.manual.make import shared_files
@@ -102,6 +104,7 @@ def test_no_line_is_a_request_by_accident(page: str) -> None:
     for line in PAGES[page].splitlines():
         assert not line.startswith("'")
         assert not line.startswith(".") or line.split()[0] in REQUESTS
+        assert not re.search(r"(?<!\\)-", line), "not an ASCII hyphen everywhere"
         assert "\\" not in read(line).replace("\\", "", line.count(r"\(rs"))
     assert f'"vmsieve {VERSION}"' in PAGES[page]
 
@@ -114,7 +117,9 @@ def test_text_is_printed_as_it_is(text: str) -> None:
 
 
 def test_exit_statuses_are_those_of_the_help() -> None:
-    assert all(f"{number}  {text}" in build_parser([]).format_help() for number, text in prose.EXIT_STATUS.items())
+    with redirect_stdout(io.StringIO()) as output, pytest.raises(SystemExit):
+        main(["--help"])
+    assert all(f"{number}  {text}" in output.getvalue() for number, text in prose.EXIT_STATUS.items())
 
 
 @pytest.mark.parametrize(
@@ -128,14 +133,15 @@ def test_a_command_may_have_exit_statuses_of_its_own(page: str, statuses: str) -
 def test_environment_variables_are_described() -> None:
     """Each that the program reads."""
     texts = [path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "lowering.py"]
-    read = {name for text in texts for name in re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", text)}
-    assert read <= {*prose.ENVIRONMENT}
+    named = {name for text in texts for name in re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", text)}
+    assert {"VMSIEVE_KERNELS", "TERM"} <= named <= {*prose.ENVIRONMENT}
 
 
 def test_they_are_made_without_other_packages() -> None:
     """Where a wheel is built, only hatchling, numba and llvmlite are installed."""
     code = """
 import sys
+from contextlib import redirect_stdout
 for name in ("zstandard", "lz4", "tqdm", "isal", "PIL", "elftools", "numba", "numpy"):
     sys.modules[name] = None
 from vmsieve.pipeline.manual.make import shared_files

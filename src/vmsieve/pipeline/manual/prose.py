@@ -45,7 +45,9 @@ ENVIRONMENT = {
     "VMSIEVE_KERNELS": "how inner loops run: aot (machine code built with the package), jit (numba), python "
     "(interpreted, slow) or auto (the first available one; the default)",
     "TMPDIR": "folder for temporary files, such as a dump in a frame without a seek table (default: /var/tmp)",
-    "TERM": "dumb: progress is printed as lines, and no line is drawn again",
+    "TERM": "dumb or empty: progress is printed as lines, and no line is drawn again",
+    "LC_ALL, LC_CTYPE, LANG": "C or POSIX: progress is drawn in ASCII; all other text is the same in any locale",
+    "NO_COLOR": "without effect: nothing is coloured",
 }
 
 FILES = {

@@ -1,7 +1,11 @@
-"""Progress of long work on standard error: a bar on a terminal, a few lines in a log, nothing with ``-q``."""
+"""Progress of long work on standard error: a bar on a terminal, a few lines in a log, nothing with ``-q``.
+
+Nothing is coloured, so ``NO_COLOR`` needs no support.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -78,8 +82,9 @@ class Bar(Progress):
         self.close()
         self._unit = unit
         self._bar = tqdm(
-            total=total * unit, desc=name, unit="B", unit_scale=True, unit_divisor=1000, leave=False, file=raw_stderr()
-        )
+            total=total * unit, desc=name, unit="B", unit_scale=True, unit_divisor=1000, leave=False, file=raw_stderr(),
+            ascii=True if _ascii_terminal() else None,
+        )  # fmt: skip
 
     def advance(self, parts: int) -> None:
         if self._bar is not None:
@@ -96,11 +101,18 @@ class Bar(Progress):
             self._bar = None
 
 
+def _ascii_terminal() -> bool:
+    """True if the locale is C, for which Python writes UTF-8, which the terminal may not show."""
+    named = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "C")
+    return named in ("C", "POSIX")
+
+
 def progress_for(*, quiet: bool) -> Progress:
     """The progress display that suits standard error."""
     if quiet:
         return Silent()
-    if sys.stderr.isatty():
+    # A terminal that is dumb, or not described, may not move its cursor.
+    if sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb"):
         with suppress(ImportError):
             import tqdm  # noqa: F401 - only to know whether it is installed
 
