@@ -1,8 +1,8 @@
 """zstd: one Zstandard frame per page, with content size, without checksum.
 
-Levels 0 and 1 are loops of our own: level 1 is as small as libzstd's in two thirds of the time or less; level 0 is an
-eighth larger in half of it (not libzstd's level 0, which is its default). Other levels come from libzstd, and so does
-the unpacker. Its functions and numbers are of the stable part of ``zstd.h``.
+Levels 0 and 1 are loops of our own: level 1 is as small as libzstd's in two thirds of the time or less; level 0 is a
+tenth larger in less than half of it (not libzstd's level 0, which is its default). Other levels come from libzstd, and
+so does the unpacker. Its functions and numbers are of the stable part of ``zstd.h``.
 """
 
 from __future__ import annotations

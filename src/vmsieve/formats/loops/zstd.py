@@ -88,7 +88,6 @@ def _parse(memory: int, level: int, source: int, size: int, literals: int, token
     second = 4
     skip = 1 << slow
     while here < stop:
-        start = here
         word = _word(source, here)
         slot = memory + _slot(word, shift)
         distance = here - load16(slot, 0)
@@ -107,9 +106,10 @@ def _parse(memory: int, level: int, source: int, size: int, literals: int, token
                 continue
         skip = 1 << slow
         length = _match_length(source, here, distance, size, bits)
-        more = _equal_before(source, here, distance, here - anchor)
-        here -= more
-        length += more
+        if level:
+            more = _equal_before(source, here, distance, here - anchor)
+            here -= more
+            length += more
         run = here - anchor
         literal = copy_short(literal, source + anchor, run)
         token = _put_sequence(memory, token, run, _offset(run, distance, first, second), length - 3)
@@ -117,8 +117,8 @@ def _parse(memory: int, level: int, source: int, size: int, literals: int, token
         first = distance
         here += length
         anchor = here
-        if here < stop:
-            store16(memory + _slot(_word(source, start + 2), shift), 0, start + 2)
+        if level and here < stop:
+            # A further place, two behind the match's start, would take 2 % more time for 0.2 % of size.
             store16(memory + _slot(_word(source, here - 2), shift), 0, here - 2)
         while here < stop:
             # Without literals before it, the offset before the last is the cheapest.

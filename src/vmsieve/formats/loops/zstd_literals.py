@@ -31,15 +31,18 @@ _SPACE: Final = 1 << _LONGEST
 #: Literals are left as they are if their number squared is at least this times the sum of squared counts: as many
 #: symbols, equally frequent, would save a quarter at most. No strict bound, but quick.
 _EVEN: Final = 48
-_VERY_UNEVEN: Final = 16  # the same at level 0
+#: Level 0 looks at that many literals, and codes all if the pairs of equal ones among them, times all literals, are at
+#: least this: if much is gained.
+_SAMPLE: Final = 128
+_GAIN: Final = 1 << 19
 
 
 @inline
 def put_literals(memory: int, level: int, literals: int, count: int, out: int, limit: int) -> int:
     """Write the section; return its end, 0 if it could pass ``limit``."""
     at = 0
-    if count >= _FEWEST:
-        at = _put_coded(memory, level, literals, count, out, limit)
+    if count >= (_FEWEST if level else _SAMPLE) and (level or _is_coded(memory + HISTOGRAM, literals, count)):
+        at = _put_coded(memory, literals, count, out, limit)
     if at != 0:
         return at
     if out + count + 3 > limit:
@@ -53,7 +56,22 @@ def put_literals(memory: int, level: int, literals: int, count: int, out: int, l
 
 
 @inline
-def _put_coded(memory: int, level: int, literals: int, count: int, out: int, limit: int) -> int:
+def _is_coded(counts: int, literals: int, count: int) -> int:
+    """1 if level 0 codes the literals."""
+    for i in range(64):
+        store64(counts, i * 8, 0)
+    step = count // _SAMPLE
+    pairs = 0
+    for i in range(_SAMPLE):
+        place = counts + load8(literals, i * step) * 2
+        times = load16(place, 0)
+        pairs += times
+        store16(place, 0, times + 1)
+    return pairs * count >= _GAIN
+
+
+@inline
+def _put_coded(memory: int, literals: int, count: int, out: int, limit: int) -> int:
     """Write the section with a Huffman code; 0 if little is gained."""
     _count_literals(memory + HISTOGRAM, literals, count)
     used = 0
@@ -63,7 +81,7 @@ def _put_coded(memory: int, level: int, literals: int, count: int, out: int, lim
         store8(memory + USED, used, i)
         squares += times * times
         used += times != 0
-    if count * count >= (_EVEN if level else _VERY_UNEVEN) * squares or used == 1:
+    if count * count >= _EVEN * squares or used == 1:
         return 0
     space = _choose_lengths(memory, count, used)
     _fill_space(memory, used, space)
@@ -249,15 +267,17 @@ def _put_weight_stream(memory: int, last: int, out: int) -> int:
     bits = 0
     count = 0
     while left > 0:
-        left -= 1
-        word = load64(coder, load8(weights, left) * 8)
-        width = width_of(word, one)
-        bits |= (one & ((1 << width) - 1)) << count
-        count += width
-        # The states change places.
-        state = next_state(coder, word, one, width)
-        one = other
-        other = state
+        steps = min(left, 4)
+        for i in range(steps):
+            word = load64(coder, load8(weights, left - 1 - i) * 8)
+            width = width_of(word, one)
+            bits |= (one & ((1 << width) - 1)) << count
+            count += width
+            # The states change places.
+            state = next_state(coder, word, one, width)
+            one = other
+            other = state
+        left -= steps
         put_bits(at, bits)
         at += count >> 3
         bits >>= count & 56
