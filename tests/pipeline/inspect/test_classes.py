@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build.layouts import LAYOUTS
-from tests.build.machine import EVERYTHING, Machine
+from tests.build.machine import EVERYTHING, MIB, Machine
 from tests.filters.classify_kit import opened
+from tests.pipeline.cli_kit import vmsieve
 from tests.pipeline.kit import Damaged, expected, make
+from vmsieve.filters.rules import struct_page_rules
+from vmsieve.formats.bitmap import BLOCK
+from vmsieve.pipeline.inspect.cells import Cells, MapLayout
 from vmsieve.pipeline.inspect.classes import count_classes
 from vmsieve.pipeline.process.progress import Silent
 
@@ -58,6 +62,26 @@ def test_unreadable_pages_are_counted_separately(tmp_path: Path) -> None:
     assert sum(class_counts.pages(31).values()) == class_counts.stored - 3
     assert class_counts.notes
     source.close()
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_count_what_one_counts(threads: int, tmp_path: Path) -> None:
+    """All counts, estimates and notes, and the cells of a map; memory lies in two blocks of page frames."""
+    built = Machine(LAYOUTS["6.12"], EVERYTHING, ram=((0, 24 * MIB), (256 * MIB, 264 * MIB), (2048 * MIB, 2056 * MIB)))
+    source, knowledge = opened(built, tmp_path)
+    found, maps = [], []
+    for number in (1, threads):
+        cells = Cells(MapLayout.fit(source.ranges(), 4096), struct_page_rules())
+        damaged = Damaged(source, {0x100, 0x300, 0x10300})
+        found.append(count_classes(damaged, knowledge, Silent(), cells, number))
+        maps.append((cells._blocks, bytes(cells._counters)))
+    assert found[0].unreadable == 3
+    assert found[0].total > BLOCK
+    assert vars(found[0]) == vars(found[1])
+    assert maps[0] == maps[1]
+    source.close()
+    one, several = (vmsieve("classes", "--threads", n, tmp_path / "machine.elf") for n in (1, threads))
+    assert (one.status, one.out, one.err) == (several.status, several.out, several.err)
 
 
 def test_nothing_known_means_no_classes(tmp_path: Path) -> None:

@@ -18,16 +18,21 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.batches import PageBatch
 
 
-def batches_of(first: int, bits: bytearray, pages: PageBatch, *sources: Source, zeros: bool = False) -> Iterator[None]:
-    """Choose the pages in ``bits``, the block of page frame ``first``, batch by batch; ``pages`` is each batch.
+def batches_of(first: int, bits: bytearray, pages: PageBatch, *sources: Source) -> Iterator[None]:
+    """Choose the pages in ``bits``, the block of page frame ``first``, batch by batch; ``pages`` is each batch."""
+    gatherer = gatherer_of(first, bits, *sources)
+    while gatherer.claim(pages):
+        yield
+
+
+def gatherer_of(first: int, bits: bytearray, *sources: Source, zeros: bool = False) -> Gatherer:
+    """A gatherer of the pages in ``bits``, the block of page frame ``first``.
 
     ``zeros``: pages that are known to be zeros need not be read.
     """
     wanted = Bitmap()
     wanted.put(first // BLOCK, bits)
-    gatherer = Gatherer(wanted, wanted, *sources, zeros=zeros)
-    while gatherer.claim(pages):
-        yield
+    return Gatherer(wanted, wanted, *sources, zeros=zeros)
 
 
 def classify_block(classifier: Classifier | None, first: int, classes: bytearray) -> None:

@@ -13,17 +13,19 @@ from vmsieve.formats.slim.records import field, record
 from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.dump.batches import PageBatch
 from vmsieve.pipeline.dump.packing import PackedPages
+from vmsieve.pipeline.dump.pool import ordered
 from vmsieve.pipeline.dump.scan import needs_struct_pages, open_classifier, scan, walk_blocks
-from vmsieve.pipeline.inspect.blocks import batches_of, classify_block, mark_zeros
+from vmsieve.pipeline.inspect.blocks import classify_block, gatherer_of, mark_zeros
 from vmsieve.pipeline.process.progress import Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from vmsieve.filters.classify import Classifier
     from vmsieve.filters.knowledge import Knowledge
     from vmsieve.filters.rules import Rule
     from vmsieve.formats.inputs import Source
+    from vmsieve.pipeline.dump.batches import Gatherer
     from vmsieve.pipeline.inspect.cells import Cells
     from vmsieve.pipeline.process.progress import Progress
 
@@ -82,20 +84,22 @@ class ClassCounts:
         return size / sampled if sampled else float(self.page_size)
 
 
-def count_classes(source: Source, knowledge: Knowledge, progress: Progress, cells: Cells | None = None) -> ClassCounts:
+def count_classes(
+    source: Source, knowledge: Knowledge, progress: Progress, cells: Cells | None = None, threads: int = 1
+) -> ClassCounts:
     """Classify every page for all levels at once, and read every page to find the zero pages.
 
     ``cells``: cells of a map, filled on the way.
     """
-    doubts = scan(source, knowledge, 31, Silent()).doubts
+    doubts = scan(source, knowledge, 31, Silent(), threads=threads).doubts
     counts = ClassCounts(knowledge.page_size, knowledge.max_pfn(source.end()))
     classifier = open_classifier(knowledge, 31, counts.notes, thorough=True, doubts=doubts)
     counts.rules = classifier.rules if classifier is not None else []
     counts.weaker = classifier is None
     counts.always = knowledge.info is None or needs_struct_pages(0, knowledge.info)
     counter = _Counter(source, counts, classifier, cells)
-    for first in walk_blocks("Counting pages", counts.total, counts.page_size, progress, source):
-        counter.count_block(first)
+    blocks = walk_blocks("Counting pages", counts.total, counts.page_size, progress, source)
+    counter.run(threads, blocks)
     progress.close()
     counter.finish()
     if classifier is not None:
@@ -105,58 +109,104 @@ def count_classes(source: Source, knowledge: Knowledge, progress: Progress, cell
     return counts
 
 
+class _Block:
+    """A block of page frames, and the class of each."""
+
+    def __init__(self, first: int, exists: bytearray, stored: bytearray) -> None:
+        self.first, self.exists, self.stored = first, exists, stored
+        self.classes = bytearray(BLOCK)
+
+
+class _Measured(PageBatch):
+    """A batch of pages of one block: which are zero pages and, if it is sampled, the packed sizes."""
+
+    def __init__(self, source: Source, page_size: int) -> None:
+        super().__init__(page_size, mapped=True)
+        self._source = source
+        self.zeros = bytearray(self.room)
+        packer = codec(_CODEC)
+        self.packs = PackedPages(packer, packer.default_level, self.room, page_size)
+        self.begun: list[_Block] = []  # blocks since the previous batch; the pages are from the last one
+        self.sampled = False
+        self.unreadable = self.lowest = 0  # unreadable pages, and the first page frame of the batch
+
+    def work(self) -> None:
+        """Measure the pages."""
+        self.unreadable = 0
+        self.use(self._source, self._measure)
+
+    def _measure(self) -> None:
+        if self.bad:
+            self.unreadable, self.lowest = len(self.bad), self.pfns[0]
+            self.leave_out_bad()
+        mark_zeros(self, self.zeros)
+        if self.sampled:
+            self.packs.pack(self, self.count, drop_zero=False)
+
+
 class _Counter:
-    """Counts pages, one block of page frames at a time."""
+    """Counts pages, in ascending order."""
 
     def __init__(self, source: Source, counts: ClassCounts, classifier: Classifier | None, cells: Cells | None) -> None:
         self._source, self._counts, self._classifier, self._cells = source, counts, classifier, cells
-        self._pages = PageBatch(counts.page_size, mapped=True)
-        self._classes = bytearray(BLOCK)
-        self._zeros = bytearray(self._pages.room)
         self._table = (ctypes.c_uint64 * (4 * 256))()
-        packer = codec(_CODEC)
-        self._packs = PackedPages(packer, packer.default_level, self._pages.room, counts.page_size)
         self._batches = 0
-        self._every = max(1, counts.total // (self._pages.room * _SAMPLES))
+        self._begun: list[_Block] = []
+        self._gatherer: Gatherer | None = None
 
-    def count_block(self, first: int) -> None:
-        """Classify, read and count the page frames from ``first`` on."""
-        counts = self._counts
-        exists, stored = self._source.memory_bits(first, BLOCK, counts.page_size)
-        cut_bits(exists, counts.total - first)
-        cut_bits(stored, counts.total - first)
-        counts.stored += count_ones(stored)
-        counts.existing += count_ones(exists)
-        classify_block(self._classifier, first, self._classes)
-        if self._cells is not None:
-            self._cells.block(first, exists, stored)
-        for _ in batches_of(first, stored, self._pages, self._source, zeros=True):
-            self._count(first)
+    def run(self, threads: int, firsts: Iterator[int]) -> None:
+        """Classify, read and count the pages of the blocks of the page frames ``firsts``."""
 
-    def _count(self, first: int) -> None:
-        pages = self._pages
-        sampled = self._batches % self._every == 0
-        pages.use(self._source, lambda: self._measure(sampled))
-        self._batches += 1
+        def claim(pages: _Measured) -> bool:
+            while self._gatherer is None or not self._gatherer.claim(pages):
+                first = next(firsts, None)
+                if first is None:
+                    return False
+                self._begin(first)
+            pages.begun, self._begun = self._begun, []
+            pages.sampled = self._batches % max(1, self._counts.total // (pages.room * _SAMPLES)) == 0
+            self._batches += 1
+            return True
+
+        def make() -> _Measured:
+            return _Measured(self._source, self._counts.page_size)
+
+        block: _Block | None = None
+        for pages in ordered(threads, make, claim, _Measured.work, self._counts.notes.append):
+            for block in pages.begun:
+                self._count_block(block)
+            assert block is not None
+            self._count(pages, block)
+        for block in self._begun:
+            self._count_block(block)
+
+    def _begin(self, first: int) -> None:
+        """Classify a block; its pages are claimed next."""
+        bits = self._source.memory_bits(first, BLOCK, self._counts.page_size)
+        for one in bits:
+            cut_bits(one, self._counts.total - first)
+        block = _Block(first, *bits)
+        classify_block(self._classifier, first, block.classes)
+        self._begun.append(block)
+        self._gatherer = gatherer_of(first, block.stored, self._source, zeros=True)
+
+    def _count_block(self, block: _Block) -> None:
+        self._counts.stored += count_ones(block.stored)
+        self._counts.existing += count_ones(block.exists)
         if self._cells is not None:
-            self._cells.pages(first, self._classes, ctypes.addressof(pages.pfns), self._zeros, pages.count)
+            self._cells.block(block.first, block.exists, block.stored)
+
+    def _count(self, pages: _Measured, block: _Block) -> None:
+        if pages.unreadable:
+            self._counts.unreadable += pages.unreadable
+            near = pages.lowest * pages.page_size
+            self._counts.notes.append(f"{pages.unreadable} pages near {near:#x} are unreadable")
+        if self._cells is not None:
+            self._cells.pages(block.first, block.classes, ctypes.addressof(pages.pfns), pages.zeros, pages.count)
         count_pages(
-            address_of(self._classes), first, ctypes.addressof(pages.pfns), address_of(self._zeros),
-            ctypes.addressof(self._packs.sizes) if sampled else 0, pages.count, ctypes.addressof(self._table),
+            address_of(block.classes), block.first, ctypes.addressof(pages.pfns), address_of(pages.zeros),
+            ctypes.addressof(pages.packs.sizes) if pages.sampled else 0, pages.count, ctypes.addressof(self._table),
         )  # fmt: skip
-
-    def _measure(self, sampled: bool) -> None:
-        """Find the zero pages of the batch; of a sampled one, the packed sizes too."""
-        pages = self._pages
-        if pages.bad:
-            self._counts.unreadable += len(pages.bad)
-            self._counts.notes.append(
-                f"{len(pages.bad)} pages near {pages.pfns[0] * pages.page_size:#x} are unreadable"
-            )
-            pages.leave_out_bad()
-        mark_zeros(pages, self._zeros)
-        if sampled:
-            self._packs.pack(pages, pages.count, drop_zero=False)
 
     def finish(self) -> None:
         """Copy the counters of the loop into the result."""

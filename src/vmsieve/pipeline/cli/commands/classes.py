@@ -12,7 +12,7 @@ from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, JSON, VMLINUX, force
 from vmsieve.pipeline.cli.printing import print_json, print_remarks
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
-from vmsieve.pipeline.process.options import Option
+from vmsieve.pipeline.process.options import Option, number
 from vmsieve.pipeline.process.saving import check_saved, files_read
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ _OPTIONS: Final = (
     Option("--zones", "also count the pages of each NUMA node and zone"),
     Option("--map", "draw a map of memory: FILE ends in .html, .svg or .png", metavar="FILE"),
     force("map"),
-)
+    Option("--threads", "threads that scan and read; 0: one a core (default: 1)", metavar="N",
+           convert=number(0, 1024), default=1),
+)  # fmt: skip
 
 
 def _as_json(class_counts: ClassCounts, zones: list[dict[str, Any]] | None) -> dict[str, Any]:
@@ -90,6 +92,7 @@ def _subject(name: str, knowledge: Knowledge) -> Subject:
 def _run(arguments: Arguments) -> int:
     from vmsieve.filters.rules import struct_page_rules
     from vmsieve.pipeline.dump.input import opened
+    from vmsieve.pipeline.dump.pool import usable_cores
     from vmsieve.pipeline.inspect.cells import Cells, MapLayout
     from vmsieve.pipeline.inspect.classes import count_classes
     from vmsieve.pipeline.inspect.map import check_name, rows_of, write_map
@@ -102,10 +105,11 @@ def _run(arguments: Arguments) -> int:
         check_saved(arguments.map, inputs, force=arguments.force, what="map")
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
         cells, zones, notes = None, None, list[str]()
+        threads = arguments.threads or usable_cores()
         if arguments.map is not None:
             layout = MapLayout.fit(source.ranges(), knowledge.page_size, rows_of(arguments.map))
             cells = Cells(layout, struct_page_rules())
-        class_counts = count_classes(source, knowledge, progress_for(quiet=arguments.json), cells)
+        class_counts = count_classes(source, knowledge, progress_for(quiet=arguments.json), cells, threads)
         if arguments.zones:
             zones = count_zones(source, knowledge, notes)
             print_remarks(notes)
