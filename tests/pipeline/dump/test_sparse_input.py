@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.formats.holes_kit import sparse_copy
-from tests.pipeline.kit import compared, make
+from tests.pipeline.dump.shrinking_kit import vmsieve_shrinking
+from tests.pipeline.kit import compared, make, readable
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.formats import files
 from vmsieve.formats.codecs import _pack
@@ -165,3 +166,16 @@ def test_a_truncated_sparse_input(left: int, sparse: Path, dense: Path, tmp_path
     reports = [make(source, out, 1, force=True) for source in (victim, short)]
     assert reports[0].incomplete
     assert len({(one.kept, one.chosen, one.unreadable, one.dropped["zero"], str(one.survey)) for one in reports}) == 1
+
+
+@pytest.mark.parametrize("moment", ["pack_pages:0", "gather_pages:0"])
+@pytest.mark.parametrize("left", [30 * _MIB + 1000, 21 * _MIB, 0])
+def test_a_sparse_input_that_shrinks(left: int, moment: str, sparse: Path, dense: Path, tmp_path: Path) -> None:
+    """No page of the dump is zeros that is not so in the input, and the dump is incomplete."""
+    victim, out = tmp_path / "victim", tmp_path / "out"
+    sparse_copy(sparse.read_bytes(), victim)
+    run = vmsieve_shrinking(victim, moment, left, "dump", "-d", 1, victim, out)
+    assert run.status == 4
+    assert "the file has become shorter while it was read" in run.err
+    truth = readable(dense)
+    assert all(truth[pfn] == content for pfn, content in readable(out).items())
