@@ -78,7 +78,9 @@ class PlainFile:
         #: The file may have holes.
         self.sparse = not self.vmcore and self._at_open.st_size - self._at_open.st_blocks * 512 >= _SPARSE
         self._holes: Holes | None = None
-        self._refuses = False  # to tell what is cached
+        self._refuses = False  # to read ahead
+        self._tells = True  # what is cached
+        self._bytes_read = 0
 
     def holes(self, start: int, end: int) -> Iterable[tuple[int, int]]:
         """The parts of the file's holes within ``start .. end``, as start and end; short holes are left out."""
@@ -143,18 +145,27 @@ class PlainFile:
                     # The kernel reads no more at a time than the device's readahead, or its largest request.
                     for at in range(offset, offset + size, _READAHEAD):
                         os.posix_fadvise(self._fd, at, min(_READAHEAD, offset + size - at), os.POSIX_FADV_WILLNEED)
-        except (OSError, AttributeError):  # tmpfs, which has no use for it; a C library without preadv2
+        except OSError:
             self._refuses = True
         return not self._refuses
 
     def _is_cached(self, pieces: list[tuple[int, int]]) -> bool:
-        """True if a sample of ``pieces`` is in the page cache; OSError if the file system does not tell."""
+        """True if a sample of ``pieces`` is in the page cache.
+
+        If the file system does not tell (tmpfs, NFS): if this process has read nothing from a medium since the last
+        call. OSError: the kernel does not tell that either.
+        """
         try:
-            for offset, _ in pieces[:: max(1, len(pieces) // _SAMPLES)]:
+            for offset, _ in pieces[:: max(1, len(pieces) // _SAMPLES)] if self._tells else ():
                 os.preadv(self._fd, [bytearray(1)], offset, os.RWF_NOWAIT)
         except BlockingIOError:
             return False
-        return True
+        except (OSError, AttributeError):  # AttributeError: a C library without preadv2
+            self._tells = False
+        if self._tells:
+            return True
+        before, self._bytes_read = self._bytes_read, bytes_read()
+        return before == self._bytes_read
 
     def shrunk(self) -> bool:
         """True if the file has become shorter since it was opened."""
@@ -186,6 +197,12 @@ def clear(out: memoryview) -> None:
     """Fill ``out`` with zeros, without an object of its size."""
     if out:
         ctypes.memset(address_of(out), 0, len(out))
+
+
+def bytes_read() -> int:
+    """Bytes that this process has read from media."""
+    with open("/proc/self/io", "rb") as file:
+        return int(file.read().partition(b"\nread_bytes: ")[2].partition(b"\n")[0] or 0)
 
 
 def seek_data(fd: int, offset: int, size: int) -> int:

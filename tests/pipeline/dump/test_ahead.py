@@ -13,6 +13,7 @@ from tests.build.elf_core import Core, Load
 from tests.pipeline.kit import make
 from vmsieve.filters.gather import gather_knowledge
 from vmsieve.filters.linux.memmap import MemMap
+from vmsieve.formats import files
 from vmsieve.formats.bitmap import BLOCK, BLOCK_BYTES, Bitmap, set_bits
 from vmsieve.formats.errors import KernelError
 from vmsieve.formats.files import PlainFile
@@ -72,18 +73,20 @@ def test_what_is_announced(seed: int) -> None:
     wanted, stored, pfns = bitmaps(seed)
     told: Any = Told()
     claim = announcing(Gatherer(wanted, stored, told).claim, wanted, stored, told, PAGE)
-    batch, claimed = PageBatch(PAGE), 0
+    batch, claimed, announced, looked_at = PageBatch(PAGE), 0, 0, 0
+    least, most = ahead._AHEAD // PAGE, (ahead._AHEAD + ahead._STEP) // PAGE
     while claim(batch):
         claimed += batch.count
-        announced = len(pfns & set(told.pages())) if claimed % 5 == 0 or claimed == len(pfns) else None
-        lead = (ahead._AHEAD + ahead._STEP) // PAGE
-        assert announced is None or min(claimed + ahead._AHEAD // PAGE, len(pfns)) <= announced <= claimed + lead
+        for paddr, size in told.spans[looked_at:]:
+            announced += sum(pfn in pfns for pfn in range(paddr // PAGE, (paddr + size) // PAGE))
+        looked_at = len(told.spans)
+        assert min(claimed + least, len(pfns)) <= announced <= claimed + most
     assert claimed == len(pfns)
     pages = told.pages()
     assert pages == sorted(set(pages))
     assert pfns <= set(pages)
-    assert all(any(pfn + k in pfns for k in range(1, BRIDGE + 1)) for pfn in set(pages) - pfns)
-    assert all(any(pfn - k in pfns for k in range(1, BRIDGE + 1)) for pfn in set(pages) - pfns)
+    for sign in (1, -1):
+        assert all(any(pfn + sign * k in pfns for k in range(1, BRIDGE + 1)) for pfn in set(pages) - pfns)
 
 
 def test_a_source_without_use_for_it_is_left_alone() -> None:
@@ -158,18 +161,49 @@ def test_few_pieces_are_tried(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["not supported", "no preadv2"])
-def test_files_that_do_not_tell(missing: bool, path: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on tmpfs: nothing is asked for, now or later."""
+def test_file_systems_that_do_not_tell(
+    missing: bool, path: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces are asked for if the process has read from a medium since the last time: on NFS, not on tmpfs."""
     file = PlainFile(str(path))
     if missing:
         monkeypatch.delattr(os, "RWF_NOWAIT")
     else:
         _answer(monkeypatch, OSError(errno.EOPNOTSUPP, "not supported"))
+    steps = []
+    for read in (0, 0, 4096, 4096, 9000):
+        monkeypatch.setattr(files, "bytes_read", lambda read=read: read)
+        assert file.will_read([(0, PAGE)])
+        steps.append(len(asked))
+    assert steps == [0, 0, 1, 1, 2]
+    file.close()
+
+
+def test_kernels_that_do_not_tell(path: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked for, now or later."""
+    file = PlainFile(str(path))
+    _answer(monkeypatch, OSError(errno.EOPNOTSUPP, "not supported"))
+
+    def fail() -> int:
+        raise FileNotFoundError("/proc/self/io")
+
+    monkeypatch.setattr(files, "bytes_read", fail)
     assert not file.will_read([(0, PAGE)])
     monkeypatch.undo()
     assert not file.will_read([(0, PAGE)])
     assert not asked
     file.close()
+
+
+def test_bytes_read(path: Path) -> None:
+    """They are counted when a file that is not cached is read, unless it is on tmpfs."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        before = files.bytes_read()
+        size = len(file.read())
+    counted = files.bytes_read() - before
+    assert counted == 0 or size <= counted
 
 
 def test_the_crashed_machines_memory_is_not_read_ahead(path: Path) -> None:
