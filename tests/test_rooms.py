@@ -40,7 +40,7 @@ OUTSIDE = {
     "isal": ("formats/codecs/", "formats/frames/"),
 }
 #: Modules that the capture path has no memory for.
-HEAVY = ("numba", "llvmlite", "numpy", "elftools", "tqdm", "hypothesis", "multiprocessing", "asyncio")
+HEAVY = ("numba", "llvmlite", "numpy", "elftools", "tqdm", "hypothesis", "multiprocessing", "asyncio", "logging")
 #: MiB that a dump of the demo may take at its peak; the interpreter alone takes 9.
 MEMORY_BUDGET = 20
 
