@@ -125,12 +125,12 @@ def unpack_one(backend: str, codec: str, state: State, data: bytes, page_size: i
 
 @st.composite
 def contents(draw: Any, sizes: st.SearchStrategy[int]) -> bytes:
-    """A page that looks like memory: noise, runs, repeated records, and copies of what came before."""
+    """A page that looks like memory: noise, runs, records (repeated, almost repeated), copies of what came before."""
     size = draw(sizes)
     random = draw(st.randoms(use_true_random=False))
     out = bytearray()
     while len(out) < size:
-        kind, count = random.randrange(6), random.choice([1, 3, 4, 8, 20, 70, 300, 5000, 50000])
+        kind, count = random.randrange(7), random.choice([1, 3, 4, 8, 20, 70, 300, 5000, 50000])
         if kind == 0:
             out += random.randbytes(min(count, size))
         elif kind == 1:
@@ -141,6 +141,10 @@ def contents(draw: Any, sizes: st.SearchStrategy[int]) -> bytes:
             out += b"".join(
                 struct.pack("<Q", 0xFFFF888000000000 + random.randrange(1 << 20)) for _ in range(count % 99)
             )
+        elif kind == 4:
+            # Structures that differ in their first bytes.
+            record, changed = random.randbytes(random.randint(4, 40)), random.randint(1, 3)
+            out += b"".join(random.randbytes(changed) + record for _ in range(count % 99))
         elif out:
             start = random.randrange(len(out))
             out += out[start : start + count]

@@ -93,10 +93,10 @@ def clear_table(table: int, bits: int) -> int:
 
 
 @inline
-def match_length(here: int, match: int, end: int) -> int:
-    """Count equal bytes at ``here`` and ``match``; the first four are equal, and twelve lie before ``end``."""
-    bits = load64(here, 4) ^ load64(match, 4)
-    length = 12
+def match_length(here: int, match: int, end: int, known: int) -> int:
+    """Count equal bytes at ``here`` and ``match``; the first ``known`` are equal, and eight more lie before ``end``."""
+    bits = load64(here, known) ^ load64(match, known)
+    length = known + 8
     while bits == 0 and here + length + 8 <= end:
         bits = load64(here, length) ^ load64(match, length)
         length += 8
@@ -107,6 +107,24 @@ def match_length(here: int, match: int, end: int) -> int:
     while here + length < end and load8(here, length) == load8(match, length):
         length += 1
     return length
+
+
+@inline
+def little32(base: int, offset: int) -> int:
+    """Load 32 bits, the first byte lowest on every machine."""
+    return swap32(load32(base, offset)) if big_endian() else load32(base, offset)
+
+
+@inline
+def little64(base: int, offset: int) -> int:
+    """Load 64 bits, the first byte lowest on every machine."""
+    return swap64(load64(base, offset)) if big_endian() else load64(base, offset)
+
+
+@inline
+def slot(word: int, shift: int) -> int:
+    """Offset in the hash table of four bytes from :func:`little32`: equal pages are packed alike on all machines."""
+    return ((word * MIX) >> shift) * 2
 
 
 @inline

@@ -90,7 +90,7 @@ def deflate_fast(memory: int, source: int, size: int, out: int, room: int) -> in
             skip += 1
             continue
         skip = 8
-        length = match_length(here, match, end)
+        length = match_length(here, match, end, 4)
         if (place >> 3) + (here - anchor) * 2 + (length >> 4) > limit:
             return 0
         place = put_literals(memory, place, anchor, here - anchor)
@@ -137,7 +137,7 @@ def _parse(memory: int, tokens: int, source: int, size: int) -> int:
         if load32(match, 0) != word or here - match > _WINDOW:
             here += 1
             continue
-        length = match_length(here, match, end)
+        length = match_length(here, match, end, 4)
         while length < _ENOUGH and here + 1 < stop:
             word = load32(here, 1)
             slot = _slot(table, word, shift)
@@ -145,7 +145,7 @@ def _parse(memory: int, tokens: int, source: int, size: int) -> int:
             store16(slot, 0, here + 1 - source)
             if load32(other, 0) != word or here + 1 - other > _WINDOW:
                 break
-            longer = match_length(here + 1, other, end)
+            longer = match_length(here + 1, other, end, 4)
             if longer <= length:
                 break
             here += 1

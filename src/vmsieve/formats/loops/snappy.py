@@ -42,7 +42,7 @@ def snappy_pack(state: int, source: int, size: int, out: int, room: int) -> int:
             skip += 1
             continue
         skip = 32
-        length = match_length(here, match, end)
+        length = match_length(here, match, end, 4)
         run = here - anchor
         if at + run + (length >> 4) > limit:
             return 0
