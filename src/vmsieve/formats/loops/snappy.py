@@ -7,12 +7,24 @@ are their kind: 0 literals, 1 to 3 a copy of earlier output with one, two or fou
 from __future__ import annotations
 
 from vmsieve.formats.compiler import inline
-from vmsieve.formats.compiler.primitives import load8, load16, load32, load64, store8, store16
-from vmsieve.formats.loops.copies import MIX, TAIL, clear_table, copy, copy_match, copy_run, copy_short, match_length
+from vmsieve.formats.compiler.primitives import load8, load16, load64, store8, store16
+from vmsieve.formats.loops.copies import (
+    TAIL,
+    clear_table,
+    copy,
+    copy_match,
+    copy_run,
+    copy_short,
+    little32,
+    little64,
+    match_length,
+    slot,
+)
 from vmsieve.formats.slim.typing import Final
 
-#: Room of one round beyond its literals: copies of 16 and then 8 bytes, a length, the last copy.
+#: Room of one round beyond its literals and long copies: copies of 16 and then 8 bytes, a length, the last copy.
 _SLACK: Final = 32
+_WORD: Final = 0xFFFFFFFF
 
 
 @inline
@@ -23,40 +35,92 @@ def snappy_pack(state: int, source: int, size: int, out: int, room: int) -> int:
     """
     if size > 65536 or room < _SLACK:
         return 0
-    table = load64(state, 0)
-    shift = clear_table(table, 12 if size <= 4096 else 13)
+    # Machine code for each, with a constant number of bits.
+    if size <= 4096:
+        return _pack(load64(state, 0), source, size, out, room, 12)
+    return _pack(load64(state, 0), source, size, out, room, 13)
+
+
+@inline
+def _pack(table: int, source: int, size: int, out: int, room: int, bits: int) -> int:
+    """Pack a page, with ``bits`` of hash; matches are tried in the order of LZO's encoder."""
+    shift = clear_table(table, bits)
     end = source + size
+    stop = max(size, TAIL) - TAIL
     limit = out + room - _SLACK
     at = _put_size(out, size)
-    anchor = source
-    here = source + 1
-    skip = 32
-    while here + TAIL < end:
-        word = load32(here, 0)
-        slot = table + ((word * MIX) >> shift) * 2
-        match = source + load16(slot, 0)
-        store16(slot, 0, here - source)
-        if load32(match, 0) != word:
+    anchor = 0
+    here = 1
+    distance = 1
+    while here < stop:
+        if here == anchor:
+            word = little64(source, here)
+            change = word ^ little64(source, here - distance)
+            word &= _WORD
+            place = slot(word, shift)
+            store16(table, slot(little32(source - 1, here), shift), here - 1)
+            match = load16(table, place)
+            store16(table, place, here)
+            if little32(source, match) == word:
+                distance = here - match
+                length = match_length(source + here, source + match, end, 4)
+                if at + (length >> 4) > limit:
+                    return 0
+                at = _put_copy(at, distance, length)
+                here += length
+                anchor = here
+                continue
+            if change >> 16 == 0:
+                # At most the first two bytes differ: a match behind them.
+                run = (change != 0) + (change > 255)
+                length = match_length(source + here, source + here - distance, end, 8)
+                if at + (length >> 4) > limit:
+                    return 0
+                store8(at, 0, (run - 1) << 2)
+                at += run != 0
+                store16(at, 0, load16(source, here))
+                at = _put_copy(at + run, distance, length - run)
+                here += length
+                anchor = here
+                continue
+            here += 1
+        skip = 32
+        word = little32(source, here)
+        place = slot(word, shift)
+        match = load16(table, place)
+        store16(table, place, here)
+        while little32(source, match) != word:
             # Steps grow while nothing is found.
             here += skip >> 5
             skip += 1
-            continue
-        skip = 32
-        length = match_length(here, match, end, 4)
+            if here >= stop:
+                break
+            word = little32(source, here)
+            place = slot(word, shift)
+            match = load16(table, place)
+            store16(table, place, here)
+        if here >= stop:
+            break
+        length = match_length(source + here, source + match, end, 4)
+        # A step may have missed the first byte.
+        before = 0 if match == 0 else load8(source - 1, match) == load8(source - 1, here)
+        here -= before
+        length += before
+        distance = here - (match - before)
         run = here - anchor
         if at + run + (length >> 4) > limit:
             return 0
         if run != 0:
-            at = copy_short(_put_run(at, run), anchor, run)
-        at = _put_copy(at, here - match, length)
+            at = copy_short(_put_run(at, run), source + anchor, run)
+        at = _put_copy(at, distance, length)
         here += length
         anchor = here
-    run = end - anchor
+    run = size - anchor
     if at + run > limit:
         return 0
     if run != 0:
         at = _put_run(at, run)
-        copy(at, anchor, run)
+        copy(at, source + anchor, run)
         at += run
     return at - out
 
