@@ -1,7 +1,11 @@
-"""Build hook: compile the loops for all target machines, on any machine; write man pages and completion."""
+"""Build hook: compile the loops for all target machines, on any machine; write man pages and completion.
+
+``VMSIEVE_MACHINE`` (x86_64, ...) limits the wheel to one machine's code: distributions' packages may have no other's.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from pathlib import Path
@@ -23,20 +27,38 @@ class GeneratedHook(BuildHookInterface[Any]):
         """Generate them before the wheel is built, or the link of ``pip install -e`` is made."""
         del version
         _find_package()
-        from vmsieve.formats.compiler import lowering as lower
         from vmsieve.pipeline.manual.make import shared_files
 
-        for path in lower.refresh(OBJECTS):
-            print(f"loops: {path.name}, {path.stat().st_size} bytes")
-        for target in lower.TARGETS:
-            name = f"{target.name}.so"
-            build_data["force_include"][str(OBJECTS / name)] = f"vmsieve/formats/compiler/objects/{name}"
+        machine = os.environ.get("VMSIEVE_MACHINE", "")
+        if machine:
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-linux_{machine}"
+        for path in _machine_code(machine):
+            build_data["force_include"][str(path)] = f"vmsieve/formats/compiler/objects/{path.name}"
 
         for name, text in shared_files(self.metadata.version).items():
             path = SHARE / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="ascii")
             build_data["shared_data"][str(path)] = f"share/{name}"
+
+
+def _machine_code(machine: str) -> list[Path]:
+    """Machine code for ``machine``, or for all if it is empty; compiled unless it is fresh."""
+    from vmsieve.formats.compiler import checkout, lowering
+
+    targets = tuple(t for t in lowering.TARGETS if not machine or t.name.partition("-")[0] == machine)
+    if not targets:
+        raise ValueError(f"VMSIEVE_MACHINE={machine}: loops can't be compiled for it")
+    folder = OBJECTS
+    if machine and not checkout.is_fresh(str(OBJECTS)):
+        folder = ROOT / "build" / f"objects-{machine}"  # OBJECTS has all or none
+        made = lowering.build(folder, targets)
+    else:
+        made = lowering.refresh(OBJECTS)
+    for path in made:
+        print(f"loops: {path.name}, {path.stat().st_size} bytes")
+    return [folder / f"{target.name}.so" for target in targets]
 
 
 def _find_package() -> None:
