@@ -106,7 +106,7 @@ def test_removing_the_deb_restores_kdump(argument: str, journal: bool, undone: b
 def test_a_wheel_for_one_machine(tmp_path: Path) -> None:
     """As packages have it: only that machine's code, in a wheel that fits no other machine."""
     pytest.importorskip("hatchling", reason="hatchling builds the package")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env={**os.environ, "VMSIEVE_MACHINE": "x86_64"})
     (wheel,) = tmp_path.iterdir()
     assert wheel.name == f"vmsieve-{vmsieve.__version__}-py3-none-linux_x86_64.whl"
@@ -130,7 +130,7 @@ def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("deb")
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "VIRTUAL_ENV")}
     environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBEMAIL": "builder@example.org"}
-    command = [PACKAGING / "build-deb", "--prebuilt", out]
+    command = [str(PACKAGING / "build-deb"), "--prebuilt", str(out)]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
     (made,) = out.glob("*.deb")
