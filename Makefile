@@ -3,8 +3,11 @@
 # make fuzz    random damage, a minute per parser
 # make perf-check  did speed regress? CPU time in units of C code, a minute; before a release
 # make wheel   builds dist/vmsieve-*.whl, with machine code for six architectures
+# make release-check  the checklist of a release; make release-check SKIP="test perf" leaves out steps
+# make constraints    constraints.txt: the versions that are installed for development
 #
 # PY names the Python to start from: make test PY=python3.12
+# CONSTRAINTS names a file with the versions to install: make test CONSTRAINTS=constraints.txt
 
 PY ?= python3
 
@@ -20,7 +23,7 @@ ROOMS := formats/compiler formats/loops formats/codecs filters/loops filters/rul
 LOOPS := $(wildcard $(ROOMS:%=$(PACKAGE)/%/*.py))
 LOWER = $(DEV)/python -c 'import pathlib, vmsieve.formats.compiler.lowering as lowering; lowering.$(1)(pathlib.Path("$(OBJECTS)"))'
 
-.PHONY: demo test lint types pytest fuzz perf-check dev loops wheel clean
+.PHONY: demo test lint types pytest fuzz perf-check dev loops wheel release-check constraints clean
 
 demo: .venv/installed $(DEMO)/vmcore
 	@printf '\n== What is this dump? ==\n'
@@ -67,6 +70,13 @@ $(OBJECTS)/digest: $(LOOPS) | .venv-dev/installed
 wheel: .venv-dev/installed
 	$(DEV)/python -m hatchling build -t wheel -d dist
 
+release-check: dev
+	$(DEV)/python -m release.check $(SKIP:%=--skip %)
+
+constraints: .venv-dev/installed
+	{ echo "# Versions that CI tests with, and a release is built with; written by 'make constraints'."; \
+	  $(DEV)/python -m pip freeze -q --exclude-editable; } >constraints.txt
+
 clean:
 	rm -rf .venv .venv-dev $(DEMO) dist build $(OBJECTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -92,12 +102,16 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
 	    exit 1; }
 	@touch $@
 
+# The second variable is for what a build needs, from pip 25.3 on.
+PIP_INSTALL = $(if $(CONSTRAINTS),PIP_CONSTRAINT=$(abspath $(CONSTRAINTS)) PIP_BUILD_CONSTRAINT=$(abspath $(CONSTRAINTS))) \
+  $(@D)/bin/python -m pip install -q
+
 .venv/installed: .venv/made $(SOURCES)
-	$(RUN)/python -m pip install -q .
+	$(PIP_INSTALL) .
 	@touch $@
 
 .venv-dev/installed: .venv-dev/made pyproject.toml hatch_build.py
-	$(DEV)/python -m pip install -q -e '.[dev]'
+	$(PIP_INSTALL) -e '.[dev]'
 	@touch $@
 
 $(DEMO)/vmcore: tests/demo/demo.elf.zst .venv/installed
