@@ -165,8 +165,9 @@ def test_wrong_usage_gives_one_line(core: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for words, said in (
         (["dump", "-d", "32", core, out], "0 to 31"), (["dump", "-d", "x", core, out], "0 to 31"),
-        (["dump", "-d", "-1", core, out], "0 to 31"), (["dump", core], "OUTPUT"), ([], "COMMAND"), (["bogus"], "bogus"),
-        (["dump", "-l", "-c", core, out], "not allowed"), (["dump", "--codec", "brotli", core, out], "brotli"),
+        (["dump", "-d", "-1", core, out], "0 to 31"), (["dump", core], "OUTPUT"), ([], "a command is missing"),
+        (["bogus"], "bogus"),
+        (["dump", "-l", "-c", core, out], "exclude"), (["dump", "--codec", "brotli", core, out], "brotli"),
         (["dump", "--codec", "zlib:99", core, out], "99"), (["dump", "--codec", "zlib:x", core, out], "number"),
         (["dump", "--threads", "-1", core, out], "threads"), (["dump", "--threads", "9999999", core, out], "threads"),
         (["dump", "-E", "-l", core, out], "-E"), (["dump", "--vmcoreinfo", "/nonexistent", core, out], "/nonexistent"),

@@ -129,12 +129,15 @@ def test_a_full_disk(form: str, tiny_disk: Path, core: Path, truth: dict[int, by
 
 
 def test_the_report_as_a_file(core: Path, tmp_path: Path) -> None:
-    """JSON to a file or to standard error; a report that can't be written does not fail the dump."""
+    """JSON to a file or standard stream, not into a dump; a report that can't be written does not fail the dump."""
     run = vmsieve("dump", "-q", "-d", 31, "--json", tmp_path / "report", core, tmp_path / "one")
     assert (run.status, run.err) == (0, "")
     told = json.loads((tmp_path / "report").read_text())
     assert (told["status"], told["dump_level"], told["output"]) == (0, 31, str(tmp_path / "one"))
     run = vmsieve("dump", "-q", "-d", 31, "--json", "-", core, tmp_path / "two")
+    assert (json.loads(run.out)["pages"], run.err) == (told["pages"], "")
+    with (tmp_path / "stream").open("wb") as out:
+        run = vmsieve("dump", "-q", "-d", 31, core, "-", "--json", stdout=out)
     assert json.loads(run.err)["pages"] == told["pages"]
     run = vmsieve("dump", "-q", "-d", 31, "--json", "/nonexistent/report", core, tmp_path / "three")
     assert (run.status, len(run.lines)) == (0, 1)

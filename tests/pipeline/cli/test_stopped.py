@@ -87,7 +87,7 @@ def test_a_signal_before_anything_was_written(
 
     monkeypatch.setattr("vmsieve.pipeline.dump.make.scan", interrupted)
     assert main(["dump", "-d", "31", str(core), str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err == "vmsieve: stopped by SIGINT\n"
+    assert capsys.readouterr().err == "vmsieve dump: stopped by SIGINT\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -43,7 +43,7 @@ def test_an_unwritable_report(command: str, core: Path, small: Path) -> None:
 def test_a_dump_without_a_writable_byte(options: str, core: Path) -> None:
     """No byte is written, wherever bytes are buffered: the dump failed and is not called incomplete."""
     statuses, _, said = shell("{V} dump -q -d 31 " + options + " {core} - > /dev/full", core=core)
-    assert (statuses, said) == ([1], "vmsieve: standard output: no space for the output, at 0")
+    assert (statuses, said) == ([1], "vmsieve dump: standard output: no space for the output, at 0")
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full", "1>&- 2>&-", "0<&- 1>&- 2>&-", "2> >(true)"])

@@ -29,10 +29,11 @@ OPTIONS = (
     Option("-l", "pack pages with LZO", name="codec", const="lzo"),
     Option("-p", "pack pages with snappy", name="codec", const="snappy"),
     Option("-z", "pack pages with zstd (the default)", name="codec", const="zstd"),
-    Option("--codec", "as dump --codec", metavar="NAME[:LEVEL]", convert=_codec, default="zstd"),
+    Option("--codec", "as dump --codec (default: zstd)", metavar="NAME[:LEVEL]", convert=_codec, default="zstd"),
     Option("--threads", "threads that scan, read and pack; 0: one a core (default: 1)", metavar="N",
            convert=number(0, 1024), default=1),
-    Option("--order", "as dump --order", metavar="ORDER", choices=("importance", "address"), default="importance"),
+    Option("--order", "as dump --order (default: importance)", metavar="ORDER", choices=("importance", "address"),
+           default="importance"),
     Option("--deadline", "end after this time, with a readable dump that is marked incomplete", metavar="SECONDS",
            convert=number(1, _DAYS), default=0),
     Option("--stall", f"give up a step that makes no progress for this time (default: {_DEFAULT_STALL})",
@@ -41,7 +42,7 @@ OPTIONS = (
     Option("--status", "file for the record, in JSON (default: vmcore-status.json beside the dump)", metavar="FILE",
            default=""),
     Option("--check", "check options and target without writing a dump; exit status 0 or 2"),
-    Option("-q", "print the outcome only", name="quiet"),
+    Option("-q --quiet", "print the outcome only"),
 )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ class Record:
         self.data["result"], self.data["exit_status"] = _RESULTS[status], status
         dump, summary = self.data["dump"], "no dump"
         if dump:
-            size = f"{dump['bytes'] / 1e6:.1f} MB" if dump["bytes"] is not None else "a part"
+            size = f"{dump['bytes'] / (1 << 20):.1f} MiB" if dump["bytes"] is not None else "a part"
             summary = f"{size} in {'standard output' if self.data['target'] == '-' else dump['file']}"
         lost = f" ({'; '.join(self.lost)})" if self.lost else ""
         return f"{_RESULTS[status]}: {summary}, {time.monotonic() - self.began:.1f} s{lost}"

@@ -331,7 +331,7 @@ class _Capture:
 
 
 def main(words: list[str]) -> int | None:
-    """Run with the command line's ``words``; returns None if argparse has to explain an error.
+    """Run with the command line's ``words``; returns None if an error has to be explained.
 
     After a crash nobody reads an explanation: arguments that make no sense are ignored there, and a dump is made.
     """

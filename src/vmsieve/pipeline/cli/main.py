@@ -8,7 +8,7 @@ from vmsieve import __version__
 from vmsieve.formats.errors import UsageError, VmsieveError
 from vmsieve.formats.slim.typing import TYPE_CHECKING, NoReturn
 from vmsieve.formats.text import shown
-from vmsieve.pipeline.cli.commands import Arguments, commands, only
+from vmsieve.pipeline.cli.commands import Arguments, is_command, only
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from vmsieve.pipeline.process.options import parse
 from vmsieve.pipeline.process.signals import Interrupted, interruptible
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     set_up_streams()
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _run(sys.argv[1:] if argv is None else list(argv))
+        return _run(words)
     except UsageError as error:
-        return _fail(error, EXIT_USAGE)
+        return _fail(words, error, EXIT_USAGE)
     except (VmsieveError, Interrupted) as error:
-        return _fail(error, EXIT_FAILED)
+        return _fail(words, error, EXIT_FAILED)
     except BrokenPipeError:
         # The reader of our standard output has gone, as `head` does: no reason for a message.
         discard_stdout()
@@ -34,31 +35,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Errors of all other files were turned into a VmsieveError where they occurred.
         discard_stdout()
-        return _fail(f"can't write to standard output: {error.strerror}", EXIT_FAILED)
+        return _fail(words, f"can't write to standard output: {error.strerror}", EXIT_FAILED)
     except MemoryError:
-        return _fail("out of memory", EXIT_FAILED)
+        return _fail(words, "out of memory", EXIT_FAILED)
 
 
 def _run(words: list[str]) -> int:
-    if words == ["--version"]:  # argparse would take half the time
+    if words == ["--version"]:  # loads nothing more
         print_line(f"vmsieve {__version__}")
         status = EXIT_OK
     else:
         arguments = _parsed(words)
-        with interruptible():
-            status = arguments.command.run(arguments)
+        if isinstance(arguments, str):
+            sys.stdout.write(arguments)
+            status = EXIT_OK
+        else:
+            with interruptible():
+                status = arguments.command.run(arguments)
     sys.stdout.flush()
     return status
 
 
-def _parsed(words: list[str]) -> Arguments:
-    found = only(words[0]) if words else commands()
-    values = parse(found[0].options, words[1:]) if len(found) == 1 else None
-    if values is not None:
-        return Arguments(command=found[0], **values)
-    from vmsieve.pipeline.cli.parser import build_parser
+def _parsed(words: list[str]) -> Arguments | str:
+    """The command and its arguments, or the help or version that is asked for."""
+    found = only(words[0]) if words else []
+    if len(found) != 1:
+        from vmsieve.pipeline.cli.first import text_for
 
-    return build_parser(found).parse_args(words, Arguments())
+        return text_for(words, __version__)
+    values = parse(found[0].options, words[1:])
+    if values is None:
+        from vmsieve.pipeline.cli.words import read
+
+        values = read(found[0], words[1:])
+    if values is None:
+        from vmsieve.pipeline.cli.help import command_help
+
+        return command_help(found[0])
+    return Arguments(command=found[0], **values)
 
 
 def run() -> NoReturn:
@@ -66,6 +80,7 @@ def run() -> NoReturn:
     exit_process(main())
 
 
-def _fail(message: object, status: int) -> int:
-    print(f"vmsieve: {shown(str(message))}", file=sys.stderr)  # noqa: T201 - errors of all commands are printed here
+def _fail(words: list[str], message: object, status: int) -> int:
+    name = f"vmsieve {words[0]}" if words and is_command(words[0]) else "vmsieve"
+    print(f"{name}: {shown(str(message))}", file=sys.stderr)  # noqa: T201 - errors of all commands are printed here
     return status

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Orders of the pages: by importance, the most valuable first, and by page frame.
 ORDERS = ("importance", "address")
+_UNITS = ("", "B", *(unit + end for unit in "KMGT" for end in ("", "B", "IB")))
+_DIGITS = 20  # of a size, fewer
 
 
 @record(frozen=True)
@@ -44,11 +46,15 @@ class Plan:
 
 
 def parse_size(text: str) -> int:
-    """Parse a size in bytes: a number above 0, with an optional K, M, G or T (of 1024); else raise UsageError."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] and text[-1].upper() in "KMGT" else (text, "")
-    if not (number.isascii() and number.isdigit() and len(number) < 20 and int(number)):
-        raise UsageError("a size is a number above 0, with an optional K, M, G or T", found=repr(text))
-    return int(number) << 10 * (" KMGT".index(unit.upper()) if unit else 0)
+    """Parse a size in bytes: a number above 0, with an optional K, M, G or T (of 1024), and B or iB behind it.
+
+    Raises ValueError that says what is expected.
+    """
+    number = text.upper().rstrip("BIGKMT")
+    unit = text[len(number) :].upper()
+    if not (number.isascii() and number.isdigit() and len(number) < _DIGITS and int(number) and unit in _UNITS):
+        raise ValueError("a size above 0, such as 512M or 2GiB")
+    return int(number) << 10 * " KMGT".index(unit[:1].replace("B", "") or " ")
 
 
 def checked_level(kind: str, packer: Codec | Frame, level: int | None) -> int:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def size_text(size: float) -> str:
-    """Format a number of bytes, in decimal units."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
+    """Format a number of bytes, in units of 1024."""
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1000 or unit == "TiB":
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+        size /= 1024
     raise AssertionError
 
 

@@ -38,6 +38,8 @@ def runs(commands: list[str], folder: str) -> Iterator[tuple[list[str], int, str
     yield ["dump", "-d", "1", f"{folder}/nothing", out], 1, ""
     yield ["dump", "-d", "99", sample, out], 2, ""
     yield ["dump", "--help"], 0, ""
+    yield ["dump", "--levl", "1", sample, out], 2, ""
+    yield ["dmup", sample, out], 2, ""
     if "dmesg" in commands:
         yield ["dmesg", sample], 1, ""
     if "capture" in commands:

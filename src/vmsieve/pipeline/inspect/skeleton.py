@@ -60,6 +60,11 @@ class Skeleton:
     weaker: bool = False  # the skeleton lacks something that the original shows
     incomplete: bool = False  # the input is incomplete, and so is the skeleton
 
+    @property
+    def left_out(self) -> int:
+        """Pages that are only described."""
+        return self.stored - self.own - self.zero - self.unreadable
+
 
 def make_skeleton(
     plan: Plan, progress: Progress, vmcoreinfo: bytes | None = None, *, with_log: bool = False

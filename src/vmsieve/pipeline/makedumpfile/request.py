@@ -91,7 +91,10 @@ def _parse_numbers(request: Request) -> None:
     if request.message_level > _HIGHEST:
         raise UsageError("a message level is a number from 0 to 31", found=request.message_level)
     request.message_level |= DEBUG * request.has("D") | REPORT * request.has("show-stats")
-    request.size_limit = parse_size(request.values["L"]) if request.has("L") else None
+    try:
+        request.size_limit = parse_size(request.values["L"]) if request.has("L") else None
+    except ValueError as error:
+        raise UsageError(f"-L takes {error}", found=repr(request.values["L"])) from error
     texts = request.values.get("d", "0").split(",")
     request.levels = tuple(leading_number(text) for text in texts if text) or (0,)
     if len(request.levels) > _MOST_LEVELS or max(request.levels) > _HIGHEST:

@@ -63,7 +63,7 @@ class Lines(Progress):
         left = (self._total - self._done) / rate if rate else 0
         self.say(
             f"{self._name}: {100 * self._done / max(self._total, 1):.0f} %, "
-            f"{rate * self._unit / 1e6:.0f} MB/s, {left:.0f} s left"
+            f"{rate * self._unit / (1 << 20):.0f} MiB/s, {left:.0f} s left"
         )
 
     def say(self, line: str) -> None:

@@ -91,6 +91,11 @@ def check_saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "o
         writing.check_output(path, inputs, force=force)
 
 
+def is_stdout(path: str) -> bool:
+    """True if ``path`` names standard output; a terminal or another character device is not compared."""
+    return path == "-" or writing.same_output("-", path)
+
+
 class SideFile:
     """A file written beside a dump. If it can't be written, the dump is still made."""
 

@@ -46,10 +46,18 @@ def commands() -> list[Command]:
     return sorted(scan(room, "COMMAND", Command), key=lambda c: c.order)
 
 
+def is_command(name: str) -> bool:
+    """True if a command is called ``name``; loads none."""
+    from vmsieve.formats.plugins import names
+    from vmsieve.pipeline.cli import commands as room
+
+    return name.replace("-", "_") in names(room)
+
+
 def only(name: str) -> list[Command]:
-    """The command ``name``, without importing the others, to save memory and time; all if the name is unknown."""
-    from vmsieve.formats.plugins import load, names
+    """The command ``name``, without importing the others, to save memory and time; none if the name is unknown."""
+    from vmsieve.formats.plugins import load
     from vmsieve.pipeline.cli import commands as room
 
     own = name.replace("-", "_")
-    return [load(room, "COMMAND", own, "command", Command)] if own in names(room) else commands()
+    return [load(room, "COMMAND", own, "command", Command)] if is_command(name) else []

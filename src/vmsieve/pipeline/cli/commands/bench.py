@@ -10,7 +10,7 @@ from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.typing import Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, JSON, force
-from vmsieve.pipeline.cli.printing import print_json, print_remarks
+from vmsieve.pipeline.cli.printing import Report, print_remarks
 from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Option, number
 from vmsieve.pipeline.process.saving import check_saved, files_read
@@ -51,7 +51,7 @@ _OPTIONS: Final = (
            metavar="MB/S", convert=_positive, default=100),
     JSON,
     Option("--html", "also draw the results: a page with bars", metavar="FILE"),
-    force("page"),
+    force("page or report"),
 )  # fmt: skip
 
 
@@ -95,18 +95,19 @@ def _run(arguments: Arguments) -> int:
     if arguments.sample > _MOST_SAMPLE:
         raise UsageError("--sample is held in memory", expected=f"at most {_MOST_SAMPLE} MiB")
     inputs = files_read(arguments.input, arguments.vmcoreinfo)
+    report = Report(arguments, inputs)
     if arguments.html is not None:
         check_saved(arguments.html, inputs, force=arguments.force, what="page")
     wanted = choices(arguments.codec, arguments.threads or [1, usable_cores()])
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         result = bench(
-            source, knowledge, wanted, progress_for(quiet=arguments.json),
+            source, knowledge, wanted, progress_for(quiet=not report.printed),
             sample=int(arguments.sample * (1 << 20)), seconds=arguments.seconds,
         )  # fmt: skip
         print_remarks(source.remarks + knowledge.notes + result.notes)
         release = knowledge.identity.utsname[2]
     facts = as_json(result, arguments.output_speed * 1e6)
-    (print_json if arguments.json else _print)(facts)
+    report.show(facts, lambda: _print(facts))
     if arguments.html is not None:
         write_page(arguments.html, arguments.input, release, facts, inputs, force=arguments.force)
     return EXIT_OK

@@ -12,8 +12,8 @@ import re
 from vmsieve.formats.errors import FormatError, KernelError, UsageError, VmsieveError
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
-from vmsieve.pipeline.cli.options import JSON
-from vmsieve.pipeline.cli.printing import print_json, print_remarks
+from vmsieve.pipeline.cli.options import JSON, force
+from vmsieve.pipeline.cli.printing import Report, print_remarks
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.process.options import Group, Option
 
@@ -65,6 +65,7 @@ _OPTIONS: Final = (
            "START-END in hexadecimal as in /proc/iomem (default: found, or else all memory is searched)",
            metavar="RANGE", convert=_range),
     JSON,
+    force("report"),
 )  # fmt: skip
 
 
@@ -134,13 +135,14 @@ def _run(arguments: Arguments) -> int:
     from vmsieve.pipeline.inspect.crashkernel import DAMAGED, INTACT, UNKNOWN, Verdict, check_crash_kernel, live_ranges
     from vmsieve.pipeline.process.progress import progress_for
 
+    report = Report(arguments, [arguments.input])
     given = [arguments.crashkernel] if arguments.crashkernel is not None else []
     origin = "--crashkernel" if given else ""
     try:
         if arguments.live and not given:
             given, origin = live_ranges(), "/proc/iomem"
         with closing(open_live(given[0].start) if arguments.live else _open_dump(arguments.input)) as source:
-            verdict = check_crash_kernel(source, given, origin, progress_for(quiet=arguments.json))
+            verdict = check_crash_kernel(source, given, origin, progress_for(quiet=not report.printed))
             print_remarks(source.remarks)
     except UsageError:
         raise
@@ -148,7 +150,7 @@ def _run(arguments: Arguments) -> int:
         # Not EXIT_FAILED, which means damage here.
         verdict = Verdict(UNKNOWN, str(error))
     facts = _as_json(verdict)
-    (print_json if arguments.json else _print)(facts)
+    report.show(facts, lambda: _print(facts))
     if verdict.state == UNKNOWN:
         print_remarks([f"can't tell whether the crash kernel is intact: {verdict.reason}"])
     return {INTACT: EXIT_OK, DAMAGED: EXIT_FAILED}.get(verdict.state, EXIT_WEAKER)

@@ -10,7 +10,7 @@ from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.formats.text import shown
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, JSON, VMLINUX, force
-from vmsieve.pipeline.cli.printing import print_json, print_remarks
+from vmsieve.pipeline.cli.printing import Report, print_remarks
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.process.options import Option, number
 from vmsieve.pipeline.process.saving import check_saved, files_read
@@ -32,7 +32,7 @@ _OPTIONS: Final = (
     JSON,
     Option("--zones", "also count the pages of each NUMA node and zone"),
     Option("--map", "draw a map of memory: FILE ends in .html, .svg or .png", metavar="FILE"),
-    force("map"),
+    force("map or report"),
     Option("--threads", "threads that scan and read; 0: one a core (default: 1)", metavar="N",
            convert=number(0, 1024), default=1),
 )  # fmt: skip
@@ -100,6 +100,7 @@ def _run(arguments: Arguments) -> int:
     from vmsieve.pipeline.process.progress import progress_for
 
     inputs = files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux)
+    report = Report(arguments, inputs)
     if arguments.map is not None:
         check_name(arguments.map)
         check_saved(arguments.map, inputs, force=arguments.force, what="map")
@@ -109,12 +110,13 @@ def _run(arguments: Arguments) -> int:
         if arguments.map is not None:
             layout = MapLayout.fit(source.ranges(), knowledge.page_size, rows_of(arguments.map))
             cells = Cells(layout, struct_page_rules())
-        class_counts = count_classes(source, knowledge, progress_for(quiet=arguments.json), cells, threads)
+        class_counts = count_classes(source, knowledge, progress_for(quiet=not report.printed), cells, threads)
         if arguments.zones:
             zones = count_zones(source, knowledge, notes)
             print_remarks(notes)
         print_remarks(source.remarks + knowledge.notes + class_counts.notes + source.note_shrinking())
-        (print_json if arguments.json else _print)(_as_json(class_counts, zones))
+        facts = _as_json(class_counts, zones)
+        report.show(facts, lambda: _print(facts))
         if cells is not None:
             subject = _subject(arguments.input, knowledge)
             write_map(arguments.map, subject, class_counts, cells, inputs, force=arguments.force)

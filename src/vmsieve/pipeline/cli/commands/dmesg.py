@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vmsieve.formats.slim.typing import Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
-from vmsieve.pipeline.cli.options import DUMP, VMLINUX, force
+from vmsieve.pipeline.cli.options import DUMP, VMLINUX, force, output
 from vmsieve.pipeline.cli.printing import print_remarks
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Option
@@ -24,7 +24,7 @@ _OPTIONS: Final = (
     VMLINUX,
     Option("--partial", "only what was logged since the log was last cleared (dmesg -c)"),
     force(),
-    Option("OUTPUT", "file to write (default: standard output)", optional=True, default="-"),
+    *output("file to write (default: standard output)", "-", optional=True),
 )
 
 

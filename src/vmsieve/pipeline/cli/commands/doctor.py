@@ -11,8 +11,8 @@ import os
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
-from vmsieve.pipeline.cli.options import JSON, ROOT
-from vmsieve.pipeline.cli.printing import print_json
+from vmsieve.pipeline.cli.options import JSON, ROOT, force
+from vmsieve.pipeline.cli.printing import Report
 from vmsieve.pipeline.process.options import Option
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ exit status:
 """
 _OPTIONS: Final = (
     JSON,
+    force("report"),
     Option("--quick", "don't read memory: checks that depend on it know less"),
     ROOT,
 )
@@ -40,16 +41,15 @@ def _run(arguments: Arguments) -> int:
 
     if not os.path.isdir(arguments.root):
         raise UsageError("there is no such directory", file=arguments.root)
+    report = Report(arguments)
     done: list[tuple[Check, Finding]] = []
-    for check, found in examine(System(arguments.root), progress_for(quiet=arguments.json), quick=arguments.quick):
+    for check, found in examine(System(arguments.root), progress_for(quiet=not report.printed), quick=arguments.quick):
         done.append((check, found))
-        if not arguments.json:
+        if report.printed:
             _print(check, found)
     status = exit_status([found.state for _, found in done])
-    if arguments.json:
-        print_json({"status": status, "verdict": verdict(done), "checks": [_as_json(*one) for one in done]})
-    else:
-        print(f"\n{verdict(done)}")
+    facts = {"status": status, "verdict": verdict(done), "checks": [_as_json(*one) for one in done]}
+    report.show(facts, lambda: print(f"\n{verdict(done)}"))
     return status
 
 

@@ -19,14 +19,14 @@ from vmsieve.formats.outputs import output_format
 from vmsieve.formats.plugins import names
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
-from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT, VMCOREINFO, VMLINUX, force
-from vmsieve.pipeline.cli.printing import json_text, print_remarks
+from vmsieve.pipeline.cli.options import INPUT_TEXT, JSON, SELECT, VMCOREINFO, VMLINUX, force, output
+from vmsieve.pipeline.cli.printing import JsonFile, print_remarks
 from vmsieve.pipeline.dump.input import read_vmcoreinfo, read_vmlinux
 from vmsieve.pipeline.dump.plan import ORDERS, Plan, parse_size
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Group, Letters, Option, number
 from vmsieve.pipeline.process.progress import progress_for
-from vmsieve.pipeline.process.saving import SideFile, files_read
+from vmsieve.pipeline.process.saving import files_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,13 +41,6 @@ _EXAMPLES = """\
   vmsieve dump -d 31 vol0,vol1,vol2 vmcore                 a dump on several volumes
   vmsieve dump -d 31 -E --frame zstd vmcore core.elf.zst   the same, compressed; zstd -d unpacks it
 """
-
-
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except UsageError as error:
-        raise ValueError(error.message) from error
 
 
 def _codec_options(letter: str | None = None) -> Iterator[Option]:
@@ -68,9 +61,9 @@ def _frame_text() -> str:
 _CODEC, _FORMAT, _MESSAGES = Group(), Group(), Group()
 _OPTIONS: Final = (
     Option("INPUT", f"{INPUT_TEXT}; - for standard input"),
-    Option("OUTPUT", "file to write; - for standard output, the default with -F", optional=True),
-    Option("-d", "what to leave out, the sum of: 1 zero pages, 2 page cache, 4 page cache with private data (and 2), "
-           "8 user pages, 16 free pages; 31 leaves out all of them (default: 0)", metavar="LEVEL", name="level",
+    *output("file to write; - for standard output, the default with -F", unless="flattened"),
+    Option("-d --level", "what to leave out, the sum of: 1 zero pages, 2 page cache, 4 page cache with private data "
+           "(and 2), 8 user pages, 16 free pages; 31 leaves out all of them (default: 0)", metavar="LEVEL",
            convert=number(0, 31), default=0),
     Letters(lambda letter: next(_codec_options(letter), None), lambda: list(_codec_options())),
     Option("--codec", lambda: f"pack pages with {', '.join(names(codecs))} (default: zstd:1); NAME@PROVIDER insists on "
@@ -78,9 +71,9 @@ _OPTIONS: Final = (
     Option("-E", "write an ELF core, pages as they are", name="format", const="elf", group=_FORMAT),
     Option("--format", f"output format: {', '.join(names(outputs))} (default: kdump)", metavar="NAME",
            choices=names(outputs), default="kdump", group=_FORMAT),
-    Option("--size-limit", "write no more than SIZE bytes (K, M, G: of 1024); then the dump ends as on a full disk",
-           metavar="SIZE", convert=_size),
-    Option("-F", "write makedumpfile's flattened format", name="flattened"),
+    Option("--size-limit", "write no more than SIZE (bytes; K, M, G: of 1024); then the dump ends as on a full "
+           "disk", metavar="SIZE", convert=parse_size),
+    Option("-F --flattened", "write makedumpfile's flattened format"),
     Option("--frame", _frame_text, metavar="NAME[:LEVEL]"),
     Option("--order", "importance: what an investigation needs first, so that a dump that is cut is still useful (the "
            "default with --size-limit, to a pipe, and where space is short); address: by page frame (the default "
@@ -92,9 +85,9 @@ _OPTIONS: Final = (
     VMCOREINFO,
     VMLINUX,
     SELECT,
-    Option("--json", "write the report as JSON; - for standard error", metavar="FILE"),
-    Option("-q", "print errors only", name="quiet", group=_MESSAGES),
-    Option("-v", "print what was found", name="verbose", group=_MESSAGES),
+    JSON,
+    Option("-q --quiet", "print errors only", group=_MESSAGES),
+    Option("-v --verbose", "print what was found", group=_MESSAGES),
 )  # fmt: skip
 
 
@@ -111,16 +104,14 @@ def _plan(arguments: Arguments) -> Plan:
     codec, codec_level = _name_and_level(arguments.codec, "codec")
     frame, frame_level = _name_and_level(arguments.frame, "frame")
     form = output_format(arguments.format)
-    if arguments.codec and not form.packed:
+    if codec not in (None, "none") and not form.packed:
         asked = "-E" if form.name == "elf" else f"--format {form.name}"
         raise UsageError(f"an {form.title} ({asked}) holds its pages as they are: no codec goes with it")
-    if arguments.output is None and not arguments.flattened:
-        raise UsageError("OUTPUT is missing: a file to write, or - for standard output")
-    output = "-" if arguments.output is None else arguments.output
-    if frame and not (form.sequential or arguments.flattened or output == "-"):
+    path = "-" if arguments.output is None else arguments.output
+    if frame and not (form.sequential or arguments.flattened or path == "-"):
         raise UsageError("--frame needs -F or -E: a frame is written from start to end, a kdump file is not")
     return Plan(
-        arguments.input, output, arguments.level, codec, codec_level,
+        arguments.input, path, arguments.level, codec, codec_level,
         arguments.format, arguments.flattened, arguments.force,
         arguments.threads, frame, frame_level, arguments.select, arguments.size_limit,
         order=arguments.order, reads=files_read(arguments.input, arguments.vmcoreinfo, arguments.vmlinux),
@@ -140,7 +131,7 @@ def _run(arguments: Arguments) -> int:
             return EXIT_OK
         print_remarks(["the flattened stream ends before its end mark: the dump is incomplete"])
         return EXIT_INCOMPLETE
-    report_file = _report_file(arguments.json, plan)
+    file = JsonFile(arguments.json, plan.reads, plan.output, force=plan.force)
     report = dump(plan, progress, read_vmcoreinfo(arguments.vmcoreinfo), read_vmlinux(arguments.vmlinux))
     status = report.exit_status()
     if not arguments.quiet or status != EXIT_OK:
@@ -150,29 +141,9 @@ def _run(arguments: Arguments) -> int:
     if not arguments.quiet:
         for line in report.lines():
             print(line, file=sys.stderr)
-    if arguments.json:
-        _write_report(json_text(report.json()) + "\n", report_file)
+    if arguments.json is not None:
+        file.write(report.json())
     return status
-
-
-def _report_file(path: str | None, plan: Plan) -> SideFile | None:
-    """The file for the report. It is checked before the work, so that a problem is known early."""
-    if path in (None, "-"):
-        return None
-    file = SideFile(path, plan.reads, [plan.output], force=plan.force)
-    if file.problem:
-        print_remarks([f"there will be no report: {file.problem}"])
-    return file
-
-
-def _write_report(text: str, file: SideFile | None) -> None:
-    """Write the report to ``file``; None: to standard error."""
-    if file is None:
-        sys.stderr.write(text)
-    elif not file.problem:
-        file.write(text.encode())
-        if file.problem:
-            print_remarks([f"there is no report: {file.problem}"])
 
 
 COMMAND: Final = Command("dump", 10, "make a small dump of a large one", _EXAMPLES, _OPTIONS, _run)

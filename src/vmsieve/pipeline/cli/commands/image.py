@@ -13,6 +13,7 @@ import sys
 from vmsieve.formats.errors import OutputError, UsageError
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
+from vmsieve.pipeline.cli.options import force, output
 from vmsieve.pipeline.cli.printing import print_remarks
 from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Option
@@ -29,7 +30,7 @@ _EXAMPLES = """\
   vmsieve image --python /usr/bin/python3 image            for another Python than the one running
 """
 _OPTIONS: Final = (
-    Option("OUTPUT", "directory or archive to make"),
+    *output("directory or archive to make"),
     Option("--format", "dir: a directory (default); cpio: an archive; list: a directory, and a list of its files on "
            "standard output", choices=("dir", "cpio", "list"), default="dir"),
     Option("--pack", "compression of the archive, one that the kernel can unpack (default: gzip)",
@@ -37,7 +38,7 @@ _OPTIONS: Final = (
     Option("--complete", "include the loader and the C library, which most initramfs images have"),
     Option("--python", "the Python to include (default: this one)", metavar="PROGRAM"),
     Option("--no-trial", "don't run a trial capture in the image", name="trial", const=False, default=True),
-    Option("-f", "replace an existing image or archive", name="force"),
+    force("image or archive"),
 )  # fmt: skip
 
 
@@ -47,11 +48,11 @@ def _run(arguments: Arguments) -> int:
 
     from vmsieve.pipeline.initramfs.make import build
 
-    output = arguments.output.rstrip("/")
-    if os.path.lexists(output) and not arguments.force:
-        raise UsageError("OUTPUT exists", file=output, hint="-f replaces it")
-    _check_replaceable(output, directory=arguments.format != "cpio")
-    parent = os.path.dirname(os.path.abspath(output))
+    path = arguments.output.rstrip("/")
+    if os.path.lexists(path) and not arguments.force:
+        raise UsageError("OUTPUT exists", file=path, hint="-f replaces it")
+    _check_replaceable(path, directory=arguments.format != "cpio")
+    parent = os.path.dirname(os.path.abspath(path))
     try:
         work = tempfile.mkdtemp(prefix=".vmsieve-image.", dir=parent)
         try:
@@ -60,11 +61,11 @@ def _run(arguments: Arguments) -> int:
             tree, manifest = build(root, arguments.python, trial=arguments.trial)
             tried = "tried, and works" if arguments.trial else "NOT tried"
             summary = f"{len(tree.sources)} files, {tree.size():,} bytes, Python {manifest['python']}; {tried}"
-            _move_to_output(arguments, tree, work, output)
+            _move_to_output(arguments, tree, work, path)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        raise OutputError(f"can't make the image: {error.strerror}", file=error.filename or output) from error
+        raise OutputError(f"can't make the image: {error.strerror}", file=error.filename or path) from error
     print_remarks([summary])
     return EXIT_OK
 

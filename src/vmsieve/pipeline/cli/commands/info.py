@@ -13,13 +13,13 @@ from vmsieve.formats.layouts import elf
 from vmsieve.formats.notes import note_text
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
-from vmsieve.pipeline.cli.options import INPUT_TEXT, SELECT, VMCOREINFO, VMLINUX
-from vmsieve.pipeline.cli.printing import contents, print_contents, print_json
+from vmsieve.pipeline.cli.options import INPUT_TEXT, JSON, SELECT, VMCOREINFO, VMLINUX, force
+from vmsieve.pipeline.cli.printing import Report, contents, print_contents
 from vmsieve.pipeline.dump.input import opened
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.process.dates import date_text
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
-from vmsieve.pipeline.process.options import Group, Option
+from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.streams import print_line
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ _EXAMPLES = """\
 """
 
 _MOST_RANGES = 64  # shown; a filtered dump can have millions
-_PRINTED: Final = Group()
 _OPTIONS: Final = (
     Option("INPUT", INPUT_TEXT, optional=True),
     VMCOREINFO,
     SELECT,
     VMLINUX,
     Option("--codecs", "show the library behind each codec; needs no INPUT"),
-    Option("--json", "print JSON", group=_PRINTED),
-    Option("-v", "print VMCOREINFO too", name="verbose", group=_PRINTED),
+    JSON,
+    force("report"),
+    Option("-v --verbose", "print VMCOREINFO too"),
 )
 
 
@@ -143,27 +143,30 @@ def _print_contents(classes: list[dict[str, Any]]) -> None:
 
 
 def _run(arguments: Arguments) -> int:
-    here: dict[str, Any] = {}
+    report, here = Report(arguments, [arguments.input, arguments.vmcoreinfo, arguments.vmlinux]), dict[str, Any]()
     if arguments.codecs:
-        from vmsieve.pipeline.cli.commands._codecs import describe_codecs, print_codecs
+        from vmsieve.pipeline.cli.commands._codecs import describe_codecs
 
         here["here"] = describe_codecs()
-        if not arguments.json:
-            print_codecs(here["here"])
     if arguments.input is None:
         if not here:
             raise UsageError("an INPUT or --codecs is needed")
-        if arguments.json:
-            print_json(here)
+        report.show(here, lambda: _print_all({}, here, verbose=False))
         return EXIT_OK
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select, arguments.vmlinux) as (source, knowledge):
         source.remarks += source.note_shrinking()
         facts = _as_json(source, knowledge)
-        if arguments.json:
-            print_json({**facts, **here})
-        else:
-            _print(facts, arguments.verbose)
+        report.show({**facts, **here}, lambda: _print_all(facts, here, verbose=arguments.verbose))
         return EXIT_INCOMPLETE if source.incomplete or source.shrunk() else EXIT_OK
+
+
+def _print_all(facts: dict[str, Any], here: dict[str, Any], *, verbose: bool) -> None:
+    if here:
+        from vmsieve.pipeline.cli.commands._codecs import print_codecs
+
+        print_codecs(here["here"])
+    if facts:
+        _print(facts, verbose)
 
 
 COMMAND: Final = Command(

@@ -11,13 +11,18 @@ import sys
 from vmsieve.formats import frames
 from vmsieve.formats.errors import UsageError
 from vmsieve.formats.plugins import names
-from vmsieve.formats.slim.typing import Final
+from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
-from vmsieve.pipeline.cli.options import DUMP, force
-from vmsieve.pipeline.cli.printing import print_remarks
+from vmsieve.pipeline.cli.options import DUMP, JSON, QUIET, force, output
+from vmsieve.pipeline.cli.printing import JsonFile, print_remarks
+from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.process.options import Option
 from vmsieve.pipeline.process.saving import files_read
+
+if TYPE_CHECKING:
+    from vmsieve.pipeline.dump.plan import Plan
+    from vmsieve.pipeline.inspect.skeleton import Skeleton
 
 _NO_FRAME: Final = "none"
 _EXAMPLES = """\
@@ -30,19 +35,19 @@ out were all zeros.
 """
 _OPTIONS: Final = (
     *DUMP,
-    Option("OUTPUT", "file to write; - for standard output"),
+    *output("file to write; - for standard output"),
     Option("--log", "include the kernel log, which may hold names and addresses"),
     Option("--frame", f"compress it with {', '.join([*names(frames), _NO_FRAME])} (default: zstd)",
            metavar="NAME[:LEVEL]", default="zstd"),
-    force(),
-    Option("-q", "print errors only", name="quiet"),
+    force("OUTPUT or report"),
+    JSON,
+    QUIET,
 )  # fmt: skip
 
 
 def _run(arguments: Arguments) -> int:
     from vmsieve.pipeline.dump.input import read_vmcoreinfo
     from vmsieve.pipeline.dump.plan import Plan
-    from vmsieve.pipeline.dump.report import size_text
     from vmsieve.pipeline.inspect.skeleton import make_skeleton
     from vmsieve.pipeline.process.progress import progress_for
 
@@ -54,6 +59,7 @@ def _run(arguments: Arguments) -> int:
         frame=None if frame == _NO_FRAME else frame, frame_level=int(level) if level else None,
         reads=files_read(arguments.input, arguments.vmcoreinfo),
     )  # fmt: skip
+    file = JsonFile(arguments.json, plan.reads, plan.output, force=plan.force)
     made = make_skeleton(
         plan, progress_for(quiet=arguments.quiet), read_vmcoreinfo(arguments.vmcoreinfo), with_log=arguments.log
     )
@@ -61,18 +67,43 @@ def _run(arguments: Arguments) -> int:
     if not arguments.quiet or status != EXIT_OK:
         print_remarks(made.notes)
     if not arguments.quiet:
-        for name, count, always in (
-            ("Page frames that exist", made.existing, True),
-            ("Not in the input", made.existing - made.stored, False),
-            ("Pages in the skeleton", made.own, True),
-            ("Pages of zeros", made.zero, True),
-            ("Pages left out", made.stored - made.own - made.zero - made.unreadable, True),
-            ("Unreadable pages", made.unreadable, False),
-        ):
-            if count or always:
-                print(f"{name:<24} {count:>14,}", file=sys.stderr)
-        print(f"{'Size':<24} {size_text(made.bytes_out):>14}", file=sys.stderr)
+        _print(made)
+    if arguments.json is not None:
+        file.write(_as_json(plan, made, status))
     return status
+
+
+def _print(made: Skeleton) -> None:
+    for name, count, always in (
+        ("Page frames that exist", made.existing, True),
+        ("Not in the input", made.existing - made.stored, False),
+        ("Pages in the skeleton", made.own, True),
+        ("Pages of zeros", made.zero, True),
+        ("Pages left out", made.left_out, True),
+        ("Unreadable pages", made.unreadable, False),
+    ):
+        if count or always:
+            print(f"{name:<24} {count:>14,}", file=sys.stderr)
+    print(f"{'Size':<24} {size_text(made.bytes_out):>14}", file=sys.stderr)
+
+
+def _as_json(plan: Plan, made: Skeleton, status: int) -> dict[str, Any]:
+    return {
+        "input": plan.input,
+        "output": plan.output,
+        "status": status,
+        "page_size": made.page_size,
+        "pages": {
+            "existing": made.existing,
+            "absent": made.existing - made.stored,
+            "kept": made.own,
+            "zero": made.zero,
+            "left_out": made.left_out,
+            "unreadable": made.unreadable,
+        },
+        "bytes": made.bytes_out,
+        "notes": made.notes,
+    }
 
 
 COMMAND: Final = Command(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
-from vmsieve.pipeline.cli.options import JSON, SELECT
-from vmsieve.pipeline.cli.printing import contents, print_contents, print_json, print_remarks
+from vmsieve.pipeline.cli.options import JSON, SELECT, force
+from vmsieve.pipeline.cli.printing import Report, contents, print_contents, print_remarks
 from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Option
 
@@ -29,10 +29,11 @@ _OPTIONS: Final = (
     Option("--vmcoreinfo", "VMCOREINFO text to use instead of the source's", metavar="FILE"),
     SELECT,
     JSON,
+    force("report"),
 )
 
 
-def _print(comparison: Comparison, incomplete: bool, sure: bool) -> None:
+def _print(comparison: Comparison, facts: dict[str, Any], sure: bool) -> None:
     from vmsieve.filters.rules import rules
 
     titles = {rule.name: rule.title for rule in rules()} | {"kept": "Kernel data and others"}
@@ -52,7 +53,8 @@ def _print(comparison: Comparison, incomplete: bool, sure: bool) -> None:
     if comparison.right:
         print("The dump is right." if sure else "What can be compared of the dump is right.")
     else:
-        print("The dump is torn." if incomplete else "The dump is NOT right.")
+        print("The dump is torn." if facts["incomplete"] else "The dump is NOT right.")
+    print_contents(facts["contents"])
 
 
 def _as_json(comparison: Comparison, dump: Source, page_size: int) -> dict[str, Any]:
@@ -75,17 +77,15 @@ def _run(arguments: Arguments) -> int:
     from vmsieve.pipeline.inspect.verify import verify
     from vmsieve.pipeline.process.progress import progress_for
 
+    report = Report(arguments, [arguments.source, arguments.dump, arguments.vmcoreinfo])
     given = arguments.source, arguments.vmcoreinfo, arguments.select
     with opened(*given) as (source, knowledge), closing(open_source(arguments.dump)) as dump:
-        comparison = verify(source, knowledge, dump, progress_for(quiet=arguments.json))
+        comparison = verify(source, knowledge, dump, progress_for(quiet=not report.printed))
         shrunk = source.note_shrinking() + dump.note_shrinking()
         sure = not (comparison.unreadable or shrunk)
         print_remarks(source.remarks + dump.remarks + knowledge.notes + comparison.notes + shrunk)
-        if arguments.json:
-            print_json(_as_json(comparison, dump, knowledge.page_size))
-        else:
-            _print(comparison, dump.incomplete, sure)
-            print_contents(contents(dump))
+        facts = _as_json(comparison, dump, knowledge.page_size)
+        report.show(facts, lambda: _print(comparison, facts, sure))
         wrong = comparison.different or comparison.extra
         if wrong or (comparison.swallowed and not shrunk) or (comparison.lost and not (shrunk or dump.incomplete)):
             return EXIT_FAILED
