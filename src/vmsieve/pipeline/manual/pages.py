@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Kinds of values, by which they are completed.
 FILE, DIRECTORY, OTHER = "file", "directory", "other"
 _DIRECTORIES = ("DIR",)
-_FILES = ("FILE", "PROGRAM", "VMLINUX", "VMCOREINFO")
+_FILES = ("FILE", "PROGRAM", "VMLINUX", "VMCOREINFO", "OUTPUT")
 #: Values offered that are no choices, because a level may follow them or others are allowed; by attribute.
 _PLUGINS: dict[str, ModuleType] = {"codec": codecs, "frame": frames}
 _LEVELS = ("1", "17", "31")
@@ -111,8 +111,8 @@ def _entry(option: Option) -> Entry:
     if option.flags and option.takes_value and option.default not in (None, "", 0, []) and "default" not in text:
         text = f"{text} (default: {option.default})"
     return Entry(
-        tuple(option.flags), value, text, words or (_LEVELS if value == "LEVEL" else ()), kind, option.optional,
-        option.group,
+        tuple(option.flags), value, text, words or (_LEVELS if value == "LEVEL" else ()), kind,
+        option.bare or (option.optional and not option.unless), option.group,
     )  # fmt: skip
 
 
