@@ -21,22 +21,24 @@ if TYPE_CHECKING:
     from vmsieve.pipeline.dump.batches import PageBatch
     from vmsieve.pipeline.dump.order import Claim
 
-#: Bytes of the window on the input.
-_WINDOW = 512 << 10
+#: Bytes of the window on the input. Tried on an AMD EPYC, tmpfs: half as many take 2 % more CPU and 0.5 MiB less; with
+#: MAP_POPULATE 3 to 9 % more CPU (it walks the page tables for each page), with pread instead of mmap 2 to 9 % more.
+_WINDOW = 1 << 20
 #: Bytes of a batch: packed pages that are written at a time.
 _BATCH = 512 << 10
 #: Bytes of a chunk.
 _CHUNK = 8 << 20
 #: The same with several threads: what it is packed to waits in memory.
 _CHUNK_SHARED: Final = 2 << 20
-#: The same of all threads, unless that is less than a window for each.
+_CHUNK_LEAST: Final = 512 << 10
+#: Bytes of the chunks of all threads, unless that is less than _CHUNK_LEAST for each.
 _CHUNK_OF_ALL: Final = 16 << 20
 _MASK: Final = (1 << 64) - 1
 
 
 def chunk_size(threads: int) -> int:
     """Bytes of a chunk when ``threads`` threads work, each on its own chunk."""
-    return _CHUNK if threads == 1 else min(_CHUNK_SHARED, max(_WINDOW, _CHUNK_OF_ALL // threads))
+    return _CHUNK if threads == 1 else min(_CHUNK_SHARED, max(_CHUNK_LEAST, _CHUNK_OF_ALL // threads))
 
 
 class PackedPages:
