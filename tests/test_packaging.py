@@ -119,6 +119,16 @@ def test_a_wheel_for_one_machine(tmp_path: Path) -> None:
     assert "VMSIEVE_MACHINE=vax" in unknown.stderr
 
 
+def test_the_container_has_what_it_copies() -> None:
+    """From a checkout, an unpacked sdist, or the stage before; without hidden files, such as a clone's history."""
+    text = (PACKAGING / "Containerfile").read_text()
+    for source in re.findall(r"^COPY (\S+) ", text, re.MULTILINE):
+        assert (ROOT / source).exists()
+    assert 'ENTRYPOINT ["vmsieve"]' in text
+    if (ROOT / ".git").exists():
+        assert (ROOT / ".dockerignore").read_text().splitlines()[0] == ".*"
+
+
 @pytest.fixture(scope="module")
 def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, with this checkout's machine code."""

@@ -156,4 +156,7 @@ def test_constraints_meet_what_the_project_asks_for() -> None:
 
 
 def test_ci_uses_the_constraints() -> None:
-    assert "CONSTRAINTS=constraints.txt" in (ROOT / ".ci" / "run").read_text()
+    path = ROOT / ".ci" / "run"
+    if not path.exists():
+        pytest.skip("the sdist has no .ci")
+    assert "CONSTRAINTS=constraints.txt" in path.read_text()
