@@ -35,6 +35,7 @@ _NOTES_LIMIT: Final = 1 << 10
 _NAMES_LIMIT: Final = 4096
 #: Most distances from physical to virtual address that are tracked.
 _DISTANCES_LIMIT: Final = 64
+_PROGRAM: Final = "a dump is usually called vmcore; a kernel's vmlinux is given by --vmlinux FILE"
 _TYPES: Final = {1: "an object file", 2: "a program or a kernel image", 3: "a program or a shared library"}
 _ORDER_NAMES: Final = {elf.ELFDATA2LSB: "little", elf.ELFDATA2MSB: "big"}
 
@@ -54,7 +55,7 @@ def read_header(file: ByteFile) -> Fields:
     header.byte_order, header.wide = order, wide
     if header.e_type != elf.ET_CORE:
         kind = _TYPES.get(header.e_type, f"of type {header.e_type}")
-        raise UnsupportedError(f"an ELF file, but not a core: it is {kind}", file=file.name)
+        raise UnsupportedError(f"an ELF file, but not a core: it is {kind}", file=file.name, hint=_PROGRAM)
     if not wide and header.e_machine != elf.OTHER_MACHINES["i386"]:
         raise UnsupportedError(
             "an ELF file of a 32-bit machine", file=file.name, hint="only 64-bit machines are supported"
@@ -200,7 +201,10 @@ class Segments:
         if not self._loads:
             raise CorruptError("the ELF core holds no memory", file=name)
         if self._loads > 1 and not self._placed:
-            raise UnsupportedError("the core of a process, not of a machine: it has no physical addresses", file=name)
+            raise UnsupportedError(
+                "the core of a process, not of a machine: it has no physical addresses", file=name,
+                hint="gdb reads it: 'gdb PROGRAM CORE'",
+            )  # fmt: skip
         self.data.resolve_overlaps(last_wins=False)
         self.memory.resolve_overlaps(last_wins=False)
         self._doubt_bare()

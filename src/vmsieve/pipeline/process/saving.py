@@ -85,6 +85,13 @@ def standard_output(inputs: Iterable[str]) -> int:
     return sys.stdout.fileno()
 
 
+def check_no_terminal(path: str) -> None:
+    """Raise UsageError if ``path`` is standard output and a terminal, which a dump would only garble."""
+    if path == "-" and sys.stdout is not None and sys.stdout.isatty():
+        hint = "name a file, or pipe it: ... - | ssh HOST 'cat > vmcore.flat'"
+        raise UsageError("a dump is binary, and standard output is a terminal", hint=hint)
+
+
 def check_saved(path: str, inputs: Iterable[str], *, force: bool, what: str = "output") -> None:
     """Raise the OutputError that :func:`saved` would raise, as far as that is known in advance."""
     with _explained(path, what):

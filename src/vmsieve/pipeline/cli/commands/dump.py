@@ -26,7 +26,7 @@ from vmsieve.pipeline.dump.plan import ORDERS, Plan, parse_size
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Group, Letters, Option, number
 from vmsieve.pipeline.process.progress import progress_for
-from vmsieve.pipeline.process.saving import files_read
+from vmsieve.pipeline.process.saving import check_no_terminal, files_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +108,7 @@ def _plan(arguments: Arguments) -> Plan:
         asked = "-E" if form.name == "elf" else f"--format {form.name}"
         raise UsageError(f"an {form.title} ({asked}) holds its pages as they are: no codec goes with it")
     path = "-" if arguments.output is None else arguments.output
+    check_no_terminal(path)
     if frame and not (form.sequential or arguments.flattened or path == "-"):
         raise UsageError("--frame needs -F or -E: a frame is written from start to end, a kdump file is not")
     return Plan(

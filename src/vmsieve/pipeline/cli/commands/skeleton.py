@@ -18,7 +18,7 @@ from vmsieve.pipeline.cli.printing import JsonFile, print_remarks
 from vmsieve.pipeline.dump.report import size_text
 from vmsieve.pipeline.process.exits import EXIT_INCOMPLETE, EXIT_OK, EXIT_WEAKER
 from vmsieve.pipeline.process.options import Option
-from vmsieve.pipeline.process.saving import files_read
+from vmsieve.pipeline.process.saving import check_no_terminal, files_read
 
 if TYPE_CHECKING:
     from vmsieve.pipeline.dump.plan import Plan
@@ -54,6 +54,7 @@ def _run(arguments: Arguments) -> int:
     frame, _, level = arguments.frame.partition(":")
     if level and not level.isdigit():
         raise UsageError("a frame's level is a number", found=level)
+    check_no_terminal(arguments.output)
     plan = Plan(
         arguments.input, arguments.output, force=arguments.force, select=arguments.select,
         frame=None if frame == _NO_FRAME else frame, frame_level=int(level) if level else None,

@@ -6,6 +6,7 @@ missing without a reason is listed with its addresses.
 
 from __future__ import annotations
 
+from vmsieve.formats.errors import FormatError
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import JSON, SELECT, force
@@ -14,6 +15,7 @@ from vmsieve.pipeline.process.exits import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_OK
 from vmsieve.pipeline.process.options import Option
 
 if TYPE_CHECKING:
+    from vmsieve.filters.knowledge import Knowledge
     from vmsieve.formats.inputs import Source
     from vmsieve.pipeline.inspect.verify import Comparison
 
@@ -69,6 +71,31 @@ def _as_json(comparison: Comparison, dump: Source, page_size: int) -> dict[str, 
     }
 
 
+def _check_kernels(name: str, source: Source, knowledge: Knowledge, dump: Source) -> None:
+    """Raise FormatError if VMCOREINFO of the dump ``name`` is of another kernel than the source."""
+    release = _release(dump)
+    known = {knowledge.identity.utsname[2], knowledge.identity.other or "", _release(source)} - {""}
+    if release and known and release not in known:
+        of = " or ".join(sorted(known))
+        hint = "compare it with the dump it was made from"
+        raise FormatError(f"a dump of Linux {release}, while SOURCE is of {of}", file=name, hint=hint)
+
+
+def _release(source: Source) -> str:
+    """The release that VMCOREINFO names, or ""."""
+    lines = (source.vmcoreinfo or b"").split(b"\n")
+    key = b"OSRELEASE="
+    return next((line[len(key) :].decode("ascii", "replace") for line in lines if line.startswith(key)), "")
+
+
+def _swapped(source: Source, dump: Source) -> str:
+    """A remark on pages that only the dump has."""
+    if source.dump_level & ~dump.dump_level or source.incomplete:
+        lacks = f"was filtered at level {source.dump_level}" if source.dump_level else "is incomplete"
+        return f"DUMP has pages that SOURCE lacks, which {lacks}: if swapped, 'vmsieve verify DUMP SOURCE'"
+    return "DUMP has pages that SOURCE lacks: it was not made from SOURCE; were the two swapped?"
+
+
 def _run(arguments: Arguments) -> int:
     from contextlib import closing
 
@@ -80,9 +107,12 @@ def _run(arguments: Arguments) -> int:
     report = Report(arguments, [arguments.source, arguments.dump, arguments.vmcoreinfo])
     given = arguments.source, arguments.vmcoreinfo, arguments.select
     with opened(*given) as (source, knowledge), closing(open_source(arguments.dump)) as dump:
+        _check_kernels(arguments.dump, source, knowledge, dump)
         comparison = verify(source, knowledge, dump, progress_for(quiet=not report.printed))
         shrunk = source.note_shrinking() + dump.note_shrinking()
         sure = not (comparison.unreadable or shrunk)
+        if comparison.extra:
+            comparison.notes.append(_swapped(source, dump))
         print_remarks(source.remarks + dump.remarks + knowledge.notes + comparison.notes + shrunk)
         facts = _as_json(comparison, dump, knowledge.page_size)
         report.show(facts, lambda: _print(comparison, facts, sure))
