@@ -15,8 +15,12 @@ import pytest
 from vmsieve.formats import codecs
 from vmsieve.formats.plugins import names
 from vmsieve.pipeline.cli.commands import commands
+from vmsieve.pipeline.cli.help import HELP, VERSION
 from vmsieve.pipeline.makedumpfile.options import OPTIONS as MAKEDUMPFILE
+from vmsieve.pipeline.manual import bash, fish, zsh
 from vmsieve.pipeline.manual.make import shared_files
+from vmsieve.pipeline.manual.pages import FILE, Entry, Page
+from vmsieve.pipeline.manual.troff import command_page
 from vmsieve.pipeline.process.options import listed
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ COMMANDS = {command.name: [flag for one in listed(command.options) for flag in o
 COMMANDS["makedumpfile"] = [f"-{o.letter}" for o in MAKEDUMPFILE if o.letter] + [
     f"--{o.name}" for o in MAKEDUMPFILE if o.name
 ]
+PROGRAM = [*HELP.flags, *VERSION.flags]
 CODECS = " ".join(names(codecs))
 
 
@@ -86,7 +91,8 @@ def test_bash_offers(typed: list[str], offered: str, folder: Path) -> None:
 
 
 def test_bash_offers_every_command_and_option(folder: Path) -> None:
-    assert {*bash_words(folder, "vmsieve", [""])} == {*COMMANDS, "--help", "--version"}
+    assert {*bash_words(folder, "vmsieve", [""])} == {*COMMANDS, "help", *PROGRAM}
+    assert bash_words(folder, "vmsieve", ["help", "ver"]) == ["verify"]
     for name, flags in COMMANDS.items():
         assert {*bash_words(folder, "vmsieve", [name, "-"])} == {*flags, "-h", "--help"}
     assert {*bash_words(folder, "vmsieve-makedumpfile", ["-"])} == {*COMMANDS["makedumpfile"]}
@@ -94,6 +100,7 @@ def test_bash_offers_every_command_and_option(folder: Path) -> None:
 
 TYPED = {
     "vmsieve du\t": "<dump>",
+    "vmsieve help veri\t": "<help><verify>",
     "vmsieve dmesg --par\t": "<dmesg><--partial>",
     "vmsieve dump --codec zst\t": "<dump><--codec><zstd>",
     "vmsieve dump --frame=lz\t": "<dump><--frame=lz4>",
@@ -160,7 +167,9 @@ def test_fish_offers(typed: str, offered: list[str], folder: Path) -> None:
 
 
 def test_fish_offers_every_command_and_option(folder: Path) -> None:
-    assert {*COMMANDS} == {*fish_words(folder, "vmsieve ")}
+    assert {*COMMANDS, "help"} == {*fish_words(folder, "vmsieve ")}
+    assert {*PROGRAM} <= {*fish_words(folder, "vmsieve -")}
+    assert fish_words(folder, "vmsieve help ver") == ["verify"]
     for name, flags in COMMANDS.items():
         assert {*flags} <= {*fish_words(folder, f"vmsieve {name} -")} | {*fish_words(folder, f"vmsieve {name} --")}
 
@@ -172,4 +181,14 @@ def test_zsh_offers_every_command_and_option() -> None:
         assert re.search(rf"^        '{name}:", text, re.MULTILINE)
         table = re.search(rf"^    {name}\)\n(.*?);;$", text, re.MULTILINE | re.DOTALL)
         assert table is not None
-        assert {*flags} <= {*re.findall(r"^            '\*(-[\w-]+?)[=+]?\[", table[1], re.MULTILINE)}
+        assert {*flags} <= {*re.findall(r"^            '\*(-[\w-]+?)(?:=-|[=+])?\[", table[1], re.MULTILINE)}
+
+
+def test_a_value_that_may_be_left_out() -> None:
+    """It follows ``=`` in the same word: the next word is an operand."""
+    entries = [Entry(("--json",), "FILE", "text", kind=FILE, optional=True), Entry((), "INPUT", "text", kind=FILE)]
+    page = Page("info", "", [], [], {"OPTIONS": entries}, {}, [("vmsieve info", "")], [])
+    assert "    info:--json=) values=" in bash.script([page])
+    assert "'*--json=-[text]::FILE:_files'" in zsh.script([page], page)
+    assert re.search(r"-l json -a '.*' -d 'text'$", fish.script([page]), re.MULTILINE)
+    assert r"\fB\-\-json\fP[\fB=\fP\fIFILE\fP]" in command_page(page, "1")

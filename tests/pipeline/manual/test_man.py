@@ -65,9 +65,10 @@ def test_a_page_has_every_option(name: str) -> None:
     for option in listed(COMMANDS[name].options):
         tag, text = next(found)
         names = option.flags or [option.metavar]
-        assert tag.replace(",", "").split()[: len(names)] == names
+        assert tag.replace(",", "").replace("[=", " [").split()[: len(names)] == names
         if option.takes_value:
-            assert tag.endswith(option.metavar or "|".join(option.choices))
+            value = option.metavar or "|".join(option.choices)
+            assert tag.endswith(f"[={value}]" if option.bare else value)
         assert text.startswith(" ".join(option.text.split()))
         if option.flags and option.default not in (None, "", 0, [], False, True):
             assert "default" in text

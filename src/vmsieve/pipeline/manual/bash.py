@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmsieve.formats.slim.typing import TYPE_CHECKING
-from vmsieve.pipeline.manual.pages import DIRECTORY, FILE
+from vmsieve.pipeline.manual.pages import DIRECTORY, FILE, program_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,19 +15,19 @@ _FUNCTION = """\
 
 {name}() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD - 1]}} command={command}
-    local options= operands= values=
+    local options= operands= values= sign=
     # "--name=value" is three words here; so is "zstd:3", of which the level is not completed.
     if [[ $current == = ]]; then
-        current=
+        current= sign==
     elif [[ $before == = ]]; then
-        before=${{COMP_WORDS[COMP_CWORD - 2]}}
+        before=${{COMP_WORDS[COMP_CWORD - 2]}} sign==
     fi
     COMPREPLY=()
     [[ $current == : || $before == : ]] && return
 {choose}    case $command in
 {tables}    *) return ;;
     esac
-    case $command:$before in
+    case $command:$before$sign in
 {values}    esac
     if [[ -z $values && $current == -* ]]; then
         values=$options
@@ -46,14 +46,19 @@ _CHOOSE = """\
     if ((COMP_CWORD == 1)); then
         COMPREPLY=($(compgen -W "{words}" -- "$current"))
         return
+    elif [[ $command == help ]]; then
+        COMPREPLY=($(compgen -W "{names}" -- "$current"))
+        return
     fi
 """
 
 
 def script(pages: Sequence[Page]) -> str:
     """The completion of ``vmsieve``."""
-    words = " ".join([*(page.command for page in pages), "--help", "--version"])
-    return _script("vmsieve", "_vmsieve", "${COMP_WORDS[1]}", _CHOOSE.format(words=words), pages)
+    names = " ".join(page.command for page in pages)
+    flags = " ".join(flag for entry in program_options() for flag in entry.flags)
+    choose = _CHOOSE.format(names=names, words=f"{names} help {flags}")
+    return _script("vmsieve", "_vmsieve", "${COMP_WORDS[1]}", choose, pages)
 
 
 def alone(page: Page) -> str:
@@ -76,8 +81,10 @@ def _table(page: Page) -> str:
 def _values(page: Page) -> Iterable[str]:
     """Lines for the options that take a value."""
     for entry in page.options:
-        if entry.value and not entry.optional:
-            patterns = "|".join(f"{page.command}:{flag}" for flag in entry.flags)
+        if entry.value:
+            # A value that may be left out follows "=".
+            signs = ["="] if entry.optional else ["", "="]
+            patterns = "|".join(f"{page.command}:{flag}{sign}" for flag in entry.flags for sign in signs)
             yield f'    {patterns}) values="{_value(entry)}" ;;\n'
 
 

@@ -10,12 +10,12 @@ from vmsieve.formats import codecs, frames
 from vmsieve.formats.plugins import names
 from vmsieve.formats.slim.typing import TYPE_CHECKING, Any
 from vmsieve.pipeline.cli.commands import Command, commands
+from vmsieve.pipeline.cli.help import HELP, VERSION, usage
 from vmsieve.pipeline.makedumpfile import options as makedumpfile
 from vmsieve.pipeline.manual.prose import EXIT_STATUS, MAKEDUMPFILE_STATUS
 from vmsieve.pipeline.process.options import Group, Option, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import ModuleType
 
 #: Kinds of values, by which they are completed.
@@ -80,19 +80,21 @@ def pages() -> list[Page]:
     return [_page(command) for command in commands()]
 
 
+def program_options() -> list[Entry]:
+    """The options of the program, in place of a command."""
+    return [_entry(HELP), _entry(VERSION)]
+
+
 def _page(command: Command) -> Page:
     examples, remarks, statuses = _examples(command.examples)
     entries = [_entry(option) for option in listed(command.options)]
-    usage, sections = [_usage(command.name, entries)], {"OPTIONS": [*entries, _HELP]}
+    lines, sections = [usage(command)], {"OPTIONS": [*entries, _entry(HELP)]}
     if any(isinstance(option, Option) and option.rest for option in command.options):
-        usage, sections = _makedumpfile_usage(), _makedumpfile_sections()
+        lines, sections = _makedumpfile_usage(), _makedumpfile_sections()
         statuses = MAKEDUMPFILE_STATUS
     return Page(
-        command.name, command.summary, _description(command), usage, sections, statuses, examples, remarks,
+        command.name, command.summary, _description(command), lines, sections, statuses, examples, remarks,
     )  # fmt: skip
-
-
-_HELP = Entry(("-h", "--help"), "", "print help and examples")
 
 
 def _description(command: Command) -> list[str]:
@@ -118,19 +120,6 @@ def _entry(option: Option) -> Entry:
 
 def _kind(value: str) -> str:
     return FILE if value in _FILES else DIRECTORY if value in _DIRECTORIES else OTHER
-
-
-def _usage(name: str, entries: Iterable[Entry]) -> str:
-    """The line of the synopsis; of options, it names only those in place of an operand."""
-    words = ["vmsieve", name, "[OPTION ...]"]
-    entries = list(entries)
-    required = dict.fromkeys(entry.group for entry in entries if entry.group is not None and entry.group.required)
-    for group in required:
-        one_of = [(*entry.flags, entry.value)[0] for entry in entries if entry.group is group]
-        words.append(f"{{{' | '.join(one_of)}}}")
-    operands = [entry for entry in entries if not entry.flags and entry.group not in required]
-    words += [f"[{entry.value}]" if entry.optional else entry.value for entry in operands]
-    return " ".join(words)
 
 
 def _examples(text: str) -> tuple[list[tuple[str, str]], list[str], dict[int, str]]:

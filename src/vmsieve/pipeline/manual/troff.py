@@ -7,6 +7,7 @@ import textwrap
 
 from vmsieve.formats.slim.typing import TYPE_CHECKING
 from vmsieve.pipeline.manual import prose
+from vmsieve.pipeline.manual.pages import program_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -87,6 +88,8 @@ def _term(entry: Entry) -> str:
     if not entry.flags:
         return _italic(entry.value)
     value = f" {_italic(entry.value)}" if entry.value else ""
+    if entry.optional:
+        value = f"[{bold('=')}{_italic(entry.value)}]"
     return ", ".join(bold(flag) for flag in entry.flags) + value
 
 
@@ -133,11 +136,10 @@ def command_page(page: Page, version: str) -> str:
 def main_page(pages: Sequence[Page], version: str) -> str:
     """The man page of the program."""
     lines = _head("vmsieve", version, prose.TITLE)
-    lines += _synopsis(["vmsieve COMMAND [OPTION ...] [FILE ...]", "vmsieve --help", "vmsieve --version"])
+    lines += _synopsis(["vmsieve COMMAND [OPTION]... [OPERAND]...", "vmsieve help [COMMAND]", "vmsieve --version"])
     lines += _paragraphs("DESCRIPTION", prose.DESCRIPTION)
     lines += _terms("COMMANDS", {page.command: f"{page.summary}; see {page.name}(1)" for page in pages})
-    options = {"-h, --help": "print the commands; after a command, its options and examples"}
-    lines += _terms("OPTIONS", {**options, "--version": "print the version"})
+    lines += _entries("OPTIONS", program_options())
     lines += _paragraphs("DUMP LEVEL", ["The dump level is the sum of the page classes to leave out:"])
     lines += [line for level, text in prose.LEVELS.items() for line in (".TP", bold(str(level)), escaped(text))]
     lines += _terms("EXIT STATUS", {str(number): text for number, text in prose.EXIT_STATUS.items()})
