@@ -7,12 +7,15 @@ import os
 import pty
 import subprocess
 import sys
+from argparse import ArgumentParser, HelpFormatter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.pipeline.cli_kit import environment
+from vmsieve.pipeline.cli.commands import Command, commands
+from vmsieve.pipeline.cli.help import command_help, help_text
 from vmsieve.pipeline.process.progress import Bar, progress_for
 
 if TYPE_CHECKING:
@@ -114,3 +117,19 @@ def test_the_locale_changes_nothing(locale: dict[str, str], command: str, core: 
     assert ran[0].stdout == ran[1].stdout
     assert ran[0].stderr == ran[1].stderr
     assert ran[0].stdout
+
+
+@pytest.mark.parametrize("command", [None, *commands()], ids=lambda one: one.name if one else "all")
+def test_argparse_is_told_not_to_colour(command: Command | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.14 on, it asks its parser when it lays out help."""
+    asked = []
+    get = ArgumentParser._get_formatter
+
+    def note(parser: ArgumentParser) -> HelpFormatter:
+        asked.append(getattr(parser, "color", True))
+        return get(parser)
+
+    monkeypatch.setattr(ArgumentParser, "_get_formatter", note)
+    assert command_help(command) if command else help_text(commands())
+    assert asked
+    assert not any(asked)

@@ -74,6 +74,8 @@ def command_help(command: Command) -> str:
 
 
 def _add(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    # Python 3.14 colours help on a terminal, with sequences that our streams would escape.
+    vars(parser)["color"] = False
     for option in options:
         parser.add_argument(*option.flags or [option.name], help=option.text, **_form(option))
 
