@@ -25,9 +25,9 @@ FOREIGN = {"isal", "lz4", "numba", "numpy", "tqdm", "zstandard"}
 COMMANDS = {
     "--version": 20,
     "info {dump}": 70,
-    "dump -l -d 31 {dump} {out}": 118,
-    "dump -d 31 {dump} {out}": 118,
-    "makedumpfile -l -d 31 {dump} {out}": 118,
+    "dump -l -d 31 {dump} {out}": 121,
+    "dump -d 31 {dump} {out}": 126,
+    "makedumpfile -l -d 31 {dump} {out}": 121,
 }  # fmt: skip
 
 
