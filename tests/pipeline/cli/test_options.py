@@ -250,3 +250,29 @@ def test_every_command_that_reports_has_json() -> None:
     """Others write text (the log, VMCOREINFO), or a record of their own."""
     without = {command.name for command in commands() if all(one.name != "json" for one in listed(command.options))}
     assert without == {"capture", "dmesg", "makedumpfile", "vmcoreinfo", "image", "install-kdump"}
+
+
+@pytest.mark.parametrize(
+    ("line", "size"),
+    [
+        ("dump --size-limit 3000000 a b", 3_000_000), ("dump --size-limit 2k a b", 2048),
+        ("dump --size-limit 2KB a b", 2048), ("dump --size-limit 2KiB a b", 2048), ("dump --size-limit 7b a b", 7),
+        ("dump --size-limit 3M a b", 3 << 20), ("dump --size-limit 1GiB a b", 1 << 30),
+        ("dump --size-limit 1tb a b", 1 << 40), ("bench --sample 64 a", 64 << 20), ("bench --sample 64M a", 64 << 20),
+        ("bench a", 256 << 20), ("bench --sample 0.5 a", 1 << 19),
+    ],
+)  # fmt: skip
+def test_sizes_are_in_units_of_1024(line: str, size: int) -> None:
+    """With or without B or iB, in either case; a plain number of old is what it was."""
+    words = line.split()
+    (command,) = only(words[0])
+    found = parse(command.options, words[1:])
+    assert found is not None
+    assert found.get("size_limit", found.get("sample")) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5G", "2X", "2Mi", "2iB", "G", "1GG", "1e3", "0x10", "9" * 20])
+def test_other_sizes_are_refused(text: str) -> None:
+    (command,) = only("dump")
+    with pytest.raises(UsageError, match="--size-limit takes a size above 0, such as 512M or 2GiB, not"):
+        read(command, [f"--size-limit={text}", "a", "b"])

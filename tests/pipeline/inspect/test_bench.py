@@ -115,7 +115,16 @@ def test_for_people(capsys: pytest.CaptureFixture[str], scratch: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--threads", "0"], ["--sample", "1e9"], ["--seconds", "-1"], ["--codec", "zip"], ["--output-speed", "x"]]
+    "words",
+    [
+        ["--threads", "0"],
+        ["--sample", "1e9"],
+        ["--seconds", "-1"],
+        ["--codec", "zip"],
+        ["--output-speed", "x"],
+        ["--sample", "0M"],
+        ["--sample", "M"],
+    ],
 )
 def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Refused before the dump is opened."""

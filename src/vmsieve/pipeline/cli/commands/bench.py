@@ -7,10 +7,11 @@ the smallest and a balanced choice.
 from __future__ import annotations
 
 from vmsieve.formats.errors import UsageError
-from vmsieve.formats.slim.typing import Any, Final
+from vmsieve.formats.slim.typing import Any, Callable, Final
 from vmsieve.pipeline.cli.commands import Arguments, Command
 from vmsieve.pipeline.cli.options import DUMP, JSON, force
 from vmsieve.pipeline.cli.printing import Report, print_remarks
+from vmsieve.pipeline.dump.plan import parse_size
 from vmsieve.pipeline.process.exits import EXIT_OK
 from vmsieve.pipeline.process.options import Option, number
 from vmsieve.pipeline.process.saving import check_saved, files_read
@@ -19,7 +20,7 @@ _EXAMPLES = """\
   vmsieve bench vmcore                                    every codec at some levels, with one thread and with all
   vmsieve bench --codec zstd:1 --codec zstd:3 vmcore
   vmsieve bench --html bench.html vmcore                  also as a page with bars
-  vmsieve bench --output-speed 1000 --seconds 20 vmcore   for a disk that takes 1 GB/s
+  vmsieve bench --output-speed 1G --seconds 20 vmcore     for a disk that takes 1 GiB/s
 """
 
 _MOST_SAMPLE = 4096  # MiB
@@ -35,6 +36,20 @@ def _positive(text: str) -> float:
     return value
 
 
+def _in_bytes(unit: int) -> Callable[[str], float]:
+    """A conversion to bytes; a number without a unit is in units of ``unit`` bytes, as it was before there were any."""
+
+    def convert(text: str) -> float:
+        if text[-1:].isalpha():
+            return parse_size(text)
+        try:
+            return _positive(text) * unit
+        except ValueError:
+            raise ValueError("a size above 0, such as 64M or 1GiB") from None
+
+    return convert
+
+
 def _threads(text: str) -> list[int]:
     convert = number(1, 1024)
     return [convert(word) for word in text.split(",")]
@@ -45,10 +60,12 @@ _OPTIONS: Final = (
     Option("--codec", "try this codec, at this level; repeatable (default: all, at some levels)",
            metavar="NAME[:LEVEL]", default=[], repeated=True),
     Option("--threads", "numbers of threads to try (default: 1 and one a core)", metavar="N,...", convert=_threads),
-    Option("--sample", "pages to hold in memory (default: 256 MiB)", metavar="MIB", convert=_positive, default=256),
+    Option("--sample", "pages to hold in memory; MiB if no unit is given (default: 256 MiB)", metavar="SIZE",
+           convert=_in_bytes(1 << 20), default=256 << 20),
     Option("--seconds", "time to spend, about (default: 60)", metavar="S", convert=_positive, default=60),
-    Option("--output-speed", "speed of the output, for the balanced choice (default: 100, a network of 1 Gbit/s)",
-           metavar="MB/S", convert=_positive, default=100),
+    Option("--output-speed", "bytes per second that the output takes, for the balanced choice; MB (10^6) if no "
+           "unit is given (default: 100, a network of 1 Gbit/s)",
+           metavar="SIZE", convert=_in_bytes(1_000_000), default=100_000_000),
     JSON,
     Option("--html", "also draw the results: a page with bars", metavar="FILE"),
     force("page or report"),
@@ -92,7 +109,7 @@ def _run(arguments: Arguments) -> int:
     from vmsieve.pipeline.inspect.bench_page import write_page
     from vmsieve.pipeline.process.progress import progress_for
 
-    if arguments.sample > _MOST_SAMPLE:
+    if arguments.sample > _MOST_SAMPLE << 20:
         raise UsageError("--sample is held in memory", expected=f"at most {_MOST_SAMPLE} MiB")
     inputs = files_read(arguments.input, arguments.vmcoreinfo)
     report = Report(arguments, inputs)
@@ -102,11 +119,11 @@ def _run(arguments: Arguments) -> int:
     with opened(arguments.input, arguments.vmcoreinfo, arguments.select) as (source, knowledge):
         result = bench(
             source, knowledge, wanted, progress_for(quiet=not report.printed),
-            sample=int(arguments.sample * (1 << 20)), seconds=arguments.seconds,
+            sample=int(arguments.sample), seconds=arguments.seconds,
         )  # fmt: skip
         print_remarks(source.remarks + knowledge.notes + result.notes)
         release = knowledge.identity.utsname[2]
-    facts = as_json(result, arguments.output_speed * 1e6)
+    facts = as_json(result, arguments.output_speed)
     report.show(facts, lambda: _print(facts))
     if arguments.html is not None:
         write_page(arguments.html, arguments.input, release, facts, inputs, force=arguments.force)
