@@ -24,7 +24,7 @@ def test_known_zero_pages(skip_zero: int, backend: str) -> None:
     state = codec("none").open_compressor(0, PAGE)
     total = kit.on(backend, pack_pages)(
         kit.number("none"), state.address, count, memory.address, index.buffer_info()[0], PAGE, skip_zero, 7,
-        sizes.buffer_info()[0], flags.buffer_info()[0], out.address,
+        sizes.buffer_info()[0], flags.buffer_info()[0], out.address, 0,
     )  # fmt: skip
     stored = 0 if skip_zero else PAGE
     assert (total, sizes.tolist()) == (PAGE + stored, [0, PAGE, 0, stored, 0])

@@ -105,7 +105,7 @@ def test_a_reserved_extent_reads_as_zeros() -> None:
         ({b"ngdump.meta": b"version=2\nfile=dump.elf\n", b"dump.elf": CORE}, "unknown version"),
         ({b"ngdump.meta": b"file=dump.elf\n", b"dump.elf": CORE}, "unknown version"),
         ({b"ngdump.meta": META}, "is missing"),
-        ({b"ngdump.meta": META, b"dump.elf": b"something else"}, "not a dump"),
+        ({b"ngdump.meta": META, b"dump.elf": b"something else"}, "file system of ngdump holds text"),
     ],
 )
 def test_file_systems_without_a_dump_give_the_reason(files: dict[bytes, bytes], why: str) -> None:

@@ -62,9 +62,9 @@ _SIGNATURES: Final = (
 
 
 def refusal(start: bytes, name: str, within: str = "") -> UnsupportedError:
-    """The error for a file that begins with ``start``, which no format takes; ``within``: of the frame around it."""
+    """The error for a file that begins with ``start``, which no format takes; ``within``: the container around it."""
     what, hint = _known(start)
-    holds = f"the {within} file holds {what or 'no dump of a known format'}" if within else ""
+    holds = f"the {within} holds {what or 'no dump of a known format'}" if within else ""
     message = holds or (f"not a dump, but {what}" if what else "not a dump of a known format")
     found = None if what else start[:8].hex(" ") or "an empty file"
     return UnsupportedError(message, file=name, found=found, hint=hint or None)

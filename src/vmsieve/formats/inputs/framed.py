@@ -49,7 +49,7 @@ def _check_content(outer: ByteFile, frame: Frame) -> None:
             if len(start) >= PROBE_SIZE:
                 break
     if not any(plugin.probe(start[:PROBE_SIZE]) for plugin in formats()):
-        raise refusal(start, outer.name, frame.title)
+        raise refusal(start, outer.name, f"{frame.title} file")
 
 
 FORMAT = Container("framed", "compressed frame", 40, _probe, _open)
