@@ -47,10 +47,9 @@ def machine(tmp_path: Path) -> Path:
 def _make(machine: Path, user: int) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": f"{machine}:{os.environ['PATH']}", "USER_ID": str(user)}
     environment.pop("MAKEFLAGS", None)
-    return subprocess.run(
-        ["make", ".venv/made", f"PY={machine}/python"], cwd=machine, env=environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    # Below another make, it would name its directory.
+    words = ["make", "--no-print-directory", ".venv/made", f"PY={machine}/python"]
+    return subprocess.run(words, cwd=machine, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_root_gets_the_package_and_a_line_that_says_so(machine: Path) -> None:
