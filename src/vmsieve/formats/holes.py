@@ -27,7 +27,7 @@ _SAMPLE: Final = 4096
 class Holes:
     """The holes of one open regular file, found from its start on, as far as they are asked for. Thread-safe.
 
-    File systems have reported data as holes (OpenZFS issue 15526), so the first and the last page of each hole are
+    File systems have reported data as holes (OpenZFS bug 15526), so the first and the last page of each hole are
     read. After one that is not zeros, or a change of the file, there are no holes: a file that becomes shorter has one
     behind its new end.
     """
